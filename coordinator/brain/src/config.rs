@@ -1,0 +1,110 @@
+//! What the brain is told about its pool. Every value here is already checked by the shell's configuration.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// One pool's settings, as far as decisions depend on them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Config {
+    /// The hard cap: instances that bill or may bill, launches in flight included (invariant 1).
+    pub max_instances: u32,
+    /// Between two observations of the queues.
+    pub interval: Duration,
+    /// Between two listings of EC2's instances.
+    pub listing_interval: Duration,
+    /// How long a launch may go unanswered before only EC2's list decides what became of it.
+    pub launch_timeout: Duration,
+    /// From the accepted launch until the worker must have proved itself.
+    pub boot_timeout: Duration,
+    /// An agent that says nothing for so long is stale.
+    pub heartbeat_timeout: Duration,
+    /// How long running jobs may take to finish once their instance drains.
+    pub drain_timeout: Duration,
+    /// From TerminateInstances until EC2 must show it; then it is asked again.
+    pub terminate_timeout: Duration,
+    /// How long EC2's list may not yet show an instance that exists (eventual consistency).
+    pub consistency_grace: Duration,
+    /// Launch decisions in one tick (invariant 10).
+    pub launches_per_tick: u32,
+    /// Failed boots in a row that open the breaker.
+    pub boot_failures: u32,
+    /// How long the open breaker waits before it lets one instance try; doubled each time, up to an hour.
+    pub breaker_backoff: Duration,
+    /// How long launches keep off after InsufficientInstanceCapacity and its like; doubled up to five times this.
+    pub capacity_backoff: Duration,
+    /// The same after a limit of the account.
+    pub quota_backoff: Duration,
+    pub policy: Steps,
+}
+
+impl Config {
+    /// Observations further apart than this leave a gap that proves nothing (invariant 3), and an observation older
+    /// than this is stale. Three intervals: one lost observation is not yet a gap.
+    pub fn longest_gap(&self) -> Duration {
+        self.interval * 3
+    }
+
+    /// A list of EC2's instances older than this is stale.
+    pub fn longest_listing_age(&self) -> Duration {
+        self.listing_interval * 4
+    }
+
+    /// How long an agent must have been silent before its instance is given up, when Redis shows no job there.
+    pub fn lost_after(&self) -> Duration {
+        self.boot_timeout.max(self.heartbeat_timeout)
+    }
+}
+
+impl Default for Config {
+    /// The defaults of the configuration file.
+    fn default() -> Config {
+        let minutes = |n: u64| Duration::from_secs(n * 60);
+        Config {
+            max_instances: 2,
+            interval: Duration::from_secs(10),
+            listing_interval: Duration::from_secs(15),
+            launch_timeout: minutes(2),
+            boot_timeout: minutes(5),
+            heartbeat_timeout: Duration::from_secs(30),
+            drain_timeout: minutes(30),
+            terminate_timeout: minutes(5),
+            consistency_grace: minutes(2),
+            launches_per_tick: 5,
+            boot_failures: 3,
+            breaker_backoff: minutes(10),
+            capacity_backoff: minutes(3),
+            quota_backoff: minutes(10),
+            policy: Steps::default(),
+        }
+    }
+}
+
+/// The `steps` policy: thresholds of demand that must be sustained, and how long no demand means idle.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Steps {
+    pub steps: Vec<Step>,
+    /// Demand 0 for so long: desired capacity falls to 0.
+    pub idle: Duration,
+}
+
+/// At least `jobs` of demand, in every observation `over` this span: `instances` are wanted.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Step {
+    pub jobs: u64,
+    pub over: Duration,
+    pub instances: u32,
+}
+
+impl Default for Steps {
+    fn default() -> Steps {
+        let five_minutes = Duration::from_secs(300);
+        Steps {
+            steps: vec![
+                Step { jobs: 5, over: five_minutes, instances: 1 },
+                Step { jobs: 15, over: five_minutes, instances: 2 },
+            ],
+            idle: Duration::from_secs(600),
+        }
+    }
+}

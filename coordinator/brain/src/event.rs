@@ -1,0 +1,205 @@
+//! What happened, as the shell or the simulator tells it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{InstanceId, LaunchToken, Timestamp};
+
+/// Everything that the controller ever learns.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Event {
+    /// This process began: what an earlier one left unanswered is asked again, and a person may have mended
+    /// what was fatal.
+    Started,
+    /// This coordinator holds the leader lease.
+    LeadershipGained,
+    LeadershipLost,
+    BacklogObserved(Backlog),
+    ObservationFailed {
+        detail: String,
+    },
+    /// Who holds which active job, by Redis' word.
+    JobsSeen(JobsByInstance),
+    /// EC2's list of instances with the pool's tag. `asked_at` is when the request was sent: what happened after it
+    /// cannot be in the answer.
+    InstancesListed {
+        asked_at: Timestamp,
+        instances: Vec<Listed>,
+    },
+    ListingFailed {
+        detail: String,
+    },
+    LaunchAnswered {
+        token: LaunchToken,
+        answer: LaunchAnswer,
+    },
+    TerminateAccepted {
+        id: InstanceId,
+    },
+    TerminateFailed {
+        id: InstanceId,
+        class: RefusalClass,
+        code: String,
+    },
+    /// The agent proved who it is.
+    AgentRegistered {
+        id: InstanceId,
+    },
+    AgentReported(Report),
+    /// The worker is stopped and holds no job that runs; `jobs_left` were cut off by the drain's deadline.
+    AgentDrained {
+        id: InstanceId,
+        jobs_left: u32,
+    },
+    /// EC2 takes the instance at about `at`. From the agent's IMDS watch or from DescribeSpotInstanceRequests.
+    NoticeSeen {
+        id: InstanceId,
+        at: Timestamp,
+    },
+    OperatorHold {
+        reason: String,
+    },
+    OperatorResume,
+    OperatorDrain {
+        id: InstanceId,
+        reason: String,
+    },
+    OperatorCancelDrain {
+        id: InstanceId,
+    },
+}
+
+/// One observation of all of the pool's queues.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Backlog {
+    pub queues: Vec<QueueBacklog>,
+}
+
+/// One queue in one observation.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct QueueBacklog {
+    pub queue: String,
+    pub waiting: u64,
+    pub prioritized: u64,
+    pub delayed: u64,
+    /// Delayed jobs whose time has come: they stay in `delayed` until a worker fetches.
+    pub delayed_due: u64,
+    pub active: u64,
+    pub paused: bool,
+    /// BullMQ's global concurrency, where one is set.
+    pub concurrency: Option<u64>,
+    pub oldest_age: Option<Duration>,
+    pub completed: u64,
+    pub failed: u64,
+}
+
+impl QueueBacklog {
+    /// Jobs that could start now; 0 while the queue is paused.
+    pub fn demand(&self) -> u64 {
+        if self.paused { 0 } else { self.waiting + self.prioritized + self.delayed_due }
+    }
+
+    /// Whether the queue's global concurrency is used up: another worker would not get a job.
+    pub fn is_limited(&self) -> bool {
+        self.concurrency.is_some_and(|limit| self.active >= limit)
+    }
+}
+
+impl Backlog {
+    pub fn demand(&self) -> u64 {
+        self.queues.iter().map(QueueBacklog::demand).sum()
+    }
+
+    pub fn active(&self) -> u64 {
+        self.queues.iter().map(|queue| queue.active).sum()
+    }
+}
+
+/// Active jobs by the instance that their `pb` field names. An instance that is absent holds none that carries its name.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct JobsByInstance {
+    pub jobs: BTreeMap<InstanceId, u32>,
+}
+
+/// EC2's answer to a launch.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum LaunchAnswer {
+    Accepted { id: InstanceId },
+    Refused { class: RefusalClass, code: String, message: String },
+}
+
+/// EC2's errors by what to do about them, not by what happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum RefusalClass {
+    /// Throttling, 5xx, network: it may have had its effect. The same token again, after a back-off.
+    Retry,
+    /// No capacity in this pool of EC2's: keep off it for some minutes.
+    Capacity,
+    /// A limit of the account: retry slowly, and tell a person.
+    Quota,
+    /// Wrong until a person acts: stop, and tell them.
+    Fatal,
+}
+
+/// One instance of EC2's list that carries the pool's tag.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Listed {
+    pub id: InstanceId,
+    /// The `spillway:token` tag; an instance without it was not launched by us.
+    pub token: Option<LaunchToken>,
+    pub state: Ec2State,
+    /// EC2's StateReason code, such as `Server.SpotInstanceTermination`.
+    pub state_reason: Option<String>,
+    pub launched_at: Timestamp,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ec2State {
+    Pending,
+    Running,
+    ShuttingDown,
+    Terminated,
+    Stopping,
+    Stopped,
+}
+
+impl Ec2State {
+    /// As EC2 writes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Ec2State::Pending => "pending",
+            Ec2State::Running => "running",
+            Ec2State::ShuttingDown => "shutting-down",
+            Ec2State::Terminated => "terminated",
+            Ec2State::Stopping => "stopping",
+            Ec2State::Stopped => "stopped",
+        }
+    }
+}
+
+/// An agent's heartbeat, as far as decisions depend on it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    pub id: InstanceId,
+    pub phase: AgentPhase,
+    /// The worker is proven to process jobs, by PM2 and by Redis.
+    pub proven: bool,
+    /// None where the agent cannot know.
+    pub active_jobs: Option<u32>,
+    /// What keeps it from being ready, in the reader's words.
+    pub problem: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AgentPhase {
+    Booting,
+    Proving,
+    Ready,
+    Draining,
+    Drained,
+    Failed,
+}

@@ -1,0 +1,216 @@
+//! One instance's life.
+//!
+//! ```text
+//!            intent persisted   accepted by EC2     worker proved       scale in / notice        jobs gone
+//!   (none) ───────────────► Launching ───────► Booting ───────► Ready ───────────► Draining ───────► Terminating ──► Gone
+//!                               │                 ▲ └─ boot failed or past its deadline ─┘ │             ▲
+//!                               │                 └──────────── drain cancelled ───────────┘             │
+//!                               └── refused, or never seen by EC2 ──────────────────────────────────► Gone
+//! ```
+//!
+//! Busy, stale and interrupted are conditions of an instance, not phases. Only EC2's own word makes it Gone: a
+//! refusal, `terminated`, or absence from its list for longer than the consistency grace.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{AgentPhase, Ec2State, Timestamp};
+
+/// EC2's instance id, `i-…`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct InstanceId(pub String);
+
+impl fmt::Display for InstanceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// One per intended launch: EC2's ClientToken, the instance's `spillway:token` tag, and its identity in the ledger.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct LaunchToken(pub String);
+
+impl fmt::Display for LaunchToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Where an instance is in its life; each phase but Ready and Gone has a deadline.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Phase {
+    /// The intent is persisted and the call is made, or made again at `next_try`.
+    Launching {
+        attempts: u32,
+        /// When the call is to be made (again); None while an answer is awaited.
+        next_try: Option<Timestamp>,
+        last_try: Timestamp,
+        deadline: Timestamp,
+    },
+    /// EC2 accepted it; the worker has not yet proved itself.
+    Booting {
+        deadline: Timestamp,
+    },
+    Ready,
+    /// Fenced: takes no new job.
+    Draining {
+        cause: DrainCause,
+        deadline: Timestamp,
+        /// When the agent said that the worker is stopped.
+        drained_at: Option<Timestamp>,
+    },
+    /// TerminateInstances is decided, and made again at `next_try` until EC2 shows it.
+    Terminating {
+        attempts: u32,
+        next_try: Timestamp,
+    },
+    Gone,
+}
+
+/// Why an instance is drained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DrainCause {
+    ScaleIn,
+    /// EC2 takes it.
+    Interruption,
+    BootFailed,
+    /// Its agent has been silent for too long.
+    AgentLost,
+    Operator,
+}
+
+/// One intended instance, from its launch token to Gone.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Instance {
+    pub token: LaunchToken,
+    pub id: Option<InstanceId>,
+    pub phase: Phase,
+    pub phase_since: Timestamp,
+    /// Why it is in this phase, one sentence.
+    pub phase_reason: String,
+    pub planned_at: Timestamp,
+    /// When EC2 accepted the launch (or was first seen to have).
+    pub accepted_at: Option<Timestamp>,
+    /// When the boot must have succeeded; kept beyond Booting for a drain that finds no agent.
+    pub boot_deadline: Option<Timestamp>,
+    /// By EC2's last list that had it.
+    pub ec2_state: Option<Ec2State>,
+    pub last_listed: Option<Timestamp>,
+    pub registered: bool,
+    pub last_report: Option<Timestamp>,
+    pub agent_phase: Option<AgentPhase>,
+    pub proven: bool,
+    pub active_jobs: Option<u32>,
+    pub problem: String,
+    /// By Redis' word, and when that was.
+    pub jobs_in_redis: Option<(u32, Timestamp)>,
+    /// When EC2 takes it, by an interruption notice.
+    pub interrupted_at: Option<Timestamp>,
+    /// When the agent was last told to drain.
+    pub drain_told_at: Option<Timestamp>,
+    /// It was found by its token tag rather than launched by this ledger.
+    pub adopted: bool,
+    /// Its boot counted as failed.
+    pub boot_failed: bool,
+}
+
+impl Instance {
+    pub(crate) fn intended(token: LaunchToken, now: Timestamp, deadline: Timestamp) -> Instance {
+        Instance {
+            token,
+            id: None,
+            phase: Phase::Launching { attempts: 1, next_try: None, last_try: now, deadline },
+            phase_since: now,
+            phase_reason: String::new(),
+            planned_at: now,
+            accepted_at: None,
+            boot_deadline: None,
+            ec2_state: None,
+            last_listed: None,
+            registered: false,
+            last_report: None,
+            agent_phase: None,
+            proven: false,
+            active_jobs: None,
+            problem: String::new(),
+            jobs_in_redis: None,
+            interrupted_at: None,
+            drain_told_at: None,
+            adopted: false,
+            boot_failed: false,
+        }
+    }
+
+    pub(crate) fn enter(&mut self, now: Timestamp, phase: Phase, reason: impl Into<String>) {
+        self.phase = phase;
+        self.phase_since = now;
+        self.phase_reason = reason.into();
+    }
+
+    /// It bills or may bill: it counts against the cap (invariant 1). EC2 bills until `shutting-down`.
+    pub fn may_bill(&self) -> bool {
+        match self.phase {
+            Phase::Gone => false,
+            _ => !matches!(self.ec2_state, Some(Ec2State::ShuttingDown | Ec2State::Terminated)),
+        }
+    }
+
+    /// It is capacity: proven to process jobs, and not about to go (invariant 6).
+    pub fn is_capacity(&self) -> bool {
+        matches!(self.phase, Phase::Ready) && self.interrupted_at.is_none()
+    }
+
+    /// It is on its way to be capacity, and holds back further launches until its deadline (invariant 6).
+    pub fn is_on_its_way(&self, now: Timestamp) -> bool {
+        self.interrupted_at.is_none()
+            && match self.phase {
+                Phase::Launching { deadline, .. } | Phase::Booting { deadline } => now < deadline,
+                _ => false,
+            }
+    }
+
+    pub(crate) fn is_draining_for_scale_in(&self) -> bool {
+        matches!(self.phase, Phase::Draining { cause: DrainCause::ScaleIn, .. })
+    }
+
+    pub fn is_gone(&self) -> bool {
+        matches!(self.phase, Phase::Gone)
+    }
+
+    /// The agent has said nothing for longer than `timeout`, or nothing yet.
+    pub fn is_silent(&self, now: Timestamp, timeout: std::time::Duration) -> bool {
+        self.last_report.is_none_or(|at| now.since(at) > timeout)
+    }
+
+    /// EC2's id where there is one, the launch token before that.
+    pub fn name(&self) -> &str {
+        self.id.as_ref().map_or(&self.token.0, |id| &id.0)
+    }
+
+    /// The phase as the interfaces write it.
+    pub fn phase_name(&self) -> &'static str {
+        match self.phase {
+            Phase::Launching { .. } => "launching",
+            Phase::Booting { .. } => "booting",
+            Phase::Ready => "ready",
+            Phase::Draining { .. } => "draining",
+            Phase::Terminating { .. } => "terminating",
+            Phase::Gone => "gone",
+        }
+    }
+
+    pub fn phase_deadline(&self) -> Option<Timestamp> {
+        match self.phase {
+            Phase::Launching { deadline, .. } | Phase::Booting { deadline } | Phase::Draining { deadline, .. } => {
+                Some(deadline)
+            }
+            Phase::Terminating { next_try, .. } => Some(next_try),
+            Phase::Ready | Phase::Gone => None,
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! Draining: fenced. Terminated only when two sources agree that no job is left (invariant 4): the agent, by its word
+//! that the worker is stopped, and Redis, by an observation made after that.
+
+use std::time::Duration;
+
+use super::{planned, terminating};
+use crate::Timestamp;
+use crate::config::Config;
+use crate::decision::{Decision, Note, Plan, Planned, Reason};
+use crate::event::AgentPhase;
+use crate::instance::{DrainCause, Instance, Phase};
+
+/// An agent that goes on working so long after it was told to drain is told again.
+const TOLD_AGAIN_AFTER: Duration = Duration::from_secs(10);
+/// What an agent may need beyond the deadline, to stop the worker and to say so.
+const BEYOND_DEADLINE: Duration = Duration::from_secs(120);
+
+/// Begins a drain; the decision that tells the agent, where there is one to be told.
+pub(crate) fn begin(
+    instance: &mut Instance,
+    now: Timestamp,
+    deadline: Timestamp,
+    cause: DrainCause,
+    reason: Reason,
+) -> Option<Planned> {
+    let id = instance.id.clone()?;
+    let drained_at = (instance.agent_phase == Some(AgentPhase::Drained)).then_some(now);
+    instance.enter(now, Phase::Draining { cause, deadline, drained_at }, reason.to_string());
+    instance.drain_told_at = Some(now);
+    Some(planned(Decision::Drain { id, deadline }, reason))
+}
+
+/// Takes a drain back, unless EC2 takes the instance or its worker is stopped already. It must prove itself again.
+pub(crate) fn cancel(instance: &mut Instance, now: Timestamp, config: &Config, reason: Reason) -> Option<Planned> {
+    let id = instance.id.clone()?;
+    if !can_be_cancelled(instance) {
+        return None;
+    }
+    let deadline = now + config.boot_timeout;
+    instance.boot_deadline = Some(deadline);
+    instance.enter(now, Phase::Booting { deadline }, reason.to_string());
+    Some(planned(Decision::CancelDrain { id }, reason))
+}
+
+pub(crate) fn can_be_cancelled(instance: &Instance) -> bool {
+    matches!(
+        instance.phase,
+        Phase::Draining { cause: DrainCause::ScaleIn | DrainCause::Operator, drained_at: None, .. }
+    ) && instance.interrupted_at.is_none()
+        && instance.registered
+}
+
+/// The reason for an alert, when the deadline is long past.
+pub(super) fn tick(instance: &mut Instance, now: Timestamp, config: &Config, plan: &mut Plan) -> Option<Reason> {
+    let Phase::Draining { cause, deadline, drained_at } = instance.phase else { return None };
+    let id = instance.id.clone()?;
+    let since = drained_at.unwrap_or(instance.phase_since);
+    // Seen after the fence: what was observed before it proves nothing about now.
+    let in_redis = instance.jobs_in_redis.filter(|(_, at)| *at > since).map(|(jobs, _)| jobs);
+    let overdue = now > deadline + BEYOND_DEADLINE;
+    match (drained_at, in_redis) {
+        (Some(_), Some(0)) => {
+            plan.decisions.extend(terminating::begin(instance, now, config, Reason::Drained { cause }));
+            return None;
+        }
+        (None, Some(0)) if is_unreachable(instance, now, config) => {
+            plan.decisions.extend(terminating::begin(instance, now, config, Reason::NoAgentNoJob { cause }));
+            return None;
+        }
+        _ if overdue => {
+            let reason = Reason::DrainOverdue { by: now.since(deadline) };
+            plan.decisions.extend(terminating::begin(instance, now, config, reason.clone()));
+            return Some(reason);
+        }
+        (Some(_), Some(redis)) => plan.notes.push(Note::SourcesDisagree { id: id.clone(), redis }),
+        (Some(_), None) => plan.notes.push(Note::RedisViewMissing { id: id.clone() }),
+        (None, _) => plan.notes.push(Note::WaitsForDrain {
+            name: instance.name().to_owned(),
+            jobs: instance.active_jobs,
+            silent: instance.is_silent(now, config.heartbeat_timeout),
+        }),
+    }
+    // The command may have been lost with the connection; a report made since shows it.
+    let obeys = matches!(instance.agent_phase, Some(AgentPhase::Draining | AgentPhase::Drained));
+    let told_at = instance.drain_told_at.unwrap_or(instance.phase_since);
+    if !obeys && instance.last_report.is_some_and(|at| at > told_at + TOLD_AGAIN_AFTER) {
+        instance.drain_told_at = Some(now);
+        let reason = Reason::ToldAgain { cause };
+        plan.decisions.push(planned(Decision::Drain { id, deadline }, reason));
+    }
+    None
+}
+
+/// Nobody can be told to fence: the agent never registered by the boot's deadline, or has been silent for too long.
+fn is_unreachable(instance: &Instance, now: Timestamp, config: &Config) -> bool {
+    if instance.registered {
+        instance.is_silent(now, config.lost_after())
+    } else {
+        instance.boot_deadline.is_none_or(|deadline| now >= deadline)
+    }
+}

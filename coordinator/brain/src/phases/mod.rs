@@ -1,0 +1,73 @@
+//! What each phase of an instance's life asks for at a tick: one file for each, with a deadline that is enforced.
+
+mod booting;
+pub(crate) mod draining;
+mod launching;
+mod ready;
+mod scale_in;
+mod scale_out;
+mod terminating;
+
+pub(crate) use scale_in::scale_in;
+pub(crate) use scale_out::scale_out;
+
+use crate::config::Config;
+use crate::decision::{Plan, Planned};
+use crate::event::Ec2State;
+use crate::instance::{Instance, Phase};
+use crate::state::State;
+use crate::{Decision, DrainCause, Reason, Timestamp};
+
+/// Lets every instance act by its phase. Only called while queues and EC2 are both seen.
+pub(crate) fn tick(state: &mut State, now: Timestamp, config: &Config, plan: &mut Plan) {
+    let wants_launches = state.hold.is_none()
+        && state.desired.is_some_and(|desired| desired > 0)
+        && state.demand().is_some_and(|demand| demand > 0);
+    let mut failed_boots = 0;
+    let mut overdue = Vec::new();
+    for instance in &mut state.instances {
+        if is_stopped(instance) {
+            let state = instance.ec2_state.map_or("stopped", Ec2State::as_str).to_owned();
+            plan.decisions.extend(terminating::begin(instance, now, config, Reason::Stopped { state }));
+            continue;
+        }
+        if let Some(planned) = interrupted(instance, now) {
+            plan.decisions.push(planned);
+        }
+        match instance.phase {
+            Phase::Launching { .. } => launching::tick(instance, now, wants_launches, plan),
+            Phase::Booting { .. } => failed_boots += u32::from(booting::tick(instance, now, config, plan)),
+            Phase::Ready => ready::tick(instance, now, config, plan),
+            Phase::Draining { .. } => overdue.extend(draining::tick(instance, now, config, plan)),
+            Phase::Terminating { .. } => terminating::tick(instance, now, config, plan),
+            Phase::Gone => {}
+        }
+    }
+    for _ in 0..failed_boots {
+        state.boot_failed(now, config);
+    }
+    for reason in overdue {
+        state.raise(crate::AlertKind::DrainOverdue, reason);
+    }
+    if !state.instances.iter().any(|instance| matches!(instance.phase, Phase::Draining { .. })) {
+        state.alerts.remove(&crate::AlertKind::DrainOverdue);
+    }
+}
+
+fn is_stopped(instance: &Instance) -> bool {
+    matches!(instance.ec2_state, Some(Ec2State::Stopping | Ec2State::Stopped))
+        && !matches!(instance.phase, Phase::Terminating { .. } | Phase::Gone)
+}
+
+/// EC2 takes it: the agent drains on its own as well, this is the second word.
+fn interrupted(instance: &mut Instance, now: Timestamp) -> Option<Planned> {
+    let at = instance.interrupted_at?;
+    if !matches!(instance.phase, Phase::Booting { .. } | Phase::Ready) {
+        return None;
+    }
+    draining::begin(instance, now, at, DrainCause::Interruption, Reason::Interrupted { at, left: now.until(at) })
+}
+
+fn planned(decision: Decision, reason: Reason) -> Planned {
+    Planned { decision, reason }
+}

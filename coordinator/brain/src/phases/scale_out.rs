@@ -1,0 +1,95 @@
+//! Scale-out: the guards above every policy, in the order in which a reader would ask, then the launches.
+
+use super::{draining, planned};
+use crate::config::Config;
+use crate::decision::{Decision, Note, Plan, Reason};
+use crate::event::RefusalClass;
+use crate::state::State;
+use crate::{Backlog, Timestamp};
+
+pub(crate) fn scale_out(state: &mut State, now: Timestamp, config: &Config, desired: u32, plan: &mut Plan) {
+    let counts = state.counts(now);
+    if counts.on_the_way > 0 {
+        let deadlines = state.instances.iter().filter(|instance| instance.is_on_its_way(now));
+        let next = deadlines.filter_map(|instance| instance.phase_deadline()).min();
+        let next_deadline = next.map_or_else(Default::default, |deadline| now.until(deadline));
+        plan.notes.push(Note::OnTheWay { count: counts.on_the_way, next_deadline });
+    }
+    let need = desired.saturating_sub(counts.ready + counts.on_the_way);
+    if need == 0 {
+        return;
+    }
+    let demand = state.demand().unwrap_or(0);
+    if let Some(note) = state.backlog.as_ref().and_then(|(backlog, _)| cannot_help(backlog, desired)) {
+        plan.notes.push(note);
+        return;
+    }
+    let need = need - cancel_drains(state, now, config, need, (demand, desired), plan);
+    if let Some(note) = refused(state, now) {
+        plan.notes.push(note);
+        return;
+    }
+    let allowed = state.breaker.allows(now, counts.on_the_way);
+    match state.breaker.open_until {
+        Some(until) if now < until => {
+            let failures = state.breaker.failures;
+            plan.notes.push(Note::BreakerOpen { failures, left: now.until(until) });
+            return;
+        }
+        Some(_) => plan.notes.push(Note::BreakerTries),
+        None => {}
+    }
+    let room = config.max_instances.saturating_sub(counts.billing);
+    if room < need {
+        plan.notes.push(Note::AtCap { max_instances: config.max_instances, billing: counts.billing });
+    }
+    for _ in 0..need.min(room).min(allowed).min(config.launches_per_tick) {
+        let token = state.intend(now, config);
+        let reason = Reason::BelowDesired { demand, desired, ready: counts.ready, on_the_way: counts.on_the_way };
+        plan.decisions.push(planned(Decision::Launch { token }, reason));
+    }
+}
+
+/// Why more instances could not help now.
+fn cannot_help(backlog: &Backlog, desired: u32) -> Option<Note> {
+    if backlog.demand() == 0 {
+        return Some(Note::NoDemandNoReplacement { desired });
+    }
+    let mut wanting = backlog.queues.iter().filter(|queue| queue.demand() > 0);
+    if wanting.clone().all(|queue| queue.is_limited()) {
+        let queue = wanting.next()?;
+        return Some(Note::ConcurrencyReached { queue: queue.queue.clone(), limit: queue.concurrency.unwrap_or(0) });
+    }
+    None
+}
+
+/// Takes back up to `need` drains: an instance that already works beats one that must boot.
+fn cancel_drains(
+    state: &mut State,
+    now: Timestamp,
+    config: &Config,
+    need: u32,
+    (demand, desired): (u64, u32),
+    plan: &mut Plan,
+) -> u32 {
+    let mut cancelled = 0;
+    for instance in state.instances.iter_mut() {
+        let is_alive = !instance.is_silent(now, config.heartbeat_timeout);
+        let by_scale_in = instance.is_draining_for_scale_in();
+        if cancelled < need && is_alive && by_scale_in {
+            let decision = draining::cancel(instance, now, config, Reason::DemandReturned { demand, desired });
+            cancelled += u32::from(decision.is_some());
+            plan.decisions.extend(decision);
+        }
+    }
+    cancelled
+}
+
+fn refused(state: &State, now: Timestamp) -> Option<Note> {
+    let refusal = state.refusal.as_ref().filter(|refusal| refusal.holds(now))?;
+    let (code, message) = (refusal.code.clone(), refusal.message.clone());
+    Some(match (refusal.class, refusal.until) {
+        (RefusalClass::Fatal, _) | (_, None) => Note::FatalRefusal { code, message },
+        (class, Some(until)) => Note::BackOff { class, code, message, left: now.until(until) },
+    })
+}

@@ -1,0 +1,459 @@
+//! What is known of one pool: how events change it, and what a tick does about it.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::Config;
+use crate::decision::{AlertKind, Decision, Note, Plan, Planned, Reason};
+use crate::event::{AgentPhase, Backlog, Event, LaunchAnswer, RefusalClass, Report};
+use crate::instance::{DrainCause, Instance, InstanceId, LaunchToken, Phase};
+use crate::policy::{self, Sustain};
+use crate::refusal::{self, Refusal};
+use crate::{Breaker, Timestamp, phases};
+
+/// Instances that are gone are kept for `status`, this many.
+const GONE_KEPT: usize = 20;
+
+/// All that is known and intended for one pool. Serializable: the shell keeps it in the ledger before acting on a plan.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct State {
+    /// Makes this ledger's launch tokens unlike any other's.
+    nonce: String,
+    launches: u64,
+    pub(crate) leader: bool,
+    pub(crate) backlog: Option<(Backlog, Timestamp)>,
+    pub(crate) observation_problem: Option<String>,
+    pub(crate) listed_at: Option<Timestamp>,
+    pub(crate) listing_problem: Option<String>,
+    pub(crate) sustain: Sustain,
+    pub(crate) desired: Option<u32>,
+    pub(crate) instances: VecDeque<Instance>,
+    /// Instances with the pool's tag but no launch token: counted, never touched.
+    pub(crate) foreign: Vec<InstanceId>,
+    pub(crate) hold: Option<String>,
+    pub(crate) breaker: Breaker,
+    pub(crate) refusal: Option<Refusal>,
+    pub(crate) alerts: BTreeSet<AlertKind>,
+    /// Decided while handling an event; given out by the next tick.
+    pub(crate) pending: Vec<Planned>,
+    launched_total: u64,
+    terminated_total: u64,
+}
+
+/// The fleet in numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    pub ready: u32,
+    pub on_the_way: u32,
+    /// All that bills or may bill, foreign instances included.
+    pub billing: u32,
+}
+
+impl State {
+    pub(crate) fn new(nonce: impl Into<String>) -> State {
+        State {
+            nonce: nonce.into(),
+            launches: 0,
+            leader: false,
+            backlog: None,
+            observation_problem: None,
+            listed_at: None,
+            listing_problem: None,
+            sustain: Sustain::default(),
+            desired: None,
+            instances: VecDeque::new(),
+            foreign: Vec::new(),
+            hold: None,
+            breaker: Breaker::default(),
+            refusal: None,
+            alerts: BTreeSet::new(),
+            pending: Vec::new(),
+            launched_total: 0,
+            terminated_total: 0,
+        }
+    }
+
+    pub(crate) fn handle(&mut self, now: Timestamp, event: Event, config: &Config) {
+        match event {
+            Event::Started => self.started(now),
+            Event::LeadershipGained => self.leader = true,
+            Event::LeadershipLost => self.leader = false,
+            Event::BacklogObserved(backlog) => self.observed(now, backlog, config),
+            Event::ObservationFailed { detail } => self.observation_problem = Some(detail),
+            Event::JobsSeen(seen) => {
+                for instance in &mut self.instances {
+                    let jobs = instance.id.as_ref().and_then(|id| seen.jobs.get(id)).copied().unwrap_or(0);
+                    instance.jobs_in_redis = Some((jobs, now));
+                }
+            }
+            Event::InstancesListed { asked_at, instances } => self.listed(now, asked_at, instances, config),
+            Event::ListingFailed { detail } => self.listing_problem = Some(detail),
+            Event::LaunchAnswered { token, answer } => self.launch_answered(now, token, answer, config),
+            Event::TerminateAccepted { .. } => {} // EC2's list confirms it, or it is asked again
+            Event::TerminateFailed { id, class, code } => {
+                if let Some(instance) = self.by_id(&id)
+                    && let Phase::Terminating { attempts, .. } = instance.phase
+                {
+                    let wait = refusal::backoff(config, class, attempts).unwrap_or(config.terminate_timeout);
+                    instance.phase = Phase::Terminating { attempts, next_try: now + wait };
+                    instance.problem = format!("EC2 refused to terminate it: {code}");
+                }
+            }
+            Event::AgentRegistered { id } => {
+                if let Some(instance) = self.by_id(&id) {
+                    instance.registered = true;
+                    instance.last_report = Some(now);
+                }
+            }
+            Event::AgentReported(report) => self.reported(now, report, config),
+            Event::AgentDrained { id, jobs_left } => {
+                if let Some(instance) = self.by_id(&id)
+                    && let Phase::Draining { drained_at: drained_at @ None, .. } = &mut instance.phase
+                {
+                    *drained_at = Some(now);
+                    instance.active_jobs = Some(jobs_left);
+                    instance.last_report = Some(now);
+                }
+            }
+            Event::NoticeSeen { id, at } => {
+                if let Some(instance) = self.by_id(&id) {
+                    instance.interrupted_at = Some(instance.interrupted_at.map_or(at, |earlier| earlier.min(at)));
+                }
+            }
+            Event::OperatorHold { reason } => self.hold = Some(reason),
+            Event::OperatorResume => {
+                self.hold = None;
+                self.forget_fatal();
+                self.breaker = Breaker::default();
+                self.alerts.remove(&AlertKind::BootsFail);
+            }
+            Event::OperatorDrain { id, reason } => {
+                let deadline = now + config.drain_timeout;
+                if let Some(instance) = self.by_id(&id)
+                    && matches!(instance.phase, Phase::Booting { .. } | Phase::Ready)
+                {
+                    let reason = Reason::OperatorAsked { reason };
+                    let planned = phases::draining::begin(instance, now, deadline, DrainCause::Operator, reason);
+                    self.pending.extend(planned);
+                }
+            }
+            Event::OperatorCancelDrain { id } => {
+                let reason = Reason::OperatorAsked { reason: String::new() };
+                if let Some(instance) = self.by_id(&id) {
+                    let planned = phases::draining::cancel(instance, now, config, reason);
+                    self.pending.extend(planned);
+                }
+            }
+        }
+    }
+
+    pub(crate) fn tick(&mut self, now: Timestamp, config: &Config) -> Plan {
+        let mut plan = Plan { at: now, ..Plan::default() };
+        if !self.leader {
+            plan.notes.push(Note::NotLeader);
+            self.summarize(&mut plan);
+            return plan;
+        }
+        plan.decisions.append(&mut self.pending);
+        let blind = self.blind(now, config);
+        if blind.is_empty() {
+            phases::tick(self, now, config, &mut plan);
+            self.decide_capacity(now, config, &mut plan);
+            plan.decisions.append(&mut self.pending);
+        } else {
+            plan.notes = blind;
+        }
+        self.forget_gone();
+        self.summarize(&mut plan);
+        plan
+    }
+
+    /// What is unknown now: nothing is scaled, launched or terminated while this is not empty (invariant 3).
+    fn blind(&self, now: Timestamp, config: &Config) -> Vec<Note> {
+        let mut notes = Vec::new();
+        match (&self.observation_problem, &self.backlog) {
+            (Some(detail), _) => notes.push(Note::ObservationFailed { detail: detail.clone() }),
+            (None, None) => notes.push(Note::NotObservedYet),
+            (None, Some((_, at))) if now.since(*at) > config.longest_gap() => {
+                notes.push(Note::ObservationStale { age: now.since(*at) });
+            }
+            _ => {}
+        }
+        match (&self.listing_problem, self.listed_at) {
+            (Some(detail), _) => notes.push(Note::ListingFailed { detail: detail.clone() }),
+            (None, None) => notes.push(Note::NotListedYet),
+            (None, Some(at)) if now.since(at) > config.longest_listing_age() => {
+                notes.push(Note::ListingStale { age: now.since(at) });
+            }
+            _ => {}
+        }
+        notes
+    }
+
+    fn decide_capacity(&mut self, now: Timestamp, config: &Config, plan: &mut Plan) {
+        // A ledger that knows no desired capacity takes what it finds: capacity falls only by the idle rule.
+        let found = self.instances.iter().filter(|instance| instance.may_bill()).count();
+        let before = self.desired.unwrap_or(u32::try_from(found).unwrap_or(u32::MAX)).min(config.max_instances);
+        let (desired, notes) = policy::desired(&config.policy, &self.sustain, before);
+        let desired = desired.min(config.max_instances);
+        self.desired = Some(desired);
+        plan.notes.extend(notes);
+        let paused = self.backlog.iter().flat_map(|(backlog, _)| &backlog.queues).filter(|queue| queue.paused);
+        let waiting: u64 = paused.map(|queue| queue.waiting + queue.prioritized + queue.delayed_due).sum();
+        if waiting > 0 {
+            plan.notes.push(Note::Paused { waiting });
+        }
+        for id in &self.foreign {
+            plan.notes.push(Note::NotOurs { id: id.clone() });
+        }
+        if let Some(reason) = &self.hold {
+            plan.notes.push(Note::Held { reason: reason.clone() });
+            return;
+        }
+        phases::scale_in(self, now, config, desired, plan);
+        phases::scale_out(self, now, config, desired, plan);
+    }
+
+    fn started(&mut self, now: Timestamp) {
+        self.forget_fatal();
+        for instance in &mut self.instances {
+            match &mut instance.phase {
+                Phase::Launching { next_try: next_try @ None, .. } => *next_try = Some(now),
+                Phase::Terminating { next_try, .. } => *next_try = now,
+                _ => {}
+            }
+            // Agents need time to come back before they are called silent.
+            if instance.registered {
+                instance.last_report = Some(now);
+            }
+        }
+    }
+
+    fn forget_fatal(&mut self) {
+        self.refusal.take_if(|refusal| refusal.class == RefusalClass::Fatal);
+        self.alerts.remove(&AlertKind::FatalRefusal);
+    }
+
+    fn observed(&mut self, now: Timestamp, backlog: Backlog, config: &Config) {
+        if let Some((_, last)) = self.backlog {
+            let blind = now.since(last);
+            if blind > config.longest_gap() {
+                // Nobody could prove anything meanwhile: it does not count against a boot.
+                for instance in &mut self.instances {
+                    if let Phase::Booting { deadline } = &mut instance.phase {
+                        *deadline = *deadline + blind;
+                        instance.boot_deadline = Some(*deadline);
+                    }
+                }
+            }
+        }
+        self.sustain.observe(now, backlog.demand(), config);
+        self.backlog = Some((backlog, now));
+        self.observation_problem = None;
+    }
+
+    fn launch_answered(&mut self, now: Timestamp, token: LaunchToken, answer: LaunchAnswer, config: &Config) {
+        match answer {
+            LaunchAnswer::Accepted { id } => {
+                self.refusal = None;
+                self.alerts.remove(&AlertKind::Quota);
+                self.alerts.remove(&AlertKind::FatalRefusal);
+                let launched = &mut self.launched_total;
+                match self.instances.iter_mut().find(|instance| instance.token == token) {
+                    Some(instance) if instance.id.is_none() => {
+                        *launched += 1;
+                        accepted(instance, now, id, config, "EC2 accepted the launch");
+                    }
+                    Some(_) => {}
+                    None => self.adopt(now, token, id, config),
+                }
+            }
+            LaunchAnswer::Refused { class, code, message } => {
+                let refused = (class, code.clone(), message.clone());
+                let refusal = Refusal::next(self.refusal.as_ref(), now, config, refused);
+                if let Some(instance) = self.instances.iter_mut().find(|instance| instance.token == token)
+                    && let Phase::Launching { attempts, next_try, .. } = &mut instance.phase
+                {
+                    match refusal::backoff(config, class, *attempts) {
+                        Some(wait) if class == RefusalClass::Retry => {
+                            *next_try = Some(now + wait);
+                            instance.problem = code.clone();
+                        }
+                        _ => instance.enter(now, Phase::Gone, format!("EC2 refused the launch: {code}")),
+                    }
+                }
+                let alert = match class {
+                    RefusalClass::Quota => Some(AlertKind::Quota),
+                    RefusalClass::Fatal => Some(AlertKind::FatalRefusal),
+                    RefusalClass::Retry | RefusalClass::Capacity => None,
+                };
+                if let Some(alert) = alert {
+                    self.raise(alert, Reason::Refused { class, code, message });
+                }
+                self.refusal = Some(refusal);
+            }
+        }
+    }
+
+    fn reported(&mut self, now: Timestamp, report: Report, config: &Config) {
+        let Some(instance) = self.by_id(&report.id) else { return };
+        instance.registered = true;
+        instance.last_report = Some(now);
+        instance.agent_phase = Some(report.phase);
+        instance.proven = report.proven;
+        instance.active_jobs = report.active_jobs;
+        instance.problem = report.problem;
+        let proven = report.phase == AgentPhase::Ready && report.proven;
+        match &mut instance.phase {
+            Phase::Booting { .. } if proven => {
+                instance.enter(now, Phase::Ready, "its worker is proven to process jobs");
+                self.breaker.succeeded();
+                self.alerts.remove(&AlertKind::BootsFail);
+            }
+            // The proof was lost: it is no capacity until it proves itself again, by a deadline.
+            Phase::Ready if report.phase != AgentPhase::Ready => {
+                let deadline = now + config.boot_timeout;
+                instance.boot_deadline = Some(deadline);
+                let reason = match instance.problem.as_str() {
+                    "" => "its worker no longer proves itself".to_owned(),
+                    problem => format!("its worker no longer proves itself: {problem}"),
+                };
+                instance.enter(now, Phase::Booting { deadline }, reason);
+            }
+            Phase::Draining { drained_at: drained_at @ None, .. } if report.phase == AgentPhase::Drained => {
+                *drained_at = Some(now);
+            }
+            _ => {}
+        }
+    }
+
+    /// Takes in an instance that carries one of our tokens and that the ledger does not know.
+    pub(crate) fn adopt(&mut self, now: Timestamp, token: LaunchToken, id: InstanceId, config: &Config) {
+        let mut instance = Instance::intended(token, now, now + config.launch_timeout);
+        instance.adopted = true;
+        accepted(&mut instance, now, id, config, "found by its launch token");
+        self.launched_total += 1;
+        self.instances.push_back(instance);
+    }
+
+    /// A new intent, to be persisted before the call.
+    pub(crate) fn intend(&mut self, now: Timestamp, config: &Config) -> LaunchToken {
+        self.launches += 1;
+        let token = LaunchToken(format!("{}-{}", self.nonce, self.launches));
+        self.instances.push_back(Instance::intended(token.clone(), now, now + config.launch_timeout));
+        token
+    }
+
+    pub(crate) fn raise(&mut self, alert: AlertKind, reason: Reason) {
+        if self.alerts.insert(alert) {
+            self.pending.push(Planned { decision: Decision::Alert { alert }, reason });
+        }
+    }
+
+    pub(crate) fn boot_failed(&mut self, now: Timestamp, config: &Config) {
+        if self.breaker.failed(now, config.boot_failures, config.breaker_backoff) {
+            let until = self.breaker.open_until.unwrap_or(now);
+            // Said again each time it opens, since the wait is another one.
+            self.alerts.remove(&AlertKind::BootsFail);
+            let failures = self.breaker.failures;
+            self.raise(AlertKind::BootsFail, Reason::BreakerOpened { failures, until, wait: until.since(now) });
+        }
+    }
+
+    pub(crate) fn by_id(&mut self, id: &InstanceId) -> Option<&mut Instance> {
+        self.instances.iter_mut().find(|instance| instance.id.as_ref() == Some(id))
+    }
+
+    pub(crate) fn count_terminated(&mut self) {
+        self.terminated_total += 1;
+    }
+
+    fn forget_gone(&mut self) {
+        let mut gone = self.instances.iter().filter(|instance| instance.is_gone()).count();
+        self.instances.retain(|instance| {
+            let forget = gone > GONE_KEPT && instance.is_gone();
+            gone -= usize::from(forget);
+            !forget
+        });
+    }
+
+    fn summarize(&self, plan: &mut Plan) {
+        plan.demand = self.demand();
+        plan.desired = self.desired;
+    }
+
+    pub fn counts(&self, now: Timestamp) -> Counts {
+        let count = |test: &dyn Fn(&Instance) -> bool| {
+            u32::try_from(self.instances.iter().filter(|instance| test(instance)).count()).unwrap_or(u32::MAX)
+        };
+        Counts {
+            ready: count(&Instance::is_capacity),
+            on_the_way: count(&|instance| instance.is_on_its_way(now)),
+            billing: count(&Instance::may_bill).saturating_add(u32::try_from(self.foreign.len()).unwrap_or(u32::MAX)),
+        }
+    }
+
+    pub fn demand(&self) -> Option<u64> {
+        self.backlog.as_ref().map(|(backlog, _)| backlog.demand())
+    }
+
+    /// The last observation, and when it was made.
+    pub fn backlog(&self) -> Option<&(Backlog, Timestamp)> {
+        self.backlog.as_ref()
+    }
+
+    pub fn observation_problem(&self) -> Option<&str> {
+        self.observation_problem.as_deref()
+    }
+
+    pub fn listing_problem(&self) -> Option<&str> {
+        self.listing_problem.as_deref()
+    }
+
+    pub fn desired(&self) -> Option<u32> {
+        self.desired
+    }
+
+    /// Oldest first; those that are gone for a while too.
+    pub fn instances(&self) -> impl Iterator<Item = &Instance> {
+        self.instances.iter()
+    }
+
+    pub fn instance(&self, id: &InstanceId) -> Option<&Instance> {
+        self.instances.iter().find(|instance| instance.id.as_ref() == Some(id))
+    }
+
+    /// The operator's reason, while the pool is held.
+    pub fn hold(&self) -> Option<&str> {
+        self.hold.as_deref()
+    }
+
+    pub fn is_leader(&self) -> bool {
+        self.leader
+    }
+
+    pub fn breaker(&self) -> &Breaker {
+        &self.breaker
+    }
+
+    /// Launches that EC2 accepted, since this ledger began.
+    pub fn launched_total(&self) -> u64 {
+        self.launched_total
+    }
+
+    /// Instances that EC2 showed as gone, since this ledger began.
+    pub fn terminated_total(&self) -> u64 {
+        self.terminated_total
+    }
+}
+
+/// EC2 has it: the boot's deadline runs from here.
+pub(crate) fn accepted(instance: &mut Instance, now: Timestamp, id: InstanceId, config: &Config, reason: &str) {
+    let deadline = now + config.boot_timeout;
+    instance.id = Some(id);
+    instance.accepted_at = Some(now);
+    instance.boot_deadline = Some(deadline);
+    instance.problem.clear();
+    instance.enter(now, Phase::Booting { deadline }, reason);
+}
