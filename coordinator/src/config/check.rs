@@ -1,0 +1,152 @@
+//! What the written settings must satisfy, each failure with the key and the remedy.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use spillway_brain as brain;
+
+use super::{ConfigError, File, Needs, Pool, PoolSection, Settings, Span};
+
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
+
+pub(super) fn check(origin: &str, file: File, needs: Needs) -> Result<Settings, ConfigError> {
+    let bad = |key: &str, detail: String| ConfigError::Bad { origin: origin.to_owned(), key: key.to_owned(), detail };
+    let redis_url = file.redis.url.filter(|url| !url.is_empty()).ok_or(ConfigError::Missing {
+        key: "redis.url",
+        remedy: "set REDIS_URL, or url = \"redis://127.0.0.1:6379\" under [redis]",
+    })?;
+    let listen = |key: &str, text: Option<String>, default: &str| -> Result<SocketAddr, ConfigError> {
+        let text = text.unwrap_or_else(|| default.to_owned());
+        text.parse().map_err(|_| bad(key, format!("\"{text}\" is not an address and port such as \"{default}\"")))
+    };
+    if file.pool.is_empty() || file.pool.iter().all(|pool| pool.queues.is_empty()) {
+        return Err(ConfigError::Missing {
+            key: "pool.queues",
+            remedy: "set QUEUE_NAMES to the queues' names, separated by commas, or queues = [\"…\"] under [[pool]]",
+        });
+    }
+    let mut names = BTreeSet::new();
+    let mut pools = Vec::new();
+    for section in file.pool {
+        let pool = pool(&bad, section, needs)?;
+        if !names.insert(pool.name.clone()) {
+            return Err(bad("pool.name", format!("two pools are called \"{}\": each needs its own name", pool.name)));
+        }
+        pools.push(pool);
+    }
+    Ok(Settings {
+        ledger_url: file.ledger.url.unwrap_or_else(|| redis_url.clone()),
+        redis_url,
+        ledger_prefix: file.ledger.prefix.unwrap_or_else(|| "spillway:".to_owned()),
+        region: file.ec2.region,
+        grpc_listen: listen("grpc.listen", file.grpc.listen, "0.0.0.0:7443")?,
+        join_token: file.grpc.join_token.filter(|token| !token.is_empty()),
+        heartbeat_interval: file.grpc.heartbeat_interval.map_or(Duration::from_secs(5), |span| span.0),
+        http_listen: listen("http.listen", file.http.listen, "127.0.0.1:7480")?,
+        pools,
+    })
+}
+
+type Bad<'a> = &'a dyn Fn(&str, String) -> ConfigError;
+
+fn pool(bad: Bad<'_>, section: PoolSection, needs: Needs) -> Result<Pool, ConfigError> {
+    let name = section.name.clone().unwrap_or_else(|| "spillway".to_owned());
+    if name.is_empty() || name.len() > 100 {
+        return Err(bad(
+            "pool.name",
+            "it must have 1 to 100 characters: it is the Name tag of the instances".to_owned(),
+        ));
+    }
+    if let Some(queue) = section.queues.iter().find(|queue| queue.is_empty() || queue.contains(':')) {
+        return Err(bad(
+            "pool.queues",
+            format!("\"{queue}\" cannot be a BullMQ queue: names are not empty and have no \":\""),
+        ));
+    }
+    let launch_template = section.launch_template.clone().unwrap_or_default();
+    if launch_template.is_empty() && needs == Needs::Everything {
+        return Err(ConfigError::Missing {
+            key: "pool.launch_template",
+            remedy: "set EC2_LAUNCH_TEMPLATE_ID, or launch_template = \"lt-…\" under [[pool]]",
+        });
+    }
+    let brain = brain_config(bad, &section)?;
+    Ok(Pool {
+        name,
+        queues: section.queues,
+        prefix: section.prefix.unwrap_or_else(|| "bull".to_owned()),
+        launch_template,
+        launch_template_version: section.launch_template_version.unwrap_or_else(|| "$Default".to_owned()),
+        tags: section.tags,
+        brain,
+    })
+}
+
+fn brain_config(bad: Bad<'_>, section: &PoolSection) -> Result<brain::Config, ConfigError> {
+    let defaults = brain::Config::default();
+    let span = |key: &str, given: Option<Span>, default: Duration| match given {
+        Some(Span(span)) if span < SHORTEST_INTERVAL => Err(bad(key, "it must be at least 100ms".to_owned())),
+        Some(Span(span)) => Ok(span),
+        None => Ok(default),
+    };
+    let interval = span("pool.interval", section.interval, defaults.interval)?;
+    let listing_interval = match section.listing_interval {
+        Some(_) => span("pool.listing_interval", section.listing_interval, defaults.listing_interval)?,
+        None => defaults.listing_interval.max(interval),
+    };
+    let config = brain::Config {
+        max_instances: section.max_instances.unwrap_or(defaults.max_instances),
+        interval,
+        listing_interval,
+        launch_timeout: span("pool.launch_timeout", section.launch_timeout, defaults.launch_timeout)?,
+        boot_timeout: span("pool.boot_timeout", section.boot_timeout, defaults.boot_timeout)?,
+        heartbeat_timeout: span("pool.heartbeat_timeout", section.heartbeat_timeout, defaults.heartbeat_timeout)?,
+        drain_timeout: span("pool.drain_timeout", section.drain_timeout, defaults.drain_timeout)?,
+        terminate_timeout: span("pool.terminate_timeout", section.terminate_timeout, defaults.terminate_timeout)?,
+        consistency_grace: span("pool.consistency_grace", section.consistency_grace, defaults.consistency_grace)?,
+        launches_per_tick: section.launches_per_tick.unwrap_or(defaults.launches_per_tick),
+        boot_failures: section.boot_failures.unwrap_or(defaults.boot_failures),
+        breaker_backoff: span("pool.breaker_backoff", section.breaker_backoff, defaults.breaker_backoff)?,
+        capacity_backoff: span("pool.capacity_backoff", section.capacity_backoff, defaults.capacity_backoff)?,
+        quota_backoff: span("pool.quota_backoff", section.quota_backoff, defaults.quota_backoff)?,
+        policy: policy(bad, section, defaults.policy)?,
+    };
+    for (key, number) in [
+        ("pool.max_instances", config.max_instances),
+        ("pool.launches_per_tick", config.launches_per_tick),
+        ("pool.boot_failures", config.boot_failures),
+    ] {
+        if number == 0 || number > 1000 {
+            return Err(bad(key, format!("{number} is not between 1 and 1000")));
+        }
+    }
+    Ok(config)
+}
+
+fn policy(bad: Bad<'_>, section: &PoolSection, defaults: brain::Steps) -> Result<brain::Steps, ConfigError> {
+    match section.policy.kind.as_deref() {
+        None | Some("steps") => {}
+        Some(other) => {
+            return Err(bad("pool.policy.kind", format!("\"{other}\" is not a policy: the one there is is \"steps\"")));
+        }
+    }
+    let steps = match &section.policy.steps {
+        None => defaults.steps,
+        Some(steps) => steps
+            .iter()
+            .map(|step| brain::Step { jobs: step.jobs, over: step.over.0, instances: step.instances })
+            .collect(),
+    };
+    if steps.is_empty() {
+        return Err(bad("pool.policy.steps", "there is no step: nothing would ever be launched".to_owned()));
+    }
+    if steps.iter().any(|step| step.jobs == 0 || step.instances == 0) {
+        return Err(bad("pool.policy.steps", "jobs and instances of a step must be at least 1".to_owned()));
+    }
+    if !steps.is_sorted_by(|a, b| a.jobs < b.jobs && a.instances < b.instances) {
+        let detail = "each step must have more jobs and more instances than the one before".to_owned();
+        return Err(bad("pool.policy.steps", detail));
+    }
+    Ok(brain::Steps { steps, idle: section.policy.idle.map_or(defaults.idle, |span| span.0) })
+}

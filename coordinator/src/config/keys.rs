@@ -1,0 +1,70 @@
+//! Every key of the file, as `section.key`: what may be written, and the names of the variables that override it.
+
+/// How a variable's text becomes a value of the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Text,
+    Number,
+    /// Separated by commas.
+    List,
+    /// Written as in the file.
+    Toml,
+}
+
+use Kind::{List, Number, Text, Toml};
+
+/// `pool.` stands for `[[pool]]`, `pool.policy.` for `[pool.policy]`.
+pub(super) const KEYS: &[(&str, Kind)] = &[
+    ("redis.url", Text),
+    ("ledger.url", Text),
+    ("ledger.prefix", Text),
+    ("ec2.region", Text),
+    ("grpc.listen", Text),
+    ("grpc.join_token", Text),
+    ("grpc.heartbeat_interval", Text),
+    ("http.listen", Text),
+    ("pool.name", Text),
+    ("pool.queues", List),
+    ("pool.prefix", Text),
+    ("pool.launch_template", Text),
+    ("pool.launch_template_version", Text),
+    ("pool.tags", Toml),
+    ("pool.max_instances", Number),
+    ("pool.interval", Text),
+    ("pool.listing_interval", Text),
+    ("pool.launch_timeout", Text),
+    ("pool.boot_timeout", Text),
+    ("pool.heartbeat_timeout", Text),
+    ("pool.drain_timeout", Text),
+    ("pool.terminate_timeout", Text),
+    ("pool.consistency_grace", Text),
+    ("pool.launches_per_tick", Number),
+    ("pool.boot_failures", Number),
+    ("pool.breaker_backoff", Text),
+    ("pool.capacity_backoff", Text),
+    ("pool.quota_backoff", Text),
+    ("pool.policy.kind", Text),
+    ("pool.policy.idle", Text),
+    ("pool.policy.steps", Toml),
+];
+
+/// Keys of a step, which are not settable one by one.
+const STEP_KEYS: [&str; 3] = ["pool.policy.steps.jobs", "pool.policy.steps.for", "pool.policy.steps.instances"];
+
+/// `SPILLWAY_POOL_MAX_INSTANCES` for `pool.max_instances`.
+pub(super) fn variable(key: &str) -> String {
+    format!("SPILLWAY_{}", key.replace('.', "_").to_uppercase())
+}
+
+/// The known key most like `key`, where one is close enough to be meant.
+pub(super) fn nearest(key: &str) -> Option<String> {
+    let known = KEYS.iter().map(|(known, _)| *known).chain(STEP_KEYS);
+    let sections = ["redis", "ledger", "ec2", "grpc", "http", "pool", "pool.policy"];
+    let by_likeness = |known: &str| {
+        let name = |path: &str| path.rsplit('.').next().unwrap_or_default().to_owned();
+        // The last part is what people mistype; the same name in another section is a good guess too.
+        strsim::jaro_winkler(key, known).max(strsim::jaro_winkler(&name(key), &name(known)) - 0.02)
+    };
+    let best = known.chain(sections).max_by(|a, b| by_likeness(a).total_cmp(&by_likeness(b)))?;
+    (by_likeness(best) > 0.8).then(|| best.to_owned())
+}

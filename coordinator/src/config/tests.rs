@@ -1,0 +1,154 @@
+use super::load::parse;
+use super::*;
+
+fn environment(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    pairs.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect()
+}
+
+const PLAN: [(&str, &str); 3] =
+    [("REDIS_URL", "redis://127.0.0.1:6379"), ("QUEUE_NAMES", "video-processing"), ("EC2_LAUNCH_TEMPLATE_ID", "lt-1")];
+
+const DESIGN: &str = r#"
+[redis]
+url = "redis://127.0.0.1:6379"
+[ec2]
+region = "us-east-1"
+[grpc]
+listen = "0.0.0.0:7443"
+[http]
+listen = "127.0.0.1:7480"
+[[pool]]
+name = "scalereach-spot-worker"
+queues = ["video-processing"]
+prefix = "bull"
+launch_template = "lt-0123"
+max_instances = 2
+interval = "10s"
+launch_timeout = "2m"
+boot_timeout = "5m"
+heartbeat_timeout = "30s"
+drain_timeout = "30m"
+[pool.policy]
+kind = "steps"
+idle = "10m"
+steps = [{ jobs = 5, for = "5m", instances = 1 }, { jobs = 15, for = "5m", instances = 2 }]
+"#;
+
+#[test]
+fn the_plans_variables_are_enough() {
+    let mut pairs = PLAN.to_vec();
+    pairs.extend([
+        ("AWS_REGION", "eu-west-1"),
+        ("EC2_SPOT_MAX_COUNT", "3"),
+        ("QUEUE_SCALE_UP_THRESHOLD", "4"),
+        ("QUEUE_SCALE_DOWN_IDLE_MINUTES", "7"),
+    ]);
+    let settings = parse("f", "", &environment(&pairs), Needs::Everything).unwrap();
+    let pool = &settings.pools[0];
+    assert_eq!(settings.region.as_deref(), Some("eu-west-1"));
+    assert_eq!((pool.queues.as_slice(), pool.brain.max_instances), (["video-processing".to_owned()].as_slice(), 3));
+    let steps: Vec<(u64, u32)> = pool.brain.policy.steps.iter().map(|step| (step.jobs, step.instances)).collect();
+    assert_eq!(steps, [(4, 1), (12, 2)]);
+    assert_eq!(pool.brain.policy.idle, Duration::from_secs(420));
+}
+
+#[test]
+fn the_designs_file_gives_the_defaults_and_the_defaults_give_the_plan() {
+    let from_file = parse("f", DESIGN, &environment(&[]), Needs::Everything).unwrap();
+    let from_plan = parse("f", "", &environment(&PLAN), Needs::Everything).unwrap();
+    assert_eq!(from_file.pools[0].brain, from_plan.pools[0].brain);
+    assert_eq!(from_file.pools[0].name, "scalereach-spot-worker");
+}
+
+#[test]
+fn a_variable_of_ours_beats_the_file_and_the_file_beats_the_plans_variable() {
+    let variables = environment(&[
+        ("REDIS_URL", "redis://elsewhere"),
+        ("SPILLWAY_POOL_MAX_INSTANCES", "7"),
+        ("SPILLWAY_POOL_POLICY_STEPS", r#"[{ jobs = 2, for = "6s", instances = 1 }]"#),
+        ("SPILLWAY_LOG", "debug"),
+    ]);
+    let settings = parse("f", DESIGN, &variables, Needs::Everything).unwrap();
+    assert_eq!(settings.redis_url, "redis://127.0.0.1:6379");
+    assert_eq!(settings.pools[0].brain.max_instances, 7);
+    assert_eq!(settings.pools[0].brain.policy.steps[0].over, Duration::from_secs(6));
+}
+
+#[test]
+fn what_is_wrong_is_said_with_file_key_and_remedy() {
+    let plan = environment(&PLAN);
+    for (text, variables, said) in [
+        ("[pool]\nname = 1", &plan, "f:1: invalid type"),
+        (
+            "[[pool]]\nmax_instance = 3",
+            &plan,
+            "f: unknown key \"pool.max_instance\"; did you mean \"pool.max_instances\"?",
+        ),
+        ("[[pool]]\nintervall = \"3s\"", &plan, "did you mean \"pool.interval\"?"),
+        ("[radis]\nurl = \"x\"", &plan, "unknown key \"radis\"; did you mean \"redis\"?"),
+        ("[[pool]]\n\ninterval = \"5 parsecs\"", &plan, "f:3: \"5 parsecs\" is not a duration: write 90s, 5m or 2h"),
+        ("[[pool]]\nmax_instances = 0", &plan, "f: pool.max_instances: 0 is not between 1 and 1000"),
+        ("[[pool]]\nmax_instances = -1", &plan, "f:2: invalid value"),
+        ("[grpc]\nlisten = \"7443\"", &plan, "f: grpc.listen: \"7443\" is not an address and port"),
+        ("x = ", &plan, "f:1:"),
+        ("", &environment(&[]), "redis.url is not set: set REDIS_URL"),
+        ("", &environment(&PLAN[..1]), "pool.queues is not set: set QUEUE_NAMES"),
+        ("", &environment(&PLAN[..2]), "pool.launch_template is not set: set EC2_LAUNCH_TEMPLATE_ID"),
+        ("", &environment(&[("SPILLWAY_POOL_MAX_INSTANCE", "3")]), "did you mean \"SPILLWAY_POOL_MAX_INSTANCES\"?"),
+        (
+            "",
+            &environment(&[("SPILLWAY_POOL_MAX_INSTANCES", "two")]),
+            "SPILLWAY_POOL_MAX_INSTANCES: \"two\" is not a whole number",
+        ),
+        (
+            "",
+            &environment(&[("QUEUE_SCALE_UP_THRESHOLD", "0")]),
+            "QUEUE_SCALE_UP_THRESHOLD: \"0\" is not a number of jobs above 0",
+        ),
+        ("[[pool]]\nqueues = [\"a:b\"]", &plan, "names are not empty and have no \":\""),
+        ("[[pool]]\n[pool.policy]\nkind = \"slo\"", &plan, "\"slo\" is not a policy"),
+        (
+            "[[pool]]\n[pool.policy]\nsteps = [{ jobs = 9, for = \"1m\", instances = 1 }, { jobs = 5, for = \"1m\", instances = 2 }]",
+            &plan,
+            "each step must have more jobs and more instances",
+        ),
+        (
+            "[[pool]]\nname=\"a\"\nqueues=[\"q\"]\nlaunch_template=\"lt-1\"\n[[pool]]\nname=\"a\"\nqueues=[\"q\"]\nlaunch_template=\"lt-1\"",
+            &environment(&PLAN[..1]),
+            "two pools are called \"a\"",
+        ),
+    ] {
+        let error = parse("f", text, variables, Needs::Everything).unwrap_err().to_string();
+        assert!(error.contains(said), "{text}\nsaid: {error}\nnot:  {said}");
+    }
+}
+
+#[test]
+fn queues_needs_only_redis_and_names() {
+    assert!(parse("f", "", &environment(&PLAN[..2]), Needs::Queues).is_ok());
+}
+
+#[test]
+fn every_key_of_the_list_is_a_key_of_the_file() {
+    // The list is what overrides and suggestions are made from: it must not name what the file refuses.
+    for (key, kind) in keys::KEYS {
+        let (section, name) = key.rsplit_once('.').unwrap();
+        let header = match section {
+            "pool" => "[[pool]]".to_owned(),
+            "pool.policy" => "[[pool]]\n[pool.policy]".to_owned(),
+            section => format!("[{section}]"),
+        };
+        let value = match kind {
+            keys::Kind::Number => "3",
+            keys::Kind::List => "[]",
+            keys::Kind::Toml if name == "steps" => "[]",
+            keys::Kind::Toml => "{}",
+            keys::Kind::Text => "\"5m\"",
+        };
+        let error = parse("f", &format!("{header}\n{name} = {value}"), &environment(&PLAN), Needs::Everything).err();
+        assert!(
+            !matches!(error, Some(ConfigError::UnknownKey { .. } | ConfigError::Syntax { .. })),
+            "{key}: {error:?}"
+        );
+    }
+}

@@ -1,0 +1,78 @@
+//! How fast jobs finish, and how long they take.
+
+use std::time::Duration;
+
+use redis::pipe;
+
+use super::keys::QueueKeys;
+use crate::redis_client::{Redis, RedisProblem};
+
+/// The last finished jobs that the mean duration is taken from.
+const SAMPLE: isize = 50;
+
+/// What tells two looks' difference in finished jobs: jobs added so far, less those that are not finished. Exact also
+/// where finished jobs are removed; wrong after a removal by hand, which shows as a negative difference.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Finished {
+    pub at_ms: u64,
+    pub added: u64,
+    pub unfinished: u64,
+}
+
+impl Finished {
+    /// None without an earlier look, or when jobs were removed by hand in between.
+    pub(super) fn per_minute_since(&self, earlier: Option<&Finished>) -> Option<f64> {
+        let earlier = earlier?;
+        let span_ms = self.at_ms.checked_sub(earlier.at_ms).filter(|span| *span > 0)?;
+        let finished = |look: &Finished| look.added.checked_sub(look.unfinished);
+        let jobs = finished(self)?.checked_sub(finished(earlier)?)?;
+        Some(jobs as f64 * 60_000.0 / span_ms as f64)
+    }
+}
+
+/// What the finished jobs that are still kept tell.
+pub(super) struct Recent {
+    /// None where no finished job is kept.
+    pub finished_last_minute: Option<f64>,
+    pub mean_duration: Option<Duration>,
+}
+
+pub(super) async fn recent(redis: &mut Redis, keys: &QueueKeys, now_ms: u64) -> Result<Recent, RedisProblem> {
+    let mut pipeline = pipe();
+    let a_minute_ago = now_ms.saturating_sub(60_000);
+    pipeline.cmd("ZCOUNT").arg(keys.key("completed")).arg(a_minute_ago).arg("+inf");
+    pipeline.cmd("ZCOUNT").arg(keys.key("failed")).arg(a_minute_ago).arg("+inf");
+    pipeline.cmd("ZREVRANGE").arg(keys.key("completed")).arg(0).arg(SAMPLE - 1);
+    let (completed, failed, ids): (u64, u64, Vec<String>) = redis.query(&pipeline).await?;
+    if ids.is_empty() {
+        return Ok(Recent { finished_last_minute: None, mean_duration: None });
+    }
+    let mut pipeline = pipe();
+    for id in &ids {
+        pipeline.cmd("HMGET").arg(keys.key(id)).arg("processedOn").arg("finishedOn");
+    }
+    let times: Vec<(Option<u64>, Option<u64>)> = redis.query(&pipeline).await?;
+    let durations: Vec<u64> =
+        times.into_iter().filter_map(|(started, finished)| finished?.checked_sub(started?)).collect();
+    let mean_ms = durations.iter().sum::<u64>().checked_div(durations.len() as u64);
+    Ok(Recent {
+        finished_last_minute: Some((completed + failed) as f64),
+        mean_duration: mean_ms.map(Duration::from_millis),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pace_is_what_was_added_less_what_is_left() {
+        let look = |at_ms, added, unfinished| Finished { at_ms, added, unfinished };
+        let first = look(0, 100, 40);
+        assert_eq!(look(60_000, 110, 20).per_minute_since(Some(&first)), Some(30.0));
+        assert_eq!(look(30_000, 100, 30).per_minute_since(Some(&first)), Some(20.0));
+        assert_eq!(look(60_000, 100, 50).per_minute_since(Some(&first)), None, "jobs were put back by hand");
+        assert_eq!(look(0, 100, 40).per_minute_since(Some(&first)), None, "no time has passed");
+        assert_eq!(first.per_minute_since(None), None);
+    }
+}

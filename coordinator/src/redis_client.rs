@@ -1,0 +1,101 @@
+//! One connection to a Redis, made when it is needed and dropped when it fails: a retry is the next tick's, never a
+//! loop in here. Knows nothing of queues or the ledger.
+
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, Client, FromRedisValue, IntoConnectionInfo, Pipeline, RedisError};
+use thiserror::Error;
+
+/// How long a connection attempt, and an answer, may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What went wrong, by what to do about it.
+#[derive(Debug, Error)]
+pub enum RedisProblem {
+    /// A person must mend the URL.
+    #[error("{name} is not a Redis URL (redis://, rediss:// or redis+unix://): {detail}")]
+    BadUrl { name: String, detail: String },
+    /// Try again at the next tick.
+    #[error("Redis at {place} does not answer: {detail}")]
+    Unreachable { place: String, detail: String },
+    /// Redis answered no: a password, a permission, or a value of another type than BullMQ's.
+    #[error("Redis at {place} refused: {detail}")]
+    Refused { place: String, detail: String },
+}
+
+/// A Redis by its URL.
+#[derive(Debug)]
+pub struct Redis {
+    client: Client,
+    place: String,
+    connection: Option<MultiplexedConnection>,
+}
+
+impl Redis {
+    /// `name` is the key or variable that the URL came from, for the error. Does not connect yet.
+    pub fn new(name: &str, url: &str) -> Result<Redis, RedisProblem> {
+        let bad = |error: RedisError| RedisProblem::BadUrl { name: name.to_owned(), detail: error.to_string() };
+        // A bare path is a unix socket, as redis-cli and ioredis take it.
+        let url = if url.starts_with('/') { format!("redis+unix://{url}") } else { url.to_owned() };
+        let info = url.as_str().into_connection_info().map_err(bad)?;
+        let place = info.addr().to_string();
+        let client = Client::open(info).map_err(bad)?;
+        Ok(Redis { client, place, connection: None })
+    }
+
+    /// Host and port, or the socket's path: never the password.
+    pub fn place(&self) -> &str {
+        &self.place
+    }
+
+    /// Sends the pipeline in one round trip.
+    pub async fn query<T: FromRedisValue>(&mut self, pipeline: &Pipeline) -> Result<T, RedisProblem> {
+        let mut connection = self.connected().await?;
+        match pipeline.query_async(&mut connection).await {
+            Ok(answer) => Ok(answer),
+            Err(error) => Err(self.failed(error)),
+        }
+    }
+
+    /// Runs a Lua script, loading it where Redis does not have it.
+    pub async fn invoke<T: FromRedisValue>(&mut self, script: &redis::ScriptInvocation<'_>) -> Result<T, RedisProblem> {
+        let mut connection = self.connected().await?;
+        match script.invoke_async(&mut connection).await {
+            Ok(answer) => Ok(answer),
+            Err(error) => Err(self.failed(error)),
+        }
+    }
+
+    async fn connected(&mut self) -> Result<MultiplexedConnection, RedisProblem> {
+        if let Some(connection) = &self.connection {
+            return Ok(connection.clone());
+        }
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(CONNECT_TIMEOUT))
+            .set_response_timeout(Some(ANSWER_TIMEOUT));
+        match self.client.get_multiplexed_async_connection_with_config(&config).await {
+            Ok(connection) => Ok(self.connection.insert(connection).clone()),
+            Err(error) => Err(self.failed(error)),
+        }
+    }
+
+    fn failed(&mut self, error: RedisError) -> RedisProblem {
+        let place = self.place.clone();
+        let unreachable = error.is_io_error()
+            || error.is_connection_dropped()
+            || error.is_timeout()
+            || error.is_connection_refusal()
+            || matches!(error.code(), Some("LOADING" | "MASTERDOWN" | "TRYAGAIN" | "CLUSTERDOWN"));
+        if unreachable {
+            self.connection = None;
+            return RedisProblem::Unreachable { place, detail: error.to_string() };
+        }
+        if error.code().is_none() {
+            // Not Redis' own words: the stream may be out of step.
+            self.connection = None;
+        }
+        RedisProblem::Refused { place, detail: error.to_string() }
+    }
+}
