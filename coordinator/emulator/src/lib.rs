@@ -1,1 +1,182 @@
-//! placeholder
+//! EC2's wire API and instance metadata (IMDSv2) on loopback. The instances are local processes.
+//!
+//! For demos and tests that run the real AWS client: set `AWS_ENDPOINT_URL_EC2` to [`Emulator::endpoint`]. Each
+//! instance runs its user data in a directory and an environment of its own, and finds its metadata by
+//! `AWS_EC2_METADATA_SERVICE_ENDPOINT`. What EC2 does not offer (interruptions, faults, the log of calls) is under
+//! `/_emulator/` on the same port.
+//!
+//! Instances are not confined: they are processes of the user who runs the emulator. It therefore listens on loopback
+//! only and refuses web pages. A program that powers off the machine by an absolute path is not caught.
+//!
+//! Map: `server` takes requests; `api` is EC2, `orders` and `control` the rest; both work on `world`, behind the lock
+//! in `shared`. `lifecycle` is an instance's task in the emulator, `init_process` its handle on the processes, and
+//! `init` the process at their root. `imds` is an instance's metadata service. Nothing here depends on Spillway.
+
+mod api;
+mod calls;
+pub mod cli;
+mod clock;
+mod control;
+mod embed;
+mod error;
+mod faults;
+mod http;
+mod idempotency;
+mod imds;
+pub mod init;
+mod init_process;
+mod launch_data;
+mod lifecycle;
+mod model;
+mod orders;
+mod query;
+mod record;
+mod region;
+mod server;
+mod shared;
+mod tags;
+mod templates;
+mod world;
+mod xml;
+
+use std::convert::Infallible;
+use std::ffi::OsString;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+pub use calls::{Call, Calls};
+pub use embed::LaunchTemplate;
+pub use error::{ApiError, ControlError, StartError};
+pub use faults::{Capacity, Delay, Lose, Refuse};
+pub use model::{InstanceState, Interruption, Lifecycle, Maintenance, Notice, ShutdownBehavior, StateReason};
+pub use record::InstanceRecord;
+
+use init_process::Spawner;
+use region::Region;
+use shared::{Shared, State};
+
+/// The end of all instances takes at most this long.
+const STOP_PATIENCE: Duration = Duration::from_secs(30);
+/// Sockets of programs in an instance (PM2's, for one) have room for paths of 107 bytes.
+const LONG_DIRECTORY_BYTES: usize = 60;
+
+/// How to run an emulator.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Where to listen: loopback only. Port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Where instances have their directories, one each, named after its id. Keep the path short: programs in an
+    /// instance put sockets there.
+    pub directory: PathBuf,
+    /// How long an instance is pending.
+    pub pending: Duration,
+    /// How long an instance is shutting down, and what its processes get between SIGTERM and SIGKILL.
+    pub shutting_down: Duration,
+    /// The command line that becomes an instance's init: a program that calls [`init::main`] with the arguments that
+    /// are put behind it. For example `[current_exe, "instance-init"]`.
+    pub init: Vec<OsString>,
+    /// The region to play.
+    pub region: String,
+    /// More environment for the instances. Their PATH, HOME and metadata endpoint can be replaced by it.
+    pub environment: Vec<(OsString, OsString)>,
+}
+
+impl Options {
+    /// A free port, two seconds of pending and of shutting down, us-east-1.
+    pub fn new(directory: impl Into<PathBuf>, init: Vec<OsString>) -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            directory: directory.into(),
+            pending: Duration::from_secs(2),
+            shutting_down: Duration::from_secs(2),
+            init,
+            region: "us-east-1".to_owned(),
+            environment: Vec::new(),
+        }
+    }
+}
+
+/// A running emulator. Dropped, it ends in the background, as [`stop`](Self::stop) does.
+#[derive(Debug)]
+pub struct Emulator {
+    shared: Arc<Shared>,
+    address: SocketAddr,
+    server: Option<JoinHandle<()>>,
+    ended: mpsc::Receiver<Infallible>,
+}
+
+/// Starts an emulator. It is ready when this returns.
+pub async fn start(mut options: Options) -> Result<Emulator, StartError> {
+    if !options.listen.ip().is_loopback() {
+        return Err(StartError::NotLoopback(options.listen));
+    }
+    if options.init.is_empty() {
+        return Err(StartError::NoInit);
+    }
+    let region = Region::new(&options.region).ok_or_else(|| StartError::Region(options.region.clone()))?;
+    let directory = options.directory.clone();
+    let unusable = |source| StartError::Directory { directory: directory.clone(), source };
+    tokio::fs::create_dir_all(&options.directory).await.map_err(unusable)?;
+    // Instances work in directories of their own.
+    options.directory = tokio::fs::canonicalize(&options.directory).await.map_err(unusable)?;
+    if options.directory.as_os_str().len() > LONG_DIRECTORY_BYTES {
+        tracing::warn!(directory = %options.directory.display(), "the path is long: sockets below it may not fit");
+    }
+    let listen = options.listen;
+    let failed = |source| StartError::Listen { address: listen, source };
+    let listener = TcpListener::bind(listen).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    let spawner = Spawner::new().map_err(StartError::Thread)?;
+    let (alive, ended) = mpsc::channel(1);
+    let shared = Shared::new(options, region, spawner, State::new(alive));
+    let serving = Arc::clone(&shared);
+    let server = tokio::spawn(http::serve(listener, shared.stopping.subscribe(), move |parts, body| {
+        server::handle(Arc::clone(&serving), parts, body)
+    }));
+    tracing::info!(%address, "emulator is ready");
+    Ok(Emulator { shared, address, server: Some(server), ended })
+}
+
+impl Emulator {
+    /// What `AWS_ENDPOINT_URL_EC2` must be: `http://127.0.0.1:PORT`.
+    pub fn endpoint(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// The address of the EC2 and control APIs.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Ends all instances at once, closes all ports, and returns when no process is left.
+    pub async fn stop(mut self) {
+        self.begin_to_stop();
+        if let Some(server) = self.server.take()
+            && let Err(error) = server.await
+        {
+            tracing::warn!(%error, "the server ended badly");
+        }
+        // Received when every instance's task has let go of its copy.
+        if tokio::time::timeout(STOP_PATIENCE, self.ended.recv()).await.is_err() {
+            tracing::error!("some instances did not end");
+        }
+        tracing::info!("emulator has ended");
+    }
+
+    fn begin_to_stop(&self) {
+        self.shared.state().alive = None;
+        self.shared.stopping.send_replace(true);
+    }
+}
+
+impl Drop for Emulator {
+    fn drop(&mut self) {
+        self.begin_to_stop();
+    }
+}

@@ -1,0 +1,142 @@
+//! DescribeImages, CreateImage, DeregisterImage: records only, there is no disk behind them.
+
+use std::sync::Arc;
+
+use super::describe::tags_xml;
+use super::filters::{Filters, is_tag_filter, tag_values};
+use super::pages::Page;
+use super::{Change, View};
+use crate::clock::iso_milliseconds;
+use crate::error::ApiError;
+use crate::launch_data::check_image_id;
+use crate::model::{Image, InstanceState};
+use crate::query::Params;
+use crate::region::ACCOUNT_ID;
+use crate::shared::new_id;
+use crate::tags;
+use crate::xml::Xml;
+
+const FILTERS: &[&str] =
+    &["architecture", "creation-date", "description", "image-id", "image-type", "name", "owner-id", "state"];
+
+pub(super) fn describe(view: &View<'_>, mut params: Params) -> Result<Xml, ApiError> {
+    let page = Page::read(view, &mut params, 1..=1000)?;
+    let ids = params.list("ImageId");
+    let owners = params.list("Owner");
+    drop(params.list("ExecutableBy"));
+    params.without_effect(&["IncludeDeprecated", "IncludeDisabled"]);
+    let filters = Filters::read(&mut params)?;
+    filters.check(|name| FILTERS.contains(&name) || is_tag_filter(name))?;
+    params.finish()?;
+    for id in &ids {
+        find(view.world.images.get(id), id)?;
+    }
+    let ours = owners.is_empty() || owners.iter().any(|owner| owner == "self" || owner == ACCOUNT_ID);
+    let found = view
+        .world
+        .images
+        .values()
+        .filter(|image| ours && !image.deregistered)
+        .filter(|image| ids.is_empty() || ids.contains(&image.id))
+        .filter(|image| filters.match_all(|name| values(image, name)));
+    let page = page.of(found, |image| image.seq);
+    let mut xml = Xml::new();
+    xml.list("imagesSet", &page.items, |xml, image| image_xml(xml, image));
+    page.write_next(&mut xml);
+    Ok(xml)
+}
+
+pub(super) fn create(change: &mut Change<'_>, mut params: Params) -> Result<Xml, ApiError> {
+    let instance_id = params.require("InstanceId")?;
+    let name = params.require("Name")?;
+    let description = params.take("Description").unwrap_or_default();
+    params.boolean("NoReboot")?;
+    params.without_effect(&["BlockDeviceMapping"]);
+    let mut tags = tags::read_specifications(&mut params)?;
+    params.finish()?;
+    let instance = change.state.world.instance(&instance_id)?;
+    if !matches!(instance.state, InstanceState::Running | InstanceState::Stopping | InstanceState::Stopped) {
+        return Err(ApiError::new(
+            "IncorrectState",
+            format!("Instance '{instance_id}' is not 'running', 'stopping' or 'stopped'"),
+        ));
+    }
+    if change.state.world.images.values().any(|image| image.name == name && !image.deregistered) {
+        return Err(ApiError::new("InvalidAMIName.Duplicate", format!("AMI name {name} is already in use")));
+    }
+    change.stop_if_dry_run()?;
+    let image = Image {
+        seq: change.state.next_seq(),
+        id: new_id("ami-"),
+        name,
+        description,
+        source_instance: Some(instance_id),
+        create_ms: change.now_ms,
+        snapshot_id: new_id("snap-"),
+        tags: tags.remove("image").unwrap_or_default(),
+        deregistered: false,
+    };
+    let mut xml = Xml::new();
+    xml.text("imageId", &image.id);
+    change.state.world.images.insert(image.id.clone(), Arc::new(image));
+    Ok(xml)
+}
+
+pub(super) fn deregister(change: &mut Change<'_>, mut params: Params) -> Result<Xml, ApiError> {
+    let id = params.require("ImageId")?;
+    let with_snapshots = params.boolean("DeleteAssociatedSnapshots")?.unwrap_or(false);
+    params.finish()?;
+    find(change.state.world.images.get(&id), &id)?;
+    change.stop_if_dry_run()?;
+    let mut xml = Xml::new();
+    xml.text("return", "true");
+    if let Some(image) = change.state.world.images.get_mut(&id).map(Arc::make_mut) {
+        image.deregistered = true;
+        xml.list("deleteSnapshotResultSet", Some(&image.snapshot_id).filter(|_| with_snapshots), |xml, snapshot| {
+            xml.text("snapshotId", snapshot).text("returnCode", "success");
+        });
+    }
+    Ok(xml)
+}
+
+fn find<'a>(image: Option<&'a Arc<Image>>, id: &str) -> Result<&'a Arc<Image>, ApiError> {
+    check_image_id(id)?;
+    image
+        .filter(|image| !image.deregistered)
+        .ok_or_else(|| ApiError::new("InvalidAMIID.NotFound", format!("The image id '[{id}]' does not exist")))
+}
+
+fn values(image: &Image, filter: &str) -> Vec<String> {
+    let value = match filter {
+        "architecture" => "x86_64".to_owned(),
+        "creation-date" => iso_milliseconds(image.create_ms),
+        "description" => image.description.clone(),
+        "image-id" => image.id.clone(),
+        "image-type" => "machine".to_owned(),
+        "name" => image.name.clone(),
+        "owner-id" => ACCOUNT_ID.to_owned(),
+        "state" => "available".to_owned(),
+        name if is_tag_filter(name) => return tag_values(name, &image.tags),
+        _ => return Vec::new(),
+    };
+    vec![value]
+}
+
+fn image_xml(xml: &mut Xml, image: &Image) {
+    xml.text("imageId", &image.id).text("imageLocation", format!("{ACCOUNT_ID}/{}", image.name));
+    xml.text("imageState", "available").text("imageOwnerId", ACCOUNT_ID);
+    xml.text("creationDate", iso_milliseconds(image.create_ms)).text("isPublic", "false");
+    xml.text("architecture", "x86_64").text("imageType", "machine").text("name", &image.name);
+    xml.text("description", &image.description);
+    xml.text("rootDeviceType", "ebs").text("rootDeviceName", "/dev/sda1");
+    xml.list("blockDeviceMapping", [&image.snapshot_id], |xml, snapshot| {
+        xml.text("deviceName", "/dev/sda1").node("ebs", |xml| {
+            xml.text("snapshotId", snapshot).text("volumeSize", "8").text("deleteOnTermination", "true");
+            xml.text("volumeType", "gp3").text("encrypted", "false");
+        });
+    });
+    xml.text("virtualizationType", "hvm").text("hypervisor", "xen").text("enaSupport", "true");
+    xml.optional("sourceInstanceId", image.source_instance.as_deref());
+    tags_xml(xml, &image.tags);
+    xml.text("platformDetails", "Linux/UNIX").text("usageOperation", "RunInstances");
+}

@@ -1,0 +1,51 @@
+//! TerminateInstances.
+
+use std::collections::BTreeSet;
+
+use super::Change;
+use super::describe::state_xml;
+use crate::error::ApiError;
+use crate::lifecycle::{self, Order};
+use crate::model::InstanceState;
+use crate::query::Params;
+use crate::xml::Xml;
+
+pub(super) fn terminate(change: &mut Change<'_>, mut params: Params) -> Result<Xml, ApiError> {
+    let ids: BTreeSet<String> = params.list("InstanceId").into_iter().collect();
+    params.boolean("Force")?;
+    let skip_shutdown = params.boolean("SkipOsShutdown")?.unwrap_or(false);
+    params.finish()?;
+    if ids.is_empty() {
+        return Err(ApiError::missing("InstanceId"));
+    }
+    // One bad id fails all.
+    for id in &ids {
+        let instance = change.state.world.instance(id)?;
+        if instance.termination_protected && instance.is_alive() {
+            return Err(ApiError::new(
+                "OperationNotPermitted",
+                format!(
+                    "The instance '{id}' may not be terminated. Modify its 'disableApiTermination' instance attribute and try again."
+                ),
+            ));
+        }
+    }
+    change.stop_if_dry_run()?;
+    let mut changes = Vec::new();
+    for id in ids {
+        let Some(before) = change.state.world.instances.get(&id).map(|instance| instance.state) else { continue };
+        if !matches!(before, InstanceState::ShuttingDown | InstanceState::Terminated) {
+            lifecycle::user_terminates(change.state, change.now_ms, &id);
+            lifecycle::order(change.state, &id, Order::Terminate { at_once: skip_shutdown });
+        }
+        let after = change.state.world.instances.get(&id).map_or(before, |instance| instance.state);
+        changes.push((id, before, after));
+    }
+    let mut xml = Xml::new();
+    xml.list("instancesSet", changes, |xml, (id, before, after)| {
+        xml.text("instanceId", id);
+        state_xml(xml, "currentState", after);
+        state_xml(xml, "previousState", before);
+    });
+    Ok(xml)
+}

@@ -1,0 +1,101 @@
+//! The command line of the emulator, for a program of its own and for `spillway emulator`.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use serde_json::json;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::Options;
+
+/// EC2's API and instance metadata on loopback; the instances are local processes.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Arguments {
+    /// Where to listen; loopback only, port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7470")]
+    pub listen: SocketAddr,
+    /// Where the instances get their directories [default: a temporary one, removed in the end]
+    #[arg(long, value_name = "DIRECTORY")]
+    pub directory: Option<PathBuf>,
+    /// How long an instance is pending
+    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = humantime::parse_duration)]
+    pub pending: Duration,
+    /// How long an instance is shutting down
+    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = humantime::parse_duration)]
+    pub shutting_down: Duration,
+    /// The region to play
+    #[arg(long, value_name = "REGION", default_value = "us-east-1")]
+    pub region: String,
+    /// Print the endpoint as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Runs an emulator until SIGINT or SIGTERM; then ends all instances.
+///
+/// `init` is the command line that becomes an instance's init; see [`Options::init`].
+pub async fn run(arguments: Arguments, init: Vec<OsString>) -> anyhow::Result<()> {
+    // Before the start, so that no instance is left when the signal comes early.
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+    let (directory, temporary) = match arguments.directory {
+        Some(directory) => (directory, None),
+        None => {
+            let temporary = tempfile::Builder::new().prefix("ec2-").tempdir();
+            let temporary = temporary.context("cannot create a temporary directory")?;
+            (temporary.path().to_owned(), Some(temporary))
+        }
+    };
+    let emulator = crate::start(Options {
+        listen: arguments.listen,
+        directory: directory.clone(),
+        pending: arguments.pending,
+        shutting_down: arguments.shutting_down,
+        init,
+        region: arguments.region.clone(),
+        environment: Vec::new(),
+    })
+    .await?;
+    announce(&emulator.endpoint(), &arguments.region, &directory, arguments.json)?;
+    tokio::select! {
+        _ = interrupt.recv() => (),
+        _ = terminate.recv() => (),
+    }
+    emulator.stop().await;
+    if let Some(temporary) = temporary {
+        temporary.close().context("cannot remove the temporary directory")?;
+    }
+    Ok(())
+}
+
+fn announce(endpoint: &str, region: &str, directory: &std::path::Path, as_json: bool) -> anyhow::Result<()> {
+    use std::io::Write as _;
+    let text = if as_json {
+        let line = json!({
+            "endpoint": endpoint,
+            "control": format!("{endpoint}/_emulator/"),
+            "region": region,
+            "directory": directory,
+            "pid": std::process::id(),
+        });
+        line.to_string()
+    } else {
+        format!(
+            "EC2 emulator at {endpoint}\n\
+             Instances in {}\n\
+             Control API at {endpoint}/_emulator/\n\n\
+             Point AWS clients at it (any credentials do):\n\n    \
+             export AWS_ENDPOINT_URL_EC2={endpoint}\n    \
+             export AWS_REGION={region}\n    \
+             export AWS_ACCESS_KEY_ID=emulator\n    \
+             export AWS_SECRET_ACCESS_KEY=emulator\n\n\
+             Ctrl-C ends it and all its instances.",
+            directory.display()
+        )
+    };
+    let mut out = std::io::stdout();
+    writeln!(out, "{text}").and_then(|()| out.flush()).context("cannot print the endpoint")
+}

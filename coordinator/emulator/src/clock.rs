@@ -1,0 +1,87 @@
+//! The emulator's clock: one reading of the wall clock at the start, and monotonic time from there on.
+//!
+//! All times in the emulator are milliseconds since the Unix epoch, so that a record can be compared with a log.
+
+use time::OffsetDateTime;
+use time::format_description::FormatItem;
+use time::macros::format_description;
+use tokio::time::Instant;
+
+const MILLISECONDS: &[FormatItem<'_>] =
+    format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
+const SECONDS: &[FormatItem<'_>] = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]Z");
+const EVENT: &[FormatItem<'_>] =
+    format_description!("[day padding:none] [month repr:short] [year] [hour]:[minute]:[second] GMT");
+const TRANSITION: &[FormatItem<'_>] = format_description!("[year]-[month]-[day] [hour]:[minute]:[second] GMT");
+
+/// Wall-clock time that never goes backwards.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Clock {
+    epoch_ms: u64,
+    started: Instant,
+}
+
+impl Clock {
+    pub(crate) fn start() -> Self {
+        Self { epoch_ms: wall_clock_ms(), started: Instant::now() }
+    }
+
+    pub(crate) fn now_ms(&self) -> u64 {
+        let elapsed = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.epoch_ms.saturating_add(elapsed)
+    }
+
+    /// The moment `at_ms` as a deadline to sleep until; a moment that has passed is now.
+    pub(crate) fn deadline(&self, at_ms: u64) -> Instant {
+        self.started + std::time::Duration::from_millis(at_ms.saturating_sub(self.epoch_ms))
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the emulator's one reading of the wall clock")]
+fn wall_clock_ms() -> u64 {
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// `2024-01-31T08:22:00.000Z`, as the EC2 API writes times.
+pub(crate) fn iso_milliseconds(at_ms: u64) -> String {
+    format(at_ms, MILLISECONDS)
+}
+
+/// `2024-01-31T08:22:00Z`, as the metadata service writes most times.
+pub(crate) fn iso_seconds(at_ms: u64) -> String {
+    format(at_ms, SECONDS)
+}
+
+/// `21 Jan 2019 09:00:43 GMT`, as the metadata service writes the times of scheduled events.
+pub(crate) fn event_time(at_ms: u64) -> String {
+    format(at_ms, EVENT)
+}
+
+/// `2019-01-21 09:00:43 GMT`, as in an instance's state transition reason.
+pub(crate) fn transition_time(at_ms: u64) -> String {
+    format(at_ms, TRANSITION)
+}
+
+fn format(at_ms: u64, description: &[FormatItem<'_>]) -> String {
+    OffsetDateTime::from_unix_timestamp_nanos(i128::from(at_ms) * 1_000_000)
+        .ok()
+        .and_then(|at| at.format(description).ok())
+        .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_written_as_aws_writes_them() {
+        let at_ms = 1_548_061_243_007;
+        assert_eq!(iso_milliseconds(at_ms), "2019-01-21T09:00:43.007Z");
+        assert_eq!(iso_seconds(at_ms), "2019-01-21T09:00:43Z");
+        assert_eq!(event_time(at_ms), "21 Jan 2019 09:00:43 GMT");
+        assert_eq!(transition_time(at_ms), "2019-01-21 09:00:43 GMT");
+        assert_eq!(iso_seconds(u64::MAX), "");
+    }
+}

@@ -1,0 +1,146 @@
+//! The control API in-process, and what else whoever embeds the emulator needs.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+
+use crate::api::{add_template, check_new_template};
+use crate::calls::Calls;
+use crate::error::{ApiError, ControlError};
+use crate::faults::{Capacity, Delay, Lose, Refuse};
+use crate::launch_data::{LaunchData, MetadataRequest, Spot, check_image_id, decode_user_data};
+use crate::model::{Interruption, ShutdownBehavior};
+use crate::orders::{self, Interrupt, Rebalance};
+use crate::record::InstanceRecord;
+use crate::{Emulator, faults};
+
+/// A launch template's first version, as far as it matters here.
+#[derive(Debug, Clone)]
+pub struct LaunchTemplate {
+    pub image_id: String,
+    pub instance_type: String,
+    /// A script that begins with `#!`; not encoded.
+    pub user_data: String,
+    /// Tags of its instances.
+    pub tags: BTreeMap<String, String>,
+    /// Launches spot instances unless the request says otherwise. Such a template is not for CreateFleet.
+    pub spot: bool,
+    /// Shows tags in the metadata.
+    pub metadata_tags: bool,
+    pub shutdown_behavior: ShutdownBehavior,
+    pub instance_profile: Option<String>,
+}
+
+impl Default for LaunchTemplate {
+    fn default() -> Self {
+        Self {
+            image_id: "ami-0e000000000000001".to_owned(),
+            instance_type: "c6i.xlarge".to_owned(),
+            user_data: String::new(),
+            tags: BTreeMap::new(),
+            spot: false,
+            metadata_tags: true,
+            shutdown_behavior: ShutdownBehavior::Terminate,
+            instance_profile: None,
+        }
+    }
+}
+
+impl LaunchTemplate {
+    fn data(self) -> Result<LaunchData, ApiError> {
+        check_image_id(&self.image_id)?;
+        let user_data = (!self.user_data.is_empty()).then(|| BASE64.encode(&self.user_data));
+        if let Some(user_data) = &user_data {
+            decode_user_data(user_data)?;
+        }
+        let tags = if self.tags.is_empty() { None } else { Some(("instance".to_owned(), self.tags)) };
+        Ok(LaunchData {
+            image_id: Some(self.image_id),
+            instance_type: Some(self.instance_type),
+            user_data,
+            tags: tags.into_iter().collect(),
+            market: self.spot.then(|| Some(Spot::default())),
+            metadata: MetadataRequest {
+                http_tokens: Some("required"),
+                instance_metadata_tags: Some(if self.metadata_tags { "enabled" } else { "disabled" }),
+                ..MetadataRequest::default()
+            },
+            shutdown_behavior: Some(self.shutdown_behavior),
+            profile_name: self.instance_profile,
+            ..LaunchData::default()
+        })
+    }
+}
+
+impl Emulator {
+    /// Creates a launch template, and tells its id.
+    pub fn create_launch_template(&self, name: &str, template: LaunchTemplate) -> Result<String, ApiError> {
+        let data = template.data()?;
+        self.shared.change(|state, now_ms| {
+            check_new_template(state, name)?;
+            Ok(add_template(state, now_ms, name.to_owned(), None, data, None).id.clone())
+        })
+    }
+
+    /// The records of all instances, in the order of their launch.
+    pub fn instances(&self) -> Vec<InstanceRecord> {
+        orders::records(&self.shared)
+    }
+
+    /// The end of an instance's console.
+    pub fn console(&self, instance: &str) -> Result<String, ControlError> {
+        orders::console(&self.shared, instance)
+    }
+
+    /// Takes a spot instance after a notice; without one when `notice` is zero.
+    pub fn interrupt(&self, instance: &str, notice: Duration) -> Result<InstanceRecord, ControlError> {
+        let order = Interrupt {
+            instance: instance.to_owned(),
+            notice_seconds: notice.as_secs_f64(),
+            action: Interruption::Terminate,
+        };
+        orders::interrupt(&self.shared, &order)
+    }
+
+    /// Gives a spot instance a rebalance recommendation.
+    pub fn rebalance(&self, instance: &str) -> Result<InstanceRecord, ControlError> {
+        orders::rebalance(&self.shared, &Rebalance { instance: instance.to_owned() })
+    }
+
+    /// The log of EC2 calls.
+    pub fn calls(&self) -> Calls {
+        self.shared.state().calls.clone()
+    }
+
+    /// See [`Refuse`].
+    pub fn refuse(&self, fault: Refuse) -> Result<(), ControlError> {
+        self.shared.state().faults.refuse(fault)
+    }
+
+    /// See [`Lose`].
+    pub fn lose(&self, fault: Lose) -> Result<(), ControlError> {
+        self.shared.state().faults.lose(fault)
+    }
+
+    /// See [`Delay`].
+    pub fn delay(&self, fault: Delay) -> Result<(), ControlError> {
+        self.shared.state().faults.delay(fault)
+    }
+
+    /// See [`Capacity`].
+    pub fn capacity(&self, change: Capacity) -> Result<(), ControlError> {
+        self.shared.state().faults.capacity(change)
+    }
+
+    /// Describe calls are answered from the state of so long ago.
+    pub fn stale(&self, lag: Duration) -> Result<(), ControlError> {
+        self.shared.state().faults.stale(lag.as_secs_f64())
+    }
+
+    /// Ends all faults.
+    pub fn clear_faults(&self) {
+        self.shared.state().faults = faults::Faults::default();
+    }
+}

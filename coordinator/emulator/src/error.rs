@@ -1,0 +1,104 @@
+//! What can go wrong: at the start, on the EC2 API, and on the control API.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use hyper::StatusCode;
+
+/// Why the emulator did not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// Instances are unconfined local processes, so the API is for this machine only.
+    #[error("{0} is not a loopback address, and the emulator listens on nothing else")]
+    NotLoopback(SocketAddr),
+    #[error("cannot listen on {address}")]
+    Listen { address: SocketAddr, source: std::io::Error },
+    #[error("cannot use {} as the instances' directory", directory.display())]
+    Directory { directory: PathBuf, source: std::io::Error },
+    #[error("no command line for an instance's init was given")]
+    NoInit,
+    #[error("{0:?} is not the name of a region")]
+    Region(String),
+    #[error("cannot start the thread that starts instances")]
+    Thread(#[source] std::io::Error),
+}
+
+/// An error answer of the EC2 API: its code, its message and the HTTP status that goes with the code.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{code}: {message}")]
+pub struct ApiError {
+    /// EC2's error code, for example `InvalidInstanceID.NotFound`.
+    pub code: String,
+    /// For people.
+    pub message: String,
+}
+
+impl ApiError {
+    pub(crate) fn new(code: &str, message: impl Into<String>) -> Self {
+        Self { code: code.to_owned(), message: message.into() }
+    }
+
+    pub(crate) fn invalid_value(message: impl Into<String>) -> Self {
+        Self::new("InvalidParameterValue", message)
+    }
+
+    pub(crate) fn combination(message: impl Into<String>) -> Self {
+        Self::new("InvalidParameterCombination", message)
+    }
+
+    pub(crate) fn missing(parameter: &str) -> Self {
+        Self::new("MissingParameter", format!("The request must contain the parameter {parameter}"))
+    }
+
+    pub(crate) fn dry_run() -> Self {
+        Self::new("DryRunOperation", "Request would have succeeded, but DryRun flag is set.")
+    }
+
+    /// The HTTP status that EC2 gives an error with this code.
+    pub fn status(&self) -> u16 {
+        self.http_status().as_u16()
+    }
+
+    pub(crate) fn http_status(&self) -> StatusCode {
+        match self.code.as_str() {
+            "DryRunOperation" => StatusCode::PRECONDITION_FAILED,
+            "AuthFailure" => StatusCode::UNAUTHORIZED,
+            "UnauthorizedOperation" | "MissingAuthenticationToken" | "OptInRequired" => StatusCode::FORBIDDEN,
+            "RequestLimitExceeded" | "ServiceUnavailable" | "Unavailable" | "EC2ThrottledException" => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+            "InternalError" | "InternalFailure" | "InsufficientInstanceCapacity" | "InsufficientHostCapacity" => {
+                StatusCode::INTERNAL_SERVER_ERROR
+            }
+            _ => StatusCode::BAD_REQUEST,
+        }
+    }
+}
+
+/// Why an order on the control API (or its in-process form) was not carried out.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ControlError {
+    #[error("there is no instance {0}")]
+    NoInstance(String),
+    #[error("{0}")]
+    NotPossible(String),
+    #[error("{0}")]
+    BadRequest(String),
+    #[error("there is nothing at {0}")]
+    NoSuchPath(String),
+    #[error("{0} is not how this path is used")]
+    Method(String),
+}
+
+impl ControlError {
+    pub(crate) fn http_status(&self) -> StatusCode {
+        match self {
+            Self::NoInstance(_) | Self::NoSuchPath(_) => StatusCode::NOT_FOUND,
+            Self::NotPossible(_) => StatusCode::CONFLICT,
+            Self::BadRequest(_) => StatusCode::BAD_REQUEST,
+            Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! Faults that were asked for: errors, lost answers, delays, stale answers, small pages, missing capacity.
+//!
+//! Each is bounded by a number of calls or lasts until it is cleared. `*` as an action means every action.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{ApiError, ControlError};
+use crate::model::Lifecycle;
+use crate::world::HISTORY_MS;
+
+/// Faults of one kind that may be pending at once.
+const MAX_FAULTS: usize = 256;
+const MAX_DELAY_MS: u64 = 5 * 60 * 1000;
+
+/// The next `calls` calls of `action` are answered with this error, and have no effect.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Refuse {
+    pub action: String,
+    pub code: String,
+    pub calls: u32,
+    #[serde(default)]
+    pub message: Option<String>,
+}
+
+/// The next `calls` calls of `action` have their effect, and then the connection is dropped without an answer.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Lose {
+    pub action: String,
+    pub calls: u32,
+}
+
+/// The next `calls` calls of `action` are handled only after a delay.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Delay {
+    pub action: String,
+    pub milliseconds: u64,
+    pub calls: u32,
+}
+
+/// Where there is capacity, or none. What is absent matches everything.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Capacity {
+    #[serde(default)]
+    pub instance_type: Option<String>,
+    #[serde(default)]
+    pub availability_zone: Option<String>,
+    /// `spot` or `on-demand`.
+    #[serde(default)]
+    pub lifecycle: Option<String>,
+    pub available: bool,
+}
+
+/// All faults that are pending.
+#[derive(Debug, Default, Clone, Serialize)]
+pub(crate) struct Faults {
+    refuse: VecDeque<Refuse>,
+    lose: VecDeque<Lose>,
+    delay: VecDeque<Delay>,
+    /// Pools without capacity.
+    exhausted: VecDeque<Capacity>,
+    stale_ms: u64,
+    page_size: Option<usize>,
+}
+
+impl Faults {
+    pub(crate) fn refuse(&mut self, fault: Refuse) -> Result<(), ControlError> {
+        check(&fault.action, fault.calls)?;
+        if fault.code.is_empty() {
+            return Err(ControlError::BadRequest("code is empty".to_owned()));
+        }
+        push(&mut self.refuse, fault)
+    }
+
+    pub(crate) fn lose(&mut self, fault: Lose) -> Result<(), ControlError> {
+        check(&fault.action, fault.calls)?;
+        push(&mut self.lose, fault)
+    }
+
+    pub(crate) fn delay(&mut self, fault: Delay) -> Result<(), ControlError> {
+        check(&fault.action, fault.calls)?;
+        if fault.milliseconds > MAX_DELAY_MS {
+            return Err(ControlError::BadRequest(format!("milliseconds is more than {MAX_DELAY_MS}")));
+        }
+        push(&mut self.delay, fault)
+    }
+
+    pub(crate) fn stale(&mut self, seconds: f64) -> Result<(), ControlError> {
+        let most = HISTORY_MS / 1000;
+        let lag = Duration::try_from_secs_f64(seconds).ok().filter(|lag| lag.as_secs() <= most);
+        let Some(lag) = lag else {
+            return Err(ControlError::BadRequest(format!("seconds is not between 0 and {most}")));
+        };
+        self.stale_ms = u64::try_from(lag.as_millis()).unwrap_or(0);
+        Ok(())
+    }
+
+    pub(crate) fn pages(&mut self, size: usize) -> Result<(), ControlError> {
+        if size > 1_000 {
+            return Err(ControlError::BadRequest("size is more than 1000".to_owned()));
+        }
+        self.page_size = Some(size).filter(|size| *size > 0);
+        Ok(())
+    }
+
+    pub(crate) fn capacity(&mut self, change: Capacity) -> Result<(), ControlError> {
+        if let Some(lifecycle) = &change.lifecycle
+            && lifecycle != Lifecycle::Spot.name()
+            && lifecycle != Lifecycle::OnDemand.name()
+        {
+            return Err(ControlError::BadRequest(format!("lifecycle is spot or on-demand, not {lifecycle}")));
+        }
+        if change.available {
+            self.exhausted.retain(|rule| !change.covers(rule));
+            return Ok(());
+        }
+        if self.exhausted.contains(&change) {
+            return Ok(());
+        }
+        push(&mut self.exhausted, change)
+    }
+
+    pub(crate) fn take_refusal(&mut self, action: &str) -> Option<ApiError> {
+        let fault = take(&mut self.refuse, action, |fault| (&fault.action, &mut fault.calls))?;
+        let message = fault.message.unwrap_or_else(|| message_for(&fault.code).to_owned());
+        Some(ApiError { code: fault.code, message })
+    }
+
+    pub(crate) fn take_loss(&mut self, action: &str) -> bool {
+        take(&mut self.lose, action, |fault| (&fault.action, &mut fault.calls)).is_some()
+    }
+
+    pub(crate) fn take_delay(&mut self, action: &str) -> Option<Duration> {
+        let fault = take(&mut self.delay, action, |fault| (&fault.action, &mut fault.calls))?;
+        Some(Duration::from_millis(fault.milliseconds))
+    }
+
+    pub(crate) fn stale_ms(&self) -> u64 {
+        self.stale_ms
+    }
+
+    pub(crate) fn page_size(&self) -> Option<usize> {
+        self.page_size
+    }
+
+    pub(crate) fn has_capacity(&self, instance_type: &str, zone: &str, lifecycle: Lifecycle) -> bool {
+        !self.exhausted.iter().any(|rule| {
+            matches(rule.instance_type.as_deref(), instance_type)
+                && matches(rule.availability_zone.as_deref(), zone)
+                && matches(rule.lifecycle.as_deref(), lifecycle.name())
+        })
+    }
+}
+
+impl Capacity {
+    /// Everything that `rule` speaks of is spoken of here as well.
+    fn covers(&self, rule: &Self) -> bool {
+        let covers = |own: &Option<String>, other: &Option<String>| own.is_none() || own == other;
+        covers(&self.instance_type, &rule.instance_type)
+            && covers(&self.availability_zone, &rule.availability_zone)
+            && covers(&self.lifecycle, &rule.lifecycle)
+    }
+}
+
+fn matches(rule: Option<&str>, value: &str) -> bool {
+    rule.is_none_or(|rule| rule == value)
+}
+
+fn check(action: &str, calls: u32) -> Result<(), ControlError> {
+    if action != "*" && !crate::api::is_action(action) {
+        return Err(ControlError::BadRequest(format!("{action} is not an action that the emulator knows")));
+    }
+    if calls == 0 {
+        return Err(ControlError::BadRequest("calls is 0".to_owned()));
+    }
+    Ok(())
+}
+
+fn push<T>(faults: &mut VecDeque<T>, fault: T) -> Result<(), ControlError> {
+    if faults.len() >= MAX_FAULTS {
+        return Err(ControlError::BadRequest(format!("{MAX_FAULTS} faults of this kind are pending already")));
+    }
+    faults.push_back(fault);
+    Ok(())
+}
+
+/// Uses up one call of the first fault for `action`.
+fn take<T: Clone>(faults: &mut VecDeque<T>, action: &str, parts: impl Fn(&mut T) -> (&String, &mut u32)) -> Option<T> {
+    let index = faults.iter_mut().position(|fault| {
+        let (of, _) = parts(fault);
+        of == action || of == "*"
+    })?;
+    let fault = faults.get_mut(index)?;
+    let (_, calls) = parts(fault);
+    *calls = calls.saturating_sub(1);
+    let used_up = *calls == 0;
+    let taken = fault.clone();
+    if used_up {
+        faults.remove(index);
+    }
+    Some(taken)
+}
+
+fn message_for(code: &str) -> &'static str {
+    match code {
+        "RequestLimitExceeded" => "Request limit exceeded.",
+        "UnauthorizedOperation" => "You are not authorized to perform this operation.",
+        "InternalError" => "An internal error has occurred",
+        "InsufficientInstanceCapacity" => "There is no Spot capacity available that matches your request.",
+        "MaxSpotInstanceCountExceeded" => "Max spot instance count exceeded",
+        _ => "Refused as was asked on the emulator's control API",
+    }
+}

@@ -1,0 +1,115 @@
+//! Serving HTTP/1.1 on loopback: bounded connections, bodies and waiting, and no web page as a caller.
+
+use std::future::Future;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{CONTENT_TYPE, HOST, ORIGIN};
+use hyper::http::request::Parts;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+
+const MAX_CONNECTIONS: usize = 512;
+const MAX_BODY_BYTES: usize = 1024 * 1024;
+const HEADER_PATIENCE: Duration = Duration::from_secs(30);
+const BODY_PATIENCE: Duration = Duration::from_secs(30);
+/// Descriptors run out now and then; then it is better to wait than to spin.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
+
+pub(crate) type Answer = Response<Full<Bytes>>;
+
+/// The connection is to be dropped without an answer.
+#[derive(Debug, thiserror::Error)]
+#[error("the answer is lost on request")]
+pub(crate) struct Lost;
+
+/// Serves until `stop` is true, and then drops all connections.
+pub(crate) async fn serve<H, F>(listener: TcpListener, mut stop: watch::Receiver<bool>, handle: H)
+where
+    H: Fn(Parts, Bytes) -> F + Clone + Send + 'static,
+    F: Future<Output = Result<Answer, Lost>> + Send + 'static,
+{
+    let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => break,
+            Some(_) = connections.join_next() => continue,
+            accepted = async {
+                let place = Arc::clone(&room).acquire_owned().await;
+                (place, listener.accept().await)
+            } => accepted,
+        };
+        let (Ok(place), Ok((stream, _))) = accepted else {
+            tokio::time::sleep(ACCEPT_AGAIN).await;
+            continue;
+        };
+        let handle = handle.clone();
+        connections.spawn(async move {
+            let service = service_fn(move |request| answer(request, handle.clone()));
+            let connection = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEADER_PATIENCE)
+                .serve_connection(TokioIo::new(stream), service);
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "connection ended");
+            }
+            drop(place);
+        });
+    }
+    connections.shutdown().await;
+}
+
+async fn answer<H, F>(request: Request<Incoming>, handle: H) -> Result<Answer, Lost>
+where
+    H: Fn(Parts, Bytes) -> F,
+    F: Future<Output = Result<Answer, Lost>>,
+{
+    let (parts, body) = request.into_parts();
+    if !is_local(&parts) {
+        return Ok(text(
+            StatusCode::FORBIDDEN,
+            "Only for local programs: no web page, and no other name for this host",
+        ));
+    }
+    let body = match tokio::time::timeout(BODY_PATIENCE, Limited::new(body, MAX_BODY_BYTES).collect()).await {
+        Ok(Ok(body)) => body.to_bytes(),
+        Ok(Err(_)) => return Ok(text(StatusCode::PAYLOAD_TOO_LARGE, "The body is too large, or was cut off")),
+        Err(_) => return Ok(text(StatusCode::REQUEST_TIMEOUT, "The body did not come")),
+    };
+    handle(parts, body).await
+}
+
+/// A web page in the user's browser can reach loopback as well. It gives itself away by its `Origin`, or, when it has
+/// its own name resolve to this host, by `Host`.
+fn is_local(parts: &Parts) -> bool {
+    if parts.headers.contains_key(ORIGIN) {
+        return false;
+    }
+    let Some(host) = parts.headers.get(HOST) else { return true };
+    let Ok(host) = host.to_str() else { return false };
+    let name = match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((v6, _)) => v6,
+        None => host.split_once(':').map_or(host, |(name, _)| name),
+    };
+    name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+pub(crate) fn text(status: StatusCode, body: impl Into<String>) -> Answer {
+    respond(status, "text/plain", body.into())
+}
+
+pub(crate) fn respond(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Answer {
+    let mut answer = Response::new(Full::new(body.into()));
+    *answer.status_mut() = status;
+    answer.headers_mut().insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static(content_type));
+    answer
+}

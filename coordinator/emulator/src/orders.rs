@@ -1,0 +1,191 @@
+//! What can be done to instances from outside of EC2's API: for the control API, and in-process.
+
+use std::io::{Read as _, Seek as _, SeekFrom};
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::error::ControlError;
+use crate::lifecycle::{self, Order};
+use crate::model::{Instance, Interruption, Lifecycle, Maintenance, Notice};
+use crate::record::InstanceRecord;
+use crate::shared::{Shared, State, new_id};
+
+/// As much of a console as is told, from its end.
+const CONSOLE_BYTES: u64 = 64 * 1024;
+/// A notice or an event is at most so far ahead.
+const MAX_AHEAD_SECONDS: f64 = 7.0 * 24.0 * 3600.0;
+const MAX_EVENTS: usize = 20;
+
+/// EC2 takes a spot instance.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Interrupt {
+    pub instance: String,
+    /// From the notice to the end; 0 = without a notice.
+    pub notice_seconds: f64,
+    #[serde(default)]
+    pub action: Interruption,
+}
+
+/// EC2 recommends to replace a spot instance.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Rebalance {
+    pub(crate) instance: String,
+}
+
+/// EC2 schedules maintenance of an instance.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ScheduleMaintenance {
+    instance: String,
+    #[serde(default = "default_code")]
+    code: String,
+    #[serde(default = "default_description")]
+    description: String,
+    #[serde(default = "default_not_before")]
+    not_before_seconds: f64,
+    #[serde(default = "default_not_after")]
+    not_after_seconds: f64,
+    /// Cancels what is scheduled, instead.
+    #[serde(default)]
+    cancel: bool,
+}
+
+fn default_code() -> String {
+    "system-reboot".to_owned()
+}
+
+fn default_description() -> String {
+    "scheduled reboot".to_owned()
+}
+
+fn default_not_before() -> f64 {
+    600.0
+}
+
+fn default_not_after() -> f64 {
+    1200.0
+}
+
+/// All instances in the order of their launch.
+pub(crate) fn records(shared: &Shared) -> Vec<InstanceRecord> {
+    let state = shared.state();
+    let now_ms = shared.clock.now_ms();
+    let mut instances: Vec<&Instance> = state.world.instances.values().map(|instance| &**instance).collect();
+    instances.sort_by_key(|instance| instance.seq);
+    instances.into_iter().map(|instance| InstanceRecord::new(instance, now_ms)).collect()
+}
+
+pub(crate) fn record(shared: &Shared, id: &str) -> Result<InstanceRecord, ControlError> {
+    let state = shared.state();
+    Ok(InstanceRecord::new(find(&state, id)?, shared.clock.now_ms()))
+}
+
+pub(crate) fn interrupt(shared: &Shared, order: &Interrupt) -> Result<InstanceRecord, ControlError> {
+    let notice = ahead("notice_seconds", order.notice_seconds)?;
+    shared.change(|state, now_ms| {
+        let instance = find(state, &order.instance)?;
+        if instance.lifecycle != Lifecycle::Spot {
+            return Err(ControlError::NotPossible(format!("{} is not a spot instance", order.instance)));
+        }
+        if !instance.is_alive() {
+            return Err(not_alive(instance));
+        }
+        let at_ms = now_ms.saturating_add(notice);
+        if notice > 0 {
+            state.world.change_instance(&order.instance, |instance| {
+                instance.notice = Some(Notice { action: order.action, at_ms });
+            });
+            let (code, message) = match order.action {
+                Interruption::Terminate => ("marked-for-termination", "Your Spot instance is marked for termination."),
+                Interruption::Stop | Interruption::Hibernate => {
+                    ("marked-for-stop", "Your Spot instance is marked for stop.")
+                }
+            };
+            state.world.set_spot_status(&order.instance, now_ms, "active", code, message);
+        }
+        lifecycle::order(state, &order.instance, Order::Interrupt { at_ms, action: order.action });
+        Ok(InstanceRecord::new(find(state, &order.instance)?, now_ms))
+    })
+}
+
+pub(crate) fn rebalance(shared: &Shared, order: &Rebalance) -> Result<InstanceRecord, ControlError> {
+    shared.change(|state, now_ms| {
+        let instance = find(state, &order.instance)?;
+        if instance.lifecycle != Lifecycle::Spot {
+            return Err(ControlError::NotPossible(format!("{} is not a spot instance", order.instance)));
+        }
+        if !instance.is_alive() {
+            return Err(not_alive(instance));
+        }
+        state.world.change_instance(&order.instance, |instance| instance.rebalance_ms = Some(now_ms));
+        Ok(InstanceRecord::new(find(state, &order.instance)?, now_ms))
+    })
+}
+
+pub(crate) fn maintenance(shared: &Shared, order: ScheduleMaintenance) -> Result<InstanceRecord, ControlError> {
+    let not_before = ahead("not_before_seconds", order.not_before_seconds)?;
+    let not_after = ahead("not_after_seconds", order.not_after_seconds)?;
+    if not_after < not_before {
+        return Err(ControlError::BadRequest("not_after_seconds is less than not_before_seconds".to_owned()));
+    }
+    shared.change(|state, now_ms| {
+        let instance = find(state, &order.instance)?;
+        if !instance.is_alive() {
+            return Err(not_alive(instance));
+        }
+        if !order.cancel && instance.maintenance.len() >= MAX_EVENTS {
+            return Err(ControlError::NotPossible(format!("{} has {MAX_EVENTS} events", order.instance)));
+        }
+        state.world.change_instance(&order.instance, |instance| {
+            if order.cancel {
+                let active = instance.maintenance.iter_mut().filter(|event| event.state == "active");
+                active.for_each(|event| "canceled".clone_into(&mut event.state));
+                return;
+            }
+            instance.maintenance.push(Maintenance {
+                event_id: new_id("instance-event-"),
+                code: order.code.clone(),
+                description: order.description.clone(),
+                state: "active".to_owned(),
+                not_before_ms: now_ms.saturating_add(not_before),
+                not_after_ms: now_ms.saturating_add(not_after),
+            });
+        });
+        Ok(InstanceRecord::new(find(state, &order.instance)?, now_ms))
+    })
+}
+
+/// The end of an instance's console.
+pub(crate) fn console(shared: &Shared, id: &str) -> Result<String, ControlError> {
+    find(&shared.state(), id)?;
+    let path = shared.options.directory.join(id).join("console.log");
+    // Without a console yet, there is nothing to tell.
+    let Ok(mut file) = std::fs::File::open(path) else { return Ok(String::new()) };
+    let mut text = Vec::new();
+    let length = file.metadata().map_or(0, |metadata| metadata.len());
+    let read = file
+        .seek(SeekFrom::Start(length.saturating_sub(CONSOLE_BYTES)))
+        .and_then(|_| file.take(CONSOLE_BYTES).read_to_end(&mut text));
+    match read {
+        Ok(_) => Ok(String::from_utf8_lossy(&text).into_owned()),
+        Err(error) => Err(ControlError::NotPossible(format!("the console cannot be read: {error}"))),
+    }
+}
+
+fn find<'a>(state: &'a State, id: &str) -> Result<&'a Instance, ControlError> {
+    state.world.instances.get(id).map(|instance| &**instance).ok_or_else(|| ControlError::NoInstance(id.to_owned()))
+}
+
+fn not_alive(instance: &Instance) -> ControlError {
+    ControlError::NotPossible(format!("{} is {}", instance.id, instance.state.name()))
+}
+
+fn ahead(name: &str, seconds: f64) -> Result<u64, ControlError> {
+    let duration = Duration::try_from_secs_f64(seconds).ok().filter(|_| seconds <= MAX_AHEAD_SECONDS);
+    duration
+        .and_then(|duration| u64::try_from(duration.as_millis()).ok())
+        .ok_or_else(|| ControlError::BadRequest(format!("{name} is not between 0 and {MAX_AHEAD_SECONDS}")))
+}

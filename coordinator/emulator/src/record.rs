@@ -1,0 +1,81 @@
+//! The full record of an instance, for the control API and for whoever embeds the emulator.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::model::{Instance, InstanceState, Lifecycle, Maintenance, Notice, ShutdownBehavior, StateReason};
+
+/// EC2 bills this long at least.
+const MINIMUM_BILLED_SECONDS: u64 = 60;
+
+/// All that the emulator knows about an instance. Times are milliseconds since the Unix epoch.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct InstanceRecord {
+    pub id: String,
+    pub client_token: Option<String>,
+    pub state: InstanceState,
+    pub state_reason: Option<StateReason>,
+    pub lifecycle: Lifecycle,
+    pub spot_request_id: Option<String>,
+    pub image_id: String,
+    pub instance_type: String,
+    pub availability_zone: String,
+    pub private_ip: String,
+    pub tags: BTreeMap<String, String>,
+    pub shutdown_behavior: ShutdownBehavior,
+    pub launch_ms: u64,
+    /// Billing starts.
+    pub running_ms: Option<u64>,
+    /// Shutting-down or stopping: billing ends.
+    pub ending_ms: Option<u64>,
+    /// Terminated or stopped.
+    pub ended_ms: Option<u64>,
+    /// From running to shutting-down, or until now.
+    pub billable_ms: u64,
+    /// As EC2 bills it: whole seconds, at least 60 once it ran.
+    pub billed_seconds: u64,
+    pub imds_port: u16,
+    /// The root of its processes, while there are any.
+    pub init_pid: Option<u32>,
+    pub notice: Option<Notice>,
+    pub rebalance_ms: Option<u64>,
+    pub maintenance: Vec<Maintenance>,
+}
+
+impl InstanceRecord {
+    pub(crate) fn new(instance: &Instance, now_ms: u64) -> Self {
+        let billable_ms =
+            instance.running_ms.map_or(0, |from| instance.ending_ms.unwrap_or(now_ms).saturating_sub(from));
+        let billed_seconds = match instance.running_ms {
+            Some(_) => billable_ms.div_ceil(1000).max(MINIMUM_BILLED_SECONDS),
+            None => 0,
+        };
+        Self {
+            id: instance.id.clone(),
+            client_token: instance.client_token.clone(),
+            state: instance.state,
+            state_reason: instance.state_reason.clone(),
+            lifecycle: instance.lifecycle,
+            spot_request_id: instance.spot_request_id.clone(),
+            image_id: instance.image_id.clone(),
+            instance_type: instance.instance_type.clone(),
+            availability_zone: instance.availability_zone.clone(),
+            private_ip: instance.private_ip.clone(),
+            tags: instance.tags.clone(),
+            shutdown_behavior: instance.shutdown_behavior,
+            launch_ms: instance.launch_ms,
+            running_ms: instance.running_ms,
+            ending_ms: instance.ending_ms,
+            ended_ms: instance.ended_ms,
+            billable_ms,
+            billed_seconds,
+            imds_port: instance.imds_port,
+            init_pid: instance.init_pid,
+            notice: instance.notice,
+            rebalance_ms: instance.rebalance_ms,
+            maintenance: instance.maintenance.clone(),
+        }
+    }
+}

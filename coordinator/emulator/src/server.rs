@@ -1,0 +1,107 @@
+//! The EC2 port: the EC2 API at `/`, the control API under `/_emulator/`.
+//!
+//! Here faults meet calls: a delay, then a refusal or the effect, then perhaps the loss of the answer.
+
+use std::sync::Arc;
+
+use hyper::body::Bytes;
+use hyper::header::{AUTHORIZATION, HeaderName, HeaderValue};
+use hyper::http::request::Parts;
+use hyper::{Method, StatusCode};
+
+use crate::api;
+use crate::calls::Call;
+use crate::control;
+use crate::error::ApiError;
+use crate::http::{Answer, Lost, respond, text};
+use crate::query::Params;
+use crate::shared::Shared;
+use crate::xml;
+
+const VERSION: &str = "2016-11-15";
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
+
+pub(crate) async fn handle(shared: Arc<Shared>, parts: Parts, body: Bytes) -> Result<Answer, Lost> {
+    if parts.uri.path().starts_with("/_emulator") {
+        return Ok(control::handle(&shared, &parts, &body));
+    }
+    if parts.uri.path() != "/" {
+        return Ok(text(StatusCode::NOT_FOUND, "The EC2 API is at /, the control API under /_emulator/"));
+    }
+    let form: &[u8] = match parts.method {
+        Method::POST => &body,
+        Method::GET => parts.uri.query().unwrap_or_default().as_bytes(),
+        _ => return Ok(text(StatusCode::METHOD_NOT_ALLOWED, "The EC2 API takes POST")),
+    };
+    ec2(&shared, &parts, form).await
+}
+
+async fn ec2(shared: &Arc<Shared>, parts: &Parts, form: &[u8]) -> Result<Answer, Lost> {
+    let (action, token, request) = match read(parts, form) {
+        Ok((action, params)) => {
+            let token = params.fingerprint().remove("ClientToken");
+            (action, token, Ok(params))
+        }
+        Err((action, error)) => (action, None, Err(error)),
+    };
+    let delay = shared.state().faults.take_delay(&action);
+    if let Some(delay) = delay {
+        tokio::time::sleep(delay).await;
+    }
+    let mut lost = false;
+    let result = match request {
+        Err(error) => Err(error),
+        Ok(params) => {
+            let refusal = shared.state().faults.take_refusal(&action);
+            match refusal {
+                Some(error) => Err(error),
+                None => {
+                    lost = shared.state().faults.take_loss(&action);
+                    api::call(shared, &action, params)
+                }
+            }
+        }
+    };
+    let request_id = uuid::Uuid::new_v4().to_string();
+    let (code, status, document) = match &result {
+        Ok(body) => ("OK", StatusCode::OK, xml::answer(&action, &request_id, body)),
+        Err(error) => (error.code.as_str(), error.http_status(), xml::error(&error.code, &error.message, &request_id)),
+    };
+    tracing::debug!(action, code, lost, "EC2 call");
+    let at_ms = shared.clock.now_ms();
+    let call =
+        Call { number: 0, at_ms, action, client_token: token, code: code.to_owned(), status: status.as_u16(), lost };
+    shared.state().calls.record(call);
+    if lost {
+        return Err(Lost);
+    }
+    let mut answer = respond(status, "text/xml;charset=UTF-8", document);
+    if let Ok(value) = HeaderValue::from_str(&request_id) {
+        answer.headers_mut().insert(REQUEST_ID, value);
+    }
+    Ok(answer)
+}
+
+/// The action and its parameters, if the call is one at all.
+fn read(parts: &Parts, form: &[u8]) -> Result<(String, Params), (String, ApiError)> {
+    let none = String::new();
+    let mut params = Params::parse(form).map_err(|error| (none.clone(), error))?;
+    let action = params
+        .require("Action")
+        .map_err(|_| (none, ApiError::new("MissingAction", "The request must contain the parameter Action")))?;
+    // A name goes into the log, and into the answer.
+    let action: String = action.chars().filter(char::is_ascii_alphanumeric).take(64).collect();
+    let version = params.take("Version");
+    let signed = parts.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+    match signed {
+        None => Err((action, ApiError::new("MissingAuthenticationToken", "Request is missing Authentication Token"))),
+        Some(signed) if !signed.starts_with("AWS4-HMAC-SHA256 ") => {
+            Err((action, ApiError::new("AuthFailure", "AWS was not able to validate the provided access credentials")))
+        }
+        Some(_) if version.as_deref() != Some(VERSION) => Err((
+            action,
+            ApiError::new("NoSuchVersion", format!("The emulator speaks version {VERSION} of the EC2 API")),
+        )),
+        Some(_) => Ok((action, params)),
+    }
+}

@@ -1,0 +1,107 @@
+//! What all parts of the emulator share: its options, its clock, and its state behind one lock.
+//!
+//! The lock is held for short, synchronous work only.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{mpsc, watch};
+
+use crate::Options;
+use crate::calls::Calls;
+use crate::clock::Clock;
+use crate::faults::Faults;
+use crate::idempotency::Tokens;
+use crate::init_process::Spawner;
+use crate::lifecycle::Order;
+use crate::region::Region;
+use crate::world::{History, World};
+
+/// The state behind the lock.
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) world: World,
+    pub(crate) history: History,
+    pub(crate) tokens: Tokens,
+    pub(crate) faults: Faults,
+    pub(crate) calls: Calls,
+    /// Ways to the tasks of instances that are not terminated.
+    pub(crate) orders: HashMap<String, mpsc::Sender<Order>>,
+    /// Each task keeps a copy; when all are gone, so are the tasks. None once the emulator ends.
+    pub(crate) alive: Option<mpsc::Sender<Infallible>>,
+    next: u64,
+}
+
+impl State {
+    pub(crate) fn new(alive: mpsc::Sender<Infallible>) -> Self {
+        Self {
+            world: World::default(),
+            history: History::default(),
+            tokens: Tokens::default(),
+            faults: Faults::default(),
+            calls: Calls::default(),
+            orders: HashMap::new(),
+            alive: Some(alive),
+            next: 0,
+        }
+    }
+
+    /// The next place in the order of creation.
+    pub(crate) fn next_seq(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+}
+
+/// Shared by all tasks.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) options: Options,
+    pub(crate) region: Region,
+    pub(crate) clock: Clock,
+    pub(crate) spawner: Spawner,
+    /// True once the emulator ends.
+    pub(crate) stopping: watch::Sender<bool>,
+    state: Mutex<State>,
+}
+
+impl Shared {
+    pub(crate) fn new(options: Options, region: Region, spawner: Spawner, state: State) -> Arc<Self> {
+        let (stopping, _) = watch::channel(false);
+        Arc::new(Self { options, region, clock: Clock::start(), spawner, stopping, state: Mutex::new(state) })
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        *self.stopping.borrow()
+    }
+
+    /// Returns once the emulator ends.
+    pub(crate) async fn stopped(&self) {
+        let mut stopping = self.stopping.subscribe();
+        // The sender is here, so that waiting cannot fail.
+        drop(stopping.wait_for(|stopping| *stopping).await);
+    }
+
+    /// For reading, and for changes that no Describe call shows.
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes the world, and keeps the result in its history.
+    pub(crate) fn change<T>(&self, change: impl FnOnce(&mut State, u64) -> T) -> T {
+        let mut state = self.state();
+        let now_ms = self.clock.now_ms();
+        let result = change(&mut state, now_ms);
+        state.world.forget_terminated(now_ms);
+        let State { world, history, .. } = &mut *state;
+        history.record(now_ms, world);
+        result
+    }
+}
+
+/// `prefix` and 17 random hexadecimal digits.
+pub(crate) fn new_id(prefix: &str) -> String {
+    let digits = uuid::Uuid::new_v4().simple().to_string();
+    format!("{prefix}{}", digits.get(..17).unwrap_or(&digits))
+}

@@ -1,0 +1,175 @@
+//! All records at one moment, and the moments before it: a stale answer is read from an older world.
+//!
+//! A world is cheap to copy: its records are shared until somebody changes one.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use crate::error::ApiError;
+use crate::launch_data::is_id;
+use crate::model::{Image, Instance, InstanceState, SpotRequest, Tags};
+use crate::templates::Template;
+
+/// Terminated instances stay listed for about an hour on EC2.
+const TERMINATED_LISTED_MS: u64 = 60 * 60 * 1000;
+/// How far back a stale answer can reach.
+pub(crate) const HISTORY_MS: u64 = 10 * 60 * 1000;
+const MAX_HISTORY: usize = 4_096;
+/// Instances that are listed at once, terminated ones included.
+pub(crate) const MAX_INSTANCES: usize = 2_000;
+
+/// All records. The keys are the records' ids.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct World {
+    pub(crate) instances: BTreeMap<String, Arc<Instance>>,
+    pub(crate) spot_requests: BTreeMap<String, Arc<SpotRequest>>,
+    pub(crate) templates: BTreeMap<String, Arc<Template>>,
+    pub(crate) images: BTreeMap<String, Arc<Image>>,
+}
+
+impl World {
+    pub(crate) fn instance(&self, id: &str) -> Result<&Arc<Instance>, ApiError> {
+        if !is_id(id, "i-") {
+            return Err(ApiError::new("InvalidInstanceID.Malformed", format!("Invalid id: \"{id}\"")));
+        }
+        self.instances.get(id).ok_or_else(|| {
+            ApiError::new("InvalidInstanceID.NotFound", format!("The instance ID '{id}' does not exist"))
+        })
+    }
+
+    pub(crate) fn spot_request(&self, id: &str) -> Result<&Arc<SpotRequest>, ApiError> {
+        if !is_id(id, "sir-") {
+            return Err(ApiError::new("InvalidSpotInstanceRequestID.Malformed", format!("Invalid id: \"{id}\"")));
+        }
+        self.spot_requests.get(id).ok_or_else(|| {
+            ApiError::new(
+                "InvalidSpotInstanceRequestID.NotFound",
+                format!("The spot instance request ID '{id}' does not exist"),
+            )
+        })
+    }
+
+    pub(crate) fn change_instance(&mut self, id: &str, change: impl FnOnce(&mut Instance)) {
+        if let Some(instance) = self.instances.get_mut(id) {
+            change(Arc::make_mut(instance));
+        }
+    }
+
+    /// Sets the status of an instance's spot request, if it has one.
+    pub(crate) fn set_spot_status(
+        &mut self,
+        instance_id: &str,
+        now_ms: u64,
+        state: &'static str,
+        code: &'static str,
+        message: &'static str,
+    ) {
+        let request_id = self.instances.get(instance_id).and_then(|instance| instance.spot_request_id.clone());
+        if let Some(request) = request_id.and_then(|id| self.spot_requests.get_mut(&id)) {
+            let request = Arc::make_mut(request);
+            // A request that its owner cancelled stays cancelled.
+            if request.state != "cancelled" {
+                request.state = state;
+            }
+            request.status_code = code;
+            request.status_message = message;
+            request.update_ms = now_ms;
+        }
+    }
+
+    /// The tags of a resource of any kind.
+    pub(crate) fn tags_mut(&mut self, id: &str) -> Option<&mut Tags> {
+        if self.instances.contains_key(id) {
+            return self.instances.get_mut(id).map(|instance| &mut Arc::make_mut(instance).tags);
+        }
+        if let Some(request) = self.spot_requests.get_mut(id) {
+            return Some(&mut Arc::make_mut(request).tags);
+        }
+        if let Some(template) = self.templates.get_mut(id) {
+            return Some(&mut Arc::make_mut(template).tags);
+        }
+        if let Some(image) = self.images.get_mut(id) {
+            return Some(&mut Arc::make_mut(image).tags);
+        }
+        let with_volume = self.instances.values_mut().find(|instance| instance.volume_id == id)?;
+        Some(&mut Arc::make_mut(with_volume).volume_tags)
+    }
+
+    /// Forgets instances that were terminated long ago, and with them their spot requests.
+    pub(crate) fn forget_terminated(&mut self, now_ms: u64) {
+        let forgotten: Vec<(String, Option<String>)> = self
+            .instances
+            .values()
+            .filter(|instance| instance.state == InstanceState::Terminated)
+            .filter(|instance| instance.ended_ms.is_some_and(|at| at.saturating_add(TERMINATED_LISTED_MS) < now_ms))
+            .map(|instance| (instance.id.clone(), instance.spot_request_id.clone()))
+            .collect();
+        for (instance, request) in forgotten {
+            self.instances.remove(&instance);
+            if let Some(request) = request {
+                self.spot_requests.remove(&request);
+            }
+        }
+    }
+}
+
+/// The present world and those of the last minutes.
+#[derive(Debug, Default)]
+pub(crate) struct History {
+    past: VecDeque<(u64, World)>,
+}
+
+impl History {
+    /// Keeps `world` as what is true from `now_ms` on.
+    pub(crate) fn record(&mut self, now_ms: u64, world: &World) {
+        // One world of before the window stays: it is what was true when the window began.
+        while self.past.get(1).is_some_and(|(at, _)| at.saturating_add(HISTORY_MS) < now_ms)
+            || self.past.len() >= MAX_HISTORY
+        {
+            self.past.pop_front();
+        }
+        self.past.push_back((now_ms, world.clone()));
+    }
+
+    /// What was true at `at_ms`; before the first record, nothing existed.
+    pub(crate) fn at(&self, at_ms: u64) -> World {
+        let after = self.past.partition_point(|(recorded, _)| *recorded <= at_ms);
+        match after.checked_sub(1).and_then(|index| self.past.get(index)) {
+            Some((_, world)) => world.clone(),
+            None => World::default(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_past_is_what_was_true_then() {
+        let mut history = History::default();
+        let mut world = World::default();
+        history.record(10, &world);
+        world.images.insert("ami-1".to_owned(), Arc::new(image()));
+        history.record(20, &world);
+        assert_eq!(history.at(5).images.len(), 0);
+        assert_eq!(history.at(19).images.len(), 0);
+        assert_eq!(history.at(20).images.len(), 1);
+        history.record(20 + 2 * HISTORY_MS, &world);
+        assert_eq!(history.at(20 + HISTORY_MS).images.len(), 1, "the world before the window is kept");
+    }
+
+    fn image() -> Image {
+        Image {
+            seq: 1,
+            id: "ami-1".to_owned(),
+            name: String::new(),
+            description: String::new(),
+            source_instance: None,
+            create_ms: 0,
+            snapshot_id: String::new(),
+            tags: Tags::new(),
+            deregistered: false,
+        }
+    }
+}
