@@ -1,1 +1,17 @@
-//! placeholder
+//! The agent on a spot instance: identify → register → boot → prove → watch → drain.
+//!
+//! Every decision is `spillway-machine`'s; this crate does what it says and tells it what happened. [`agent`] is the
+//! loop between the two, the other modules are its hands and eyes.
+
+pub mod agent;
+pub mod boot;
+pub mod check;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod identity;
+pub mod imds;
+pub mod report;
+pub mod session;
+pub mod vitals;
+pub mod worker;

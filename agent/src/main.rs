@@ -1,1 +1,124 @@
-fn main() {}
+//! `spillway-agent`: reads the command line, sets up the runtime, and hands over.
+
+use anyhow::Context;
+use clap::Parser;
+use spillway_agent::agent::{self, AgentError};
+use spillway_agent::check::{self, State};
+use spillway_agent::cli::{Cli, Command, ConfigFile};
+use spillway_agent::config::{Config, ConfigError, DEFAULT_PATH, Source};
+use spillway_agent::identity::Origin;
+use spillway_agent::imds::Notice;
+use spillway_agent::imds::watch::{self, Seen};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+
+const BAD_USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match start(cli) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("spillway-agent: {error:#}");
+            let bad_usage = error.is::<ConfigError>() || error.is::<AgentError>() || error.is::<BadLog>();
+            ExitCode::from(if bad_usage { BAD_USAGE } else { 1 })
+        }
+    }
+}
+
+/// `--log` makes no sense.
+#[derive(Debug, thiserror::Error)]
+#[error("--log {0:?} is no filter: write a level such as info, or spillway_agent=debug")]
+struct BadLog(String);
+
+fn start(cli: Cli) -> anyhow::Result<ExitCode> {
+    let filter = tracing_subscriber::EnvFilter::try_new(&cli.log).map_err(|_| BadLog(cli.log.clone()))?;
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .init();
+    // redis's TLS takes the process's.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
+    let origin = Origin::of(|name| std::env::var(name).ok());
+    runtime.block_on(async {
+        match cli.command {
+            Command::Run(file) => {
+                let config = load(&file)?;
+                tracing::info!(version = env!("CARGO_PKG_VERSION"), redis = %config.redis, "agent starts");
+                agent::run(config, origin, told_to_leave()?).await?;
+                Ok(ExitCode::SUCCESS)
+            }
+            Command::Check { file, json } => check(&load(&file)?, &origin, json).await,
+            Command::Watch { json } => watch_notices(&origin, json).await,
+        }
+    })
+}
+
+fn load(file: &ConfigFile) -> Result<Config, ConfigError> {
+    let path = file.config.clone().unwrap_or_else(|| PathBuf::from(DEFAULT_PATH));
+    let variables =
+        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    Config::load(&Source::read(&path, file.config.is_some(), variables)?)
+}
+
+fn told_to_leave() -> anyhow::Result<impl Future<Output = &'static str>> {
+    let mut terminate = signal(SignalKind::terminate()).context("no signal handler")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("no signal handler")?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => "the agent was told to stop (SIGTERM)",
+            _ = interrupt.recv() => "the agent was told to stop (SIGINT)",
+        }
+    })
+}
+
+async fn check(config: &Config, origin: &Origin, json: bool) -> anyhow::Result<ExitCode> {
+    let findings = check::check(config, origin).await;
+    if json {
+        println!("{}", serde_json::to_string_pretty(&findings)?);
+    } else {
+        for finding in &findings {
+            let state = match finding.state {
+                State::Ok => "ok",
+                State::Warning => "warning",
+                State::Failed => "FAILED",
+            };
+            println!("{state:<8} {}: {}", finding.what, finding.detail);
+        }
+    }
+    let failed = findings.iter().any(|finding| finding.state == State::Failed);
+    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+async fn watch_notices(origin: &Origin, json: bool) -> anyhow::Result<ExitCode> {
+    let imds = origin.imds()?.context("there is no metadata service here: unset SPILLWAY_INSTANCE_ID")?;
+    let (seen, mut notices) = mpsc::channel(8);
+    tokio::spawn(watch::watch(imds, Duration::from_secs(1), seen));
+    let leave = told_to_leave()?;
+    tokio::pin!(leave);
+    loop {
+        tokio::select! {
+            Some(seen) = notices.recv() => println!("{}", line(&seen, json)),
+            _ = &mut leave => return Ok(ExitCode::SUCCESS),
+        }
+    }
+}
+
+fn line(seen: &Seen, json: bool) -> String {
+    let stamp = |at| humantime::format_rfc3339_seconds(at).to_string();
+    let (kind, action, at) = match &seen.notice {
+        Notice::Interruption { action, at } => ("interruption", action.as_str(), *at),
+        Notice::Rebalance { at } => ("rebalance", "", *at),
+        Notice::Maintenance { code, at } => ("maintenance", code.as_str(), *at),
+    };
+    if json {
+        let value = serde_json::json!({ "kind": kind, "action": action, "at": stamp(at), "seen_at": stamp(seen.at) });
+        return value.to_string();
+    }
+    format!("{} {kind} {action} at {}", stamp(seen.at), stamp(at))
+}

@@ -1,0 +1,73 @@
+//! What the machine decides by. Owns the numbers; never what a step runs or where a worker lives.
+
+use core::time::Duration;
+use serde::{Deserialize, Serialize};
+
+/// The machine's settings. `Config::new` gives those that nobody has to think about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Config {
+    /// Retries of each boot step, in order: 0 means one attempt.
+    pub step_retries: Vec<u32>,
+    /// The first step to run: more than 0 where an agent before this one got further, all of them where boot was over.
+    pub first_step: usize,
+    /// A session token of this boot is at hand: try it before registering.
+    pub registered: bool,
+    /// Pause before a step is tried again, times the attempt.
+    pub step_pause: Duration,
+    /// So many restarts of the worker within `crash_window` are a crash loop.
+    pub crash_restarts: usize,
+    /// See `crash_restarts`.
+    pub crash_window: Duration,
+    /// After a restart the worker must stay up so long, times the restarts in the window, before it is believed.
+    pub settle: Duration,
+    /// A ready worker whose proof is missing for so long is ready no more.
+    pub lost_after: Duration,
+    /// The same, where the sources of the proof do not answer.
+    pub unknown_after: Duration,
+    /// How long before a drain's deadline the worker is told to stop; it is killed at half of it.
+    pub drain_margin: Duration,
+    /// When a drain signals the worker.
+    pub drain_signal: DrainSignal,
+    /// The first pause between two attempts to reach the coordinator; it doubles.
+    pub reconnect_first: Duration,
+    /// Where the doubling ends.
+    pub reconnect_most: Duration,
+    /// The pause where the coordinator refuses this agent.
+    pub refused_pause: Duration,
+    /// Of the jitter.
+    pub seed: u64,
+}
+
+/// When a drain signals the worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DrainSignal {
+    /// At once where the worker is seen to catch the signal, when idle elsewhere.
+    Auto,
+    /// The user says that the worker finishes its jobs on the signal.
+    AtOnce,
+    /// Only while no job is active, or at the end of the time.
+    WhenIdle,
+}
+
+impl Config {
+    /// Sensible settings for these boot steps.
+    pub fn new(step_retries: Vec<u32>) -> Self {
+        Self {
+            step_retries,
+            first_step: 0,
+            registered: false,
+            step_pause: Duration::from_secs(2),
+            crash_restarts: 3,
+            crash_window: Duration::from_secs(600),
+            settle: Duration::from_secs(30),
+            lost_after: Duration::from_secs(45),
+            unknown_after: Duration::from_secs(120),
+            drain_margin: Duration::from_secs(10),
+            drain_signal: DrainSignal::Auto,
+            reconnect_first: Duration::from_millis(500),
+            reconnect_most: Duration::from_secs(15),
+            refused_pause: Duration::from_secs(60),
+            seed: 1,
+        }
+    }
+}

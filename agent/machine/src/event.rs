@@ -1,0 +1,204 @@
+//! What happens to the agent, and what it does about it. Owns the vocabulary between machine and shell, no behaviour.
+
+use crate::Timestamp;
+use core::time::Duration;
+use serde::{Deserialize, Serialize};
+
+/// Something that happened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Event {
+    /// The instance knows who it is.
+    Identified,
+    /// The coordinator gave a session token.
+    Registered,
+    /// It did not.
+    RegistrationFailed(Refusal),
+    /// The session stands: the coordinator's welcome came, with the epoch of its lease.
+    Connected {
+        /// Of the leader lease.
+        epoch: u64,
+    },
+    /// The session is gone, or never came about.
+    Disconnected {
+        /// The coordinator does not know the session token: register again.
+        token_refused: bool,
+    },
+    /// A boot step ended.
+    StepFinished {
+        /// Which.
+        index: usize,
+        /// How.
+        outcome: StepOutcome,
+    },
+    /// The supervisor and Redis were looked at.
+    Observed(Observation),
+    /// EC2 takes the instance at this time.
+    Interruption {
+        /// When EC2 acts.
+        at: Timestamp,
+    },
+    /// The coordinator asks for something.
+    Command {
+        /// Of the leader lease under which it was sent.
+        epoch: u64,
+        /// Answered in the result.
+        id: String,
+        /// What it asks.
+        command: Command,
+    },
+    /// Nothing of the worker is left running.
+    WorkerStopped {
+        /// It did not go by itself.
+        killed: bool,
+        /// Jobs of this instance that are still active; `None` where that cannot be known.
+        jobs_left: Option<u32>,
+    },
+    /// The worker was started again (or could not be: the observations will tell).
+    WorkerStarted,
+}
+
+/// Why the coordinator gave no session token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Refusal {
+    /// It cannot answer now: ask again soon.
+    Unavailable,
+    /// It does not want this agent: ask again, but slowly.
+    Refused,
+}
+
+/// How a boot step ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum StepOutcome {
+    /// It did what it should.
+    Succeeded,
+    /// It did not: bad exit, signal, time-out, could not be started.
+    Failed,
+}
+
+/// What the coordinator can ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Command {
+    /// Take no new job, finish the current ones, stop the worker.
+    Drain {
+        /// When the worker must be stopped.
+        deadline: Timestamp,
+    },
+    /// Work again.
+    CancelDrain,
+}
+
+/// One look at the worker. A part that did not answer is `None`: unknown, which is never read as "nothing there".
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Observation {
+    /// As the supervisor shows it.
+    pub worker: Option<Worker>,
+    /// As Redis shows its connections; also `None` where they were not looked at this time.
+    pub evidence: Option<Evidence>,
+    /// As Redis shows its jobs.
+    pub jobs: Option<Jobs>,
+}
+
+/// The worker, as the supervisor shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Worker {
+    /// Processes that are online.
+    pub processes: u32,
+    /// Processes that the supervisor has given up.
+    pub errored: u32,
+    /// Restarts since the agent started it.
+    pub restarts: u32,
+    /// Whether it finishes its jobs when it is told to stop.
+    pub graceful: Graceful,
+    /// How long the supervisor waits between the signal and the kill: the shortest of its processes'.
+    pub patience: Duration,
+}
+
+/// Whether a worker finishes its jobs on the stop signal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Graceful {
+    /// It catches the signal.
+    Yes,
+    /// The signal kills it.
+    No,
+    /// It cannot be seen from outside.
+    Unknown,
+}
+
+/// This instance's worker connections in Redis.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Evidence {
+    /// How many there are.
+    pub connections: u32,
+    /// One of them waits for a job, and has asked for one lately.
+    pub fetching: bool,
+}
+
+/// This instance's active jobs in Redis.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Jobs {
+    /// When the look began: one from before a drain proves nothing about it.
+    pub at: Timestamp,
+    /// How many; `None` where jobs do not say who works on them.
+    pub active: Option<u32>,
+    /// How many of them have a lock that is being renewed.
+    pub live_locks: u32,
+}
+
+/// Something to do. Each is answered by an event, reports aside.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Action {
+    /// Ask the coordinator for a session token.
+    Register,
+    /// Open the session with the token at hand.
+    Connect,
+    /// Run a boot step.
+    RunStep {
+        /// Which.
+        index: usize,
+        /// From 1.
+        attempt: u32,
+    },
+    /// Kill the step that runs; no answer is awaited.
+    AbortStep,
+    /// Tell the worker to stop, and see that nothing of it is left.
+    StopWorker,
+    /// Kill what is left of the worker.
+    KillWorker,
+    /// Start the worker again.
+    StartWorker,
+    /// Tell the coordinator.
+    Report(Report),
+}
+
+/// Something the coordinator should know at once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Report {
+    /// The state as it now is.
+    Beat,
+    /// What became of a command.
+    CommandResult {
+        /// The command's.
+        id: String,
+        /// Why it is not obeyed.
+        refused: Option<String>,
+    },
+    /// The drain is over.
+    Drained(DrainOutcome),
+}
+
+/// How a drain ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DrainOutcome {
+    /// Of the command that asked for it; `None` where a notice did.
+    pub command: Option<String>,
+    /// EC2 takes the instance: nothing starts the worker again.
+    pub forced: bool,
+    /// Every job finished.
+    pub clean: bool,
+    /// Jobs seen at the start of the drain that are no longer active.
+    pub jobs_finished: u32,
+    /// Still active when the worker was stopped.
+    pub jobs_left: Option<u32>,
+    /// The worker had to be killed.
+    pub killed: bool,
+}

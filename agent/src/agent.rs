@@ -1,0 +1,420 @@
+//! The loop between the machine and the world. Owns the order of things: what happened goes into the machine, what the
+//! machine wants is done; never decides anything itself.
+
+mod act;
+mod watcher;
+
+use crate::boot::account::AccountError;
+use crate::boot::launcher::Launcher;
+use crate::boot::marker::{Memory, Ticket};
+use crate::boot::{Attempt, process};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::identity::{self, Origin};
+use crate::imds::watch::{self, Seen};
+use crate::imds::{Document, ImdsError, Notice};
+use crate::report::{FlightRecord, Reporter};
+use crate::session::messages::{envelope, farewell, notice, phase, step_ended};
+use crate::session::{Heard, Registered, SessionError};
+use crate::worker::clients::Who;
+use crate::worker::evidence::Redis;
+use crate::worker::pm2::Pm2;
+use crate::worker::{Baseline, Look, Observer, Pace};
+use spillway_machine::{Event, Machine, Observation, Phase};
+use spillway_proto::v1::AgentMessage;
+use spillway_proto::v1::agent_message::Message;
+use std::pin::pin;
+use std::time::Duration;
+use tokio::sync::{mpsc, watch as latest};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout};
+use watcher::Watching;
+
+/// Notices that are kept for a coordinator that was away.
+const NOTICES_KEPT: usize = 32;
+/// The farewell must be on its way within it.
+const LAST_WORD: Duration = Duration::from_secs(1);
+/// A heartbeat's interval until the coordinator has said another.
+const HEARTBEAT: Duration = Duration::from_secs(5);
+
+/// Why an agent cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// The configuration names a user that steps cannot run as.
+    #[error(transparent)]
+    Account(#[from] AccountError),
+    /// There is no way to learn who this instance is.
+    #[error("AWS_EC2_METADATA_DISABLED is set, and no name is given: unset it, or set SPILLWAY_INSTANCE_ID")]
+    NoIdentity,
+    /// No client for the metadata service.
+    #[error("the metadata service cannot be asked")]
+    Imds(#[source] ImdsError),
+}
+
+/// What came in.
+#[derive(Debug)]
+enum Input {
+    Machine(Event),
+    Registered(Registered),
+    NotRegistered(SessionError),
+    Heard(u64, Heard),
+    SessionEnded(u64, SessionError),
+    /// `None`: it was aborted, as the machine knows.
+    StepEnded(usize, u32, Option<Attempt>),
+    Seen(Seen),
+    Looked(u64, Box<Look>),
+    Commit(String),
+}
+
+/// A session under way.
+#[derive(Debug)]
+struct Open {
+    number: u64,
+    outbound: mpsc::Sender<AgentMessage>,
+    task: JoinHandle<()>,
+    welcomed: bool,
+}
+
+/// A step under way.
+#[derive(Debug)]
+struct Running {
+    abort: latest::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+struct Agent {
+    config: Config,
+    clock: Clock,
+    document: Document,
+    launcher: Launcher,
+    pm2: Pm2,
+    redis: Redis,
+    memory: Memory,
+    machine: Machine,
+    inputs: mpsc::Sender<Input>,
+    ticket: Option<Ticket>,
+    sessions: u64,
+    session: Option<Open>,
+    step: Option<Running>,
+    kill: latest::Sender<bool>,
+    watching: latest::Sender<Watching>,
+    flight: FlightRecord,
+    notices: Vec<Seen>,
+    reporter: Reporter,
+}
+
+/// Runs the agent until `shutdown`; the worker then goes on without it.
+pub async fn run(
+    config: Config,
+    origin: Origin,
+    shutdown: impl Future<Output = &'static str>,
+) -> Result<(), AgentError> {
+    let mut shutdown = pin!(shutdown);
+    let mut imds = origin.imds().map_err(AgentError::Imds)?;
+    let document = match (&mut imds, &origin) {
+        (Some(imds), _) => tokio::select! {
+            document = identity::learn(imds) => document,
+            _ = &mut shutdown => return Ok(()),
+        },
+        (None, Origin::Given(name)) => Document { instance_id: name.clone(), ..Document::default() },
+        (None, _) => return Err(AgentError::NoIdentity),
+    };
+    let instance = &document.instance_id;
+    tracing::info!(instance, image = document.image_id, kind = document.instance_type, "identified");
+
+    let (inputs, mut incoming) = mpsc::channel(64);
+    if let Some(imds) = imds {
+        let (seen, mut notices) = mpsc::channel(8);
+        tokio::spawn(watch::watch(imds, config.imds_interval, seen));
+        let inputs = inputs.clone();
+        tokio::spawn(async move {
+            while let Some(seen) = notices.recv().await {
+                if inputs.send(Input::Seen(seen)).await.is_err() {
+                    return;
+                }
+            }
+        });
+    }
+    let mut agent = Agent::new(config, document, inputs).await?;
+    agent.take(Input::Machine(Event::Identified));
+    let mut beat = interval(agent.ticket.as_ref().map_or(HEARTBEAT, |ticket| ticket.heartbeat_interval));
+    beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let reason = loop {
+        agent.do_what_the_machine_wants();
+        if let Some(ticket) = agent.ticket.as_ref().filter(|ticket| ticket.heartbeat_interval != beat.period()) {
+            beat = interval(ticket.heartbeat_interval);
+            beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        }
+        let deadline = agent.machine.next_deadline().map(|at| agent.clock.instant(at));
+        tokio::select! {
+            Some(input) = incoming.recv() => agent.take(input),
+            () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {}
+            _ = beat.tick() => agent.beat(),
+            reason = &mut shutdown => break reason,
+        }
+    };
+    agent.leave(reason).await;
+    Ok(())
+}
+
+impl Agent {
+    async fn new(config: Config, document: Document, inputs: mpsc::Sender<Input>) -> Result<Self, AgentError> {
+        let clock = Clock::start();
+        let launcher = Launcher::new(&config.boot, &document.instance_id, std::env::vars_os())?;
+        let pm2 = Pm2::new(launcher.clone(), config.worker.processes.clone());
+        let redis = Redis::new(&config, Who::new(&document.instance_id, &document.private_ip));
+        let memory = Memory::new(&config.state_directory, &document.instance_id);
+        let (first_step, baseline) = begin(&pm2, &memory, &config).await;
+        let ticket = memory.ticket();
+        let settings = spillway_machine::Config {
+            first_step,
+            registered: ticket.is_some(),
+            drain_margin: config.drain.margin,
+            drain_signal: config.drain.signal,
+            seed: seed(&document.instance_id),
+            ..spillway_machine::Config::new(config.boot.steps.iter().map(|step| step.retries).collect())
+        };
+        let watching = Watching { pace: Pace::Off, generation: 0, baseline: baseline.clone() };
+        let (watching, watched) = latest::channel(watching);
+        let observer = Observer::new(pm2.clone(), redis.clone(), clock, baseline);
+        tokio::spawn(watcher::watch(observer, watched, inputs.clone()));
+        Ok(Self {
+            reporter: Reporter::new(&config, &document),
+            flight: FlightRecord::new(config.boot.steps.len()),
+            machine: Machine::new(settings),
+            sessions: 0,
+            session: None,
+            step: None,
+            kill: latest::Sender::new(false),
+            notices: Vec::new(),
+            config,
+            clock,
+            document,
+            launcher,
+            pm2,
+            redis,
+            memory,
+            inputs,
+            ticket,
+            watching,
+        })
+    }
+
+    /// Tells the machine what came in.
+    fn take(&mut self, input: Input) {
+        let event = match input {
+            Input::Machine(event) => event,
+            Input::Registered(registered) => self.registered(registered),
+            Input::NotRegistered(error) => {
+                tracing::warn!(%error, source = source(&error), "registration failed; will retry");
+                Event::RegistrationFailed(error.refusal())
+            }
+            Input::Heard(number, heard) => match self.heard(number, heard) {
+                Some(event) => event,
+                None => return,
+            },
+            Input::SessionEnded(number, error) => match self.session_ended(number, &error) {
+                Some(event) => event,
+                None => return,
+            },
+            Input::StepEnded(index, attempt, Some(ended)) => self.step_ended(index, attempt, &ended),
+            Input::StepEnded(_, _, None) => return,
+            Input::Seen(seen) => match self.seen(seen) {
+                Some(event) => event,
+                None => return,
+            },
+            Input::Looked(generation, look) => {
+                if generation != self.watching.borrow().generation {
+                    return;
+                }
+                let observation: Observation = look.observation.clone();
+                self.reporter.looked(*look);
+                Event::Observed(observation)
+            }
+            Input::Commit(commit) => return self.reporter.set_commit(commit),
+        };
+        self.handle(event);
+    }
+
+    fn handle(&mut self, event: Event) {
+        let before = phase(self.machine.phase());
+        self.machine.handle(self.clock.now(), event);
+        self.note_phase(before);
+    }
+
+    fn registered(&mut self, registered: Registered) -> Event {
+        tracing::info!(pool = registered.pool, "registered");
+        let ticket = Ticket { token: registered.token, heartbeat_interval: registered.heartbeat_interval };
+        if let Err(error) = self.memory.set_ticket(&ticket) {
+            let directory = self.config.state_directory.display();
+            tracing::warn!(%error, %directory, "the session cannot be remembered: a restarted agent would register anew");
+        }
+        self.ticket = Some(ticket);
+        Event::Registered
+    }
+
+    fn heard(&mut self, number: u64, heard: Heard) -> Option<Event> {
+        let session = self.session.as_mut().filter(|session| session.number == number)?;
+        match heard {
+            Heard::Welcome { epoch, version } => {
+                tracing::info!(epoch, version, "connected to the coordinator");
+                session.welcomed = true;
+                for step in self.flight.for_a_new_session() {
+                    self.send(Message::BootStep(step));
+                }
+                for seen in self.notices.clone() {
+                    self.send(Message::Notice(notice(&seen)));
+                }
+                Some(Event::Connected { epoch })
+            }
+            Heard::Command { epoch, id, command } => {
+                tracing::info!(epoch, id, ?command, "the coordinator asks");
+                Some(Event::Command { epoch, id, command: command.for_machine(self.clock) })
+            }
+        }
+    }
+
+    fn session_ended(&mut self, number: u64, error: &SessionError) -> Option<Event> {
+        self.session.take_if(|session| session.number == number)?;
+        tracing::warn!(%error, source = source(error), "the session is over; will reconnect");
+        let token_refused = matches!(error, SessionError::Refused(_));
+        Some(Event::Disconnected { token_refused })
+    }
+
+    fn step_ended(&mut self, index: usize, attempt: u32, ended: &Attempt) -> Event {
+        self.step = None;
+        let steps = &self.config.boot.steps;
+        let (step, took_ms, tail) = (&steps[index].name, ended.took.as_millis() as u64, &ended.tail);
+        if ended.problem.is_empty() {
+            tracing::info!(step, attempt, took_ms, tail, "boot step succeeded");
+            if let Err(error) = self.memory.set_steps_done(steps, index + 1) {
+                let directory = self.config.state_directory.display();
+                tracing::warn!(%error, %directory, "the boot cannot be remembered: a restarted agent would boot anew");
+            }
+        } else {
+            tracing::warn!(step, attempt, took_ms, problem = ended.problem, tail, "boot step failed");
+        }
+        let record = step_ended(index, steps.len(), &steps[index], attempt, ended);
+        self.record(record);
+        Event::StepFinished { index, outcome: ended.outcome() }
+    }
+
+    fn seen(&mut self, seen: Seen) -> Option<Event> {
+        tracing::info!(notice = ?seen.notice, "EC2 gives notice");
+        self.send(Message::Notice(notice(&seen)));
+        let event = match &seen.notice {
+            Notice::Interruption { at, .. } => Some(Event::Interruption { at: self.clock.at(*at) }),
+            Notice::Rebalance { .. } | Notice::Maintenance { .. } => None,
+        };
+        if self.notices.len() < NOTICES_KEPT {
+            self.notices.push(seen);
+        }
+        event
+    }
+
+    /// Says goodbye, and leaves nothing of its own running but the worker.
+    async fn leave(&mut self, reason: &'static str) {
+        tracing::info!(reason, "leaving; the worker goes on");
+        if let Some(step) = self.step.take() {
+            step.abort.send_replace(true);
+            let _ = timeout(Duration::from_secs(5), step.task).await;
+        }
+        self.send(Message::Farewell(farewell(reason)));
+        if let Some(session) = self.session.take() {
+            drop(session.outbound);
+            // The stream ends once the coordinator has read it.
+            tokio::select! { _ = session.task => {} () = sleep(LAST_WORD) => {} }
+        }
+    }
+
+    fn send(&mut self, message: Message) {
+        let Some(session) = self.session.as_ref().filter(|session| session.welcomed) else { return };
+        if session.outbound.try_send(envelope(message)).is_err() {
+            // It reads too slowly, or is gone: what it missed it gets with the next session.
+            session.task.abort();
+            let number = session.number;
+            let inputs = self.inputs.clone();
+            tokio::spawn(async move {
+                let status = tonic::Status::unavailable("it does not read");
+                let _ = inputs.send(Input::SessionEnded(number, SessionError::Unavailable(status))).await;
+            });
+        }
+    }
+
+    fn record(&mut self, step: spillway_proto::v1::BootStep) {
+        let connected = self.session.as_ref().is_some_and(|session| session.welcomed);
+        self.flight.record(step.clone(), connected);
+        self.send(Message::BootStep(step));
+    }
+
+    fn beat(&mut self) {
+        let beat = self.reporter.heartbeat(&self.machine, self.clock.now());
+        self.send(Message::Heartbeat(beat));
+    }
+
+    fn note_phase(&mut self, before: spillway_proto::v1::AgentPhase) {
+        let after = phase(self.machine.phase());
+        if before == after {
+            return;
+        }
+        let problem = self.reporter.problem(&self.machine, self.clock.now());
+        tracing::info!(from = before.as_str_name(), to = after.as_str_name(), problem, "phase changed");
+        let pace = match self.machine.phase() {
+            Phase::Identifying | Phase::Booting { .. } | Phase::Drained(_) | Phase::Failed(_) => Pace::Off,
+            Phase::Proving => Pace::Proving,
+            Phase::Ready { .. } => Pace::Ready,
+            Phase::Draining(_) => Pace::Draining,
+        };
+        self.watching.send_modify(|watching| watching.pace = pace);
+        if matches!(self.machine.phase(), Phase::Proving) {
+            self.ask_commit();
+        }
+    }
+
+    fn ask_commit(&self) {
+        let directory = format!("safe.directory={}", self.launcher.directory().display());
+        let command = self.launcher.program("git", ["-c", &directory, "rev-parse", "HEAD"]);
+        let inputs = self.inputs.clone();
+        tokio::spawn(async move {
+            match process::output(command, Duration::from_secs(10)).await {
+                Ok(commit) => drop(inputs.send(Input::Commit(commit.trim().to_owned())).await),
+                Err(problem) => tracing::debug!(problem, "the application's commit is unknown"),
+            }
+        });
+    }
+}
+
+/// Where to begin: an agent before this one may have booted the worker, which then must not be started again in the
+/// middle of a job.
+async fn begin(pm2: &Pm2, memory: &Memory, config: &Config) -> (usize, Baseline) {
+    let before = match pm2.daemon() {
+        None => Some(Vec::new()),
+        Some(_) => pm2.list().await.ok(),
+    };
+    let done = memory.steps_done(&config.boot.steps);
+    let ids: Vec<u32> = before.iter().flatten().map(|process| process.id).collect();
+    // Where PM2 runs but gives no list, the worker may well run: better not to start it again.
+    let is_there = before.is_none_or(|processes| !processes.is_empty());
+    if done == 0 || !is_there {
+        return (0, Baseline::Boot(ids));
+    }
+    tracing::info!(steps_done = done, "an agent before this one booted the worker: going on from there");
+    if done == config.boot.steps.len() { (done, Baseline::Now) } else { (done, Baseline::Boot(ids)) }
+}
+
+fn source(error: &dyn std::error::Error) -> String {
+    let mut words = Vec::new();
+    let mut next = error.source();
+    while let Some(error) = next {
+        words.push(error.to_string());
+        next = error.source();
+    }
+    words.join(": ")
+}
+
+/// Another for each instance, the same after a restart (FNV-1a).
+fn seed(instance_id: &str) -> u64 {
+    instance_id
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}

@@ -1,0 +1,153 @@
+//! What the machine wants, done. Owns the tasks behind each action; their ends come back as inputs.
+
+use super::{Agent, Input, Open, Running};
+use crate::boot;
+use crate::session::messages::{command_result, drained, phase, register, step_running};
+use crate::session::{self, QUEUE, SessionError};
+use crate::worker::evidence::Redis;
+use crate::worker::{Baseline, stop};
+use crate::{clock, config::Secret};
+use spillway_machine::{Action, Event, Report};
+use spillway_proto::v1::agent_message::Message;
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+use tokio::time::sleep;
+
+/// Looks for jobs that a stopped worker left, before that is given up as unknown.
+const LAST_LOOKS: u32 = 3;
+
+impl Agent {
+    pub(super) fn do_what_the_machine_wants(&mut self) {
+        let before = phase(self.machine.phase());
+        let actions = self.machine.poll(self.clock.now());
+        self.note_phase(before);
+        for action in actions {
+            self.act(action);
+        }
+    }
+
+    fn act(&mut self, action: Action) {
+        match action {
+            Action::Register => self.register(),
+            Action::Connect => self.connect(),
+            Action::RunStep { index, attempt } => self.run_step(index, attempt),
+            Action::AbortStep => {
+                if let Some(step) = &self.step {
+                    step.abort.send_replace(true);
+                }
+            }
+            Action::StopWorker => self.stop_worker(),
+            Action::KillWorker => {
+                tracing::warn!("the drain's time is up: killing what is left of the worker");
+                self.kill.send_replace(true);
+            }
+            Action::StartWorker => self.start_worker(),
+            Action::Report(Report::Beat) => self.beat(),
+            Action::Report(Report::CommandResult { id, refused }) => {
+                self.send(Message::CommandResult(command_result(&id, refused.as_deref())));
+            }
+            Action::Report(Report::Drained(outcome)) => {
+                tracing::info!(?outcome, "drained");
+                self.send(Message::Drained(drained(&outcome)));
+            }
+        }
+    }
+
+    fn register(&mut self) {
+        let request = register(&self.document, self.config.join_token.as_ref().map(Secret::expose));
+        let (coordinator, inputs) = (self.config.coordinator.clone(), self.inputs.clone());
+        tokio::spawn(async move {
+            let input = match session::register(&coordinator, request).await {
+                Ok(registered) => Input::Registered(registered),
+                Err(error) => Input::NotRegistered(error),
+            };
+            let _ = inputs.send(input).await;
+        });
+    }
+
+    fn connect(&mut self) {
+        self.sessions += 1;
+        let number = self.sessions;
+        let (coordinator, inputs) = (self.config.coordinator.clone(), self.inputs.clone());
+        let (outbound, messages) = mpsc::channel(QUEUE);
+        let token = self.ticket.as_ref().map(|ticket| ticket.token.clone());
+        let task = tokio::spawn(async move {
+            let heard = |heard| {
+                let inputs = inputs.clone();
+                async move { drop(inputs.send(Input::Heard(number, heard)).await) }
+            };
+            let error = match token {
+                Some(token) => session::hold(&coordinator, &token, messages, heard).await,
+                None => SessionError::Refused(tonic::Status::unauthenticated("there is no session token")),
+            };
+            let _ = inputs.send(Input::SessionEnded(number, error)).await;
+        });
+        self.session = Some(Open { number, outbound, task, welcomed: false });
+    }
+
+    fn run_step(&mut self, index: usize, attempt: u32) {
+        let steps = &self.config.boot.steps;
+        let step = steps[index].clone();
+        tracing::info!(step = step.name, attempt, "boot step begins");
+        self.record(step_running(index, self.config.boot.steps.len(), &step, attempt, clock::wall_now()));
+        let (abort, aborted) = watch::channel(false);
+        let (launcher, inputs) = (self.launcher.clone(), self.inputs.clone());
+        let task = tokio::spawn(async move {
+            let ended = boot::attempt(&launcher, &step, aborted).await;
+            let _ = inputs.send(Input::StepEnded(index, attempt, ended)).await;
+        });
+        self.step = Some(Running { abort, task });
+    }
+
+    fn stop_worker(&mut self) {
+        tracing::info!("stopping the worker");
+        self.kill.send_replace(false);
+        let step = self.step.take();
+        let (pm2, kill, inputs) = (self.pm2.clone(), self.kill.subscribe(), self.inputs.clone());
+        let (mut redis, instance_id) = (self.redis.clone(), self.document.instance_id.clone());
+        tokio::spawn(async move {
+            if let Some(step) = step {
+                // It may be starting the worker this moment.
+                let _ = step.task.await;
+            }
+            let stopped = stop::stop(&pm2, &instance_id, kill).await;
+            let jobs_left = jobs_left(&mut redis).await;
+            tracing::info!(killed = stopped.killed, ?jobs_left, "the worker is stopped");
+            let _ = inputs.send(Input::Machine(Event::WorkerStopped { killed: stopped.killed, jobs_left })).await;
+        });
+    }
+
+    fn start_worker(&mut self) {
+        tracing::info!("starting the worker again");
+        let (pm2, inputs) = (self.pm2.clone(), self.inputs.clone());
+        let watching = self.watching.clone();
+        tokio::spawn(async move {
+            match pm2.list().await {
+                Ok(processes) => {
+                    for process in processes.iter().filter(|process| !process.is_online()) {
+                        if let Err(error) = pm2.start(process.id).await {
+                            tracing::warn!(id = process.id, %error, "pm2 did not start a process");
+                        }
+                    }
+                }
+                Err(error) => tracing::warn!(%error, "pm2 cannot be asked to start the worker"),
+            }
+            watching.send_modify(|watching| {
+                watching.generation += 1;
+                watching.baseline = Baseline::Now;
+            });
+            let _ = inputs.send(Input::Machine(Event::WorkerStarted)).await;
+        });
+    }
+}
+
+async fn jobs_left(redis: &mut Redis) -> Option<u32> {
+    for _ in 0..LAST_LOOKS {
+        match redis.look(false).await {
+            Ok(look) => return look.active,
+            Err(problem) => tracing::warn!(problem, "jobs that are left cannot be counted; will retry"),
+        }
+        sleep(Duration::from_secs(1)).await;
+    }
+    None
+}

@@ -1,0 +1,53 @@
+//! The boot steps as processes. Owns running one of them and telling how it went; never decides whether it is tried
+//! again (the machine does).
+
+pub mod account;
+pub mod launcher;
+pub mod marker;
+pub mod process;
+
+use crate::clock;
+use crate::config::Step;
+use launcher::Launcher;
+use process::{End, Finished};
+use spillway_machine::StepOutcome;
+use std::time::{Duration, SystemTime};
+use tokio::sync::watch;
+
+/// How one attempt at a step went.
+#[derive(Debug)]
+pub struct Attempt {
+    /// When it began.
+    pub started_at: SystemTime,
+    /// How long it took.
+    pub took: Duration,
+    /// Where the process exited.
+    pub exit_code: Option<i32>,
+    /// The last of its output.
+    pub tail: String,
+    /// What went wrong; empty where nothing did.
+    pub problem: String,
+}
+
+impl Attempt {
+    /// What it means to the machine.
+    pub fn outcome(&self) -> StepOutcome {
+        if self.problem.is_empty() { StepOutcome::Succeeded } else { StepOutcome::Failed }
+    }
+}
+
+/// Runs the step once. `None` where it was aborted: then nothing of it is left running.
+pub async fn attempt(launcher: &Launcher, step: &Step, abort: watch::Receiver<bool>) -> Option<Attempt> {
+    let started_at = clock::wall_now();
+    let Finished { end, took, tail } = process::run(launcher.shell(&step.run), step.timeout, abort).await;
+    let (exit_code, problem) = match end {
+        End::Exited(0) => (Some(0), String::new()),
+        End::Exited(127) => (Some(127), "exit status 127: a command of it was not found".to_owned()),
+        End::Exited(code) => (Some(code), format!("exit status {code}")),
+        End::Signalled(signal) => (None, format!("killed by signal {signal}")),
+        End::TimedOut => (None, format!("timed out after {}", humantime::format_duration(step.timeout))),
+        End::NotStarted(error) => (None, format!("could not be started: {error}")),
+        End::Aborted => return None,
+    };
+    Some(Attempt { started_at, took, exit_code, tail, problem })
+}

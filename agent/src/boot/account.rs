@@ -1,0 +1,55 @@
+//! Users of the machine. Owns looking one up, with all groups; never changes this process's own.
+
+use nix::unistd::{Gid, Uid, User, getgrouplist};
+use std::ffi::CString;
+use std::path::PathBuf;
+
+/// A user that steps run as.
+#[derive(Debug, Clone)]
+pub struct Account {
+    /// Its name.
+    pub name: String,
+    /// Its number.
+    pub uid: Uid,
+    /// Its main group.
+    pub gid: Gid,
+    /// All its groups.
+    pub groups: Vec<Gid>,
+    /// Its home.
+    pub home: PathBuf,
+}
+
+/// Why steps cannot run as a user.
+#[derive(Debug, thiserror::Error)]
+pub enum AccountError {
+    /// Nobody has that name.
+    #[error("there is no user {0}: create it, or set boot.user to one that exists")]
+    Missing(String),
+    /// The user data base does not answer.
+    #[error("the user {0} cannot be looked up")]
+    LookUp(String, #[source] nix::Error),
+    /// Only root can become somebody else.
+    #[error("only root can run steps as {0}: start the agent as root, or leave boot.user out")]
+    NotRoot(String),
+}
+
+impl Account {
+    /// Looks the user up, and checks that this process may become it.
+    pub fn find(name: &str) -> Result<Self, AccountError> {
+        let user = User::from_name(name)
+            .map_err(|error| AccountError::LookUp(name.to_owned(), error))?
+            .ok_or_else(|| AccountError::Missing(name.to_owned()))?;
+        if user.uid != Uid::effective() && !Uid::effective().is_root() {
+            return Err(AccountError::NotRoot(name.to_owned()));
+        }
+        let look_up = |error| AccountError::LookUp(name.to_owned(), error);
+        let c_name = CString::new(name).map_err(|_| AccountError::Missing(name.to_owned()))?;
+        let groups = getgrouplist(&c_name, user.gid).map_err(look_up)?;
+        Ok(Self { name: user.name, uid: user.uid, gid: user.gid, groups, home: user.dir })
+    }
+
+    /// This process is somebody else's: it has to change before it runs a step.
+    pub fn must_change(&self) -> bool {
+        self.uid != Uid::effective()
+    }
+}

@@ -1,0 +1,156 @@
+//! What an agent must know after a restart of its own: how far the boot got, and the session token. Owns the two files
+//! in the state directory; never trusts them for another instance, another boot of the machine or other steps.
+
+use crate::config::{Secret, Step};
+use serde::{Deserialize, Serialize};
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// The agent's memory in the state directory.
+#[derive(Debug, Clone)]
+pub struct Memory {
+    directory: PathBuf,
+    instance_id: String,
+    boot_id: String,
+}
+
+/// A session that this boot has registered.
+#[derive(Debug, Clone)]
+pub struct Ticket {
+    /// For the session's metadata.
+    pub token: Secret,
+    /// As the coordinator wants it.
+    pub heartbeat_interval: Duration,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Progress {
+    instance_id: String,
+    boot_id: String,
+    steps: Vec<String>,
+    done: usize,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Session {
+    instance_id: String,
+    boot_id: String,
+    token: String,
+    heartbeat_interval_ms: u64,
+}
+
+impl Memory {
+    /// The memory of this instance since the machine came up.
+    pub fn new(directory: &Path, instance_id: &str) -> Self {
+        let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned();
+        Self { directory: directory.to_owned(), instance_id: instance_id.to_owned(), boot_id }
+    }
+
+    /// How many of these steps were done before.
+    pub fn steps_done(&self, steps: &[Step]) -> usize {
+        self.read::<Progress>("boot.json")
+            .filter(|progress| self.is_mine(&progress.instance_id, &progress.boot_id))
+            .filter(|progress| progress.steps == commands(steps))
+            .map_or(0, |progress| progress.done.min(steps.len()))
+    }
+
+    /// Remembers that so many of these steps are done.
+    pub fn set_steps_done(&self, steps: &[Step], done: usize) -> std::io::Result<()> {
+        let progress = Progress {
+            instance_id: self.instance_id.clone(),
+            boot_id: self.boot_id.clone(),
+            steps: commands(steps),
+            done,
+        };
+        self.write("boot.json", &progress)
+    }
+
+    /// The session that was registered before.
+    pub fn ticket(&self) -> Option<Ticket> {
+        let session = self.read::<Session>("session.json")?;
+        self.is_mine(&session.instance_id, &session.boot_id).then(|| Ticket {
+            token: Secret::new(session.token),
+            heartbeat_interval: Duration::from_millis(session.heartbeat_interval_ms.clamp(100, 60_000)),
+        })
+    }
+
+    /// Remembers a session.
+    pub fn set_ticket(&self, ticket: &Ticket) -> std::io::Result<()> {
+        let session = Session {
+            instance_id: self.instance_id.clone(),
+            boot_id: self.boot_id.clone(),
+            token: ticket.token.expose().to_owned(),
+            heartbeat_interval_ms: u64::try_from(ticket.heartbeat_interval.as_millis()).unwrap_or(u64::MAX),
+        };
+        self.write("session.json", &session)
+    }
+
+    fn is_mine(&self, instance_id: &str, boot_id: &str) -> bool {
+        instance_id == self.instance_id && boot_id == self.boot_id
+    }
+
+    fn read<T: for<'a> Deserialize<'a>>(&self, name: &str) -> Option<T> {
+        serde_json::from_slice(&std::fs::read(self.directory.join(name)).ok()?).ok()
+    }
+
+    /// Whole or not at all, and for this user alone.
+    fn write(&self, name: &str, value: &impl Serialize) -> std::io::Result<()> {
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.directory)?;
+        let draft = self.directory.join(format!("{name}.new"));
+        let _ = std::fs::remove_file(&draft);
+        let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
+        file.write_all(&serde_json::to_vec(value)?)?;
+        std::fs::rename(draft, self.directory.join(name))
+    }
+}
+
+fn commands(steps: &[Step]) -> Vec<String> {
+    steps.iter().map(|step| step.run.clone()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn steps(runs: &[&str]) -> Vec<Step> {
+        let step = |run: &&str| Step {
+            name: String::new(),
+            run: (*run).to_owned(),
+            timeout: Duration::from_secs(1),
+            retries: 0,
+        };
+        runs.iter().map(step).collect()
+    }
+
+    #[test]
+    fn remembers_for_this_instance_and_these_steps_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let memory = Memory::new(directory.path(), "i-1");
+        let mine = steps(&["a", "b"]);
+        assert_eq!(memory.steps_done(&mine), 0);
+        memory.set_steps_done(&mine, 2).unwrap();
+        assert_eq!(memory.steps_done(&mine), 2);
+        assert_eq!(memory.steps_done(&steps(&["a", "c"])), 0);
+        assert_eq!(Memory::new(directory.path(), "i-2").steps_done(&mine), 0);
+        let other_boot = Memory { boot_id: "x".into(), ..memory.clone() };
+        assert_eq!(other_boot.steps_done(&mine), 0);
+        std::fs::write(directory.path().join("boot.json"), "{").unwrap();
+        assert_eq!(memory.steps_done(&mine), 0);
+    }
+
+    #[test]
+    fn a_token_is_kept_for_this_user_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let memory = Memory::new(&directory.path().join("state"), "i-1");
+        assert!(memory.ticket().is_none());
+        let ticket = Ticket { token: Secret::new("t".into()), heartbeat_interval: Duration::from_secs(5) };
+        memory.set_ticket(&ticket).unwrap();
+        let again = memory.ticket().unwrap();
+        assert_eq!((again.token.expose(), again.heartbeat_interval), ("t", Duration::from_secs(5)));
+        let mode = directory.path().join("state/session.json").metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+}

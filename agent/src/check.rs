@@ -1,0 +1,176 @@
+//! `spillway-agent check`: whether a boot can succeed here, found out without one. Owns the questions and their
+//! order; changes nothing.
+
+use crate::boot::account::Account;
+use crate::boot::launcher::Launcher;
+use crate::config::{Config, Secret};
+use crate::identity::Origin;
+use crate::report;
+use crate::session::{self, messages};
+use crate::worker::clients::Who;
+use crate::worker::evidence::Redis;
+use crate::worker::pm2::Pm2;
+use crate::worker::{Baseline, Observer, Pace};
+use crate::{clock::Clock, imds::Document};
+use serde::Serialize;
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// One answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// What was looked at.
+    pub what: String,
+    /// How it is.
+    pub state: State,
+    /// In the reader's words.
+    pub detail: String,
+}
+
+/// How something is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// As it should be.
+    Ok,
+    /// It works, but somebody should know.
+    Warning,
+    /// An agent would not get ready.
+    Failed,
+}
+
+/// Looks at everything that a configuration names.
+pub async fn check(config: &Config, origin: &Origin) -> Vec<Finding> {
+    let mut findings = Findings::default();
+    findings.add("configuration", Ok("can be read".to_owned()));
+    findings.add("directory", directory(config));
+    findings.add("user", user(config));
+    let document = identity(&mut findings, origin).await;
+    match Launcher::new(&config.boot, &document.instance_id, std::env::vars_os()) {
+        Ok(launcher) => {
+            commands(&mut findings, config, &launcher);
+            worker(&mut findings, config, &document, launcher).await;
+        }
+        Err(error) => findings.add("commands", Err(error.to_string())),
+    }
+    coordinator(&mut findings, config).await;
+    findings.0
+}
+
+#[derive(Default)]
+struct Findings(Vec<Finding>);
+
+impl Findings {
+    fn add(&mut self, what: &str, found: Result<String, String>) {
+        let (state, detail) = match found {
+            Ok(detail) => (State::Ok, detail),
+            Err(detail) => (State::Failed, detail),
+        };
+        self.0.push(Finding { what: what.to_owned(), state, detail });
+    }
+
+    fn warn(&mut self, what: &str, detail: String) {
+        self.0.push(Finding { what: what.to_owned(), state: State::Warning, detail });
+    }
+}
+
+fn directory(config: &Config) -> Result<String, String> {
+    let directory = &config.boot.directory;
+    match directory.metadata() {
+        Ok(data) if data.is_dir() => Ok(directory.display().to_string()),
+        Ok(_) => Err(format!("{} is not a directory: set boot.directory to the application's", directory.display())),
+        Err(error) => Err(format!("{}: {error}: clone the application there in the image", directory.display())),
+    }
+}
+
+fn user(config: &Config) -> Result<String, String> {
+    match &config.boot.user {
+        None => Ok("the steps run as this user".to_owned()),
+        Some(name) => Account::find(name)
+            .map(|account| format!("{name}, uid {}, home {}", account.uid, account.home.display()))
+            .map_err(|error| error.to_string()),
+    }
+}
+
+async fn identity(findings: &mut Findings, origin: &Origin) -> Document {
+    let found = match (origin.imds(), origin) {
+        (Err(error), _) => Err(error.to_string()),
+        (Ok(Some(mut imds)), _) => imds.document().await.map_err(|error| error.to_string()),
+        (Ok(None), Origin::Given(name)) => {
+            findings.warn("metadata", "SPILLWAY_INSTANCE_ID is set: notices are not watched".to_owned());
+            Ok(Document { instance_id: name.clone(), ..Document::default() })
+        }
+        (Ok(None), _) => {
+            Err("is switched off by AWS_EC2_METADATA_DISABLED, and no SPILLWAY_INSTANCE_ID is set".to_owned())
+        }
+    };
+    match found {
+        Ok(document) => {
+            findings
+                .add("identity", Ok(format!("{} {}", document.instance_id, document.instance_type).trim().to_owned()));
+            document
+        }
+        Err(error) => {
+            findings.add("identity", Err(format!("{error}: off EC2, set SPILLWAY_INSTANCE_ID")));
+            Document { instance_id: "unknown".to_owned(), ..Document::default() }
+        }
+    }
+}
+
+fn commands(findings: &mut Findings, config: &Config, launcher: &Launcher) {
+    for step in &config.boot.steps {
+        let what = format!("step {}", step.name);
+        // A line that begins with more than a plain word is the shell's business.
+        let word = step.run.split_whitespace().next().unwrap_or_default();
+        let plain = !word.is_empty() && word.chars().all(|c| c.is_ascii_alphanumeric() || "-_./".contains(c));
+        match (plain, launcher.find(word)) {
+            (false, _) => findings.add(&what, Ok("is left to the shell".to_owned())),
+            (true, Some(path)) => findings.add(&what, Ok(path.display().to_string())),
+            (true, None) if ["cd", "exec", "test", "export", ".", "set"].contains(&word) => {
+                findings.add(&what, Ok("is left to the shell".to_owned()));
+            }
+            (true, None) => {
+                findings.add(&what, Err(format!("{word} is not found: install it, or set PATH in boot.environment")));
+            }
+        }
+    }
+}
+
+async fn worker(findings: &mut Findings, config: &Config, document: &Document, launcher: Launcher) {
+    let pm2 = Pm2::new(launcher, config.worker.processes.clone());
+    let mut redis = Redis::new(config, Who::new(&document.instance_id, &document.private_ip));
+    let queues = redis.missing_queues().await;
+    findings.add("redis", queues.as_ref().map(|_| config.redis.to_string()).map_err(Clone::clone));
+    for queue in queues.iter().flatten() {
+        findings.warn("queue", format!("{queue} does not exist in Redis yet: mind the spelling and worker.prefix"));
+    }
+    let is_up = pm2.daemon().is_some();
+    let look = Observer::new(pm2, redis, Clock::start(), Baseline::Now).look(Pace::Proving).await;
+    match look.observation.worker.as_ref().filter(|worker| worker.processes > 0) {
+        Some(worker) => {
+            findings.add("worker", Ok(format!("pm2 shows {} processes online", worker.processes)));
+            for words in report::unprotected(worker, config.drain.signal) {
+                findings.warn("drain", words);
+            }
+        }
+        None if !look.pm2_problem.is_empty() => findings.add("worker", Err(look.pm2_problem.clone())),
+        None if is_up => findings.warn("worker", "pm2's daemon runs already, without a worker".to_owned()),
+        None => findings.add("worker", Ok("none runs yet: what a drain protects is seen once it does".to_owned())),
+    }
+}
+
+async fn coordinator(findings: &mut Findings, config: &Config) {
+    if config.join_token.is_none() {
+        findings.warn("join token", "none is set: set join_token_file or $SPILLWAY_JOIN_TOKEN".to_owned());
+    }
+    // A registration that names nobody is answered without any effect.
+    let request = messages::register(&Document::default(), config.join_token.as_ref().map(Secret::expose));
+    let found = match timeout(Duration::from_secs(15), session::register(&config.coordinator, request)).await {
+        Err(_) => Err("does not answer".to_owned()),
+        Ok(Err(session::SessionError::Unreachable(_))) => {
+            Err(format!("{} cannot be reached: mind the port and the security group", config.coordinator))
+        }
+        Ok(_) => Ok(format!("{} answers", config.coordinator)),
+    };
+    findings.add("coordinator", found);
+}

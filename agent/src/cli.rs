@@ -1,0 +1,53 @@
+//! The command line. Owns what can be typed; what it says is done elsewhere.
+
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+/// Boots the worker on this instance, proves that it processes jobs, watches for the end, drains.
+#[derive(Debug, Parser)]
+#[command(name = "spillway-agent", version, after_help = AFTER, disable_help_subcommand = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// What is logged to stderr: error, warn, info, debug, trace, or a filter such as spillway_agent=debug.
+    #[arg(long, global = true, env = "RUST_LOG", default_value = "info", value_name = "LEVEL")]
+    pub log: String,
+}
+
+const AFTER: &str = "\
+Each key of the configuration can be set as SPILLWAY_KEY: SPILLWAY_COORDINATOR, SPILLWAY_BOOT_DIRECTORY,
+SPILLWAY_WORKER_QUEUES=a,b. Without EC2, SPILLWAY_INSTANCE_ID names the instance;
+AWS_EC2_METADATA_SERVICE_ENDPOINT is another metadata service than EC2's.
+
+Exit status: 0 done, 1 failed, 2 bad usage or configuration.";
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the agent. On SIGTERM or SIGINT it leaves; the worker goes on.
+    Run(ConfigFile),
+    /// Check the configuration and all that it names, and say what a drain will not protect here.
+    Check {
+        /// Where the configuration is.
+        #[command(flatten)]
+        file: ConfigFile,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print EC2's notices as they come.
+    Watch {
+        /// Print one JSON object a line.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Where the configuration is.
+#[derive(Debug, Args)]
+pub struct ConfigFile {
+    /// The configuration [default: /etc/spillway/agent.toml, which may be absent where the environment says it all]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}

@@ -1,0 +1,58 @@
+//! Time: the machine's monotonic count, and the wall clock for what others read. Owns the agent's one reading of the
+//! wall clock; never sleeps.
+
+use spillway_machine::Timestamp;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::time::Instant;
+
+/// Counts the machine's time from the moment it was made.
+#[derive(Debug, Clone, Copy)]
+pub struct Clock {
+    start: Instant,
+}
+
+impl Clock {
+    /// A clock that starts now, a day in: times a little before its start can be said, too.
+    pub fn start() -> Self {
+        Self { start: Instant::now() }
+    }
+
+    /// The machine's now.
+    pub fn now(&self) -> Timestamp {
+        Timestamp(0).plus(DAY + self.start.elapsed())
+    }
+
+    /// When this time of the machine is for the runtime.
+    pub fn instant(&self, at: Timestamp) -> Instant {
+        self.start + at.since(Timestamp(0).plus(DAY))
+    }
+
+    /// The machine's word for a time of the wall clock.
+    pub fn at(&self, wall: SystemTime) -> Timestamp {
+        let (now, wall_now) = (self.now(), wall_now());
+        match wall.duration_since(wall_now) {
+            Ok(ahead) => now.plus(ahead),
+            Err(behind) => now.minus(behind.duration()),
+        }
+    }
+}
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// The wall clock.
+pub fn wall_now() -> SystemTime {
+    #[expect(clippy::disallowed_methods, reason = "the agent's one reading of the wall clock")]
+    SystemTime::now()
+}
+
+/// Seconds and nanoseconds since 1970, as protocol buffers want them.
+pub fn since_epoch(wall: SystemTime) -> (i64, i32) {
+    let since = wall.duration_since(UNIX_EPOCH).unwrap_or_default();
+    (i64::try_from(since.as_secs()).unwrap_or(i64::MAX), i32::try_from(since.subsec_nanos()).unwrap_or(0))
+}
+
+/// The other way; times before 1970 are 1970.
+pub fn from_epoch(seconds: i64, nanos: i32) -> SystemTime {
+    let since = Duration::new(u64::try_from(seconds).unwrap_or(0), u32::try_from(nanos).unwrap_or(0).min(999_999_999));
+    UNIX_EPOCH.checked_add(since).unwrap_or(UNIX_EPOCH)
+}

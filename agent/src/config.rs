@@ -1,0 +1,304 @@
+//! The agent's configuration. Owns what can be set and what it defaults to; never reads anything but the file, the
+//! environment and the files that these name.
+//!
+//! A value comes from `SPILLWAY_…` in the environment, else from the file, else from its default. With no file at the
+//! default place the environment has to say it all.
+
+mod dotenv;
+mod secret;
+mod source;
+
+pub use dotenv::DotenvError;
+pub use secret::{RedisUrl, Secret};
+pub use source::{ConfigError, Source, duration};
+
+use spillway_machine::DrainSignal;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Where the file is unless `--config` says otherwise.
+pub const DEFAULT_PATH: &str = "/etc/spillway/agent.toml";
+
+/// Everything that can be set, as dotted paths. A key in the file that is not here is refused.
+pub(crate) const KEYS: &[&str] = &[
+    "coordinator",
+    "env_file",
+    "join_token",
+    "join_token_file",
+    "state_directory",
+    "boot.directory",
+    "boot.user",
+    "boot.environment",
+    "boot.steps",
+    "worker.supervisor",
+    "worker.queues",
+    "worker.prefix",
+    "worker.process",
+    "drain.margin",
+    "drain.signal",
+    "imds.interval",
+];
+
+/// The keys of one boot step.
+pub(crate) const STEP_KEYS: &[&str] = &["name", "run", "timeout", "retries"];
+
+/// The configuration, checked.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The coordinator's gRPC address: `http://HOST:PORT`.
+    pub coordinator: String,
+    /// The secret that this image shares with the coordinator.
+    pub join_token: Option<Secret>,
+    /// Where the agent keeps what it must know after a restart of its own.
+    pub state_directory: PathBuf,
+    /// How the worker is brought up.
+    pub boot: Boot,
+    /// What the worker is.
+    pub worker: Worker,
+    /// How it goes.
+    pub drain: Drain,
+    /// How often the metadata service is asked.
+    pub imds_interval: Duration,
+    /// The application's own environment file.
+    pub env_file: Option<PathBuf>,
+    /// BullMQ's Redis.
+    pub redis: RedisUrl,
+}
+
+/// How the worker is brought up.
+#[derive(Debug, Clone)]
+pub struct Boot {
+    /// Where the steps run.
+    pub directory: PathBuf,
+    /// As whom; the agent's own user where unset.
+    pub user: Option<String>,
+    /// What the steps, and so the worker, find in their environment.
+    pub environment: BTreeMap<String, String>,
+    /// In order.
+    pub steps: Vec<Step>,
+}
+
+/// One command of the boot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// For the reader.
+    pub name: String,
+    /// For `/bin/sh -c`.
+    pub run: String,
+    /// After which it is killed.
+    pub timeout: Duration,
+    /// Attempts after the first.
+    pub retries: u32,
+}
+
+/// What the worker is.
+#[derive(Debug, Clone)]
+pub struct Worker {
+    /// BullMQ's queues.
+    pub queues: Vec<String>,
+    /// BullMQ's prefix.
+    pub prefix: String,
+    /// The names of its PM2 processes; empty: all.
+    pub processes: Vec<String>,
+}
+
+/// How the worker goes.
+#[derive(Debug, Clone, Copy)]
+pub struct Drain {
+    /// How long before its deadline a drain stops the worker.
+    pub margin: Duration,
+    /// When it is signalled.
+    pub signal: DrainSignal,
+}
+
+impl Config {
+    /// Reads and checks everything.
+    pub fn load(source: &Source) -> Result<Self, ConfigError> {
+        let coordinator =
+            source.required("coordinator", "the coordinator's address, such as \"http://10.0.0.5:7443\"")?;
+        check_coordinator(source, &coordinator)?;
+        let env_file = source.string("env_file")?.map(PathBuf::from);
+        let application = application_environment(source, env_file.as_ref())?;
+        Ok(Self {
+            coordinator,
+            join_token: join_token(source)?,
+            state_directory: source.string("state_directory")?.unwrap_or_else(|| "/run/spillway".to_owned()).into(),
+            boot: boot(source)?,
+            worker: worker(source, &application)?,
+            drain: drain(source)?,
+            imds_interval: source
+                .duration("imds.interval", Duration::from_millis(100)..=Duration::from_secs(60))?
+                .unwrap_or(Duration::from_secs(1)),
+            redis: redis(source, env_file.as_ref(), &application)?,
+            env_file,
+        })
+    }
+}
+
+fn check_coordinator(source: &Source, url: &str) -> Result<(), ConfigError> {
+    let problem = if url.starts_with("https://") {
+        "TLS is not there yet"
+    } else if !url.strip_prefix("http://").is_some_and(|rest| !rest.is_empty() && !rest.starts_with(':')) {
+        "is not the address of a coordinator"
+    } else if url.parse::<tonic::transport::Uri>().is_err() {
+        "is not a valid address"
+    } else {
+        return Ok(());
+    };
+    Err(source.invalid("coordinator", problem, "write http://HOST:7443, and keep it inside the VPC"))
+}
+
+fn join_token(source: &Source) -> Result<Option<Secret>, ConfigError> {
+    if let Some(token) = source.string("join_token")? {
+        return Ok(Some(Secret::new(token)));
+    }
+    let Some(path) = source.string("join_token_file")? else { return Ok(None) };
+    let text = std::fs::read_to_string(&path).map_err(|error| {
+        source.invalid(
+            "join_token_file",
+            format!("{path} cannot be read: {error}"),
+            "name a file that this user can read, with the token on its only line",
+        )
+    })?;
+    let token = text.trim();
+    if token.is_empty() {
+        return Err(source.invalid("join_token_file", format!("{path} is empty"), "write the join token into it"));
+    }
+    Ok(Some(Secret::new(token.to_owned())))
+}
+
+fn boot(source: &Source) -> Result<Boot, ConfigError> {
+    let directory = source.required("boot.directory", "the application's directory, such as \"/opt/app\"")?;
+    if !directory.starts_with('/') {
+        return Err(source.invalid("boot.directory", "is not an absolute path", "begin it with /"));
+    }
+    let steps = match source.tables("boot.steps")? {
+        None => default_steps(),
+        Some(tables) => tables.iter().enumerate().map(|(i, table)| step(source, i, table)).collect::<Result<_, _>>()?,
+    };
+    Ok(Boot {
+        directory: directory.into(),
+        user: source.string("boot.user")?,
+        environment: source.string_map("boot.environment")?.unwrap_or_default(),
+        steps,
+    })
+}
+
+/// The four commands by which a BullMQ application on PM2 comes up.
+fn default_steps() -> Vec<Step> {
+    let step = |name: &str, run: &str, timeout, retries| Step {
+        name: name.to_owned(),
+        run: run.to_owned(),
+        timeout: Duration::from_secs(timeout),
+        retries,
+    };
+    vec![
+        step("pull", "git pull origin main", 60, 2),
+        step("install", "bun install --frozen-lockfile", 180, 2),
+        step("start", "pm2 start ecosystem.config.js", 60, 1),
+        step("save", "pm2 save", 30, 1),
+    ]
+}
+
+fn step(source: &Source, index: usize, table: &toml::Table) -> Result<Step, ConfigError> {
+    let key = |name: &str| format!("boot.steps[{index}].{name}");
+    source.only_known(&format!("boot.steps[{index}]"), table, STEP_KEYS)?;
+    let text = |name: &str| match table.get(name) {
+        None => Ok(None),
+        Some(toml::Value::String(text)) if !text.trim().is_empty() => Ok(Some(text.clone())),
+        Some(_) => Err(source.invalid(&key(name), "is not a text", "write it in quotes")),
+    };
+    let run = text("run")?
+        .ok_or_else(|| source.invalid(&key("run"), "is missing", "write the command, such as run = \"pm2 save\""))?;
+    let timeout = match text("timeout")? {
+        None => Duration::from_secs(60),
+        Some(text) => duration(&text, Duration::from_millis(1)..=Duration::from_secs(86_400)).map_err(|problem| {
+            source.invalid(&key("timeout"), problem, "write a duration such as \"90s\" or \"5m\"")
+        })?,
+    };
+    let retries = match table.get("retries") {
+        None => 0,
+        Some(toml::Value::Integer(n @ 0..=100)) => u32::try_from(*n).unwrap_or(0),
+        Some(_) => return Err(source.invalid(&key("retries"), "is not a count", "write a number from 0 to 100")),
+    };
+    Ok(Step { name: text("name")?.unwrap_or_else(|| run.clone()), run, timeout, retries })
+}
+
+fn worker(source: &Source, application: &BTreeMap<String, String>) -> Result<Worker, ConfigError> {
+    if let Some(other) = source.string("worker.supervisor")?.filter(|name| name != "pm2") {
+        return Err(source.invalid("worker.supervisor", format!("{other:?} is not known"), "write \"pm2\""));
+    }
+    let queues = match source.list("worker.queues")? {
+        Some(queues) => queues,
+        None => application
+            .get("QUEUE_NAMES")
+            .map(|names| names.split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).collect())
+            .unwrap_or_default(),
+    };
+    if queues.is_empty() {
+        return Err(source.invalid("worker.queues", "names no queue", "write queues = [\"NAME\"]"));
+    }
+    if let Some(queue) = queues.iter().find(|queue| queue.contains(':')) {
+        return Err(source.invalid(
+            "worker.queues",
+            format!("{queue:?} has a colon, which BullMQ forbids"),
+            "write the queue's name alone, without prefix",
+        ));
+    }
+    Ok(Worker {
+        queues,
+        prefix: source.string("worker.prefix")?.unwrap_or_else(|| "bull".to_owned()),
+        processes: source.list("worker.process")?.unwrap_or_default(),
+    })
+}
+
+fn drain(source: &Source) -> Result<Drain, ConfigError> {
+    let signal = match source.string("drain.signal")?.as_deref() {
+        None | Some("auto") => DrainSignal::Auto,
+        Some("at-once") => DrainSignal::AtOnce,
+        Some("when-idle") => DrainSignal::WhenIdle,
+        Some(other) => {
+            let problem = format!("{other:?} is not known");
+            return Err(source.invalid("drain.signal", problem, "write \"auto\", \"at-once\" or \"when-idle\""));
+        }
+    };
+    let margin = source.duration("drain.margin", Duration::ZERO..=Duration::from_secs(600))?;
+    Ok(Drain { margin: margin.unwrap_or(Duration::from_secs(10)), signal })
+}
+
+/// The application's variables: its file's before the agent's own.
+fn application_environment(source: &Source, file: Option<&PathBuf>) -> Result<BTreeMap<String, String>, ConfigError> {
+    let mut found: BTreeMap<String, String> = ["REDIS_URL", "QUEUE_NAMES"]
+        .into_iter()
+        .filter_map(|name| Some((name.to_owned(), source.variable(name)?.to_owned())))
+        .collect();
+    if let Some(path) = file {
+        let remedy = "name the application's own file of NAME=value lines";
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            source.invalid("env_file", format!("{} cannot be read: {error}", path.display()), remedy)
+        })?;
+        let parsed = dotenv::parse(&text)
+            .map_err(|error| source.invalid("env_file", format!("{}: {error}", path.display()), remedy))?;
+        found.extend(parsed);
+    }
+    Ok(found)
+}
+
+fn redis(
+    source: &Source,
+    file: Option<&PathBuf>,
+    application: &BTreeMap<String, String>,
+) -> Result<RedisUrl, ConfigError> {
+    let place = file.map_or_else(|| "the environment".to_owned(), |path| path.display().to_string());
+    let url = application.get("REDIS_URL").filter(|url| !url.is_empty()).ok_or_else(|| {
+        source.invalid("env_file", format!("{place} has no REDIS_URL"), "set REDIS_URL=redis://HOST:6379 there")
+    })?;
+    RedisUrl::new(url).map_err(|problem| {
+        let problem = format!("REDIS_URL in {place} {problem}");
+        source.invalid("env_file", problem, "write redis://, rediss:// or unix:///PATH, special characters as %XX")
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,234 @@
+//! Where a value comes from: the environment before the file. Owns the reading of single values and the errors about
+//! them; never knows what a value is for.
+
+use super::KEYS;
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+use std::path::Path;
+use std::time::Duration;
+
+/// A value that cannot be used: where it stands, what is wrong, and what to write instead.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{place}: {key} {problem}: {remedy}")]
+pub struct ConfigError {
+    /// The file or the variable.
+    pub place: String,
+    /// The key's dotted path.
+    pub key: String,
+    /// What is wrong.
+    pub problem: String,
+    /// What to do about it.
+    pub remedy: String,
+}
+
+/// The file and the environment.
+#[derive(Debug, Default)]
+pub struct Source {
+    path: String,
+    table: toml::Table,
+    variables: BTreeMap<String, String>,
+}
+
+impl Source {
+    /// Reads the file, which may be absent where nobody named it, and refuses keys that do not exist.
+    pub fn read(
+        path: &Path,
+        named: bool,
+        variables: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
+        let place = path.display().to_string();
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && !named => String::new(),
+            Err(error) => {
+                return Err(ConfigError {
+                    place,
+                    key: "the file".to_owned(),
+                    problem: format!("cannot be read ({error})"),
+                    remedy: "name one that this user can read with --config".to_owned(),
+                });
+            }
+        };
+        Self::parse(place, &text, variables)
+    }
+
+    /// The same, from text.
+    pub fn parse(
+        path: String,
+        text: &str,
+        variables: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
+        let table = text.parse::<toml::Table>().map_err(|error| {
+            let line = error.span().map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
+            ConfigError {
+                place: format!("{path}:{line}"),
+                key: "the file".to_owned(),
+                problem: format!("is not TOML ({})", error.message()),
+                remedy: "mind quotes and brackets".to_owned(),
+            }
+        })?;
+        let source = Self { path, table, variables: variables.into_iter().collect() };
+        source.check_keys()?;
+        Ok(source)
+    }
+
+    /// A variable of the environment; an empty one counts as unset.
+    pub fn variable(&self, name: &str) -> Option<&str> {
+        self.variables.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    /// An error about this key, wherever its value came from.
+    pub fn invalid(&self, key: &str, problem: impl Into<String>, remedy: impl Into<String>) -> ConfigError {
+        let name = variable_of(key);
+        let place = if self.variable(&name).is_some() { format!("${name}") } else { self.path.clone() };
+        ConfigError { place, key: key.to_owned(), problem: problem.into(), remedy: remedy.into() }
+    }
+
+    /// A text.
+    pub fn string(&self, key: &str) -> Result<Option<String>, ConfigError> {
+        if let Some(value) = self.variable(&variable_of(key)) {
+            return Ok(Some(value.to_owned()));
+        }
+        match self.get(key) {
+            None => Ok(None),
+            Some(toml::Value::String(text)) if !text.trim().is_empty() => Ok(Some(text.clone())),
+            Some(_) => Err(self.invalid(key, "is not a text", "write it in quotes")),
+        }
+    }
+
+    /// A text that must be there.
+    pub fn required(&self, key: &str, what: &str) -> Result<String, ConfigError> {
+        self.string(key)?.ok_or_else(|| {
+            let remedy = format!("set it, or ${}, to {what}", variable_of(key));
+            self.invalid(key, "is missing", remedy)
+        })
+    }
+
+    /// A duration within bounds.
+    pub fn duration(&self, key: &str, bounds: RangeInclusive<Duration>) -> Result<Option<Duration>, ConfigError> {
+        let Some(text) = self.string(key)? else { return Ok(None) };
+        duration(&text, bounds)
+            .map(Some)
+            .map_err(|problem| self.invalid(key, problem, "write a duration such as \"90s\", \"5m\" or \"2h\""))
+    }
+
+    /// A list of texts: an array or a single text in the file, commas in the environment.
+    pub fn list(&self, key: &str) -> Result<Option<Vec<String>>, ConfigError> {
+        let wrong = || self.invalid(key, "is not a list of texts", "write [\"one\", \"two\"]");
+        if let Some(value) = self.variable(&variable_of(key)) {
+            let items = value.split(',').map(|item| item.trim().to_owned()).filter(|item| !item.is_empty());
+            return Ok(Some(items.collect()));
+        }
+        match self.get(key) {
+            None => Ok(None),
+            Some(toml::Value::String(text)) => Ok(Some(vec![text.clone()])),
+            Some(toml::Value::Array(items)) => {
+                let text = |item: &toml::Value| item.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
+                items.iter().map(|item| text(item).ok_or_else(wrong)).collect::<Result<_, _>>().map(Some)
+            }
+            Some(_) => Err(wrong()),
+        }
+    }
+
+    /// A table of texts; in the environment, a TOML table: `{ A = "1" }`.
+    pub fn string_map(&self, key: &str) -> Result<Option<BTreeMap<String, String>>, ConfigError> {
+        let Some(value) = self.complex(key)? else { return Ok(None) };
+        let wrong = || self.invalid(key, "is not a table of texts", "write { NAME = \"value\" }");
+        let table = value.as_table().ok_or_else(wrong)?;
+        let pair = |(name, value): (&String, &toml::Value)| match value {
+            toml::Value::String(text) => Ok((name.clone(), text.clone())),
+            toml::Value::Integer(n) => Ok((name.clone(), n.to_string())),
+            toml::Value::Boolean(b) => Ok((name.clone(), b.to_string())),
+            _ => Err(wrong()),
+        };
+        table.iter().map(pair).collect::<Result<_, _>>().map(Some)
+    }
+
+    /// A list of tables; in the environment, in TOML: `[{ run = "pm2 save" }]`.
+    pub fn tables(&self, key: &str) -> Result<Option<Vec<toml::Table>>, ConfigError> {
+        let Some(value) = self.complex(key)? else { return Ok(None) };
+        let wrong = || self.invalid(key, "is not a list of tables", "write [{ name = \"save\", run = \"pm2 save\" }]");
+        let items = value.as_array().ok_or_else(wrong)?;
+        items.iter().map(|item| item.as_table().cloned().ok_or_else(wrong)).collect::<Result<_, _>>().map(Some)
+    }
+
+    /// Refuses keys of a table that are not among `known`, naming the nearest.
+    pub fn only_known(&self, path: &str, table: &toml::Table, known: &[&str]) -> Result<(), ConfigError> {
+        match table.keys().find(|key| !known.contains(&key.as_str())) {
+            None => Ok(()),
+            Some(key) => {
+                let full = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                Err(self.unknown(&full, key, known))
+            }
+        }
+    }
+
+    fn complex(&self, key: &str) -> Result<Option<toml::Value>, ConfigError> {
+        let Some(text) = self.variable(&variable_of(key)) else { return Ok(self.get(key).cloned()) };
+        let parsed = format!("value = {text}").parse::<toml::Table>();
+        let mut table = parsed.map_err(|error| {
+            self.invalid(key, format!("is not TOML ({})", error.message()), "write it as in the file, on one line")
+        })?;
+        Ok(table.remove("value"))
+    }
+
+    fn get(&self, key: &str) -> Option<&toml::Value> {
+        let mut parts = key.split('.');
+        let first = self.table.get(parts.next()?)?;
+        parts.try_fold(first, |value, part| value.as_table()?.get(part))
+    }
+
+    fn check_keys(&self) -> Result<(), ConfigError> {
+        let mut top: Vec<&str> = KEYS.iter().map(|key| key.split('.').next().unwrap_or(key)).collect();
+        top.dedup();
+        self.only_known("", &self.table, &top)?;
+        for (name, value) in &self.table {
+            let prefix = format!("{name}.");
+            let inner: Vec<&str> = KEYS.iter().filter_map(|key| key.strip_prefix(&prefix)).collect();
+            match value {
+                toml::Value::Table(table) if !inner.is_empty() => self.only_known(name, table, &inner)?,
+                _ if !inner.is_empty() => {
+                    return Err(self.invalid(name, "is not a table", format!("write [{name}] on a line of its own")));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn unknown(&self, full: &str, key: &str, known: &[&str]) -> ConfigError {
+        let nearest = known
+            .iter()
+            .map(|known| (strsim::damerau_levenshtein(key, known), *known))
+            .min()
+            .filter(|(distance, known)| *distance <= known.len().max(3) / 2)
+            .map(|(_, known)| known);
+        // Somebody may have written the right key in the wrong place.
+        let elsewhere = KEYS.iter().find(|other| other.rsplit('.').next() == Some(key));
+        let remedy = match (nearest, elsewhere) {
+            (_, Some(other)) => format!("did you mean {other}?"),
+            (Some(nearest), None) => format!("did you mean {nearest}?"),
+            (None, None) => format!("known are {}", known.join(", ")),
+        };
+        ConfigError {
+            place: self.path.clone(),
+            key: full.to_owned(),
+            problem: "is not a key of the agent".to_owned(),
+            remedy,
+        }
+    }
+}
+
+/// Reads a duration such as `90s`, `5m` or `1h30m`.
+pub fn duration(text: &str, bounds: RangeInclusive<Duration>) -> Result<Duration, String> {
+    let parsed = humantime::parse_duration(text.trim()).map_err(|_| format!("{text:?} is not a duration"))?;
+    if bounds.contains(&parsed) {
+        return Ok(parsed);
+    }
+    let (least, most) = (humantime::format_duration(*bounds.start()), humantime::format_duration(*bounds.end()));
+    Err(format!("{text:?} is not between {least} and {most}"))
+}
+
+fn variable_of(key: &str) -> String {
+    format!("SPILLWAY_{}", key.replace('.', "_").to_uppercase())
+}

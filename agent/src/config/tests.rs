@@ -1,0 +1,107 @@
+//! The configuration as a user writes it, right and wrong.
+
+use super::*;
+
+const GOOD: &str = r#"
+coordinator = "http://10.0.0.5:7443"
+join_token = "hush"
+[boot]
+directory = "/opt/app"
+[worker]
+queues = ["video-processing"]
+"#;
+
+fn load(text: &str, variables: &[(&str, &str)]) -> Result<Config, String> {
+    let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    let source = Source::parse("agent.toml".to_owned(), text, variables).map_err(|error| error.to_string())?;
+    Config::load(&source).map_err(|error| error.to_string())
+}
+
+#[test]
+fn the_least_that_works() {
+    let config = load(GOOD, &[("REDIS_URL", "redis://127.0.0.1:6379")]).unwrap();
+    assert_eq!(config.boot.steps.len(), 4);
+    assert_eq!(config.worker.prefix, "bull");
+    assert_eq!(config.imds_interval, Duration::from_secs(1));
+}
+
+#[test]
+fn the_environment_alone_will_do_and_comes_first() {
+    let variables = [
+        ("SPILLWAY_COORDINATOR", "http://h:1"),
+        ("SPILLWAY_BOOT_DIRECTORY", "/srv"),
+        ("SPILLWAY_BOOT_USER", "ubuntu"),
+        ("SPILLWAY_BOOT_STEPS", r#"[{ run = "true", retries = 3 }]"#),
+        ("SPILLWAY_BOOT_ENVIRONMENT", r#"{ A = "1", B = 2 }"#),
+        ("SPILLWAY_DRAIN_MARGIN", "3s"),
+        ("QUEUE_NAMES", "a, b"),
+        ("REDIS_URL", "rediss://user:pa%2Fss@h:6380/2"),
+    ];
+    for text in ["", GOOD] {
+        let config = load(text, &variables).unwrap();
+        assert_eq!(config.coordinator, "http://h:1");
+        assert_eq!(config.boot.user.as_deref(), Some("ubuntu"));
+        assert_eq!(config.boot.steps[0].retries, 3);
+        assert_eq!(config.boot.environment["B"], "2");
+        assert_eq!(config.drain.margin, Duration::from_secs(3));
+        assert_eq!(config.redis.to_string(), "rediss://user:***@h:6380/2");
+        assert!(!format!("{config:?}").contains("ss@"), "a password is shown");
+        assert!(!format!("{config:?}").contains("hush"), "a token is shown");
+    }
+    assert_eq!(load("", &variables).unwrap().worker.queues, ["a", "b"]);
+}
+
+#[test]
+fn bad_input_is_named_with_its_place_and_a_remedy() {
+    let with = |line: &str| format!("{line}\n{GOOD}");
+    let table = [
+        (with("coordinater = \"x\""), "agent.toml: coordinater is not a key of the agent: did you mean coordinator?"),
+        (with("queues = [\"x\"]"), "agent.toml: queues is not a key of the agent: did you mean worker.queues?"),
+        (
+            with("zzzzzzzzzzzz = 1"),
+            "agent.toml: zzzzzzzzzzzz is not a key of the agent: known are coordinator, env_file",
+        ),
+        (
+            GOOD.replace("[worker]", "[worker]\nprefx = \"b\""),
+            "worker.prefx is not a key of the agent: did you mean prefix?",
+        ),
+        (
+            GOOD.replace("[worker]", "steps = [{ rum = \"x\" }]\n[worker]"),
+            "boot.steps[0].rum is not a key of the agent: did you mean run?",
+        ),
+        (GOOD.replace("[worker]", "steps = [{ name = \"x\" }]\n[worker]"), "boot.steps[0].run is missing"),
+        (
+            GOOD.replace("[worker]", "steps = [{ run = \"x\", timeout = \"5 parsecs\" }]\n[worker]"),
+            "boot.steps[0].timeout \"5 parsecs\" is not a duration: write a duration",
+        ),
+        (GOOD.replace("http://10", "https://10"), "coordinator TLS is not there yet: write http://"),
+        (GOOD.replace("http://10.0.0.5:7443", "10.0.0.5:7443"), "coordinator is not the address of a coordinator"),
+        (GOOD.replace("\"/opt/app\"", "\"opt/app\""), "boot.directory is not an absolute path: begin it with /"),
+        (GOOD.replace("directory", "#"), "boot.directory is missing: set it, or $SPILLWAY_BOOT_DIRECTORY, to"),
+        (GOOD.replace("[\"video-processing\"]", "[]"), "worker.queues names no queue"),
+        (GOOD.replace("[\"video-processing\"]", "[\"bull:v\"]"), "has a colon, which BullMQ forbids"),
+        (GOOD.replace("[\"video-processing\"]", "[1]"), "worker.queues is not a list of texts"),
+        (format!("{GOOD}supervisor = \"systemd\""), "worker.supervisor \"systemd\" is not known: write \"pm2\""),
+        (format!("{GOOD}[drain]\nsignal = \"never\""), "drain.signal \"never\" is not known: write \"auto\""),
+        (format!("{GOOD}[drain]\nmargin = \"2h\""), "drain.margin \"2h\" is not between 0s and 10m"),
+        (with("boot = 1").replace("[boot]", "[boots]"), "boots is not a key of the agent: did you mean boot?"),
+        (with("env_file = \"/nonexistent/.env\""), "agent.toml: env_file /nonexistent/.env cannot be read"),
+        ("a = ".to_owned(), "agent.toml:1: the file is not TOML"),
+    ];
+    for (text, expect) in table {
+        let error = load(&text, &[("REDIS_URL", "redis://h")]).expect_err(&text);
+        assert!(error.contains(expect), "{error}\n  does not say: {expect}");
+    }
+    let error = load(GOOD, &[]).expect_err("no Redis");
+    assert!(error.contains("the environment has no REDIS_URL: set REDIS_URL="), "{error}");
+    let error = load(GOOD, &[("SPILLWAY_IMDS_INTERVAL", "x"), ("REDIS_URL", "redis://h")]).expect_err("bad variable");
+    assert!(error.starts_with("$SPILLWAY_IMDS_INTERVAL: imds.interval \"x\" is not a duration"), "{error}");
+}
+
+#[test]
+fn a_bad_redis_address_does_not_give_its_password_away() {
+    for url in ["http://u:sesame@h", "redis://u:sesame@h:port", "redis://u:sesame@:99999/x"] {
+        let error = load(GOOD, &[("REDIS_URL", url)]).expect_err(url);
+        assert!(!error.contains("sesame"), "{error}");
+    }
+}

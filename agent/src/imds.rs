@@ -1,0 +1,243 @@
+//! The instance metadata service, version 2. Owns its token and the reading of its answers; never retries by itself
+//! but for a token that is no longer good.
+
+pub mod watch;
+
+use reqwest::StatusCode;
+use serde::Deserialize;
+use std::time::{Duration, SystemTime};
+use tokio::time::Instant;
+
+const DEFAULT_ENDPOINT: &str = "http://169.254.169.254";
+const TOKEN_LIFE: Duration = Duration::from_secs(21_600);
+/// A token is changed so long before its end.
+const TOKEN_MARGIN: Duration = Duration::from_secs(300);
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Why the metadata service gave nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum ImdsError {
+    /// Wait, and ask less often.
+    #[error("the metadata service does not answer")]
+    Unreachable(#[source] reqwest::Error),
+    /// Wait, and ask less often.
+    #[error("the metadata service answered {0}")]
+    Refused(StatusCode),
+    /// It is switched off: enable it for this instance.
+    #[error("the metadata service is switched off: set HttpEndpoint=enabled in the launch template's metadata options")]
+    Disabled,
+    /// It answered something else.
+    #[error("the metadata service's {0} cannot be read")]
+    Unreadable(&'static str),
+}
+
+/// Who this instance is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Document {
+    /// `i-…`.
+    pub instance_id: String,
+    /// The account's number.
+    pub account_id: String,
+    /// As `us-east-1`.
+    pub region: String,
+    /// As `us-east-1a`.
+    pub availability_zone: String,
+    /// `ami-…`.
+    pub image_id: String,
+    /// As `c6i.xlarge`.
+    pub instance_type: String,
+    /// Within the VPC.
+    pub private_ip: String,
+}
+
+/// What EC2 has in mind for this instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Notice {
+    /// It takes the instance.
+    Interruption {
+        /// terminate, stop or hibernate.
+        action: String,
+        /// When.
+        at: SystemTime,
+    },
+    /// It may soon.
+    Rebalance {
+        /// When it was recommended.
+        at: SystemTime,
+    },
+    /// It works on the machine below.
+    Maintenance {
+        /// As `system-reboot`.
+        code: String,
+        /// When.
+        at: SystemTime,
+    },
+}
+
+/// A client of the metadata service.
+#[derive(Debug)]
+pub struct Imds {
+    client: reqwest::Client,
+    endpoint: String,
+    token: Option<(String, Instant)>,
+}
+
+impl Imds {
+    /// At this endpoint; the one that every EC2 instance has where none is given.
+    pub fn new(endpoint: Option<&str>) -> Result<Self, ImdsError> {
+        let client = reqwest::Client::builder()
+            .no_proxy()
+            .timeout(PATIENCE)
+            .pool_max_idle_per_host(1)
+            .build()
+            .map_err(ImdsError::Unreachable)?;
+        let endpoint = endpoint.unwrap_or(DEFAULT_ENDPOINT).trim_end_matches('/').to_owned();
+        Ok(Self { client, endpoint, token: None })
+    }
+
+    /// Who this instance is.
+    pub async fn document(&mut self) -> Result<Document, ImdsError> {
+        const WHAT: &str = "identity document";
+        let text = self.get("dynamic/instance-identity/document").await?.ok_or(ImdsError::Unreadable(WHAT))?;
+        let document: Document = serde_json::from_str(&text).map_err(|_| ImdsError::Unreadable(WHAT))?;
+        if document.instance_id.is_empty() { Err(ImdsError::Unreadable(WHAT)) } else { Ok(document) }
+    }
+
+    /// What EC2 has in mind, most urgent first.
+    pub async fn notices(&mut self) -> Result<Vec<Notice>, ImdsError> {
+        let mut found = Vec::new();
+        if let Some(text) = self.get("meta-data/spot/instance-action").await? {
+            found.push(interruption(&text).ok_or(ImdsError::Unreadable("spot/instance-action"))?);
+        }
+        if let Some(text) = self.get("meta-data/events/recommendations/rebalance").await? {
+            found.push(rebalance(&text).ok_or(ImdsError::Unreadable("events/recommendations/rebalance"))?);
+        }
+        if let Some(text) = self.get("meta-data/events/maintenance/scheduled").await? {
+            found.extend(maintenance(&text).ok_or(ImdsError::Unreadable("events/maintenance/scheduled"))?);
+        }
+        Ok(found)
+    }
+
+    /// One path; `None` where there is nothing.
+    async fn get(&mut self, path: &str) -> Result<Option<String>, ImdsError> {
+        let had_token = self.token.is_some();
+        match self.try_get(path).await {
+            // A token from before may have been withdrawn; a fresh one cannot.
+            Err(ImdsError::Refused(StatusCode::UNAUTHORIZED)) if had_token => {
+                self.token = None;
+                self.try_get(path).await
+            }
+            answer => answer,
+        }
+    }
+
+    async fn try_get(&mut self, path: &str) -> Result<Option<String>, ImdsError> {
+        let token = self.token().await?;
+        let url = format!("{}/latest/{path}", self.endpoint);
+        let request = self.client.get(url).header("X-aws-ec2-metadata-token", token);
+        let answer = request.send().await.map_err(ImdsError::Unreachable)?;
+        match answer.status() {
+            StatusCode::OK => answer.text().await.map(Some).map_err(ImdsError::Unreachable),
+            StatusCode::NOT_FOUND => Ok(None),
+            StatusCode::FORBIDDEN => Err(ImdsError::Disabled),
+            other => Err(ImdsError::Refused(other)),
+        }
+    }
+
+    async fn token(&mut self) -> Result<String, ImdsError> {
+        if let Some((token, until)) = &self.token
+            && Instant::now() < *until
+        {
+            return Ok(token.clone());
+        }
+        let request = self
+            .client
+            .put(format!("{}/latest/api/token", self.endpoint))
+            .header("X-aws-ec2-metadata-token-ttl-seconds", TOKEN_LIFE.as_secs());
+        let answer = request.send().await.map_err(ImdsError::Unreachable)?;
+        match answer.status() {
+            StatusCode::OK => {}
+            StatusCode::FORBIDDEN => return Err(ImdsError::Disabled),
+            other => return Err(ImdsError::Refused(other)),
+        }
+        let token = answer.text().await.map_err(ImdsError::Unreachable)?;
+        self.token = Some((token.clone(), Instant::now() + TOKEN_LIFE - TOKEN_MARGIN));
+        Ok(token)
+    }
+}
+
+fn interruption(text: &str) -> Option<Notice> {
+    #[derive(Deserialize)]
+    struct Answer {
+        action: String,
+        time: String,
+    }
+    let answer: Answer = serde_json::from_str(text).ok()?;
+    Some(Notice::Interruption { action: answer.action, at: rfc3339(&answer.time)? })
+}
+
+fn rebalance(text: &str) -> Option<Notice> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Answer {
+        notice_time: String,
+    }
+    let answer: Answer = serde_json::from_str(text).ok()?;
+    Some(Notice::Rebalance { at: rfc3339(&answer.notice_time)? })
+}
+
+fn maintenance(text: &str) -> Option<Vec<Notice>> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Event {
+        not_before: String,
+        code: String,
+        #[serde(default)]
+        state: String,
+    }
+    let events: Vec<Event> = serde_json::from_str(text).ok()?;
+    let open = events.into_iter().filter(|event| !matches!(event.state.as_str(), "completed" | "canceled"));
+    open.map(|event| Some(Notice::Maintenance { code: event.code, at: spelled_out(&event.not_before)? })).collect()
+}
+
+fn rfc3339(text: &str) -> Option<SystemTime> {
+    let format = &time::format_description::well_known::Rfc3339;
+    time::OffsetDateTime::parse(text, format).ok().map(SystemTime::from)
+}
+
+/// `21 Jan 2019 09:00:43 GMT`
+fn spelled_out(text: &str) -> Option<SystemTime> {
+    let format =
+        time::macros::format_description!("[day padding:none] [month repr:short] [year] [hour]:[minute]:[second] GMT");
+    time::PrimitiveDateTime::parse(text, format).ok().map(|at| SystemTime::from(at.assume_utc()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::UNIX_EPOCH;
+
+    #[test]
+    fn reads_the_services_own_examples() {
+        let at = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
+        assert_eq!(
+            interruption(r#"{"action":"terminate","time":"2017-09-18T08:22:00Z"}"#),
+            Some(Notice::Interruption { action: "terminate".into(), at: at(1_505_722_920) })
+        );
+        assert_eq!(
+            rebalance(r#"{"noticeTime":"2020-11-05T08:22:00Z"}"#),
+            Some(Notice::Rebalance { at: at(1_604_564_520) })
+        );
+        let events = r#"[{"NotBefore":"21 Jan 2019 09:00:43 GMT","Code":"system-reboot","Description":"x","EventId":"e",
+            "NotAfter":"21 Jan 2019 09:17:23 GMT","State":"active"},
+            {"NotBefore":"1 Jan 2019 09:00:43 GMT","Code":"instance-stop","State":"completed"}]"#;
+        assert_eq!(
+            maintenance(events),
+            Some(vec![Notice::Maintenance { code: "system-reboot".into(), at: at(1_548_061_243) }])
+        );
+        assert_eq!(maintenance("[]"), Some(vec![]));
+        assert_eq!(maintenance(r#"[{"NotBefore":"soon","Code":"x"}]"#), None);
+        assert_eq!(interruption("<html>"), None);
+    }
+}

@@ -1,0 +1,57 @@
+//! Watches the metadata service for notices. Owns the rhythm, the back-off and that each notice is told once; never
+//! acts on one.
+
+use super::{Imds, ImdsError, Notice};
+use crate::clock;
+use std::time::{Duration, SystemTime};
+use tokio::sync::mpsc;
+use tokio::time::sleep;
+
+/// The most that is waited after errors.
+const BACK_OFF_MOST: Duration = Duration::from_secs(15);
+
+/// A notice, and when it was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// What.
+    pub notice: Notice,
+    /// When.
+    pub at: SystemTime,
+}
+
+/// Asks each `interval`, and sends each new notice at once. Ends when nobody listens any more.
+pub async fn watch(mut imds: Imds, interval: Duration, to: mpsc::Sender<Seen>) {
+    let mut told: Vec<Notice> = Vec::new();
+    let mut failures = 0_u32;
+    while !to.is_closed() {
+        match imds.notices().await {
+            Ok(notices) => {
+                if failures > 0 {
+                    tracing::info!(failures, "the metadata service answers again");
+                }
+                failures = 0;
+                for notice in notices.iter().filter(|notice| !told.contains(notice)) {
+                    let seen = Seen { notice: notice.clone(), at: clock::wall_now() };
+                    if to.send(seen).await.is_err() {
+                        return;
+                    }
+                }
+                // A notice that was withdrawn and comes again is new.
+                told = notices;
+            }
+            Err(error) => {
+                complain(&error, failures);
+                failures = failures.saturating_add(1);
+            }
+        }
+        sleep(interval.saturating_mul(1 << failures.min(8)).min(BACK_OFF_MOST.max(interval))).await;
+    }
+}
+
+fn complain(error: &ImdsError, failures: u32) {
+    match failures {
+        0 | 1 => tracing::debug!(%error, "the metadata service gave no answer"),
+        2 => tracing::warn!(%error, "the metadata service gives no answer: notices would not be seen; will retry"),
+        _ => tracing::debug!(%error, failures, "the metadata service gives no answer"),
+    }
+}

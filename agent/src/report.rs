@@ -1,0 +1,229 @@
+//! What the coordinator is told of the agent's state: the heartbeat and the boot flight record. Owns the words; never
+//! sends them.
+
+use crate::clock;
+use crate::config::Config;
+use crate::imds::Document;
+use crate::session::messages::{duration, phase, time};
+use crate::vitals::Vitals;
+use crate::worker::Look;
+use spillway_machine::{DrainSignal, Failure, Graceful, Machine, Missing, Phase, Timestamp};
+use spillway_proto::v1::{BootStep, Heartbeat, WorkerProof};
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// Lines that wait for the coordinator: each holds up to 4 KiB of output.
+const LINES_KEPT: usize = 64;
+/// A supervisor that kills sooner than this may cut a job off.
+const ENOUGH_PATIENCE: Duration = Duration::from_secs(30 * 60);
+
+/// The boot, line by line.
+#[derive(Debug)]
+pub struct FlightRecord {
+    latest: Vec<Option<BootStep>>,
+    unsent: VecDeque<BootStep>,
+}
+
+impl FlightRecord {
+    /// Of so many steps.
+    pub fn new(steps: usize) -> Self {
+        Self { latest: vec![None; steps], unsent: VecDeque::new() }
+    }
+
+    /// A new line; it waits if there is nobody to send it to.
+    pub fn record(&mut self, line: BootStep, sent: bool) {
+        if let Some(latest) = self.latest.get_mut(line.index as usize) {
+            *latest = Some(line.clone());
+        }
+        if !sent {
+            if self.unsent.len() == LINES_KEPT {
+                self.unsent.pop_front();
+            }
+            self.unsent.push_back(line);
+        }
+    }
+
+    /// All that a coordinator has not heard, and the latest of every step for one that has forgotten.
+    pub fn for_a_new_session(&mut self) -> Vec<BootStep> {
+        let unsent: Vec<BootStep> = self.unsent.drain(..).collect();
+        let is_unsent = |line: &BootStep| unsent.contains(line);
+        let mut lines: Vec<BootStep> = self.latest.iter().flatten().filter(|line| !is_unsent(line)).cloned().collect();
+        lines.extend(unsent);
+        lines.sort_by_key(|line| (line.index, line.attempt));
+        lines
+    }
+}
+
+/// Composes heartbeats.
+#[derive(Debug)]
+pub struct Reporter {
+    image_id: String,
+    steps: Vec<String>,
+    signal: DrainSignal,
+    commit: String,
+    look: Look,
+    vitals: Vitals,
+}
+
+impl Reporter {
+    /// For this instance.
+    pub fn new(config: &Config, document: &Document) -> Self {
+        Self {
+            image_id: document.image_id.clone(),
+            steps: config.boot.steps.iter().map(|step| step.name.clone()).collect(),
+            signal: config.drain.signal,
+            commit: String::new(),
+            look: Look::default(),
+            vitals: Vitals::default(),
+        }
+    }
+
+    /// The newest look at the worker. Connections that it did not look at are those of before.
+    pub fn looked(&mut self, mut look: Look) {
+        if let Some(redis) = &mut look.redis
+            && redis.connections.is_none()
+        {
+            redis.connections = self.look.redis.take().and_then(|redis| redis.connections);
+        }
+        self.look = look;
+    }
+
+    /// The application's commit.
+    pub fn set_commit(&mut self, commit: String) {
+        self.commit = commit;
+    }
+
+    /// The state as it now is.
+    pub fn heartbeat(&mut self, machine: &Machine, now: Timestamp) -> Heartbeat {
+        let vitals = self.vitals.read();
+        let redis = self.look.redis.as_ref();
+        Heartbeat {
+            phase: phase(machine.phase()).into(),
+            worker: Some(self.proof(machine, now)),
+            active_jobs: redis.and_then(|redis| redis.active),
+            oldest_lock_age: redis.and_then(|redis| redis.oldest_lock_age).map(duration),
+            redis_round_trip: redis.map(|redis| duration(redis.round_trip)),
+            git_commit: self.commit.clone(),
+            image_id: self.image_id.clone(),
+            cpu_percent: vitals.cpu_percent,
+            memory_used_bytes: vitals.memory_used_bytes,
+            memory_total_bytes: vitals.memory_total_bytes,
+            problem: self.problem(machine, now),
+            unprotected: self.unprotected(),
+            at: Some(time(clock::wall_now())),
+        }
+    }
+
+    fn proof(&self, machine: &Machine, now: Timestamp) -> WorkerProof {
+        let worker = self.look.observation.worker.as_ref();
+        let redis = self.look.redis.as_ref();
+        let connections = redis.and_then(|redis| redis.connections.as_ref());
+        let by_name = redis.is_some_and(|redis| redis.live_locks > 0) || connections.is_some_and(|found| found.by_name);
+        let is_watched = matches!(machine.phase(), Phase::Proving | Phase::Ready { .. } | Phase::Draining(_));
+        let missing = if is_watched { machine.missing(now) } else { Some(Missing::Process) };
+        WorkerProof {
+            proven: missing.is_none(),
+            processes: worker.map_or(0, |worker| worker.processes),
+            restarts: worker.map_or(0, |worker| worker.restarts),
+            connections: connections.map_or(0, |found| found.count),
+            fetching: connections.is_some_and(|found| found.fetching),
+            live_locks: redis.map_or(0, |redis| redis.live_locks),
+            by: if by_name { "name" } else { "address" }.to_owned(),
+            missing: missing.map(|missing| self.missing(missing)).unwrap_or_default(),
+        }
+    }
+
+    /// What keeps the agent from being ready, or what is wrong although it is; empty where nothing is.
+    pub fn problem(&self, machine: &Machine, now: Timestamp) -> String {
+        let step = |index: usize| self.steps.get(index).map_or("?", String::as_str);
+        match machine.phase() {
+            Phase::Identifying => "the instance does not know yet who it is".to_owned(),
+            Phase::Booting { step: index, attempt, again_at: None } => {
+                format!("boot step {} runs (attempt {attempt})", step(*index))
+            }
+            Phase::Booting { step: index, attempt, .. } => {
+                format!("boot step {} is about to run (attempt {attempt})", step(*index))
+            }
+            Phase::Proving => machine.missing(now).map(|missing| self.missing(missing)).unwrap_or_default(),
+            Phase::Ready { .. } => self.queues_without(),
+            Phase::Draining(_) | Phase::Drained(_) => String::new(),
+            Phase::Failed(Failure::Step { index }) => {
+                format!("boot step {} failed for good: see its output", step(*index))
+            }
+            Phase::Failed(Failure::CrashLoop { restarts }) => {
+                format!("the worker crash-loops ({restarts} restarts): see its log with `pm2 logs`")
+            }
+        }
+    }
+
+    fn queues_without(&self) -> String {
+        let connections = self.look.redis.as_ref().and_then(|redis| redis.connections.as_ref());
+        match connections.map(|found| found.without.as_slice()) {
+            Some(queues) if !queues.is_empty() && connections.is_some_and(|found| found.count > 0) => {
+                format!("no worker connection for queue {}", queues.join(", "))
+            }
+            _ => String::new(),
+        }
+    }
+
+    fn missing(&self, missing: Missing) -> String {
+        match missing {
+            Missing::Supervisor if self.look.pm2_problem.is_empty() => "pm2 has not been looked at yet".to_owned(),
+            Missing::Supervisor => self.look.pm2_problem.clone(),
+            Missing::Process => "pm2 shows no process online".to_owned(),
+            Missing::Settling => "the worker restarted a moment ago: it must stay up before it counts".to_owned(),
+            Missing::Redis if self.look.redis_problem.is_empty() => "Redis has not been looked at yet".to_owned(),
+            Missing::Redis => self.look.redis_problem.clone(),
+            Missing::Connection => "Redis shows no worker connection of this instance: name each Worker \
+                 process.env.SPILLWAY_INSTANCE_ID, and see that it uses the same Redis, prefix and queue"
+                .to_owned(),
+            Missing::Progress => "the worker is connected, but neither waits for a job nor renews a lock".to_owned(),
+        }
+    }
+
+    fn unprotected(&self) -> Vec<String> {
+        let mut words = Vec::new();
+        if let Some(worker) = self.look.observation.worker.as_ref().filter(|worker| worker.processes > 0) {
+            words.extend(unprotected(worker, self.signal));
+        }
+        if self.look.redis.as_ref().is_some_and(|redis| redis.active.is_none()) {
+            words.push(
+                "active jobs do not carry this instance's name, so a drain cannot see them: name each Worker \
+                 process.env.SPILLWAY_INSTANCE_ID"
+                    .to_owned(),
+            );
+        }
+        words
+    }
+}
+
+/// What a drain cannot protect of such a worker.
+pub fn unprotected(worker: &spillway_machine::Worker, signal: DrainSignal) -> Vec<String> {
+    const WAITS: &str =
+        "a drain waits until it has no job before it stops it, and a job that starts in that moment is cut off";
+    let mut words = Vec::new();
+    match (signal, worker.graceful) {
+        (DrainSignal::AtOnce, Graceful::No) => {
+            words.push("the worker does not catch SIGINT, and drain.signal is at-once: a drain cuts its jobs off".to_owned());
+        }
+        (DrainSignal::AtOnce, _) | (DrainSignal::Auto, Graceful::Yes) => {}
+        (DrainSignal::WhenIdle, _) => words.push(format!("drain.signal is when-idle: {WAITS}")),
+        (DrainSignal::Auto, Graceful::No) => words.push(format!(
+            "the worker does not catch SIGINT: {WAITS}; let it call worker.close() on SIGINT"
+        )),
+        (DrainSignal::Auto, Graceful::Unknown) => words.push(format!(
+            "whether the worker finishes its jobs on SIGINT cannot be seen: {WAITS}; where it does, set drain.signal = \"at-once\""
+        )),
+    }
+    if worker.patience < ENOUGH_PATIENCE {
+        words.push(format!(
+            "pm2 kills the worker {} after it was told to stop, and its jobs with it: leave kill_timeout out of the \
+             ecosystem file, and let the boot steps start pm2's daemon",
+            humantime::format_duration(Duration::from_millis(worker.patience.as_millis() as u64))
+        ));
+    }
+    words
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,205 @@
+//! The conversation with the coordinator over gRPC. Owns one registration or one stream at a time and what its status
+//! codes mean; never decides when the next one is due (the machine does).
+
+pub mod messages;
+
+use crate::config::Secret;
+use futures_util::StreamExt;
+use spillway_machine::{Command, Refusal};
+use spillway_proto::v1::agent_service_client::AgentServiceClient;
+use spillway_proto::v1::coordinator_message::Command as Wire;
+use spillway_proto::v1::{AgentMessage, CoordinatorMessage, RegisterRequest, register_response};
+use std::time::{Duration, SystemTime};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Request, Status};
+
+/// Messages that may wait for a coordinator that reads slowly; one that reads slower is taken for gone.
+pub const QUEUE: usize = 256;
+const CONNECT: Duration = Duration::from_secs(5);
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// What the coordinator gave.
+#[derive(Debug, Clone)]
+pub struct Registered {
+    /// For the session.
+    pub token: Secret,
+    /// The pool that this instance works for.
+    pub pool: String,
+    /// As the coordinator wants it.
+    pub heartbeat_interval: Duration,
+}
+
+/// What comes over a session.
+#[derive(Debug)]
+pub enum Heard {
+    /// The session stands.
+    Welcome {
+        /// Of the leader lease.
+        epoch: u64,
+        /// The coordinator's.
+        version: String,
+    },
+    /// The coordinator asks for something.
+    Command {
+        /// Of the leader lease.
+        epoch: u64,
+        /// The command's.
+        id: String,
+        /// What.
+        command: Asked,
+    },
+}
+
+/// A command as the wire has it: its times are the wall clock's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Asked {
+    /// Stop the worker by then.
+    Drain {
+        /// When the worker must be stopped.
+        deadline: SystemTime,
+        /// For the log.
+        reason: String,
+    },
+    /// Work again.
+    CancelDrain,
+}
+
+impl Asked {
+    /// For the machine, whose times are its own.
+    pub fn for_machine(&self, clock: crate::clock::Clock) -> Command {
+        match self {
+            Self::Drain { deadline, .. } => Command::Drain { deadline: clock.at(*deadline) },
+            Self::CancelDrain => Command::CancelDrain,
+        }
+    }
+}
+
+/// Why there is no session.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    /// Try again soon.
+    #[error("the coordinator cannot be reached")]
+    Unreachable(#[source] tonic::transport::Error),
+    /// Try again soon.
+    #[error("the coordinator cannot answer now: {}", .0.message())]
+    Unavailable(Status),
+    /// Look at the join token and at the coordinator's log; trying again soon does not help.
+    #[error("the coordinator refuses this agent: {}", .0.message())]
+    Refused(Status),
+    /// Update the agent.
+    #[error("the coordinator wants a proof that this agent cannot give: update it")]
+    UnknownProof,
+}
+
+impl SessionError {
+    /// For the machine.
+    pub fn refusal(&self) -> Refusal {
+        match self {
+            Self::Unreachable(_) | Self::Unavailable(_) => Refusal::Unavailable,
+            Self::Refused(_) | Self::UnknownProof => Refusal::Refused,
+        }
+    }
+}
+
+impl From<Status> for SessionError {
+    fn from(status: Status) -> Self {
+        match status.code() {
+            Code::Unauthenticated | Code::PermissionDenied | Code::InvalidArgument | Code::Unimplemented => {
+                Self::Refused(status)
+            }
+            _ => Self::Unavailable(status),
+        }
+    }
+}
+
+/// Asks the coordinator for a session token.
+pub async fn register(coordinator: &str, request: RegisterRequest) -> Result<Registered, SessionError> {
+    let mut client = AgentServiceClient::new(connect(coordinator).await?);
+    let mut request = Request::new(request);
+    request.set_timeout(ANSWER);
+    let answer = tokio::time::timeout(ANSWER, client.register(request));
+    let answer = answer.await.map_err(|_| Status::deadline_exceeded("it did not answer in time"))??;
+    match answer.into_inner().outcome {
+        Some(register_response::Outcome::Registered(registered)) => {
+            let interval = registered.heartbeat_interval.and_then(|interval| Duration::try_from(interval).ok());
+            Ok(Registered {
+                token: Secret::new(registered.session_token),
+                pool: registered.pool,
+                heartbeat_interval: interval
+                    .filter(|interval| !interval.is_zero())
+                    .unwrap_or(Duration::from_secs(5))
+                    .clamp(Duration::from_millis(100), Duration::from_secs(60)),
+            })
+        }
+        Some(register_response::Outcome::Challenge(_)) | None => Err(SessionError::UnknownProof),
+    }
+}
+
+/// Holds a session until it ends, and says why it did.
+pub async fn hold<F: Future<Output = ()>>(
+    coordinator: &str,
+    token: &Secret,
+    outbound: mpsc::Receiver<AgentMessage>,
+    heard: impl Fn(Heard) -> F,
+) -> SessionError {
+    match try_hold(coordinator, token, outbound, heard).await {
+        Ok(()) => SessionError::Unavailable(Status::unavailable("it ended the session")),
+        Err(error) => error,
+    }
+}
+
+async fn try_hold<F: Future<Output = ()>>(
+    coordinator: &str,
+    token: &Secret,
+    outbound: mpsc::Receiver<AgentMessage>,
+    heard: impl Fn(Heard) -> F,
+) -> Result<(), SessionError> {
+    let mut client = AgentServiceClient::new(connect(coordinator).await?);
+    let mut request = Request::new(ReceiverStream::new(outbound));
+    let bearer = format!("Bearer {}", token.expose()).parse();
+    let bearer = bearer.map_err(|_| Status::unauthenticated("the session token is no header value"))?;
+    request.metadata_mut().insert("authorization", bearer);
+    let answer = tokio::time::timeout(ANSWER, client.session(request));
+    let answer = answer.await.map_err(|_| Status::deadline_exceeded("it did not answer in time"))??;
+    let mut inbound = answer.into_inner();
+    let welcome = tokio::time::timeout(ANSWER, inbound.next()).await;
+    let mut next = welcome.map_err(|_| Status::deadline_exceeded("it did not welcome this agent"))?;
+    while let Some(message) = next {
+        match understood(message?) {
+            Some(message) => heard(message).await,
+            None => tracing::warn!("a command of the coordinator is not understood: update the agent"),
+        }
+        next = inbound.next().await;
+    }
+    Ok(())
+}
+
+async fn connect(coordinator: &str) -> Result<Channel, SessionError> {
+    let endpoint = Endpoint::from_shared(coordinator.to_owned()).map_err(SessionError::Unreachable)?;
+    endpoint
+        .connect_timeout(CONNECT)
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(Duration::from_secs(10))
+        .keep_alive_timeout(Duration::from_secs(5))
+        .keep_alive_while_idle(true)
+        .user_agent(concat!("spillway-agent/", env!("CARGO_PKG_VERSION")))
+        .map_err(SessionError::Unreachable)?
+        .connect()
+        .await
+        .map_err(SessionError::Unreachable)
+}
+
+fn understood(message: CoordinatorMessage) -> Option<Heard> {
+    let (epoch, id) = (message.epoch, message.command_id);
+    let command = match message.command? {
+        Wire::Welcome(welcome) => return Some(Heard::Welcome { epoch, version: welcome.coordinator_version }),
+        Wire::Drain(drain) => {
+            let deadline = drain.deadline?;
+            Asked::Drain { deadline: crate::clock::from_epoch(deadline.seconds, deadline.nanos), reason: drain.reason }
+        }
+        Wire::CancelDrain(_) => Asked::CancelDrain,
+    };
+    Some(Heard::Command { epoch, id, command })
+}

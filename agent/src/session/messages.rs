@@ -1,0 +1,133 @@
+//! The agent's words on the wire. Owns the translation from the agent's types to the protocol's; never sends.
+
+use crate::boot::Attempt;
+use crate::clock::since_epoch;
+use crate::config::Step;
+use crate::imds::watch::Seen;
+use crate::imds::{Document, Notice as Imds};
+use prost_types::{Duration as WireDuration, Timestamp as WireTime};
+use spillway_machine::{DrainOutcome, Phase};
+use spillway_proto::v1::agent_message::Message;
+use spillway_proto::v1::register_request::Proof;
+use spillway_proto::v1::{
+    AgentMessage, AgentPhase, BootStep, CommandResult, Drained, Farewell, Identity, Notice, NoticeKind,
+    RegisterRequest, StepState,
+};
+use std::time::{Duration, SystemTime};
+
+/// The message with this inside.
+pub fn envelope(message: Message) -> AgentMessage {
+    AgentMessage { message: Some(message) }
+}
+
+/// What asks for a session token.
+pub fn register(document: &Document, join_token: Option<&str>) -> RegisterRequest {
+    RegisterRequest {
+        identity: Some(Identity {
+            instance_id: document.instance_id.clone(),
+            account_id: document.account_id.clone(),
+            region: document.region.clone(),
+            availability_zone: document.availability_zone.clone(),
+            image_id: document.image_id.clone(),
+            instance_type: document.instance_type.clone(),
+            private_ip: document.private_ip.clone(),
+        }),
+        agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+        proof: join_token.map(|token| Proof::JoinToken(token.to_owned())),
+    }
+}
+
+/// Where the agent stands.
+pub fn phase(phase: &Phase) -> AgentPhase {
+    match phase {
+        Phase::Identifying | Phase::Booting { .. } => AgentPhase::Booting,
+        Phase::Proving => AgentPhase::Proving,
+        Phase::Ready { .. } => AgentPhase::Ready,
+        Phase::Draining(_) => AgentPhase::Draining,
+        Phase::Drained(_) => AgentPhase::Drained,
+        Phase::Failed(_) => AgentPhase::Failed,
+    }
+}
+
+/// A step that begins.
+pub fn step_running(index: usize, count: usize, step: &Step, attempt: u32, started_at: SystemTime) -> BootStep {
+    BootStep {
+        index: index as u32,
+        count: count as u32,
+        name: step.name.clone(),
+        command: step.run.clone(),
+        state: StepState::Running.into(),
+        attempt,
+        started_at: Some(time(started_at)),
+        ..BootStep::default()
+    }
+}
+
+/// A step that has ended.
+pub fn step_ended(index: usize, count: usize, step: &Step, attempt: u32, ended: &Attempt) -> BootStep {
+    let state = match ended.problem.is_empty() {
+        true => StepState::Succeeded,
+        false if attempt <= step.retries => StepState::Retrying,
+        false => StepState::Failed,
+    };
+    BootStep {
+        state: state.into(),
+        took: Some(duration(ended.took)),
+        exit_code: ended.exit_code,
+        output_tail: ended.tail.clone(),
+        problem: ended.problem.clone(),
+        ..step_running(index, count, step, attempt, ended.started_at)
+    }
+}
+
+/// What EC2 has in mind.
+pub fn notice(seen: &Seen) -> Notice {
+    let (kind, action, at) = match &seen.notice {
+        Imds::Interruption { action, at } => (NoticeKind::Interruption, action.clone(), *at),
+        Imds::Rebalance { at } => (NoticeKind::Rebalance, String::new(), *at),
+        Imds::Maintenance { code, at } => (NoticeKind::Maintenance, code.clone(), *at),
+    };
+    Notice { kind: kind.into(), action, at: Some(time(at)), seen_at: Some(time(seen.at)) }
+}
+
+/// How a drain ended.
+pub fn drained(outcome: &DrainOutcome) -> Drained {
+    let jobs = match outcome.jobs_left {
+        Some(0) => "no job is left",
+        Some(_) => "jobs are left, which another worker takes up once their locks have expired",
+        None => "its jobs do not carry this instance's name, so they cannot be counted",
+    };
+    let end = if outcome.killed { "the worker was killed" } else { "the worker stopped by itself" };
+    Drained {
+        command_id: outcome.command.clone().unwrap_or_default(),
+        clean: outcome.clean,
+        jobs_finished: outcome.jobs_finished,
+        jobs_left: outcome.jobs_left.unwrap_or(0),
+        detail: format!("{end}; {jobs}"),
+    }
+}
+
+/// What became of a command.
+pub fn command_result(id: &str, refused: Option<&str>) -> CommandResult {
+    CommandResult {
+        command_id: id.to_owned(),
+        accepted: refused.is_none(),
+        problem: refused.unwrap_or_default().to_owned(),
+    }
+}
+
+/// The last word.
+pub fn farewell(reason: &str) -> Farewell {
+    Farewell { reason: reason.to_owned() }
+}
+
+/// A time for the wire.
+pub fn time(at: SystemTime) -> WireTime {
+    let (seconds, nanos) = since_epoch(at);
+    WireTime { seconds, nanos }
+}
+
+/// A duration for the wire.
+pub fn duration(duration: Duration) -> WireDuration {
+    WireDuration::try_from(duration).unwrap_or_default()
+}

@@ -1,0 +1,261 @@
+//! What Redis shows of this instance's worker: its connections and its active jobs. Owns the questions and the reading
+//! of the answers; writes nothing, and never reads a missing answer as "none".
+
+use super::clients::{self, Connections, Who};
+use crate::config::{Config, RedisUrl};
+use redis::aio::MultiplexedConnection;
+use spillway_machine::Evidence;
+use std::collections::BTreeMap;
+use std::time::Duration;
+use tokio::time::{Instant, timeout};
+
+/// For one answer.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// Active jobs of one queue that are looked at; more make the count unknown.
+const JOBS_LOOKED_AT: isize = 2000;
+/// BullMQ's lock, unless a worker sets another; it is renewed at half of it.
+const LOCK_MS: i64 = 30_000;
+/// A lock with more left than this is being renewed.
+const LIVE_MS: i64 = 14_000;
+
+/// One look at Redis.
+#[derive(Debug, Clone, Default)]
+pub struct RedisLook {
+    /// How long a PING took.
+    pub round_trip: Duration,
+    /// For the machine; `None` where connections were not looked at.
+    pub evidence: Option<Evidence>,
+    /// The connections in detail.
+    pub connections: Option<Connections>,
+    /// Jobs of this instance; `None` where jobs do not say whose they are.
+    pub active: Option<u32>,
+    /// Those with a lock that is being renewed.
+    pub live_locks: u32,
+    /// Since the most overdue of their locks was renewed.
+    pub oldest_lock_age: Option<Duration>,
+}
+
+/// BullMQ's Redis, as this instance looks at it.
+#[derive(Debug)]
+pub struct Redis {
+    url: RedisUrl,
+    prefix: String,
+    queues: Vec<String>,
+    who: Who,
+    connection: Option<MultiplexedConnection>,
+    /// This worker's jobs and connections carry its name: seen once, it holds.
+    named: bool,
+    /// Jobs of this instance and what was left of their locks.
+    locks: BTreeMap<String, i64>,
+}
+
+impl Clone for Redis {
+    /// With a connection of its own.
+    fn clone(&self) -> Self {
+        let (url, prefix, queues, who) = (self.url.clone(), self.prefix.clone(), self.queues.clone(), self.who.clone());
+        Self { url, prefix, queues, who, connection: None, named: self.named, locks: BTreeMap::new() }
+    }
+}
+
+impl Redis {
+    /// For this instance's worker.
+    pub fn new(config: &Config, who: Who) -> Self {
+        Self {
+            url: config.redis.clone(),
+            prefix: config.worker.prefix.clone(),
+            queues: config.worker.queues.clone(),
+            who,
+            connection: None,
+            named: false,
+            locks: BTreeMap::new(),
+        }
+    }
+
+    /// One look, with or without the costly list of connections; an error in words where Redis does not answer.
+    pub async fn look(&mut self, with_connections: bool) -> Result<RedisLook, String> {
+        let looked = match timeout(PATIENCE * 3, self.try_look(with_connections)).await {
+            Ok(Ok(look)) => Ok(look),
+            Ok(Err(error)) => Err(in_words(&self.url, &error)),
+            Err(_) => Err(format!("{} does not answer", self.url)),
+        };
+        if looked.is_err() {
+            self.connection = None;
+        }
+        looked
+    }
+
+    /// Queues that do not exist.
+    pub async fn missing_queues(&mut self) -> Result<Vec<String>, String> {
+        match timeout(PATIENCE * 2, self.try_missing_queues()).await {
+            Ok(Ok(missing)) => Ok(missing),
+            Ok(Err(error)) => Err(in_words(&self.url, &error)),
+            Err(_) => Err(format!("{} does not answer", self.url)),
+        }
+    }
+
+    async fn try_missing_queues(&mut self) -> redis::RedisResult<Vec<String>> {
+        let (prefix, queues) = (self.prefix.clone(), self.queues.clone());
+        let connection = self.connected().await?;
+        let mut missing = Vec::new();
+        for queue in queues {
+            let mut exists = redis::cmd("EXISTS");
+            for key in ["meta", "id", "wait", "active", "delayed", "completed", "failed"] {
+                exists.arg(format!("{prefix}:{queue}:{key}"));
+            }
+            if exists.query_async::<u32>(connection).await? == 0 {
+                missing.push(queue);
+            }
+        }
+        Ok(missing)
+    }
+
+    async fn connected(&mut self) -> redis::RedisResult<&mut MultiplexedConnection> {
+        let connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => {
+                let settings = redis::AsyncConnectionConfig::new()
+                    .set_connection_timeout(Some(PATIENCE))
+                    .set_response_timeout(Some(PATIENCE));
+                redis::Client::open(self.url.connection_info())?
+                    .get_multiplexed_async_connection_with_config(&settings)
+                    .await?
+            }
+        };
+        Ok(self.connection.insert(connection))
+    }
+
+    async fn try_look(&mut self, with_connections: bool) -> redis::RedisResult<RedisLook> {
+        let connection = self.connected().await?;
+        let asked = Instant::now();
+        redis::cmd("PING").query_async::<String>(connection).await?;
+        let mut look = RedisLook { round_trip: asked.elapsed(), ..RedisLook::default() };
+        if with_connections {
+            let list: String = redis::cmd("CLIENT").arg("LIST").query_async(connection).await?;
+            let found = clients::connections(&list, &self.prefix, &self.queues, &self.who);
+            self.named |= found.by_name && found.count > 0;
+            look.evidence = Some(Evidence { connections: found.count, fetching: found.fetching });
+            look.connections = Some(found);
+        }
+        self.look_at_jobs(&mut look).await?;
+        Ok(look)
+    }
+
+    async fn look_at_jobs(&mut self, look: &mut RedisLook) -> redis::RedisResult<()> {
+        let mut jobs = Vec::new();
+        let mut too_many = false;
+        for queue in self.queues.clone() {
+            let base = format!("{}:{queue}", self.prefix);
+            let connection = self.connected().await?;
+            let mut list = redis::cmd("LRANGE");
+            list.arg(format!("{base}:active")).arg(0).arg(JOBS_LOOKED_AT - 1);
+            let ids: Vec<String> = list.query_async(connection).await?;
+            too_many |= ids.len() >= JOBS_LOOKED_AT.unsigned_abs();
+            if ids.is_empty() {
+                continue;
+            }
+            let mut pipe = redis::pipe();
+            for id in &ids {
+                pipe.cmd("HGET").arg(format!("{base}:{id}")).arg("pb");
+                pipe.cmd("PTTL").arg(format!("{base}:{id}:lock"));
+            }
+            let answers: Vec<redis::Value> = pipe.query_async(connection).await?;
+            for (id, answer) in ids.into_iter().zip(answers.chunks_exact(2)) {
+                let by: Option<String> = redis::from_redis_value(answer[0].clone())?;
+                let lock: i64 = redis::from_redis_value(answer[1].clone())?;
+                jobs.push(ActiveJob { key: format!("{base}:{id}"), by, lock });
+            }
+        }
+        let tally = tally(&jobs, &self.who.instance_id, &mut self.named, &mut self.locks);
+        look.active = tally.active.filter(|_| !too_many);
+        look.live_locks = tally.live_locks;
+        look.oldest_lock_age = tally.oldest_lock_age;
+        Ok(())
+    }
+}
+
+struct ActiveJob {
+    key: String,
+    /// The worker that processes it, where it has a name.
+    by: Option<String>,
+    /// Milliseconds left of its lock; negative where it has none.
+    lock: i64,
+}
+
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Tally {
+    active: Option<u32>,
+    live_locks: u32,
+    oldest_lock_age: Option<Duration>,
+}
+
+/// Counts this instance's jobs. A job that does not say whose it is may be this instance's, unless this instance's
+/// workers are known to carry its name.
+fn tally(jobs: &[ActiveJob], own: &str, named: &mut bool, locks: &mut BTreeMap<String, i64>) -> Tally {
+    let ours: Vec<&ActiveJob> = jobs.iter().filter(|job| job.by.as_deref() == Some(own)).collect();
+    *named |= !ours.is_empty();
+    let anonymous = jobs.iter().any(|job| job.by.as_deref().is_none_or(str::is_empty));
+    let mut tally = Tally::default();
+    if *named || !anonymous {
+        tally.active = Some(u32::try_from(ours.len()).unwrap_or(u32::MAX));
+    }
+    let before = std::mem::take(locks);
+    for job in ours {
+        // More left than at the last look: it was renewed in between, however long the worker's locks are.
+        let renewed = before.get(&job.key).is_some_and(|left| job.lock > *left);
+        if job.lock > LIVE_MS || renewed {
+            tally.live_locks = tally.live_locks.saturating_add(1);
+        }
+        let age = Duration::from_millis((LOCK_MS - job.lock.max(0)).max(0).unsigned_abs());
+        tally.oldest_lock_age = tally.oldest_lock_age.max(Some(age));
+        locks.insert(job.key.clone(), job.lock);
+    }
+    tally
+}
+
+/// Redis's own words never repeat the password; the parser's of an address might.
+fn in_words(url: &RedisUrl, error: &redis::RedisError) -> String {
+    if error.code() == Some("NOPERM") {
+        return format!("{url} refuses a command to this user: allow +@read +ping +client|list");
+    }
+    format!("{url}: {error}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn job(by: Option<&str>, lock: i64) -> ActiveJob {
+        ActiveJob { key: "bull:q:1".into(), by: by.map(str::to_owned), lock }
+    }
+
+    #[test]
+    fn unknown_is_never_counted_as_none() {
+        let table = [
+            (vec![], false, Some(0)),
+            (vec![job(None, 20_000)], false, None),
+            (vec![job(Some(""), 20_000)], false, None),
+            (vec![job(None, 20_000)], true, Some(0)),
+            (vec![job(Some("i-2"), 20_000)], false, Some(0)),
+            (vec![job(Some("i-1"), 20_000), job(None, 1)], false, Some(1)),
+            (vec![job(Some("i-2"), 20_000), job(None, 1)], false, None),
+        ];
+        for (jobs, mut named, expect) in table {
+            assert_eq!(tally(&jobs, "i-1", &mut named, &mut BTreeMap::new()).active, expect);
+        }
+    }
+
+    #[test]
+    fn a_lock_lives_that_is_long_or_was_renewed() {
+        let table =
+            [(14_001, None, 1), (14_000, None, 0), (4_000, Some(3_000), 1), (4_000, Some(5_000), 0), (-2, None, 0)];
+        for (lock, before, expect) in table {
+            let mut locks = before.map(|left| ("bull:q:1".to_owned(), left)).into_iter().collect();
+            let tally = tally(&[job(Some("i-1"), lock)], "i-1", &mut true, &mut locks);
+            assert_eq!(tally.live_locks, expect, "{lock} after {before:?}");
+        }
+        let age = |lock| tally(&[job(Some("i-1"), lock)], "i-1", &mut true, &mut BTreeMap::new()).oldest_lock_age;
+        assert_eq!(age(29_000), Some(Duration::from_secs(1)));
+        assert_eq!(age(-2), Some(Duration::from_secs(30)));
+        assert_eq!(age(60_000), Some(Duration::ZERO));
+    }
+}

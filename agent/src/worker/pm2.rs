@@ -1,0 +1,249 @@
+//! PM2, by its own command line. Owns its calls and the reading of its list; never keeps or logs the rest of that
+//! list, which holds the whole environment of every process, and never starts PM2's daemon just to look.
+
+use super::proc::{self, Known};
+use crate::boot::launcher::Launcher;
+use crate::boot::process;
+use serde::Deserialize;
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// A call that only asks.
+const ASK: Duration = Duration::from_secs(15);
+/// What PM2 waits between signal and kill where nobody says otherwise.
+const DEFAULT_PATIENCE: Duration = Duration::from_millis(1600);
+
+/// A process of PM2's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Process {
+    /// PM2's own number of it.
+    pub id: u32,
+    /// The application's name.
+    pub name: String,
+    /// Where it runs.
+    pub pid: Option<u32>,
+    /// `online`, `launching`, `stopping`, `stopped`, `errored`, `waiting restart`, …
+    pub status: String,
+    /// Ever.
+    pub restarts: u32,
+    /// Its own time between signal and kill.
+    pub kill_timeout: Option<Duration>,
+}
+
+impl Process {
+    /// It runs.
+    pub fn is_online(&self) -> bool {
+        self.status == "online" && self.pid.is_some()
+    }
+
+    /// PM2 has given it up.
+    pub fn is_errored(&self) -> bool {
+        self.status == "errored"
+    }
+
+    /// PM2 neither runs it nor is about to.
+    pub fn is_stopped(&self) -> bool {
+        matches!(self.status.as_str(), "stopped" | "errored") && self.pid.is_none()
+    }
+}
+
+/// Why PM2 shows nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum Pm2Error {
+    /// It is not installed where the worker's user would find it.
+    #[error("pm2 is not found: install it in the image (npm install -g pm2), or set PATH in boot.environment")]
+    NotInstalled,
+    /// It could not be called.
+    #[error("pm2 {0} {1}")]
+    Failed(&'static str, String),
+    /// It said something else than a list.
+    #[error("pm2 jlist printed no list of processes")]
+    NoList,
+}
+
+/// PM2 as the worker's user has it.
+#[derive(Debug, Clone)]
+pub struct Pm2 {
+    launcher: Launcher,
+    /// The names of the processes that are the worker; empty: all.
+    names: Vec<String>,
+}
+
+impl Pm2 {
+    /// As this launcher calls it.
+    pub fn new(launcher: Launcher, names: Vec<String>) -> Self {
+        Self { launcher, names }
+    }
+
+    /// The worker's processes; none where no daemon runs.
+    pub async fn list(&self) -> Result<Vec<Process>, Pm2Error> {
+        if self.daemon().is_none() {
+            return if self.launcher.find("pm2").is_some() { Ok(Vec::new()) } else { Err(Pm2Error::NotInstalled) };
+        }
+        let out = self.call("jlist", &[], ASK).await?;
+        let mut processes = parse_list(&out).ok_or(Pm2Error::NoList)?;
+        processes.retain(|process| self.names.is_empty() || self.names.contains(&process.name));
+        Ok(processes)
+    }
+
+    /// Stops a process; returns when it is gone, which takes as long as its jobs do.
+    pub async fn stop(&self, id: u32, limit: Duration) -> Result<(), Pm2Error> {
+        self.call("stop", &[&id.to_string()], limit).await.map(drop)
+    }
+
+    /// Starts a process that PM2 knows.
+    pub async fn start(&self, id: u32) -> Result<(), Pm2Error> {
+        self.call("start", &[&id.to_string()], Duration::from_secs(60)).await.map(drop)
+    }
+
+    /// Where the daemon runs.
+    pub fn daemon(&self) -> Option<u32> {
+        let pid = std::fs::read_to_string(self.home().join("pm2.pid")).ok()?.trim().parse().ok()?;
+        proc::start_time(pid).map(|_| pid)
+    }
+
+    /// What the daemon waits between signal and kill: what it was started with counts, not what is set now.
+    pub fn daemon_patience(&self) -> Duration {
+        self.daemon()
+            .and_then(|pid| proc::variable(pid, "PM2_KILL_TIMEOUT"))
+            .and_then(|text| text.trim().parse().ok())
+            .map_or(DEFAULT_PATIENCE, Duration::from_millis)
+    }
+
+    /// Processes that PM2 started for this instance, wherever their parents are now: PM2's list does not show a child
+    /// that outlived its parent.
+    pub fn strays(&self, instance_id: &str) -> BTreeSet<Known> {
+        let wanted = |pid| {
+            proc::variable(pid, "pm_id").is_some()
+                && (self.names.is_empty() || proc::variable(pid, "name").is_some_and(|name| self.names.contains(&name)))
+        };
+        let mut found = proc::with_variable("SPILLWAY_INSTANCE_ID", instance_id);
+        found.retain(|known| wanted(known.pid));
+        found
+    }
+
+    fn home(&self) -> PathBuf {
+        let variable = |name| self.launcher.variable(name).map(PathBuf::from);
+        variable("PM2_HOME").or_else(|| Some(variable("HOME")?.join(".pm2"))).unwrap_or_default()
+    }
+
+    async fn call(&self, verb: &'static str, arguments: &[&str], limit: Duration) -> Result<String, Pm2Error> {
+        if self.launcher.find("pm2").is_none() {
+            return Err(Pm2Error::NotInstalled);
+        }
+        let command = self.launcher.program("pm2", [verb].into_iter().chain(arguments.iter().copied()));
+        process::output(command, limit).await.map_err(|problem| Pm2Error::Failed(verb, problem))
+    }
+}
+
+#[derive(Deserialize)]
+struct Listed {
+    pm_id: u32,
+    #[serde(default)]
+    name: String,
+    #[serde(default)]
+    pid: Option<u32>,
+    pm2_env: Environment,
+}
+
+#[derive(Deserialize)]
+struct Environment {
+    #[serde(default)]
+    status: String,
+    #[serde(default)]
+    restart_time: Option<u32>,
+    #[serde(default)]
+    kill_timeout: Option<Number>,
+}
+
+/// An ecosystem file may have it in quotes.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Number {
+    Number(u64),
+    Text(String),
+}
+
+impl Number {
+    fn millis(&self) -> Option<Duration> {
+        let millis = match self {
+            Self::Number(n) => *n,
+            Self::Text(text) => text.trim().parse().ok()?,
+        };
+        // PM2 reads 0 as not set.
+        (millis > 0).then(|| Duration::from_millis(millis))
+    }
+}
+
+/// The list among what `pm2 jlist` prints: the first call on a new home prints a banner around it, and `[PM2]` lines.
+pub fn parse_list(out: &str) -> Option<Vec<Process>> {
+    let starts = out.match_indices('[').map(|(at, _)| at).filter(|at| *at == 0 || out[..*at].ends_with(['\n', '\r']));
+    let listed: Vec<Listed> = starts.filter_map(|at| one_list(&out[at..])).next_back()?;
+    let process = |listed: Listed| Process {
+        id: listed.pm_id,
+        name: listed.name,
+        pid: listed.pid.filter(|pid| *pid > 0),
+        status: listed.pm2_env.status,
+        restarts: listed.pm2_env.restart_time.unwrap_or(0),
+        kill_timeout: listed.pm2_env.kill_timeout.as_ref().and_then(Number::millis),
+    };
+    Some(listed.into_iter().map(process).collect())
+}
+
+fn one_list(text: &str) -> Option<Vec<Listed>> {
+    serde_json::Deserializer::from_str(text).into_iter().next()?.ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ONE: &str = r#"[{"pid":7,"name":"w","pm_id":3,"monit":{},"pm2_env":{"status":"online","restart_time":2,"kill_timeout":5000,"SECRET":"[x]"}}]"#;
+
+    fn one() -> Process {
+        Process {
+            id: 3,
+            name: "w".into(),
+            pid: Some(7),
+            status: "online".into(),
+            restarts: 2,
+            kill_timeout: Some(Duration::from_secs(5)),
+        }
+    }
+
+    #[test]
+    fn finds_the_list_in_what_is_printed() {
+        let banner =
+            "\n      -------------\n\n[PM2] Spawning PM2 daemon with pm2_home=/h\n[PM2] PM2 Successfully daemonized\n";
+        let coloured = "\u{1b}[32m[PM2] \u{1b}[39mSpawning PM2 daemon\n";
+        for (out, expect) in [
+            ("[]".to_owned(), Some(vec![])),
+            (format!("{banner}[]\n"), Some(vec![])),
+            (format!("{banner}{ONE}\n"), Some(vec![one()])),
+            (format!("{coloured}{ONE}"), Some(vec![one()])),
+            (format!("{ONE}\n>>>> In-memory PM2 is out-of-date\n[PM2] x\n"), Some(vec![one()])),
+            (ONE.replace("\"pid\":7", "\"pid\":0"), Some(vec![Process { pid: None, ..one() }])),
+            (ONE.replace("5000", "\"5000\""), Some(vec![one()])),
+            (ONE.replace("5000", "0"), Some(vec![Process { kill_timeout: None, ..one() }])),
+            (banner.to_owned(), None),
+            (String::new(), None),
+            ("[1]".to_owned(), None),
+            (ONE[..ONE.len() - 1].to_owned(), None),
+        ] {
+            assert_eq!(parse_list(&out), expect, "{out}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn never_panics(out in "[\\[\\]{}\":,a-z0-9é \n]{0,80}") {
+            let _ = parse_list(&out);
+        }
+
+        #[test]
+        fn is_found_after_any_banner(banner in "[^\\[]{0,60}", after in "[^\\[]{0,30}") {
+            proptest::prop_assert_eq!(parse_list(&format!("{banner}\n{ONE}\n{after}")), Some(vec![one()]));
+        }
+    }
+}

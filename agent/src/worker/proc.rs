@@ -1,0 +1,142 @@
+//! What `/proc` says about processes. Owns the parsing; a process that is gone, or somebody else's, reads as `None`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+/// The number of SIGINT, PM2's stop signal.
+pub const SIGINT: u32 = 2;
+
+/// A process that cannot be taken for a later one of the same number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Known {
+    /// Its number.
+    pub pid: u32,
+    /// When it started, in clock ticks since the machine came up.
+    pub start: u64,
+}
+
+impl Known {
+    /// This process as it now is.
+    pub fn of(pid: u32) -> Option<Self> {
+        Some(Self { pid, start: start_time(pid)? })
+    }
+
+    /// It still runs; a zombie does not.
+    pub fn lives(self) -> bool {
+        stat(self.pid).is_some_and(|stat| stat.start == self.start && !matches!(stat.state, 'Z' | 'X'))
+    }
+}
+
+/// When the process started; `None` where it is gone or only waits to be buried.
+pub fn start_time(pid: u32) -> Option<u64> {
+    stat(pid).filter(|stat| !matches!(stat.state, 'Z' | 'X')).map(|stat| stat.start)
+}
+
+/// The file name of the program that it runs.
+pub fn program(pid: u32) -> Option<String> {
+    let path = std::fs::read_link(format!("/proc/{pid}/exe")).ok()?;
+    Some(path.file_name()?.to_string_lossy().into_owned())
+}
+
+/// Whether it has a handler of its own for the signal.
+pub fn catches(pid: u32, signal: u32) -> Option<bool> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:"))?;
+    let mask = u64::from_str_radix(mask.trim(), 16).ok()?;
+    Some(mask >> (signal - 1) & 1 == 1)
+}
+
+/// A variable of the environment that it was started with.
+pub fn variable(pid: u32, name: &str) -> Option<String> {
+    let environment = std::fs::read(format!("/proc/{pid}/environ")).ok()?;
+    environment.split(|byte| *byte == 0).find_map(|pair| {
+        let value = pair.strip_prefix(name.as_bytes())?.strip_prefix(b"=")?;
+        Some(String::from_utf8_lossy(value).into_owned())
+    })
+}
+
+/// These processes and all that descend from them.
+pub fn tree(roots: impl IntoIterator<Item = u32>) -> BTreeSet<Known> {
+    let mut children: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
+    for pid in all() {
+        if let Some(stat) = stat(pid) {
+            children.entry(stat.parent).or_default().push(pid);
+        }
+    }
+    let mut found = BTreeSet::new();
+    let mut seen = BTreeSet::new();
+    let mut queue: Vec<u32> = roots.into_iter().collect();
+    while let Some(pid) = queue.pop() {
+        if seen.insert(pid) {
+            found.extend(Known::of(pid));
+            queue.extend(children.get(&pid).into_iter().flatten());
+        }
+    }
+    found
+}
+
+/// Processes that were started with this in their environment, as their children are.
+pub fn with_variable(name: &str, value: &str) -> BTreeSet<Known> {
+    all().filter(|pid| variable(*pid, name).as_deref() == Some(value)).filter_map(Known::of).collect()
+}
+
+fn all() -> impl Iterator<Item = u32> {
+    std::fs::read_dir(Path::new("/proc"))
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+}
+
+struct Stat {
+    state: char,
+    parent: u32,
+    start: u64,
+}
+
+fn stat(pid: u32) -> Option<Stat> {
+    parse_stat(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// The name in parentheses may itself hold spaces and parentheses.
+fn parse_stat(text: &str) -> Option<Stat> {
+    let mut fields = text[text.rfind(')')? + 1..].split_ascii_whitespace();
+    let state = fields.next()?.chars().next()?;
+    let parent = fields.next()?.parse().ok()?;
+    let start = fields.nth(17)?.parse().ok()?;
+    Some(Stat { state, parent, start })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_this_very_process() {
+        let own = std::process::id();
+        let known = Known::of(own).unwrap();
+        assert!(known.lives());
+        assert!(!Known { start: known.start + 1, ..known }.lives(), "another process of the same number");
+        assert!(tree([own]).contains(&known));
+        assert!(catches(own, SIGINT).is_some());
+        assert!(program(own).is_some());
+        assert_eq!(start_time(u32::MAX), None);
+    }
+
+    #[test]
+    fn a_name_with_parentheses_is_no_trap() {
+        let stat = parse_stat("7 (a) b) (c) S 3 7 7 0 -1 4194304 1 0 0 0 1 1 0 0 20 0 1 0 4711 1 1").unwrap();
+        assert_eq!((stat.state, stat.parent, stat.start), ('S', 3, 4711));
+        assert!(parse_stat("").is_none() && parse_stat("1 (x) S").is_none());
+    }
+
+    #[test]
+    fn finds_processes_by_what_they_were_started_with() {
+        let mark = format!("mark-{}", std::process::id());
+        let mut child = std::process::Command::new("sleep").arg("30").env("SPILLWAY_TEST_MARK", &mark).spawn().unwrap();
+        let found = with_variable("SPILLWAY_TEST_MARK", &mark);
+        assert!(found.iter().any(|known| known.pid == child.id()), "{found:?}");
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(with_variable("SPILLWAY_TEST_MARK", &mark).is_empty());
+    }
+}

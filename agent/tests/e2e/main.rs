@@ -1,0 +1,9 @@
+//! The agent end to end: the real binary with the real Redis, git, bun, BullMQ and PM2, against a coordinator and a
+//! metadata service that the test plays. What is missing on this machine fails the test: `tests/setup` installs it.
+
+mod boot;
+mod coordinator;
+mod drain;
+mod imds;
+mod life;
+mod stage;

@@ -1,0 +1,250 @@
+//! Everything that one test needs around the agent: Redis, a git repository, a home and a PM2 of its own. Owns what it
+//! starts, and ends it by its process number: by Redis's, the agent's, and those that carry this stage's PM2_HOME.
+
+use crate::coordinator::{Coordinator, JOIN_TOKEN};
+use crate::imds::Imds;
+use std::fs;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// For anything that should happen: generous, since the machine may be busy. Nothing here measures speed.
+pub const PATIENCE: Duration = Duration::from_secs(90);
+
+static STAGES: AtomicU32 = AtomicU32::new(1);
+
+pub struct Stage {
+    pub coordinator: Coordinator,
+    pub imds: Imds,
+    pub instance_id: String,
+    directory: TempDir,
+    redis: Child,
+    redis_port: u16,
+    agent: Option<Child>,
+    worker: String,
+}
+
+impl Stage {
+    /// With this script as the worker.
+    pub fn new(worker: &str) -> Self {
+        for program in ["redis-server", "redis-cli", "git", "bun", "pm2"] {
+            assert!(found(program), "{program} is not installed: run tests/setup");
+        }
+        let instance_id = format!("i-{:x}{:04x}", std::process::id(), STAGES.fetch_add(1, Ordering::Relaxed));
+        let directory = tempfile::tempdir().expect("a directory");
+        let (redis, redis_port) = redis(directory.path());
+        for name in ["home", "state"] {
+            fs::create_dir(directory.path().join(name)).expect(name);
+        }
+        let stage = Self {
+            coordinator: Coordinator::absent(),
+            imds: Imds::start(&instance_id),
+            instance_id,
+            directory,
+            redis,
+            redis_port,
+            agent: None,
+            worker: worker.to_owned(),
+        };
+        stage.repository();
+        stage.configure("", "");
+        stage
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// Writes the configuration; `boot` goes below `[boot]`, `rest` to the end.
+    pub fn configure(&self, boot: &str, rest: &str) {
+        let cache = std::env::var("HOME").unwrap_or_default() + "/.bun/install/cache";
+        let text = format!(
+            "coordinator = \"http://{}\"\nenv_file = {:?}\njoin_token = {JOIN_TOKEN:?}\nstate_directory = {:?}\n\
+             [worker]\nqueues = [\"q\"]\n{rest}\n\
+             [boot]\ndirectory = {:?}\nenvironment = {{ BUN_INSTALL_CACHE_DIR = {cache:?}, WORKER = {:?} }}\n{boot}\n",
+            self.coordinator.address,
+            self.path("app/.env"),
+            self.path("state"),
+            self.path("app"),
+            self.worker,
+        );
+        fs::write(self.path("agent.toml"), text).expect("agent.toml");
+    }
+
+    pub fn start_coordinator(&mut self) {
+        self.coordinator.appear();
+    }
+
+    pub fn start_agent(&mut self) {
+        let log = fs::OpenOptions::new().create(true).append(true).open(self.path("agent.log")).expect("agent.log");
+        let agent = Command::new(env!("CARGO_BIN_EXE_spillway-agent"))
+            .args(["run", "--config"])
+            .arg(self.path("agent.toml"))
+            .env_clear()
+            .envs([("HOME", self.path("home")), ("PM2_HOME", self.path("pm2"))])
+            .env("PATH", std::env::var_os("PATH").expect("PATH"))
+            .env("AWS_EC2_METADATA_SERVICE_ENDPOINT", format!("http://{}", self.imds.address))
+            .env("RUST_LOG", "spillway_agent=debug,info")
+            .stderr(log)
+            .spawn()
+            .expect("the agent");
+        self.agent = Some(agent);
+    }
+
+    /// Asks the agent to leave, and says whether it exited with 0.
+    pub fn stop_agent(&mut self) -> bool {
+        let mut agent = self.agent.take().expect("no agent runs");
+        let pid = rustix::process::Pid::from_child(&agent);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("the agent is gone");
+        agent.wait().expect("the agent").success()
+    }
+
+    pub fn wait(&self, what: &str, mut met: impl FnMut(&Self) -> bool) {
+        let begun = Instant::now();
+        while !met(self) {
+            assert!(begun.elapsed() < PATIENCE, "{what}: not within {PATIENCE:?}\n{}", self.story());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// What a reader of a failure wants to see.
+    pub fn story(&self) -> String {
+        let log = fs::read_to_string(self.path("agent.log")).unwrap_or_default();
+        let phases = self.coordinator.phases();
+        let out = fs::read_to_string(self.path("pm2/logs/worker-error.log")).unwrap_or_default();
+        let beat = self.coordinator.last_beat();
+        format!("phases {phases:?}\nlast beat {beat:#?}\nworker says:\n{out}\nagent says:\n{log}")
+    }
+
+    pub fn add_jobs(&self, millis: &[u32]) {
+        let mut command = self.in_app("bun");
+        command.arg("add.js").args(millis.iter().map(u32::to_string));
+        run(&mut command);
+    }
+
+    pub fn redis(&self, arguments: &[&str]) -> String {
+        let port = self.redis_port.to_string();
+        run(Command::new("redis-cli").args(["-p", &port]).args(arguments)).trim().to_owned()
+    }
+
+    pub fn completed(&self) -> u32 {
+        self.redis(&["ZCARD", "bull:q:completed"]).parse().expect("a count")
+    }
+
+    pub fn active(&self) -> u32 {
+        self.redis(&["LLEN", "bull:q:active"]).parse().expect("a count")
+    }
+
+    /// Processes of the worker: those that PM2 started here, and their children.
+    pub fn worker_pids(&self) -> Vec<i32> {
+        self.pids_with(&format!("PM2_HOME={}", self.path("pm2").display()), Some("pm_id="))
+    }
+
+    /// A commit of the application that the image does not have yet.
+    pub fn push_commit(&self) -> String {
+        let other = self.path("other");
+        self.git(self.directory.path(), &["clone", "-q", "origin.git", "other"]);
+        fs::write(other.join("news"), "x").expect("news");
+        self.git(&other, &["add", "."]);
+        self.git(&other, &["commit", "-q", "-m", "news"]);
+        self.git(&other, &["push", "-q", "origin", "main"]);
+        self.git(&other, &["rev-parse", "HEAD"]).trim().to_owned()
+    }
+
+    fn repository(&self) {
+        let seed = self.path("seed");
+        fs::create_dir(&seed).expect("seed");
+        for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/app")).expect("tests/app") {
+            let entry = entry.expect("tests/app");
+            if entry.file_type().expect("type").is_file() {
+                fs::copy(entry.path(), seed.join(entry.file_name())).expect("copy");
+            }
+        }
+        self.git(&seed, &["init", "-q", "-b", "main"]);
+        self.git(&seed, &["add", "."]);
+        self.git(&seed, &["commit", "-q", "-m", "app"]);
+        self.git(self.directory.path(), &["clone", "-q", "--bare", "seed", "origin.git"]);
+        self.git(self.directory.path(), &["clone", "-q", "origin.git", "app"]);
+        fs::write(self.path("app/.env"), format!("REDIS_URL=redis://127.0.0.1:{}\n", self.redis_port)).expect(".env");
+    }
+
+    fn git(&self, directory: &Path, arguments: &[&str]) -> String {
+        let identity = ["-c", "user.name=test", "-c", "user.email=test@localhost"];
+        run(Command::new("git").args(identity).args(arguments).current_dir(directory).env("HOME", self.path("home")))
+    }
+
+    fn in_app(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command.current_dir(self.path("app")).env("REDIS_URL", format!("redis://127.0.0.1:{}", self.redis_port));
+        command
+    }
+
+    fn pids_with(&self, pair: &str, and: Option<&str>) -> Vec<i32> {
+        let has = |environment: &[u8]| {
+            let mut pairs = environment.split(|byte| *byte == 0);
+            pairs.any(|found| found == pair.as_bytes())
+                && and.is_none_or(|and| {
+                    environment.split(|byte| *byte == 0).any(|found| found.starts_with(and.as_bytes()))
+                })
+        };
+        let processes = fs::read_dir("/proc").expect("/proc").flatten();
+        let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+        pids.filter(|pid| fs::read(format!("/proc/{pid}/environ")).is_ok_and(|environment| has(&environment))).collect()
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        if let Some(mut agent) = self.agent.take() {
+            let _ = agent.kill();
+            let _ = agent.wait();
+        }
+        let ours = format!("PM2_HOME={}", self.path("pm2").display());
+        for _ in 0..50 {
+            let pids = self.pids_with(&ours, None);
+            if pids.is_empty() {
+                break;
+            }
+            for pid in pids.into_iter().filter_map(rustix::process::Pid::from_raw) {
+                let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        let _ = self.redis.kill();
+        let _ = self.redis.wait();
+    }
+}
+
+fn redis(directory: &Path) -> (Child, u16) {
+    for _ in 0..20 {
+        let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port").port();
+        let mut server = Command::new("redis-server")
+            .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir"])
+            .arg(directory)
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("redis-server");
+        let begun = Instant::now();
+        while server.try_wait().expect("redis-server").is_none() && begun.elapsed() < PATIENCE {
+            if std::net::TcpStream::connect(("127.0.0.1", port)).is_ok() {
+                return (server, port);
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+    panic!("redis-server does not start");
+}
+
+fn run(command: &mut Command) -> String {
+    let out = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    assert!(out.status.success(), "{command:?}: {}", String::from_utf8_lossy(&out.stderr));
+    String::from_utf8_lossy(&out.stdout).into_owned()
+}
+
+fn found(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|directory| directory.join(program).is_file())
+}
