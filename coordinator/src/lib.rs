@@ -1,6 +1,19 @@
 //! The coordinator of Spillway: observes the queues and EC2, lets the brain decide, acts, and answers agents and people.
+//!
+//! `run` puts it together; `reconcile` is its heart, one loop for each pool. The arrows point one way: `reconcile` uses
+//! `queue`, `cloud`, `ledger` and `agents`; `rpc` and `web` show what it publishes and hand it what they are told.
 
+pub mod agents;
+pub mod cli;
 pub mod clock;
+pub mod cloud;
 pub mod config;
+pub mod ledger;
 pub mod queue;
+pub mod reconcile;
 pub mod redis_client;
+pub mod rpc;
+pub mod run;
+pub mod telemetry;
+pub mod view;
+pub mod web;

@@ -1,1 +1,7 @@
-fn main() {}
+//! `spillway`: the coordinator and its tools.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    spillway_coordinator::cli::main()
+}

@@ -1,7 +1,7 @@
 //! The messages and services that coordinator, agent and operators speak: `spillway.v1`, and nothing else.
-#![allow(clippy::all, missing_debug_implementations, unused_qualifications)]
 
 /// The package `spillway.v1`.
+#[allow(clippy::all, reason = "generated")]
 pub mod v1 {
     tonic::include_proto!("spillway.v1");
 }

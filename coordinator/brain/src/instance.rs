@@ -178,6 +178,15 @@ impl Instance {
         matches!(self.phase, Phase::Draining { cause: DrainCause::ScaleIn, .. })
     }
 
+    /// It drains by choice and its worker is not stopped yet: it can go back to work.
+    pub fn drain_can_be_cancelled(&self) -> bool {
+        matches!(
+            self.phase,
+            Phase::Draining { cause: DrainCause::ScaleIn | DrainCause::Operator, drained_at: None, .. }
+        ) && self.interrupted_at.is_none()
+            && self.registered
+    }
+
     pub fn is_gone(&self) -> bool {
         matches!(self.phase, Phase::Gone)
     }

@@ -407,6 +407,11 @@ impl State {
         self.observation_problem.as_deref()
     }
 
+    /// When EC2 was asked for the last list that it answered.
+    pub fn listed_at(&self) -> Option<Timestamp> {
+        self.listed_at
+    }
+
     pub fn listing_problem(&self) -> Option<&str> {
         self.listing_problem.as_deref()
     }

@@ -33,21 +33,13 @@ pub(crate) fn begin(
 /// Takes a drain back, unless EC2 takes the instance or its worker is stopped already. It must prove itself again.
 pub(crate) fn cancel(instance: &mut Instance, now: Timestamp, config: &Config, reason: Reason) -> Option<Planned> {
     let id = instance.id.clone()?;
-    if !can_be_cancelled(instance) {
+    if !instance.drain_can_be_cancelled() {
         return None;
     }
     let deadline = now + config.boot_timeout;
     instance.boot_deadline = Some(deadline);
     instance.enter(now, Phase::Booting { deadline }, reason.to_string());
     Some(planned(Decision::CancelDrain { id }, reason))
-}
-
-pub(crate) fn can_be_cancelled(instance: &Instance) -> bool {
-    matches!(
-        instance.phase,
-        Phase::Draining { cause: DrainCause::ScaleIn | DrainCause::Operator, drained_at: None, .. }
-    ) && instance.interrupted_at.is_none()
-        && instance.registered
 }
 
 /// The reason for an alert, when the deadline is long past.

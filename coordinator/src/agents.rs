@@ -1,0 +1,181 @@
+//! What agents said last, and the way to tell them something. Details for people and for commands; decisions are made
+//! from the brain's events, never from here.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use spillway_brain::{InstanceId, Timestamp};
+use spillway_proto::v1;
+use tokio::sync::mpsc;
+
+/// Boot steps kept for each instance: a limit on what an agent can make us remember.
+const STEPS_KEPT: usize = 64;
+const NOTICES_KEPT: usize = 16;
+
+/// Commands on their way to one agent.
+pub type Commands = mpsc::Sender<v1::CoordinatorMessage>;
+
+/// What is known of one agent beyond what decisions need.
+#[derive(Clone, Debug, Default)]
+pub struct AgentRecord {
+    /// From the registration.
+    pub identity: v1::Identity,
+    pub heartbeat: Option<v1::Heartbeat>,
+    pub last_heartbeat: Option<Timestamp>,
+    /// The last report on each step, by index.
+    pub boot_steps: BTreeMap<u32, v1::BootStep>,
+    pub notices: Vec<v1::Notice>,
+    session_token: String,
+    /// While its session is open; the number tells an old session's end from a new one's.
+    session: Option<(u64, Commands)>,
+}
+
+impl AgentRecord {
+    pub fn is_connected(&self) -> bool {
+        self.session.is_some()
+    }
+}
+
+/// All agents, shared between the gRPC services and the pools.
+#[derive(Clone, Debug, Default)]
+pub struct Agents {
+    inner: Arc<Mutex<Inner>>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    records: BTreeMap<InstanceId, AgentRecord>,
+    sessions: u64,
+}
+
+/// Nobody is connected there, or it does not take commands as fast as they come.
+#[derive(Debug, thiserror::Error)]
+#[error("the agent of {id} is not connected")]
+pub struct NotConnected {
+    pub id: InstanceId,
+}
+
+impl Agents {
+    fn with<T>(&self, act: impl FnOnce(&mut Inner) -> T) -> T {
+        // Nothing panics while it holds the lock; a poisoned one still has whole records.
+        act(&mut self.inner.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// A new registration takes the place of the one before: an agent that restarts registers anew.
+    pub fn registered(&self, id: &InstanceId, identity: v1::Identity, session_token: String) {
+        self.with(|inner| {
+            let record = inner.records.entry(id.clone()).or_default();
+            record.identity = identity;
+            record.session_token = session_token;
+        });
+    }
+
+    /// Who holds this session token.
+    pub fn holder(&self, session_token: &str) -> Option<InstanceId> {
+        if session_token.is_empty() {
+            return None;
+        }
+        self.with(|inner| {
+            let is_it = |record: &AgentRecord| equal_in_constant_time(&record.session_token, session_token);
+            inner.records.iter().find(|(_, record)| is_it(record)).map(|(id, _)| id.clone())
+        })
+    }
+
+    /// Opens a session; the number goes to `closed`.
+    pub fn opened(&self, id: &InstanceId, commands: Commands) -> u64 {
+        self.with(|inner| {
+            inner.sessions += 1;
+            let number = inner.sessions;
+            inner.records.entry(id.clone()).or_default().session = Some((number, commands));
+            number
+        })
+    }
+
+    pub fn closed(&self, id: &InstanceId, number: u64) {
+        self.with(|inner| {
+            if let Some(record) = inner.records.get_mut(id) {
+                record.session.take_if(|(open, _)| *open == number);
+            }
+        });
+    }
+
+    pub fn beat(&self, id: &InstanceId, now: Timestamp, heartbeat: v1::Heartbeat) {
+        self.with(|inner| {
+            let record = inner.records.entry(id.clone()).or_default();
+            record.heartbeat = Some(heartbeat);
+            record.last_heartbeat = Some(now);
+        });
+    }
+
+    pub fn step(&self, id: &InstanceId, step: v1::BootStep) {
+        self.with(|inner| {
+            let steps = &mut inner.records.entry(id.clone()).or_default().boot_steps;
+            if steps.len() < STEPS_KEPT || steps.contains_key(&step.index) {
+                steps.insert(step.index, step);
+            }
+        });
+    }
+
+    /// True when it is news: agents repeat their notices when they come back.
+    pub fn notice(&self, id: &InstanceId, notice: v1::Notice) -> bool {
+        self.with(|inner| {
+            let notices = &mut inner.records.entry(id.clone()).or_default().notices;
+            let known = notices.iter().any(|known| known.kind == notice.kind && known.at == notice.at);
+            if !known {
+                notices.truncate(NOTICES_KEPT - 1);
+                notices.push(notice);
+            }
+            !known
+        })
+    }
+
+    pub fn record(&self, id: &InstanceId) -> Option<AgentRecord> {
+        self.with(|inner| inner.records.get(id).cloned())
+    }
+
+    /// Hands a command to the agent's session. That it is carried out shows in the agent's next reports.
+    pub fn send(&self, id: &InstanceId, message: v1::CoordinatorMessage) -> Result<(), NotConnected> {
+        let session = self.with(|inner| inner.records.get(id).and_then(|record| record.session.clone()));
+        let sent = session.is_some_and(|(_, commands)| commands.try_send(message).is_ok());
+        if sent { Ok(()) } else { Err(NotConnected { id: id.clone() }) }
+    }
+
+    /// Forgets agents of instances that nobody asks for any more.
+    pub fn keep_only(&self, is_wanted: impl Fn(&InstanceId) -> bool) {
+        self.with(|inner| inner.records.retain(|id, record| record.is_connected() || is_wanted(id)));
+    }
+}
+
+/// Compares secrets without telling by its time where they differ.
+pub fn equal_in_constant_time(a: &str, b: &str) -> bool {
+    a.len() == b.len() && a.bytes().zip(b.bytes()).fold(0, |differs, (a, b)| differs | (a ^ b)) == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_old_sessions_end_does_not_close_the_new_one() {
+        let agents = Agents::default();
+        let id = InstanceId("i-1".to_owned());
+        agents.registered(&id, v1::Identity::default(), "secret".to_owned());
+        assert_eq!(agents.holder("secret"), Some(id.clone()));
+        assert_eq!(agents.holder("secreT"), None);
+        let (first, _first_end) = mpsc::channel(1);
+        let (second, mut second_end) = mpsc::channel(1);
+        let old = agents.opened(&id, first);
+        agents.opened(&id, second);
+        agents.closed(&id, old);
+        assert!(agents.send(&id, v1::CoordinatorMessage::default()).is_ok());
+        assert!(second_end.try_recv().is_ok());
+    }
+
+    #[test]
+    fn a_repeated_notice_is_no_news() {
+        let agents = Agents::default();
+        let id = InstanceId("i-1".to_owned());
+        assert!(agents.notice(&id, v1::Notice::default()));
+        assert!(!agents.notice(&id, v1::Notice::default()));
+    }
+}

@@ -1,0 +1,114 @@
+//! What may be written on the command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Runs a BullMQ queue's overflow on EC2 spot instances, and loses no job doing it.
+#[derive(Debug, Parser)]
+#[command(name = "spillway", version, max_term_width = 100, arg_required_else_help = true)]
+#[command(after_help = "Exit status: 0 done, 1 failed, 2 bad usage or configuration.")]
+pub struct Arguments {
+    /// Settings [default: /etc/spillway/coordinator.toml where it exists; REDIS_URL, QUEUE_NAMES,
+    /// EC2_LAUNCH_TEMPLATE_ID, … are enough without a file]
+    #[arg(long, global = true, value_name = "FILE", env = "SPILLWAY_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// What to log: error, warn, info, debug, or as in RUST_LOG
+    #[arg(long, global = true, value_name = "LEVEL", env = "SPILLWAY_LOG", default_value = "info")]
+    pub log: String,
+    /// Log in JSON lines
+    #[arg(long, global = true, env = "SPILLWAY_LOG_JSON")]
+    pub log_json: bool,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the coordinator: observe, decide, launch, drain (what the systemd service runs)
+    Run,
+    /// Show the fleet: each pool's queue, instances with their boot steps, and the last plan
+    Status {
+        /// Show it again at each change
+        #[arg(long, short)]
+        watch: bool,
+        #[command(flatten)]
+        pool: PoolArgument,
+        #[command(flatten)]
+        server: Server,
+        #[arg(long, help = JSON)]
+        json: bool,
+    },
+    /// Say why it did what it did, and why it did not
+    Explain {
+        /// How many plans, newest first
+        #[arg(long, short = 'n', value_name = "N", default_value_t = 20)]
+        limit: u32,
+        #[command(flatten)]
+        pool: PoolArgument,
+        #[command(flatten)]
+        server: Server,
+        #[arg(long, help = JSON)]
+        json: bool,
+    },
+    /// Show what Redis shows of the queues; needs only REDIS_URL and QUEUE_NAMES
+    Queues {
+        #[arg(long, help = JSON)]
+        json: bool,
+    },
+    /// Let an instance finish its jobs, take no new ones, and be terminated
+    Drain {
+        /// Its id, as `spillway status` shows it
+        instance: String,
+        /// Take the drain back instead
+        #[arg(long)]
+        cancel: bool,
+        /// For the record
+        #[arg(long, value_name = "TEXT", default_value = "")]
+        reason: String,
+        #[command(flatten)]
+        server: Server,
+        #[arg(long, help = JSON)]
+        json: bool,
+    },
+    /// Launch nothing and scale nothing in until `resume`; what is under way goes on
+    Hold {
+        /// For the record
+        #[arg(long, value_name = "TEXT", default_value = "")]
+        reason: String,
+        #[command(flatten)]
+        pool: PoolArgument,
+        #[command(flatten)]
+        server: Server,
+        #[arg(long, help = JSON)]
+        json: bool,
+    },
+    /// End a hold; also clears what waits for a person: a fatal refusal, the boot-failure breaker
+    Resume {
+        #[command(flatten)]
+        pool: PoolArgument,
+        #[command(flatten)]
+        server: Server,
+        #[arg(long, help = JSON)]
+        json: bool,
+    },
+    /// Play EC2 and instance metadata on loopback; the instances are local processes
+    Emulator(spillway_emulator::cli::Arguments),
+}
+
+const JSON: &str = "Print JSON";
+
+/// Which coordinator is asked.
+#[derive(Debug, Args)]
+pub struct Server {
+    /// The coordinator's gRPC address; it answers operators on its own machine only
+    #[arg(long, value_name = "HOST:PORT", env = "SPILLWAY_SERVER", default_value = "127.0.0.1:7443")]
+    pub server: String,
+}
+
+#[derive(Debug, Args)]
+pub struct PoolArgument {
+    /// Only this pool
+    #[arg(long, value_name = "NAME", default_value = "")]
+    pub pool: String,
+}

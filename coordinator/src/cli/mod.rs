@@ -1,0 +1,76 @@
+//! The command line. Exit status: 0 done, 1 failed, 2 bad usage or configuration.
+
+mod arguments;
+mod client;
+mod json;
+mod operators;
+mod queues;
+mod run;
+pub mod words;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use clap::error::ErrorKind;
+
+use crate::config::ConfigError;
+use crate::telemetry;
+use arguments::{Arguments, Command};
+
+/// The word behind which an emulated instance's init gets its arguments.
+const INSTANCE_INIT: &str = "instance-init";
+/// Bad usage or configuration: a person must change something before it can work.
+const USAGE: u8 = 2;
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    // An emulated instance's init is this program too; it must not start a runtime first.
+    let mut given = std::env::args_os().skip(1);
+    if given.next().is_some_and(|first| first == INSTANCE_INIT) {
+        return spillway_emulator::init::main(given);
+    }
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let is_help = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+            let _ = error.print();
+            return if is_help { ExitCode::SUCCESS } else { ExitCode::from(USAGE) };
+        }
+    };
+    telemetry::install_logs(&arguments.log, arguments.log_json);
+    // TLS of Redis and EC2: one provider for the process. A second one is refused, and the first does.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&anyhow::Error::new(error).context("cannot start")),
+    };
+    match runtime.block_on(dispatch(arguments)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failed(&error),
+    }
+}
+
+async fn dispatch(arguments: Arguments) -> anyhow::Result<()> {
+    let config = arguments.config.as_deref();
+    match arguments.command {
+        Command::Run => run::run(config).await,
+        Command::Queues { json } => queues::queues(config, json).await,
+        Command::Status { watch, pool, server, json } => operators::status(&server, pool, watch, json).await,
+        Command::Explain { pool, limit, server, json } => operators::explain(&server, pool, limit, json).await,
+        Command::Drain { instance, cancel, reason, server, json } => {
+            operators::drain(&server, instance, cancel, reason, json).await
+        }
+        Command::Hold { pool, reason, server, json } => operators::hold(&server, pool, reason, json).await,
+        Command::Resume { pool, server, json } => operators::resume(&server, pool, json).await,
+        Command::Emulator(arguments) => {
+            let program = std::env::current_exe()?;
+            let init = vec![program.into_os_string(), INSTANCE_INIT.into()];
+            spillway_emulator::cli::run(arguments, init).await
+        }
+    }
+}
+
+fn failed(error: &anyhow::Error) -> ExitCode {
+    eprintln!("spillway: {error:#}");
+    if error.downcast_ref::<ConfigError>().is_some() { ExitCode::from(USAGE) } else { ExitCode::FAILURE }
+}

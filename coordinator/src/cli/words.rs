@@ -1,0 +1,221 @@
+//! The fleet and its plans in the reader's words.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use prost_types::Timestamp as ProtoTimestamp;
+use spillway_brain::{Timestamp, in_words};
+use spillway_proto::v1;
+
+use crate::view::from_timestamp;
+
+/// All pools, as `spillway status` prints them.
+pub fn fleet(pools: &[v1::Pool], now: Timestamp) -> String {
+    let mut text = String::new();
+    for pool in pools {
+        // Writing to a string does not fail.
+        let _ = write_pool(&mut text, pool, now);
+    }
+    text
+}
+
+fn write_pool(out: &mut String, pool: &v1::Pool, now: Timestamp) -> std::fmt::Result {
+    let desired = pool.desired.map_or("?".to_owned(), |desired| desired.to_string());
+    writeln!(
+        out,
+        "{}: {desired} wanted, at most {}{}",
+        pool.name,
+        pool.max_instances,
+        if pool.held { ", HELD" } else { "" }
+    )?;
+    match &pool.backlog {
+        Some(backlog) => writeln!(out, "  queue      {}", backlog_line(backlog, now))?,
+        None => writeln!(out, "  queue      not observed yet")?,
+    }
+    if !pool.observation_problem.is_empty() {
+        writeln!(out, "  PROBLEM    {}", pool.observation_problem)?;
+    }
+    if !pool.listing_problem.is_empty() {
+        writeln!(out, "  PROBLEM    EC2: {}", pool.listing_problem)?;
+    }
+    let alive: Vec<_> = pool.instances.iter().filter(|instance| instance.phase != "gone").collect();
+    if alive.is_empty() {
+        writeln!(out, "  instances  none")?;
+    }
+    for instance in alive {
+        write_instance(out, instance, now)?;
+    }
+    if let Some(plan) = &pool.plan {
+        for decision in &plan.decisions {
+            writeln!(out, "  decided    {}", decision_line(decision))?;
+        }
+        for note in &plan.notes {
+            writeln!(out, "  why        {note}")?;
+        }
+    }
+    Ok(())
+}
+
+/// One queue observation in a line.
+pub fn backlog_line(backlog: &v1::Backlog, now: Timestamp) -> String {
+    let mut parts = vec![format!("{} could start", backlog.demand)];
+    if backlog.paused {
+        parts.push(format!("PAUSED with {} waiting", backlog.waiting));
+    }
+    parts.push(format!("{} running", backlog.active));
+    if backlog.delayed > backlog.delayed_due {
+        parts.push(format!("{} delayed", backlog.delayed - backlog.delayed_due));
+    }
+    if let Some(age) = backlog.oldest_age.as_ref().filter(|_| backlog.demand > 0) {
+        parts.push(format!("the oldest has waited {}", in_words(span(age))));
+    }
+    parts.push(format!("seen {}", ago(backlog.at.as_ref(), now)));
+    parts.join(", ")
+}
+
+fn write_instance(out: &mut String, instance: &v1::Instance, now: Timestamp) -> std::fmt::Result {
+    let name = if instance.id.is_empty() { &instance.token } else { &instance.id };
+    let kind = [&instance.capacity_type, &instance.instance_type, &instance.availability_zone];
+    let kind: Vec<&str> = kind.into_iter().map(String::as_str).filter(|part| !part.is_empty()).collect();
+    writeln!(
+        out,
+        "  {name:<20} {:<11} {:<12} {}",
+        instance.phase.to_uppercase(),
+        ago(instance.phase_since.as_ref(), now),
+        kind.join(" ")
+    )?;
+    writeln!(out, "    {}", instance_line(instance, now))?;
+    for step in instance.boot_steps.iter().filter(|_| instance.phase == "booting" || instance.phase == "draining") {
+        writeln!(out, "    {}", step_line(step, now))?;
+    }
+    for notice in &instance.notices {
+        writeln!(out, "    NOTICE {}", notice_line(notice, now))?;
+    }
+    Ok(())
+}
+
+/// What an instance does, in a line.
+pub fn instance_line(instance: &v1::Instance, now: Timestamp) -> String {
+    let Some(beat) = &instance.heartbeat else {
+        return match (instance.phase.as_str(), instance.phase_reason.as_str()) {
+            ("booting", _) => "its agent has not registered yet".to_owned(),
+            (_, "") => "asked for".to_owned(),
+            (_, reason) => reason.to_owned(),
+        };
+    };
+    let mut parts = Vec::new();
+    if let Some(worker) = &beat.worker {
+        match (worker.proven, worker.live_locks) {
+            (true, 0) => parts.push(format!("worker proven by {}, fetching", worker.by)),
+            (true, _) => parts.push(format!("worker proven by {}", worker.by)),
+            (false, _) if worker.missing.is_empty() => parts.push("worker not proven yet".to_owned()),
+            (false, _) => parts.push(format!("worker not proven: {}", worker.missing)),
+        }
+    }
+    match beat.active_jobs {
+        Some(1) => parts.push("1 job".to_owned()),
+        Some(jobs) => parts.push(format!("{jobs} jobs")),
+        None => {}
+    }
+    if !beat.problem.is_empty() && beat.worker.as_ref().is_none_or(|worker| worker.missing != beat.problem) {
+        parts.push(beat.problem.clone());
+    }
+    if instance.phase == "draining" || instance.phase == "terminating" {
+        parts.push(instance.phase_reason.clone());
+    }
+    let heard = ago(instance.last_heartbeat_at.as_ref(), now);
+    match (instance.stale, instance.connected) {
+        (true, _) => parts.push(format!("SILENT: last heard {heard}")),
+        (false, false) => parts.push(format!("not connected, last heard {heard}")),
+        (false, true) => {}
+    }
+    parts.extend(beat.unprotected.iter().map(|what| format!("not protected: {what}")));
+    parts.join("; ")
+}
+
+/// One line of the boot flight-recorder; a failed step with the end of its output.
+pub fn step_line(step: &v1::BootStep, now: Timestamp) -> String {
+    let took = step.took.as_ref().map(|took| in_words(span(took)));
+    let again = if step.attempt > 1 { format!(" (attempt {})", step.attempt) } else { String::new() };
+    let place = format!("{}/{} {:<10}", step.index + 1, step.count, step.name);
+    match step.state() {
+        v1::StepState::Succeeded => format!("{place} done in {}{again}", took.unwrap_or_default()),
+        v1::StepState::Failed | v1::StepState::Retrying => {
+            let last = step.output_tail.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default();
+            let next = if step.state() == v1::StepState::Failed { "FAILED" } else { "failed, tried again" };
+            format!("{place} {next}{again}: {}: {last}", step.problem)
+        }
+        v1::StepState::Running => {
+            let since = step.started_at.as_ref().map_or(Duration::ZERO, |at| now.since(from_timestamp(at)));
+            format!("{place} running for {}{again}: {}", in_words(since), step.command)
+        }
+        v1::StepState::Unspecified => place,
+    }
+}
+
+fn notice_line(notice: &v1::Notice, now: Timestamp) -> String {
+    let at = notice.at.as_ref().map(from_timestamp).unwrap_or_default();
+    let when = if at > now { format!("in {}", in_words(now.until(at))) } else { ago(notice.at.as_ref(), now) };
+    match notice.kind() {
+        v1::NoticeKind::Interruption => format!("EC2 will {} it {when}", notice.action),
+        v1::NoticeKind::Rebalance => format!("EC2 recommended a rebalance {when}"),
+        _ => format!("{} {when}", notice.action),
+    }
+}
+
+/// Plans, as `spillway explain` prints them.
+pub fn plans(plans: &[v1::PlanRecord], now: Timestamp) -> String {
+    let mut text = String::new();
+    let several = plans.iter().any(|plan| plan.pool != plans[0].pool);
+    for plan in plans {
+        let _ = write_plan(&mut text, plan, several, now);
+    }
+    text
+}
+
+fn write_plan(out: &mut String, plan: &v1::PlanRecord, with_pool: bool, now: Timestamp) -> std::fmt::Result {
+    let mut when = ago(plan.until.as_ref(), now);
+    if plan.times > 1
+        && let (Some(first), Some(last)) = (&plan.at, &plan.until)
+    {
+        let over = from_timestamp(last).since(from_timestamp(first));
+        let _ = write!(when, ", the same for {}", in_words(over));
+    }
+    let desired = plan.desired.map_or("unknown".to_owned(), |desired| desired.to_string());
+    let demand = plan.demand.map_or("unknown".to_owned(), |demand| demand.to_string());
+    let pool = if with_pool { format!("{}: ", plan.pool) } else { String::new() };
+    writeln!(out, "{pool}{when}: demand {demand}, instances wanted {desired}")?;
+    for decision in &plan.decisions {
+        writeln!(out, "  -> {}", decision_line(decision))?;
+    }
+    for note in &plan.notes {
+        writeln!(out, "     {note}")?;
+    }
+    Ok(())
+}
+
+/// A decision with its reason.
+pub fn decision_line(decision: &v1::Decision) -> String {
+    let kind = decision.kind.replace('_', " ");
+    match decision.instance.as_str() {
+        "" => format!("{kind}: {}", decision.reason),
+        instance => format!("{kind} {instance}: {}", decision.reason),
+    }
+}
+
+/// `just now`, `12 s ago`, `2 min ago`.
+fn ago(at: Option<&ProtoTimestamp>, now: Timestamp) -> String {
+    let Some(at) = at else { return "never".to_owned() };
+    let span = now.since(from_timestamp(at));
+    if span < Duration::from_secs(1) {
+        return "just now".to_owned();
+    }
+    // One unit is enough for how long ago something was.
+    let words = in_words(span);
+    let first: Vec<&str> = words.split(' ').take(2).collect();
+    format!("{} ago", first.join(" "))
+}
+
+fn span(span: &prost_types::Duration) -> Duration {
+    Duration::new(u64::try_from(span.seconds).unwrap_or_default(), u32::try_from(span.nanos).unwrap_or_default())
+}

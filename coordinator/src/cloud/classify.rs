@@ -1,0 +1,119 @@
+//! EC2's errors by what to do about them. Codes are compared, never texts.
+
+use std::error::Error;
+
+use aws_sdk_ec2::config::http::HttpResponse;
+use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};
+use spillway_brain::RefusalClass;
+
+/// A call that EC2 did not do, or that may have been done without an answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{code}: {message}")]
+pub struct Refused {
+    pub class: RefusalClass,
+    /// EC2's error code, or what kept it from answering.
+    pub code: String,
+    pub message: String,
+}
+
+impl<E: ProvideErrorMetadata + Error + 'static> From<SdkError<E, HttpResponse>> for Refused {
+    fn from(error: SdkError<E, HttpResponse>) -> Refused {
+        if let SdkError::ServiceError(service) = &error {
+            let status = service.raw().status().as_u16();
+            let metadata = service.err().meta();
+            let code = metadata.code().unwrap_or("UnknownError").to_owned();
+            let message = metadata.message().unwrap_or("no message").to_owned();
+            return Refused { class: class_of(&code, status), code, message };
+        }
+        let (class, code) = match &error {
+            SdkError::TimeoutError(_) => (RefusalClass::Retry, "NoAnswer"),
+            SdkError::DispatchFailure(_) => (RefusalClass::Retry, "Unreachable"),
+            SdkError::ResponseError(_) => (RefusalClass::Retry, "AnswerUnreadable"),
+            // The request could not even be made: a setting is wrong.
+            _ => (RefusalClass::Fatal, "BadRequest"),
+        };
+        Refused { class, code: code.to_owned(), message: innermost(&error) }
+    }
+}
+
+/// What to do about an error code with an HTTP status.
+pub fn class_of(code: &str, status: u16) -> RefusalClass {
+    match code {
+        "RequestLimitExceeded"
+        | "EC2ThrottledException"
+        | "InternalError"
+        | "InternalFailure"
+        | "ServiceUnavailable"
+        | "Unavailable"
+        | "RequestExpired" => RefusalClass::Retry,
+        _ if code.starts_with("Throttling") => RefusalClass::Retry,
+        "InsufficientInstanceCapacity"
+        | "UnfulfillableCapacity"
+        | "SpotMaxPriceTooLow"
+        | "Unsupported"
+        | "InsufficientFreeAddressesInSubnet"
+        | "InsufficientHostCapacity"
+        | "InsufficientCapacityOnOutpost" => RefusalClass::Capacity,
+        "MaxSpotInstanceCountExceeded" | "VcpuLimitExceeded" | "MaxFleetCountExceeded" | "InstanceLimitExceeded" => {
+            RefusalClass::Quota
+        }
+        "UnauthorizedOperation"
+        | "IdempotentParameterMismatch"
+        | "InvalidParameterValue"
+        | "OptInRequired"
+        | "PendingVerification"
+        | "Blocked" => RefusalClass::Fatal,
+        _ if is_fatal_family(code) => RefusalClass::Fatal,
+        _ if status >= 500 => RefusalClass::Retry,
+        // Not known: neither hammered nor given up; a person sees it.
+        _ => RefusalClass::Quota,
+    }
+}
+
+fn is_fatal_family(code: &str) -> bool {
+    [
+        "AuthFailure",
+        "InvalidAMIID",
+        "InvalidLaunchTemplate",
+        "InvalidUserData",
+        "InvalidClientTokenId",
+        "UnrecognizedClient",
+    ]
+    .iter()
+    .any(|family| code.starts_with(family))
+}
+
+/// The last cause says what happened ("connection refused"); the outer ones only that something did.
+fn innermost(error: &dyn Error) -> String {
+    let mut cause = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_classified_by_what_to_do() {
+        use RefusalClass::{Capacity, Fatal, Quota, Retry};
+        for (code, status, class) in [
+            ("RequestLimitExceeded", 503, Retry),
+            ("ThrottlingException", 400, Retry),
+            ("SomethingNew", 500, Retry),
+            ("InsufficientInstanceCapacity", 500, Capacity),
+            ("SpotMaxPriceTooLow", 400, Capacity),
+            ("VcpuLimitExceeded", 400, Quota),
+            ("SomethingNew", 400, Quota),
+            ("UnauthorizedOperation", 403, Fatal),
+            ("AuthFailure.ServiceLinkedRoleCreationNotPermitted", 403, Fatal),
+            ("InvalidAMIID.NotFound", 400, Fatal),
+            ("InvalidLaunchTemplateName.NotFoundException", 400, Fatal),
+            ("IdempotentParameterMismatch", 400, Fatal),
+        ] {
+            assert_eq!(class_of(code, status), class, "{code} {status}");
+        }
+    }
+}

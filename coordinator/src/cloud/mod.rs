@@ -1,0 +1,71 @@
+//! EC2, through aws-sdk-ec2: the only place that knows the SDK. Every call is made once; a retry is the brain's to decide
+//! and the next tick's to make.
+//!
+//! Instances are launched through the pool's launch template, as one-time spot instances that terminate on shutdown,
+//! with the launch token as ClientToken and these tags:
+//!
+//! | tag | value |
+//! |---|---|
+//! | `Name` | the pool's name |
+//! | `ManagedBy` | `auto-scaler` |
+//! | `spillway:pool` | the pool's name |
+//! | `spillway:token` | the launch token |
+
+mod classify;
+mod launch;
+mod list;
+
+use std::time::Duration;
+
+use aws_sdk_ec2::Client;
+use aws_sdk_ec2::config::BehaviorVersion;
+use aws_sdk_ec2::config::retry::RetryConfig;
+use aws_sdk_ec2::config::timeout::TimeoutConfig;
+use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+use spillway_brain::InstanceId;
+
+pub use classify::{Refused, class_of};
+pub use list::{Interruption, ListedInstance};
+
+/// Tags that every instance of ours carries.
+pub const MANAGED_BY: (&str, &str) = ("ManagedBy", "auto-scaler");
+pub const POOL_TAG: &str = "spillway:pool";
+pub const TOKEN_TAG: &str = "spillway:token";
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// RunInstances answers within a few seconds; a call that takes longer is taken for lost.
+const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// EC2 in one region.
+#[derive(Clone, Debug)]
+pub struct Cloud {
+    client: Client,
+}
+
+impl Cloud {
+    /// Credentials, region and endpoint come from the SDK's standard places (`AWS_…`, profile, instance role);
+    /// `region` beats them.
+    pub async fn connect(region: Option<&str>) -> Cloud {
+        let http =
+            aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
+        let timeouts =
+            TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).operation_timeout(CALL_TIMEOUT).build();
+        let mut loader = aws_config::defaults(BehaviorVersion::latest())
+            .http_client(http)
+            .retry_config(RetryConfig::disabled())
+            .timeout_config(timeouts);
+        if let Some(region) = region {
+            loader = loader.region(aws_config::Region::new(region.to_owned()));
+        }
+        Cloud { client: Client::new(&loader.load().await) }
+    }
+
+    /// Accepted for `shutting-down`: EC2's list confirms it.
+    pub async fn terminate(&self, id: &InstanceId) -> Result<(), Refused> {
+        // One at a time: one bad id fails a whole batch.
+        match self.client.terminate_instances().instance_ids(&id.0).send().await {
+            Ok(_) => Ok(()),
+            Err(error) => Err(Refused::from(error)),
+        }
+    }
+}

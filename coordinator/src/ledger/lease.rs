@@ -1,0 +1,87 @@
+//! The leader lease: SET NX PX, renewed by its holder only, with an epoch that counts leaderships.
+
+use std::time::Duration;
+
+use redis::Script;
+use tokio::time::Instant;
+
+use crate::redis_client::{Redis, RedisProblem};
+
+/// How long the lease lasts without a renewal; a standby takes over that long after its holder died.
+pub const LEASE: Duration = Duration::from_secs(15);
+
+/// What an attempt to take or renew the lease came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LeaseChange {
+    Gained { epoch: u64 },
+    Lost,
+    Unchanged,
+}
+
+/// This process' hold on the lease.
+#[derive(Debug)]
+pub struct Lease {
+    redis: Redis,
+    prefix: String,
+    holder: String,
+    held_until: Option<Instant>,
+    take: Script,
+    release: Script,
+}
+
+impl Lease {
+    /// `holder` must be unique to this process.
+    pub fn new(redis: Redis, prefix: &str, holder: &str) -> Lease {
+        let take = Script::new(
+            "local holder = redis.call('GET', KEYS[1])
+             if holder == ARGV[1] then
+               redis.call('PEXPIRE', KEYS[1], ARGV[2])
+               return tonumber(redis.call('GET', KEYS[2]) or '0')
+             elseif not holder then
+               redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+               return redis.call('INCR', KEYS[2])
+             end
+             return -1",
+        );
+        let release = Script::new("if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end");
+        Lease { redis, prefix: prefix.to_owned(), holder: holder.to_owned(), held_until: None, take, release }
+    }
+
+    /// Takes the lease when it is free, renews it when it is ours. Without an answer from Redis the lease is held until
+    /// its time is over by our own clock, counted from before the last renewal: never longer than Redis holds it.
+    pub async fn renew(&mut self) -> (LeaseChange, Option<RedisProblem>) {
+        let asked_at = Instant::now();
+        let mut invocation = self.take.prepare_invoke();
+        invocation.key(format!("{}leader", self.prefix)).key(format!("{}epoch", self.prefix));
+        invocation.arg(&self.holder).arg(u64::try_from(LEASE.as_millis()).unwrap_or(u64::MAX));
+        let answer: Result<i64, RedisProblem> = self.redis.invoke(&invocation).await;
+        let was_held = self.held_until.is_some();
+        match answer {
+            Ok(epoch) if epoch >= 0 => {
+                self.held_until = Some(asked_at + LEASE);
+                let epoch = u64::try_from(epoch).unwrap_or_default();
+                (if was_held { LeaseChange::Unchanged } else { LeaseChange::Gained { epoch } }, None)
+            }
+            Ok(_) => {
+                self.held_until = None;
+                (if was_held { LeaseChange::Lost } else { LeaseChange::Unchanged }, None)
+            }
+            Err(problem) => {
+                let expired = self.held_until.is_some_and(|until| Instant::now() >= until);
+                if expired {
+                    self.held_until = None;
+                }
+                (if expired { LeaseChange::Lost } else { LeaseChange::Unchanged }, Some(problem))
+            }
+        }
+    }
+
+    /// Gives the lease back, so that a successor need not wait.
+    pub async fn release(&mut self) {
+        let mut invocation = self.release.prepare_invoke();
+        invocation.key(format!("{}leader", self.prefix)).arg(&self.holder);
+        // Without an answer it expires by itself.
+        let _: Result<Option<u8>, RedisProblem> = self.redis.invoke(&invocation).await;
+        self.held_until = None;
+    }
+}

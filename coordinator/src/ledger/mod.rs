@@ -1,0 +1,133 @@
+//! The ledger in Redis: each pool's state, the record of plans, and the leader lease.
+//!
+//! | key (after the prefix, `spillway:` unless set) | type | content |
+//! |---|---|---|
+//! | `leader` | STRING, expires | the lease: who leads |
+//! | `epoch` | STRING | counts leaderships; a command of an older epoch is not obeyed |
+//! | `pool:<name>:state` | STRING | `{"version":1,"epoch":…,"state":…}`: intents, instances, timers, breaker |
+//! | `pool:<name>:plans` | STREAM, capped | every plan with the backlog it was made from: `explain`, replay |
+//!
+//! State is saved before a plan is acted on, in one script that first checks that the lease is still held: a launch
+//! token is never lost, and a deposed leader writes nothing.
+
+mod lease;
+
+use redis::{Script, pipe};
+use serde::{Deserialize, Serialize};
+use spillway_brain::{Backlog, Plan, State};
+use thiserror::Error;
+
+use crate::redis_client::{Redis, RedisProblem};
+pub use lease::{LEASE, Lease, LeaseChange};
+
+/// Entries kept of the record: about a day at an observation each 10 s.
+const RECORD_LENGTH: usize = 10_000;
+const VERSION: u32 = 1;
+
+#[derive(Debug, Error)]
+pub enum LedgerProblem {
+    #[error(transparent)]
+    Redis(#[from] RedisProblem),
+    #[error("the lease was lost: another coordinator leads")]
+    NotLeader,
+    /// A newer program wrote it: this one must not act on what it does not understand.
+    #[error("the ledger {key} was written by a newer version ({version}): upgrade this coordinator, or remove the key")]
+    Newer { key: String, version: u32 },
+    #[error("the ledger {key} cannot be read: {source}")]
+    Unreadable { key: String, source: serde_json::Error },
+}
+
+#[derive(Serialize)]
+struct Written<'a> {
+    version: u32,
+    epoch: u64,
+    state: &'a State,
+}
+
+#[derive(Deserialize)]
+struct Header {
+    version: u32,
+    epoch: u64,
+}
+
+#[derive(Deserialize)]
+struct Read {
+    state: State,
+}
+
+/// A stream entry as Redis gives it: its id, its fields with their values.
+type Entry = (String, Vec<(String, String)>);
+
+/// One entry of the record.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Recorded {
+    pub plan: Plan,
+    pub backlog: Option<Backlog>,
+}
+
+/// One pool's part of the ledger.
+#[derive(Debug)]
+pub struct Ledger {
+    redis: Redis,
+    prefix: String,
+    pool: String,
+    save: Script,
+}
+
+impl Ledger {
+    pub fn new(redis: Redis, prefix: &str, pool: &str) -> Ledger {
+        let save = Script::new(
+            "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+             redis.call('SET', KEYS[2], ARGV[2])
+             if ARGV[3] ~= '' then redis.call('XADD', KEYS[3], 'MAXLEN', '~', ARGV[4], '*', 'plan', ARGV[3]) end
+             return 1",
+        );
+        Ledger { redis, prefix: prefix.to_owned(), pool: pool.to_owned(), save }
+    }
+
+    /// The saved state and the epoch that saved it; None where there is none.
+    pub async fn load(&mut self) -> Result<Option<(State, u64)>, LedgerProblem> {
+        let key = self.key("state");
+        let (text,): (Option<String>,) = self.redis.query(pipe().cmd("GET").arg(&key)).await?;
+        let Some(text) = text else { return Ok(None) };
+        let unreadable = |source| LedgerProblem::Unreadable { key: key.clone(), source };
+        let header: Header = serde_json::from_str(&text).map_err(unreadable)?;
+        if header.version > VERSION {
+            return Err(LedgerProblem::Newer { key, version: header.version });
+        }
+        let read: Read = serde_json::from_str(&text).map_err(unreadable)?;
+        Ok(Some((read.state, header.epoch)))
+    }
+
+    /// Saves the state and records what it decided, if this holder still leads.
+    pub async fn save(
+        &mut self,
+        holder: &str,
+        epoch: u64,
+        state: &State,
+        recorded: Option<&Recorded>,
+    ) -> Result<(), LedgerProblem> {
+        let key = self.key("state");
+        let unreadable = |source| LedgerProblem::Unreadable { key: key.clone(), source };
+        let text = serde_json::to_string(&Written { version: VERSION, epoch, state }).map_err(unreadable)?;
+        let record = recorded.map(serde_json::to_string).transpose().map_err(unreadable)?.unwrap_or_default();
+        let mut invocation = self.save.prepare_invoke();
+        invocation.key(format!("{}leader", self.prefix)).key(&key).key(self.key("plans"));
+        invocation.arg(holder).arg(text).arg(record).arg(RECORD_LENGTH);
+        let saved: u8 = self.redis.invoke(&invocation).await?;
+        if saved == 1 { Ok(()) } else { Err(LedgerProblem::NotLeader) }
+    }
+
+    /// The newest entries of the record, newest first. Entries that cannot be read are passed over.
+    pub async fn recent(&mut self, limit: usize) -> Result<Vec<Recorded>, LedgerProblem> {
+        let mut pipeline = pipe();
+        pipeline.cmd("XREVRANGE").arg(self.key("plans")).arg("+").arg("-").arg("COUNT").arg(limit);
+        let (entries,): (Vec<Entry>,) = self.redis.query(&pipeline).await?;
+        let texts = entries.into_iter().flat_map(|(_, fields)| fields).map(|(_, text)| text);
+        Ok(texts.filter_map(|text| serde_json::from_str(&text).ok()).collect())
+    }
+
+    fn key(&self, part: &str) -> String {
+        format!("{}pool:{}:{part}", self.prefix, self.pool)
+    }
+}

@@ -1,0 +1,204 @@
+//! AgentService: who an agent is, its reports in, commands out.
+
+use std::pin::Pin;
+use std::time::Duration;
+
+use spillway_brain::{AgentPhase, Event, InstanceId, Report};
+use spillway_proto::v1;
+use spillway_proto::v1::agent_message::Message as Said;
+use spillway_proto::v1::agent_service_server::AgentService;
+use spillway_proto::v1::coordinator_message::Command;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_stream::{Stream, StreamExt};
+use tonic::{Request, Response, Status, Streaming};
+
+use super::Context;
+use crate::agents::equal_in_constant_time;
+use crate::reconcile::{Message, PoolHandle};
+use crate::{clock, view};
+
+/// Commands that may wait for an agent to read them.
+const COMMANDS_WAITING: usize = 16;
+
+/// Who is let in.
+#[derive(Clone, Debug)]
+pub struct AgentDoor {
+    /// None: to be an instance that this coordinator launched and still expects is enough.
+    pub join_token: Option<String>,
+    pub heartbeat_interval: Duration,
+}
+
+#[derive(Debug)]
+pub(super) struct Service {
+    context: Context,
+}
+
+impl Service {
+    pub(super) fn new(context: Context) -> Service {
+        Service { context }
+    }
+
+    /// The pool whose ledger expects this instance.
+    fn pool_of(&self, id: &InstanceId) -> Option<PoolHandle> {
+        let expects = |pool: &&PoolHandle| {
+            let status = pool.status.borrow();
+            status.view.instances.iter().any(|instance| instance.id == id.0 && instance.phase != "gone")
+        };
+        self.context.pools.iter().find(expects).cloned()
+    }
+}
+
+#[tonic::async_trait]
+impl AgentService for Service {
+    async fn register(&self, request: Request<v1::RegisterRequest>) -> Result<Response<v1::RegisterResponse>, Status> {
+        let peer = request.remote_addr();
+        let request = request.into_inner();
+        let identity = request.identity.ok_or_else(|| Status::invalid_argument("identity is missing"))?;
+        if let Some(wanted) = &self.context.door.join_token {
+            let given = match &request.proof {
+                Some(v1::register_request::Proof::JoinToken(token)) => token.as_str(),
+                None => "",
+            };
+            if !equal_in_constant_time(wanted, given) {
+                tracing::warn!(instance = identity.instance_id, ?peer, "registration refused: wrong join token");
+                return Err(Status::unauthenticated(
+                    "the join token is not this coordinator's: compare grpc.join_token there with join_token here",
+                ));
+            }
+        }
+        let id = InstanceId(identity.instance_id.clone());
+        let Some(pool) = self.pool_of(&id) else {
+            return Err(Status::unavailable(format!("{id} is not in the ledger (yet): ask again")));
+        };
+        let session_token = uuid::Uuid::new_v4().to_string();
+        self.context.agents.registered(&id, identity, session_token.clone());
+        tracing::info!(pool = pool.name, %id, version = request.agent_version, "agent registered");
+        tell(&pool, Event::AgentRegistered { id }).await?;
+        let registered = v1::Registered {
+            session_token,
+            pool: pool.name.clone(),
+            heartbeat_interval: Some(view::duration(self.context.door.heartbeat_interval)),
+        };
+        Ok(Response::new(v1::RegisterResponse {
+            outcome: Some(v1::register_response::Outcome::Registered(registered)),
+        }))
+    }
+
+    type SessionStream = Pin<Box<dyn Stream<Item = Result<v1::CoordinatorMessage, Status>> + Send>>;
+
+    async fn session(
+        &self,
+        request: Request<Streaming<v1::AgentMessage>>,
+    ) -> Result<Response<Self::SessionStream>, Status> {
+        let bearer = request.metadata().get("authorization").and_then(|value| value.to_str().ok());
+        let token = bearer.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
+        let id = self.context.agents.holder(token).ok_or_else(|| {
+            Status::unauthenticated("no such session: register again (the coordinator may have been restarted)")
+        })?;
+        let pool =
+            self.pool_of(&id).ok_or_else(|| Status::unauthenticated(format!("{id} is not expected any more")))?;
+        let (commands, receiver) = mpsc::channel(COMMANDS_WAITING);
+        let welcome = v1::Welcome { coordinator_version: env!("CARGO_PKG_VERSION").to_owned() };
+        let first = v1::CoordinatorMessage { command: Some(Command::Welcome(welcome)), ..Default::default() };
+        // The channel is new: there is room.
+        let _ = commands.try_send(first);
+        let number = self.context.agents.opened(&id, commands);
+        tracing::info!(pool = pool.name, %id, "agent connected");
+        let agents = self.context.agents.clone();
+        let mut stream = request.into_inner();
+        tokio::spawn(async move {
+            let mut ended = "stream closed".to_owned();
+            loop {
+                match stream.next().await {
+                    Some(Ok(message)) => {
+                        if let Some(said) = message.message
+                            && heard(&agents, &pool, &id, said).await.is_err()
+                        {
+                            break;
+                        }
+                    }
+                    Some(Err(status)) => {
+                        status.message().clone_into(&mut ended);
+                        break;
+                    }
+                    None => break,
+                }
+            }
+            agents.closed(&id, number);
+            tracing::info!(pool = pool.name, %id, ended, "agent disconnected");
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(receiver).map(Ok))))
+    }
+}
+
+async fn tell(pool: &PoolHandle, event: Event) -> Result<(), Status> {
+    pool.messages
+        .send(Message::Event(event))
+        .await
+        .map_err(|_| Status::unavailable("the coordinator is stopping: connect again"))
+}
+
+/// Takes in what an agent said: details for people, an event for the brain.
+async fn heard(agents: &crate::agents::Agents, pool: &PoolHandle, id: &InstanceId, said: Said) -> Result<(), Status> {
+    match said {
+        Said::Heartbeat(heartbeat) => {
+            let report = phase(heartbeat.phase()).map(|phase| Report {
+                id: id.clone(),
+                phase,
+                proven: heartbeat.worker.as_ref().is_some_and(|worker| worker.proven),
+                active_jobs: heartbeat.active_jobs,
+                problem: heartbeat.problem.clone(),
+            });
+            agents.beat(id, clock::now(), heartbeat);
+            match report {
+                Some(report) => tell(pool, Event::AgentReported(report)).await,
+                None => Ok(()),
+            }
+        }
+        Said::BootStep(step) => {
+            tracing::debug!(%id, step = step.name, state = step.state().as_str_name(), "boot step");
+            agents.step(id, step);
+            Ok(())
+        }
+        Said::Notice(notice) => {
+            let (kind, at) = (notice.kind(), notice.at);
+            if !agents.notice(id, notice) {
+                return Ok(());
+            }
+            tracing::warn!(pool = pool.name, %id, kind = kind.as_str_name(), "notice");
+            match (kind, at) {
+                (v1::NoticeKind::Interruption, Some(at)) => {
+                    tell(pool, Event::NoticeSeen { id: id.clone(), at: view::from_timestamp(&at) }).await
+                }
+                _ => Ok(()),
+            }
+        }
+        Said::Drained(drained) => {
+            tracing::info!(pool = pool.name, %id, clean = drained.clean, jobs_left = drained.jobs_left, "drained");
+            tell(pool, Event::AgentDrained { id: id.clone(), jobs_left: drained.jobs_left }).await
+        }
+        Said::CommandResult(result) => {
+            if !result.accepted {
+                tracing::warn!(%id, problem = result.problem, "the agent refused a command");
+            }
+            Ok(())
+        }
+        Said::Farewell(farewell) => {
+            tracing::info!(%id, reason = farewell.reason, "the agent leaves");
+            Ok(())
+        }
+    }
+}
+
+fn phase(phase: v1::AgentPhase) -> Option<AgentPhase> {
+    Some(match phase {
+        v1::AgentPhase::Unspecified => return None,
+        v1::AgentPhase::Booting => AgentPhase::Booting,
+        v1::AgentPhase::Proving => AgentPhase::Proving,
+        v1::AgentPhase::Ready => AgentPhase::Ready,
+        v1::AgentPhase::Draining => AgentPhase::Draining,
+        v1::AgentPhase::Drained => AgentPhase::Drained,
+        v1::AgentPhase::Failed => AgentPhase::Failed,
+    })
+}

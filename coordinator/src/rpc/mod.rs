@@ -1,0 +1,73 @@
+//! gRPC: agents and operators, with the standard health service and reflection, on one port.
+
+mod agent;
+mod health;
+mod operator;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use spillway_proto::DESCRIPTORS;
+use spillway_proto::v1::agent_service_server::AgentServiceServer;
+use spillway_proto::v1::operator_service_server::OperatorServiceServer;
+use tokio::net::TcpListener;
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+
+use crate::agents::Agents;
+use crate::reconcile::PoolHandle;
+pub use agent::AgentDoor;
+use health::watch_health;
+pub use health::{PARTS, parts};
+
+/// A silent connection is asked for a sign of life after this, and closed after the same again.
+const KEEPALIVE: Duration = Duration::from_secs(10);
+const LARGEST_MESSAGE: usize = 256 * 1024;
+
+/// What the services need.
+#[derive(Clone, Debug)]
+pub struct Context {
+    pub pools: Vec<PoolHandle>,
+    pub agents: Agents,
+    pub door: AgentDoor,
+}
+
+/// Serves until `shutdown` completes.
+pub async fn serve_until(
+    listener: TcpListener,
+    context: Context,
+    shutdown: impl Future<Output = ()> + Send,
+) -> anyhow::Result<()> {
+    let (reporter, health_service) = tonic_health::server::health_reporter();
+    let watching = tokio::spawn(watch_health(reporter, context.pools.clone()));
+    let described = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    // The descriptors are compiled in: they are readable. grpcurl speaks either version.
+    let (reflection, older_reflection) = (described().build_v1().ok(), described().build_v1alpha().ok());
+    let agents =
+        AgentServiceServer::new(agent::Service::new(context.clone())).max_decoding_message_size(LARGEST_MESSAGE);
+    let operators = OperatorServiceServer::new(operator::Service::new(context));
+    let served = Server::builder()
+        .http2_keepalive_interval(Some(KEEPALIVE))
+        .http2_keepalive_timeout(Some(KEEPALIVE))
+        .add_service(health_service)
+        .add_optional_service(reflection)
+        .add_optional_service(older_reflection)
+        .add_service(agents)
+        .add_service(operators)
+        .serve_with_incoming_shutdown(TcpIncoming::from(listener).with_nodelay(Some(true)), shutdown)
+        .await;
+    watching.abort();
+    Ok(served?)
+}
+
+/// Whether a peer is on this machine.
+fn is_loopback(peer: Option<SocketAddr>) -> bool {
+    peer.is_some_and(|peer| match peer.ip() {
+        std::net::IpAddr::V6(ip) => ip.is_loopback() || ip.to_ipv4_mapped().is_some_and(|ip| ip.is_loopback()),
+        std::net::IpAddr::V4(ip) => ip.is_loopback(),
+    })
+}

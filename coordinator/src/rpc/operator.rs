@@ -1,0 +1,147 @@
+//! OperatorService: what people see and may ask for. Answered to this machine only.
+
+use std::pin::Pin;
+
+use spillway_brain::{Event, InstanceId};
+use spillway_proto::v1;
+use spillway_proto::v1::operator_service_server::OperatorService;
+use tokio::sync::{mpsc, oneshot};
+use tokio_stream::Stream;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+
+use super::health::changed;
+use super::{Context, is_loopback};
+use crate::reconcile::{Message, PoolHandle};
+use crate::{clock, view};
+
+const PLANS_SHOWN: usize = 20;
+
+#[derive(Debug)]
+pub(super) struct Service {
+    context: Context,
+}
+
+impl Service {
+    pub(super) fn new(context: Context) -> Service {
+        Service { context }
+    }
+
+    /// The pool of this name, or all for an empty one.
+    fn pools(&self, name: &str) -> Result<Vec<PoolHandle>, Status> {
+        let pools: Vec<PoolHandle> =
+            self.context.pools.iter().filter(|pool| name.is_empty() || pool.name == name).cloned().collect();
+        if pools.is_empty() {
+            let known: Vec<&str> = self.context.pools.iter().map(|pool| pool.name.as_str()).collect();
+            return Err(Status::not_found(format!("no pool \"{name}\" here: there is {}", known.join(", "))));
+        }
+        Ok(pools)
+    }
+
+    async fn ask_all(&self, pool: &str, event: Event) -> Result<Response<v1::OperatorReply>, Status> {
+        let mut said = Vec::new();
+        for pool in self.pools(pool)? {
+            said.push(format!("{}: {}", pool.name, ask(&pool, event.clone()).await?));
+        }
+        Ok(Response::new(v1::OperatorReply { message: said.join("\n") }))
+    }
+
+    async fn ask_for(&self, id: &str, event: Event) -> Result<Response<v1::OperatorReply>, Status> {
+        let has = |pool: &&PoolHandle| pool.status.borrow().view.instances.iter().any(|instance| instance.id == id);
+        let Some(pool) = self.context.pools.iter().find(has) else {
+            return Err(Status::not_found(format!("no instance {id} here: `spillway status` lists them")));
+        };
+        let message = ask(pool, event).await?;
+        Ok(Response::new(v1::OperatorReply { message }))
+    }
+}
+
+async fn ask(pool: &PoolHandle, event: Event) -> Result<String, Status> {
+    let stopping = || Status::unavailable("the coordinator is stopping");
+    if !pool.status.borrow().leading {
+        return Err(Status::failed_precondition("this coordinator is not the leader: ask the one that is"));
+    }
+    let (reply, answer) = oneshot::channel();
+    pool.messages.send(Message::Operator(event, reply)).await.map_err(|_| stopping())?;
+    answer.await.map_err(|_| stopping())?.map_err(Status::failed_precondition)
+}
+
+fn only_from_here<T>(request: &Request<T>) -> Result<(), Status> {
+    if is_loopback(request.remote_addr()) {
+        return Ok(());
+    }
+    Err(Status::permission_denied("operators are answered on the coordinator's own machine only: ask over 127.0.0.1"))
+}
+
+fn fleet(pools: &[PoolHandle]) -> v1::Fleet {
+    let statuses: Vec<_> = pools.iter().map(|pool| pool.status.borrow().clone()).collect();
+    v1::Fleet {
+        at: Some(view::timestamp(clock::now())),
+        leader: statuses.iter().all(|status| status.leading),
+        pools: statuses.into_iter().map(|status| status.view).collect(),
+    }
+}
+
+#[tonic::async_trait]
+impl OperatorService for Service {
+    async fn get_fleet(&self, request: Request<v1::GetFleetRequest>) -> Result<Response<v1::Fleet>, Status> {
+        only_from_here(&request)?;
+        Ok(Response::new(fleet(&self.pools(&request.get_ref().pool)?)))
+    }
+
+    type WatchFleetStream = Pin<Box<dyn Stream<Item = Result<v1::Fleet, Status>> + Send>>;
+
+    async fn watch_fleet(
+        &self,
+        request: Request<v1::GetFleetRequest>,
+    ) -> Result<Response<Self::WatchFleetStream>, Status> {
+        only_from_here(&request)?;
+        let pools = self.pools(&request.get_ref().pool)?;
+        let (sender, receiver) = mpsc::channel(1);
+        tokio::spawn(async move { while sender.send(Ok(fleet(&pools))).await.is_ok() && changed(&pools).await {} });
+        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+    }
+
+    async fn explain(&self, request: Request<v1::ExplainRequest>) -> Result<Response<v1::ExplainResponse>, Status> {
+        only_from_here(&request)?;
+        let limit = match request.get_ref().limit {
+            0 => PLANS_SHOWN,
+            limit => limit as usize,
+        };
+        let mut plans = Vec::new();
+        for pool in self.pools(&request.get_ref().pool)? {
+            let (reply, answer) = oneshot::channel();
+            let stopping = || Status::unavailable("the coordinator is stopping");
+            pool.messages.send(Message::Explain(limit, reply)).await.map_err(|_| stopping())?;
+            plans.extend(answer.await.map_err(|_| stopping())?);
+        }
+        Ok(Response::new(v1::ExplainResponse { plans }))
+    }
+
+    async fn drain(&self, request: Request<v1::DrainInstanceRequest>) -> Result<Response<v1::OperatorReply>, Status> {
+        only_from_here(&request)?;
+        let request = request.into_inner();
+        let event = Event::OperatorDrain { id: InstanceId(request.instance_id.clone()), reason: request.reason };
+        self.ask_for(&request.instance_id, event).await
+    }
+
+    async fn cancel_drain(
+        &self,
+        request: Request<v1::CancelDrainInstanceRequest>,
+    ) -> Result<Response<v1::OperatorReply>, Status> {
+        only_from_here(&request)?;
+        let id = request.into_inner().instance_id;
+        self.ask_for(&id, Event::OperatorCancelDrain { id: InstanceId(id.clone()) }).await
+    }
+
+    async fn hold(&self, request: Request<v1::HoldRequest>) -> Result<Response<v1::OperatorReply>, Status> {
+        only_from_here(&request)?;
+        let request = request.into_inner();
+        self.ask_all(&request.pool, Event::OperatorHold { reason: request.reason }).await
+    }
+
+    async fn resume(&self, request: Request<v1::ResumeRequest>) -> Result<Response<v1::OperatorReply>, Status> {
+        only_from_here(&request)?;
+        self.ask_all(&request.get_ref().pool, Event::OperatorResume).await
+    }
+}

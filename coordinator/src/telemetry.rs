@@ -1,0 +1,94 @@
+//! Logs and metrics.
+//!
+//! | metric | type | labels |
+//! |---|---|---|
+//! | `spillway_queue_jobs` | gauge | `pool`, `state` (waiting, prioritized, delayed, delayed_due, active) |
+//! | `spillway_queue_demand` | gauge | `pool` |
+//! | `spillway_queue_oldest_age_seconds` | gauge | `pool` |
+//! | `spillway_observation_seconds` | gauge | `pool`: how long the last observation took |
+//! | `spillway_observation_up`, `spillway_cloud_up`, `spillway_leader` | gauge, 0 or 1 | `pool` |
+//! | `spillway_instances` | gauge | `pool`, `phase` |
+//! | `spillway_instances_desired`, `spillway_instances_max` | gauge | `pool` |
+//! | `spillway_instances_launched_total`, `spillway_instances_terminated_total` | counter | `pool` |
+
+use std::sync::OnceLock;
+
+use metrics::{counter, gauge};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::format::FmtSpan;
+
+use crate::reconcile::PoolStatus;
+
+const PHASES: [&str; 5] = ["launching", "booting", "ready", "draining", "terminating"];
+
+/// Logs go to stderr, which is the journal under systemd (no times there: it has its own). `level` is as in `RUST_LOG`.
+pub fn install_logs(level: &str, json: bool) {
+    let filter = EnvFilter::try_new(level).unwrap_or_else(|_| EnvFilter::new("info"));
+    let in_journal = std::env::var_os("JOURNAL_STREAM").is_some();
+    let logs = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_span_events(FmtSpan::NONE)
+        .with_target(false)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()));
+    // A second call (tests in one process) finds the first one's logs in place.
+    let _ = match (json, in_journal) {
+        (true, _) => logs.json().try_init(),
+        (false, true) => logs.without_time().try_init(),
+        (false, false) => logs.try_init(),
+    };
+}
+
+/// The process' metrics; the same handle however often it is asked for.
+pub fn install_metrics() -> PrometheusHandle {
+    static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
+    HANDLE
+        .get_or_init(|| {
+            let recorder = PrometheusBuilder::new().build_recorder();
+            let handle = recorder.handle();
+            // Only fails where another recorder is installed: then this one stays empty, and `/metrics` too.
+            let _ = metrics::set_global_recorder(recorder);
+            handle
+        })
+        .clone()
+}
+
+/// Takes what the pools show into the metrics.
+pub fn record(pools: &[PoolStatus]) {
+    for status in pools {
+        let view = &status.view;
+        let pool = view.name.clone();
+        let set = |name: &'static str, value: f64| gauge!(name, "pool" => pool.clone()).set(value);
+        if let Some(backlog) = &view.backlog {
+            for (state, jobs) in [
+                ("waiting", backlog.waiting),
+                ("prioritized", backlog.prioritized),
+                ("delayed", backlog.delayed),
+                ("delayed_due", backlog.delayed_due),
+                ("active", backlog.active),
+            ] {
+                gauge!("spillway_queue_jobs", "pool" => pool.clone(), "state" => state).set(jobs as f64);
+            }
+            set("spillway_queue_demand", backlog.demand as f64);
+            let oldest = backlog.oldest_age.as_ref().map_or(0.0, |age| age.seconds as f64 + f64::from(age.nanos) / 1e9);
+            set("spillway_queue_oldest_age_seconds", oldest);
+        }
+        if let Some(took) = status.observation_took {
+            set("spillway_observation_seconds", took.as_secs_f64());
+        }
+        set("spillway_observation_up", f64::from(u8::from(status.queue_serving)));
+        set("spillway_cloud_up", f64::from(u8::from(status.cloud_serving)));
+        set("spillway_leader", f64::from(u8::from(status.leading)));
+        for phase in PHASES {
+            let count = view.instances.iter().filter(|instance| instance.phase == phase).count();
+            gauge!("spillway_instances", "pool" => pool.clone(), "phase" => phase).set(count as f64);
+        }
+        if let Some(desired) = view.desired {
+            set("spillway_instances_desired", f64::from(desired));
+        }
+        set("spillway_instances_max", f64::from(view.max_instances));
+        counter!("spillway_instances_launched_total", "pool" => pool.clone()).absolute(view.launched_total);
+        counter!("spillway_instances_terminated_total", "pool" => pool.clone()).absolute(view.terminated_total);
+    }
+}

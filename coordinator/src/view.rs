@@ -1,0 +1,133 @@
+//! What people and machines are shown of a pool: the brain's state with what its agents said last, as `spillway.v1`.
+
+use std::collections::BTreeMap;
+
+use prost_types::Timestamp as ProtoTimestamp;
+use spillway_brain::{Backlog, Controller, Instance, InstanceId, Plan, Timestamp};
+use spillway_proto::v1;
+
+use crate::agents::Agents;
+use crate::cloud::ListedInstance;
+
+/// One pool, now.
+pub fn pool(
+    name: &str,
+    controller: &Controller,
+    agents: &Agents,
+    listed: &BTreeMap<InstanceId, ListedInstance>,
+    now: Timestamp,
+    plan: Option<v1::PlanRecord>,
+) -> v1::Pool {
+    let state = controller.state();
+    let heartbeat_timeout = controller.config().heartbeat_timeout;
+    v1::Pool {
+        name: name.to_owned(),
+        desired: state.desired(),
+        max_instances: controller.config().max_instances,
+        held: state.hold().is_some(),
+        hold_reason: state.hold().unwrap_or_default().to_owned(),
+        backlog: state.backlog().map(|(seen, at)| backlog(seen, *at)),
+        observation_problem: state.observation_problem().unwrap_or_default().to_owned(),
+        listing_problem: state.listing_problem().unwrap_or_default().to_owned(),
+        instances: state
+            .instances()
+            .map(|it| instance(it, agents, listed, it.is_silent(now, heartbeat_timeout)))
+            .collect(),
+        plan,
+        launched_total: state.launched_total(),
+        terminated_total: state.terminated_total(),
+    }
+}
+
+fn instance(
+    instance: &Instance,
+    agents: &Agents,
+    listed: &BTreeMap<InstanceId, ListedInstance>,
+    silent: bool,
+) -> v1::Instance {
+    let record = instance.id.as_ref().and_then(|id| agents.record(id)).unwrap_or_default();
+    let details = instance.id.as_ref().and_then(|id| listed.get(id));
+    let text = |pick: fn(&ListedInstance) -> &str| details.map(|it| pick(it).to_owned()).unwrap_or_default();
+    v1::Instance {
+        token: instance.token.0.clone(),
+        id: instance.id.as_ref().map(|id| id.0.clone()).unwrap_or_default(),
+        phase: instance.phase_name().to_owned(),
+        phase_reason: instance.phase_reason.clone(),
+        phase_since: Some(timestamp(instance.phase_since)),
+        phase_deadline: instance.phase_deadline().map(timestamp),
+        launched_at: instance.accepted_at.map(timestamp),
+        instance_type: text(|it| &it.instance_type),
+        availability_zone: text(|it| &it.availability_zone),
+        image_id: text(|it| &it.image_id),
+        capacity_type: text(|it| if it.is_spot { "spot" } else { "on-demand" }),
+        ec2_state: instance.ec2_state.map(|state| state.as_str().to_owned()).unwrap_or_default(),
+        connected: record.is_connected(),
+        stale: instance.registered && silent,
+        last_heartbeat_at: record.last_heartbeat.map(timestamp),
+        heartbeat: record.heartbeat,
+        boot_steps: record.boot_steps.into_values().collect(),
+        notices: record.notices,
+        jobs_in_redis: instance.jobs_in_redis.map(|(jobs, _)| jobs),
+    }
+}
+
+fn backlog(backlog: &Backlog, at: Timestamp) -> v1::Backlog {
+    let sum = |pick: fn(&spillway_brain::QueueBacklog) -> u64| backlog.queues.iter().map(pick).sum();
+    let limits: Vec<u64> = backlog.queues.iter().filter_map(|queue| queue.concurrency).collect();
+    v1::Backlog {
+        at: Some(timestamp(at)),
+        waiting: sum(|queue| queue.waiting),
+        prioritized: sum(|queue| queue.prioritized),
+        delayed: sum(|queue| queue.delayed),
+        delayed_due: sum(|queue| queue.delayed_due),
+        active: sum(|queue| queue.active),
+        demand: backlog.demand(),
+        paused: !backlog.queues.is_empty() && backlog.queues.iter().all(|queue| queue.paused),
+        // A limit of all queues together exists only where each has one.
+        concurrency: (limits.len() == backlog.queues.len()).then(|| limits.iter().sum()),
+        oldest_age: backlog.queues.iter().filter_map(|queue| queue.oldest_age).max().map(duration),
+        completed: sum(|queue| queue.completed),
+        failed: sum(|queue| queue.failed),
+    }
+}
+
+/// A plan as `explain` shows it.
+pub fn plan(pool: &str, plan: &Plan) -> v1::PlanRecord {
+    v1::PlanRecord {
+        pool: pool.to_owned(),
+        at: Some(timestamp(plan.at)),
+        demand: plan.demand,
+        desired: plan.desired,
+        decisions: plan
+            .decisions
+            .iter()
+            .map(|planned| v1::Decision {
+                kind: planned.decision.kind().to_owned(),
+                instance: planned.decision.subject().to_owned(),
+                reason: planned.reason.to_string(),
+            })
+            .collect(),
+        notes: plan.notes.iter().map(ToString::to_string).collect(),
+        times: 1,
+        until: Some(timestamp(plan.at)),
+    }
+}
+
+pub fn timestamp(at: Timestamp) -> ProtoTimestamp {
+    let seconds = i64::try_from(at.0 / 1000).unwrap_or(i64::MAX);
+    let nanos = i32::try_from(at.0 % 1000 * 1_000_000).unwrap_or_default();
+    ProtoTimestamp { seconds, nanos }
+}
+
+/// The epoch where it lies before it.
+pub fn from_timestamp(at: &ProtoTimestamp) -> Timestamp {
+    let seconds = u64::try_from(at.seconds).unwrap_or_default();
+    Timestamp(seconds.saturating_mul(1000) + u64::try_from(at.nanos / 1_000_000).unwrap_or_default())
+}
+
+pub fn duration(span: std::time::Duration) -> prost_types::Duration {
+    prost_types::Duration {
+        seconds: i64::try_from(span.as_secs()).unwrap_or(i64::MAX),
+        nanos: i32::try_from(span.subsec_nanos()).unwrap_or_default(),
+    }
+}
