@@ -1,6 +1,5 @@
 //! The command line of the emulator, for a program of its own and for `spillway emulator`.
 
-use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,11 +8,11 @@ use anyhow::Context as _;
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::Options;
+use crate::{Options, init};
 
 /// EC2's API and instance metadata on loopback; the instances are local processes.
 #[derive(Debug, Clone, clap::Args)]
-pub struct Arguments {
+pub struct Args {
     /// Where to listen; loopback only, port 0 takes a free one
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7470")]
     pub listen: SocketAddr,
@@ -36,12 +35,13 @@ pub struct Arguments {
 
 /// Runs an emulator until SIGINT or SIGTERM; then ends all instances.
 ///
-/// `init` is the command line that becomes an instance's init; see [`Options::init`].
-pub async fn run(arguments: Arguments, init: Vec<OsString>) -> anyhow::Result<()> {
+/// The program that calls this must hand `instance-init` as its first argument to [`init::main`]; see
+/// [`init::command_line`].
+pub async fn run(args: Args) -> anyhow::Result<()> {
     // Before the start, so that no instance is left when the signal comes early.
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
-    let (directory, temporary) = match arguments.directory {
+    let (directory, temporary) = match args.directory {
         Some(directory) => (directory, None),
         None => {
             let temporary = tempfile::Builder::new().prefix("ec2-").tempdir();
@@ -50,16 +50,16 @@ pub async fn run(arguments: Arguments, init: Vec<OsString>) -> anyhow::Result<()
         }
     };
     let emulator = crate::start(Options {
-        listen: arguments.listen,
+        listen: args.listen,
         directory: directory.clone(),
-        pending: arguments.pending,
-        shutting_down: arguments.shutting_down,
-        init,
-        region: arguments.region.clone(),
+        pending: args.pending,
+        shutting_down: args.shutting_down,
+        init: init::command_line().context("cannot find this program itself")?,
+        region: args.region.clone(),
         environment: Vec::new(),
     })
     .await?;
-    announce(&emulator.endpoint(), &arguments.region, &directory, arguments.json)?;
+    announce(&emulator.endpoint(), &args.region, &directory, args.json)?;
     tokio::select! {
         _ = interrupt.recv() => (),
         _ = terminate.recv() => (),

@@ -18,6 +18,7 @@ pub mod cli;
 mod clock;
 mod control;
 mod embed;
+mod endings;
 mod error;
 mod faults;
 mod http;

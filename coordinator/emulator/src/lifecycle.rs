@@ -1,7 +1,7 @@
 //! An instance's life: one task per instance, from pending to terminated. It owns the instance's processes.
 //!
 //! The states are drawn in `model`. The task makes all transitions but one: the API's TerminateInstances turns an
-//! instance to shutting-down at once, so that its own answer shows it.
+//! instance to shutting-down at once, so that its own answer shows it. What an end means for the records is in `endings`.
 
 use std::convert::Infallible;
 use std::net::TcpListener;
@@ -11,10 +11,10 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::clock::transition_time;
+use crate::endings::{self, End};
 use crate::imds;
 use crate::init_process::{InitProcess, Setup, sweep};
-use crate::model::{InstanceState, Interruption, Lifecycle, ShutdownBehavior, StateReason};
+use crate::model::{InstanceState, Interruption};
 use crate::shared::{Shared, State};
 
 /// How long an init may take for the end of its processes, over and above what it was granted.
@@ -28,20 +28,6 @@ pub(crate) enum Order {
     Terminate { at_once: bool },
     /// EC2 takes the instance at that moment.
     Interrupt { at_ms: u64, action: Interruption },
-}
-
-/// Why an instance ends.
-#[derive(Debug, Clone, Copy)]
-enum End {
-    User {
-        at_once: bool,
-    },
-    Interrupted(Interruption),
-    /// Somebody in the instance powered it off.
-    PoweredOff,
-    /// Its init is gone, or never came.
-    InitLost,
-    EmulatorStops,
 }
 
 /// Starts the task of a new instance. Nothing happens in it before the caller has released the state.
@@ -60,35 +46,20 @@ pub(crate) fn begin(
     sender
 }
 
-/// Sends an order; an instance that has ended takes none.
-pub(crate) fn order(state: &State, id: &str, order: Order) {
-    if let Some(orders) = state.orders.get(id)
-        && orders.try_send(order).is_err()
-    {
-        tracing::warn!(instance = id, ?order, "order to an instance was dropped");
-    }
+/// Sends an order. False when it is not taken: the instance has ended, or has too many orders already.
+pub(crate) fn order(state: &State, id: &str, order: Order) -> bool {
+    let Some(orders) = state.orders.get(id) else { return false };
+    // The last place is for a termination, of which there is only one.
+    let room = matches!(order, Order::Terminate { .. }) || orders.capacity() > 1;
+    room && orders.try_send(order).is_ok()
 }
 
-/// The records of an instance whose user has just terminated it.
-pub(crate) fn user_terminates(state: &mut State, now_ms: u64, id: &str) {
-    let reason = StateReason::new("Client.UserInitiatedShutdown", "User initiated shutdown");
-    begins_to_end(state, now_ms, id, InstanceState::ShuttingDown, reason, "User initiated");
-    state.world.set_spot_status(
-        id,
-        now_ms,
-        "closed",
-        "instance-terminated-by-user",
-        "Spot Instance terminated due to user-initiated termination.",
-    );
-}
-
-fn begins_to_end(state: &mut State, now_ms: u64, id: &str, next: InstanceState, reason: StateReason, cause: &str) {
-    state.world.change_instance(id, |instance| {
-        instance.state = next;
-        instance.ending_ms = instance.ending_ms.or(Some(now_ms));
-        instance.state_reason = Some(reason);
-        instance.transition_reason = format!("{cause} ({})", transition_time(now_ms));
-    });
+/// What came of the start of an instance's processes.
+enum Started {
+    Init(Box<InitProcess>),
+    /// Its termination was accepted in the meantime: that order is next.
+    NotWanted,
+    Failed,
 }
 
 struct Life {
@@ -107,7 +78,7 @@ impl Life {
         let stopped = self.end(end, init).await;
         if stopped && !self.shared.is_stopping() {
             self.wait_for_termination().await;
-            self.terminated();
+            self.ended(InstanceState::Terminated);
         }
         closed.send_replace(true);
         if let Err(error) = metadata.await {
@@ -137,17 +108,17 @@ impl Life {
                     _ => End::InitLost,
                 },
                 () = sleep_until(running_at), if init.is_none() => match self.start().await {
-                    Some(started) => *init = Some(started),
-                    None => return End::InitLost,
+                    Started::Init(started) => *init = Some(*started),
+                    Started::NotWanted => (),
+                    Started::Failed => return End::InitLost,
                 },
             }
         }
     }
 
-    async fn start(&self) -> Option<InitProcess> {
+    async fn start(&self) -> Started {
         let setup = self.shared.change(|state, now_ms| {
             let instance = state.world.instances.get(&self.id)?;
-            // Its termination was accepted in the meantime: the order is on its way.
             if instance.state != InstanceState::Pending {
                 return None;
             }
@@ -159,25 +130,27 @@ impl Life {
                 instance.state_reason = None;
             });
             Some(setup)
-        })?;
+        });
+        let Some(setup) = setup else { return Started::NotWanted };
         tracing::info!(instance = self.id, "instance is running");
         match self.shared.spawner.start(&self.shared.options, setup).await {
             Ok(init) => {
                 self.shared.change(|state, _| {
                     state.world.change_instance(&self.id, |instance| instance.init_pid = init.pid());
                 });
-                Some(init)
+                Started::Init(Box::new(init))
             }
             Err(error) => {
                 tracing::error!(instance = self.id, %error, "cannot start an instance's init");
-                None
+                Started::Failed
             }
         }
     }
 
     /// Shutting-down or stopping, until nothing of the instance is left. True when it is stopped, not terminated.
     async fn end(&mut self, end: End, init: Option<InitProcess>) -> bool {
-        let next = self.record_end(end);
+        let next = self.shared.change(|state, now_ms| endings::record(state, now_ms, &self.id, end));
+        tracing::info!(instance = self.id, ?end, "instance ends");
         let grace = self.shared.options.shutting_down;
         let over_at = Instant::now() + grace;
         let at_once = match end {
@@ -198,19 +171,16 @@ impl Life {
             () = sleep_until(over_at) => (),
             () = self.shared.stopped() => (),
         }
-        if next == InstanceState::Stopping {
-            self.shared.change(|state, now_ms| {
-                state.world.change_instance(&self.id, |instance| {
-                    instance.state = InstanceState::Stopped;
-                    instance.ended_ms = Some(now_ms);
-                    instance.init_pid = None;
-                });
-            });
-            tracing::info!(instance = self.id, "instance is stopped");
-            return true;
+        if next != InstanceState::Stopping {
+            self.ended(InstanceState::Terminated);
+            return false;
         }
-        self.terminated();
-        false
+        // It may have been terminated while it was stopping; then that order is next.
+        let state = self.shared.state().world.instances.get(&self.id).map(|instance| instance.state);
+        if state == Some(InstanceState::Stopping) {
+            self.ended(InstanceState::Stopped);
+        }
+        true
     }
 
     async fn wait_for(&self, mut init: InitProcess, grace: Duration) {
@@ -227,76 +197,15 @@ impl Life {
         }
     }
 
-    /// The records of the end's beginning. Tells the state that follows.
-    fn record_end(&self, end: End) -> InstanceState {
-        let (next, reason, cause) = self.shared.change(|state, now_ms| {
-            let before = state
-                .world
-                .instances
-                .get(&self.id)
-                .map(|instance| (instance.shutdown_behavior, instance.lifecycle, instance.state));
-            let Some((behavior, lifecycle, current)) = before else {
-                return (InstanceState::ShuttingDown, String::new(), "");
-            };
-            let (next, reason, cause) = match end {
-                End::User { .. } => {
-                    if matches!(current, InstanceState::Pending | InstanceState::Running) {
-                        user_terminates(state, now_ms, &self.id);
-                    }
-                    return (InstanceState::ShuttingDown, "Client.UserInitiatedShutdown".to_owned(), "");
-                }
-                End::Interrupted(Interruption::Terminate) => (
-                    InstanceState::ShuttingDown,
-                    StateReason::new("Server.SpotInstanceTermination", "Spot instance termination"),
-                    "Server.SpotInstanceTermination",
-                ),
-                End::Interrupted(Interruption::Stop | Interruption::Hibernate) => (
-                    InstanceState::Stopping,
-                    StateReason::new("Server.SpotInstanceShutdown", "Spot instance shutdown"),
-                    "Server.SpotInstanceShutdown",
-                ),
-                End::PoweredOff => (
-                    match behavior {
-                        ShutdownBehavior::Terminate => InstanceState::ShuttingDown,
-                        ShutdownBehavior::Stop => InstanceState::Stopping,
-                    },
-                    StateReason::new("Client.InstanceInitiatedShutdown", "Instance initiated shutdown"),
-                    "Client.InstanceInitiatedShutdown",
-                ),
-                End::InitLost => (
-                    InstanceState::ShuttingDown,
-                    StateReason::new("Server.InternalError", "Internal error on launch: its init is gone"),
-                    "Server.InternalError",
-                ),
-                End::EmulatorStops => (
-                    InstanceState::ShuttingDown,
-                    StateReason::new("Server.InternalError", "The emulator ends"),
-                    "Server.InternalError",
-                ),
-            };
-            // An API call may have come first: its reason stands.
-            if matches!(current, InstanceState::Pending | InstanceState::Running) {
-                begins_to_end(state, now_ms, &self.id, next, reason.clone(), cause);
-                if lifecycle == Lifecycle::Spot {
-                    let (request, code, message) = spot_status(end);
-                    state.world.set_spot_status(&self.id, now_ms, request, code, message);
-                }
-            }
-            (next, reason.code, cause)
-        });
-        tracing::info!(instance = self.id, reason, cause, "instance ends");
-        next
-    }
-
-    fn terminated(&self) {
-        self.shared.change(|state, now_ms| {
-            state.world.change_instance(&self.id, |instance| {
-                instance.state = InstanceState::Terminated;
+    fn ended(&self, state: InstanceState) {
+        self.shared.change(|all, now_ms| {
+            all.world.change_instance(&self.id, |instance| {
+                instance.state = state;
                 instance.ended_ms = Some(now_ms);
                 instance.init_pid = None;
             });
         });
-        tracing::info!(instance = self.id, "instance is terminated");
+        tracing::info!(instance = self.id, state = state.name(), "instance has ended");
     }
 
     /// Stopped: only a termination is left.
@@ -310,22 +219,6 @@ impl Life {
                 },
             }
         }
-    }
-}
-
-fn spot_status(end: End) -> (&'static str, &'static str, &'static str) {
-    match end {
-        End::Interrupted(Interruption::Terminate) => (
-            "closed",
-            "instance-terminated-no-capacity",
-            "Your Spot instance was terminated because there is no Spot capacity available that matches your request.",
-        ),
-        End::Interrupted(_) => (
-            "closed",
-            "instance-stopped-no-capacity",
-            "Your Spot instance was stopped because there is no Spot capacity available that matches your request.",
-        ),
-        _ => ("closed", "instance-terminated-by-user", "Spot Instance terminated due to user-initiated termination."),
     }
 }
 

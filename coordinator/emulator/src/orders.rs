@@ -94,6 +94,9 @@ pub(crate) fn interrupt(shared: &Shared, order: &Interrupt) -> Result<InstanceRe
             return Err(not_alive(instance));
         }
         let at_ms = now_ms.saturating_add(notice);
+        if !lifecycle::order(state, &order.instance, Order::Interrupt { at_ms, action: order.action }) {
+            return Err(ControlError::NotPossible(format!("{} has too many orders already", order.instance)));
+        }
         if notice > 0 {
             state.world.change_instance(&order.instance, |instance| {
                 instance.notice = Some(Notice { action: order.action, at_ms });
@@ -106,7 +109,6 @@ pub(crate) fn interrupt(shared: &Shared, order: &Interrupt) -> Result<InstanceRe
             };
             state.world.set_spot_status(&order.instance, now_ms, "active", code, message);
         }
-        lifecycle::order(state, &order.instance, Order::Interrupt { at_ms, action: order.action });
         Ok(InstanceRecord::new(find(state, &order.instance)?, now_ms))
     })
 }

@@ -14,9 +14,10 @@ use crate::templates::Template;
 const TERMINATED_LISTED_MS: u64 = 60 * 60 * 1000;
 /// How far back a stale answer can reach.
 pub(crate) const HISTORY_MS: u64 = 10 * 60 * 1000;
-const MAX_HISTORY: usize = 4_096;
+/// Changes that are kept; with more of them, the past is shorter.
+const MAX_HISTORY: usize = 1_024;
 /// Instances that are listed at once, terminated ones included.
-pub(crate) const MAX_INSTANCES: usize = 2_000;
+pub(crate) const MAX_INSTANCES: usize = 1_000;
 
 /// All records. The keys are the records' ids.
 #[derive(Debug, Clone, Default)]
@@ -117,6 +118,8 @@ impl World {
 #[derive(Debug, Default)]
 pub(crate) struct History {
     past: VecDeque<(u64, World)>,
+    /// The beginning of the past is no longer kept.
+    shortened: bool,
 }
 
 impl History {
@@ -127,16 +130,17 @@ impl History {
             || self.past.len() >= MAX_HISTORY
         {
             self.past.pop_front();
+            self.shortened = true;
         }
         self.past.push_back((now_ms, world.clone()));
     }
 
-    /// What was true at `at_ms`; before the first record, nothing existed.
+    /// What was true at `at_ms`, or as early as is known. Before the first change, nothing existed.
     pub(crate) fn at(&self, at_ms: u64) -> World {
         let after = self.past.partition_point(|(recorded, _)| *recorded <= at_ms);
-        match after.checked_sub(1).and_then(|index| self.past.get(index)) {
-            Some((_, world)) => world.clone(),
-            None => World::default(),
+        match after.checked_sub(1) {
+            None if !self.shortened => World::default(),
+            index => self.past.get(index.unwrap_or(0)).map(|(_, world)| world.clone()).unwrap_or_default(),
         }
     }
 }

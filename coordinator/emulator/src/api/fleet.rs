@@ -3,7 +3,7 @@
 //! It succeeds even with no instance at all; then its errors tell why. Only whole instances count as capacity.
 
 use super::Change;
-use super::run::Launch;
+use super::launch::Launch;
 use crate::error::ApiError;
 use crate::idempotency::Outcome as Remembered;
 use crate::launch_data::{LaunchData, Spot, check_image_id};

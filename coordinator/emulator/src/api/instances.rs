@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::Change;
 use super::describe::state_xml;
+use crate::endings;
 use crate::error::ApiError;
 use crate::lifecycle::{self, Order};
 use crate::model::InstanceState;
@@ -35,8 +36,10 @@ pub(super) fn terminate(change: &mut Change<'_>, mut params: Params) -> Result<X
     for id in ids {
         let Some(before) = change.state.world.instances.get(&id).map(|instance| instance.state) else { continue };
         if !matches!(before, InstanceState::ShuttingDown | InstanceState::Terminated) {
-            lifecycle::user_terminates(change.state, change.now_ms, &id);
-            lifecycle::order(change.state, &id, Order::Terminate { at_once: skip_shutdown });
+            endings::user_terminates(change.state, change.now_ms, &id);
+            if !lifecycle::order(change.state, &id, Order::Terminate { at_once: skip_shutdown }) {
+                tracing::warn!(instance = id, "a termination is not taken");
+            }
         }
         let after = change.state.world.instances.get(&id).map_or(before, |instance| instance.state);
         changes.push((id, before, after));

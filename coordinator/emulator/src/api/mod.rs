@@ -7,6 +7,7 @@ mod filters;
 mod fleet;
 mod images;
 mod instances;
+mod launch;
 mod network;
 mod pages;
 mod run;
@@ -24,7 +25,7 @@ use crate::world::World;
 use crate::xml::Xml;
 
 pub(crate) use fleet::Outcome as FleetOutcome;
-pub(crate) use run::register_image;
+pub(crate) use launch::register_image;
 pub(crate) use template_actions::{add as add_template, check_new as check_new_template};
 
 /// Every action that the emulator knows.

@@ -27,6 +27,9 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use console::Console;
 
+/// The word behind which a program's arguments are an init's.
+pub const WORD: &str = "instance-init";
+
 /// How often an ending tree is looked at, should a signal get lost.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// Processes that outlive SIGKILL for so long are stuck in the kernel; init leaves them.
@@ -38,6 +41,11 @@ struct Arguments {
     directory: PathBuf,
     grace: Duration,
     has_user_data: bool,
+}
+
+/// This program as an init: for [`Options::init`](crate::Options::init), if it hands what follows [`WORD`] to [`main`].
+pub fn command_line() -> io::Result<Vec<OsString>> {
+    Ok(vec![std::env::current_exe()?.into(), WORD.into()])
 }
 
 /// Runs as an instance's init, with the arguments that the emulator put behind its command line prefix.

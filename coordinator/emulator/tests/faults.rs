@@ -1,0 +1,126 @@
+//! Faults on request: refusals, lost answers, delays, stale answers, missing capacity, and bad orders.
+
+mod support;
+
+use reqwest::Method;
+use support::{SPOT, records_only};
+
+const LAUNCH: [(&str, &str); 4] =
+    [("ImageId", "ami-0123456789abcdef0"), ("MinCount", "1"), ("MaxCount", "1"), ("ClientToken", "t-1")];
+
+#[tokio::test]
+async fn refusals_are_counted_and_have_no_effect() {
+    let world = records_only().await;
+    let check = async |code: &str, status: u16| {
+        world.client.order("refuse", &format!(r#"{{"action": "RunInstances", "code": "{code}", "calls": 2}}"#)).await;
+        for _ in 0..2 {
+            assert_eq!(world.client.refused("RunInstances", &LAUNCH, code).await.status, status);
+        }
+    };
+    check("RequestLimitExceeded", 503).await;
+    check("UnauthorizedOperation", 403).await;
+    check("InsufficientInstanceCapacity", 500).await;
+    check("MaxSpotInstanceCountExceeded", 400).await;
+    assert!(world.emulator().instances().is_empty());
+    world.client.ok("RunInstances", &LAUNCH).await;
+
+    world.client.order("refuse", r#"{"action": "*", "code": "InternalError", "calls": 1000}"#).await;
+    world.client.refused("DescribeInstances", &[], "InternalError").await;
+    assert_eq!(world.client.control(Method::DELETE, "faults", "").await.status, 200);
+    world.client.ok("DescribeInstances", &[]).await;
+
+    let calls = world.emulator().calls();
+    assert_eq!((calls.counts["RunInstances"], calls.counts["DescribeInstances"], calls.total), (9, 2, 11));
+    let last_launch = calls.calls.iter().rfind(|call| call.action == "RunInstances").expect("a call");
+    assert_eq!((last_launch.code.as_str(), last_launch.client_token.as_deref()), ("OK", Some("t-1")));
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_lost_answer_leaves_its_effect() {
+    let world = records_only().await;
+    world.client.order("lose", r#"{"action": "RunInstances", "calls": 1}"#).await;
+    assert!(world.client.try_call("RunInstances", &LAUNCH).await.is_err(), "no answer");
+    let [launched] = &world.emulator().instances()[..] else { panic!("one instance") };
+    let again = world.client.ok("RunInstances", &LAUNCH).await;
+    assert_eq!(again.one("instanceId"), launched.id);
+    assert!(world.emulator().calls().calls[0].lost);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn stale_answers_do_not_know_the_latest() {
+    let world = records_only().await;
+    world.client.order("stale", r#"{"seconds": 600}"#).await;
+    let id = world.client.run(&[]).await;
+    assert_eq!(world.client.ok("DescribeInstances", &[]).await.all("instanceId"), [""; 0]);
+    world.client.refused("DescribeInstances", &[("InstanceId.1", &id)], "InvalidInstanceID.NotFound").await;
+    // What changes something sees the present.
+    world.client.ok("CreateTags", &[("ResourceId.1", &id), ("Tag.1.Key", "a")]).await;
+    world.client.order("stale", r#"{"seconds": 0}"#).await;
+    assert_eq!(world.client.ok("DescribeInstances", &[]).await.all("instanceId"), [id]);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn delays_are_used_up() {
+    let world = records_only().await;
+    world.client.order("delay", r#"{"action": "DescribeInstances", "milliseconds": 20, "calls": 1}"#).await;
+    let pending = world.client.control(Method::GET, "faults", "").await;
+    assert!(pending.body.contains("\"milliseconds\":20"), "{}", pending.body);
+    world.client.ok("DescribeInstances", &[]).await;
+    let pending = world.client.control(Method::GET, "faults", "").await;
+    assert!(pending.body.contains("\"delay\":[]"), "{}", pending.body);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn capacity_is_by_type_zone_and_lifecycle() {
+    let world = records_only().await;
+    let launch = async |zone: &str, spot: bool| {
+        let mut form = LAUNCH[..3].to_vec();
+        form.push(("InstanceType", "c6i.xlarge"));
+        if !zone.is_empty() {
+            form.push(("Placement.AvailabilityZone", zone));
+        }
+        if spot {
+            form.push(SPOT);
+        }
+        let reply = world.client.call("RunInstances", &form).await;
+        match reply.status.as_u16() {
+            200 => reply.one("availabilityZone"),
+            _ => reply.one("Code"),
+        }
+    };
+    world.client.order("capacity", r#"{"availability_zone": "us-east-1a", "available": false}"#).await;
+    assert_eq!(launch("us-east-1a", false).await, "InsufficientInstanceCapacity");
+    assert_eq!(launch("", false).await, "us-east-1b", "the next zone");
+    let spot = r#"{"instance_type": "c6i.xlarge", "lifecycle": "spot", "available": false}"#;
+    world.client.order("capacity", spot).await;
+    assert_eq!(launch("", true).await, "InsufficientInstanceCapacity");
+    assert_eq!(launch("us-east-1c", false).await, "us-east-1c");
+    world.client.order("capacity", r#"{"available": true}"#).await;
+    assert_eq!(launch("", true).await, "us-east-1a");
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn bad_orders_are_told_what_is_wrong() {
+    let world = records_only().await;
+    let check = async |method: Method, path: &str, body: &str, status: u16, told: &str| {
+        let reply = world.client.control(method, path, body).await;
+        assert_eq!(reply.status, status, "{path} {body}: {}", reply.body);
+        assert!(reply.body.contains("\"error\"") && reply.body.contains(told), "{path} {body}: {}", reply.body);
+    };
+    check(Method::POST, "interrupt", r#"{"instance": "i-1", "notice_seconds": 1}"#, 404, "i-1").await;
+    check(Method::POST, "interrupt", r#"{"instance": "i-1", "notice_seconds": -1}"#, 400, "notice_seconds").await;
+    check(Method::POST, "interrupt", r#"{"instance": "i-1", "notice": 1}"#, 400, "unknown field `notice`").await;
+    check(Method::POST, "refuse", r#"{"action": "Run", "code": "X", "calls": 1}"#, 400, "Run").await;
+    check(Method::POST, "lose", r#"{"action": "RunInstances", "calls": 0}"#, 400, "calls").await;
+    check(Method::POST, "stale", r#"{"seconds": 601}"#, 400, "seconds").await;
+    check(Method::POST, "stale", "nonsense", 400, "expected").await;
+    check(Method::GET, "instances/i-1/console", "", 404, "i-1").await;
+    check(Method::GET, "interrupt", "", 405, "GET").await;
+    check(Method::GET, "nowhere", "", 404, "nowhere").await;
+    world.stop().await;
+}
