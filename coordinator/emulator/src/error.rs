@@ -16,6 +16,8 @@ pub enum StartError {
     Listen { address: SocketAddr, source: std::io::Error },
     #[error("cannot use {} as the instances' directory", directory.display())]
     Directory { directory: PathBuf, source: std::io::Error },
+    #[error("an instance cannot be pending or shutting down for {0:?}: that is more than a day")]
+    Delay(std::time::Duration),
     #[error("no command line for an instance's init was given")]
     NoInit,
     #[error("{0:?} is not the name of a region")]

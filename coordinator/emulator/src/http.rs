@@ -19,7 +19,8 @@ use tokio::task::JoinSet;
 
 const MAX_CONNECTIONS: usize = 512;
 const MAX_BODY_BYTES: usize = 1024 * 1024;
-const HEADER_PATIENCE: Duration = Duration::from_secs(30);
+/// Also how long a kept connection may be idle: longer than any client's interval, so that it never closes under one.
+const HEADER_PATIENCE: Duration = Duration::from_secs(10 * 60);
 const BODY_PATIENCE: Duration = Duration::from_secs(30);
 /// Descriptors run out now and then; then it is better to wait than to spin.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);

@@ -107,17 +107,19 @@ fn environment(options: &Options, id: &str, imds_port: u16, directory: &Path) ->
     let home = home(directory);
     let mut path = directory.join("bin").into_os_string();
     path.push(":");
-    path.push(std::env::var_os("PATH").unwrap_or_else(|| DEFAULT_PATH.into()));
+    // Whatever the PATH is, the programs that power off come first.
+    let given = options.environment.iter().rfind(|(name, _)| name == "PATH").map(|(_, value)| value.clone());
+    path.push(given.or_else(|| std::env::var_os("PATH")).unwrap_or_else(|| DEFAULT_PATH.into()));
     let inherited = INHERITED.iter().filter_map(|name| Some(((*name).into(), std::env::var_os(name)?)));
     let mut all: Vec<(OsString, OsString)> = inherited.collect();
     let mut set = |name: &str, value: OsString| all.push((name.into(), value));
-    set("PATH", path);
     set("PM2_HOME", home.join(".pm2").into_os_string());
     set("HOME", home.into_os_string());
     set("TMPDIR", directory.join("tmp").into_os_string());
     set("AWS_EC2_METADATA_SERVICE_ENDPOINT", format!("http://127.0.0.1:{imds_port}").into());
     all.extend(options.environment.iter().cloned());
-    // Last, so that nothing takes its place: the search for left-over processes rests on it.
+    // Last, so that nothing takes their place: the search for left-over processes rests on the instance's name.
+    all.push(("PATH".into(), path));
     all.push((INSTANCE_VARIABLE.into(), id.into()));
     all
 }

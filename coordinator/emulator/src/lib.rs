@@ -62,6 +62,8 @@ use init_process::Spawner;
 use region::Region;
 use shared::{Shared, State};
 
+/// Longer than anybody waits for an instance.
+const MAX_DELAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// The end of all instances takes at most this long.
 const STOP_PATIENCE: Duration = Duration::from_secs(30);
 /// Sockets of programs in an instance (PM2's, for one) have room for paths of 107 bytes.
@@ -84,7 +86,8 @@ pub struct Options {
     pub init: Vec<OsString>,
     /// The region to play.
     pub region: String,
-    /// More environment for the instances. Their PATH, HOME and metadata endpoint can be replaced by it.
+    /// More environment for the instances, before their own where names are the same. A PATH goes behind the directory
+    /// of the programs that power off.
     pub environment: Vec<(OsString, OsString)>,
 }
 
@@ -119,6 +122,11 @@ pub async fn start(mut options: Options) -> Result<Emulator, StartError> {
     }
     if options.init.is_empty() {
         return Err(StartError::NoInit);
+    }
+    for delay in [options.pending, options.shutting_down] {
+        if delay > MAX_DELAY {
+            return Err(StartError::Delay(delay));
+        }
     }
     let region = Region::new(&options.region).ok_or_else(|| StartError::Region(options.region.clone()))?;
     let directory = options.directory.clone();

@@ -20,12 +20,12 @@ const MAX_EVENTS: usize = 20;
 /// EC2 takes a spot instance.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Interrupt {
-    pub instance: String,
+pub(crate) struct Interrupt {
+    pub(crate) instance: String,
     /// From the notice to the end; 0 = without a notice.
-    pub notice_seconds: f64,
+    pub(crate) notice_seconds: f64,
     #[serde(default)]
-    pub action: Interruption,
+    pub(crate) action: Interruption,
 }
 
 /// EC2 recommends to replace a spot instance.

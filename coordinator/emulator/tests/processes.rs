@@ -43,6 +43,16 @@ exit 3
 }
 
 #[tokio::test]
+async fn more_environment_does_not_hide_the_power_switch() {
+    let world = World::start_with(SOON, SOON, &[("MORE", "more"), ("PATH", "/usr/bin:/bin")]).await;
+    let id = world.launch("#!/bin/sh\necho \"$MORE $PATH\" >\"$HOME/env\"\nshutdown now\n", &[]).await;
+    let bin = std::fs::canonicalize(world.home(&id)).expect("a home").with_file_name("bin");
+    assert_eq!(world.home_file(&id, "env").await, format!("more {}:/usr/bin:/bin", bin.display()));
+    world.until(&id, InstanceState::Stopped).await;
+    world.stop().await;
+}
+
+#[tokio::test]
 async fn user_data_that_is_no_script_is_not_run() {
     let world = running().await;
     let id = world.launch("#cloud-config\nruncmd: [ls]\n", &[]).await;

@@ -38,11 +38,16 @@ pub struct World {
 
 impl World {
     pub async fn start(pending: Duration, shutting_down: Duration) -> Self {
+        Self::start_with(pending, shutting_down, &[]).await
+    }
+
+    pub async fn start_with(pending: Duration, shutting_down: Duration, environment: &[(&str, &str)]) -> Self {
         let directory = tempfile::Builder::new().prefix("e").tempdir().expect("a temporary directory");
         let init: Vec<OsString> = vec![PROGRAM.into(), "instance-init".into()];
         let mut options = Options::new(directory.path(), init);
         options.pending = pending;
         options.shutting_down = shutting_down;
+        options.environment = environment.iter().map(|(name, value)| (name.into(), value.into())).collect();
         let emulator = spillway_emulator::start(options).await.expect("starts");
         Self { client: Client::new(emulator.endpoint()), emulator: Some(emulator), directory }
     }
