@@ -14,7 +14,7 @@ use crate::identity::{self, Origin};
 use crate::imds::watch::{self, Seen};
 use crate::imds::{Document, ImdsError, Notice};
 use crate::report::{FlightRecord, Reporter};
-use crate::session::messages::{envelope, farewell, notice, phase, step_ended};
+use crate::session::messages::{command_result, envelope, farewell, notice, phase, step_ended};
 use crate::session::{Heard, Registered, SessionError};
 use crate::worker::clients::Who;
 use crate::worker::evidence::Redis;
@@ -270,6 +270,12 @@ impl Agent {
             Heard::Command { epoch, id, command } => {
                 tracing::info!(epoch, id, ?command, "the coordinator asks");
                 Some(Event::Command { epoch, id, command: command.for_machine(self.clock) })
+            }
+            Heard::NotUnderstood { id } => {
+                tracing::warn!(id, "a command of the coordinator is not understood");
+                let refused = "not understood: update the agent, and give a drain its deadline";
+                self.send(Message::CommandResult(command_result(&id, Some(refused))));
+                None
             }
         }
     }

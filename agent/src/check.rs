@@ -170,7 +170,10 @@ async fn coordinator(findings: &mut Findings, config: &Config) {
         Ok(Err(session::SessionError::Unreachable(_))) => {
             Err(format!("{} cannot be reached: mind the port and the security group", config.coordinator))
         }
-        Ok(_) => Ok(format!("{} answers", config.coordinator)),
+        Ok(Err(error @ (session::SessionError::Refused(_) | session::SessionError::UnknownProof))) => {
+            Err(error.to_string())
+        }
+        Ok(Ok(_) | Err(session::SessionError::Unavailable(_))) => Ok(format!("{} answers", config.coordinator)),
     };
     findings.add("coordinator", found);
 }

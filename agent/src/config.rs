@@ -43,6 +43,9 @@ pub(crate) const KEYS: &[&str] = &[
 /// The keys of one boot step.
 pub(crate) const STEP_KEYS: &[&str] = &["name", "run", "timeout", "retries"];
 
+/// The whole boot record must fit into what waits for a coordinator.
+const MOST_STEPS: usize = 64;
+
 /// The configuration, checked.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -177,6 +180,10 @@ fn boot(source: &Source) -> Result<Boot, ConfigError> {
         None => default_steps(),
         Some(tables) => tables.iter().enumerate().map(|(i, table)| step(source, i, table)).collect::<Result<_, _>>()?,
     };
+    if steps.len() > MOST_STEPS {
+        let problem = format!("has {} steps, more than {MOST_STEPS}", steps.len());
+        return Err(source.invalid("boot.steps", problem, "join some of them with &&"));
+    }
     Ok(Boot {
         directory: directory.into(),
         user: source.string("boot.user")?,

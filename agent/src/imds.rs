@@ -31,6 +31,15 @@ pub enum ImdsError {
     Unreadable(&'static str),
 }
 
+type Read = fn(&str) -> Option<Vec<Notice>>;
+
+/// Where notices are told, and how they read.
+const NOTICES: [(&str, Read); 3] = [
+    ("meta-data/spot/instance-action", |text| interruption(text).map(|notice| vec![notice])),
+    ("meta-data/events/recommendations/rebalance", |text| rebalance(text).map(|notice| vec![notice])),
+    ("meta-data/events/maintenance/scheduled", maintenance),
+];
+
 /// Who this instance is.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -104,17 +113,19 @@ impl Imds {
         if document.instance_id.is_empty() { Err(ImdsError::Unreadable(WHAT)) } else { Ok(document) }
     }
 
-    /// What EC2 has in mind, most urgent first.
+    /// What EC2 has in mind, most urgent first. An error further down does not hide what was found before it.
     pub async fn notices(&mut self) -> Result<Vec<Notice>, ImdsError> {
         let mut found = Vec::new();
-        if let Some(text) = self.get("meta-data/spot/instance-action").await? {
-            found.push(interruption(&text).ok_or(ImdsError::Unreadable("spot/instance-action"))?);
-        }
-        if let Some(text) = self.get("meta-data/events/recommendations/rebalance").await? {
-            found.push(rebalance(&text).ok_or(ImdsError::Unreadable("events/recommendations/rebalance"))?);
-        }
-        if let Some(text) = self.get("meta-data/events/maintenance/scheduled").await? {
-            found.extend(maintenance(&text).ok_or(ImdsError::Unreadable("events/maintenance/scheduled"))?);
+        for (path, read) in NOTICES {
+            let answer = self.get(path).await.and_then(|answer| match answer {
+                None => Ok(Vec::new()),
+                Some(text) => read(&text).ok_or(ImdsError::Unreadable(path)),
+            });
+            match answer {
+                Ok(notices) => found.extend(notices),
+                Err(error) if found.is_empty() => return Err(error),
+                Err(_) => break,
+            }
         }
         Ok(found)
     }

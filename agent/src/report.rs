@@ -119,17 +119,23 @@ impl Reporter {
         let redis = self.look.redis.as_ref();
         let connections = redis.and_then(|redis| redis.connections.as_ref());
         let by_name = redis.is_some_and(|redis| redis.live_locks > 0) || connections.is_some_and(|found| found.by_name);
-        let is_watched = matches!(machine.phase(), Phase::Proving | Phase::Ready { .. } | Phase::Draining(_));
-        let missing = if is_watched { machine.missing(now) } else { Some(Missing::Process) };
+        let missing = match machine.phase() {
+            Phase::Proving | Phase::Ready { .. } => {
+                machine.missing(now).map(|missing| self.missing(missing)).unwrap_or_default()
+            }
+            Phase::Identifying | Phase::Booting { .. } => "the boot steps are not done".to_owned(),
+            Phase::Draining(_) | Phase::Drained(_) => "the worker is drained".to_owned(),
+            Phase::Failed(_) => self.problem(machine, now),
+        };
         WorkerProof {
-            proven: missing.is_none(),
+            proven: missing.is_empty(),
             processes: worker.map_or(0, |worker| worker.processes),
             restarts: worker.map_or(0, |worker| worker.restarts),
             connections: connections.map_or(0, |found| found.count),
             fetching: connections.is_some_and(|found| found.fetching),
             live_locks: redis.map_or(0, |redis| redis.live_locks),
             by: if by_name { "name" } else { "address" }.to_owned(),
-            missing: missing.map(|missing| self.missing(missing)).unwrap_or_default(),
+            missing,
         }
     }
 

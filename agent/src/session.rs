@@ -8,10 +8,11 @@ use futures_util::StreamExt;
 use spillway_machine::{Command, Refusal};
 use spillway_proto::v1::agent_service_client::AgentServiceClient;
 use spillway_proto::v1::coordinator_message::Command as Wire;
-use spillway_proto::v1::{AgentMessage, CoordinatorMessage, RegisterRequest, register_response};
+use spillway_proto::v1::{AgentMessage, CoordinatorMessage, Drain, RegisterRequest, register_response};
 use std::time::{Duration, SystemTime};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::metadata::AsciiMetadataValue;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
 
@@ -49,6 +50,11 @@ pub enum Heard {
         id: String,
         /// What.
         command: Asked,
+    },
+    /// The coordinator asks for something that this agent does not know, or without what belongs to it.
+    NotUnderstood {
+        /// The command's.
+        id: String,
     },
 }
 
@@ -158,8 +164,9 @@ async fn try_hold<F: Future<Output = ()>>(
 ) -> Result<(), SessionError> {
     let mut client = AgentServiceClient::new(connect(coordinator).await?);
     let mut request = Request::new(ReceiverStream::new(outbound));
-    let bearer = format!("Bearer {}", token.expose()).parse();
-    let bearer = bearer.map_err(|_| Status::unauthenticated("the session token is no header value"))?;
+    let bearer = format!("Bearer {}", token.expose()).parse::<AsciiMetadataValue>();
+    let mut bearer = bearer.map_err(|_| Status::unauthenticated("the session token is no header value"))?;
+    bearer.set_sensitive(true);
     request.metadata_mut().insert("authorization", bearer);
     let answer = tokio::time::timeout(ANSWER, client.session(request));
     let answer = answer.await.map_err(|_| Status::deadline_exceeded("it did not answer in time"))??;
@@ -167,10 +174,7 @@ async fn try_hold<F: Future<Output = ()>>(
     let welcome = tokio::time::timeout(ANSWER, inbound.next()).await;
     let mut next = welcome.map_err(|_| Status::deadline_exceeded("it did not welcome this agent"))?;
     while let Some(message) = next {
-        match understood(message?) {
-            Some(message) => heard(message).await,
-            None => tracing::warn!("a command of the coordinator is not understood: update the agent"),
-        }
+        heard(understood(message?)).await;
         next = inbound.next().await;
     }
     Ok(())
@@ -191,15 +195,15 @@ async fn connect(coordinator: &str) -> Result<Channel, SessionError> {
         .map_err(SessionError::Unreachable)
 }
 
-fn understood(message: CoordinatorMessage) -> Option<Heard> {
+fn understood(message: CoordinatorMessage) -> Heard {
     let (epoch, id) = (message.epoch, message.command_id);
-    let command = match message.command? {
-        Wire::Welcome(welcome) => return Some(Heard::Welcome { epoch, version: welcome.coordinator_version }),
-        Wire::Drain(drain) => {
-            let deadline = drain.deadline?;
-            Asked::Drain { deadline: crate::clock::from_epoch(deadline.seconds, deadline.nanos), reason: drain.reason }
+    let command = match message.command {
+        Some(Wire::Welcome(welcome)) => return Heard::Welcome { epoch, version: welcome.coordinator_version },
+        Some(Wire::Drain(Drain { deadline: Some(at), reason })) => {
+            Asked::Drain { deadline: crate::clock::from_epoch(at.seconds, at.nanos), reason }
         }
-        Wire::CancelDrain(_) => Asked::CancelDrain,
+        Some(Wire::CancelDrain(_)) => Asked::CancelDrain,
+        Some(Wire::Drain(_)) | None => return Heard::NotUnderstood { id },
     };
-    Some(Heard::Command { epoch, id, command })
+    Heard::Command { epoch, id, command }
 }

@@ -198,7 +198,13 @@ impl Machine {
     }
 
     fn step_finished(&mut self, now: Timestamp, index: usize, outcome: StepOutcome) {
-        let Phase::Booting { step, attempt, again_at: None } = self.phase else { return };
+        let Phase::Booting { step, attempt, again_at: None } = self.phase else {
+            // It ended while a drain broke the boot off: it need not run again.
+            if outcome == StepOutcome::Succeeded && index == self.next_step {
+                self.next_step += 1;
+            }
+            return;
+        };
         if step != index {
             return;
         }
@@ -339,8 +345,9 @@ impl Machine {
     fn resume(&mut self, stopped: bool) {
         self.life = Life::Started;
         if self.next_step < self.config.step_retries.len() {
-            let again_at = Some(Timestamp(0));
-            return self.enter(Phase::Booting { step: self.next_step, attempt: 1, again_at });
+            // What was stopped may be what an earlier step had started.
+            let step = if stopped { 0 } else { self.next_step };
+            return self.boot_from(Timestamp(0), step);
         }
         if stopped {
             self.readiness.start();

@@ -1,5 +1,6 @@
 //! What the machine wants, done. Owns the tasks behind each action; their ends come back as inputs.
 
+use super::watcher::Watching;
 use super::{Agent, Input, Open, Running};
 use crate::boot;
 use crate::session::messages::{command_result, drained, phase, register, step_running};
@@ -92,7 +93,12 @@ impl Agent {
         self.record(step_running(index, self.config.boot.steps.len(), &step, attempt, clock::wall_now()));
         let (abort, aborted) = watch::channel(false);
         let (launcher, inputs) = (self.launcher.clone(), self.inputs.clone());
+        let before = self.step.take();
         let task = tokio::spawn(async move {
+            if let Some(before) = before {
+                // One that was aborted may take a moment to go.
+                let _ = before.task.await;
+            }
             let ended = boot::attempt(&launcher, &step, aborted).await;
             let _ = inputs.send(Input::StepEnded(index, attempt, ended)).await;
         });
@@ -121,6 +127,12 @@ impl Agent {
         tracing::info!("starting the worker again");
         let (pm2, inputs) = (self.pm2.clone(), self.inputs.clone());
         let watching = self.watching.clone();
+        // What is seen until it has started says nothing.
+        let next_generation = |watching: &mut Watching| {
+            watching.generation += 1;
+            watching.baseline = Baseline::Now;
+        };
+        watching.send_modify(next_generation);
         tokio::spawn(async move {
             match pm2.list().await {
                 Ok(processes) => {
@@ -132,10 +144,7 @@ impl Agent {
                 }
                 Err(error) => tracing::warn!(%error, "pm2 cannot be asked to start the worker"),
             }
-            watching.send_modify(|watching| {
-                watching.generation += 1;
-                watching.baseline = Baseline::Now;
-            });
+            watching.send_modify(next_generation);
             let _ = inputs.send(Input::Machine(Event::WorkerStarted)).await;
         });
     }

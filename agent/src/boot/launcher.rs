@@ -178,4 +178,22 @@ mod tests {
         let error = Launcher::new(&boot, "i-1", []).unwrap_err().to_string();
         assert_eq!(error, "there is no user nobody-of-this-name: create it, or set boot.user to one that exists");
     }
+
+    #[tokio::test]
+    async fn a_step_runs_as_the_user_with_its_groups_and_home() {
+        if !nix::unistd::Uid::effective().is_root() {
+            // Only root can become somebody else: then it must say so.
+            let boot =
+                Boot { directory: "/".into(), user: Some("root".into()), environment: BTreeMap::new(), steps: vec![] };
+            assert!(Launcher::new(&boot, "i-1", []).unwrap_err().to_string().contains("only root can"));
+            return;
+        }
+        let launcher = launcher(&[("HOME", "/root"), ("XDG_RUNTIME_DIR", "/run/user/0")], Some("nobody"));
+        let command = launcher.shell("id -un; id -gn; id -Gn; echo $HOME $USER $LOGNAME $XDG_RUNTIME_DIR");
+        let out = crate::boot::process::output(command, std::time::Duration::from_secs(10)).await.unwrap();
+        let account = Account::find("nobody").unwrap();
+        let group = out.lines().nth(1).unwrap_or_default();
+        let expect = format!("nobody\n{group}\n{group}\n{} nobody nobody\n", account.home.display());
+        assert_eq!((out.as_str(), group == "root"), (expect.as_str(), false));
+    }
 }

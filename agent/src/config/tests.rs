@@ -105,3 +105,14 @@ fn a_bad_redis_address_does_not_give_its_password_away() {
         assert!(!error.contains("sesame"), "{error}");
     }
 }
+
+#[test]
+fn the_configuration_that_is_baked_into_the_image_is_understood() {
+    let text = include_str!("../../../ami/agent.toml");
+    let variables = [("SPILLWAY_JOIN_TOKEN", "x"), ("REDIS_URL", "redis://h")];
+    // The application's file is on the image alone.
+    let text: String =
+        text.lines().filter(|line| !line.starts_with("env_file")).map(|line| format!("{line}\n")).collect();
+    let config = load(&text, &variables).unwrap();
+    assert_eq!(config.boot.steps, default_steps());
+}

@@ -10,6 +10,9 @@ use tokio::time::sleep;
 /// The most that is waited after errors.
 const BACK_OFF_MOST: Duration = Duration::from_secs(15);
 
+/// Notices that are remembered, so that each is told once.
+const TOLD_KEPT: usize = 64;
+
 /// A notice, and when it was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Seen {
@@ -30,14 +33,17 @@ pub async fn watch(mut imds: Imds, interval: Duration, to: mpsc::Sender<Seen>) {
                     tracing::info!(failures, "the metadata service answers again");
                 }
                 failures = 0;
-                for notice in notices.iter().filter(|notice| !told.contains(notice)) {
-                    let seen = Seen { notice: notice.clone(), at: clock::wall_now() };
-                    if to.send(seen).await.is_err() {
+                for notice in notices {
+                    if told.contains(&notice) {
+                        continue;
+                    }
+                    told.push(notice.clone());
+                    if to.send(Seen { notice, at: clock::wall_now() }).await.is_err() {
                         return;
                     }
                 }
-                // A notice that was withdrawn and comes again is new.
-                told = notices;
+                let excess = told.len().saturating_sub(TOLD_KEPT);
+                told.drain(..excess);
             }
             Err(error) => {
                 complain(&error, failures);

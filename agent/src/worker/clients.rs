@@ -122,7 +122,8 @@ mod tests {
         let busy = line("bull:cQ==:w:i-1", "10.0.0.9:1", "N", 30);
         let stale = line("bull:cQ==:w:i-1", "10.0.0.9:1", "b", 11);
         let unnamed = line("", "10.0.0.9:1", "b", 0);
-        let table: &[(&[&String], (u32, bool, bool))] = &[
+        type Expect = (u32, bool, bool);
+        let table: &[(&[&String], Expect)] = &[
             (&[&ours, &theirs], (1, true, true)),
             (&[&theirs, &far, &unnamed], (0, false, true)),
             (&[&near, &far], (1, true, false)),

@@ -6,6 +6,8 @@ use crate::config::{Config, RedisUrl};
 use redis::aio::MultiplexedConnection;
 use spillway_machine::Evidence;
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
@@ -43,8 +45,8 @@ pub struct Redis {
     queues: Vec<String>,
     who: Who,
     connection: Option<MultiplexedConnection>,
-    /// This worker's jobs and connections carry its name: seen once, it holds.
-    named: bool,
+    /// This worker's jobs and connections carry its name: seen once by any of the clones, it holds for all.
+    named: Arc<AtomicBool>,
     /// Jobs of this instance and what was left of their locks.
     locks: BTreeMap<String, i64>,
 }
@@ -53,7 +55,7 @@ impl Clone for Redis {
     /// With a connection of its own.
     fn clone(&self) -> Self {
         let (url, prefix, queues, who) = (self.url.clone(), self.prefix.clone(), self.queues.clone(), self.who.clone());
-        Self { url, prefix, queues, who, connection: None, named: self.named, locks: BTreeMap::new() }
+        Self { url, prefix, queues, who, connection: None, named: self.named.clone(), locks: BTreeMap::new() }
     }
 }
 
@@ -66,7 +68,7 @@ impl Redis {
             queues: config.worker.queues.clone(),
             who,
             connection: None,
-            named: false,
+            named: Arc::default(),
             locks: BTreeMap::new(),
         }
     }
@@ -132,7 +134,9 @@ impl Redis {
         if with_connections {
             let list: String = redis::cmd("CLIENT").arg("LIST").query_async(connection).await?;
             let found = clients::connections(&list, &self.prefix, &self.queues, &self.who);
-            self.named |= found.by_name && found.count > 0;
+            if found.by_name && found.count > 0 {
+                self.named.store(true, Ordering::Relaxed);
+            }
             look.evidence = Some(Evidence { connections: found.count, fetching: found.fetching });
             look.connections = Some(found);
         }
@@ -165,7 +169,9 @@ impl Redis {
                 jobs.push(ActiveJob { key: format!("{base}:{id}"), by, lock });
             }
         }
-        let tally = tally(&jobs, &self.who.instance_id, &mut self.named, &mut self.locks);
+        let mut named = self.named.load(Ordering::Relaxed);
+        let tally = tally(&jobs, &self.who.instance_id, &mut named, &mut self.locks);
+        self.named.store(named, Ordering::Relaxed);
         look.active = tally.active.filter(|_| !too_many);
         look.live_locks = tally.live_locks;
         look.oldest_lock_age = tally.oldest_lock_age;

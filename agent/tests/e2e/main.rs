@@ -2,6 +2,7 @@
 //! metadata service that the test plays. What is missing on this machine fails the test: `tests/setup` installs it.
 
 mod boot;
+mod command_line;
 mod coordinator;
 mod drain;
 mod imds;

@@ -8,8 +8,9 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tempfile::TempDir;
+use tokio::time::Instant;
 
 /// For anything that should happen: generous, since the machine may be busy. Nothing here measures speed.
 pub const PATIENCE: Duration = Duration::from_secs(90);
@@ -80,18 +81,23 @@ impl Stage {
 
     pub fn start_agent(&mut self) {
         let log = fs::OpenOptions::new().create(true).append(true).open(self.path("agent.log")).expect("agent.log");
-        let agent = Command::new(env!("CARGO_BIN_EXE_spillway-agent"))
-            .args(["run", "--config"])
-            .arg(self.path("agent.toml"))
+        let agent = self.program(&["run"]).env("RUST_LOG", "spillway_agent=debug,info").stderr(log).spawn();
+        self.agent = Some(agent.expect("the agent"));
+    }
+
+    /// The program with this configuration, in an environment of its own.
+    pub fn program(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_spillway-agent"));
+        command
+            .args(arguments)
             .env_clear()
             .envs([("HOME", self.path("home")), ("PM2_HOME", self.path("pm2"))])
             .env("PATH", std::env::var_os("PATH").expect("PATH"))
-            .env("AWS_EC2_METADATA_SERVICE_ENDPOINT", format!("http://{}", self.imds.address))
-            .env("RUST_LOG", "spillway_agent=debug,info")
-            .stderr(log)
-            .spawn()
-            .expect("the agent");
-        self.agent = Some(agent);
+            .env("AWS_EC2_METADATA_SERVICE_ENDPOINT", format!("http://{}", self.imds.address));
+        if arguments[0] != "watch" {
+            command.arg("--config").arg(self.path("agent.toml"));
+        }
+        command
     }
 
     /// Asks the agent to leave, and says whether it exited with 0.
