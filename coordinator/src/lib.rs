@@ -8,6 +8,7 @@ pub mod cli;
 pub mod clock;
 pub mod cloud;
 pub mod config;
+pub mod demo;
 pub mod ledger;
 pub mod queue;
 pub mod reconcile;

@@ -92,8 +92,10 @@ pub enum Command {
         #[arg(long, help = JSON)]
         json: bool,
     },
+    /// See it work: the whole thing on this machine, no AWS account
+    Demo(crate::demo::Options),
     /// Play EC2 and instance metadata on loopback; the instances are local processes
-    Emulator(spillway_emulator::cli::Arguments),
+    Emulator(spillway_emulator::cli::Args),
 }
 
 const JSON: &str = "Print JSON";

@@ -17,8 +17,6 @@ use crate::config::ConfigError;
 use crate::telemetry;
 use arguments::{Arguments, Command};
 
-/// The word behind which an emulated instance's init gets its arguments.
-const INSTANCE_INIT: &str = "instance-init";
 /// Bad usage or configuration: a person must change something before it can work.
 const USAGE: u8 = 2;
 
@@ -26,7 +24,7 @@ const USAGE: u8 = 2;
 pub fn main() -> ExitCode {
     // An emulated instance's init is this program too; it must not start a runtime first.
     let mut given = std::env::args_os().skip(1);
-    if given.next().is_some_and(|first| first == INSTANCE_INIT) {
+    if given.next().is_some_and(|first| first == spillway_emulator::init::WORD) {
         return spillway_emulator::init::main(given);
     }
     let arguments = match Arguments::try_parse() {
@@ -62,11 +60,8 @@ async fn dispatch(arguments: Arguments) -> anyhow::Result<()> {
         }
         Command::Hold { pool, reason, server, json } => operators::hold(&server, pool, reason, json).await,
         Command::Resume { pool, server, json } => operators::resume(&server, pool, json).await,
-        Command::Emulator(arguments) => {
-            let program = std::env::current_exe()?;
-            let init = vec![program.into_os_string(), INSTANCE_INIT.into()];
-            spillway_emulator::cli::run(arguments, init).await
-        }
+        Command::Demo(options) => crate::demo::run(options).await,
+        Command::Emulator(arguments) => spillway_emulator::cli::run(arguments).await,
     }
 }
 
