@@ -1,1 +1,21 @@
-//! placeholder
+//! What the end-to-end tests stand on: the real programs, each started for one test on free ports in a directory of
+//! its own, and ended with it. See `tests/README.md` for what each test proves.
+//!
+//! - `binaries`: `spillway` and `spillway-agent`, never stale; `programs`: what `tests/setup` installs
+//! - `process`: a child that ends with its test; `redis_server`, `coordinator`: the two that most tests start
+//! - `app`: the demo's application as a git repository, and the user data that brings it up
+//! - `world`: all of it together around one queue; `wait`: until something is so, with the whole story when it is not
+
+pub mod app;
+pub mod binaries;
+pub mod coordinator;
+pub mod jobs;
+pub mod ports;
+pub mod process;
+pub mod programs;
+pub mod redis_server;
+pub mod wait;
+pub mod world;
+
+/// The queue of tests that need only one.
+pub const QUEUE: &str = "video-processing";

@@ -1,0 +1,73 @@
+//! The demo's application as a git repository, and what an instance's user data does with it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::process::{command, run};
+use crate::{QUEUE, binaries, programs};
+
+/// A worker that never gets to work.
+pub const CRASHES: &str = "throw new Error(\"this worker crashes on purpose\");\n";
+
+/// Where the application is, and what an instance needs to know.
+#[derive(Debug)]
+pub struct App {
+    origin: PathBuf,
+}
+
+impl App {
+    /// Commits the demo's application in `directory`, with another `worker.js` where one is given.
+    pub fn commit(directory: &Path, worker: Option<&str>) -> App {
+        let origin = directory.join("origin");
+        fs::create_dir_all(&origin).expect("a directory");
+        let source = binaries::workspace().join("coordinator/src/demo/app");
+        for entry in fs::read_dir(&source).expect("the demo's application").flatten() {
+            fs::copy(entry.path(), origin.join(entry.file_name())).expect("a copy");
+        }
+        if let Some(worker) = worker {
+            fs::write(origin.join("worker.js"), worker).expect("worker.js");
+        }
+        fs::write(origin.join(".gitignore"), "node_modules\n.env\n").expect(".gitignore");
+        let git = |arguments: &[&str]| {
+            let mut git = command(programs::program("git"));
+            git.args(["-c", "user.name=test", "-c", "user.email=test@localhost", "-c", "init.defaultBranch=main"]);
+            run(git.args(arguments).current_dir(&origin));
+        };
+        git(&["init", "-q"]);
+        git(&["add", "."]);
+        git(&["commit", "-q", "-m", "The application"]);
+        App { origin }
+    }
+
+    /// What a real image has baked in is put in place; then the agent takes over, as on EC2. `more` goes to the end of
+    /// the agent's configuration.
+    pub fn user_data(&self, redis_url: &str, grpc_port: u16, more: &str) -> String {
+        for program in ["git", "bun", "pm2", "node"] {
+            programs::program(program);
+        }
+        format!(
+            "#!/bin/sh\nset -e\n\
+             git clone -q '{origin}' \"$HOME/app\"\n\
+             printf 'REDIS_URL={redis_url}\\nQUEUE_NAMES={QUEUE}\\n' > \"$HOME/app/.env\"\n\
+             cat > \"$HOME/agent.toml\" <<END\n\
+             coordinator = \"http://127.0.0.1:{grpc_port}\"\n\
+             env_file = \"$HOME/app/.env\"\n\
+             state_directory = \"$HOME/state\"\n\
+             [worker]\n\
+             queues = [\"{QUEUE}\"]\n\
+             [boot]\n\
+             directory = \"$HOME/app\"\n\
+             {more}\n\
+             END\n\
+             exec '{agent}' run --config \"$HOME/agent.toml\"\n",
+            origin = self.origin.display(),
+            agent = binaries::agent().display(),
+        )
+    }
+}
+
+/// Instances have homes of their own; what was downloaded once serves them all, as it would from an image.
+pub fn bun_cache() -> PathBuf {
+    let home = std::env::var_os("HOME").map_or_else(|| PathBuf::from("/tmp"), PathBuf::from);
+    std::env::var_os("BUN_INSTALL_CACHE_DIR").map_or_else(|| home.join(".bun/install/cache"), PathBuf::from)
+}

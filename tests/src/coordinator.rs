@@ -1,0 +1,126 @@
+//! `spillway run` as a process of its own, and the ways to ask it: the command line as a person would, and gRPC.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+use spillway_proto::v1;
+use spillway_proto::v1::operator_service_client::OperatorServiceClient;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_client::HealthClient;
+
+pub use tonic_health::pb::health_check_response::ServingStatus;
+
+use crate::process::{Process, command, output, text};
+use crate::{binaries, ports, wait};
+
+/// The environment of a coordinator: nothing of the machine's own gets in.
+pub type Environment = BTreeMap<String, String>;
+
+#[derive(Debug)]
+pub struct Coordinator {
+    pub process: Process,
+    pub grpc_port: u16,
+    pub http_port: u16,
+    directory: PathBuf,
+}
+
+/// `spillway` in an environment of its own.
+pub fn spillway(environment: &Environment) -> Command {
+    let mut spillway = command(binaries::spillway());
+    spillway.env_clear().env("PATH", std::env::var_os("PATH").expect("PATH")).envs(environment);
+    spillway
+}
+
+impl Coordinator {
+    /// Starts it on these ports, and waits until it answers.
+    pub async fn start(directory: &Path, environment: &Environment, grpc_port: u16) -> Coordinator {
+        let http_port = ports::free();
+        let mut run = spillway(environment);
+        run.arg("run").current_dir(directory);
+        run.env("SPILLWAY_GRPC_LISTEN", format!("127.0.0.1:{grpc_port}"));
+        run.env("SPILLWAY_HTTP_LISTEN", format!("127.0.0.1:{http_port}"));
+        let process = Process::start("coordinator", &mut run, &directory.join(format!("coordinator-{http_port}.log")));
+        let mut coordinator = Coordinator { process, grpc_port, http_port, directory: directory.to_owned() };
+        let story = coordinator.process.tail();
+        wait::until(
+            "the coordinator answers",
+            async || story.clone(),
+            async || {
+                if let Some(status) = coordinator.process.ended() {
+                    panic!("the coordinator has ended: {status}\n{}", coordinator.process.tail());
+                }
+                coordinator.try_health("").await.is_some().then_some(())
+            },
+        )
+        .await;
+        coordinator
+    }
+
+    /// Runs another of its commands, as a person on this machine would.
+    pub fn command(&self, arguments: &[&str]) -> Output {
+        let mut command = spillway(&Environment::new());
+        command.args(arguments).env("SPILLWAY_SERVER", self.server()).current_dir(&self.directory);
+        output(&mut command)
+    }
+
+    /// What a command that must succeed prints with `--json`.
+    pub fn json(&self, arguments: &[&str]) -> Value {
+        let out = self.command(&[arguments, &["--json"]].concat());
+        assert!(out.status.success(), "{arguments:?}: {}{}", text(&out.stderr), self.process.tail());
+        serde_json::from_slice(&out.stdout).unwrap_or_else(|error| panic!("{error}: {}", text(&out.stdout)))
+    }
+
+    /// `spillway status --json`: the only pool.
+    pub fn status(&self) -> Value {
+        self.json(&["status"])["pools"][0].clone()
+    }
+
+    /// `spillway explain --json`, newest first.
+    pub fn explain(&self) -> Vec<Value> {
+        let plans = self.json(&["explain", "--limit", "500"]);
+        plans.as_array().expect("a list").clone()
+    }
+
+    /// Whether one of the plans so far has a note or a reason with these words.
+    pub fn explained(&self, words: &str) -> bool {
+        let has = |value: &Value| value.as_str().is_some_and(|text| text.contains(words));
+        self.explain().iter().any(|plan| {
+            let decisions = plan["decisions"].as_array().into_iter().flatten();
+            plan["notes"].as_array().into_iter().flatten().any(has)
+                || decisions.into_iter().any(|it| has(&it["reason"]))
+        })
+    }
+
+    pub fn server(&self) -> String {
+        format!("127.0.0.1:{}", self.grpc_port)
+    }
+
+    fn channel(&self) -> Option<tonic::transport::Endpoint> {
+        tonic::transport::Endpoint::from_shared(format!("http://{}", self.server())).ok()
+    }
+
+    /// The only pool, if it answers.
+    pub async fn try_pool(&self) -> Option<v1::Pool> {
+        let channel = self.channel()?.connect().await.ok()?;
+        let fleet = OperatorServiceClient::new(channel).get_fleet(v1::GetFleetRequest::default()).await.ok()?;
+        fleet.into_inner().pools.into_iter().next()
+    }
+
+    pub async fn pool(&self) -> v1::Pool {
+        self.try_pool().await.unwrap_or_else(|| panic!("the coordinator does not answer\n{}", self.process.tail()))
+    }
+
+    /// What the standard health service says of one service; None when it does not answer.
+    pub async fn try_health(&self, service: &str) -> Option<ServingStatus> {
+        let channel = self.channel()?.connect().await.ok()?;
+        let request = HealthCheckRequest { service: service.to_owned() };
+        Some(HealthClient::new(channel).check(request).await.ok()?.into_inner().status())
+    }
+
+    pub async fn health(&self, service: &str) -> ServingStatus {
+        let status = self.try_health(service).await;
+        status.unwrap_or_else(|| panic!("no health of \"{service}\"\n{}", self.process.tail()))
+    }
+}

@@ -1,0 +1,56 @@
+//! Jobs: added by BullMQ itself, and what Redis tells of them afterwards.
+
+use std::collections::BTreeMap;
+
+use crate::process::{command, run};
+use crate::redis_server::RedisServer;
+use crate::{QUEUE, programs};
+
+/// Adds jobs that take so many seconds each.
+pub fn add(redis: &RedisServer, jobs: u32, seconds: f64) {
+    let mut add = command(programs::program("node"));
+    add.arg(programs::script("add.mjs")).args(["5", QUEUE, &jobs.to_string(), &seconds.to_string()]);
+    run(add.env("REDIS_URL", redis.url()).env_remove("QUEUE_PREFIX"));
+}
+
+/// One job as Redis has it.
+#[derive(Debug)]
+pub struct Job {
+    pub added_ms: u64,
+    pub started_ms: Option<u64>,
+    pub finished_ms: Option<u64>,
+    /// The worker's name: an instance id.
+    pub by: Option<String>,
+}
+
+pub fn job(redis: &RedisServer, id: &str) -> Job {
+    let fields: (u64, Option<u64>, Option<u64>, Option<String>) =
+        redis.ask(&["HMGET", &format!("bull:{QUEUE}:{id}"), "timestamp", "processedOn", "finishedOn", "pb"]);
+    Job { added_ms: fields.0, started_ms: fields.1, finished_ms: fields.2, by: fields.3 }
+}
+
+/// Ids of the active jobs.
+pub fn active(redis: &RedisServer) -> Vec<String> {
+    redis.ask(&["LRANGE", &format!("bull:{QUEUE}:active"), "0", "-1"])
+}
+
+pub fn completed(redis: &RedisServer) -> u64 {
+    redis.ask(&["ZCARD", &format!("bull:{QUEUE}:completed")])
+}
+
+pub fn failed(redis: &RedisServer) -> u64 {
+    redis.ask(&["ZCARD", &format!("bull:{QUEUE}:failed")])
+}
+
+/// By job: how often a worker began it, by the workers' own count.
+pub fn runs(redis: &RedisServer) -> BTreeMap<String, u64> {
+    redis.ask(&["HGETALL", "spillway-demo:runs"])
+}
+
+/// All jobs completed, each begun once.
+pub fn assert_each_ran_once(redis: &RedisServer, jobs: u64) {
+    assert_eq!((completed(redis), failed(redis)), (jobs, 0), "completed and failed");
+    let runs = runs(redis);
+    assert_eq!(runs.len() as u64, jobs, "{runs:?}");
+    assert!(runs.values().all(|&times| times == 1), "begun more than once: {runs:?}");
+}

@@ -1,0 +1,205 @@
+//! `spillway demo`: from flood to zero with every job done once, also when an instance is interrupted; and Ctrl-C at any
+//! moment leaves no process, no port and no file.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::Value;
+use spillway_tests::process::{Process, command};
+use spillway_tests::world::directory;
+use spillway_tests::{binaries, programs, wait};
+use tempfile::TempDir;
+
+const KEYS: [&str; 10] = [
+    "jobs_added",
+    "jobs_completed",
+    "jobs_failed",
+    "jobs_run_twice",
+    "instances_launched",
+    "instances_terminated",
+    "instances_peak",
+    "max_instances",
+    "seconds_to_first_ready",
+    "seconds_total",
+];
+
+/// Ends by itself after ten minutes at the latest.
+const ENDS_WITHIN: Duration = Duration::from_secs(660);
+const STOPS_WITHIN: Duration = Duration::from_secs(60);
+
+/// A demo whose files are in a directory of its own.
+struct Demo {
+    process: Process,
+    /// Its TMPDIR is `t` in here.
+    place: TempDir,
+    mark: String,
+}
+
+impl Demo {
+    fn start(arguments: &[&str]) -> Demo {
+        for program in ["redis-server", "git", "bun", "pm2", "node"] {
+            programs::program(program);
+        }
+        let place = directory();
+        let temporary = place.path().join("t");
+        fs::create_dir(&temporary).expect("a directory");
+        let mark = format!("DEMO_OF_TEST={}", place.path().display());
+        let mut demo = command(binaries::spillway());
+        demo.arg("demo").args(arguments).env("TMPDIR", &temporary).env("DEMO_OF_TEST", place.path());
+        let process = Process::start("demo", &mut demo, &place.path().join("log"));
+        Demo { process, place, mark }
+    }
+
+    fn temporary(&self) -> std::path::PathBuf {
+        self.place.path().join("t")
+    }
+
+    /// Other processes that are of this demo: by the mark, which children inherit, or by a path in its directory, since
+    /// instances have an environment of their own.
+    fn processes(&self) -> Vec<(u32, String)> {
+        let directory = self.place.path().to_string_lossy().into_owned();
+        let has = |bytes: &[u8], text: &str| bytes.windows(text.len()).any(|window| window == text.as_bytes());
+        let mut found = Vec::new();
+        for entry in fs::read_dir("/proc").expect("/proc").flatten() {
+            let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
+            let read = |name: &str| fs::read(entry.path().join(name)).unwrap_or_default();
+            let (environment, arguments) = (read("environ"), read("cmdline"));
+            let inside = |link: &str| fs::read_link(entry.path().join(link)).is_ok_and(|to| to.starts_with(&directory));
+            let ours = has(&environment, &self.mark) || has(&environment, &directory) || has(&arguments, &directory);
+            if (ours || inside("cwd")) && i64::from(pid) != i64::from(self.process.pid()) {
+                found.push((pid, String::from_utf8_lossy(&arguments).replace('\0', " ")));
+            }
+        }
+        found
+    }
+
+    /// Sockets on which it or its processes listen, by their inode.
+    fn listening(&self) -> BTreeSet<String> {
+        let pids = self.processes().into_iter().map(|(pid, _)| pid.to_string());
+        let own = std::iter::once(self.process.pid().to_string());
+        let mut sockets = BTreeSet::new();
+        for pid in pids.chain(own) {
+            for entry in fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten() {
+                let link = fs::read_link(entry.path()).unwrap_or_default();
+                let inode = link.to_str().and_then(|link| link.strip_prefix("socket:[")?.strip_suffix(']'));
+                sockets.extend(inode.map(str::to_owned));
+            }
+        }
+        all_listening().intersection(&sockets).cloned().collect()
+    }
+
+    async fn until_said(&mut self, words: &str) {
+        let look = async || {
+            let log = self.process.log();
+            if log.contains(words) {
+                return Some(());
+            }
+            assert!(self.process.ended().is_none(), "ended before it said \"{words}\"\n{log}");
+            None
+        };
+        wait::until(words, async || fs::read_to_string(self.place.path().join("log")).unwrap_or_default(), look).await;
+    }
+
+    fn assert_nothing_is_left(&self, listened: &BTreeSet<String>) {
+        assert_eq!(self.processes(), [], "processes are left\n{}", self.process.tail());
+        let still: Vec<String> = all_listening().intersection(listened).cloned().collect();
+        assert!(still.is_empty(), "sockets still listen: {still:?}");
+        let files: Vec<_> = fs::read_dir(self.temporary()).expect("TMPDIR").flatten().map(|it| it.path()).collect();
+        assert!(files.is_empty(), "files are left: {files:?}\n{}", self.process.tail());
+    }
+}
+
+fn all_listening() -> BTreeSet<String> {
+    const LISTEN: &str = "0A";
+    let tables =
+        ["/proc/net/tcp", "/proc/net/tcp6"].map(|path| fs::read_to_string(Path::new(path)).unwrap_or_default());
+    let lines = tables.iter().flat_map(|table| table.lines().skip(1));
+    let sockets = lines.map(|line| line.split_whitespace().collect::<Vec<_>>());
+    sockets
+        .filter(|fields| fields.get(3) == Some(&LISTEN))
+        .filter_map(|fields| Some((*fields.get(9)?).to_owned()))
+        .collect()
+}
+
+/// The result in the last line, of a demo that ended well.
+async fn result(demo: &mut Demo) -> Value {
+    let status = demo.process.end_within(ENDS_WITHIN).await;
+    let log = demo.process.log();
+    assert_eq!(status.code(), Some(0), "{log}");
+    let last = log.lines().last().unwrap_or_default();
+    let score: Value = serde_json::from_str(last).unwrap_or_else(|error| panic!("{error} in {last}\n{log}"));
+    let keys: BTreeSet<&str> = score.as_object().expect("an object").keys().map(String::as_str).collect();
+    assert_eq!(keys, BTreeSet::from(KEYS));
+    score
+}
+
+fn number(score: &Value, key: &str) -> u64 {
+    score[key].as_u64().unwrap_or_else(|| panic!("{key} in {score}"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flood_is_worked_off_by_two_instances_and_nothing_is_left() {
+    let mut demo = Demo::start(&["--json", "--jobs", "30", "--job-seconds", "1"]);
+    demo.until_said("is ready").await;
+    let listened = demo.listening();
+    assert!(listened.len() >= 4, "Redis, emulator, gRPC and HTTP listen: {listened:?}");
+    let score = result(&mut demo).await;
+    let of = |key: &str| number(&score, key);
+    assert_eq!((of("jobs_added"), of("jobs_completed"), of("jobs_failed"), of("jobs_run_twice")), (30, 30, 0, 0));
+    assert_eq!((of("instances_launched"), of("instances_terminated")), (2, 2), "{score}");
+    assert_eq!((of("instances_peak"), of("max_instances")), (2, 2));
+    let (first, total) = (score["seconds_to_first_ready"].as_f64(), score["seconds_total"].as_f64());
+    assert!(first > Some(0.0) && first < total, "{score}");
+    demo.assert_nothing_is_left(&listened);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_interrupted_instance_costs_no_job() {
+    let mut demo = Demo::start(&["--json", "--jobs", "40", "--job-seconds", "2", "--interrupt"]);
+    let score = result(&mut demo).await;
+    let log = demo.process.log();
+    assert!(log.contains("EC2 interrupts i-"), "{log}");
+    let of = |key: &str| number(&score, key);
+    assert_eq!((of("jobs_completed"), of("jobs_failed"), of("jobs_run_twice")), (40, 0, 0), "{log}");
+    assert_eq!(of("instances_peak"), 2, "{score}");
+    assert_eq!(of("instances_launched"), of("instances_terminated"), "{score}");
+    demo.assert_nothing_is_left(&BTreeSet::new());
+}
+
+/// From the first process to the last, and at the moments at which most is under way.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ctrl_c_at_any_moment_leaves_nothing_behind() {
+    for moment in [
+        "starting a private Redis",
+        "installing the primary's copy",
+        "starting the coordinator",
+        "flooding the queue",
+        "is booting",
+        "3/4",
+        "is ready",
+    ] {
+        let mut demo = Demo::start(&["--json", "--jobs", "100", "--job-seconds", "1"]);
+        demo.until_said(moment).await;
+        let listened = demo.listening();
+        demo.process.signal(libc::SIGINT);
+        let status = demo.process.end_within(STOPS_WITHIN).await;
+        let log = demo.process.log();
+        assert_eq!(status.code(), Some(1), "at \"{moment}\":\n{log}");
+        assert!(log.contains("stopped before its end; nothing is left behind"), "at \"{moment}\":\n{log}");
+        demo.assert_nothing_is_left(&listened);
+    }
+}
+
+/// `--keep` stays when all is done, and Ctrl-C then ends it as well.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_stays_when_it_is_told_to() {
+    let mut demo = Demo::start(&["--keep", "--jobs", "3", "--job-seconds", "0.2"]);
+    demo.until_said("staying: SPILLWAY_SERVER=127.0.0.1:").await;
+    let listened = demo.listening();
+    assert!(demo.process.ended().is_none(), "{}", demo.process.log());
+    demo.process.signal(libc::SIGINT);
+    demo.process.end_within(STOPS_WITHIN).await;
+    demo.assert_nothing_is_left(&listened);
+}
