@@ -131,10 +131,10 @@ impl Screen {
     /// Without a terminal: what is new, once.
     fn print_news(&mut self, watch: &Watch) {
         let at = format!("{:>6.1} s", clock::now().since(watch.flooded_at).as_secs_f64());
-        for (_, said) in watch.decisions.iter().skip(self.printed_decisions.min(watch.decisions.len())) {
+        for (_, said) in watch.decisions.iter().skip(self.printed_decisions.saturating_sub(watch.decisions_dropped)) {
             println!("{at}  {said}");
         }
-        self.printed_decisions = watch.decisions.len();
+        self.printed_decisions = watch.decisions_dropped + watch.decisions.len();
         let mut lines = Vec::new();
         for instance in watch.pool.instances.iter().filter(|instance| !instance.id.is_empty()) {
             lines.push(format!("{} is {}", instance.id, instance.phase));

@@ -256,6 +256,8 @@ impl Stage {
         let mut tool = command(program);
         tool.current_dir(directory).env("REDIS_URL", &self.redis_url).env("QUEUE_NAMES", QUEUE);
         tool.env_remove("SPILLWAY_INSTANCE_ID").env_remove("CONCURRENCY").env_remove("QUEUE_PREFIX");
+        // bun leaves temporary files behind when it is cut off: here they go with the rest.
+        tool.env("TMPDIR", self.directory.path()).env_remove("BUN_TMPDIR");
         tool
     }
 }

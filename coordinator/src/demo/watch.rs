@@ -32,6 +32,8 @@ pub(super) struct Watch {
     pub runs: BTreeMap<String, u64>,
     /// Newest last: when, and what with its reason.
     pub decisions: Vec<(Timestamp, String)>,
+    /// Decisions that are not kept any more.
+    pub decisions_dropped: usize,
     seen_decisions: BTreeSet<(u64, String)>,
     pub peak: usize,
     pub first_ready_at: Option<Timestamp>,
@@ -54,6 +56,7 @@ impl Watch {
             failed: 0,
             runs: BTreeMap::new(),
             decisions: Vec::new(),
+            decisions_dropped: 0,
             seen_decisions: BTreeSet::new(),
             peak: 0,
             first_ready_at: None,
@@ -98,6 +101,7 @@ impl Watch {
         }
         let excess = self.decisions.len().saturating_sub(DECISIONS_KEPT);
         self.decisions.drain(..excess);
+        self.decisions_dropped += excess;
     }
 
     /// Interrupts an instance that works on a job, once there is one.
