@@ -8,8 +8,9 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use spillway_emulator::InstanceState;
-use support::{Client, DAEMON, PROGRAM, SOON, SPOT, World, eventually, exists, file, processes_of, running};
-use tokio::io::{AsyncBufReadExt as _, BufReader};
+use support::{Client, DAEMON, NEVER, PROGRAM, SOON, SPOT, World, eventually, exists, file, processes_of, running};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
+use tokio::net::TcpStream;
 
 #[tokio::test]
 async fn user_data_runs_in_an_environment_of_its_own() {
@@ -44,10 +45,14 @@ exit 3
 
 #[tokio::test]
 async fn more_environment_does_not_hide_the_power_switch() {
-    let world = World::start_with(SOON, SOON, &[("MORE", "more"), ("PATH", "/usr/bin:/bin")]).await;
+    let world = World::start_with(|options| {
+        options.environment = vec![("MORE".into(), "more".into()), ("PATH".into(), "/usr/bin:/bin".into())];
+    })
+    .await;
     let id = world.launch("#!/bin/sh\necho \"$MORE $PATH\" >\"$HOME/env\"\nshutdown now\n", &[]).await;
+    let env = world.home_file(&id, "env").await;
     let bin = std::fs::canonicalize(world.home(&id)).expect("a home").with_file_name("bin");
-    assert_eq!(world.home_file(&id, "env").await, format!("more {}:/usr/bin:/bin", bin.display()));
+    assert_eq!(env, format!("more {}:/usr/bin:/bin", bin.display()));
     world.until(&id, InstanceState::Stopped).await;
     world.stop().await;
 }
@@ -96,7 +101,7 @@ async fn a_notice_comes_first_when_it_is_asked_for() {
 
 #[tokio::test]
 async fn termination_is_orderly_first() {
-    let world = World::start(SOON, Duration::from_secs(20)).await;
+    let world = World::start(SOON, NEVER).await;
     let script = "#!/bin/sh
 trap 'echo bye >\"$HOME/bye\"; exit' TERM
 echo ready >\"$HOME/ready\"
@@ -172,18 +177,21 @@ async fn an_instance_whose_init_is_killed_is_terminated_with_all_its_processes()
 
 #[tokio::test]
 async fn stopping_the_emulator_leaves_no_process_and_no_port() {
-    let world = World::start(SOON, Duration::from_secs(3600)).await;
+    // An address that nobody else listens on.
+    let address = std::net::SocketAddr::from(([127, 9, 8, 7], 0));
+    let world = World::start_with(|options| (options.listen, options.shutting_down) = (address, NEVER)).await;
     let id = world.launch(DAEMON, &[]).await;
     world.home_file(&id, "daemon").await;
     let shutting_down = world.launch(DAEMON, &[]).await;
     world.client.ok("TerminateInstances", &[("InstanceId.1", &shutting_down)]).await;
-    let ports = [world.emulator().address().port(), world.record(&id).imds_port];
+    let address = world.emulator().address();
+    let metadata = ("127.0.0.1", world.record(&id).imds_port);
+    let mut metadata = TcpStream::connect(metadata).await.expect("its metadata service listens");
     world.stop().await;
     assert_eq!(processes_of(&id), [""; 0]);
     assert_eq!(processes_of(&shutting_down), [""; 0]);
-    for port in ports {
-        assert!(tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_err(), "port {port} is closed");
-    }
+    assert!(TcpStream::connect(address).await.is_err(), "{address} is closed");
+    assert!(matches!(metadata.read(&mut [0]).await, Ok(0) | Err(_)), "connections to it are closed");
 }
 
 #[tokio::test]

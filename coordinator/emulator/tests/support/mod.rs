@@ -38,16 +38,15 @@ pub struct World {
 
 impl World {
     pub async fn start(pending: Duration, shutting_down: Duration) -> Self {
-        Self::start_with(pending, shutting_down, &[]).await
+        Self::start_with(|options| (options.pending, options.shutting_down) = (pending, shutting_down)).await
     }
 
-    pub async fn start_with(pending: Duration, shutting_down: Duration, environment: &[(&str, &str)]) -> Self {
+    pub async fn start_with(change: impl FnOnce(&mut Options)) -> Self {
         let directory = tempfile::Builder::new().prefix("e").tempdir().expect("a temporary directory");
         let init: Vec<OsString> = vec![PROGRAM.into(), "instance-init".into()];
         let mut options = Options::new(directory.path(), init);
-        options.pending = pending;
-        options.shutting_down = shutting_down;
-        options.environment = environment.iter().map(|(name, value)| (name.into(), value.into())).collect();
+        (options.pending, options.shutting_down) = (SOON, SOON);
+        change(&mut options);
         let emulator = spillway_emulator::start(options).await.expect("starts");
         Self { client: Client::new(emulator.endpoint()), emulator: Some(emulator), directory }
     }
@@ -78,13 +77,13 @@ impl World {
         file(self.home(id).join(name)).await
     }
 
-    /// Launches one instance with this script, and waits until it runs.
+    /// Launches one instance with this script, and waits until it runs, or did.
     pub async fn launch(&self, script: &str, more: &[(&str, &str)]) -> String {
         let user_data = BASE64.encode(script);
         let mut form = vec![("UserData", user_data.as_str())];
         form.extend_from_slice(more);
         let id = self.client.run(&form).await;
-        self.until(&id, InstanceState::Running).await;
+        eventually("it is no longer pending", || async { self.record(&id).state != InstanceState::Pending }).await;
         id
     }
 }
