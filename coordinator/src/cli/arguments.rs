@@ -13,9 +13,9 @@ pub struct Arguments {
     /// EC2_LAUNCH_TEMPLATE_ID, … are enough without a file]
     #[arg(long, global = true, value_name = "FILE", env = "SPILLWAY_CONFIG")]
     pub config: Option<PathBuf>,
-    /// What to log: error, warn, info, debug, or as in RUST_LOG
-    #[arg(long, global = true, value_name = "LEVEL", env = "SPILLWAY_LOG", default_value = "info")]
-    pub log: String,
+    /// What to log: error, warn, info, debug, or as in RUST_LOG [default: info; the demo: error]
+    #[arg(long, global = true, value_name = "LEVEL", env = "SPILLWAY_LOG")]
+    pub log: Option<String>,
     /// Log in JSON lines
     #[arg(long, global = true, env = "SPILLWAY_LOG_JSON")]
     pub log_json: bool,

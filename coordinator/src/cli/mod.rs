@@ -35,7 +35,9 @@ pub fn main() -> ExitCode {
             return if is_help { ExitCode::SUCCESS } else { ExitCode::from(USAGE) };
         }
     };
-    telemetry::install_logs(&arguments.log, arguments.log_json);
+    // The demo has a screen of its own.
+    let usual = if matches!(arguments.command, Command::Demo(_)) { "error" } else { "info" };
+    telemetry::install_logs(arguments.log.as_deref().unwrap_or(usual), arguments.log_json);
     // TLS of Redis and EC2: one provider for the process. A second one is refused, and the first does.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
