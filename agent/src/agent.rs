@@ -2,6 +2,7 @@
 //! machine wants is done; never decides anything itself.
 
 mod act;
+mod inputs;
 mod watcher;
 
 use crate::boot::account::AccountError;
@@ -12,15 +13,15 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::identity::{self, Origin};
 use crate::imds::watch::{self, Seen};
-use crate::imds::{Document, ImdsError, Notice};
+use crate::imds::{Document, ImdsError};
 use crate::report::{FlightRecord, Reporter};
-use crate::session::messages::{command_result, envelope, farewell, notice, phase, step_ended};
+use crate::session::messages::{envelope, farewell, phase};
 use crate::session::{Heard, Registered, SessionError};
 use crate::worker::clients::Who;
 use crate::worker::evidence::Redis;
 use crate::worker::pm2::Pm2;
 use crate::worker::{Baseline, Look, Observer, Pace};
-use spillway_machine::{Event, Machine, Observation, Phase};
+use spillway_machine::{Event, Machine, Phase};
 use spillway_proto::v1::AgentMessage;
 use spillway_proto::v1::agent_message::Message;
 use std::pin::pin;
@@ -200,122 +201,10 @@ impl Agent {
         })
     }
 
-    /// Tells the machine what came in.
-    fn take(&mut self, input: Input) {
-        let event = match input {
-            Input::Machine(event) => event,
-            Input::Registered(registered) => self.registered(registered),
-            Input::NotRegistered(error) => {
-                tracing::warn!(%error, source = source(&error), "registration failed; will retry");
-                Event::RegistrationFailed(error.refusal())
-            }
-            Input::Heard(number, heard) => match self.heard(number, heard) {
-                Some(event) => event,
-                None => return,
-            },
-            Input::SessionEnded(number, error) => match self.session_ended(number, &error) {
-                Some(event) => event,
-                None => return,
-            },
-            Input::StepEnded(index, attempt, Some(ended)) => self.step_ended(index, attempt, &ended),
-            Input::StepEnded(_, _, None) => return,
-            Input::Seen(seen) => match self.seen(seen) {
-                Some(event) => event,
-                None => return,
-            },
-            Input::Looked(generation, look) => {
-                if generation != self.watching.borrow().generation {
-                    return;
-                }
-                let observation: Observation = look.observation.clone();
-                self.reporter.looked(*look);
-                Event::Observed(observation)
-            }
-            Input::Commit(commit) => return self.reporter.set_commit(commit),
-        };
-        self.handle(event);
-    }
-
     fn handle(&mut self, event: Event) {
         let before = phase(self.machine.phase());
         self.machine.handle(self.clock.now(), event);
         self.note_phase(before);
-    }
-
-    fn registered(&mut self, registered: Registered) -> Event {
-        tracing::info!(pool = registered.pool, "registered");
-        let ticket = Ticket { token: registered.token, heartbeat_interval: registered.heartbeat_interval };
-        if let Err(error) = self.memory.set_ticket(&ticket) {
-            let directory = self.config.state_directory.display();
-            tracing::warn!(%error, %directory, "the session cannot be remembered: a restarted agent would register anew");
-        }
-        self.ticket = Some(ticket);
-        Event::Registered
-    }
-
-    fn heard(&mut self, number: u64, heard: Heard) -> Option<Event> {
-        let session = self.session.as_mut().filter(|session| session.number == number)?;
-        match heard {
-            Heard::Welcome { epoch, version } => {
-                tracing::info!(epoch, version, "connected to the coordinator");
-                session.welcomed = true;
-                for step in self.flight.for_a_new_session() {
-                    self.send(Message::BootStep(step));
-                }
-                for seen in self.notices.clone() {
-                    self.send(Message::Notice(notice(&seen)));
-                }
-                Some(Event::Connected { epoch })
-            }
-            Heard::Command { epoch, id, command } => {
-                tracing::info!(epoch, id, ?command, "the coordinator asks");
-                Some(Event::Command { epoch, id, command: command.for_machine(self.clock) })
-            }
-            Heard::NotUnderstood { id } => {
-                tracing::warn!(id, "a command of the coordinator is not understood");
-                let refused = "not understood: update the agent, and give a drain its deadline";
-                self.send(Message::CommandResult(command_result(&id, Some(refused))));
-                None
-            }
-        }
-    }
-
-    fn session_ended(&mut self, number: u64, error: &SessionError) -> Option<Event> {
-        self.session.take_if(|session| session.number == number)?;
-        tracing::warn!(%error, source = source(error), "the session is over; will reconnect");
-        let token_refused = matches!(error, SessionError::Refused(_));
-        Some(Event::Disconnected { token_refused })
-    }
-
-    fn step_ended(&mut self, index: usize, attempt: u32, ended: &Attempt) -> Event {
-        self.step = None;
-        let steps = &self.config.boot.steps;
-        let (step, took_ms, tail) = (&steps[index].name, ended.took.as_millis() as u64, &ended.tail);
-        if ended.problem.is_empty() {
-            tracing::info!(step, attempt, took_ms, tail, "boot step succeeded");
-            if let Err(error) = self.memory.set_steps_done(steps, index + 1) {
-                let directory = self.config.state_directory.display();
-                tracing::warn!(%error, %directory, "the boot cannot be remembered: a restarted agent would boot anew");
-            }
-        } else {
-            tracing::warn!(step, attempt, took_ms, problem = ended.problem, tail, "boot step failed");
-        }
-        let record = step_ended(index, steps.len(), &steps[index], attempt, ended);
-        self.record(record);
-        Event::StepFinished { index, outcome: ended.outcome() }
-    }
-
-    fn seen(&mut self, seen: Seen) -> Option<Event> {
-        tracing::info!(notice = ?seen.notice, "EC2 gives notice");
-        self.send(Message::Notice(notice(&seen)));
-        let event = match &seen.notice {
-            Notice::Interruption { at, .. } => Some(Event::Interruption { at: self.clock.at(*at) }),
-            Notice::Rebalance { .. } | Notice::Maintenance { .. } => None,
-        };
-        if self.notices.len() < NOTICES_KEPT {
-            self.notices.push(seen);
-        }
-        event
     }
 
     /// Says goodbye, and leaves nothing of its own running but the worker.
@@ -406,16 +295,6 @@ async fn begin(pm2: &Pm2, memory: &Memory, config: &Config) -> (usize, Baseline)
     }
     tracing::info!(steps_done = done, "an agent before this one booted the worker: going on from there");
     if done == config.boot.steps.len() { (done, Baseline::Now) } else { (done, Baseline::Boot(ids)) }
-}
-
-fn source(error: &dyn std::error::Error) -> String {
-    let mut words = Vec::new();
-    let mut next = error.source();
-    while let Some(error) = next {
-        words.push(error.to_string());
-        next = error.source();
-    }
-    words.join(": ")
 }
 
 /// Another for each instance, the same after a restart (FNV-1a).

@@ -149,7 +149,7 @@ async fn worker(findings: &mut Findings, config: &Config, document: &Document, l
     match look.observation.worker.as_ref().filter(|worker| worker.processes > 0) {
         Some(worker) => {
             findings.add("worker", Ok(format!("pm2 shows {} processes online", worker.processes)));
-            for words in report::unprotected(worker, config.drain.signal) {
+            for words in report::unprotected(worker, config.drain.signal, &look.not_graceful) {
                 findings.warn("drain", words);
             }
         }

@@ -78,13 +78,8 @@ impl Reporter {
         }
     }
 
-    /// The newest look at the worker. Connections that it did not look at are those of before.
-    pub fn looked(&mut self, mut look: Look) {
-        if let Some(redis) = &mut look.redis
-            && redis.connections.is_none()
-        {
-            redis.connections = self.look.redis.take().and_then(|redis| redis.connections);
-        }
+    /// The newest look at the worker.
+    pub fn looked(&mut self, look: Look) {
         self.look = look;
     }
 
@@ -118,7 +113,12 @@ impl Reporter {
         let worker = self.look.observation.worker.as_ref();
         let redis = self.look.redis.as_ref();
         let connections = redis.and_then(|redis| redis.connections.as_ref());
-        let by_name = redis.is_some_and(|redis| redis.live_locks > 0) || connections.is_some_and(|found| found.by_name);
+        let by = match connections {
+            _ if redis.is_some_and(|redis| redis.live_locks > 0) => "name",
+            Some(found) if found.count > 0 && found.by_name => "name",
+            Some(found) if found.count > 0 => "address",
+            _ => "",
+        };
         let missing = match machine.phase() {
             Phase::Proving | Phase::Ready { .. } => {
                 machine.missing(now).map(|missing| self.missing(missing)).unwrap_or_default()
@@ -134,7 +134,7 @@ impl Reporter {
             connections: connections.map_or(0, |found| found.count),
             fetching: connections.is_some_and(|found| found.fetching),
             live_locks: redis.map_or(0, |redis| redis.live_locks),
-            by: if by_name { "name" } else { "address" }.to_owned(),
+            by: by.to_owned(),
             missing,
         }
     }
@@ -190,7 +190,7 @@ impl Reporter {
     fn unprotected(&self) -> Vec<String> {
         let mut words = Vec::new();
         if let Some(worker) = self.look.observation.worker.as_ref().filter(|worker| worker.processes > 0) {
-            words.extend(unprotected(worker, self.signal));
+            words.extend(unprotected(worker, self.signal, &self.look.not_graceful));
         }
         if self.look.redis.as_ref().is_some_and(|redis| redis.active.is_none()) {
             words.push(
@@ -203,22 +203,25 @@ impl Reporter {
     }
 }
 
-/// What a drain cannot protect of such a worker.
-pub fn unprotected(worker: &spillway_machine::Worker, signal: DrainSignal) -> Vec<String> {
+/// What a drain cannot protect of such a worker, some processes of which are not seen to finish their jobs on a signal.
+pub fn unprotected(worker: &spillway_machine::Worker, signal: DrainSignal, not_graceful: &[String]) -> Vec<String> {
     const WAITS: &str =
         "a drain waits until it has no job before it stops it, and a job that starts in that moment is cut off";
     let mut words = Vec::new();
+    let names = not_graceful.join(", ");
     match (signal, worker.graceful) {
         (DrainSignal::AtOnce, Graceful::No) => {
-            words.push("the worker does not catch SIGINT, and drain.signal is at-once: a drain cuts its jobs off".to_owned());
+            words
+                .push(format!("{names} does not catch SIGINT, and drain.signal is at-once: a drain cuts its jobs off"));
         }
         (DrainSignal::AtOnce, _) | (DrainSignal::Auto, Graceful::Yes) => {}
         (DrainSignal::WhenIdle, _) => words.push(format!("drain.signal is when-idle: {WAITS}")),
-        (DrainSignal::Auto, Graceful::No) => words.push(format!(
-            "the worker does not catch SIGINT: {WAITS}; let it call worker.close() on SIGINT"
-        )),
+        (DrainSignal::Auto, Graceful::No) => {
+            words.push(format!("{names} does not catch SIGINT: {WAITS}; let it call worker.close() on SIGINT"));
+        }
         (DrainSignal::Auto, Graceful::Unknown) => words.push(format!(
-            "whether the worker finishes its jobs on SIGINT cannot be seen: {WAITS}; where it does, set drain.signal = \"at-once\""
+            "whether {names} finishes its jobs on SIGINT cannot be seen: {WAITS}; where it does, set drain.signal = \
+             \"at-once\"; where it is not the worker, set worker.process to the worker's name"
         )),
     }
     if worker.patience < ENOUGH_PATIENCE {

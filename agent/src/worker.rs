@@ -8,9 +8,10 @@ pub mod proc;
 pub mod stop;
 
 use crate::clock::Clock;
+use clients::Connections;
 use evidence::{Redis, RedisLook};
 use pm2::{Pm2, Process};
-use spillway_machine::{Graceful, Jobs, Observation, Worker};
+use spillway_machine::{Evidence, Graceful, Jobs, Observation, Worker};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -22,7 +23,7 @@ pub enum Pace {
     Off,
     /// Connections and jobs each 2 s: the sooner it is proven, the sooner it counts.
     Proving,
-    /// Each 15 s: listing 10,000 connections blocks Redis for 15 ms.
+    /// Jobs each 5 s, connections each 15 s: listing 10,000 of them blocks Redis for 15 ms.
     Ready,
     /// Jobs alone, each second.
     Draining,
@@ -34,8 +35,18 @@ impl Pace {
         match self {
             Self::Off => Duration::from_secs(3600),
             Self::Proving => Duration::from_secs(2),
-            Self::Ready => Duration::from_secs(15),
+            Self::Ready => Duration::from_secs(5),
             Self::Draining => Duration::from_secs(1),
+        }
+    }
+
+    /// How old the list of connections may be; `None`: it does not matter.
+    fn connections_age(self) -> Option<Duration> {
+        match self {
+            Self::Proving => Some(Duration::ZERO),
+            // Three looks, less what they take.
+            Self::Off | Self::Ready => Some(Duration::from_secs(13)),
+            Self::Draining => None,
         }
     }
 
@@ -55,6 +66,8 @@ pub struct Look {
     pub observation: Observation,
     /// What Redis said; absent where it did not answer.
     pub redis: Option<RedisLook>,
+    /// Processes that are not seen to finish their jobs on the signal.
+    pub not_graceful: Vec<String>,
     /// Why PM2 shows nothing.
     pub pm2_problem: String,
     /// Why Redis shows nothing.
@@ -79,6 +92,7 @@ pub struct Observer {
     baseline: Baseline,
     base: Option<BTreeMap<u32, u32>>,
     listed: Option<Listed>,
+    connections: Option<(Instant, Connections)>,
 }
 
 /// PM2's last word, and by what it is seen to be out of date.
@@ -92,7 +106,7 @@ struct Listed {
 impl Observer {
     /// Of the worker on this instance.
     pub fn new(pm2: Pm2, redis: Redis, clock: Clock, baseline: Baseline) -> Self {
-        Self { pm2, redis, clock, baseline, base: None, listed: None }
+        Self { pm2, redis, clock, baseline, base: None, listed: None, connections: None }
     }
 
     /// The worker is started (again): restarts count from there.
@@ -100,23 +114,37 @@ impl Observer {
         self.baseline = baseline;
         self.base = None;
         self.listed = None;
+        self.connections = None;
     }
 
     /// One look.
     pub async fn look(&mut self, pace: Pace) -> Look {
         let mut look = Look::default();
         match self.processes(pace).await {
-            Ok(worker) => look.observation.worker = Some(worker),
+            Ok((worker, not_graceful)) => {
+                look.observation.worker = Some(worker);
+                look.not_graceful = not_graceful;
+            }
             Err(problem) => look.pm2_problem = problem.to_string(),
         }
         let at = self.clock.now();
-        match self.redis.look(pace != Pace::Draining).await {
-            Ok(redis) => {
+        let is_recent = |age| self.connections.as_ref().is_some_and(|(looked, _)| looked.elapsed() < age);
+        let with_connections = pace.connections_age().is_some_and(|age| !is_recent(age));
+        match self.redis.look(with_connections).await {
+            Ok(mut redis) => {
+                match &redis.connections {
+                    Some(found) => self.connections = Some((Instant::now(), found.clone())),
+                    None => redis.connections = self.connections.as_ref().map(|(_, found)| found.clone()),
+                }
+                let evidence = |found: &Connections| Evidence { connections: found.count, fetching: found.fetching };
+                look.observation.evidence = redis.connections.as_ref().map(evidence);
                 look.observation.jobs = Some(Jobs { at, active: redis.active, live_locks: redis.live_locks });
-                look.observation.evidence.clone_from(&redis.evidence);
                 look.redis = Some(redis);
             }
-            Err(problem) => look.redis_problem = problem,
+            Err(problem) => {
+                self.connections = None;
+                look.redis_problem = problem;
+            }
         }
         look
     }
@@ -126,7 +154,7 @@ impl Observer {
         self.listed.as_ref().is_some_and(|listed| listed.started != started(&listed.processes))
     }
 
-    async fn processes(&mut self, pace: Pace) -> Result<Worker, pm2::Pm2Error> {
+    async fn processes(&mut self, pace: Pace) -> Result<(Worker, Vec<String>), pm2::Pm2Error> {
         let current =
             !self.is_out_of_date() && self.listed.as_ref().is_some_and(|listed| listed.at.elapsed() < pace.list_age());
         if !current {
@@ -147,7 +175,9 @@ impl Observer {
         let restarts = |process: &Process| process.restarts.saturating_sub(base.get(&process.id).copied().unwrap_or(0));
         let online: Vec<&Process> = processes.iter().filter(|process| process.is_online()).collect();
         let daemon_patience = self.pm2.daemon_patience();
-        Ok(Worker {
+        let not_graceful = online.iter().filter(|process| graceful(process) != Graceful::Yes);
+        let not_graceful = not_graceful.map(|process| process.name.clone()).collect();
+        let worker = Worker {
             processes: count(online.len()),
             errored: count(processes.iter().filter(|process| process.is_errored()).count()),
             restarts: processes.iter().map(restarts).fold(0, u32::saturating_add),
@@ -157,7 +187,8 @@ impl Observer {
                 .map(|process| process.kill_timeout.unwrap_or(daemon_patience))
                 .min()
                 .unwrap_or_default(),
-        })
+        };
+        Ok((worker, not_graceful))
     }
 }
 

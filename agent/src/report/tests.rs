@@ -27,7 +27,8 @@ fn a_new_session_hears_what_it_missed_and_the_latest_of_the_rest() {
 fn what_a_drain_cannot_protect_is_said() {
     let words = |signal, graceful, seconds| {
         let patience = Duration::from_secs(seconds);
-        unprotected(&Worker { processes: 1, errored: 0, restarts: 0, graceful, patience }, signal).join("\n")
+        unprotected(&Worker { processes: 1, errored: 0, restarts: 0, graceful, patience }, signal, &["w".to_owned()])
+            .join("\n")
     };
     assert_eq!(words(DrainSignal::Auto, Graceful::Yes, 86_400), "");
     assert_eq!(words(DrainSignal::AtOnce, Graceful::Unknown, 86_400), "");

@@ -4,7 +4,6 @@
 use super::clients::{self, Connections, Who};
 use crate::config::{Config, RedisUrl};
 use redis::aio::MultiplexedConnection;
-use spillway_machine::Evidence;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,9 +24,7 @@ const LIVE_MS: i64 = 14_000;
 pub struct RedisLook {
     /// How long a PING took.
     pub round_trip: Duration,
-    /// For the machine; `None` where connections were not looked at.
-    pub evidence: Option<Evidence>,
-    /// The connections in detail.
+    /// Its connections; `None` where they were not looked at.
     pub connections: Option<Connections>,
     /// Jobs of this instance; `None` where jobs do not say whose they are.
     pub active: Option<u32>,
@@ -137,7 +134,6 @@ impl Redis {
             if found.by_name && found.count > 0 {
                 self.named.store(true, Ordering::Relaxed);
             }
-            look.evidence = Some(Evidence { connections: found.count, fetching: found.fetching });
             look.connections = Some(found);
         }
         self.look_at_jobs(&mut look).await?;

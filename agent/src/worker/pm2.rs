@@ -4,6 +4,7 @@
 use super::proc::{self, Known};
 use crate::boot::launcher::Launcher;
 use crate::boot::process;
+use rustix::process::Signal;
 use serde::Deserialize;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -116,11 +117,19 @@ impl Pm2 {
     pub fn strays(&self, instance_id: &str) -> BTreeSet<Known> {
         let wanted = |pid| {
             proc::variable(pid, "pm_id").is_some()
+                && proc::variable(pid, "pmx_module").is_none_or(|value| value != "true")
                 && (self.names.is_empty() || proc::variable(pid, "name").is_some_and(|name| self.names.contains(&name)))
         };
         let mut found = proc::with_variable("SPILLWAY_INSTANCE_ID", instance_id);
         found.retain(|known| wanted(known.pid));
         found
+    }
+
+    /// Kills the daemon, which cannot be asked any more, so that it starts nothing again.
+    pub fn kill_daemon(&self) {
+        if let Some(pid) = self.daemon().and_then(Known::of) {
+            pid.signal(Signal::KILL);
+        }
     }
 
     fn home(&self) -> PathBuf {
@@ -155,6 +164,9 @@ struct Environment {
     restart_time: Option<u32>,
     #[serde(default)]
     kill_timeout: Option<Number>,
+    /// One of PM2's own modules, such as pm2-logrotate: no worker.
+    #[serde(default)]
+    pmx_module: Option<bool>,
 }
 
 /// An ecosystem file may have it in quotes.
@@ -188,7 +200,8 @@ pub fn parse_list(out: &str) -> Option<Vec<Process>> {
         restarts: listed.pm2_env.restart_time.unwrap_or(0),
         kill_timeout: listed.pm2_env.kill_timeout.as_ref().and_then(Number::millis),
     };
-    Some(listed.into_iter().map(process).collect())
+    let is_module = |listed: &Listed| listed.pm2_env.pmx_module == Some(true);
+    Some(listed.into_iter().filter(|listed| !is_module(listed)).map(process).collect())
 }
 
 fn one_list(text: &str) -> Option<Vec<Listed>> {
@@ -225,6 +238,7 @@ mod tests {
             (format!("{ONE}\n>>>> In-memory PM2 is out-of-date\n[PM2] x\n"), Some(vec![one()])),
             (ONE.replace("\"pid\":7", "\"pid\":0"), Some(vec![Process { pid: None, ..one() }])),
             (ONE.replace("5000", "\"5000\""), Some(vec![one()])),
+            (ONE.replace("\"SECRET\"", "\"pmx_module\":true,\"SECRET\""), Some(vec![])),
             (ONE.replace("5000", "0"), Some(vec![Process { kill_timeout: None, ..one() }])),
             (banner.to_owned(), None),
             (String::new(), None),

@@ -1,5 +1,6 @@
 //! What `/proc` says about processes. Owns the parsing; a process that is gone, or somebody else's, reads as `None`.
 
+use rustix::process::{Pid, Signal, kill_process};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
@@ -24,6 +25,13 @@ impl Known {
     /// It still runs; a zombie does not.
     pub fn lives(self) -> bool {
         stat(self.pid).is_some_and(|stat| stat.start == self.start && !matches!(stat.state, 'Z' | 'X'))
+    }
+
+    /// Sends it a signal, unless it is gone.
+    pub fn signal(self, signal: Signal) {
+        if let Some(pid) = i32::try_from(self.pid).ok().and_then(Pid::from_raw).filter(|_| self.lives()) {
+            let _ = kill_process(pid, signal);
+        }
     }
 }
 

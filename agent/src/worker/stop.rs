@@ -4,17 +4,18 @@
 //! other. Before that the whole tree is written down: a sandboxed processor's child outlives its parent and would go on
 //! with its job.
 
-use super::pm2::Pm2;
+use super::pm2::{Pm2, Process};
 use super::proc::{self, Known};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use std::collections::BTreeSet;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
-/// Between two looks at what still runs.
+/// Between two looks at what still runs; it grows to the second.
 const LOOK: Duration = Duration::from_millis(200);
+const LOOK_MOST: Duration = Duration::from_secs(1);
 /// What PM2 has left running gets so long to go by itself.
 const STRAY_GRACE: Duration = Duration::from_secs(2);
 /// The longest that one stop waits for PM2's answer: as long as PM2 waits for the worker.
@@ -27,76 +28,85 @@ pub struct Stopped {
     pub killed: bool,
 }
 
-/// Stops all processes of the worker, and returns when none of them nor of their children is left. When `kill` turns
-/// true, what is left is killed.
+/// Stops all processes of the worker, and returns when none of them nor of their children is left, and PM2 is about to
+/// start none. When `kill` turns true, what is left is killed.
 pub async fn stop(pm2: &Pm2, instance_id: &str, mut kill: watch::Receiver<bool>) -> Stopped {
     let mut killed = false;
     let mut known = BTreeSet::new();
     loop {
-        let mut stops = JoinSet::new();
-        match pm2.list().await {
-            Ok(processes) => {
-                known.extend(proc::tree(processes.iter().filter_map(|process| process.pid)));
-                for process in processes.iter().filter(|process| !process.is_stopped()) {
-                    let (pm2, id) = (pm2.clone(), process.id);
-                    let patience = process.kill_timeout.unwrap_or_else(|| pm2.daemon_patience());
-                    let asked = Instant::now();
-                    stops.spawn(async move {
-                        let stopped = pm2.stop(id, STOP_LIMIT).await;
-                        if let Err(error) = &stopped {
-                            tracing::warn!(id, %error, "pm2 did not stop a process");
-                        }
-                        asked.elapsed() >= patience
-                    });
+        let processes = match pm2.list().await {
+            Ok(processes) => processes,
+            Err(error) => {
+                tracing::warn!(%error, "pm2 cannot be asked to stop the worker; will retry");
+                if *kill.borrow() {
+                    killed = true;
+                    pm2.kill_daemon();
+                    known.extend(pm2.strays(instance_id));
+                    signal_all(&known, Signal::KILL);
                 }
+                sleep(LOOK_MOST).await;
+                continue;
             }
-            Err(error) => tracing::warn!(%error, "pm2 cannot be asked to stop the worker"),
-        }
-        let nothing_to_stop = stops.is_empty();
+        };
+        known.extend(proc::tree(processes.iter().filter_map(|process| process.pid)));
+        let mut stops = ask(pm2, processes);
         let strays = pm2.strays(instance_id);
-        if nothing_to_stop {
-            // Nobody else will tell them.
+        let nobody_else_tells_them = stops.is_empty();
+        if nobody_else_tells_them {
             signal_all(&strays, Signal::INT);
         }
         known.extend(strays);
+        if stops.is_empty() && living(&mut known) == 0 {
+            return Stopped { killed };
+        }
         let mut stray_since = None;
-        while !known.is_empty() || !stops.is_empty() {
-            let live = living(&mut known);
-            if *kill.borrow() && !known.is_empty() {
+        let mut look = LOOK;
+        while living(&mut known) > 0 || !stops.is_empty() {
+            let is_overdue = if stops.is_empty() && !nobody_else_tells_them {
+                // PM2 is done, and this is left.
+                stray_since.get_or_insert_with(Instant::now).elapsed() >= STRAY_GRACE
+            } else {
+                false
+            };
+            if !known.is_empty() && (is_overdue || *kill.borrow()) {
                 killed = true;
                 signal_all(&known, Signal::KILL);
-            } else if stops.is_empty() && live > 0 && !nothing_to_stop {
-                // PM2 is done, and this is left.
-                let since = *stray_since.get_or_insert_with(Instant::now);
-                if since.elapsed() >= STRAY_GRACE {
-                    killed = true;
-                    signal_all(&known, Signal::KILL);
-                }
             }
             tokio::select! {
-                () = sleep(LOOK) => {}
+                () = sleep(look) => look = (look * 2).min(LOOK_MOST),
                 Some(overdue) = stops.join_next(), if !stops.is_empty() => killed |= overdue.unwrap_or(false),
                 Ok(()) = kill.changed() => {}
             }
         }
-        if nothing_to_stop && known.is_empty() {
-            return Stopped { killed };
-        }
     }
 }
 
+/// Asks PM2 to stop each of these; each answer says whether PM2 took so long that it killed.
+fn ask(pm2: &Pm2, processes: Vec<Process>) -> JoinSet<bool> {
+    let mut stops = JoinSet::new();
+    for process in processes.into_iter().filter(|process| !process.is_stopped()) {
+        let pm2 = pm2.clone();
+        stops.spawn(async move {
+            let patience = process.kill_timeout.unwrap_or_else(|| pm2.daemon_patience());
+            let asked = Instant::now();
+            if let Err(error) = pm2.stop(process.id, STOP_LIMIT).await {
+                tracing::warn!(id = process.id, %error, "pm2 did not stop a process; will retry");
+            }
+            asked.elapsed() >= patience
+        });
+    }
+    stops
+}
+
 fn living(known: &mut BTreeSet<Known>) -> usize {
-    let children = proc::tree(known.iter().filter(|known| known.lives()).map(|known| known.pid));
-    known.extend(children);
     known.retain(|known| known.lives());
+    let children = proc::tree(known.iter().map(|known| known.pid));
+    known.extend(children);
     known.len()
 }
 
 fn signal_all(known: &BTreeSet<Known>, signal: Signal) {
     for known in known {
-        if let Some(pid) = i32::try_from(known.pid).ok().and_then(Pid::from_raw) {
-            // It may be gone already.
-            let _ = kill_process(pid, signal);
-        }
+        known.signal(signal);
     }
 }

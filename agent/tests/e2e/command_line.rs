@@ -58,7 +58,7 @@ fn check_says_what_is_wrong_and_then_that_all_is_well() {
     stage.wait("ready", |stage| stage.coordinator.last_beat().phase() == AgentPhase::Ready);
     let (code, out, error) = ran(&mut stage.program(&["check", "--json"]));
     assert_eq!(code, Some(0), "{out}{error}");
-    assert!(out.contains("the worker does not catch SIGINT") && !out.contains("\"failed\""), "{out}");
+    assert!(out.contains("worker does not catch SIGINT") && !out.contains("\"failed\""), "{out}");
     let (code, out, _) = ran(stage.program(&["check"]).env("SPILLWAY_JOIN_TOKEN", "wrong"));
     assert!(code == Some(1) && out.contains("the coordinator refuses this agent: wrong join token"), "{out}");
     assert!(!out.contains(crate::coordinator::JOIN_TOKEN), "{out}");

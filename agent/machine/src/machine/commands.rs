@@ -1,0 +1,128 @@
+//! How a drain begins, is cancelled and ends. Owns what a command or a notice does to the phase; the drain's own course
+//! is `drain`'s.
+
+use super::{Life, Machine, Phase};
+use crate::{Action, Command, Drain, DrainOutcome, Report, Stage, Timestamp};
+
+impl Machine {
+    pub(super) fn interrupted(&mut self, now: Timestamp, at: Timestamp) {
+        if let Phase::Draining(drain) = &mut self.phase {
+            drain.forced = true;
+            drain.cancelled = false;
+            drain.deadline = drain.deadline.min(at);
+        } else if let Phase::Drained(outcome) = &mut self.phase {
+            outcome.forced = true;
+        } else {
+            self.drain(now, None, at);
+        }
+    }
+
+    pub(super) fn command(&mut self, now: Timestamp, epoch: u64, id: String, command: Command) {
+        let refused = if epoch < self.epoch {
+            Some(format!("epoch {epoch} is over: {} is the coordinator's", self.epoch))
+        } else {
+            self.epoch = epoch;
+            match command {
+                Command::Drain { deadline } => self.drain_command(now, &id, deadline),
+                Command::CancelDrain => self.cancel_drain(),
+            }
+        };
+        self.report(Report::CommandResult { id, refused });
+    }
+
+    fn drain_command(&mut self, now: Timestamp, id: &str, deadline: Timestamp) -> Option<String> {
+        match &mut self.phase {
+            Phase::Draining(drain) => {
+                drain.cancelled = false;
+                drain.deadline = if drain.forced { drain.deadline.min(deadline) } else { deadline };
+                drain.command = Some(id.to_owned());
+            }
+            Phase::Drained(outcome) => {
+                outcome.command = Some(id.to_owned());
+                let outcome = outcome.clone();
+                self.report(Report::Drained(outcome));
+            }
+            _ => self.drain(now, Some(id.to_owned()), deadline),
+        }
+        None
+    }
+
+    fn drain(&mut self, now: Timestamp, command: Option<String>, deadline: Timestamp) {
+        let booting = matches!(self.phase, Phase::Identifying | Phase::Booting { .. });
+        if booting {
+            self.actions.push(Action::AbortStep);
+        }
+        let jobs = self.readiness.jobs().and_then(|jobs| jobs.active);
+        let mut drain = Drain::new(now, command, deadline, jobs);
+        match self.life {
+            Life::Stopped => {
+                let outcome = outcome(&drain, false, Some(0));
+                self.enter(Phase::Drained(outcome.clone()));
+                self.report(Report::Drained(outcome));
+                return;
+            }
+            // A crash loop's stop is under way: its end is this drain's.
+            Life::Stopping => drain.stage = Stage::Stopping,
+            Life::Started => {}
+        }
+        self.enter(Phase::Draining(drain));
+    }
+
+    fn cancel_drain(&mut self) -> Option<String> {
+        match &mut self.phase {
+            Phase::Draining(drain) if drain.forced => Some("EC2 takes the instance: this drain stands".to_owned()),
+            Phase::Draining(drain) if drain.stage == Stage::Waiting => {
+                self.resume(false);
+                None
+            }
+            Phase::Draining(drain) => {
+                drain.cancelled = true;
+                None
+            }
+            Phase::Drained(outcome) if outcome.forced => Some("EC2 takes the instance: this drain stands".to_owned()),
+            Phase::Drained(_) => {
+                self.resume(true);
+                None
+            }
+            _ => None,
+        }
+    }
+
+    /// Works again after a drain: goes on with the boot where it was broken off, else proves the worker once more.
+    fn resume(&mut self, stopped: bool) {
+        self.life = Life::Started;
+        if self.next_step < self.config.step_retries.len() {
+            // What was stopped may be what an earlier step had started.
+            let step = if stopped { 0 } else { self.next_step };
+            return self.boot_from(Timestamp(0), step);
+        }
+        if stopped {
+            self.readiness.start();
+            self.actions.push(Action::StartWorker);
+        }
+        self.enter(Phase::Proving);
+    }
+
+    pub(super) fn worker_stopped(&mut self, killed: bool, jobs_left: Option<u32>) {
+        self.life = Life::Stopped;
+        let Phase::Draining(drain) = &self.phase else { return };
+        if drain.cancelled {
+            return self.resume(true);
+        }
+        let outcome = outcome(drain, killed, jobs_left);
+        self.enter(Phase::Drained(outcome.clone()));
+        self.report(Report::Drained(outcome));
+    }
+}
+
+fn outcome(drain: &Drain, killed: bool, jobs_left: Option<u32>) -> DrainOutcome {
+    DrainOutcome {
+        command: drain.command.clone(),
+        forced: drain.forced,
+        // Where jobs cannot be told, the worker's own end is the proof.
+        clean: jobs_left.map_or(!killed, |left| left == 0),
+        jobs_finished: drain.jobs_seen.unwrap_or(0).saturating_sub(jobs_left.unwrap_or(0)),
+        jobs_left,
+        killed,
+    }
+}
