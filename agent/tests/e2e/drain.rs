@@ -121,3 +121,57 @@ fn a_notice_is_told_at_once_and_drains_without_being_asked() {
     let results = stage.coordinator.results();
     assert!(results.len() == 1 && !results[0].accepted, "a drain that EC2 wants is not cancelled: {results:?}");
 }
+
+#[test]
+fn several_processes_with_sandboxed_jobs_finish_side_by_side() {
+    let mut stage = Stage::new("sandboxed.js");
+    stage.processes(3);
+    stage.start_coordinator();
+    stage.start_agent();
+    stage.wait("ready", |stage| stage.coordinator.last_beat().worker.is_some_and(|worker| worker.connections == 3));
+    assert_eq!(stage.worker_pids().len(), 3, "{}", stage.story());
+    stage.add_jobs(&[8000; 6]);
+    stage.wait("the jobs to run", |stage| stage.active() == 6);
+    stage.coordinator.drain("d1", LONG);
+    stage.wait("drained", |stage| stage.coordinator.drained().is_some());
+    let drained = stage.coordinator.drained().unwrap_or_default();
+    assert!(drained.clean && drained.jobs_left == 0, "{drained:?}\n{}", stage.story());
+    assert_eq!((stage.completed(), stage.active()), (6, 0), "{}", stage.story());
+    assert_eq!(stage.worker_pids(), [0; 0], "something of the worker is left");
+}
+
+#[test]
+fn a_killed_worker_leaves_no_child_that_goes_on() {
+    let mut stage = Stage::new("sandboxed.js");
+    stage.configure("", "[drain]\nmargin = \"4s\"");
+    stage.start_coordinator();
+    stage.start_agent();
+    stage.wait("ready", |stage| stage.coordinator.last_beat().phase() == AgentPhase::Ready);
+    stage.add_jobs(&[600_000]);
+    stage.wait("the child", |stage| stage.active() == 1 && stage.worker_pids().len() >= 2);
+    stage.coordinator.drain("d1", Duration::from_secs(8));
+    stage.wait("drained", |stage| stage.coordinator.drained().is_some());
+    let drained = stage.coordinator.drained().unwrap_or_default();
+    assert!(!drained.clean && drained.jobs_left == 1 && drained.detail.contains("killed"), "{drained:?}");
+    assert_eq!(stage.worker_pids(), [0; 0], "something of the worker is left\n{}", stage.story());
+}
+
+#[test]
+fn a_short_kill_timeout_is_said_and_no_job_is_given_to_it() {
+    let mut stage = Stage::new("worker.js");
+    // As in an image where PM2's daemon runs before the agent.
+    stage.environment("PM2_KILL_TIMEOUT", "2000");
+    stage.start_coordinator();
+    stage.start_agent();
+    stage.wait("the warning", |stage| {
+        stage.coordinator.last_beat().unprotected.iter().any(|words| words.contains("pm2 kills the worker 2s after"))
+    });
+    stage.wait("ready", |stage| stage.coordinator.last_beat().phase() == AgentPhase::Ready);
+    stage.add_jobs(&[6000]);
+    stage.wait("the job to run", |stage| stage.active() == 1);
+    stage.coordinator.drain("d1", LONG);
+    stage.wait("drained", |stage| stage.coordinator.drained().is_some());
+    let drained = stage.coordinator.drained().unwrap_or_default();
+    assert!(drained.clean, "{drained:?}\n{}", stage.story());
+    assert_eq!((stage.completed(), stage.active()), (1, 0), "{}", stage.story());
+}

@@ -25,7 +25,7 @@ pub struct Stage {
     redis: Child,
     redis_port: u16,
     agent: Option<Child>,
-    worker: String,
+    environment: Vec<(String, String)>,
 }
 
 impl Stage {
@@ -48,7 +48,7 @@ impl Stage {
             redis,
             redis_port,
             agent: None,
-            worker: worker.to_owned(),
+            environment: vec![("WORKER".to_owned(), worker.to_owned())],
         };
         stage.repository();
         stage.configure("", "");
@@ -59,18 +59,30 @@ impl Stage {
         self.directory.path().join(name)
     }
 
+    /// Another variable in the environment of the boot steps, and so of PM2 and the worker.
+    pub fn environment(&mut self, name: &str, value: &str) {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self.configure("", "");
+    }
+
+    /// So many processes of the worker.
+    pub fn processes(&mut self, processes: u32) {
+        self.environment("PROCESSES", &processes.to_string());
+    }
+
     /// Writes the configuration; `boot` goes below `[boot]`, `rest` to the end.
     pub fn configure(&self, boot: &str, rest: &str) {
         let cache = std::env::var("HOME").unwrap_or_default() + "/.bun/install/cache";
+        let environment: String =
+            self.environment.iter().map(|(name, value)| format!(", {name} = {value:?}")).collect();
         let text = format!(
             "coordinator = \"http://{}\"\nenv_file = {:?}\njoin_token = {JOIN_TOKEN:?}\nstate_directory = {:?}\n\
              [worker]\nqueues = [\"q\"]\n{rest}\n\
-             [boot]\ndirectory = {:?}\nenvironment = {{ BUN_INSTALL_CACHE_DIR = {cache:?}, WORKER = {:?} }}\n{boot}\n",
+             [boot]\ndirectory = {:?}\nenvironment = {{ BUN_INSTALL_CACHE_DIR = {cache:?}{environment} }}\n{boot}\n",
             self.coordinator.address,
             self.path("app/.env"),
             self.path("state"),
             self.path("app"),
-            self.worker,
         );
         fs::write(self.path("agent.toml"), text).expect("agent.toml");
     }

@@ -1,0 +1,1 @@
+module.exports = (job) => new Promise((done) => setTimeout(done, job.data.ms));
