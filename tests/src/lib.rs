@@ -3,12 +3,14 @@
 //!
 //! - `binaries`: `spillway` and `spillway-agent`, never stale; `programs`: what `tests/setup` installs
 //! - `process`: a child that ends with its test; `redis_server`, `coordinator`: the two that most tests start
+//! - `jobs`, `driver`: jobs and whole queues, made by BullMQ itself
 //! - `app`: the demo's application as a git repository, and the user data that brings it up
 //! - `world`: all of it together around one queue; `wait`: until something is so, with the whole story when it is not
 
 pub mod app;
 pub mod binaries;
 pub mod coordinator;
+pub mod driver;
 pub mod jobs;
 pub mod ports;
 pub mod process;

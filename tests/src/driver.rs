@@ -1,0 +1,55 @@
+//! `tests/js/random-queue.mjs`: BullMQ 4, 5 and 6, which put queues into random states and say what they count there.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::{Child, ChildStdin, ChildStdout, Stdio};
+
+use serde_json::{Value, json};
+
+use crate::process::command;
+use crate::programs;
+
+#[derive(Debug)]
+pub struct Driver {
+    child: Child,
+    orders: ChildStdin,
+    answers: BufReader<ChildStdout>,
+    redis: String,
+}
+
+impl Driver {
+    pub fn start(redis_url: &str) -> Driver {
+        let mut node = command(programs::program("node"));
+        node.arg(programs::script("random-queue.mjs")).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = node.spawn().expect("node");
+        let orders = child.stdin.take().expect("a pipe");
+        let answers = BufReader::new(child.stdout.take().expect("a pipe"));
+        Driver { child, orders, answers, redis: redis_url.to_owned() }
+    }
+
+    /// Brings a queue into the state that follows from the seed, and gives BullMQ's own numbers.
+    pub fn random(&mut self, seed: u32, version: u32, queue: &str, prefix: &str) -> Value {
+        self.ask(json!({"cmd": "random", "seed": seed, "version": version, "queue": queue, "prefix": prefix}))
+    }
+
+    /// Leaves no key of a queue.
+    pub fn delete(&mut self, queue: &str, prefix: &str) {
+        self.ask(json!({"cmd": "delete", "queue": queue, "prefix": prefix}));
+    }
+
+    fn ask(&mut self, mut order: Value) -> Value {
+        order["redis"] = self.redis.clone().into();
+        writeln!(self.orders, "{order}").expect("the driver runs");
+        let mut line = String::new();
+        self.answers.read_line(&mut line).expect("the driver answers");
+        let answer: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{order}: {error} in {line:?}"));
+        assert!(answer.get("error").is_none(), "{order}: {}", answer["error"]);
+        answer
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
