@@ -75,10 +75,10 @@ fn ask(pipeline: &mut Pipeline, keys: &QueueKeys, now_ms: u64) {
     // Whatever is left of a queue proves that it exists: `meta` and `id` outlive its jobs.
     pipeline.cmd("EXISTS").arg(&parts.map(key));
     pipeline.cmd("LLEN").arg(key("wait"));
-    pipeline.cmd("LINDEX").arg(key("wait")).arg(-1);
+    pipeline.cmd("LRANGE").arg(key("wait")).arg(-2).arg(-1);
     pipeline.cmd("LINDEX").arg(key("wait")).arg(0);
     pipeline.cmd("LLEN").arg(key("paused"));
-    pipeline.cmd("LINDEX").arg(key("paused")).arg(-1);
+    pipeline.cmd("LRANGE").arg(key("paused")).arg(-2).arg(-1);
     pipeline.cmd("ZCARD").arg(key("prioritized"));
     pipeline.cmd("LLEN").arg(key("active"));
     pipeline.cmd("ZCARD").arg(key("delayed"));
@@ -98,11 +98,11 @@ struct Heads {
 }
 
 fn read(keys: &QueueKeys, now_ms: u64, answers: &mut Answers) -> Result<(bool, Look, Heads), RedisProblem> {
-    let is_marker = |id: &Option<String>| id.as_ref().is_some_and(|id| id.starts_with("0:"));
+    let is_marker = |id: &String| id.starts_with("0:");
     let exists: u64 = answers.next()?;
-    let (wait, wait_tail, wait_head): (u64, Option<String>, Option<String>) =
+    let (wait, wait_tail, wait_head): (u64, Vec<String>, Option<String>) =
         (answers.next()?, answers.next()?, answers.next()?);
-    let (paused_jobs, paused_tail): (u64, Option<String>) = (answers.next()?, answers.next()?);
+    let (paused_jobs, paused_tail): (u64, Vec<String>) = (answers.next()?, answers.next()?);
     let prioritized = answers.next()?;
     let active = answers.next()?;
     let (delayed, delayed_due) = (answers.next()?, answers.next()?);
@@ -110,7 +110,8 @@ fn read(keys: &QueueKeys, now_ms: u64, answers: &mut Answers) -> Result<(bool, L
     let (waiting_children, completed, failed) = (answers.next()?, answers.next()?, answers.next()?);
     let (paused, concurrency): (Option<String>, Option<u64>) = answers.next()?;
     let added: Option<u64> = answers.next()?;
-    let without_marker = |length: u64, tail: &Option<String>| length - u64::from(is_marker(tail)).min(length);
+    let without_marker =
+        |length: u64, tail: &[String]| length - u64::from(tail.last().is_some_and(is_marker)).min(length);
     let waiting = without_marker(wait, &wait_tail) + without_marker(paused_jobs, &paused_tail);
     let unfinished = waiting + prioritized + delayed + active + waiting_children;
     let look = Look {
@@ -129,8 +130,9 @@ fn read(keys: &QueueKeys, now_ms: u64, answers: &mut Answers) -> Result<(bool, L
         oldest_age: None,
         finished: Finished { at_ms: now_ms, added: added.unwrap_or(0), unfinished },
     };
+    // The tail is the oldest but for LIFO jobs and a marker, behind which it is.
     let mut ids: Vec<String> =
-        [wait_tail, wait_head, paused_tail].into_iter().filter(|id| !is_marker(id)).flatten().collect();
+        wait_tail.into_iter().chain(wait_head).chain(paused_tail).filter(|id| !is_marker(id)).collect();
     ids.dedup();
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a score is a positive time in ms")]
     let first_due_ms = first_delayed.first().map(|(_, score)| (score / DELAY_SHIFT as f64) as u64);
