@@ -14,6 +14,7 @@ use clap::Parser as _;
 use clap::error::ErrorKind;
 
 use crate::config::ConfigError;
+use crate::redis_client::RedisProblem;
 use crate::telemetry;
 use arguments::{Arguments, Command};
 
@@ -69,5 +70,6 @@ async fn dispatch(arguments: Arguments) -> anyhow::Result<()> {
 
 fn failed(error: &anyhow::Error) -> ExitCode {
     eprintln!("spillway: {error:#}");
-    if error.downcast_ref::<ConfigError>().is_some() { ExitCode::from(USAGE) } else { ExitCode::FAILURE }
+    let bad_url = matches!(error.downcast_ref(), Some(RedisProblem::BadUrl { .. }));
+    if bad_url || error.downcast_ref::<ConfigError>().is_some() { ExitCode::from(USAGE) } else { ExitCode::FAILURE }
 }

@@ -71,6 +71,7 @@ impl AgentService for Service {
         let Some(pool) = self.pool_of(&id) else {
             return Err(Status::unavailable(format!("{id} is not in the ledger (yet): ask again")));
         };
+        only_of_the_leader(&pool)?;
         let session_token = uuid::Uuid::new_v4().to_string();
         self.context.agents.registered(&id, identity, session_token.clone());
         tracing::info!(pool = pool.name, %id, version = request.agent_version, "agent registered");
@@ -130,6 +131,14 @@ impl AgentService for Service {
         });
         Ok(Response::new(Box::pin(ReceiverStream::new(receiver).map(Ok))))
     }
+}
+
+/// A standby knows the fleet only by EC2's list: what it is told would be lost on the leader.
+fn only_of_the_leader(pool: &PoolHandle) -> Result<(), Status> {
+    if pool.status.borrow().leading {
+        return Ok(());
+    }
+    Err(Status::unavailable("this coordinator is not the leader (yet): ask again"))
 }
 
 async fn tell(pool: &PoolHandle, event: Event) -> Result<(), Status> {
