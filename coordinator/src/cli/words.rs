@@ -153,6 +153,12 @@ pub fn step_line(step: &v1::BootStep, now: Timestamp) -> String {
     }
 }
 
+/// `pull 25 ms, install 122 ms, …`.
+pub fn steps_in_a_line(steps: &[v1::BootStep]) -> String {
+    let took = |step: &v1::BootStep| step.took.as_ref().map_or("?".to_owned(), |took| in_words(span(took)));
+    steps.iter().map(|step| format!("{} {}", step.name, took(step))).collect::<Vec<_>>().join(", ")
+}
+
 fn notice_line(notice: &v1::Notice, now: Timestamp) -> String {
     let at = notice.at.as_ref().map(from_timestamp).unwrap_or_default();
     let when = if at > now { format!("in {}", in_words(now.until(at))) } else { ago(notice.at.as_ref(), now) };

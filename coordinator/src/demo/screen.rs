@@ -114,6 +114,8 @@ impl Screen {
             ));
             if instance.phase == "booting" {
                 lines.extend(instance.boot_steps.iter().map(|step| format!("      {}", words::step_line(step, now))));
+            } else if !instance.boot_steps.is_empty() {
+                lines.push(format!("      booted: {}", words::steps_in_a_line(&instance.boot_steps)));
             }
         }
         lines.push(String::new());

@@ -1,0 +1,162 @@
+//! Memory of idle programs, how fast a notice arrives, and what a hundred agents cost.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use spillway_proto::v1;
+use spillway_proto::v1::agent_service_client::AgentServiceClient;
+use spillway_proto::v1::operator_service_client::OperatorServiceClient;
+use spillway_tests::world::{Setup, World, in_phase};
+use spillway_tests::{binaries, jobs};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Request;
+use tonic::transport::Channel;
+
+use crate::{say, spread};
+
+const NOTICES: u32 = 20;
+const AGENTS: u32 = 100;
+const BEAT: Duration = Duration::from_secs(5);
+
+fn setup(instances: u32) -> Setup {
+    let steps = format!("[{{ jobs = 1, for = \"1s\", instances = {instances} }}]");
+    let environment = vec![
+        ("SPILLWAY_POOL_POLICY_STEPS", steps),
+        ("SPILLWAY_POOL_POLICY_IDLE", "1h".to_owned()),
+        ("SPILLWAY_POOL_MAX_INSTANCES", instances.to_string()),
+        ("SPILLWAY_POOL_LAUNCHES_PER_TICK", instances.to_string()),
+        ("SPILLWAY_POOL_BOOT_TIMEOUT", "1h".to_owned()),
+        // As it comes: only the tests are in a hurry.
+        ("SPILLWAY_POOL_INTERVAL", "10s".to_owned()),
+        ("SPILLWAY_POOL_LISTING_INTERVAL", "15s".to_owned()),
+        ("SPILLWAY_GRPC_HEARTBEAT_INTERVAL", "5s".to_owned()),
+    ];
+    Setup { environment, ..Setup::default() }
+}
+
+/// One instance whose worker waits for jobs, then notices to so many as it takes.
+pub(crate) async fn idle_memory_and_notices() {
+    let world = World::start(setup(1)).await;
+    jobs::add(&world.redis, 12, 1.0);
+    world.until_ready(1).await;
+    world.until("the jobs are done", || jobs::completed(&world.redis) == 12).await;
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    say("agent, resident while its worker is idle", &resident(&pids_of(&binaries::agent())));
+    say("coordinator, resident with that one agent", &resident(&[world.coordinator().process.pid()]));
+    drop(world);
+    let world = World::start(setup(NOTICES)).await;
+    jobs::add(&world.redis, 1, 600.0);
+    let registered = |pool: &v1::Pool| {
+        let connected = pool.instances.iter().filter(|instance| instance.connected).count();
+        (connected == NOTICES as usize).then_some(())
+    };
+    world.until_pool("all agents are connected", registered).await;
+    let mut coordinator = operator(&world).await;
+    let mut samples = Vec::new();
+    for record in world.instances() {
+        // At any moment of the agents' polls, not at one that this loop falls into step with.
+        tokio::time::sleep(Duration::from_millis(200 + u64::from(record.imds_port) * 37 % 1000)).await;
+        let began = Instant::now();
+        world.emulator().interrupt(&record.id, Duration::from_secs(120)).expect("an interruption");
+        loop {
+            let fleet = coordinator.get_fleet(v1::GetFleetRequest::default()).await.expect("a fleet").into_inner();
+            let mut all = fleet.pools.iter().flat_map(|pool| &pool.instances);
+            if all.any(|instance| instance.id == record.id && !instance.notices.is_empty()) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        samples.push(began.elapsed().as_secs_f64());
+    }
+    say("notice in IMDS to the agent's report at the coordinator", &spread(samples, "s"));
+}
+
+/// Agents that only register and beat, as the real ones do.
+pub(crate) async fn a_hundred_agents() {
+    let user_data = Some("#!/bin/sh\nexec sleep 100000\n");
+    let world = World::start(Setup { user_data, ..setup(AGENTS) }).await;
+    jobs::add(&world.redis, 1, 1.0);
+    let known = |pool: &v1::Pool| (in_phase(pool, "booting").count() == AGENTS as usize).then_some(());
+    world.until_pool("all are known", known).await;
+    let server = format!("http://{}", world.coordinator().server());
+    let mut agents = Vec::new();
+    for record in world.instances() {
+        agents.push(tokio::spawn(beat(server.clone(), record.id)));
+    }
+    world.until_ready(AGENTS as usize).await;
+    let pid = world.coordinator().process.pid();
+    let (before, span) = (cpu_seconds(pid), Duration::from_secs(60));
+    tokio::time::sleep(span).await;
+    let share = (cpu_seconds(pid) - before) / span.as_secs_f64() * 100.0;
+    say("coordinator, CPU with 100 agents that beat each 5 s", &format!("{share:.2} % of one core over 60 s"));
+    say("coordinator, resident with 100 agents", &resident(&[pid]));
+    agents.iter().for_each(tokio::task::JoinHandle::abort);
+}
+
+async fn beat(server: String, id: String) {
+    let mut client = AgentServiceClient::connect(server).await.expect("the coordinator");
+    let identity = Some(v1::Identity { instance_id: id, ..v1::Identity::default() });
+    let request = v1::RegisterRequest { identity, ..v1::RegisterRequest::default() };
+    let answer = client.register(request).await.expect("registered").into_inner();
+    let Some(v1::register_response::Outcome::Registered(registered)) = answer.outcome else { panic!("a challenge") };
+    let (sender, receiver) = mpsc::channel(4);
+    let mut session = Request::new(ReceiverStream::new(receiver));
+    let bearer = format!("Bearer {}", registered.session_token).parse().expect("ASCII");
+    session.metadata_mut().insert("authorization", bearer);
+    let mut commands = client.session(session).await.expect("a session").into_inner();
+    tokio::spawn(async move { while commands.message().await.is_ok_and(|message| message.is_some()) {} });
+    loop {
+        let worker =
+            v1::WorkerProof { proven: true, processes: 1, connections: 1, by: "name".to_owned(), ..Default::default() };
+        let beat = v1::Heartbeat {
+            phase: v1::AgentPhase::Ready.into(),
+            worker: Some(worker),
+            active_jobs: Some(1),
+            git_commit: "0123456789abcdef0123456789abcdef01234567".to_owned(),
+            ..v1::Heartbeat::default()
+        };
+        let message = v1::AgentMessage { message: Some(v1::agent_message::Message::Heartbeat(beat)) };
+        if sender.send(message).await.is_err() {
+            return;
+        }
+        tokio::time::sleep(BEAT).await;
+    }
+}
+
+async fn operator(world: &World) -> OperatorServiceClient<Channel> {
+    let server = format!("http://{}", world.coordinator().server());
+    OperatorServiceClient::connect(server).await.expect("the coordinator")
+}
+
+/// Processes that run this program.
+fn pids_of(program: &Path) -> Vec<i32> {
+    let entries = fs::read_dir("/proc").expect("/proc").flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    pids.filter(|pid| fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe == program)).collect()
+}
+
+fn resident(pids: &[i32]) -> String {
+    let field = |status: &str, name: &str| -> f64 {
+        let line = status.lines().find(|line| line.starts_with(name)).unwrap_or_default();
+        line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).unwrap_or(0.0) / 1024.0
+    };
+    let of = |pid: &i32| {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let (all, file) = (field(&status, "VmRSS:"), field(&status, "RssFile:"));
+        format!("{all:.1} MiB ({file:.1} of it file-backed)")
+    };
+    pids.iter().map(of).collect::<Vec<_>>().join(", ")
+}
+
+/// User and system time so far.
+fn cpu_seconds(pid: i32) -> f64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("a process");
+    // The name in parentheses may have spaces; the fields after it do not.
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    let ticks: f64 = fields[11].parse::<f64>().expect("utime") + fields[12].parse::<f64>().expect("stime");
+    // SAFETY: sysconf has no preconditions.
+    ticks / unsafe { libc::sysconf(libc::_SC_CLK_TCK) } as f64
+}

@@ -1,0 +1,39 @@
+//! The figures of the README, measured on this machine with the release programs:
+//!
+//! ```text
+//! cargo build --release && cargo run --release --bin figures
+//! ```
+//!
+//! It reports, and asserts nothing. Each figure is printed as soon as it is known.
+
+mod fleet;
+mod observation;
+mod programs;
+
+use spillway_tests::binaries;
+
+#[tokio::main(flavor = "multi_thread", worker_threads = 2)]
+async fn main() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    if !binaries::spillway().components().any(|part| part.as_os_str() == "release") {
+        eprintln!("figures come from release builds: cargo run --release --bin figures");
+        std::process::exit(2);
+    }
+    programs::sizes();
+    programs::coordinator_start().await;
+    observation::with_a_million_jobs().await;
+    fleet::idle_memory_and_notices().await;
+    fleet::a_hundred_agents().await;
+}
+
+/// One row: what, and how much.
+fn say(what: &str, value: &str) {
+    println!("{what:<58} {value}");
+}
+
+/// Minimum, median, 99th percentile and maximum, in the given unit.
+fn spread(mut samples: Vec<f64>, unit: &str) -> String {
+    samples.sort_by(f64::total_cmp);
+    let at = |part: f64| samples[((samples.len() - 1) as f64 * part).round() as usize];
+    format!("median {:.2} {unit}, p99 {:.2}, max {:.2} ({} samples)", at(0.5), at(0.99), at(1.0), samples.len())
+}
