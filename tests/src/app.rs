@@ -39,6 +39,14 @@ impl App {
         App { origin }
     }
 
+    /// A copy that is ready to run.
+    pub fn copy_to(&self, directory: &Path) {
+        let mut clone = command(programs::program("git"));
+        run(clone.args(["clone", "-q"]).arg(&self.origin).arg(directory));
+        let mut install = command(programs::program("bun"));
+        run(install.args(["install", "--frozen-lockfile"]).current_dir(directory));
+    }
+
     /// What a real image has baked in is put in place; then the agent takes over, as on EC2. `more` goes to the end of
     /// the agent's configuration.
     pub fn user_data(&self, redis_url: &str, grpc_port: u16, more: &str) -> String {

@@ -11,8 +11,9 @@ use tokio::runtime::Handle;
 
 use crate::app::{self, App};
 use crate::coordinator::{Coordinator, Environment};
+use crate::process::{Process, command};
 use crate::redis_server::RedisServer;
-use crate::{QUEUE, binaries, jobs, ports, wait};
+use crate::{QUEUE, binaries, jobs, ports, programs, wait};
 
 /// How a world differs from the usual one.
 #[derive(Debug, Default)]
@@ -30,10 +31,12 @@ pub struct Setup {
 #[derive(Debug)]
 pub struct World {
     pub coordinator: Option<Coordinator>,
+    primary: Option<Process>,
     emulator: Option<Emulator>,
     pub redis: RedisServer,
     pub environment: Environment,
     grpc_port: u16,
+    app: App,
     pub directory: TempDir,
 }
 
@@ -66,12 +69,32 @@ impl World {
         let template = LaunchTemplate { user_data, ..LaunchTemplate::default() };
         let template = emulator.create_launch_template("worker", template).expect("a launch template");
         let environment = environment(&redis.url(), &emulator.endpoint(), &template, setup.environment);
-        World { coordinator: None, emulator: Some(emulator), redis, environment, grpc_port, directory }
+        World {
+            coordinator: None,
+            primary: None,
+            emulator: Some(emulator),
+            redis,
+            environment,
+            grpc_port,
+            app,
+            directory,
+        }
     }
 
     pub async fn start_coordinator(&mut self) {
         let started = Coordinator::start(self.directory.path(), &self.environment, self.grpc_port).await;
         self.coordinator = Some(started);
+    }
+
+    /// The machine that always works the queue, and whose workers take back what others let fall.
+    pub fn start_primary(&mut self) {
+        let directory = self.directory.path().join("primary");
+        self.app.copy_to(&directory);
+        let mut worker = command(programs::program("bun"));
+        worker.arg("worker.js").current_dir(directory).env_remove("SPILLWAY_INSTANCE_ID");
+        worker.env("REDIS_URL", self.redis.url()).env("QUEUE_NAMES", QUEUE);
+        worker.env_remove("QUEUE_PREFIX").env_remove("CONCURRENCY");
+        self.primary = Some(Process::start("primary", &mut worker, &self.directory.path().join("primary.log")));
     }
 
     pub fn emulator(&self) -> &Emulator {
@@ -158,6 +181,7 @@ impl World {
                 story += &String::from_utf8_lossy(&[out.stdout, out.stderr].concat());
             }
         }
+        story += &self.primary.as_ref().map(Process::tail).unwrap_or_default();
         for record in self.instances() {
             let console = self.emulator().console(&record.id).unwrap_or_default();
             let lines: Vec<&str> = console.lines().collect();
@@ -217,6 +241,7 @@ impl Drop for World {
     /// The coordinator first: it must not see its instances go. Then every instance with its processes.
     fn drop(&mut self) {
         self.coordinator = None;
+        self.primary = None;
         let Some(emulator) = self.emulator.take() else { return };
         let Ok(runtime) = Handle::try_current() else { return };
         // This thread may be in the middle of a failed test: the end is awaited on another.

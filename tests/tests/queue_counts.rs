@@ -86,7 +86,7 @@ async fn agree_on_every_seed(version: u32) {
             *seen.entry(key).or_default() += u32::from(is_something);
         }
         *seen.entry("marker").or_default() += u32::from(theirs["marker"] == json!(true));
-        assert_demand(&ours, version, seed);
+        assert_demand(&redis, &ours, version, seed);
     }
     println!("states of version {version} in which there was any: {seen:?}");
     if all.len() > 1 {
@@ -98,12 +98,24 @@ async fn agree_on_every_seed(version: u32) {
     }
 }
 
-fn assert_demand(ours: &Value, version: u32, seed: u32) {
+fn assert_demand(redis: &RedisServer, ours: &Value, version: u32, seed: u32) {
     let of = |key: &str| ours[key].as_u64().expect("a number");
     let could_start = of("waiting") + of("prioritized") + of("delayed_due");
     let demand = if ours["paused"] == json!(true) { 0 } else { could_start };
     assert_eq!(of("demand"), demand, "version {version}, SEED={seed}: {ours}");
-    assert_eq!(ours["oldest_age_seconds"].is_null(), could_start == 0, "version {version}, SEED={seed}: {ours}");
+    // BullMQ can leave an id in `wait` whose job was removed: it counts, and nobody knows its age.
+    let has_job = || {
+        let lists = ["wait", "paused"].map(|list| redis.ask::<Vec<String>>(&["LRANGE", &key(list), "0", "-1"]));
+        let prioritized: Vec<String> = redis.ask(&["ZRANGE", &key("prioritized"), "0", "-1"]);
+        lists.iter().flatten().chain(&prioritized).any(|id| redis.ask::<bool>(&["EXISTS", &key(id)]))
+    };
+    let age = &ours["oldest_age_seconds"];
+    assert!(could_start > 0 || age.is_null(), "version {version}, SEED={seed}: {ours}");
+    assert!(could_start == 0 || !age.is_null() || !has_job(), "version {version}, SEED={seed}: {ours}");
+}
+
+fn key(part: &str) -> String {
+    format!("bull:counted:{part}")
 }
 
 #[tokio::test]

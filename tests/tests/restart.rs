@@ -58,3 +58,20 @@ async fn of_two_coordinators_only_one_acts() {
     assert!(String::from_utf8_lossy(&refused.stderr).contains("not the leader"));
     world.until_zero().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lease_that_vanishes_is_taken_again_and_nothing_is_forgotten() {
+    let (world, id) = with_one_ready().await;
+    let acts = world.acts();
+    // As after a Redis that came back without its data: the ledger's tick is refused, the lease is free.
+    let removed: u64 = world.redis.ask(&["DEL", "spillway:leader", "spillway:pool:spillway:state"]);
+    assert_eq!(removed, 2);
+    let is_back = || world.redis.ask::<u64>(&["EXISTS", "spillway:leader", "spillway:pool:spillway:state"]) == 2;
+    world.until("lease and ledger are back", is_back).await;
+    assert_eq!(world.until_ready(1).await, [id]);
+    assert_eq!(world.acts(), acts, "{}", world.story().await);
+    // It still acts.
+    jobs::add(&world.redis, 20, 1.0);
+    world.until_ready(2).await;
+    assert_eq!(world.calls("RunInstances").len(), 2, "{}", world.story().await);
+}
