@@ -89,7 +89,7 @@ fn read(instance: &Instance) -> Option<ListedInstance> {
         listed: Listed {
             id: InstanceId(instance.instance_id()?.to_owned()),
             token,
-            state: state(instance.state()?.name()?)?,
+            state: state(instance.state().and_then(|state| state.name())),
             state_reason: instance.state_reason().and_then(|reason| reason.code()).map(str::to_owned),
             launched_at: Timestamp(u64::try_from(launched_ms).unwrap_or_default()),
         },
@@ -101,15 +101,14 @@ fn read(instance: &Instance) -> Option<ListedInstance> {
     })
 }
 
-/// None for a state that EC2 may invent one day: such an instance is unknown, not gone.
-fn state(name: &InstanceStateName) -> Option<Ec2State> {
-    Some(match name {
-        InstanceStateName::Pending => Ec2State::Pending,
-        InstanceStateName::Running => Ec2State::Running,
-        InstanceStateName::ShuttingDown => Ec2State::ShuttingDown,
-        InstanceStateName::Terminated => Ec2State::Terminated,
-        InstanceStateName::Stopping => Ec2State::Stopping,
-        InstanceStateName::Stopped => Ec2State::Stopped,
-        _ => return None,
-    })
+/// A state that EC2 may invent one day is taken for running: it may bill, and it is not gone.
+fn state(name: Option<&InstanceStateName>) -> Ec2State {
+    match name {
+        Some(InstanceStateName::Pending) => Ec2State::Pending,
+        Some(InstanceStateName::ShuttingDown) => Ec2State::ShuttingDown,
+        Some(InstanceStateName::Terminated) => Ec2State::Terminated,
+        Some(InstanceStateName::Stopping) => Ec2State::Stopping,
+        Some(InstanceStateName::Stopped) => Ec2State::Stopped,
+        _ => Ec2State::Running,
+    }
 }

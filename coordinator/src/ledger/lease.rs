@@ -24,7 +24,8 @@ pub struct Lease {
     redis: Redis,
     prefix: String,
     holder: String,
-    held_until: Option<Instant>,
+    /// Until when by our own clock, and in which epoch.
+    held: Option<(Instant, u64)>,
     take: Script,
     release: Script,
 }
@@ -44,7 +45,7 @@ impl Lease {
              return -1",
         );
         let release = Script::new("if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end");
-        Lease { redis, prefix: prefix.to_owned(), holder: holder.to_owned(), held_until: None, take, release }
+        Lease { redis, prefix: prefix.to_owned(), holder: holder.to_owned(), held: None, take, release }
     }
 
     /// Takes the lease when it is free, renews it when it is ours. Without an answer from Redis the lease is held until
@@ -55,22 +56,21 @@ impl Lease {
         invocation.key(format!("{}leader", self.prefix)).key(format!("{}epoch", self.prefix));
         invocation.arg(&self.holder).arg(u64::try_from(LEASE.as_millis()).unwrap_or(u64::MAX));
         let answer: Result<i64, RedisProblem> = self.redis.invoke(&invocation).await;
-        let was_held = self.held_until.is_some();
+        let was_held = self.held.is_some();
         match answer {
             Ok(epoch) if epoch >= 0 => {
-                self.held_until = Some(asked_at + LEASE);
                 let epoch = u64::try_from(epoch).unwrap_or_default();
-                (if was_held { LeaseChange::Unchanged } else { LeaseChange::Gained { epoch } }, None)
+                // Another epoch than before: it had run out, or was lost with Redis' data, and is taken anew.
+                let is_same = self.held.is_some_and(|(_, held)| held == epoch);
+                self.held = Some((asked_at + LEASE, epoch));
+                (if is_same { LeaseChange::Unchanged } else { LeaseChange::Gained { epoch } }, None)
             }
             Ok(_) => {
-                self.held_until = None;
+                self.held = None;
                 (if was_held { LeaseChange::Lost } else { LeaseChange::Unchanged }, None)
             }
             Err(problem) => {
-                let expired = self.held_until.is_some_and(|until| Instant::now() >= until);
-                if expired {
-                    self.held_until = None;
-                }
+                let expired = self.held.take_if(|(until, _)| Instant::now() >= *until).is_some();
                 (if expired { LeaseChange::Lost } else { LeaseChange::Unchanged }, Some(problem))
             }
         }
@@ -82,6 +82,6 @@ impl Lease {
         invocation.key(format!("{}leader", self.prefix)).arg(&self.holder);
         // Without an answer it expires by itself.
         let _: Result<Option<u8>, RedisProblem> = self.redis.invoke(&invocation).await;
-        self.held_until = None;
+        self.held = None;
     }
 }
