@@ -14,6 +14,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::util::SubscriberInitExt;
 
 const BAD_USAGE: u8 = 2;
 
@@ -35,12 +38,11 @@ fn main() -> ExitCode {
 struct BadLog(String);
 
 fn start(cli: Cli) -> anyhow::Result<ExitCode> {
-    let filter = tracing_subscriber::EnvFilter::try_new(&cli.log).map_err(|_| BadLog(cli.log.clone()))?;
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
-        .init();
+    // `Targets` rather than `EnvFilter`: nobody filters an agent's log by regular expressions, which are a megabyte.
+    let filter: Targets = cli.log.parse().map_err(|_| BadLog(cli.log.clone()))?;
+    let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(ansi);
+    tracing_subscriber::registry().with(lines.with_filter(filter)).init();
     // redis's TLS takes the process's.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
