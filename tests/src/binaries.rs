@@ -13,7 +13,7 @@ const OF_ONE_PACKAGE: [&str; 6] =
 
 static DIRECTORY: LazyLock<PathBuf> = LazyLock::new(|| {
     let built = profile_directory();
-    let is_missing = NAMES.iter().any(|name| !built.join(name).is_file());
+    let is_missing = NAMES.iter().any(|name| !built_at(&built, name).is_file());
     if is_missing || std::env::var_os("CARGO").is_some() {
         build(&built);
     }
@@ -46,11 +46,23 @@ fn profile_directory() -> PathBuf {
 }
 
 fn build(built: &Path) {
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["build", "--quiet", "--locked"]).current_dir(workspace());
     if built.ends_with("release") {
-        cargo.arg("--release");
+        cargo_build(&["--release", "--bin", "spillway"]);
+        cargo_build(&["--profile", "agent", "--package", "spillway-agent"]);
+    } else {
+        cargo_build(&[]);
     }
+}
+
+/// Where cargo puts a program. As it is installed, the agent is built by a profile of its own.
+fn built_at(built: &Path, name: &str) -> PathBuf {
+    let is_small = built.ends_with("release") && name == "spillway-agent";
+    if is_small { built.with_file_name("agent").join(name) } else { built.join(name) }
+}
+
+fn cargo_build(arguments: &[&str]) {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.args(["build", "--quiet", "--locked"]).args(arguments).current_dir(workspace());
     for (name, _) in std::env::vars_os() {
         if OF_ONE_PACKAGE.iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
             cargo.env_remove(&name);
@@ -73,7 +85,7 @@ fn link(built: &Path) -> PathBuf {
     fs::create_dir_all(&own).unwrap_or_else(|error| panic!("{}: {error}", own.display()));
     for name in NAMES {
         let _ = fs::remove_file(own.join(name));
-        fs::hard_link(built.join(name), own.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+        fs::hard_link(built_at(built, name), own.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
     }
     own
 }

@@ -1,7 +1,7 @@
 //! The figures of the README, measured on this machine with the release programs:
 //!
 //! ```text
-//! cargo build --release && cargo run --release --bin figures
+//! cargo run --release --bin figures
 //! ```
 //!
 //! It reports, and asserts nothing. Each figure is printed as soon as it is known.
