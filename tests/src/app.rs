@@ -6,9 +6,6 @@ use std::path::{Path, PathBuf};
 use crate::process::{command, run};
 use crate::{QUEUE, binaries, programs};
 
-/// A worker that never gets to work.
-pub const CRASHES: &str = "throw new Error(\"this worker crashes on purpose\");\n";
-
 /// Where the application is, and what an instance needs to know.
 #[derive(Debug)]
 pub struct App {
@@ -16,16 +13,16 @@ pub struct App {
 }
 
 impl App {
-    /// Commits the demo's application in `directory`, with another `worker.js` where one is given.
-    pub fn commit(directory: &Path, worker: Option<&str>) -> App {
+    /// Commits the demo's application in `directory`, with these files instead of its own.
+    pub fn commit(directory: &Path, files: &[(&str, String)]) -> App {
         let origin = directory.join("origin");
         fs::create_dir_all(&origin).expect("a directory");
         let source = binaries::workspace().join("coordinator/src/demo/app");
         for entry in fs::read_dir(&source).expect("the demo's application").flatten() {
             fs::copy(entry.path(), origin.join(entry.file_name())).expect("a copy");
         }
-        if let Some(worker) = worker {
-            fs::write(origin.join("worker.js"), worker).expect("worker.js");
+        for (name, content) in files {
+            fs::write(origin.join(name), content).expect("a file");
         }
         fs::write(origin.join(".gitignore"), "node_modules\n.env\n").expect(".gitignore");
         let git = |arguments: &[&str]| {
@@ -72,6 +69,12 @@ impl App {
             agent = binaries::agent().display(),
         )
     }
+}
+
+/// One of its files, as the demo has it.
+pub fn file(name: &str) -> String {
+    let path = binaries::workspace().join("coordinator/src/demo/app").join(name);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 /// Instances have homes of their own; what was downloaded once serves them all, as it would from an image.

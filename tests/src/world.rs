@@ -18,8 +18,8 @@ use crate::{QUEUE, binaries, jobs, ports, programs, wait};
 /// How a world differs from the usual one.
 #[derive(Debug, Default)]
 pub struct Setup {
-    /// `worker.js` instead of the demo's.
-    pub worker: Option<&'static str>,
+    /// Files of the application instead of the demo's.
+    pub files: Vec<(&'static str, String)>,
     /// User data instead of what starts the agent.
     pub user_data: Option<&'static str>,
     /// More of the coordinator's environment.
@@ -53,11 +53,16 @@ impl World {
         world
     }
 
+    /// One more on the same Redis, reached on ports of its own.
+    pub async fn another_coordinator(&self) -> Coordinator {
+        Coordinator::start(self.directory.path(), &self.environment, ports::free()).await
+    }
+
     /// Everything but the coordinator.
     pub async fn without_coordinator(setup: Setup) -> World {
         let directory = directory();
         let redis = RedisServer::with(directory.path(), &setup.redis);
-        let app = App::commit(directory.path(), setup.worker);
+        let app = App::commit(directory.path(), &setup.files);
         let grpc_port = ports::free();
         let init = vec![binaries::spillway().into(), "instance-init".into()];
         let mut options = spillway_emulator::Options::new(directory.path().join("ec2"), init);
@@ -212,7 +217,7 @@ pub fn in_phase<'a>(pool: &'a v1::Pool, phase: &'a str) -> impl Iterator<Item = 
 }
 
 /// The plan's variables, where EC2 is, and what is shortened.
-fn environment(redis: &str, ec2: &str, template: &str, more: Vec<(&'static str, String)>) -> Environment {
+pub fn environment(redis: &str, ec2: &str, template: &str, more: Vec<(&'static str, String)>) -> Environment {
     let steps = "[{ jobs = 5, for = \"3s\", instances = 1 }, { jobs = 15, for = \"3s\", instances = 2 }]";
     let plan = [
         ("REDIS_URL", redis),

@@ -1,77 +1,106 @@
-//! A coordinator may stop or die at any time: its instances run on, its successor takes them over from the ledger and
-//! doubles nothing; of two at once only one acts.
+//! The coordinator may end at any time: instances go on working, the next one takes them over from the ledger and doubles
+//! nothing; and of two coordinators only the leader acts.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use spillway_tests::coordinator::{Coordinator, ServingStatus};
+use spillway_emulator::{Delay, InstanceState};
+use spillway_tests::coordinator::ServingStatus::{NotServing, Serving};
+use spillway_tests::process::text;
 use spillway_tests::world::{Setup, World};
-use spillway_tests::{jobs, ports};
+use spillway_tests::{jobs, wait};
 
-/// A job that outlasts the test keeps the queue from being idle: nothing is scaled in meanwhile.
-async fn with_one_ready() -> (World, String) {
-    let idle = ("SPILLWAY_POOL_POLICY_IDLE", "10m".to_owned());
-    let world = World::start(Setup { environment: vec![idle], ..Setup::default() }).await;
-    jobs::add(&world.redis, 5, 0.5);
-    let id = world.until_ready(1).await.remove(0);
-    (world, id)
-}
+/// systemd is told five seconds; a busy machine gets more.
+const STOPS_WITHIN: Duration = Duration::from_secs(20);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn stopped_it_leaves_its_instances_running_and_the_next_one_takes_them_over() {
-    let (mut world, id) = with_one_ready().await;
-    let acts = world.acts();
+async fn a_coordinator_that_is_stopped_leaves_instances_at_work_and_the_next_one_adopts_them() {
+    let mut world = World::start(Setup::default()).await;
+    jobs::add(&world.redis, 14, 2.0);
+    let ready = world.until_ready(1).await;
     let mut first = world.coordinator.take().expect("it runs");
     first.process.signal(libc::SIGTERM);
-    // The unit's TimeoutStopSec; a hang would be killed there.
-    let status = first.process.end_within(Duration::from_secs(5)).await;
-    assert!(status.success(), "{status}\n{}", first.process.tail());
-    assert_eq!((world.billing(), world.acts()), (1, acts), "it ended something as it stopped");
-    world.start_coordinator().await;
-    // The lease was given back, so it leads at once; the agent comes back to it and the instance is ready as before.
-    assert_eq!(world.until_ready(1).await, [id]);
-    assert_eq!(world.acts(), acts, "{}", world.story().await);
-    assert_eq!(world.coordinator().pool().await.desired, Some(1));
-}
+    let status = first.process.end_within(STOPS_WITHIN).await;
+    assert_eq!(status.code(), Some(0), "{}", first.process.tail());
+    let leader: bool = world.redis.ask(&["EXISTS", "spillway:leader"]);
+    assert!(!leader, "the lease is given back");
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn killed_it_is_succeeded_once_its_lease_has_run_out() {
-    let (mut world, id) = with_one_ready().await;
-    let acts = world.acts();
-    world.coordinator.take().expect("it runs").process.kill();
+    let before = jobs::completed(&world.redis);
+    world.until("jobs are worked off without a coordinator", || jobs::completed(&world.redis) >= before + 2).await;
+    assert_eq!(world.instance(&ready[0]).state, InstanceState::Running);
     world.start_coordinator().await;
-    assert_eq!(world.coordinator().health("spillway.leader").await, ServingStatus::NotServing);
-    assert_eq!(world.until_ready(1).await, [id]);
-    assert_eq!((world.billing(), world.acts()), (1, acts), "{}", world.story().await);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_two_coordinators_only_one_acts() {
-    let world = World::start(Setup::default()).await;
-    let standby = Coordinator::start(world.directory.path(), &world.environment, ports::free()).await;
-    jobs::add(&world.redis, 5, 1.0);
-    world.until_ready(1).await;
-    assert_eq!(world.coordinator().health("spillway.leader").await, ServingStatus::Serving);
-    assert_eq!(standby.health("spillway.leader").await, ServingStatus::NotServing);
-    assert_eq!(world.calls("RunInstances").len(), 1, "{}", world.story().await);
-    let refused = standby.command(&["hold"]);
-    assert_eq!(refused.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&refused.stderr).contains("not the leader"));
+    assert_eq!(world.until_ready(1).await, ready, "the same instance");
+    world.until("all jobs are completed", || jobs::completed(&world.redis) == 14).await;
     world.until_zero().await;
+    assert_eq!((world.calls("RunInstances").len(), world.calls("TerminateInstances").len()), (1, 1));
+    assert_eq!(world.coordinator().status()["launched_total"], 1);
+    world.assert_each_ran_once(14);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_lease_that_vanishes_is_taken_again_and_nothing_is_forgotten() {
-    let (world, id) = with_one_ready().await;
-    let acts = world.acts();
-    // As after a Redis that came back without its data: the ledger's tick is refused, the lease is free.
-    let removed: u64 = world.redis.ask(&["DEL", "spillway:leader", "spillway:pool:spillway:state"]);
-    assert_eq!(removed, 2);
-    let is_back = || world.redis.ask::<u64>(&["EXISTS", "spillway:leader", "spillway:pool:spillway:state"]) == 2;
-    world.until("lease and ledger are back", is_back).await;
-    assert_eq!(world.until_ready(1).await, [id]);
-    assert_eq!(world.acts(), acts, "{}", world.story().await);
-    // It still acts.
-    jobs::add(&world.redis, 20, 1.0);
+async fn a_coordinator_that_is_killed_while_it_launches_doubles_nothing() {
+    let mut world = World::start(Setup::default()).await;
+    let slow = Delay { action: "RunInstances".to_owned(), milliseconds: 4_000, calls: 2 };
+    world.emulator().delay(slow).expect("a fault");
+    jobs::add(&world.redis, 20, 2.0);
+    let intended: BTreeSet<String> = world
+        .until_pool("two launches are under way", |pool| {
+            let tokens: BTreeSet<String> = pool.instances.iter().map(|instance| instance.token.clone()).collect();
+            (tokens.len() == 2).then_some(tokens)
+        })
+        .await;
+    assert_eq!(world.instances().len(), 0, "EC2 has not answered yet");
+    let mut first = world.coordinator.take().expect("it runs");
+    first.process.signal(libc::SIGKILL);
+    first.process.end_within(STOPS_WITHIN).await;
+
+    world.start_coordinator().await;
+    world
+        .until_async("it leads when the dead one's lease is over", async || {
+            world.coordinator().try_health("spillway.leader").await == Some(Serving)
+        })
+        .await;
     world.until_ready(2).await;
-    assert_eq!(world.calls("RunInstances").len(), 2, "{}", world.story().await);
+    world.until("all jobs are completed", || jobs::completed(&world.redis) == 20).await;
+    world.until_zero().await;
+    let launched: BTreeSet<String> = world.instances().into_iter().filter_map(|record| record.client_token).collect();
+    assert_eq!(launched, intended, "{}", world.story().await);
+    assert_eq!(world.instances().len(), 2, "{}", world.story().await);
+    world.assert_each_ran_once(20);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_coordinators_one_acts_and_the_other_takes_over() {
+    let user_data = Some("#!/bin/sh\nexec sleep 100000\n");
+    let environment = vec![("SPILLWAY_POOL_BOOT_TIMEOUT", "25s".to_owned())];
+    let mut world = World::start(Setup { user_data, environment, ..Setup::default() }).await;
+    let leads = async |coordinator: &spillway_tests::coordinator::Coordinator| {
+        coordinator.try_health("spillway.leader").await == Some(Serving)
+    };
+    world.until_async("the first leads", async || leads(world.coordinator()).await).await;
+    let second = world.another_coordinator().await;
+    jobs::add(&world.redis, 6, 1.0);
+    world.until("an instance is launched", || world.instances().len() == 1).await;
+    world.throughout(Duration::from_secs(5), "one launch, by one of them", || world.acts() == 1).await;
+    assert_eq!(second.health("spillway.leader").await, NotServing);
+    assert_eq!(second.health("").await, Serving, "a standby is healthy");
+    assert_eq!(second.json(&["status"])["leader"], false);
+    let refused = second.command(&["hold"]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(text(&refused.stderr).contains("not the leader"), "{}", text(&refused.stderr));
+
+    let mut first = world.coordinator.take().expect("it runs");
+    first.process.signal(libc::SIGTERM);
+    assert_eq!(first.process.end_within(STOPS_WITHIN).await.code(), Some(0), "{}", first.process.tail());
+    world.coordinator = Some(second);
+    world.until_async("the second leads", async || leads(world.coordinator()).await).await;
+    let id = world.instances()[0].id.clone();
+    assert_eq!(world.coordinator().status()["instances"][0]["id"], id.as_str(), "known from the ledger");
+    wait::until(
+        "it acts: the boot deadline passes",
+        async || world.story().await,
+        async || world.instance(&id).ending_ms,
+    )
+    .await;
+    assert_eq!(world.calls("TerminateInstances").len(), 1);
 }
