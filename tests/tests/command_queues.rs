@@ -1,123 +1,232 @@
-//! `spillway queues`: REDIS_URL and QUEUE_NAMES are enough, whatever kind of Redis that is; a queue that never existed
-//! is an error; a password is never shown.
+//! `spillway queues` needs REDIS_URL and QUEUE_NAMES alone, whatever way leads to Redis; what it prints is for machines
+//! too; what is wrong is said with the remedy and the exit status, and a password never shows.
 
-use std::fs;
-use std::process::Output;
+use std::path::Path;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use spillway_tests::coordinator::{Environment, spillway};
 use spillway_tests::process::{command, output, run, text};
 use spillway_tests::redis_server::RedisServer;
 use spillway_tests::world::directory;
 use spillway_tests::{QUEUE, jobs, ports, programs};
 
-const KEYS: &str = "queue, waiting, prioritized, delayed, delayed_due, active, waiting_children, completed, failed, \
-                    paused, concurrency, demand, oldest_age_seconds, finished_per_minute, mean_duration_seconds, workers";
+/// As the issue lists them.
+const KEYS: [&str; 16] = [
+    "queue",
+    "waiting",
+    "prioritized",
+    "delayed",
+    "delayed_due",
+    "active",
+    "waiting_children",
+    "completed",
+    "failed",
+    "paused",
+    "concurrency",
+    "demand",
+    "oldest_age_seconds",
+    "finished_per_minute",
+    "mean_duration_seconds",
+    "workers",
+];
 
-fn queues(redis_url: &str, names: &str, more: &[(&str, &str)], arguments: &[&str]) -> Output {
-    let mut environment = Environment::new();
-    environment.insert("REDIS_URL".to_owned(), redis_url.to_owned());
-    environment.insert("QUEUE_NAMES".to_owned(), names.to_owned());
-    environment.extend(more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
-    output(spillway(&environment).arg("queues").args(arguments))
+struct Said {
+    code: Option<i32>,
+    out: String,
+    err: String,
 }
 
-fn json(out: &Output) -> Value {
-    serde_json::from_slice(&out.stdout).unwrap_or_else(|error| panic!("{error}: {}", text(&out.stdout)))
+impl Said {
+    fn reports(&self) -> Value {
+        serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {}{}", self.out, self.err))
+    }
+}
+
+fn queues(variables: &[(&str, &str)], arguments: &[&str]) -> Said {
+    let environment: Environment =
+        variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let out = output(spillway(&environment).arg("queues").args(arguments));
+    Said { code: out.status.code(), out: text(&out.stdout), err: text(&out.stderr) }
+}
+
+/// The waiting jobs that it finds at this URL.
+fn waiting_at(url: &str, more: &[(&str, &str)]) -> Value {
+    let said = queues(&[&[("REDIS_URL", url), ("QUEUE_NAMES", QUEUE)], more].concat(), &["--json"]);
+    assert_eq!(said.code, Some(0), "{url}: {}", said.err);
+    said.reports()[0]["waiting"].clone()
 }
 
 #[test]
-fn it_prints_every_key_in_order_and_null_where_nothing_is_known() {
+fn it_prints_every_key_in_order_and_null_where_it_does_not_know() {
     let directory = directory();
     let redis = RedisServer::start(directory.path());
     jobs::add(&redis, 3, 1.0);
-    let out = queues(&redis.url(), QUEUE, &[], &["--json"]);
-    assert_eq!(out.status.code(), Some(0), "{}", text(&out.stderr));
-    let said = text(&out.stdout);
-    let mut from = 0;
-    for key in KEYS.split(", ") {
-        let place = said[from..].find(&format!("\"{key}\":"));
-        from += place.unwrap_or_else(|| panic!("{key} is missing or out of order in {said}"));
+    let (url, names) = (redis.url(), QUEUE);
+    let said = queues(&[("REDIS_URL", &url), ("QUEUE_NAMES", names)], &["--json"]);
+    assert_eq!((said.code, said.err.as_str()), (Some(0), ""));
+    let places: Vec<Option<usize>> = KEYS.iter().map(|key| said.out.find(&format!("\"{key}\":"))).collect();
+    assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{}", said.out);
+    let reports = said.reports();
+    let report = &reports[0];
+    assert_eq!((reports.as_array().map(Vec::len), report.as_object().map(|it| it.len())), (Some(1), Some(16)));
+    for (key, value) in [
+        ("queue", json!(QUEUE)),
+        ("waiting", json!(3)),
+        ("demand", json!(3)),
+        ("paused", json!(false)),
+        ("concurrency", json!(null)),
+        ("finished_per_minute", json!(null)),
+        ("mean_duration_seconds", json!(null)),
+        ("workers", json!(0)),
+    ] {
+        assert_eq!(report[key], value, "{key} in {report}");
     }
-    let queue = json(&out)[0].clone();
-    assert_eq!(queue.as_object().map(|keys| keys.len()), Some(KEYS.split(", ").count()));
-    assert_eq!((&queue["waiting"], &queue["demand"], &queue["workers"]), (&3.into(), &3.into(), &0.into()));
-    assert!(queue["oldest_age_seconds"].as_f64().is_some_and(|age| age > 0.0));
-    for unknown in ["concurrency", "finished_per_minute", "mean_duration_seconds"] {
-        assert_eq!(queue[unknown], Value::Null, "{unknown}");
-    }
-    assert!(text(&queues(&redis.url(), QUEUE, &[], &[]).stdout).contains("demand 3 = waiting 3"));
+    assert!(report["oldest_age_seconds"].as_f64() > Some(0.0), "{report}");
+
+    let words = queues(&[("REDIS_URL", &url), ("QUEUE_NAMES", names)], &[]);
+    assert!(words.out.starts_with(&format!("{QUEUE}\n  demand 3 = waiting 3 ")), "{}", words.out);
 }
 
 #[test]
-fn a_queue_that_never_existed_is_an_error_beside_those_that_do() {
+fn another_prefix_and_several_queues() {
+    let directory = directory();
+    let redis = RedisServer::start(directory.path());
+    for (queue, count) in [("one", "1"), ("two", "2")] {
+        let mut add = command(programs::program("node"));
+        add.arg(programs::script("add.mjs")).args(["6", queue, count, "1"]);
+        run(add.env("REDIS_URL", redis.url()).env("QUEUE_PREFIX", "ours"));
+    }
+    let url = redis.url();
+    let variables = [("REDIS_URL", url.as_str()), ("QUEUE_NAMES", " two, one "), ("SPILLWAY_POOL_PREFIX", "ours")];
+    let reports = queues(&variables, &["--json"]).reports();
+    let found: Vec<_> = reports.as_array().into_iter().flatten().map(|it| (&it["queue"], &it["waiting"])).collect();
+    assert_eq!(found, [(&json!("two"), &json!(2)), (&json!("one"), &json!(1))]);
+}
+
+#[test]
+fn a_queue_that_never_existed_fails_and_the_others_are_printed_all_the_same() {
     let directory = directory();
     let redis = RedisServer::start(directory.path());
     jobs::add(&redis, 1, 1.0);
-    let out = queues(&redis.url(), &format!("vdeo,{QUEUE}"), &[], &["--json"]);
-    assert_eq!(out.status.code(), Some(1));
-    assert!(text(&out.stderr).contains("queue \"vdeo\" has never existed"), "{}", text(&out.stderr));
-    assert_eq!(json(&out).as_array().map(Vec::len), Some(1));
-    // The right queue under the wrong prefix is a wrong key as well.
-    let out = queues(&redis.url(), QUEUE, &[("SPILLWAY_POOL_PREFIX", "other")], &["--json"]);
-    assert_eq!(out.status.code(), Some(1));
-    assert!(text(&out.stderr).contains("under the prefix \"other\""), "{}", text(&out.stderr));
+    let names = format!("{QUEUE},nowhere");
+    let said = queues(&[("REDIS_URL", &redis.url()), ("QUEUE_NAMES", &names)], &["--json"]);
+    assert_eq!(said.code, Some(1));
+    assert_eq!(said.reports().as_array().map(Vec::len), Some(1), "{}", said.out);
+    assert!(said.err.contains("queue \"nowhere\" has never existed in Redis"), "{}", said.err);
+    assert!(said.err.contains("under the prefix \"bull\""), "{}", said.err);
 }
 
 #[test]
-fn a_unix_socket_and_an_observer_without_rights_to_write_do() {
-    let directory = directory();
-    let socket = directory.path().join("r.sock").display().to_string();
-    // Users are given before jobs are added: the default one may still do all.
-    let redis = RedisServer::with(directory.path(), &["--unixsocket", &socket]);
-    jobs::add(&redis, 2, 1.0);
-    for rule in ["on", ">s3cret", "-@all", "%R~bull:*", "+@read", "+time", "+ping", "+info", "+client|list"] {
-        let _: String = redis.ask(&["ACL", "SETUSER", "observer", rule]);
-    }
-    for url in [
-        socket.clone(),
-        format!("unix://{socket}"),
-        format!("redis+unix://{socket}?user=observer&pass=s3cret"),
-        format!("redis://observer:s3cret@127.0.0.1:{}", redis.port()),
+fn what_is_wrong_is_said_with_the_exit_status() {
+    let nobody = format!("redis://127.0.0.1:{}", ports::free());
+    for (variables, code, words) in [
+        (vec![], 2, "redis.url is not set: set REDIS_URL"),
+        (vec![("REDIS_URL", nobody.as_str())], 2, "pool.queues is not set: set QUEUE_NAMES"),
+        (vec![("REDIS_URL", nobody.as_str()), ("QUEUE_NAMES", "a:b")], 2, "\"a:b\" cannot be a BullMQ queue"),
+        (vec![("REDIS_URL", nobody.as_str()), ("QUEUE_NAMES", "q")], 1, "does not answer"),
+        (vec![("REDIS_URL", "http://127.0.0.1"), ("QUEUE_NAMES", "q")], 2, "redis.url is not a Redis URL"),
     ] {
-        let out = queues(&url, QUEUE, &[], &["--json"]);
-        assert_eq!(out.status.code(), Some(0), "{url}: {}", text(&out.stderr));
-        assert_eq!((&json(&out)[0]["waiting"], &json(&out)[0]["workers"]), (&2.into(), &0.into()), "{url}");
+        let said = queues(&variables, &["--json"]);
+        assert_eq!(said.code, Some(code), "{variables:?}: {}{}", said.out, said.err);
+        assert!(said.err.contains(words), "{variables:?}: {}", said.err);
     }
-    let wrong = format!("redis://observer:wr0ng@127.0.0.1:{}", redis.port());
-    let out = queues(&wrong, QUEUE, &[], &[]);
-    assert_eq!(out.status.code(), Some(1));
-    assert!(!text(&out.stderr).contains("wr0ng"), "{}", text(&out.stderr));
-    let nobody = format!("redis://:s3cret@127.0.0.1:{}", ports::free());
-    let out = queues(&nobody, QUEUE, &[], &[]);
-    assert_eq!(out.status.code(), Some(1));
-    let said = text(&out.stderr);
-    assert!(said.contains("does not answer") && !said.contains("s3cret"), "{said}");
+    assert_eq!(queues(&[], &["--jsn"]).code, Some(2));
 }
 
 #[test]
-fn tls_is_spoken_and_the_certificate_is_checked() {
+fn a_unix_socket_is_a_way_to_redis_too() {
     let directory = directory();
-    let (key, certificate) = (directory.path().join("key.pem"), directory.path().join("cert.pem"));
-    let mut openssl = command(programs::program("openssl"));
-    openssl.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]);
-    openssl.args(["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]);
-    // A server's own certificate, not a certificate authority's.
-    openssl.args(["-addext", "basicConstraints=critical,CA:FALSE"]);
-    run(openssl.arg("-keyout").arg(&key).arg("-out").arg(&certificate));
-    let port = ports::free().to_string();
-    let (key, certificate) = (key.display().to_string(), certificate.display().to_string());
-    let tls =
-        ["--tls-port", &port, "--tls-cert-file", &certificate, "--tls-key-file", &key, "--tls-auth-clients", "no"];
-    let more: Vec<&str> = tls.into_iter().chain(["--tls-ca-cert-file", &certificate]).collect();
-    let redis = RedisServer::with(directory.path(), &more);
-    jobs::add(&redis, 1, 1.0);
-    let url = format!("rediss://localhost:{port}");
-    let trusted = queues(&url, QUEUE, &[("SSL_CERT_FILE", &certificate)], &["--json"]);
-    assert_eq!(trusted.status.code(), Some(0), "{}", text(&trusted.stderr));
-    assert_eq!(json(&trusted)[0]["waiting"], 1);
-    let empty = directory.path().join("nobody.pem");
-    fs::write(&empty, "").expect("written");
-    let unknown = queues(&url, QUEUE, &[("SSL_CERT_FILE", &empty.display().to_string())], &["--json"]);
-    assert_eq!(unknown.status.code(), Some(1), "a certificate that nobody vouches for was believed");
+    let socket = directory.path().join("redis.sock").display().to_string();
+    let redis = RedisServer::with(directory.path(), &["--unixsocket", &socket]);
+    jobs::add(&redis, 4, 1.0);
+    for url in [format!("redis+unix://{socket}"), format!("unix://{socket}"), socket] {
+        assert_eq!(waiting_at(&url, &[]), 4, "{url}");
+    }
+}
+
+#[test]
+fn a_password_is_used_and_never_shown() {
+    const SECRET: &str = "s3cret/with:signs@";
+    const WRITTEN: &str = "s3cret%2Fwith%3Asigns%40";
+    let directory = directory();
+    let redis = RedisServer::start(directory.path());
+    jobs::add(&redis, 2, 1.0);
+    redis.ask::<()>(&["CONFIG", "SET", "requirepass", SECRET]);
+    let port = redis.port();
+    assert_eq!(waiting_at(&format!("redis://:{WRITTEN}@127.0.0.1:{port}"), &[]), 2);
+    for url in [
+        format!("redis://:{WRITTEN}wrong@127.0.0.1:{port}"),
+        format!("redis://:{WRITTEN}@127.0.0.1:{}", ports::free()),
+        format!("http://:{WRITTEN}@127.0.0.1:{port}"),
+        format!("redis://:{WRITTEN}@127.0.0.1:port"),
+    ] {
+        let said = queues(&[("REDIS_URL", &url), ("QUEUE_NAMES", QUEUE), ("SPILLWAY_LOG", "trace")], &["--json"]);
+        assert_ne!(said.code, Some(0), "{url}: {}", said.out);
+        let all = said.out + &said.err;
+        assert!(!all.contains("s3cret"), "{url}: the password shows: {all}");
+    }
+    let without = queues(&[("REDIS_URL", &redis.url()), ("QUEUE_NAMES", QUEUE)], &["--json"]);
+    assert_eq!(without.code, Some(1));
+    assert!(without.err.contains("refused"), "{}", without.err);
+}
+
+/// The permissions that the README gives an observer are enough, and are all that it uses.
+#[test]
+fn an_observers_permissions_are_enough() {
+    let directory = directory();
+    let redis = RedisServer::start(directory.path());
+    jobs::add(&redis, 5, 1.0);
+    let rules = ["-@all", "%R~bull:*", "+@read", "+time", "+ping", "+info", "+client|list"];
+    redis.ask::<()>(&[&["ACL", "SETUSER", "observer", "reset", "on", ">letmein"], rules.as_slice()].concat());
+    let port = redis.port();
+    let url = format!("redis://observer:letmein@127.0.0.1:{port}");
+    assert_eq!(waiting_at(&url, &[]), 5);
+    let said = queues(&[("REDIS_URL", &url), ("QUEUE_NAMES", QUEUE)], &["--json"]).reports();
+    assert_eq!(said[0]["workers"], 0, "CLIENT LIST is allowed: {said}");
+    let denied: Vec<Vec<redis::Value>> = redis.ask(&["ACL", "LOG"]);
+    // Clients introduce themselves with a command that Redis 7.0 does not have.
+    assert!(denied.is_empty(), "it tried more than it may: {denied:?}");
+    let elsewhere = [("REDIS_URL", url.as_str()), ("QUEUE_NAMES", QUEUE), ("SPILLWAY_POOL_PREFIX", "other")];
+    assert_eq!(queues(&elsewhere, &["--json"]).code, Some(1), "other keys are not its business");
+}
+
+#[test]
+fn tls_works_with_a_certificate_of_ones_own_and_not_without_trust() {
+    let directory = directory();
+    let path = |name: &str| directory.path().join(name).display().to_string();
+    certificates(directory.path());
+    let tls_port = ports::free();
+    let redis = RedisServer::with(
+        directory.path(),
+        &[
+            "--tls-port",
+            &tls_port.to_string(),
+            "--tls-cert-file",
+            &path("server.pem"),
+            "--tls-key-file",
+            &path("server.key"),
+            "--tls-ca-cert-file",
+            &path("ca.pem"),
+            "--tls-auth-clients",
+            "no",
+        ],
+    );
+    jobs::add(&redis, 3, 1.0);
+    let url = format!("rediss://127.0.0.1:{tls_port}");
+    assert_eq!(waiting_at(&url, &[("SSL_CERT_FILE", &path("ca.pem"))]), 3);
+    let said = queues(&[("REDIS_URL", &url), ("QUEUE_NAMES", QUEUE)], &["--json"]);
+    assert_eq!(said.code, Some(1), "nobody vouches for this certificate: {}", said.out);
+    assert!(said.err.to_lowercase().contains("certificate"), "{}", said.err);
+}
+
+/// An authority of our own, and a certificate of its for 127.0.0.1.
+fn certificates(directory: &Path) {
+    let openssl = |arguments: &str| {
+        let mut openssl = command(programs::program("openssl"));
+        run(openssl.args(arguments.split(' ')).current_dir(directory));
+    };
+    std::fs::write(directory.join("san"), "subjectAltName=IP:127.0.0.1\n").expect("a file");
+    openssl("req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=ours -keyout ca.key -out ca.pem");
+    openssl("req -newkey rsa:2048 -nodes -subj /CN=redis -keyout server.key -out server.csr");
+    openssl("x509 -req -days 2 -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -extfile san -out server.pem");
 }

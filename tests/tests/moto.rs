@@ -1,128 +1,121 @@
-//! Somebody else's EC2 understands our calls: against moto's server the coordinator launches through a launch template,
-//! tags, counts, and terminates. What moto does not play (idempotency, capacity, states that take time) is the
-//! emulator's to test.
+//! Somebody else's EC2 understands our calls: the same coordinator launches, tags, counts and terminates at moto, a server
+//! that knows nothing of Spillway.
 
 use std::time::Duration;
 
-use spillway_tests::coordinator::{Coordinator, Environment};
+use spillway_tests::coordinator::Coordinator;
 use spillway_tests::process::{Process, command};
 use spillway_tests::redis_server::RedisServer;
-use spillway_tests::world::directory;
-use spillway_tests::{QUEUE, jobs, ports, programs, wait};
+use spillway_tests::world::{directory, environment};
+use spillway_tests::{jobs, ports, programs, wait};
 
-/// EC2's query API by hand: another client than the coordinator's.
-async fn ec2(endpoint: &str, pairs: &[(&str, &str)]) -> String {
-    let mut form = String::from("Version=2016-11-15");
-    for (name, value) in pairs {
-        // Nothing in here needs more of an encoding than the colon and the slash that no value has.
-        form += &format!("&{name}={}", value.replace(':', "%3A").replace(' ', "%20"));
+/// EC2's wire API by hand.
+struct Moto {
+    process: Process,
+    http: reqwest::Client,
+    url: String,
+}
+
+impl Moto {
+    async fn start(directory: &std::path::Path) -> Moto {
+        let port = ports::free();
+        let mut server = command(programs::tool("moto/bin/moto_server"));
+        server.args(["-H", "127.0.0.1", "-p", &port.to_string()]).current_dir(directory);
+        let process = Process::start("moto", &mut server, &directory.join("moto.log"));
+        let http = reqwest::Client::builder().no_proxy().build().expect("a client");
+        let moto = Moto { process, http, url: format!("http://127.0.0.1:{port}") };
+        wait::until(
+            "moto answers",
+            async || moto.process.tail(),
+            async || moto.http.get(format!("{}/moto-api/data.json", moto.url)).send().await.ok(),
+        )
+        .await;
+        moto
     }
-    let credential =
-        "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/ec2/aws4_request, SignedHeaders=host, Signature=0";
-    let answer = reqwest::Client::new()
-        .post(endpoint)
-        .header("Content-Type", "application/x-www-form-urlencoded")
-        .header("Authorization", credential)
-        .body(form)
-        .send()
-        .await
-        .expect("moto answers");
-    let (status, text) = (answer.status(), answer.text().await.expect("text"));
-    assert!(status.is_success(), "{pairs:?}: {status}: {text}");
-    text
+
+    async fn call(&self, action: &str, parameters: &[(&str, &str)]) -> String {
+        let encode = |text: &str| text.replace(':', "%3A");
+        let mut body = format!("Action={action}&Version=2016-11-15");
+        for (name, value) in parameters {
+            body += &format!("&{name}={}", encode(value));
+        }
+        let scope =
+            "AWS4-HMAC-SHA256 Credential=test/20240101/us-east-1/ec2/aws4_request, SignedHeaders=host, Signature=0";
+        let request = self.http.post(&self.url).header("authorization", scope);
+        let request = request.header("content-type", "application/x-www-form-urlencoded").body(body);
+        let answer = request.send().await.unwrap_or_else(|error| panic!("{action}: {error}\n{}", self.process.tail()));
+        let (status, text) = (answer.status(), answer.text().await.expect("a body"));
+        assert!(status.is_success(), "{action}: {status} {text}");
+        text
+    }
 }
 
 /// The texts of all elements of this name.
-fn texts<'a>(xml: &'a str, element: &str) -> Vec<&'a str> {
-    let (open, close) = (format!("<{element}>"), format!("</{element}>"));
-    let parts = xml.split(&open).skip(1);
-    parts.filter_map(|part| part.split(&close).next()).collect()
+fn all(xml: &str, name: &str) -> Vec<String> {
+    let (open, close) = (format!("<{name}>"), format!("</{name}>"));
+    xml.split(&open).skip(1).filter_map(|rest| Some(rest.split_once(&close)?.0.to_owned())).collect()
+}
+
+fn tag(xml: &str, key: &str) -> Option<String> {
+    let (_, rest) = xml.split_once(&format!("<key>{key}</key>"))?;
+    all(rest, "value").into_iter().next()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn it_launches_tags_counts_and_terminates_at_moto() {
     let directory = directory();
+    let moto = Moto::start(directory.path()).await;
     let redis = RedisServer::start(directory.path());
-    let port = ports::free().to_string();
-    let mut moto = command(programs::tool("moto/bin/moto_server"));
-    moto.args(["-H", "127.0.0.1", "-p", &port]);
-    let moto = Process::start("moto", &mut moto, &directory.path().join("moto.log"));
-    let endpoint = format!("http://127.0.0.1:{port}");
-    let is_up = async || reqwest::get(&endpoint).await.is_ok().then_some(());
-    wait::until("moto answers", async || moto.tail(), is_up).await;
-    let images = ec2(&endpoint, &[("Action", "DescribeImages")]).await;
-    let image = texts(&images, "imageId")[0].to_owned();
-    let created = ec2(
-        &endpoint,
-        &[
-            ("Action", "CreateLaunchTemplate"),
-            ("LaunchTemplateName", "worker"),
-            ("LaunchTemplateData.ImageId", &image),
-            ("LaunchTemplateData.InstanceType", "c6i.xlarge"),
-        ],
-    )
-    .await;
-    let template = texts(&created, "launchTemplateId")[0].to_owned();
-    let environment: Environment = [
-        ("REDIS_URL", redis.url().as_str()),
-        ("QUEUE_NAMES", QUEUE),
-        ("AWS_REGION", "us-east-1"),
-        ("EC2_LAUNCH_TEMPLATE_ID", &template),
-        ("AWS_ENDPOINT_URL_EC2", &endpoint),
-        ("AWS_ACCESS_KEY_ID", "test"),
-        ("AWS_SECRET_ACCESS_KEY", "test"),
-        ("SPILLWAY_POOL_NAME", "moto-pool"),
-        ("SPILLWAY_POOL_INTERVAL", "1s"),
-        ("SPILLWAY_POOL_LISTING_INTERVAL", "1s"),
-        ("SPILLWAY_POOL_BOOT_TIMEOUT", "6s"),
-        ("SPILLWAY_POOL_BOOT_FAILURES", "1"),
-        ("SPILLWAY_POOL_TAGS", "{ Team = \"video\" }"),
-        ("SPILLWAY_POOL_POLICY_STEPS", "[{ jobs = 5, for = \"2s\", instances = 1 }]"),
-    ]
-    .into_iter()
-    .map(|(name, value)| (name.to_owned(), value.to_owned()))
-    .collect();
-    jobs::add(&redis, 5, 1.0);
-    // An instance of somebody else's, without our tags: it must outlive all this.
-    let foreign =
-        ec2(&endpoint, &[("Action", "RunInstances"), ("ImageId", &image), ("MinCount", "1"), ("MaxCount", "1")]).await;
-    let foreign = texts(&foreign, "instanceId")[0].to_owned();
+    let image = all(&moto.call("DescribeImages", &[]).await, "imageId").into_iter().next().expect("moto has images");
+    let parameters = [
+        ("LaunchTemplateName", "worker"),
+        ("LaunchTemplateData.ImageId", image.as_str()),
+        ("LaunchTemplateData.InstanceType", "c6i.xlarge"),
+    ];
+    let made = moto.call("CreateLaunchTemplate", &parameters).await;
+    let template = all(&made, "launchTemplateId").remove(0);
+    // A neighbour's instance, which is none of ours.
+    let neighbour = moto.call("RunInstances", &[("ImageId", &image), ("MinCount", "1"), ("MaxCount", "1")]).await;
+    let neighbour = all(&neighbour, "instanceId").remove(0);
+
+    // Nobody boots an agent there: after the deadline it is terminated.
+    let more =
+        vec![("SPILLWAY_POOL_BOOT_TIMEOUT", "12s".to_owned()), ("SPILLWAY_POOL_BREAKER_BACKOFF", "1h".to_owned())];
+    let environment = environment(&redis.url(), &moto.url, &template, more);
     let coordinator = Coordinator::start(directory.path(), &environment, ports::free()).await;
-    let story = async || format!("{}{}", coordinator.process.tail(), moto.tail());
-    let booting = async || {
+    let story = async || format!("{}{}", coordinator.process.tail(), moto.process.tail());
+    jobs::add(&redis, 6, 1.0);
+
+    let booting = wait::until("it counts an instance that boots", story, async || {
         let pool = coordinator.try_pool().await?;
-        pool.instances.into_iter().find(|instance| instance.phase == "booting" && instance.ec2_state == "running")
-    };
-    let instance = wait::until("an instance is booting, and seen at EC2", story, booting).await;
-    assert_eq!(instance.instance_type, "c6i.xlarge");
-    let described = ec2(&endpoint, &[("Action", "DescribeInstances"), ("InstanceId.1", &instance.id)]).await;
-    let tags: Vec<&str> = texts(&described, "tagSet");
+        pool.instances.into_iter().find(|it| it.phase == "booting" && it.ec2_state == "running")
+    })
+    .await;
+    assert_eq!((booting.image_id.as_str(), booting.instance_type.as_str()), (image.as_str(), "c6i.xlarge"));
+    let described = moto
+        .call("DescribeInstances", &[("Filter.1.Name", "tag:ManagedBy"), ("Filter.1.Value.1", "auto-scaler")])
+        .await;
+    assert_eq!(all(&described, "instanceId"), [booting.id.as_str()], "{described}");
     for (key, value) in [
-        ("Name", "moto-pool"),
+        ("Name", "spillway"),
         ("ManagedBy", "auto-scaler"),
-        ("spillway:pool", "moto-pool"),
-        ("spillway:token", instance.token.as_str()),
-        ("Team", "video"),
+        ("spillway:pool", "spillway"),
+        ("spillway:token", booting.token.as_str()),
     ] {
-        let (keys, values) = (texts(tags[0], "key"), texts(tags[0], "value"));
-        let found = keys.iter().zip(&values).any(|(k, v)| (*k, *v) == (key, value));
-        assert!(found, "{key}={value} is not among {keys:?} {values:?}");
+        assert_eq!(tag(&described, key).as_deref(), Some(value), "{key} in {described}");
     }
-    // Nobody boots there: past its deadline it is terminated, and the breaker lets no other follow.
-    let state = async |id: &str| {
-        let xml = ec2(&endpoint, &[("Action", "DescribeInstances"), ("InstanceId.1", id)]).await;
-        texts(texts(&xml, "instanceState")[0], "name")[0].to_owned()
-    };
-    let gone = async || (state(&instance.id).await == "terminated").then_some(());
-    wait::until("it is terminated", story, gone).await;
-    let known = async || {
+
+    wait::until("it is terminated there, and known to be", story, async || {
         let pool = coordinator.try_pool().await?;
-        pool.instances.iter().all(|instance| instance.phase == "gone").then_some(pool.terminated_total)
-    };
-    assert_eq!(wait::until("the coordinator knows", story, known).await, 1);
-    tokio::time::sleep(Duration::from_secs(3)).await;
-    assert!(coordinator.explained("boots in a row failed: no launch"));
-    let all = ec2(&endpoint, &[("Action", "DescribeInstances")]).await;
-    assert_eq!(texts(&all, "instanceId").len(), 2, "one of ours and one of somebody else's");
-    assert_eq!(state(&foreign).await, "running");
+        pool.instances.into_iter().find(|it| it.id == booting.id && it.phase == "gone")
+    })
+    .await;
+    let state = |described: &str| all(&all(described, "instanceState").remove(0), "name").remove(0);
+    assert_eq!(state(&moto.call("DescribeInstances", &[("InstanceId.1", &booting.id)]).await), "terminated");
+    assert_eq!(state(&moto.call("DescribeInstances", &[("InstanceId.1", &neighbour)]).await), "running", "not ours");
+    wait::throughout(Duration::from_secs(2), "never more than allowed", story, async || {
+        let pool = coordinator.pool().await;
+        pool.instances.iter().filter(|it| it.phase != "gone").count() <= 2
+    })
+    .await;
 }
