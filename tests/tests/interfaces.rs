@@ -192,7 +192,7 @@ async fn systemd_is_told_when_it_is_ready_that_it_lives_and_that_it_stops() {
     let socket = UnixDatagram::bind(&place).expect("a socket");
     socket.set_nonblocking(true).expect("a socket");
     let mut told: Vec<String> = Vec::new();
-    let mut hear = |told: &mut Vec<String>| {
+    let hear = |told: &mut Vec<String>| {
         let mut bytes = [0; 4096];
         while let Ok(length) = socket.recv(&mut bytes) {
             told.extend(text(&bytes[..length]).lines().map(str::to_owned));
