@@ -248,7 +248,7 @@ impl Reconciler {
             None => tracing::info!(pool = self.pool.name, "no ledger yet: a new one begins"),
         }
         self.loaded_epoch = Some(epoch);
-        self.controller.handle(now, Event::LeadershipGained);
+        self.tell(Event::LeadershipGained);
         tracing::info!(pool = self.pool.name, epoch, "leading");
     }
 
