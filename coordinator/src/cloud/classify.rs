@@ -27,7 +27,11 @@ impl<E: ProvideErrorMetadata + Error + 'static> From<SdkError<E, HttpResponse>> 
         }
         let (class, code) = match &error {
             SdkError::TimeoutError(_) => (RefusalClass::Retry, "NoAnswer"),
-            SdkError::DispatchFailure(_) => (RefusalClass::Retry, "Unreachable"),
+            SdkError::DispatchFailure(failure) if failure.is_io() || failure.is_timeout() => {
+                (RefusalClass::Retry, "Unreachable")
+            }
+            // Such as no credentials: a role may be attached, or its credentials renewed, at any time.
+            SdkError::DispatchFailure(_) => (RefusalClass::Retry, "NotSent"),
             SdkError::ResponseError(_) => (RefusalClass::Retry, "AnswerUnreadable"),
             // The request could not even be made: a setting is wrong.
             _ => (RefusalClass::Fatal, "BadRequest"),
@@ -89,7 +93,9 @@ fn innermost(error: &dyn Error) -> String {
     while let Some(source) = cause.source() {
         cause = source;
     }
-    cause.to_string()
+    // The SDK lists after the first line whatever it tried.
+    let text = cause.to_string();
+    text.lines().next().unwrap_or_default().trim_end_matches(" Attempted:").to_owned()
 }
 
 #[cfg(test)]
