@@ -14,7 +14,7 @@ use crate::cloud::Cloud;
 use crate::config::Settings;
 use crate::ledger::{LEASE, Lease, LeaseChange, Ledger};
 use crate::queue::QueueObserver;
-use crate::reconcile::{Message, Parts, PoolHandle, Reconciler};
+use crate::reconcile::{Message, Parts, PoolHandle, PoolStatus, Reconciler};
 use crate::redis_client::Redis;
 use crate::rpc::{self, AgentDoor, Context};
 use crate::{telemetry, web};
@@ -136,22 +136,20 @@ async fn hold_lease(mut lease: Lease, pools: Vec<PoolHandle>, mut giving_up: mps
 /// Tells systemd that the loops tick (its watchdog restarts a coordinator that hangs), and keeps the metrics.
 async fn tend(pools: Vec<PoolHandle>, agents: Agents) {
     let watchdog = sd_notify::watchdog_enabled();
-    let longest = pools.len();
     let mut interval = tokio::time::interval(Duration::from_secs(1));
     let mut is_ready = false;
     loop {
         interval.tick().await;
         let now = clock::now();
-        let statuses: Vec<_> = pools.iter().map(|pool| pool.status.borrow().clone()).collect();
+        let statuses: Vec<PoolStatus> = pools.iter().map(|pool| pool.status.borrow().clone()).collect();
         telemetry::record(&statuses);
-        let tick =
-            |status: &crate::reconcile::PoolStatus| status.alive_at.is_some_and(|at| now.since(at) < ALIVE_WITHIN);
-        let alive = statuses.iter().filter(|status| tick(status)).count();
-        if !is_ready && alive == longest {
+        let comes_round = |status: &PoolStatus| status.alive_at.is_some_and(|at| now.since(at) < ALIVE_WITHIN);
+        let all_alive = statuses.iter().all(comes_round);
+        if all_alive && !is_ready {
             is_ready = true;
             let _ = sd_notify::notify(&[NotifyState::Ready]);
         }
-        if watchdog.is_some() && alive == longest {
+        if all_alive && watchdog.is_some() {
             let _ = sd_notify::notify(&[NotifyState::Watchdog]);
         }
         let words: Vec<String> = statuses.iter().map(status_line).collect();
@@ -165,7 +163,7 @@ async fn tend(pools: Vec<PoolHandle>, agents: Agents) {
 /// A loop that has shown nothing for so long hangs.
 const ALIVE_WITHIN: Duration = Duration::from_secs(20);
 
-fn status_line(status: &crate::reconcile::PoolStatus) -> String {
+fn status_line(status: &PoolStatus) -> String {
     let ready = status.view.instances.iter().filter(|instance| instance.phase == "ready").count();
     let desired = status.view.desired.map_or("?".to_owned(), |desired| desired.to_string());
     let waiting = status.view.backlog.as_ref().map_or("?".to_owned(), |backlog| backlog.demand.to_string());
