@@ -12,6 +12,7 @@
 
 mod execute;
 mod history;
+mod lead;
 mod observe;
 
 use std::collections::BTreeMap;
@@ -216,47 +217,6 @@ impl Reconciler {
             }
             Message::Stop => {}
         }
-    }
-
-    /// Takes over from what the ledger has. Without it nothing is decided: unknown is not empty.
-    async fn lead(&mut self, epoch: u64) {
-        let loaded = match self.ledger.load().await {
-            Ok(loaded) => loaded,
-            Err(problem) => {
-                self.ledger_problem = Some(problem.to_string());
-                tracing::error!(pool = self.pool.name, %problem, "cannot read the ledger");
-                // The lease is renewed meanwhile; asked again with the next message from it.
-                self.retry_lead(epoch);
-                return;
-            }
-        };
-        self.ledger_problem = None;
-        self.epoch = epoch;
-        let now = clock::now();
-        match loaded {
-            // Nobody wrote since this process did: what it knows is newer.
-            Some((_, saved_by)) if self.loaded_epoch == Some(saved_by) => {}
-            Some((state, _)) => {
-                tracing::info!(pool = self.pool.name, instances = state.instances().count(), "ledger read");
-                self.controller = Controller::restore(self.pool.brain.clone(), state);
-                self.controller.handle(now, Event::Started);
-                if let Ok(recorded) = self.ledger.recent(100).await {
-                    let plans: Vec<Plan> = recorded.into_iter().map(|entry| entry.plan).collect();
-                    self.history.restore(&self.pool.name, plans);
-                }
-            }
-            None => tracing::info!(pool = self.pool.name, "no ledger yet: a new one begins"),
-        }
-        self.loaded_epoch = Some(epoch);
-        self.tell(Event::LeadershipGained);
-        tracing::info!(pool = self.pool.name, epoch, "leading");
-    }
-
-    fn retry_lead(&mut self, epoch: u64) {
-        self.under_way.spawn(async move {
-            tokio::time::sleep(Duration::from_secs(1)).await;
-            Outcome::LeadAgain { epoch }
-        });
     }
 
     fn tell(&mut self, event: Event) {
