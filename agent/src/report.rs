@@ -124,7 +124,8 @@ impl Reporter {
                 machine.missing(now).map(|missing| self.missing(missing)).unwrap_or_default()
             }
             Phase::Identifying | Phase::Booting { .. } => "the boot steps are not done".to_owned(),
-            Phase::Draining(_) | Phase::Drained(_) => "the worker is drained".to_owned(),
+            Phase::Draining(_) => "it drains".to_owned(),
+            Phase::Drained(_) => "the worker is stopped".to_owned(),
             Phase::Failed(_) => self.problem(machine, now),
         };
         WorkerProof {

@@ -117,7 +117,8 @@ impl Backlog {
     }
 }
 
-/// Active jobs by the instance that their `pb` field names. An instance that is absent holds none that carries its name.
+/// Active jobs by the instance that their `pb` field names. An instance that is absent holds none that carries its name:
+/// for one whose worker is not named that says nothing.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct JobsByInstance {
     pub jobs: BTreeMap<InstanceId, u32>,
@@ -187,6 +188,8 @@ pub struct Report {
     pub phase: AgentPhase,
     /// The worker is proven to process jobs, by PM2 and by Redis.
     pub proven: bool,
+    /// Its connections and jobs carry the instance's name: Redis can tell what runs there.
+    pub named: bool,
     /// None where the agent cannot know.
     pub active_jobs: Option<u32>,
     /// What keeps it from being ready, in the reader's words.

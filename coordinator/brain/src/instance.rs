@@ -105,6 +105,8 @@ pub struct Instance {
     pub last_report: Option<Timestamp>,
     pub agent_phase: Option<AgentPhase>,
     pub proven: bool,
+    /// Its worker has been proven by name: that Redis shows no job of its name means that there is none.
+    pub named: bool,
     pub active_jobs: Option<u32>,
     pub problem: String,
     /// By Redis' word, and when that was.
@@ -136,6 +138,7 @@ impl Instance {
             last_report: None,
             agent_phase: None,
             proven: false,
+            named: false,
             active_jobs: None,
             problem: String::new(),
             jobs_in_redis: None,

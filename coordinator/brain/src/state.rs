@@ -302,6 +302,7 @@ impl State {
         instance.last_report = Some(now);
         instance.agent_phase = Some(report.phase);
         instance.proven = report.proven;
+        instance.named |= report.named;
         instance.active_jobs = report.active_jobs;
         instance.problem = report.problem;
         let proven = report.phase == AgentPhase::Ready && report.proven;

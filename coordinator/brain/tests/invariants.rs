@@ -224,7 +224,7 @@ impl Life {
             self.note("lie");
         }
         let proven = phase == AgentPhase::Ready;
-        let report = Report { id, phase, proven, active_jobs: Some(jobs), problem: String::new() };
+        let report = Report { id, phase, proven, named: true, active_jobs: Some(jobs), problem: String::new() };
         self.controller.handle(self.now, Event::AgentReported(report));
     }
 

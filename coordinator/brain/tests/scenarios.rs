@@ -312,6 +312,21 @@ fn a_silent_agent_is_unknown_and_keeps_counting_until_redis_agrees() {
 }
 
 #[test]
+fn redis_says_nothing_of_a_worker_without_a_name() {
+    // Its agent is dead, and that no job carries its name proves nothing: it is not given up while it may work.
+    check(
+        "0:00 unnamed
+         0:00..5:00 demand 5
+         5:00 accept
+         5:30 ready i-1
+         5:40 demand 5
+         5:41 silent i-1
+         5:50..60:00 demand 5",
+        "5:00 launch",
+    );
+}
+
+#[test]
 fn a_worker_that_loses_its_proof_is_no_capacity_and_must_prove_itself_again_by_a_deadline() {
     check(
         "0:00..5:00 demand 5

@@ -34,7 +34,7 @@ fn show(fleet: &v1::Fleet, as_json: bool) {
     if as_json {
         println!("{}", json::fleet(fleet));
     } else {
-        print!("{}", words::fleet(&fleet.pools, clock::now()));
+        print!("{}", words::fleet(&fleet.pools, fleet.leader, clock::now()));
     }
 }
 

@@ -9,9 +9,15 @@ use spillway_proto::v1;
 
 use crate::view::from_timestamp;
 
+/// Instances that ended less long ago are still shown, with what went wrong.
+const GONE_SHOWN: Duration = Duration::from_secs(900);
+
 /// All pools, as `spillway status` prints them.
-pub fn fleet(pools: &[v1::Pool], now: Timestamp) -> String {
+pub fn fleet(pools: &[v1::Pool], leads: bool, now: Timestamp) -> String {
     let mut text = String::new();
+    if !leads {
+        text.push_str("STANDBY: this coordinator does not lead; it watches, and decides nothing\n");
+    }
     for pool in pools {
         // Writing to a string does not fail.
         let _ = write_pool(&mut text, pool, now);
@@ -44,6 +50,9 @@ fn write_pool(out: &mut String, pool: &v1::Pool, now: Timestamp) -> std::fmt::Re
     }
     for instance in alive {
         write_instance(out, instance, now)?;
+    }
+    for instance in pool.instances.iter().filter(|instance| instance.phase == "gone") {
+        write_gone(out, instance, now)?;
     }
     if let Some(plan) = &pool.plan {
         for decision in &plan.decisions {
@@ -90,6 +99,21 @@ fn write_instance(out: &mut String, instance: &v1::Instance, now: Timestamp) -> 
     }
     for notice in &instance.notices {
         writeln!(out, "    NOTICE {}", notice_line(notice, now))?;
+    }
+    Ok(())
+}
+
+fn write_gone(out: &mut String, instance: &v1::Instance, now: Timestamp) -> std::fmt::Result {
+    let ended = instance.phase_since.as_ref().map(from_timestamp).unwrap_or_default();
+    if now.since(ended) > GONE_SHOWN {
+        return Ok(());
+    }
+    let name = if instance.id.is_empty() { &instance.token } else { &instance.id };
+    let when = ago(instance.phase_since.as_ref(), now);
+    writeln!(out, "  {name:<20} gone        {when:<12} {}", instance.phase_reason)?;
+    let failed = instance.boot_steps.iter().filter(|step| step.state() == v1::StepState::Failed);
+    for step in failed {
+        writeln!(out, "    {}", step_line(step, now))?;
     }
     Ok(())
 }

@@ -22,7 +22,7 @@ impl<E: ProvideErrorMetadata + Error + 'static> From<SdkError<E, HttpResponse>> 
             let status = service.raw().status().as_u16();
             let metadata = service.err().meta();
             let code = metadata.code().unwrap_or("UnknownError").to_owned();
-            let message = metadata.message().unwrap_or("no message").to_owned();
+            let message = metadata.message().unwrap_or("no message").trim_end_matches('.').to_owned();
             return Refused { class: class_of(&code, status), code, message };
         }
         let (class, code) = match &error {
@@ -95,7 +95,7 @@ fn innermost(error: &dyn Error) -> String {
     }
     // The SDK lists after the first line whatever it tried.
     let text = cause.to_string();
-    text.lines().next().unwrap_or_default().trim_end_matches(" Attempted:").to_owned()
+    text.lines().next().unwrap_or_default().trim_end_matches(" Attempted:").trim_end_matches('.').to_owned()
 }
 
 #[cfg(test)]

@@ -14,6 +14,10 @@ pub type Environment = BTreeMap<String, String>;
 pub(super) fn overlay(table: &mut Table, environment: &Environment) -> Result<(), ConfigError> {
     for (name, text) in environment {
         if !["REDIS", "LEDGER", "EC2", "GRPC", "HTTP", "POOL"].iter().any(|section| is_in(name, section)) {
+            if let Some(meant) = misspelt_section(name) {
+                let (origin, key) = ("environment".to_owned(), name.clone());
+                return Err(ConfigError::UnknownKey { origin, key, suggestion: Some(meant) });
+            }
             continue;
         }
         let Some((key, kind)) = KEYS.iter().find(|(key, _)| variable(key) == *name) else {
@@ -37,7 +41,8 @@ pub(super) fn fill(table: &mut Table, environment: &Environment) -> Result<(), C
     let given = |name: &str| environment.get(name).filter(|text| !text.is_empty());
     let mut fill = |path: &[&str], value: Value| -> Result<(), ConfigError> {
         if get(table, path).is_none() {
-            set(table, path, value).map_err(|detail| ConfigError::Syntax { origin: "file".to_owned(), detail })?;
+            set(table, path, value)
+                .map_err(|detail| ConfigError::Syntax { origin: "environment".to_owned(), detail })?;
         }
         Ok(())
     };
@@ -70,6 +75,13 @@ pub(super) fn fill(table: &mut Table, environment: &Environment) -> Result<(), C
         fill(&["pool", "policy", "steps"], Value::Array(vec![step(jobs, 1), step(jobs.saturating_mul(3), 2)]))?;
     }
     Ok(())
+}
+
+/// A variable of ours that is so like one of the keys' that it must be meant: `SPILLWAY_LEGDER_URL`. Others may be the
+/// agent's.
+fn misspelt_section(name: &str) -> Option<String> {
+    let is_meant = |known: &String| name.starts_with("SPILLWAY_") && strsim::osa_distance(name, known) <= 2;
+    KEYS.iter().map(|(key, _)| variable(key)).find(is_meant)
 }
 
 fn is_in(name: &str, section: &str) -> bool {

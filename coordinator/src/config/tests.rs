@@ -94,6 +94,7 @@ fn what_is_wrong_is_said_with_file_key_and_remedy() {
         ("", &environment(&[]), "redis.url is not set: set REDIS_URL"),
         ("", &environment(&PLAN[..1]), "pool.queues is not set: set QUEUE_NAMES"),
         ("", &environment(&PLAN[..2]), "pool.launch_template is not set: set EC2_LAUNCH_TEMPLATE_ID"),
+        ("", &environment(&[("SPILLWAY_LEGDER_URL", "x")]), "did you mean \"SPILLWAY_LEDGER_URL\"?"),
         ("", &environment(&[("SPILLWAY_POOL_MAX_INSTANCE", "3")]), "did you mean \"SPILLWAY_POOL_MAX_INSTANCES\"?"),
         (
             "",

@@ -67,14 +67,15 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let mut hangup = signal(SignalKind::hangup())?;
     let mut stage = Stage::new()?;
     let mut screen = Screen::new(&options);
+    let mut score = None;
     let played = tokio::select! {
-        played = play(&options, &mut stage, &mut screen) => played.map(Some),
-        _ = terminate.recv() => Ok(None),
-        _ = interrupt.recv() => Ok(None),
-        _ = hangup.recv() => Ok(None),
+        played = play(&options, &mut stage, &mut screen, &mut score) => played,
+        _ = terminate.recv() => Ok(()),
+        _ = interrupt.recv() => Ok(()),
+        _ = hangup.recv() => Ok(()),
     };
     screen.close();
-    if played.as_ref().is_ok_and(Option::is_none) {
+    if played.is_ok() && score.is_none() {
         eprintln!("stopping: ending every process of the demo …");
     }
     if played.is_err() {
@@ -82,7 +83,8 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         stage.show_logs();
     }
     stage.end().await;
-    let Some(score) = played? else { bail!("stopped before its end; nothing is left behind") };
+    played?;
+    let Some(score) = score else { bail!("stopped before its end; nothing is left behind") };
     screen::result(&score, &options);
     if options.json {
         println!("{}", serde_json::to_string(&score)?);
@@ -90,7 +92,13 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     score.verdict()
 }
 
-async fn play(options: &Options, stage: &mut Stage, screen: &mut Screen) -> anyhow::Result<Score> {
+/// `score` is there as soon as it is over: with `--keep` only a signal ends it.
+async fn play(
+    options: &Options,
+    stage: &mut Stage,
+    screen: &mut Screen,
+    score: &mut Option<Score>,
+) -> anyhow::Result<()> {
     let began = Instant::now();
     stage.set_up(screen).await?;
     screen.step(&format!("flooding the queue with {} jobs of {} s", options.jobs, options.job_seconds));
@@ -105,18 +113,18 @@ async fn play(options: &Options, stage: &mut Stage, screen: &mut Screen) -> anyh
         screen.draw(&watch);
         if watch.is_over() && over_at.is_none() {
             over_at = Some(Instant::now());
+            *score = Some(watch.score(stage, began.elapsed()));
             screen.say("the flood is worked off and the fleet is back at zero");
             if options.keep {
                 screen.say(&format!("staying: {} (Ctrl-C ends it)", stage.hints()));
             }
         }
         match over_at {
-            Some(_) if !options.keep => break,
+            Some(_) if !options.keep => return Ok(()),
             None if began.elapsed() > PATIENCE => bail!("not over after 10 minutes: see what is said above"),
             _ => {}
         }
         stage.check_children()?;
         tokio::time::sleep(LOOK).await;
     }
-    Ok(watch.score(stage, began.elapsed()))
 }

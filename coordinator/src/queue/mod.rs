@@ -99,8 +99,8 @@ impl QueueObserver {
         Ok(reports)
     }
 
-    /// Who holds which active job. Costs a round trip and one field for each active job.
-    pub async fn jobs_by_instance(&mut self) -> Result<JobsByInstance, RedisProblem> {
+    /// Who holds which active job; None where there are too many to tell. Costs a round trip and one field for each active job.
+    pub async fn jobs_by_instance(&mut self) -> Result<Option<JobsByInstance>, RedisProblem> {
         workers::jobs_by_instance(&mut self.redis, &self.queues).await
     }
 

@@ -46,7 +46,7 @@ impl Reconciler {
             let started = Instant::now();
             let answer = async {
                 let backlog = observer.observe().await?;
-                let jobs = if with_jobs { Some(observer.jobs_by_instance().await?) } else { None };
+                let jobs = if with_jobs { observer.jobs_by_instance().await? } else { None };
                 Ok((backlog, jobs))
             }
             .await;

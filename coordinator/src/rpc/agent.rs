@@ -156,6 +156,7 @@ async fn heard(agents: &crate::agents::Agents, pool: &PoolHandle, id: &InstanceI
                 id: id.clone(),
                 phase,
                 proven: heartbeat.worker.as_ref().is_some_and(|worker| worker.proven),
+                named: heartbeat.worker.as_ref().is_some_and(|worker| worker.by == "name"),
                 active_jobs: heartbeat.active_jobs,
                 problem: heartbeat.problem.clone(),
             });

@@ -55,5 +55,6 @@ async fn ready(State(shown): State<Shown>) -> impl IntoResponse {
 
 async fn status(State(shown): State<Shown>) -> impl IntoResponse {
     let pools = shown.pools.iter().map(|pool| pool.status.borrow().view.clone()).collect::<Vec<_>>();
-    words::fleet(&pools, clock::now())
+    let leads = shown.pools.iter().all(|pool| pool.status.borrow().leading);
+    words::fleet(&pools, leads, clock::now())
 }

@@ -86,7 +86,8 @@ pub(super) fn tick(instance: &mut Instance, now: Timestamp, config: &Config, pla
 /// Nobody can be told to fence: the agent never registered by the boot's deadline, or has been silent for too long.
 fn is_unreachable(instance: &Instance, now: Timestamp, config: &Config) -> bool {
     if instance.registered {
-        instance.is_silent(now, config.lost_after())
+        // Of a worker without a name Redis shows nothing: its jobs get the whole drain.
+        instance.named && instance.is_silent(now, config.lost_after())
     } else {
         instance.boot_deadline.is_none_or(|deadline| now >= deadline)
     }

@@ -12,7 +12,9 @@ pub(super) fn tick(instance: &mut Instance, now: Timestamp, config: &Config, pla
         return;
     }
     let silent = now.since(instance.last_report.unwrap_or(instance.phase_since));
-    let no_job = instance.jobs_in_redis.is_some_and(|(jobs, at)| jobs == 0 && now.since(at) <= config.longest_gap());
+    // Of a worker without a name Redis shows nothing, whatever it runs.
+    let no_job = instance.named
+        && instance.jobs_in_redis.is_some_and(|(jobs, at)| jobs == 0 && now.since(at) <= config.longest_gap());
     if silent > config.lost_after() && no_job {
         let reason = Reason::AgentLost { silent };
         let deadline = now + config.drain_timeout;

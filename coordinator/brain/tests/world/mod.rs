@@ -53,6 +53,7 @@ struct World {
     redis_jobs: BTreeMap<InstanceId, u32>,
     launched: u32,
     unlisted: bool,
+    named: bool,
 }
 
 impl World {
@@ -71,6 +72,7 @@ impl World {
             redis_jobs: BTreeMap::new(),
             launched: 0,
             unlisted: false,
+            named: true,
         };
         for line in script.lines().map(str::trim).filter(|line| !line.is_empty()) {
             let (when, what) = line.split_once(' ').expect("TIME what");
@@ -99,6 +101,7 @@ impl World {
                 self.tick();
             }
             "unlisted" => self.unlisted = true,
+            "unnamed" => self.named = false,
             "tick" => self.tick(),
             "accept" => {
                 for token in std::mem::take(&mut self.unanswered) {
@@ -184,8 +187,14 @@ impl World {
 
     fn heartbeats(&mut self) {
         for (id, (phase, jobs, problem)) in self.agents.clone() {
-            let report =
-                Report { id: InstanceId(id), phase, proven: phase == AgentPhase::Ready, active_jobs: jobs, problem };
+            let report = Report {
+                id: InstanceId(id),
+                phase,
+                proven: phase == AgentPhase::Ready,
+                named: self.named,
+                active_jobs: jobs,
+                problem,
+            };
             self.tell(Event::AgentReported(report));
         }
     }
