@@ -28,7 +28,7 @@ impl RedisServer {
     pub fn with(directory: &Path, more: &[&str]) -> RedisServer {
         let port = ports::free();
         let more: Vec<String> = more.iter().map(|&argument| argument.to_owned()).collect();
-        let server =
+        let mut server =
             RedisServer { process: start(directory, port, &more), directory: directory.to_owned(), port, more };
         server.wait();
         server
@@ -75,17 +75,16 @@ impl RedisServer {
         Ok(connection)
     }
 
-    /// Until it listens and has loaded its data.
-    fn wait(&self) {
+    /// Until this very server answers, with its data loaded: another one's port may have been taken in between.
+    fn wait(&mut self) {
         let until = tokio::time::Instant::now() + STARTS_WITHIN;
-        let answers = || match self.connect() {
-            // A server that wants a password answers as well.
-            Ok(mut connection) => redis::cmd("PING")
-                .query::<String>(&mut connection)
-                .map_or_else(|error| error.code() == Some("NOAUTH"), |_| true),
-            Err(error) => error.code() == Some("NOAUTH"),
-        };
-        while !answers() {
+        let ours = format!("process_id:{}", self.process.pid());
+        let info =
+            |server: &RedisServer| -> redis::RedisResult<String> { redis::cmd("INFO").query(&mut server.connect()?) };
+        let is_up = |info: &str| info.lines().any(|line| line == ours) && info.lines().any(|line| line == "loading:0");
+        while !info(self).is_ok_and(|info| is_up(&info)) {
+            let status = self.process.ended();
+            assert!(status.is_none(), "redis-server has ended: {status:?}\n{}", self.process.tail());
             assert!(tokio::time::Instant::now() < until, "redis-server does not answer\n{}", self.process.tail());
             std::thread::sleep(Duration::from_millis(20));
         }
