@@ -104,3 +104,23 @@ async fn of_two_coordinators_one_acts_and_the_other_takes_over() {
     .await;
     assert_eq!(world.calls("TerminateInstances").len(), 1);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lease_and_a_ledger_that_vanish_are_made_anew_and_nothing_is_forgotten() {
+    let idle = ("SPILLWAY_POOL_POLICY_IDLE", "10m".to_owned());
+    let world = World::start(Setup { environment: vec![idle], ..Setup::default() }).await;
+    jobs::add(&world.redis, 5, 0.5);
+    let ready = world.until_ready(1).await;
+    // As after a Redis that came back without its data: the ledger refuses the holder of a lease that is not there.
+    let keys = ["spillway:leader", "spillway:pool:spillway:state"];
+    let removed: u64 = world.redis.ask(&["DEL", keys[0], keys[1]]);
+    assert_eq!(removed, 2);
+    let are_back = || world.redis.ask::<u64>(&["EXISTS", keys[0], keys[1]]) == 2;
+    world.until("lease and ledger are there again", are_back).await;
+    assert_eq!(world.until_ready(1).await, ready);
+    assert_eq!(world.acts(), 1, "{}", world.story().await);
+    // It still acts.
+    jobs::add(&world.redis, 20, 1.0);
+    world.until_ready(2).await;
+    assert_eq!(world.calls("RunInstances").len(), 2, "{}", world.story().await);
+}
