@@ -106,6 +106,9 @@ impl Reporter {
             problem: self.problem(machine, now),
             unprotected: self.unprotected(),
             at: Some(time(clock::wall_now())),
+            shims: 0,
+            fenced: false,
+            drain_deadline: None,
         }
     }
 

@@ -203,7 +203,7 @@ fn understood(message: CoordinatorMessage) -> Heard {
             Asked::Drain { deadline: crate::clock::from_epoch(at.seconds, at.nanos), reason }
         }
         Some(Wire::CancelDrain(_)) => Asked::CancelDrain,
-        Some(Wire::Drain(_)) | None => return Heard::NotUnderstood { id },
+        Some(Wire::Drain(_) | Wire::Rehearse(_)) | None => return Heard::NotUnderstood { id },
     };
     Heard::Command { epoch, id, command }
 }

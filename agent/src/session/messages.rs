@@ -102,8 +102,10 @@ pub fn drained(outcome: &DrainOutcome) -> Drained {
         command_id: outcome.command.clone().unwrap_or_default(),
         clean: outcome.clean,
         jobs_finished: outcome.jobs_finished,
-        jobs_left: outcome.jobs_left.unwrap_or(0),
+        jobs_left: outcome.jobs_left,
         detail: format!("{end}; {jobs}"),
+        jobs_handed_back: 0,
+        killed: outcome.killed,
     }
 }
 

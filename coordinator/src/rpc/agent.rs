@@ -185,8 +185,10 @@ async fn heard(agents: &crate::agents::Agents, pool: &PoolHandle, id: &InstanceI
             }
         }
         Said::Drained(drained) => {
-            tracing::info!(pool = pool.name, %id, clean = drained.clean, jobs_left = drained.jobs_left, "drained");
-            tell(pool, Event::AgentDrained { id: id.clone(), jobs_left: drained.jobs_left }).await
+            tracing::info!(pool = pool.name, %id, clean = drained.clean, jobs_left = drained.jobs_left, handed_back = drained.jobs_handed_back, "drained");
+            // Where it cannot be known, Redis has the word.
+            let jobs_left = drained.jobs_left.unwrap_or(0);
+            tell(pool, Event::AgentDrained { id: id.clone(), jobs_left }).await
         }
         Said::CommandResult(result) => {
             if !result.accepted {
