@@ -1,24 +1,46 @@
-//! One drain, from the order to the stopped worker. Owns when the worker is signalled and when it is killed; never
-//! reads "no answer" as "no job".
+//! One drain, from the order to the last job handed back. Owns when the worker is signalled, when its jobs are handed
+//! back and when it is killed; never reads "no answer" as "no job".
 //!
-//! Without a fence in the worker itself, its own graceful shutdown is the fence: on the signal it takes no more jobs and
-//! finishes those it has. A worker that would die of the signal is therefore left alone while it has jobs.
+//! Everything is counted backwards from the deadline:
+//!
+//! ```text
+//!   begin          no chance to finish     deadline - margin         answered, or 2 s             deadline
+//!     │ fence            │ hand it back        │ hand back all             │ kill                    │
+//!     ▼                  ▼                     ▼                           ▼                         ▼
+//!     Waiting ───────────────────────────────────────────────────────────► Killing ─► HandingBack ─► (drained)
+//!       └─ no job is left ──► Stopping ─── it does not stop ────────────────┘           ▲
+//!                                └──────── it is stopped ───────────────────────────────┘
+//! ```
+//!
+//! A deadline that is over, or nearer than the margin, is the same with every moment at once.
+//!
+//! A worker with the shim is fenced by it. Without, its own graceful shutdown is the fence: on the signal it takes no
+//! more jobs and finishes those it has. One that would die of the signal is therefore left alone while it has jobs.
 
-use crate::{Action, Config, DrainSignal, Graceful, Jobs, Timestamp, Worker};
+use crate::shims::Shims;
+use crate::{Action, Config, DrainSignal, Graceful, Jobs, ShimProcess, Timestamp, Worker};
 use core::time::Duration;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// So many successive looks without an active job are needed before a worker is stopped that would not finish one.
 const IDLE_LOOKS: u8 = 2;
 /// A kill is repeated so often until the worker is reported stopped.
 const KILL_AGAIN: Duration = Duration::from_secs(5);
+/// A process answers within it that it has handed its jobs back: measured in milliseconds, unless its event loop hangs.
+const ANSWER: Duration = Duration::from_secs(2);
+/// A fenced worker without a job that does not go on the signal is killed after it.
+const STOP_PATIENCE: Duration = Duration::from_secs(30);
+/// Between two attempts to hand back from outside, and how long after the stop they go on beyond the deadline.
+const AGAIN: Duration = Duration::from_secs(1);
+const STILL: Duration = Duration::from_secs(20);
 
 /// A drain under way.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Drain {
     /// The command that asked for it; `None` where a notice did.
     pub command: Option<String>,
-    /// When the worker must be stopped.
+    /// When nothing of the worker may be left, and no job either.
     pub deadline: Timestamp,
     /// EC2 takes the instance: nothing cancels this one.
     pub forced: bool,
@@ -28,19 +50,44 @@ pub struct Drain {
     pub stage: Stage,
     /// The most jobs that were seen active in it.
     pub jobs_seen: Option<u32>,
+    /// Jobs that were put back to wait.
+    pub handed_back: u32,
+    /// The worker did not stop by itself.
+    pub killed: bool,
     since: Timestamp,
     idle_looks: u8,
+    /// Jobs whose locks are being renewed, by the last look at Redis since the drain began.
+    live_locks: u32,
+    asked: BTreeMap<u32, Asked>,
+}
+
+/// What became of the order to a process to hand its jobs back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+enum Asked {
+    /// No answer yet.
+    At(Timestamp),
+    /// All are handed back, and the process is frozen.
+    Frozen,
+    /// Some could not be: they run on.
+    Kept,
 }
 
 /// Where a drain stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Stage {
-    /// The worker is not signalled: it would lose its jobs.
+    /// Its jobs run on.
     Waiting,
-    /// It is signalled, and finishes its jobs.
-    Stopping,
+    /// It is signalled, and finishes what it has.
+    Stopping(Timestamp),
     /// Its time is up; the last kill was then.
     Killing(Timestamp),
+    /// Nothing of it runs: what it left in Redis is handed back. Since when, and when to try (again).
+    HandingBack {
+        /// When the worker was stopped.
+        since: Timestamp,
+        /// `None` while an answer is awaited.
+        again_at: Option<Timestamp>,
+    },
 }
 
 impl Drain {
@@ -52,14 +99,23 @@ impl Drain {
             cancelled: false,
             stage: Stage::Waiting,
             jobs_seen: jobs,
+            handed_back: 0,
+            killed: false,
             since: now,
             idle_looks: 0,
+            live_locks: 0,
+            asked: BTreeMap::new(),
         }
     }
 
     /// When the worker is killed.
     pub(crate) fn kill_at(&self, config: &Config) -> Timestamp {
         self.deadline.minus(config.drain_margin / 2)
+    }
+
+    /// When what still runs is handed back.
+    pub(crate) fn hand_back_at(&self, config: &Config) -> Timestamp {
+        self.deadline.minus(config.drain_margin)
     }
 
     /// When a worker is told to stop that could not be told before. One that catches the signal gets all the time that
@@ -71,10 +127,18 @@ impl Drain {
         }
     }
 
+    /// A process of it hangs frozen, its jobs handed back: it cannot simply go on.
+    pub(crate) fn has_frozen(&self) -> bool {
+        !self.asked.is_empty()
+    }
+
     pub(crate) fn observe(&mut self, jobs: Option<&Jobs>) {
         match jobs {
-            Some(Jobs { at, active: Some(active), .. }) => {
-                self.jobs_seen = Some(self.jobs_seen.unwrap_or(0).max(*active));
+            Some(Jobs { at, active: Some(active), live_locks }) => {
+                self.see_jobs(*active);
+                if *at >= self.since {
+                    self.live_locks = *live_locks;
+                }
                 if *active == 0 && *at >= self.since {
                     self.idle_looks = self.idle_looks.saturating_add(1);
                 } else {
@@ -85,35 +149,133 @@ impl Drain {
         }
     }
 
-    /// The next action, if it is time for one.
-    pub(crate) fn poll(&mut self, now: Timestamp, worker: Option<&Worker>, config: &Config) -> Option<Action> {
-        match self.stage {
-            Stage::Waiting => {
-                let nothing_runs = worker.is_some_and(|worker| worker.processes == 0);
-                let idle = self.idle_looks >= IDLE_LOOKS;
-                let due = now >= self.stop_at(worker, config);
-                (nothing_runs || idle || due).then(|| {
-                    self.stage = Stage::Stopping;
-                    Action::StopWorker
-                })
-            }
-            Stage::Stopping if now >= self.kill_at(config) => {
-                self.stage = Stage::Killing(now);
-                Some(Action::KillWorker)
-            }
-            Stage::Killing(last) if now.since(last) >= KILL_AGAIN => {
-                self.stage = Stage::Killing(now);
-                Some(Action::KillWorker)
-            }
-            Stage::Stopping | Stage::Killing(_) => None,
+    pub(crate) fn see_jobs(&mut self, jobs: u32) {
+        if self.asked.is_empty() {
+            self.jobs_seen = Some(self.jobs_seen.unwrap_or(0).max(jobs));
         }
     }
 
-    pub(crate) fn next_deadline(&self, worker: Option<&Worker>, config: &Config) -> Timestamp {
+    /// The process answered: so many jobs are back, so many run on.
+    pub(crate) fn handed_back(&mut self, pid: u32, jobs: u32, kept: u32) {
+        self.handed_back = self.handed_back.saturating_add(jobs);
+        if let Some(asked) = self.asked.get_mut(&pid) {
+            *asked = if kept == 0 { Asked::Frozen } else { Asked::Kept };
+        }
+    }
+
+    /// Nothing of the worker runs any more.
+    pub(crate) fn stopped(&mut self, now: Timestamp, killed: bool) {
+        self.killed |= killed;
+        self.stage = Stage::HandingBack { since: now, again_at: Some(now) };
+    }
+
+    /// What the hand-back from outside came to; true when there is nothing more to do.
+    pub(crate) fn handed_back_outside(&mut self, now: Timestamp, jobs: u32, again: bool) -> bool {
+        self.handed_back = self.handed_back.saturating_add(jobs);
+        let Stage::HandingBack { since, .. } = self.stage else { return false };
+        if !again || now >= self.deadline.max(since.plus(STILL)) {
+            return true;
+        }
+        self.stage = Stage::HandingBack { since, again_at: Some(now.plus(AGAIN)) };
+        false
+    }
+
+    /// What it is time for.
+    pub(crate) fn poll(
+        &mut self,
+        now: Timestamp,
+        worker: Option<&Worker>,
+        shims: &Shims,
+        config: &Config,
+    ) -> Vec<Action> {
         match self.stage {
-            Stage::Waiting => self.stop_at(worker, config),
-            Stage::Stopping => self.kill_at(config),
-            Stage::Killing(last) => last.plus(KILL_AGAIN),
+            Stage::Waiting if shims.processes().is_empty() => {
+                let nothing_runs = worker.is_some_and(|worker| worker.processes == 0);
+                let idle = self.idle_looks >= IDLE_LOOKS;
+                if nothing_runs || idle || now >= self.stop_at(worker, config) {
+                    return self.stop(now, false);
+                }
+                Vec::new()
+            }
+            Stage::Waiting => self.poll_with_shims(now, shims, config),
+            Stage::Stopping(since) if now >= self.stop_ends(since, shims, config) => self.kill(now),
+            Stage::Killing(last) if now.since(last) >= KILL_AGAIN => self.kill(now),
+            Stage::HandingBack { since, again_at: Some(at) } if now >= at => {
+                self.stage = Stage::HandingBack { since, again_at: None };
+                vec![Action::HandBackOutside]
+            }
+            Stage::Stopping(_) | Stage::Killing(_) | Stage::HandingBack { .. } => Vec::new(),
+        }
+    }
+
+    fn poll_with_shims(&mut self, now: Timestamp, shims: &Shims, config: &Config) -> Vec<Action> {
+        let hand_back_at = self.hand_back_at(config);
+        let due = now >= hand_back_at;
+        let mut actions = Vec::new();
+        for process in shims.processes() {
+            let time = due || shims.is_hopeless(process, now, hand_back_at);
+            if time && !process.jobs.is_empty() && !self.asked.contains_key(&process.pid) {
+                self.asked.insert(process.pid, Asked::At(now));
+                actions.push(Action::HandBack { pid: process.pid });
+            }
+        }
+        let all_settled = shims.processes().iter().all(|process| self.is_settled(now, process, due));
+        // Locks that somebody renews are jobs of a process without the shim.
+        let no_other = due || self.live_locks == 0 || !self.asked.is_empty();
+        if all_settled && no_other {
+            actions.extend(self.stop(now, due || !self.asked.is_empty()));
+        }
+        actions
+    }
+
+    /// There is nothing to wait for in this process.
+    fn is_settled(&self, now: Timestamp, process: &ShimProcess, due: bool) -> bool {
+        match self.asked.get(&process.pid) {
+            Some(Asked::Frozen) => true,
+            Some(Asked::At(at)) => due && now.since(*at) >= ANSWER,
+            Some(Asked::Kept) if due => true,
+            Some(Asked::Kept) | None => process.jobs.is_empty() && (process.fenced || due),
+        }
+    }
+
+    fn stop(&mut self, now: Timestamp, kill: bool) -> Vec<Action> {
+        self.stage = if kill { Stage::Killing(now) } else { Stage::Stopping(now) };
+        let mut actions = vec![Action::StopWorker];
+        actions.extend(kill.then_some(Action::KillWorker));
+        actions
+    }
+
+    fn kill(&mut self, now: Timestamp) -> Vec<Action> {
+        self.stage = Stage::Killing(now);
+        vec![Action::KillWorker]
+    }
+
+    /// How long the signal may take: of a fenced worker that has no job, not as long as the drain.
+    fn stop_ends(&self, since: Timestamp, shims: &Shims, config: &Config) -> Timestamp {
+        let kill_at = self.kill_at(config);
+        if shims.jobs() == Some(0) { kill_at.min(since.plus(STOP_PATIENCE)) } else { kill_at }
+    }
+
+    pub(crate) fn next_deadline(
+        &self,
+        now: Timestamp,
+        worker: Option<&Worker>,
+        shims: &Shims,
+        config: &Config,
+    ) -> Option<Timestamp> {
+        match self.stage {
+            Stage::Waiting if shims.processes().is_empty() => Some(self.stop_at(worker, config)),
+            Stage::Waiting => {
+                let answers = self.asked.values().filter_map(|asked| match asked {
+                    Asked::At(at) => Some(at.plus(ANSWER)),
+                    Asked::Frozen | Asked::Kept => None,
+                });
+                // Those that are over had their turn.
+                answers.chain([self.hand_back_at(config)]).filter(|at| *at > now).min()
+            }
+            Stage::Stopping(since) => Some(self.stop_ends(since, shims, config)),
+            Stage::Killing(last) => Some(last.plus(KILL_AGAIN)),
+            Stage::HandingBack { again_at, .. } => again_at,
         }
     }
 }

@@ -46,12 +46,37 @@ pub enum Event {
         /// What it asks.
         command: Command,
     },
+    /// The processes of the worker that have the shim, as they are now: all of them.
+    ShimsSeen(Vec<ShimProcess>),
+    /// A job ended well: how long such jobs take.
+    JobFinished {
+        /// Its kind.
+        class: String,
+        /// From its start.
+        took: Duration,
+    },
+    /// A process answers that it put its jobs back to wait.
+    HandedBack {
+        /// Which.
+        pid: u32,
+        /// So many.
+        jobs: u32,
+        /// So many could not be, and run on.
+        kept: u32,
+    },
     /// Nothing of the worker is left running.
     WorkerStopped {
         /// It did not go by itself.
         killed: bool,
+    },
+    /// What the stopped worker had left active in Redis was put back to wait.
+    HandedBackOutside {
+        /// So many.
+        jobs: u32,
         /// Jobs of this instance that are still active; `None` where that cannot be known.
-        jobs_left: Option<u32>,
+        left: Option<u32>,
+        /// It is worth another try: Redis did not answer, or somebody may yet hold a job.
+        again: bool,
     },
     /// The worker was started again (or could not be: the observations will tell).
     WorkerStarted,
@@ -85,6 +110,33 @@ pub enum Command {
     },
     /// Work again.
     CancelDrain,
+    /// Behave as if EC2 had given notice.
+    Rehearse {
+        /// When EC2 would take the instance.
+        deadline: Timestamp,
+    },
+}
+
+/// A process of the worker that has the shim.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShimProcess {
+    /// Its number.
+    pub pid: u32,
+    /// It takes no new job.
+    pub fenced: bool,
+    /// It can put its jobs back to wait by itself.
+    pub can_hand_back: bool,
+    /// Its active jobs.
+    pub jobs: Vec<ShimJob>,
+}
+
+/// An active job, as the process says that runs it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShimJob {
+    /// Its kind: queue and name.
+    pub class: String,
+    /// When it began.
+    pub began: Timestamp,
 }
 
 /// One look at the worker. A part that did not answer is `None`: unknown, which is never read as "nothing there".
@@ -160,6 +212,17 @@ pub enum Action {
     },
     /// Kill the step that runs; no answer is awaited.
     AbortStep,
+    /// No process of the worker that has the shim takes a new job from now on.
+    Fence,
+    /// They take jobs again.
+    Unfence,
+    /// Have a process put its jobs back to wait, and freeze.
+    HandBack {
+        /// Which.
+        pid: u32,
+    },
+    /// Put back to wait what the stopped worker left active in Redis.
+    HandBackOutside,
     /// Tell the worker to stop, and see that nothing of it is left.
     StopWorker,
     /// Kill what is left of the worker.
@@ -182,6 +245,11 @@ pub enum Report {
         /// Why it is not obeyed.
         refused: Option<String>,
     },
+    /// A notice that the coordinator had rehearsed, to be told like EC2's own.
+    Rehearsed {
+        /// When EC2 would take the instance.
+        at: Timestamp,
+    },
     /// The drain is over.
     Drained(DrainOutcome),
 }
@@ -193,11 +261,13 @@ pub struct DrainOutcome {
     pub command: Option<String>,
     /// EC2 takes the instance: nothing starts the worker again.
     pub forced: bool,
-    /// Every job finished.
+    /// Every job finished: none was handed back, none is left.
     pub clean: bool,
-    /// Jobs seen at the start of the drain that are no longer active.
+    /// Jobs seen in the drain that were not handed back and are no longer active.
     pub jobs_finished: u32,
-    /// Still active when the worker was stopped.
+    /// Put back to wait.
+    pub handed_back: u32,
+    /// Still active; `None` where that cannot be known.
     pub jobs_left: Option<u32>,
     /// The worker had to be killed.
     pub killed: bool,

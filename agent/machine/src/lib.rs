@@ -9,28 +9,29 @@
 //!              │                 │                                            │
 //!              │ Drain           │ cancelled            Drain, or the notice  │ (from any phase)
 //!              └────────────► Draining ◄──────────────────────────────────────┘
-//!                                │ worker stopped, nothing of it left
+//!                                │ worker stopped, nothing of it left, its jobs finished or handed back
 //!                                ▼
 //!                             Drained
-//!
-//!   Draining:  Waiting ── safe to signal, idle twice, or out of time ──► Stopping ── out of time ──► Killing
 //! ```
 //!
-//! It owns every decision on steps, readiness, drain and reconnection. It never reads a clock (time is handed in), does
+//! A drain's own course is drawn in `drain`. It owns every decision on steps, readiness, drain and reconnection. It never reads a clock (time is handed in), does
 //! no I/O, logs nothing, and draws its jitter from a seed: the same events give the same actions.
 
 mod config;
 mod connection;
 mod drain;
+mod durations;
 mod event;
 mod machine;
 mod readiness;
+mod shims;
 mod time;
 
 pub use config::{Config, DrainSignal};
 pub use drain::{Drain, Stage};
 pub use event::{
-    Action, Command, DrainOutcome, Event, Evidence, Graceful, Jobs, Observation, Refusal, Report, StepOutcome, Worker,
+    Action, Command, DrainOutcome, Event, Evidence, Graceful, Jobs, Observation, Refusal, Report, ShimJob, ShimProcess,
+    StepOutcome, Worker,
 };
 pub use machine::{Failure, Machine, Phase};
 pub use readiness::Missing;

@@ -5,8 +5,14 @@ mod commands;
 
 use crate::connection::Connection;
 use crate::readiness::{Readiness, Verdict};
+use crate::shims::Shims;
 use crate::{Action, Config, Drain, DrainOutcome, Event, Missing, Observation, Report, StepOutcome, Timestamp};
+use core::time::Duration;
 use serde::{Deserialize, Serialize};
+
+/// A worker that is found fenced, with no drain under way, is let loose when the coordinator had so long to say that it
+/// shall drain: an agent that restarts in the middle of one does not know of it.
+const DRAIN_TOLD_WITHIN: Duration = Duration::from_secs(20);
 
 /// Where the agent stands in its life.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,6 +79,9 @@ pub struct Machine {
     next_step: usize,
     connection: Connection,
     readiness: Readiness,
+    shims: Shims,
+    /// Since when the coordinator is there.
+    connected_at: Option<Timestamp>,
     epoch: u64,
     actions: Vec<Action>,
 }
@@ -86,6 +95,8 @@ impl Machine {
             next_step: config.first_step,
             connection: Connection::new(config.seed),
             readiness: Readiness::default(),
+            shims: Shims::default(),
+            connected_at: None,
             epoch: 0,
             actions: Vec::new(),
             config,
@@ -99,7 +110,7 @@ impl Machine {
 
     /// What the proof lacks; `None` where it is complete.
     pub fn missing(&self, now: Timestamp) -> Option<Missing> {
-        match self.readiness.verdict(now, &self.config) {
+        match self.verdict(now) {
             Verdict::Proven => None,
             Verdict::Missing(missing) => Some(missing),
             Verdict::CrashLoop { .. } => Some(Missing::Process),
@@ -117,13 +128,24 @@ impl Machine {
             Event::Identified => self.identified(now),
             Event::Registered => self.connection.registered(now),
             Event::RegistrationFailed(refusal) => self.connection.refused(now, refusal, &self.config),
-            Event::Connected { epoch } => self.connected(epoch),
-            Event::Disconnected { token_refused } => self.connection.lost(now, token_refused, &self.config),
+            Event::Connected { epoch } => self.connected(now, epoch),
+            Event::Disconnected { token_refused } => {
+                self.connected_at = None;
+                self.connection.lost(now, token_refused, &self.config);
+            }
             Event::StepFinished { index, outcome } => self.step_finished(now, index, outcome),
             Event::Observed(seen) => self.observed(now, &seen),
             Event::Interruption { at } => self.interrupted(now, at),
             Event::Command { epoch, id, command } => self.command(now, epoch, id, command),
-            Event::WorkerStopped { killed, jobs_left } => self.worker_stopped(killed, jobs_left),
+            Event::ShimsSeen(processes) => self.shims_seen(now, processes),
+            Event::JobFinished { class, took } => self.shims.learn(&class, took),
+            Event::HandedBack { pid, jobs, kept } => {
+                if let Phase::Draining(drain) = &mut self.phase {
+                    drain.handed_back(pid, jobs, kept);
+                }
+            }
+            Event::WorkerStopped { killed } => self.worker_stopped(now, killed),
+            Event::HandedBackOutside { jobs, left, again } => self.handed_back_outside(now, jobs, left, again),
             Event::WorkerStarted => {}
         }
     }
@@ -144,19 +166,23 @@ impl Machine {
                 }
             }
             Phase::Draining(drain) => {
-                let action = drain.poll(now, self.readiness.worker.as_ref(), config);
-                if action == Some(Action::StopWorker) {
+                let actions = drain.poll(now, self.readiness.worker.as_ref(), &self.shims, config);
+                if actions.contains(&Action::StopWorker) {
                     self.life = Life::Stopping;
                 }
-                self.actions.extend(action);
+                self.actions.extend(actions);
             }
             _ => {}
+        }
+        if self.unfence_at().is_some_and(|at| now >= at) {
+            self.shims.fenced_since = Some(now);
+            self.actions.push(Action::Unfence);
         }
         core::mem::take(&mut self.actions)
     }
 
     /// When `poll` has something to do next, if nothing happens before.
-    pub fn next_deadline(&self) -> Option<Timestamp> {
+    pub fn next_deadline(&self, now: Timestamp) -> Option<Timestamp> {
         let config = &self.config;
         let own = match &self.phase {
             Phase::Booting { again_at, .. } => *again_at,
@@ -164,10 +190,37 @@ impl Machine {
                 let unknown = proven_at.plus(config.unknown_after);
                 Some(lost_since.map_or(unknown, |since| unknown.min(since.plus(config.lost_after))))
             }
-            Phase::Draining(drain) => Some(drain.next_deadline(self.readiness.worker.as_ref(), config)),
+            Phase::Draining(drain) => drain.next_deadline(now, self.readiness.worker.as_ref(), &self.shims, config),
             _ => None,
         };
-        [own, self.connection.deadline()].into_iter().flatten().min()
+        [own, self.connection.deadline(), self.unfence_at()].into_iter().flatten().min()
+    }
+
+    /// The jobs that the worker's processes say they run; `None` where none of them has the shim.
+    pub fn shim_jobs(&self) -> Option<u32> {
+        self.shims.jobs()
+    }
+
+    /// When a worker that is fenced for no reason is let loose.
+    fn unfence_at(&self) -> Option<Timestamp> {
+        let fenced_since = self.shims.fenced_since?;
+        let connected_at = self.connected_at?;
+        let works = matches!(self.phase, Phase::Proving | Phase::Ready { .. });
+        works.then(|| fenced_since.max(connected_at).plus(DRAIN_TOLD_WITHIN))
+    }
+
+    fn verdict(&self, now: Timestamp) -> Verdict {
+        match self.readiness.verdict(now, &self.config) {
+            Verdict::Proven if self.shims.fenced_since.is_some() => Verdict::Missing(Missing::Fenced),
+            verdict => verdict,
+        }
+    }
+
+    fn shims_seen(&mut self, now: Timestamp, processes: Vec<crate::ShimProcess>) {
+        self.shims.seen(now, processes);
+        if let (Phase::Draining(drain), Some(jobs)) = (&mut self.phase, self.shims.jobs()) {
+            drain.see_jobs(jobs);
+        }
     }
 
     fn enter(&mut self, phase: Phase) {
@@ -218,7 +271,8 @@ impl Machine {
         }
     }
 
-    fn connected(&mut self, epoch: u64) {
+    fn connected(&mut self, now: Timestamp, epoch: u64) {
+        self.connected_at = Some(now);
         self.epoch = self.epoch.max(epoch);
         self.connection.connected();
         self.report(Report::Beat);
@@ -230,7 +284,7 @@ impl Machine {
 
     fn observed(&mut self, now: Timestamp, seen: &Observation) {
         let restarted = self.readiness.observe(now, seen);
-        let verdict = self.readiness.verdict(now, &self.config);
+        let verdict = self.verdict(now);
         match &mut self.phase {
             Phase::Proving | Phase::Ready { .. } if matches!(verdict, Verdict::CrashLoop { .. }) => {
                 let restarts = seen.worker.as_ref().map_or(0, |worker| worker.restarts);

@@ -16,6 +16,8 @@ pub enum Missing {
     Redis,
     /// No worker connection is this instance's.
     Connection,
+    /// A process of it is fenced: it takes no job.
+    Fenced,
     /// There are connections, but none waits for a job, and no job's lock is being renewed.
     Progress,
 }

@@ -1,112 +1,13 @@
 //! The machine's life as data: events at times, and the actions and phases that must follow.
 
+mod world;
+
 use core::time::Duration;
 use spillway_machine::{
-    Action, Command, Config, DrainOutcome, DrainSignal, Event, Evidence, Failure, Graceful, Jobs, Machine, Observation,
-    Phase, Report, Stage, StepOutcome, Timestamp, Worker,
+    Action, Command, Config, DrainOutcome, DrainSignal, Event, Evidence, Failure, Graceful, Observation, Phase, Report,
+    Stage, StepOutcome, Timestamp, Worker,
 };
-
-const SECOND: u64 = 1000;
-const T0: u64 = 100_000;
-
-/// A machine and what it has wanted; reports of its state and talk with the coordinator aside.
-struct Life {
-    machine: Machine,
-    now: u64,
-    did: Vec<Action>,
-}
-
-impl Life {
-    fn new(config: Config) -> Self {
-        Self { machine: Machine::new(config), now: T0, did: Vec::new() }
-    }
-
-    /// Booted and ready.
-    fn ready(config: Config) -> Self {
-        let mut life = Self::new(Config { first_step: config.step_retries.len(), ..config });
-        life.on(Event::Identified);
-        life.look(seen(Graceful::Yes, 0, Some(0)));
-        assert!(matches!(life.machine.phase(), Phase::Ready { .. }), "{:?}", life.machine.phase());
-        life.did.clear();
-        life
-    }
-
-    fn on(&mut self, event: Event) -> &mut Self {
-        self.machine.handle(Timestamp(self.now), event);
-        self.poll()
-    }
-
-    fn look(&mut self, mut seen: Observation) -> &mut Self {
-        if let Some(jobs) = &mut seen.jobs {
-            jobs.at = Timestamp(self.now);
-        }
-        self.on(Event::Observed(seen))
-    }
-
-    fn at(&mut self, seconds: u64) -> &mut Self {
-        self.now = T0 + seconds * SECOND;
-        self.poll()
-    }
-
-    fn poll(&mut self) -> &mut Self {
-        let quiet =
-            |action: &Action| matches!(action, Action::Register | Action::Connect | Action::Report(Report::Beat));
-        self.did.extend(self.machine.poll(Timestamp(self.now)).into_iter().filter(|action| !quiet(action)));
-        self
-    }
-
-    fn drain(&mut self, id: &str, deadline_seconds: u64) -> &mut Self {
-        let deadline = Timestamp(T0 + deadline_seconds * SECOND);
-        self.on(Event::Command { epoch: 1, id: id.into(), command: Command::Drain { deadline } })
-    }
-
-    fn cancel(&mut self) -> &mut Self {
-        self.on(Event::Command { epoch: 1, id: "c".into(), command: Command::CancelDrain })
-    }
-
-    fn interrupt(&mut self, at_seconds: u64) -> &mut Self {
-        self.on(Event::Interruption { at: Timestamp(T0 + at_seconds * SECOND) })
-    }
-
-    fn stopped(&mut self, killed: bool, jobs_left: Option<u32>) -> &mut Self {
-        self.on(Event::WorkerStopped { killed, jobs_left })
-    }
-
-    /// What was done since the last call, answers to commands aside.
-    fn did(&mut self) -> Vec<Action> {
-        let did = std::mem::take(&mut self.did);
-        did.into_iter().filter(|action| !matches!(action, Action::Report(Report::CommandResult { .. }))).collect()
-    }
-
-    fn refused(&mut self) -> Option<String> {
-        let refused = self.did.iter().rev().find_map(|action| match action {
-            Action::Report(Report::CommandResult { refused, .. }) => Some(refused.clone()),
-            _ => None,
-        });
-        self.did.clear();
-        refused.expect("no answer to the command")
-    }
-
-    fn outcome(&self) -> DrainOutcome {
-        match self.machine.phase() {
-            Phase::Drained(outcome) => outcome.clone(),
-            other => panic!("not drained: {other:?}"),
-        }
-    }
-}
-
-fn config(retries: &[u32]) -> Config {
-    Config::new(retries.to_vec())
-}
-
-/// A worker that is up, connected, with so many restarts and active jobs.
-fn seen(graceful: Graceful, restarts: u32, active: Option<u32>) -> Observation {
-    Observation {
-        worker: Some(Worker { processes: 1, errored: 0, restarts, graceful, patience: Duration::from_secs(86_400) }),
-        evidence: Some(Evidence { connections: 1, fetching: true }),
-        jobs: Some(Jobs { at: Timestamp(0), active, live_locks: active.unwrap_or(0) }),
-    }
-}
+use world::{Life, SECOND, T0, config, seen};
 
 fn finished(index: usize, outcome: StepOutcome) -> Event {
     Event::StepFinished { index, outcome }
@@ -156,8 +57,8 @@ fn ready_is_lost_at_its_boundaries() {
         if lost_at > 10 {
             assert!(matches!(life.at(lost_at - 1).machine.phase(), Phase::Ready { .. }), "too soon: {what:?}");
             assert_eq!(
-                life.machine.next_deadline(),
-                Some(Timestamp(T0 + lost_at * SECOND)).min(life.machine.next_deadline())
+                life.machine.next_deadline(Timestamp(life.now)),
+                Some(Timestamp(T0 + lost_at * SECOND)).min(life.machine.next_deadline(Timestamp(life.now)))
             );
         }
         assert_eq!(life.at(lost_at).machine.phase(), &Phase::Proving, "{what:?}");
@@ -182,6 +83,8 @@ fn a_crash_loop_fails_and_stops_the_worker() {
 
     let mut life = Life::new(config(&[]));
     life.on(Event::Identified).look(seen(Graceful::Yes, 3, Some(0))).stopped(false, Some(0)).drain("d", 600);
+    assert_eq!(life.did_all().last(), Some(&Action::HandBackOutside), "what the crashes left in Redis");
+    life.on(Event::HandedBackOutside { jobs: 1, left: Some(0), again: false });
     assert_eq!(life.outcome().command.as_deref(), Some("d"), "nothing is left to stop");
 }
 
@@ -361,7 +264,7 @@ fn only_the_newest_coordinator_is_obeyed() {
     assert!(life.refused().is_some());
     assert!(matches!(life.machine.phase(), Phase::Ready { .. }));
     life.on(Event::Command { epoch: 8, id: "new".into(), command: Command::Drain { deadline } });
-    assert!(matches!(life.machine.phase(), Phase::Draining(drain) if drain.stage == Stage::Stopping));
+    assert!(matches!(life.machine.phase(), Phase::Draining(drain) if matches!(drain.stage, Stage::Stopping(_))));
     life.did.clear();
     life.on(Event::Command { epoch: 7, id: "old".into(), command: Command::CancelDrain });
     assert!(life.refused().is_some());

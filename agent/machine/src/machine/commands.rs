@@ -25,6 +25,11 @@ impl Machine {
             match command {
                 Command::Drain { deadline } => self.drain_command(now, &id, deadline),
                 Command::CancelDrain => self.cancel_drain(),
+                Command::Rehearse { deadline } => {
+                    self.report(Report::Rehearsed { at: deadline });
+                    self.interrupted(now, deadline);
+                    None
+                }
             }
         };
         self.report(Report::CommandResult { id, refused });
@@ -52,18 +57,13 @@ impl Machine {
         if booting {
             self.actions.push(Action::AbortStep);
         }
-        let jobs = self.readiness.jobs().and_then(|jobs| jobs.active);
+        let jobs = self.shims.jobs().or_else(|| self.readiness.jobs().and_then(|jobs| jobs.active));
         let mut drain = Drain::new(now, command, deadline, jobs);
         match self.life {
-            Life::Stopped => {
-                let outcome = outcome(&drain, false, Some(0));
-                self.enter(Phase::Drained(outcome.clone()));
-                self.report(Report::Drained(outcome));
-                return;
-            }
+            Life::Stopped => drain.stopped(now, false),
             // A crash loop's stop is under way: its end is this drain's.
-            Life::Stopping => drain.stage = Stage::Stopping,
-            Life::Started => {}
+            Life::Stopping => drain.stage = Stage::Stopping(now),
+            Life::Started => self.actions.push(Action::Fence),
         }
         self.enter(Phase::Draining(drain));
     }
@@ -71,7 +71,7 @@ impl Machine {
     fn cancel_drain(&mut self) -> Option<String> {
         match &mut self.phase {
             Phase::Draining(drain) if drain.forced => Some("EC2 takes the instance: this drain stands".to_owned()),
-            Phase::Draining(drain) if drain.stage == Stage::Waiting => {
+            Phase::Draining(drain) if drain.stage == Stage::Waiting && !drain.has_frozen() => {
                 self.resume(false);
                 None
             }
@@ -91,6 +91,7 @@ impl Machine {
     /// Works again after a drain: goes on with the boot where it was broken off, else proves the worker once more.
     fn resume(&mut self, stopped: bool) {
         self.life = Life::Started;
+        self.actions.push(Action::Unfence);
         if self.next_step < self.config.step_retries.len() {
             // What was stopped may be what an earlier step had started.
             let step = if stopped { 0 } else { self.next_step };
@@ -103,26 +104,41 @@ impl Machine {
         self.enter(Phase::Proving);
     }
 
-    pub(super) fn worker_stopped(&mut self, killed: bool, jobs_left: Option<u32>) {
+    pub(super) fn worker_stopped(&mut self, now: Timestamp, killed: bool) {
         self.life = Life::Stopped;
-        let Phase::Draining(drain) = &self.phase else { return };
+        self.shims.seen(now, Vec::new());
+        if let Phase::Draining(drain) = &mut self.phase {
+            drain.stopped(now, killed);
+        }
+    }
+
+    pub(super) fn handed_back_outside(&mut self, now: Timestamp, jobs: u32, left: Option<u32>, again: bool) {
+        let Phase::Draining(drain) = &mut self.phase else { return };
+        if !drain.handed_back_outside(now, jobs, again) {
+            return;
+        }
         if drain.cancelled {
             return self.resume(true);
         }
-        let outcome = outcome(drain, killed, jobs_left);
+        let outcome = outcome(drain, left);
         self.enter(Phase::Drained(outcome.clone()));
         self.report(Report::Drained(outcome));
     }
 }
 
-fn outcome(drain: &Drain, killed: bool, jobs_left: Option<u32>) -> DrainOutcome {
+fn outcome(drain: &Drain, jobs_left: Option<u32>) -> DrainOutcome {
     DrainOutcome {
         command: drain.command.clone(),
         forced: drain.forced,
         // Where jobs cannot be told, the worker's own end is the proof.
-        clean: jobs_left.map_or(!killed, |left| left == 0),
-        jobs_finished: drain.jobs_seen.unwrap_or(0).saturating_sub(jobs_left.unwrap_or(0)),
+        clean: drain.handed_back == 0 && jobs_left.map_or(!drain.killed, |left| left == 0),
+        jobs_finished: drain
+            .jobs_seen
+            .unwrap_or(0)
+            .saturating_sub(drain.handed_back)
+            .saturating_sub(jobs_left.unwrap_or(0)),
+        handed_back: drain.handed_back,
         jobs_left,
-        killed,
+        killed: drain.killed,
     }
 }
