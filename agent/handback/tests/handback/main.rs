@@ -1,0 +1,6 @@
+//! The hand-back against a real Redis and real BullMQs. All that is installed comes from `tests/setup`.
+
+mod model;
+mod permissions;
+mod property;
+mod world;
