@@ -138,7 +138,8 @@ fn of_instance(instance: &str, id: &str, name: Option<Vec<u8>>, token: Option<Ve
 ///
 /// # Errors
 /// Redis does not answer, or refuses a command. What it refused was either not begun (the job is untouched) or comes after
-/// the job has moved: no error leaves a job in no list. Where no answer came the script may have run: ask again.
+/// the job has moved: no error leaves a job in no list. Where no answer came the script may have run: ask again. Redis 7.0
+/// refuses a script's command as `ERR … user executing the script …`, not as `NOPERM`.
 pub async fn hand_back(
     connection: &mut impl ConnectionLike,
     queue: Queue<'_>,
@@ -159,7 +160,7 @@ pub async fn hand_back(
 }
 
 /// All jobs of a dead instance, newest first, and what became of each. Those that stay `Doubtful` or `LockChanged` are for
-/// the next call.
+/// the next call; so is a job that the instance took with its last breath, which Redis may see only now.
 ///
 /// # Errors
 /// As `hand_back`; the jobs before the one that failed have moved.

@@ -31,7 +31,9 @@ const hour = 3_600_000;
 
 // What can be true of an active job. Those of `later` happen in `twist`.
 const kinds = ["plain", "plain", "plain", "plain", "expired", "named", "namedOld", "stale", "other", "unnamed"];
-const later = ["finished", "stalled", "taken", "renewed", "expiredLater", "gone"];
+const later = ["finished", "stalled", "taken", "renewed", "expiredLater", "gone", "takenUnlocked", "takenLockless"];
+// Those whose lock has expired before anybody looks.
+const lockless = ["expired", "takenUnlocked", "takenLockless"];
 
 // mulberry32
 function random(seed) {
@@ -127,7 +129,7 @@ async function hold(rng, kind) {
   if (kind === "stale") {
     const job = await take(instance, "earlier:0");
     await job.moveToFailed(new Error("earlier"), "earlier:0", false);
-  } else if (rng.chance(0.2) && !["expired", "expiredLater", "stalled"].includes(kind)) {
+  } else if (rng.chance(0.2) && ![...lockless, "expiredLater", "stalled"].includes(kind)) {
     // A second stall would fail it.
     await take(null, "earlier:1");
     await client.del(`${key}:${id}:lock`);
@@ -140,7 +142,7 @@ async function hold(rng, kind) {
   const token = `${prefix}${randomUUID()}:${rng.below(9)}`;
   const job = await take(name, token);
   if (job.id !== id) throw new Error(`took ${job.id} instead of ${id}`);
-  if (kind === "expired") await client.del(`${key}:${id}:lock`);
+  if (lockless.includes(kind)) await client.del(`${key}:${id}:lock`);
   if (kind === "namedOld") await client.pexpire(`${key}:${id}:lock`, 9000);
   now.active.push({ id, kind, token, priority: opts.priority ?? 0, before, job });
 }
@@ -186,7 +188,8 @@ async function state(command) {
   }
   for (let n = rng.below(idle ? 1 : 3); n > 0; n--) await hold(rng, rng.pick(["other", "unnamed"]));
   const canLimit = queue.setGlobalConcurrency !== undefined;
-  const concurrency = canLimit && rng.chance(0.4) ? now.active.length + rng.below(2) : null;
+  const limit = idle ? now.active.length + rng.below(2) : Math.max(1, now.active.length - 2 + rng.below(4));
+  const concurrency = canLimit && rng.chance(0.4) ? limit : null;
   if (concurrency) await queue.setGlobalConcurrency(concurrency);
   if (rng.chance(0.4)) await client.sadd(`${key}:stalled`, ...now.active.map(({ id }) => id)); // as a stall check does
   const maxed = concurrency !== null && concurrency <= now.active.length;
@@ -206,6 +209,7 @@ async function state(command) {
   }
   if (rng.chance(0.3)) await client.hdel(`${key}:meta`, "version");
   if (rng.chance(0.1)) await client.hset(`${key}:meta`, "opts.maxLenEvents", 20);
+  if (rng.chance(0.5)) await client.del(`${key}:marker`); // an idle worker has taken it
   if (idle) await startIdle();
   const active = now.active.map(({ job, ...rest }) => rest);
   return { prefix: now.prefix, queue: now.name, active, waiting: now.waiting, idle };
@@ -216,7 +220,8 @@ async function twist() {
   for (const { id, kind, token, job } of now.active) {
     const lock = `${key}:${id}:lock`;
     if (kind === "finished") await job.moveToCompleted({}, token, false);
-    if (kind === "taken") await client.set(lock, "thief:1", "PX", 30_000);
+    if (kind === "taken" || kind === "takenUnlocked") await client.set(lock, "thief:1", "PX", 30_000);
+    if (kind === "takenLockless") await client.hset(`${key}:${id}`, "pb", other);
     if (kind === "renewed") await client.pexpire(lock, 60_000);
     if (kind === "expiredLater") await client.del(lock);
     if (kind === "gone") await client.del(`${key}:${id}`);
@@ -285,7 +290,7 @@ async function drain() {
   for (const { id, token, kind, job } of now.active) {
     if (now.workers.length > 0 && kind === "plain") continue; // the idle worker's by now
     if (!active.includes(id)) continue;
-    const held = kind === "taken" ? "thief:1" : token;
+    const held = ["taken", "takenUnlocked"].includes(kind) ? "thief:1" : token;
     if (await client.exists(`${key}:${id}:lock`)) await job.moveToCompleted({}, held, false);
     else lost.push(id);
   }

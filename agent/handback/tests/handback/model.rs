@@ -36,7 +36,7 @@ impl Version {
         let token = Some(job.token.as_str());
         match job.kind.as_str() {
             "other" | "unnamed" => None,
-            "expired" => self.has_names().then_some((Claim::Name, None)),
+            "expired" | "takenUnlocked" | "takenLockless" => self.has_names().then_some((Claim::Name, None)),
             "named" | "namedOld" | "stale" => self.has_names().then_some((Claim::Name, token)),
             _ => Some((Claim::Token, token)),
         }
@@ -46,7 +46,7 @@ impl Version {
     pub fn outcome(self, job: &Job, queue: &str, before: &Contents) -> Outcome {
         match job.kind.as_str() {
             "finished" | "stalled" => Outcome::NotActive,
-            "taken" | "renewed" | "expiredLater" => Outcome::LockChanged,
+            "taken" | "takenUnlocked" | "takenLockless" | "renewed" | "expiredLater" => Outcome::LockChanged,
             "named" | "stale" => Outcome::Doubtful,
             "gone" => Outcome::Missing,
             _ => Outcome::HandedBack(self.place(job, queue, before)),

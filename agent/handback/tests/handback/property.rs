@@ -117,7 +117,7 @@ impl Trial {
         }
         runs.extend(handed_back.iter().map(|job| job.id.clone()));
         let found_by_stall_check = |job: &&Job| match job.kind.as_str() {
-            "stalled" => true,
+            "stalled" | "takenLockless" => true,
             "expired" | "expiredLater" => !version.has_names(),
             _ => false,
         };
@@ -233,7 +233,7 @@ async fn holds_in_every_state(version: u32) {
     expected.extend((version != 3).then_some("HandedBack(Prioritized)"));
     expected.extend((version != 6).then_some("HandedBack(Paused)"));
     if trial.version.has_names() {
-        expected.extend(["expired", "named", "namedOld", "stale", "Doubtful"]);
+        expected.extend(["expired", "takenUnlocked", "takenLockless", "named", "namedOld", "stale", "Doubtful"]);
     }
     for what in expected {
         let times = trial.seen.get(what).copied().unwrap_or_default();
