@@ -17,6 +17,7 @@ use crate::imds::{Document, ImdsError};
 use crate::report::{FlightRecord, Reporter};
 use crate::session::messages::{envelope, farewell, phase};
 use crate::session::{Heard, Registered, SessionError};
+use crate::shim::{Place, PlaceError, Said, Shims};
 use crate::worker::clients::Who;
 use crate::worker::evidence::Redis;
 use crate::worker::pm2::Pm2;
@@ -26,6 +27,7 @@ use spillway_proto::v1::AgentMessage;
 use spillway_proto::v1::agent_message::Message;
 use std::pin::pin;
 use std::time::Duration;
+use tokio::net::UnixListener;
 use tokio::sync::{mpsc, watch as latest};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout};
@@ -65,6 +67,7 @@ enum Input {
     Seen(Seen),
     Looked(u64, Box<Look>),
     Commit(String),
+    Shim(Said),
 }
 
 /// A session under way.
@@ -102,6 +105,9 @@ struct Agent {
     flight: FlightRecord,
     notices: Vec<Seen>,
     reporter: Reporter,
+    shims: Shims,
+    /// When the last beat went that a job had brought about.
+    beat_for_jobs: Instant,
 }
 
 /// Runs the agent until `shutdown`; the worker then goes on without it.
@@ -146,7 +152,7 @@ pub async fn run(
             beat = interval(ticket.heartbeat_interval);
             beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         }
-        let deadline = agent.machine.next_deadline().map(|at| agent.clock.instant(at));
+        let deadline = agent.machine.next_deadline(agent.clock.now()).map(|at| agent.clock.instant(at));
         tokio::select! {
             Some(input) = incoming.recv() => agent.take(input),
             () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {}
@@ -161,7 +167,27 @@ pub async fn run(
 impl Agent {
     async fn new(config: Config, document: Document, inputs: mpsc::Sender<Input>) -> Result<Self, AgentError> {
         let clock = Clock::start();
-        let launcher = Launcher::new(&config.boot, &document.instance_id, std::env::vars_os())?;
+        let mut launcher = Launcher::new(&config.boot, &document.instance_id, std::env::vars_os())?;
+        let mut reporter = Reporter::new(&config, &document);
+        let shims = match install(&config, &mut launcher) {
+            Ok((place, listener)) => {
+                let (said, mut heard) = mpsc::channel(64);
+                let inputs = inputs.clone();
+                tokio::spawn(async move {
+                    while let Some(said) = heard.recv().await {
+                        if inputs.send(Input::Shim(said)).await.is_err() {
+                            return;
+                        }
+                    }
+                });
+                Shims::listen(&place, listener, clock, said)
+            }
+            Err(why) => {
+                tracing::warn!(why, "the worker's processes get no shim");
+                reporter.no_shim(why);
+                Shims::none()
+            }
+        };
         let pm2 = Pm2::new(launcher.clone(), config.worker.processes.clone());
         let redis = Redis::new(&config, Who::new(&document.instance_id, &document.private_ip));
         let memory = Memory::new(&config.state_directory, &document.instance_id);
@@ -180,7 +206,9 @@ impl Agent {
         let observer = Observer::new(pm2.clone(), redis.clone(), clock, baseline);
         tokio::spawn(watcher::watch(observer, watched, inputs.clone()));
         Ok(Self {
-            reporter: Reporter::new(&config, &document),
+            reporter,
+            shims,
+            beat_for_jobs: Instant::now(),
             flight: FlightRecord::new(config.boot.steps.len()),
             machine: Machine::new(settings),
             sessions: 0,
@@ -243,7 +271,7 @@ impl Agent {
     }
 
     fn beat(&mut self) {
-        let beat = self.reporter.heartbeat(&self.machine, self.clock.now());
+        let beat = self.reporter.heartbeat(&self.machine, self.clock);
         self.send(Message::Heartbeat(beat));
     }
 
@@ -277,6 +305,22 @@ impl Agent {
             }
         });
     }
+}
+
+/// Puts the shim in place and into the environment of all that is started; else says why there is none.
+fn install(config: &Config, launcher: &mut Launcher) -> Result<(Place, UnixListener), String> {
+    if !config.worker.shim {
+        return Err(
+            "worker.shim is false: what cannot finish in time is cut off and handed back from outside".to_owned()
+        );
+    }
+    let (place, listener) =
+        Place::install(&config.state_directory, launcher.account()).map_err(|error| match &error {
+            PlaceError::File(_, source) => format!("{error}: {source}"),
+            PlaceError::Unusable(_) => error.to_string(),
+        })?;
+    launcher.preload(&place);
+    Ok((place, listener))
 }
 
 /// Where to begin: an agent before this one may have booted the worker, which then must not be started again in the

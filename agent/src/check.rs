@@ -141,6 +141,22 @@ async fn worker(findings: &mut Findings, config: &Config, document: &Document, l
     let mut redis = Redis::new(config, Who::new(&document.instance_id, &document.private_ip));
     let queues = redis.missing_queues().await;
     findings.add("redis", queues.as_ref().map(|_| config.redis.to_string()).map_err(Clone::clone));
+    if queues.is_ok() {
+        match redis.may_hand_back().await {
+            Ok(()) => findings.add("hand-back", Ok("jobs of a dead worker can be put back to wait".to_owned())),
+            Err(problem) => findings.warn("hand-back", problem),
+        }
+    }
+    match (config.worker.shim, shim_problem(config)) {
+        (true, None) => findings.add("shim", Ok("bun and node load it into the worker's processes".to_owned())),
+        (true, Some(problem)) => findings.warn("shim", problem),
+        (false, _) => findings.warn(
+            "shim",
+            "worker.shim is false: a drain only signals the worker, and a job that cannot finish in time is cut off and \
+             then handed back from outside, which needs each Worker named process.env.SPILLWAY_INSTANCE_ID (BullMQ 5.3)"
+                .to_owned(),
+        ),
+    }
     for queue in queues.iter().flatten() {
         findings.warn("queue", format!("{queue} does not exist in Redis yet: mind the spelling and worker.prefix"));
     }
@@ -157,6 +173,12 @@ async fn worker(findings: &mut Findings, config: &Config, document: &Document, l
         None if is_up => findings.warn("worker", "pm2's daemon runs already, without a worker".to_owned()),
         None => findings.add("worker", Ok("none runs yet: what a drain protects is seen once it does".to_owned())),
     }
+}
+
+/// Why the application's bun or node would not load the shim.
+fn shim_problem(config: &Config) -> Option<String> {
+    let own = ["BUN_OPTIONS", "NODE_OPTIONS"].into_iter().find(|name| config.boot.environment.contains_key(*name))?;
+    Some(format!("boot.environment sets {own}: the shim is added to it; see that each boot step passes it on"))
 }
 
 async fn coordinator(findings: &mut Findings, config: &Config) {

@@ -27,6 +27,12 @@ impl Clock {
         self.start + at.since(Timestamp(0).plus(DAY))
     }
 
+    /// What the wall clock shows at this time of the machine.
+    pub fn wall(&self, at: Timestamp) -> SystemTime {
+        let (now, wall_now) = (self.now(), wall_now());
+        if at >= now { wall_now + at.since(now) } else { wall_now - now.since(at) }
+    }
+
     /// The machine's word for a time of the wall clock.
     pub fn at(&self, wall: SystemTime) -> Timestamp {
         let (now, wall_now) = (self.now(), wall_now());

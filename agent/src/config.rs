@@ -35,6 +35,7 @@ pub(crate) const KEYS: &[&str] = &[
     "worker.queues",
     "worker.prefix",
     "worker.process",
+    "worker.shim",
     "drain.margin",
     "drain.signal",
     "imds.interval",
@@ -104,6 +105,8 @@ pub struct Worker {
     pub prefix: String,
     /// The names of its PM2 processes; empty: all.
     pub processes: Vec<String>,
+    /// Whether its processes load the worker shim.
+    pub shim: bool,
 }
 
 /// How the worker goes.
@@ -257,6 +260,7 @@ fn worker(source: &Source, application: &BTreeMap<String, String>) -> Result<Wor
         queues,
         prefix: source.string("worker.prefix")?.unwrap_or_else(|| "bull".to_owned()),
         processes: source.list("worker.process")?.unwrap_or_default(),
+        shim: source.boolean("worker.shim")?.unwrap_or(true),
     })
 }
 

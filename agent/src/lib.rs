@@ -13,5 +13,6 @@ pub mod identity;
 pub mod imds;
 pub mod report;
 pub mod session;
+pub mod shim;
 pub mod vitals;
 pub mod worker;

@@ -1,13 +1,13 @@
 //! What the coordinator is told of the agent's state: the heartbeat and the boot flight record. Owns the words; never
 //! sends them.
 
-use crate::clock;
+use crate::clock::{self, Clock};
 use crate::config::Config;
 use crate::imds::Document;
 use crate::session::messages::{duration, phase, time};
 use crate::vitals::Vitals;
 use crate::worker::Look;
-use spillway_machine::{DrainSignal, Failure, Graceful, Machine, Missing, Phase, Timestamp};
+use spillway_machine::{DrainSignal, Failure, Graceful, Machine, Missing, Phase, ShimProcess, Timestamp};
 use spillway_proto::v1::{BootStep, Heartbeat, WorkerProof};
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -62,6 +62,8 @@ pub struct Reporter {
     signal: DrainSignal,
     commit: String,
     look: Look,
+    shims: Vec<ShimProcess>,
+    shim_problems: Vec<String>,
     vitals: Vitals,
 }
 
@@ -74,6 +76,8 @@ impl Reporter {
             signal: config.drain.signal,
             commit: String::new(),
             look: Look::default(),
+            shims: Vec::new(),
+            shim_problems: Vec::new(),
             vitals: Vitals::default(),
         }
     }
@@ -83,19 +87,34 @@ impl Reporter {
         self.look = look;
     }
 
+    /// What the worker's processes say of themselves; true where a job began or ended.
+    pub fn shims_seen(&mut self, shims: Vec<ShimProcess>, problems: Vec<String>) -> bool {
+        let jobs = |shims: &[ShimProcess]| shims.iter().map(|process| process.jobs.len()).sum::<usize>();
+        let changed = jobs(&shims) != jobs(&self.shims);
+        self.shims = shims;
+        self.shim_problems = problems;
+        changed
+    }
+
+    /// There is no shim, and why.
+    pub fn no_shim(&mut self, why: String) {
+        self.shim_problems = vec![why];
+    }
+
     /// The application's commit.
     pub fn set_commit(&mut self, commit: String) {
         self.commit = commit;
     }
 
     /// The state as it now is.
-    pub fn heartbeat(&mut self, machine: &Machine, now: Timestamp) -> Heartbeat {
+    pub fn heartbeat(&mut self, machine: &Machine, clock: Clock) -> Heartbeat {
+        let now = clock.now();
         let vitals = self.vitals.read();
         let redis = self.look.redis.as_ref();
         Heartbeat {
             phase: phase(machine.phase()).into(),
             worker: Some(self.proof(machine, now)),
-            active_jobs: redis.and_then(|redis| redis.active),
+            active_jobs: machine.shim_jobs().or_else(|| redis.and_then(|redis| redis.active)),
             oldest_lock_age: redis.and_then(|redis| redis.oldest_lock_age).map(duration),
             redis_round_trip: redis.map(|redis| duration(redis.round_trip)),
             git_commit: self.commit.clone(),
@@ -106,9 +125,12 @@ impl Reporter {
             problem: self.problem(machine, now),
             unprotected: self.unprotected(),
             at: Some(time(clock::wall_now())),
-            shims: 0,
-            fenced: false,
-            drain_deadline: None,
+            shims: u32::try_from(self.shims.len()).unwrap_or(u32::MAX),
+            fenced: !self.shims.is_empty() && self.shims.iter().all(|process| process.fenced),
+            drain_deadline: match machine.phase() {
+                Phase::Draining(drain) => Some(time(clock.wall(drain.deadline))),
+                _ => None,
+            },
         }
     }
 
@@ -187,12 +209,23 @@ impl Reporter {
             Missing::Connection => "Redis shows no worker connection of this instance: name each Worker \
                  process.env.SPILLWAY_INSTANCE_ID, and see that it uses the same Redis, prefix and queue"
                 .to_owned(),
+            Missing::Fenced => "the worker takes no new job: it is fenced, and will be let loose".to_owned(),
             Missing::Progress => "the worker is connected, but neither waits for a job nor renews a lock".to_owned(),
         }
     }
 
     fn unprotected(&self) -> Vec<String> {
-        let mut words = Vec::new();
+        let mut words = self.shim_problems.clone();
+        if !self.shims.is_empty() {
+            return words;
+        }
+        if words.is_empty() && self.look.observation.evidence.as_ref().is_some_and(|found| found.connections > 0) {
+            words.push(
+                "no worker process has loaded the shim: see that the boot steps pass BUN_OPTIONS and NODE_OPTIONS on, and \
+                 that bullmq is not bundled into the worker"
+                    .to_owned(),
+            );
+        }
         if let Some(worker) = self.look.observation.worker.as_ref().filter(|worker| worker.processes > 0) {
             words.extend(unprotected(worker, self.signal, &self.look.not_graceful));
         }

@@ -8,7 +8,7 @@ use futures_util::StreamExt;
 use spillway_machine::{Command, Refusal};
 use spillway_proto::v1::agent_service_client::AgentServiceClient;
 use spillway_proto::v1::coordinator_message::Command as Wire;
-use spillway_proto::v1::{AgentMessage, CoordinatorMessage, Drain, RegisterRequest, register_response};
+use spillway_proto::v1::{AgentMessage, CoordinatorMessage, Drain, RegisterRequest, Rehearse, register_response};
 use std::time::{Duration, SystemTime};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -70,6 +70,11 @@ pub enum Asked {
     },
     /// Work again.
     CancelDrain,
+    /// Behave as if EC2 took the instance then.
+    Rehearse {
+        /// When it would.
+        deadline: SystemTime,
+    },
 }
 
 impl Asked {
@@ -78,6 +83,7 @@ impl Asked {
         match self {
             Self::Drain { deadline, .. } => Command::Drain { deadline: clock.at(*deadline) },
             Self::CancelDrain => Command::CancelDrain,
+            Self::Rehearse { deadline } => Command::Rehearse { deadline: clock.at(*deadline) },
         }
     }
 }
@@ -203,6 +209,9 @@ fn understood(message: CoordinatorMessage) -> Heard {
             Asked::Drain { deadline: crate::clock::from_epoch(at.seconds, at.nanos), reason }
         }
         Some(Wire::CancelDrain(_)) => Asked::CancelDrain,
+        Some(Wire::Rehearse(Rehearse { deadline: Some(at) })) => {
+            Asked::Rehearse { deadline: crate::clock::from_epoch(at.seconds, at.nanos) }
+        }
         Some(Wire::Drain(_) | Wire::Rehearse(_)) | None => return Heard::NotUnderstood { id },
     };
     Heard::Command { epoch, id, command }

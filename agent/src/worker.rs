@@ -3,6 +3,7 @@
 
 pub mod clients;
 pub mod evidence;
+pub mod hand_back;
 pub mod pm2;
 pub mod proc;
 pub mod stop;

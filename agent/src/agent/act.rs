@@ -3,19 +3,14 @@
 use super::watcher::Watching;
 use super::{Agent, Input, Open, Running};
 use crate::boot;
-use crate::session::messages::{command_result, drained, phase, register, step_running};
+use crate::session::messages::{command_result, drained, phase, register, rehearsed, step_running};
 use crate::session::{self, QUEUE, SessionError};
-use crate::worker::evidence::Redis;
+use crate::worker::hand_back::Returned;
 use crate::worker::{Baseline, stop};
 use crate::{clock, config::Secret};
 use spillway_machine::{Action, Event, Report};
 use spillway_proto::v1::agent_message::Message;
-use std::time::Duration;
 use tokio::sync::{mpsc, watch};
-use tokio::time::sleep;
-
-/// Looks for jobs that a stopped worker left, before that is given up as unknown.
-const LAST_LOOKS: u32 = 3;
 
 impl Agent {
     pub(super) fn do_what_the_machine_wants(&mut self) {
@@ -37,15 +32,29 @@ impl Agent {
                     step.abort.send_replace(true);
                 }
             }
+            Action::Fence => self.shims.fence(true),
+            Action::Unfence => self.shims.fence(false),
+            Action::HandBack { pid } => {
+                tracing::info!(pid, "a worker process is told to hand its jobs back");
+                self.shims.hand_back(pid);
+            }
+            Action::HandBackOutside => self.hand_back_outside(),
             Action::StopWorker => self.stop_worker(),
             Action::KillWorker => {
-                tracing::warn!("the drain's time is up: killing what is left of the worker");
+                tracing::warn!("killing what is left of the worker");
                 self.kill.send_replace(true);
+                stop::freeze(&self.pm2, &self.document.instance_id);
+                // Frozen, its jobs need not wait until PM2 has been told.
+                self.hand_back_outside();
             }
             Action::StartWorker => self.start_worker(),
             Action::Report(Report::Beat) => self.beat(),
             Action::Report(Report::CommandResult { id, refused }) => {
                 self.send(Message::CommandResult(command_result(&id, refused.as_deref())));
+            }
+            Action::Report(Report::Rehearsed { at }) => {
+                tracing::info!("the coordinator rehearses an interruption");
+                self.send(Message::Notice(rehearsed(self.clock.wall(at), clock::wall_now())));
             }
             Action::Report(Report::Drained(outcome)) => {
                 tracing::info!(?outcome, "drained");
@@ -110,16 +119,30 @@ impl Agent {
         self.kill.send_replace(false);
         let step = self.step.take();
         let (pm2, kill, inputs) = (self.pm2.clone(), self.kill.subscribe(), self.inputs.clone());
-        let (mut redis, instance_id) = (self.redis.clone(), self.document.instance_id.clone());
+        let instance_id = self.document.instance_id.clone();
         tokio::spawn(async move {
             if let Some(step) = step {
                 // It may be starting the worker this moment.
                 let _ = step.task.await;
             }
             let stopped = stop::stop(&pm2, &instance_id, kill).await;
-            let jobs_left = jobs_left(&mut redis).await;
-            tracing::info!(killed = stopped.killed, ?jobs_left, "the worker is stopped");
-            let _ = inputs.send(Input::Machine(Event::WorkerStopped { killed: stopped.killed, jobs_left })).await;
+            tracing::info!(killed = stopped.killed, "the worker is stopped");
+            let _ = inputs.send(Input::Machine(Event::WorkerStopped { killed: stopped.killed })).await;
+        });
+    }
+
+    fn hand_back_outside(&self) {
+        let (mut redis, reported, inputs) = (self.redis.clone(), self.shims.jobs(), self.inputs.clone());
+        tokio::spawn(async move {
+            let returned = redis.hand_back(&reported).await;
+            if let Some(problem) = &returned.problem {
+                tracing::warn!(problem, again = returned.again, "what the worker left cannot all be handed back");
+            }
+            if returned.jobs > 0 {
+                tracing::info!(jobs = returned.jobs, "handed back from outside");
+            }
+            let Returned { jobs, left, again, .. } = returned;
+            let _ = inputs.send(Input::Machine(Event::HandedBackOutside { jobs, left, again })).await;
         });
     }
 
@@ -148,15 +171,4 @@ impl Agent {
             let _ = inputs.send(Input::Machine(Event::WorkerStarted)).await;
         });
     }
-}
-
-async fn jobs_left(redis: &mut Redis) -> Option<u32> {
-    for _ in 0..LAST_LOOKS {
-        match redis.look(false).await {
-            Ok(look) => return look.active,
-            Err(problem) => tracing::warn!(problem, "jobs that are left cannot be counted; will retry"),
-        }
-        sleep(Duration::from_secs(1)).await;
-    }
-    None
 }

@@ -7,8 +7,14 @@ use crate::imds::Notice;
 use crate::imds::watch::Seen;
 use crate::session::messages::{command_result, notice, step_ended};
 use crate::session::{Heard, Registered, SessionError};
+use crate::shim::Said;
 use spillway_machine::{Event, Observation};
 use spillway_proto::v1::agent_message::Message;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Between two beats that jobs bring about.
+const BEAT_FOR_JOBS: Duration = Duration::from_secs(1);
 
 impl Agent {
     /// Tells the machine what came in.
@@ -43,8 +49,25 @@ impl Agent {
                 Event::Observed(observation)
             }
             Input::Commit(commit) => return self.reporter.set_commit(commit),
+            Input::Shim(Said::Event(event)) => event,
+            Input::Shim(Said::Seen(processes, problems)) => {
+                let changed = self.reporter.shims_seen(processes.clone(), problems);
+                self.handle(Event::ShimsSeen(processes));
+                if changed {
+                    self.beat_for_jobs();
+                }
+                return;
+            }
         };
         self.handle(event);
+    }
+
+    /// A job began or ended: the coordinator hears of it soon, but not of each of a flood of short ones.
+    fn beat_for_jobs(&mut self) {
+        if self.beat_for_jobs.elapsed() >= BEAT_FOR_JOBS {
+            self.beat_for_jobs = Instant::now();
+            self.beat();
+        }
     }
 
     fn registered(&mut self, registered: Registered) -> Event {

@@ -3,6 +3,7 @@
 
 use super::account::{Account, AccountError};
 use crate::config::Boot;
+use crate::shim::Place;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -62,6 +63,27 @@ impl Launcher {
         environment.extend(boot.environment.iter().map(|(name, value)| (name.into(), value.into())));
         environment.insert("SPILLWAY_INSTANCE_ID".into(), instance_id.into());
         Ok(Self { account, directory: boot.directory.clone(), environment })
+    }
+
+    /// As whom commands run; `None`: as this process's user.
+    pub fn account(&self) -> Option<&Account> {
+        self.account.as_ref()
+    }
+
+    /// Everything that is started from now on loads the worker shim, whether bun or node runs it. What the environment
+    /// asks them to load besides stays.
+    pub fn preload(&mut self, shim: &Place) {
+        let file = shim.file.display();
+        for (name, option) in
+            [("BUN_OPTIONS", format!("--preload={file}")), ("NODE_OPTIONS", format!("--require {file}"))]
+        {
+            let value = self.environment.entry(name.into()).or_default();
+            if !value.is_empty() {
+                value.push(" ");
+            }
+            value.push(option);
+        }
+        self.environment.insert("SPILLWAY_WORKER_SOCKET".into(), shim.socket.clone().into());
     }
 
     /// A line for the shell.
@@ -165,6 +187,16 @@ mod tests {
         assert_eq!(get("A"), Some("1"));
         assert!(launcher.find("sh").is_some());
         assert!(launcher.find("no-such-program").is_none());
+    }
+
+    #[test]
+    fn the_shim_is_loaded_beside_what_the_user_loads() {
+        let mut launcher = launcher(&[("NODE_OPTIONS", "--max-old-space-size=512")], None);
+        launcher.preload(&Place { file: "/s/shim.cjs".into(), socket: "/s/sock".into() });
+        let get = |name| launcher.variable(name).and_then(OsStr::to_str);
+        assert_eq!(get("NODE_OPTIONS"), Some("--max-old-space-size=512 --require /s/shim.cjs"));
+        assert_eq!(get("BUN_OPTIONS"), Some("--preload=/s/shim.cjs"));
+        assert_eq!(get("SPILLWAY_WORKER_SOCKET"), Some("/s/sock"));
     }
 
     #[test]

@@ -104,6 +104,19 @@ impl Source {
         })
     }
 
+    /// Yes or no.
+    pub fn boolean(&self, key: &str) -> Result<Option<bool>, ConfigError> {
+        let wrong = || self.invalid(key, "is neither true nor false", "write true or false, without quotes");
+        if let Some(value) = self.variable(&variable_of(key)) {
+            return value.parse().map(Some).map_err(|_| wrong());
+        }
+        match self.get(key) {
+            None => Ok(None),
+            Some(toml::Value::Boolean(yes)) => Ok(Some(*yes)),
+            Some(_) => Err(wrong()),
+        }
+    }
+
     /// A duration within bounds.
     pub fn duration(&self, key: &str, bounds: RangeInclusive<Duration>) -> Result<Option<Duration>, ConfigError> {
         let Some(text) = self.string(key)? else { return Ok(None) };

@@ -90,21 +90,31 @@ pub fn notice(seen: &Seen) -> Notice {
     Notice { kind: kind.into(), action, at: Some(time(at)), seen_at: Some(time(seen.at)) }
 }
 
+/// What EC2 would say, rehearsed.
+pub fn rehearsed(at: SystemTime, seen_at: SystemTime) -> Notice {
+    let kind = NoticeKind::Interruption.into();
+    Notice { kind, action: "rehearsal".to_owned(), at: Some(time(at)), seen_at: Some(time(seen_at)) }
+}
+
 /// How a drain ended.
 pub fn drained(outcome: &DrainOutcome) -> Drained {
-    let jobs = match outcome.jobs_left {
+    let end = if outcome.killed { "the worker was killed" } else { "the worker stopped by itself" };
+    let back = match outcome.handed_back {
+        0 => String::new(),
+        n => format!("; {n} put back to wait"),
+    };
+    let left = match outcome.jobs_left {
         Some(0) => "no job is left",
         Some(_) => "jobs are left, which another worker takes up once their locks have expired",
-        None => "its jobs do not carry this instance's name, so they cannot be counted",
+        None => "whether jobs are left is not known",
     };
-    let end = if outcome.killed { "the worker was killed" } else { "the worker stopped by itself" };
     Drained {
         command_id: outcome.command.clone().unwrap_or_default(),
         clean: outcome.clean,
         jobs_finished: outcome.jobs_finished,
         jobs_left: outcome.jobs_left,
-        detail: format!("{end}; {jobs}"),
-        jobs_handed_back: 0,
+        detail: format!("{end}{back}; {left}"),
+        jobs_handed_back: outcome.handed_back,
         killed: outcome.killed,
     }
 }

@@ -70,6 +70,23 @@ impl Redis {
         }
     }
 
+    pub(super) fn url(&self) -> &RedisUrl {
+        &self.url
+    }
+
+    pub(super) fn instance_id(&self) -> &str {
+        &self.who.instance_id
+    }
+
+    /// The queues of the configuration, each with its prefix.
+    pub(super) fn queues(&self) -> Vec<(String, String)> {
+        self.queues.iter().map(|queue| (self.prefix.clone(), queue.clone())).collect()
+    }
+
+    pub(super) fn disconnect(&mut self) {
+        self.connection = None;
+    }
+
     /// One look, with or without the costly list of connections; an error in words where Redis does not answer.
     pub async fn look(&mut self, with_connections: bool) -> Result<RedisLook, String> {
         let looked = match timeout(PATIENCE * 3, self.try_look(with_connections)).await {
@@ -108,7 +125,7 @@ impl Redis {
         Ok(missing)
     }
 
-    async fn connected(&mut self) -> redis::RedisResult<&mut MultiplexedConnection> {
+    pub(super) async fn connected(&mut self) -> redis::RedisResult<&mut MultiplexedConnection> {
         let connection = match self.connection.take() {
             Some(connection) => connection,
             None => {
@@ -157,11 +174,14 @@ impl Redis {
             for id in &ids {
                 pipe.cmd("HGET").arg(format!("{base}:{id}")).arg("pb");
                 pipe.cmd("PTTL").arg(format!("{base}:{id}:lock"));
+                pipe.cmd("GET").arg(format!("{base}:{id}:lock"));
             }
             let answers: Vec<redis::Value> = pipe.query_async(connection).await?;
-            for (id, answer) in ids.into_iter().zip(answers.chunks_exact(2)) {
+            for (id, answer) in ids.into_iter().zip(answers.chunks_exact(3)) {
                 let by: Option<String> = redis::from_redis_value(answer[0].clone())?;
                 let lock: i64 = redis::from_redis_value(answer[1].clone())?;
+                let token: Option<String> = redis::from_redis_value(answer[2].clone())?;
+                let by = holder(by, token.as_deref(), &self.who.instance_id);
                 jobs.push(ActiveJob { key: format!("{base}:{id}"), by, lock });
             }
         }
@@ -190,6 +210,12 @@ struct Tally {
     oldest_lock_age: Option<Duration>,
 }
 
+/// Who works on a job: its lock's token says so where the shim named the worker, also where BullMQ knows no names.
+fn holder(by: Option<String>, token: Option<&str>, own: &str) -> Option<String> {
+    let is_own = token.and_then(|token| token.strip_prefix(own)).is_some_and(|rest| rest.starts_with(':'));
+    if is_own { Some(own.to_owned()) } else { by }
+}
+
 /// Counts this instance's jobs. A job that does not say whose it is may be this instance's, unless this instance's
 /// workers are known to carry its name.
 fn tally(jobs: &[ActiveJob], own: &str, named: &mut bool, locks: &mut BTreeMap<String, i64>) -> Tally {
@@ -215,7 +241,7 @@ fn tally(jobs: &[ActiveJob], own: &str, named: &mut bool, locks: &mut BTreeMap<S
 }
 
 /// Redis's own words never repeat the password; the parser's of an address might.
-fn in_words(url: &RedisUrl, error: &redis::RedisError) -> String {
+pub(super) fn in_words(url: &RedisUrl, error: &redis::RedisError) -> String {
     if error.code() == Some("NOPERM") {
         return format!("{url} refuses a command to this user: allow +@read +ping +client|list");
     }

@@ -54,6 +54,13 @@ pub fn catches(pid: u32, signal: u32) -> Option<bool> {
     Some(mask >> (signal - 1) & 1 == 1)
 }
 
+/// Whether the signal was sent to it and is not delivered yet, as to a frozen process.
+pub fn is_pending(pid: u32, signal: u32) -> bool {
+    let Ok(status) = std::fs::read_to_string(format!("/proc/{pid}/status")) else { return false };
+    let masks = status.lines().filter_map(|line| line.strip_prefix("SigPnd:").or_else(|| line.strip_prefix("ShdPnd:")));
+    masks.filter_map(|mask| u64::from_str_radix(mask.trim(), 16).ok()).any(|mask| mask >> (signal - 1) & 1 == 1)
+}
+
 /// A variable of the environment that it was started with.
 pub fn variable(pid: u32, name: &str) -> Option<String> {
     let environment = std::fs::read(format!("/proc/{pid}/environ")).ok()?;
@@ -128,6 +135,18 @@ mod tests {
         assert!(catches(own, SIGINT).is_some());
         assert!(program(own).is_some());
         assert_eq!(start_time(u32::MAX), None);
+    }
+
+    #[test]
+    fn a_frozen_process_shows_what_it_was_sent() {
+        let mut child = std::process::Command::new("sleep").arg("30").spawn().unwrap();
+        let known = Known::of(child.id()).unwrap();
+        assert!(!is_pending(known.pid, SIGINT));
+        known.signal(Signal::STOP);
+        known.signal(Signal::INT);
+        assert!(is_pending(known.pid, SIGINT) && known.lives());
+        child.kill().unwrap();
+        child.wait().unwrap();
     }
 
     #[test]

@@ -18,6 +18,8 @@ const LOOK: Duration = Duration::from_millis(200);
 const LOOK_MOST: Duration = Duration::from_secs(1);
 /// What PM2 has left running gets so long to go by itself.
 const STRAY_GRACE: Duration = Duration::from_secs(2);
+/// PM2 needs so long to be told to stop a process, under load; killed before that, the process would be started anew.
+const TOLD_WITHIN: Duration = Duration::from_secs(5);
 /// The longest that one stop waits for PM2's answer: as long as PM2 waits for the worker.
 const STOP_LIMIT: Duration = Duration::from_secs(86_400);
 
@@ -34,6 +36,9 @@ pub async fn stop(pm2: &Pm2, instance_id: &str, mut kill: watch::Receiver<bool>)
     let mut killed = false;
     let mut known = BTreeSet::new();
     loop {
+        if *kill.borrow() {
+            freeze(pm2, instance_id);
+        }
         let processes = match pm2.list().await {
             Ok(processes) => processes,
             Err(error) => {
@@ -48,8 +53,11 @@ pub async fn stop(pm2: &Pm2, instance_id: &str, mut kill: watch::Receiver<bool>)
                 continue;
             }
         };
-        known.extend(proc::tree(processes.iter().filter_map(|process| process.pid)));
+        let roots: Vec<Known> = processes.iter().filter_map(|process| Known::of(process.pid?)).collect();
+        known.extend(proc::tree(roots.iter().map(|root| root.pid)));
         let mut stops = ask(pm2, processes);
+        let asked = Instant::now();
+        let told = |root: &Known| !root.lives() || proc::is_pending(root.pid, proc::SIGINT);
         let strays = pm2.strays(instance_id);
         let nobody_else_tells_them = stops.is_empty();
         if nobody_else_tells_them {
@@ -68,7 +76,9 @@ pub async fn stop(pm2: &Pm2, instance_id: &str, mut kill: watch::Receiver<bool>)
             } else {
                 false
             };
-            if !known.is_empty() && (is_overdue || *kill.borrow()) {
+            // A frozen process shows that PM2 has signalled it, and so will not start it anew.
+            let pm2_knows = nobody_else_tells_them || asked.elapsed() >= TOLD_WITHIN || roots.iter().all(told);
+            if !known.is_empty() && (is_overdue || (*kill.borrow() && pm2_knows)) {
                 killed = true;
                 signal_all(&known, Signal::KILL);
             }
@@ -79,6 +89,14 @@ pub async fn stop(pm2: &Pm2, instance_id: &str, mut kill: watch::Receiver<bool>)
             }
         }
     }
+}
+
+/// Nothing of the worker goes on: PM2 takes its time to be asked, and would start a killed process anew before. Frozen
+/// processes hold no job that runs, and are killed next.
+pub fn freeze(pm2: &Pm2, instance_id: &str) {
+    let strays = pm2.strays(instance_id);
+    signal_all(&strays, Signal::STOP);
+    signal_all(&proc::tree(strays.iter().map(|known| known.pid)), Signal::STOP);
 }
 
 /// Asks PM2 to stop each of these; each answer says whether PM2 took so long that it killed.

@@ -1,4 +1,4 @@
-//! The ways in which a worker goes: gracefully, idle, or killed; asked, cancelled, or on EC2's notice.
+//! The ways in which a worker without the shim goes: gracefully, idle, or killed; asked, cancelled, or on EC2's notice.
 
 use crate::stage::Stage;
 use spillway_proto::v1::coordinator_message::Command;
@@ -9,6 +9,7 @@ const LONG: Duration = Duration::from_secs(300);
 
 fn ready(worker: &str) -> Stage {
     let mut stage = Stage::new(worker);
+    stage.configure("", "shim = false");
     stage.start_coordinator();
     stage.start_agent();
     stage.wait("ready", |stage| stage.coordinator.last_beat().phase() == AgentPhase::Ready);
@@ -25,7 +26,11 @@ fn a_graceful_worker_finishes_its_jobs_and_takes_no_more() {
     stage.add_jobs(&[1, 1]);
     stage.wait("drained", |stage| stage.coordinator.drained().is_some());
     let drained = stage.coordinator.drained().unwrap_or_default();
-    assert!(drained.clean && drained.command_id == "d1" && drained.jobs_left == Some(0), "{drained:?}\n{}", stage.story());
+    assert!(
+        drained.clean && drained.command_id == "d1" && drained.jobs_left == Some(0),
+        "{drained:?}\n{}",
+        stage.story()
+    );
     assert_eq!(drained.jobs_finished, 2, "{drained:?}\n{}", stage.story());
     assert_eq!((stage.completed(), stage.active()), (2, 0), "{}", stage.story());
     assert_eq!(stage.redis(&["LLEN", "bull:q:wait"]), "2", "a job was taken while draining");
@@ -54,7 +59,7 @@ fn a_worker_that_would_die_of_the_signal_is_left_alone_until_it_is_idle() {
 #[test]
 fn a_deadline_stops_what_is_left_and_says_so() {
     let mut stage = Stage::new("deaf.js");
-    stage.configure("", "[drain]\nmargin = \"4s\"");
+    stage.configure("", "shim = false\n[drain]\nmargin = \"4s\"");
     stage.start_coordinator();
     stage.start_agent();
     stage.wait("ready", |stage| stage.coordinator.last_beat().phase() == AgentPhase::Ready);
@@ -63,14 +68,18 @@ fn a_deadline_stops_what_is_left_and_says_so() {
     stage.coordinator.drain("d1", Duration::from_secs(8));
     stage.wait("drained", |stage| stage.coordinator.drained().is_some());
     let drained = stage.coordinator.drained().unwrap_or_default();
-    assert!(!drained.clean && drained.jobs_left == Some(1) && drained.jobs_finished == 0, "{drained:?}\n{}", stage.story());
+    assert!(
+        !drained.clean && drained.jobs_left == Some(1) && drained.jobs_finished == 0,
+        "{drained:?}\n{}",
+        stage.story()
+    );
     assert_eq!(stage.worker_pids(), [0; 0], "something of the worker is left");
 }
 
 #[test]
 fn a_worker_that_ignores_the_signal_is_killed_in_time() {
     let mut stage = Stage::new("stubborn.js");
-    stage.configure("", "[drain]\nmargin = \"4s\"");
+    stage.configure("", "shim = false\n[drain]\nmargin = \"4s\"");
     stage.start_coordinator();
     stage.start_agent();
     stage.wait("ready", |stage| stage.coordinator.last_beat().phase() == AgentPhase::Ready);
@@ -126,6 +135,7 @@ fn a_notice_is_told_at_once_and_drains_without_being_asked() {
 fn several_processes_with_sandboxed_jobs_finish_side_by_side() {
     let mut stage = Stage::new("sandboxed.js");
     stage.processes(3);
+    stage.configure("", "shim = false");
     stage.start_coordinator();
     stage.start_agent();
     stage.wait("ready", |stage| stage.coordinator.last_beat().worker.is_some_and(|worker| worker.connections == 3));
@@ -143,7 +153,7 @@ fn several_processes_with_sandboxed_jobs_finish_side_by_side() {
 #[test]
 fn a_killed_worker_leaves_no_child_that_goes_on() {
     let mut stage = Stage::new("sandboxed.js");
-    stage.configure("", "[drain]\nmargin = \"4s\"");
+    stage.configure("", "shim = false\n[drain]\nmargin = \"4s\"");
     stage.start_coordinator();
     stage.start_agent();
     stage.wait("ready", |stage| stage.coordinator.last_beat().phase() == AgentPhase::Ready);
@@ -152,7 +162,7 @@ fn a_killed_worker_leaves_no_child_that_goes_on() {
     stage.coordinator.drain("d1", Duration::from_secs(8));
     stage.wait("drained", |stage| stage.coordinator.drained().is_some());
     let drained = stage.coordinator.drained().unwrap_or_default();
-    assert!(!drained.clean && drained.jobs_left == Some(1) && drained.detail.contains("killed"), "{drained:?}");
+    assert!(!drained.clean && drained.jobs_handed_back == 1 && drained.detail.contains("killed"), "{drained:?}");
     assert_eq!(stage.worker_pids(), [0; 0], "something of the worker is left\n{}", stage.story());
 }
 
@@ -161,6 +171,7 @@ fn a_short_kill_timeout_is_said_and_no_job_is_given_to_it() {
     let mut stage = Stage::new("worker.js");
     // As in an image where PM2's daemon runs before the agent.
     stage.environment("PM2_KILL_TIMEOUT", "2000");
+    stage.configure("", "shim = false");
     stage.start_coordinator();
     stage.start_agent();
     stage.wait("the warning", |stage| {

@@ -5,6 +5,7 @@ mod boot;
 mod command_line;
 mod coordinator;
 mod drain;
+mod hand_back;
 mod imds;
 mod life;
 mod stage;

@@ -25,6 +25,7 @@ pub struct Stage {
     redis: Child,
     redis_port: u16,
     agent: Option<Child>,
+    primary: Option<Child>,
     environment: Vec<(String, String)>,
 }
 
@@ -48,6 +49,7 @@ impl Stage {
             redis,
             redis_port,
             agent: None,
+            primary: None,
             environment: vec![("WORKER".to_owned(), worker.to_owned())],
         };
         stage.repository();
@@ -120,12 +122,65 @@ impl Stage {
         agent.wait().expect("the agent").success()
     }
 
+    /// Kills the agent as the kernel would; the worker goes on.
+    pub fn kill_agent(&mut self) {
+        let mut agent = self.agent.take().expect("no agent runs");
+        agent.kill().expect("the agent is gone");
+        agent.wait().expect("the agent");
+    }
+
+    /// Another worker of the queue, elsewhere: it has no shim, and runs what is handed back.
+    pub fn start_primary(&mut self) {
+        let log = fs::OpenOptions::new().create(true).append(true).open(self.path("primary.log")).expect("primary.log");
+        let mut command = self.in_app("bun");
+        command.arg("worker.js").env("SPILLWAY_INSTANCE_ID", "primary").stdout(Stdio::null()).stderr(log);
+        self.primary = Some(command.spawn().expect("the primary's worker"));
+    }
+
+    /// EC2 takes the instance in so many seconds.
+    pub fn interrupt_in(&self, seconds: i64) {
+        let at = time::OffsetDateTime::UNIX_EPOCH
+            + std::time::UNIX_EPOCH.elapsed().expect("time")
+            + time::Duration::seconds(seconds);
+        let format = time::format_description::well_known::Rfc3339;
+        self.imds.interrupt(&at.replace_nanosecond(0).expect("0").format(&format).expect("a time"));
+    }
+
+    /// Redis stops answering, all connections hanging.
+    pub fn freeze_redis(&self, on: bool) {
+        let signal = if on { rustix::process::Signal::STOP } else { rustix::process::Signal::CONT };
+        let pid = rustix::process::Pid::from_child(&self.redis);
+        rustix::process::kill_process(pid, signal).expect("redis-server is gone");
+    }
+
+    /// Every job completed, in its first attempt, and no stall was spent on it.
+    pub fn no_job_was_lost(&self, jobs: u32) {
+        self.wait("all jobs to complete", |stage| stage.completed() == jobs);
+        let count = |list: &str| self.redis(&["LLEN", &format!("bull:q:{list}")]);
+        assert_eq!((count("wait").as_str(), count("active").as_str()), ("0", "0"), "{}", self.story());
+        assert_eq!(self.redis(&["ZCARD", "bull:q:failed"]), "0", "{}", self.story());
+        for id in 1..=jobs {
+            let field = |name: &str| self.redis(&["HGET", &format!("bull:q:{id}"), name]);
+            assert_eq!((field("atm").as_str(), field("stc").as_str()), ("1", ""), "job {id}\n{}", self.story());
+        }
+    }
+
+    /// Who ran the job last.
+    pub fn ran_on(&self, id: u32) -> String {
+        self.redis(&["HGET", &format!("bull:q:{id}"), "pb"])
+    }
+
     pub fn wait(&self, what: &str, mut met: impl FnMut(&Self) -> bool) {
         let begun = Instant::now();
         while !met(self) {
             assert!(begun.elapsed() < PATIENCE, "{what}: not within {PATIENCE:?}\n{}", self.story());
             std::thread::sleep(Duration::from_millis(50));
         }
+    }
+
+    /// A file of this stage, as text.
+    pub fn log(&self, name: &str) -> String {
+        fs::read_to_string(self.path(name)).unwrap_or_default()
     }
 
     /// What a reader of a failure wants to see.
@@ -216,6 +271,10 @@ impl Stage {
 
 impl Drop for Stage {
     fn drop(&mut self) {
+        if let Some(mut primary) = self.primary.take() {
+            let _ = primary.kill();
+            let _ = primary.wait();
+        }
         if let Some(mut agent) = self.agent.take() {
             let _ = agent.kill();
             let _ = agent.wait();

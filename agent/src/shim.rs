@@ -1,0 +1,18 @@
+//! The worker shim: a small preload file of ours in the worker's processes, and the socket by which they talk to the
+//! agent. Owns the file, the socket and what the processes last said; never decides (the machine does).
+//!
+//! Nothing here can keep a worker from starting: without the socket the shim does nothing at all.
+
+pub mod place;
+mod process;
+mod registry;
+pub mod wire;
+
+#[cfg(test)]
+mod tests;
+
+pub use place::{Place, PlaceError};
+pub use registry::{Said, Shims};
+
+/// The file that the worker's processes load.
+pub const SOURCE: &str = include_str!("../shim/shim.cjs");

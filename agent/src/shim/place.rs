@@ -1,0 +1,101 @@
+//! Where the shim lies and where its socket is. Owns both files: written anew at each start of the agent, readable by the
+//! worker's user alone.
+
+use crate::boot::account::Account;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use tokio::net::UnixListener;
+
+/// A socket's path may be no longer (sun_path, with its end).
+const PATH_MOST: usize = 107;
+
+/// The shim, installed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The preload file.
+    pub file: PathBuf,
+    /// Where its processes connect to.
+    pub socket: PathBuf,
+}
+
+/// Why there is no shim.
+#[derive(Debug, thiserror::Error)]
+pub enum PlaceError {
+    /// The state directory cannot be used.
+    #[error("{}", .0.display())]
+    File(PathBuf, #[source] std::io::Error),
+    /// Node and bun split their options at blanks, and a socket's path is short.
+    #[error("{} cannot hold the worker shim: set state_directory to a path of at most 90 characters without blanks", .0.display())]
+    Unusable(PathBuf),
+}
+
+impl Place {
+    /// The file that tells a process that starts that the fence is up: `<socket>.fenced`.
+    pub fn mark(&self) -> PathBuf {
+        let mut name = self.socket.clone().into_os_string();
+        name.push(".fenced");
+        name.into()
+    }
+
+    /// Writes the file into the state directory and listens on the socket, for this user's processes.
+    pub fn install(directory: &Path, account: Option<&Account>) -> Result<(Self, UnixListener), PlaceError> {
+        let place = Self { file: directory.join("worker-shim.cjs"), socket: directory.join("worker.sock") };
+        let plain = |path: &Path| {
+            let text = path.as_os_str().as_encoded_bytes();
+            text.len() <= PATH_MOST && !text.iter().any(|byte| byte.is_ascii_whitespace() || b"\"'\\".contains(byte))
+        };
+        if !plain(&place.socket) || !directory.is_absolute() {
+            return Err(PlaceError::Unusable(directory.to_owned()));
+        }
+        let failed = |path: &Path| {
+            let path = path.to_owned();
+            move |error| PlaceError::File(path, error)
+        };
+        std::fs::DirBuilder::new().recursive(true).mode(0o711).create(directory).map_err(failed(directory))?;
+        // The worker's user must get to the two files, and to nothing else in it.
+        let metadata = directory.metadata().map_err(failed(directory))?;
+        let mut mode = metadata.permissions();
+        if mode.mode() & 0o011 != 0o011 {
+            mode.set_mode(mode.mode() | 0o011);
+            std::fs::set_permissions(directory, mode).map_err(failed(directory))?;
+        }
+        let draft = directory.join("worker-shim.new");
+        std::fs::write(&draft, super::SOURCE).map_err(failed(&draft))?;
+        std::fs::set_permissions(&draft, PermissionsExt::from_mode(0o644)).map_err(failed(&draft))?;
+        std::fs::rename(&draft, &place.file).map_err(failed(&place.file))?;
+        let _ = std::fs::remove_file(&place.socket);
+        let listener = UnixListener::bind(&place.socket).map_err(failed(&place.socket))?;
+        std::fs::set_permissions(&place.socket, PermissionsExt::from_mode(0o600)).map_err(failed(&place.socket))?;
+        if let Some(account) = account.filter(|account| account.must_change()) {
+            std::os::unix::fs::chown(&place.socket, Some(account.uid.as_raw()), Some(account.gid.as_raw()))
+                .map_err(failed(&place.socket))?;
+        }
+        Ok((place, listener))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn is_installed_anew_each_time_for_the_workers_user_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let state = directory.path().join("state");
+        std::fs::DirBuilder::new().mode(0o700).create(&state).unwrap();
+        for _ in 0..2 {
+            let (place, _listener) = Place::install(&state, None).unwrap();
+            assert_eq!(std::fs::read_to_string(&place.file).unwrap(), super::super::SOURCE);
+            let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
+            assert_eq!((mode(&place.socket), mode(&place.file), mode(&state)), (0o600, 0o644, 0o711));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_path_that_node_would_split_is_refused() {
+        let long = format!("/{}", "x".repeat(100));
+        for path in ["/a b", "relative", long.as_str()] {
+            assert!(matches!(Place::install(Path::new(path), None), Err(PlaceError::Unusable(_))), "{path}");
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! One process with the shim: its connection, and what it said last.
+
+use super::wire::{self, Job, State};
+use crate::worker::proc::Known;
+use spillway_machine::{ShimJob, ShimProcess, Timestamp};
+use std::collections::BTreeSet;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::UnixStream;
+use tokio::sync::mpsc;
+
+/// Orders that may wait for a process to read them; more end the connection.
+pub const ORDERS: usize = 16;
+/// Problems kept of one process.
+const PROBLEMS_KEPT: usize = 8;
+
+/// What a connection brings.
+#[derive(Debug)]
+pub enum Brought {
+    Line(wire::Line),
+    /// A line that is not understood.
+    Garbage,
+    Closed,
+}
+
+/// A process.
+#[derive(Debug)]
+pub struct Process {
+    /// Not to be taken for a later one of the same number.
+    pub known: Known,
+    /// Its newest connection, while it is open.
+    pub connection: Option<(u64, mpsc::Sender<String>)>,
+    /// The last state, and when it came.
+    pub state: Option<(State, Timestamp)>,
+    pub problems: BTreeSet<String>,
+    /// The order to hand back that is not answered yet.
+    pub hand_back: Option<u64>,
+}
+
+impl Process {
+    pub fn new(known: Known) -> Self {
+        Self { known, connection: None, state: None, problems: BTreeSet::new(), hand_back: None }
+    }
+
+    pub fn note(&mut self, problem: String) {
+        if self.problems.len() < PROBLEMS_KEPT && !problem.is_empty() {
+            self.problems.insert(problem);
+        }
+    }
+
+    pub fn tell(&self, line: String) -> bool {
+        self.connection.as_ref().is_some_and(|(_, orders)| orders.try_send(line).is_ok())
+    }
+
+    pub fn jobs(&self) -> &[Job] {
+        self.state.as_ref().map_or(&[], |(state, _)| &state.jobs)
+    }
+
+    /// For the machine; a process that has not told its state yet is none.
+    pub fn for_machine(&self) -> Option<ShimProcess> {
+        let (state, at) = self.state.as_ref()?;
+        let job = |job: &Job| ShimJob { class: format!("{}/{}", job.queue, job.name), began: at.minus(millis(job.ms)) };
+        Some(ShimProcess {
+            pid: self.known.pid,
+            fenced: state.fenced,
+            can_hand_back: state.workers.iter().all(|worker| worker.hand_back != "none")
+                && state.jobs.iter().all(|job| !job.sandboxed),
+            jobs: state.jobs.iter().map(job).collect(),
+        })
+    }
+}
+
+/// A duration as JavaScript counts it; nonsense is none at all.
+pub fn millis(ms: f64) -> core::time::Duration {
+    core::time::Duration::try_from_secs_f64(ms / 1000.0).unwrap_or_default()
+}
+
+/// Carries a connection until it ends, whoever ends it.
+pub async fn carry(
+    stream: UnixStream,
+    pid: u32,
+    number: u64,
+    mut orders: mpsc::Receiver<String>,
+    to: mpsc::Sender<(u32, u64, Brought)>,
+) {
+    let (read, mut write) = stream.into_split();
+    let write = async move {
+        while let Some(order) = orders.recv().await {
+            if write.write_all(order.as_bytes()).await.is_err() {
+                return;
+            }
+        }
+    };
+    let from = to.clone();
+    let read = async move {
+        let mut lines = BufReader::new(read);
+        let mut line = Vec::new();
+        loop {
+            line.clear();
+            let limit = wire::LINE_MOST as u64;
+            match (&mut lines).take(limit).read_until(b'\n', &mut line).await {
+                Ok(n) if n > 0 && line.ends_with(b"\n") => {}
+                _ => return,
+            }
+            let brought = wire::parse(&line).map_or(Brought::Garbage, Brought::Line);
+            if from.send((pid, number, brought)).await.is_err() {
+                return;
+            }
+        }
+    };
+    tokio::select! { () = write => {} () = read => {} }
+    let _ = to.send((pid, number, Brought::Closed)).await;
+}

@@ -1,0 +1,260 @@
+//! All processes with the shim. Owns who is there and what was ordered: an order to fence holds for those, too, that come
+//! later.
+
+use super::place::Place;
+use super::process::{Brought, ORDERS, Process, carry, millis};
+use super::wire::{Job, Line, Order};
+use crate::clock::Clock;
+use crate::worker::proc::Known;
+use spillway_machine::{Event, ShimProcess};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::mpsc;
+use tokio::time::interval;
+
+/// Between two looks whether a process that is not connected still lives.
+const LIFE: Duration = Duration::from_millis(250);
+/// Connections that bring something at once.
+const QUEUE: usize = 64;
+
+/// What the processes said, for the agent.
+#[derive(Debug)]
+pub enum Said {
+    /// For the machine.
+    Event(Event),
+    /// All processes as they now are, and what the shim could not do in them.
+    Seen(Vec<ShimProcess>, Vec<String>),
+}
+
+#[derive(Debug)]
+enum Asked {
+    Fence(bool),
+    HandBack(u32),
+}
+
+/// The way to them.
+#[derive(Debug, Clone)]
+pub struct Shims {
+    orders: mpsc::UnboundedSender<Asked>,
+    jobs: Arc<Mutex<Jobs>>,
+}
+
+/// Jobs by the processes' last word.
+#[derive(Debug, Default)]
+struct Jobs {
+    current: Vec<Job>,
+    /// Of processes that died while they were fenced.
+    lost: Vec<Job>,
+}
+
+impl Shims {
+    /// Listens for them; what they say goes to `said`.
+    pub fn listen(place: &Place, listener: UnixListener, clock: Clock, said: mpsc::Sender<Said>) -> Self {
+        let mark = place.mark();
+        let (orders, asked) = mpsc::unbounded_channel();
+        let jobs = Arc::default();
+        let registry = Registry {
+            mark,
+            clock,
+            said,
+            jobs: Arc::clone(&jobs),
+            processes: BTreeMap::new(),
+            fence: None,
+            numbers: 0,
+        };
+        tokio::spawn(registry.run(listener, asked));
+        Self { orders, jobs }
+    }
+
+    /// Nobody to talk to.
+    pub fn none() -> Self {
+        Self { orders: mpsc::unbounded_channel().0, jobs: Arc::default() }
+    }
+
+    /// Those that are there and those that come take no new job, or take jobs again.
+    pub fn fence(&self, on: bool) {
+        let _ = self.orders.send(Asked::Fence(on));
+    }
+
+    /// The process puts its jobs back and freezes.
+    pub fn hand_back(&self, pid: u32) {
+        let _ = self.orders.send(Asked::HandBack(pid));
+    }
+
+    /// The jobs that they were last known to run: those of processes that died while they were fenced among them.
+    pub fn jobs(&self) -> Vec<Job> {
+        let jobs = lock(&self.jobs);
+        jobs.current.iter().chain(&jobs.lost).cloned().collect()
+    }
+}
+
+struct Registry {
+    /// A file that is there while the fence is up.
+    mark: PathBuf,
+    clock: Clock,
+    said: mpsc::Sender<Said>,
+    jobs: Arc<Mutex<Jobs>>,
+    processes: BTreeMap<u32, Process>,
+    /// `None`: nobody has asked yet, and a worker that an agent before this one fenced stays so.
+    fence: Option<bool>,
+    numbers: u64,
+}
+
+impl Registry {
+    async fn run(mut self, listener: UnixListener, mut asked: mpsc::UnboundedReceiver<Asked>) {
+        let (to, mut brought) = mpsc::channel(QUEUE);
+        let mut life = interval(LIFE);
+        loop {
+            tokio::select! {
+                Ok((stream, _)) = listener.accept() => self.accept(stream, &to),
+                Some((pid, number, brought)) = brought.recv() => self.take(pid, number, brought).await,
+                order = asked.recv() => match order {
+                    Some(order) => self.order(order),
+                    None => return,
+                },
+                _ = life.tick(), if self.processes.values().any(|process| process.connection.is_none()) => {
+                    self.bury().await;
+                }
+            }
+        }
+    }
+
+    fn accept(&mut self, stream: UnixStream, to: &mpsc::Sender<(u32, u64, Brought)>) {
+        // The kernel's word, not the process's.
+        let pid = stream.peer_cred().ok().and_then(|peer| peer.pid()).and_then(|pid| u32::try_from(pid).ok());
+        let Some(known) = pid.and_then(Known::of) else { return };
+        self.numbers += 1;
+        let (orders, receiver) = mpsc::channel(ORDERS);
+        let process = self.processes.entry(known.pid).or_insert_with(|| Process::new(known));
+        if process.known != known {
+            *process = Process::new(known);
+        }
+        process.connection = Some((self.numbers, orders));
+        tokio::spawn(carry(stream, known.pid, self.numbers, receiver, to.clone()));
+        if let Some(fence) = self.fence {
+            process.tell(order_of(fence).line(self.numbers));
+        }
+    }
+
+    async fn take(&mut self, pid: u32, number: u64, brought: Brought) {
+        let Some(process) = self.processes.get_mut(&pid) else { return };
+        let is_newest = process.connection.as_ref().is_some_and(|(newest, _)| *newest == number);
+        match brought {
+            Brought::Closed if is_newest => process.connection = None,
+            Brought::Closed => return,
+            Brought::Garbage => process.note("the worker shim sent a line that is not understood".to_owned()),
+            Brought::Line(Line::Hello(hello)) => {
+                tracing::info!(pid, runtime = hello.runtime, "a worker process has the shim");
+            }
+            Brought::Line(Line::State(state)) => process.state = Some((state, self.clock.now())),
+            Brought::Line(Line::Problem(problem)) => {
+                tracing::warn!(pid, problem, "the worker shim");
+                process.note(problem);
+            }
+            Brought::Line(Line::Finished(finished)) => {
+                let class = format!("{}/{}", finished.queue, finished.name);
+                return self.say(Said::Event(Event::JobFinished { class, took: millis(finished.ms) })).await;
+            }
+            Brought::Line(Line::Done(done)) => {
+                if let Some(problem) = done.problem {
+                    tracing::warn!(pid, problem, "the worker shim could not do all that it was told");
+                }
+                if process.hand_back.take_if(|id| *id == done.id).is_none() {
+                    return;
+                }
+                for kept in &done.kept {
+                    tracing::info!(pid, job = kept.id, why = kept.why, "a job is not handed back by its process");
+                }
+                let (jobs, kept) = (count(done.handed_back.len()), count(done.kept.len()));
+                tracing::info!(pid, jobs, kept, "handed back in process");
+                return self.say(Said::Event(Event::HandedBack { pid, jobs, kept })).await;
+            }
+        }
+        self.tell_all().await;
+    }
+
+    fn order(&mut self, order: Asked) {
+        self.numbers += 1;
+        match order {
+            Asked::Fence(on) => {
+                self.fence = Some(on);
+                // A process that PM2 starts anew is fenced before it has a word from here.
+                let marked = match on {
+                    true => std::fs::write(&self.mark, ""),
+                    false => std::fs::remove_file(&self.mark),
+                };
+                if let Err(error) = marked.or_else(|error| match error.kind() {
+                    std::io::ErrorKind::NotFound => Ok(()),
+                    _ => Err(error),
+                }) {
+                    tracing::warn!(%error, mark = %self.mark.display(), "the fence cannot be marked");
+                }
+                for process in self.processes.values() {
+                    process.tell(order_of(on).line(self.numbers));
+                }
+                if !on {
+                    lock(&self.jobs).lost.clear();
+                }
+            }
+            Asked::HandBack(pid) => {
+                if let Some(process) = self.processes.get_mut(&pid) {
+                    process.hand_back = Some(self.numbers);
+                    if !process.tell(Order::HandBack.line(self.numbers)) {
+                        tracing::warn!(pid, "a worker process cannot be told to hand its jobs back");
+                    }
+                }
+            }
+        }
+    }
+
+    /// Forgets processes that are gone: one that is only disconnected may run on.
+    async fn bury(&mut self) {
+        let before = self.processes.len();
+        let mut lost = Vec::new();
+        self.processes.retain(|_, process| {
+            let lives = process.connection.is_some() || process.known.lives();
+            if !lives {
+                lost.extend_from_slice(process.jobs());
+            }
+            lives
+        });
+        if self.processes.len() == before {
+            return;
+        }
+        if self.fence == Some(true) {
+            lock(&self.jobs).lost.extend(lost);
+        }
+        self.tell_all().await;
+    }
+
+    async fn tell_all(&mut self) {
+        let seen: Vec<ShimProcess> = self.processes.values().filter_map(Process::for_machine).collect();
+        let mut problems: Vec<String> =
+            self.processes.values().flat_map(|process| process.problems.iter().cloned()).collect();
+        problems.sort();
+        problems.dedup();
+        lock(&self.jobs).current = self.processes.values().flat_map(Process::jobs).cloned().collect();
+        self.say(Said::Seen(seen, problems)).await;
+    }
+
+    async fn say(&self, said: Said) {
+        // The agent is going: nobody wants to know any more.
+        let _ = self.said.send(said).await;
+    }
+}
+
+fn order_of(fence: bool) -> Order {
+    if fence { Order::Fence } else { Order::Unfence }
+}
+
+fn lock(jobs: &Mutex<Jobs>) -> std::sync::MutexGuard<'_, Jobs> {
+    // Nothing panics while it holds the lock.
+    jobs.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn count(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,125 @@
+//! The agent's end of the socket, with this test as the worker's process.
+
+use super::*;
+use crate::clock::Clock;
+use spillway_machine::{Event, ShimProcess};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::UnixStream;
+use tokio::sync::mpsc;
+
+struct Stage {
+    directory: tempfile::TempDir,
+    shims: Shims,
+    said: mpsc::Receiver<Said>,
+}
+
+fn stage() -> Stage {
+    let directory = tempfile::tempdir().unwrap();
+    let (place, listener) = Place::install(directory.path(), None).unwrap();
+    let (to, said) = mpsc::channel(64);
+    Stage { shims: Shims::listen(&place, listener, Clock::start(), to), directory, said }
+}
+
+impl Stage {
+    async fn connect(&self) -> BufReader<UnixStream> {
+        let mut stream = UnixStream::connect(self.directory.path().join("worker.sock")).await.unwrap();
+        stream.write_all(b"{\"hello\":{\"pid\":1,\"protocol\":1,\"runtime\":\"test\"}}\n").await.unwrap();
+        BufReader::new(stream)
+    }
+
+    /// The processes, once they are as wanted.
+    async fn seen(&mut self, wanted: impl Fn(&[ShimProcess]) -> bool) -> (Vec<ShimProcess>, Vec<String>) {
+        loop {
+            match self.said.recv().await.unwrap() {
+                Said::Seen(processes, problems) if wanted(&processes) => return (processes, problems),
+                _ => {}
+            }
+        }
+    }
+
+    async fn event(&mut self) -> Event {
+        loop {
+            if let Said::Event(event) = self.said.recv().await.unwrap() {
+                return event;
+            }
+        }
+    }
+}
+
+async fn say(stream: &mut BufReader<UnixStream>, line: &str) {
+    stream.get_mut().write_all(format!("{line}\n").as_bytes()).await.unwrap();
+}
+
+async fn order(stream: &mut BufReader<UnixStream>) -> serde_json::Value {
+    let mut line = String::new();
+    stream.read_line(&mut line).await.unwrap();
+    serde_json::from_str(&line).unwrap()
+}
+
+const BUSY: &str = r#"{"state":{"fenced":false,"workers":[{"queue":"q","hand_back":"wait"}],"jobs":[{"queue":"q","id":"7","token":"i:u:1","name":"n","ms":500}]}}"#;
+
+#[tokio::test]
+async fn a_fence_holds_for_those_who_come_later() {
+    let mut stage = stage();
+    let mut first = stage.connect().await;
+    say(&mut first, BUSY).await;
+    let (processes, _) = stage.seen(|processes| !processes.is_empty()).await;
+    assert_eq!(processes[0].pid, std::process::id(), "the kernel's word");
+    assert_eq!((processes[0].jobs[0].class.as_str(), processes[0].can_hand_back), ("q/n", true));
+    stage.shims.fence(true);
+    assert_eq!(order(&mut first).await["do"], "fence");
+    let mark = stage.directory.path().join("worker.sock.fenced");
+    assert!(mark.exists());
+    drop(first);
+    let mut again = stage.connect().await;
+    assert_eq!(order(&mut again).await["do"], "fence");
+    stage.shims.fence(false);
+    assert_eq!(order(&mut again).await["do"], "unfence");
+    assert!(!mark.exists());
+}
+
+#[tokio::test]
+async fn a_process_that_only_lost_its_connection_still_has_its_jobs() {
+    let mut stage = stage();
+    let mut process = stage.connect().await;
+    say(&mut process, BUSY).await;
+    stage.seen(|processes| !processes.is_empty()).await;
+    drop(process);
+    // This very test goes on living.
+    let (processes, _) = stage.seen(|_| true).await;
+    assert_eq!(processes[0].jobs.len(), 1);
+    assert_eq!(stage.shims.jobs()[0].token, "i:u:1");
+}
+
+#[tokio::test]
+async fn an_answer_counts_what_is_back_and_what_runs_on() {
+    let mut stage = stage();
+    let mut process = stage.connect().await;
+    say(&mut process, BUSY).await;
+    stage.seen(|processes| !processes.is_empty()).await;
+    stage.shims.hand_back(std::process::id());
+    let asked = order(&mut process).await;
+    assert_eq!((asked["do"].as_str(), asked["freeze"].as_bool()), (Some("hand_back"), Some(true)));
+    say(&mut process, r#"{"done":{"id":0}}"#).await;
+    say(&mut process, r#"{"finished":{"queue":"q","name":"n","ms":1500}}"#).await;
+    let took = std::time::Duration::from_millis(1500);
+    assert_eq!(stage.event().await, Event::JobFinished { class: "q/n".into(), took }, "another order's answer is none");
+    let id = &asked["id"];
+    say(
+        &mut process,
+        &format!(r#"{{"done":{{"id":{id},"handed_back":[{{"id":"1"}},{{"id":"2"}}],"kept":[{{"id":"3"}}]}}}}"#),
+    )
+    .await;
+    assert_eq!(stage.event().await, Event::HandedBack { pid: std::process::id(), jobs: 2, kept: 1 });
+}
+
+#[tokio::test]
+async fn what_is_not_understood_is_said_and_harms_nobody() {
+    let mut stage = stage();
+    let mut process = stage.connect().await;
+    say(&mut process, "garbage").await;
+    say(&mut process, r#"{"problem":"no known Worker"}"#).await;
+    say(&mut process, BUSY).await;
+    let (_, problems) = stage.seen(|processes| !processes.is_empty()).await;
+    assert_eq!(problems, ["no known Worker", "the worker shim sent a line that is not understood"]);
+}

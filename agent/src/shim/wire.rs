@@ -1,0 +1,194 @@
+//! The shim's lines: JSON, one message each. Owns their shapes; a line that is not understood is nothing.
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+/// Longer lines end the connection: a state with a thousand jobs has 200 kB.
+pub const LINE_MOST: usize = 4 * 1024 * 1024;
+
+/// What a process says.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Line {
+    /// First on each connection.
+    Hello(Hello),
+    /// After each change, and as a beat.
+    State(State),
+    /// A job ended well.
+    Finished(Finished),
+    /// Something that the shim could not do, in the reader's words.
+    Problem(String),
+    /// An order is carried out.
+    Done(Done),
+}
+
+/// Who speaks.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Hello {
+    /// Of these lines.
+    #[serde(default)]
+    pub protocol: u32,
+    /// `bun 1.4.5`.
+    #[serde(default)]
+    pub runtime: String,
+}
+
+/// A process as it now is.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+pub struct State {
+    /// None of its workers takes a new job.
+    pub fenced: bool,
+    /// Its workers.
+    #[serde(default)]
+    pub workers: Vec<Worker>,
+    /// Their active jobs.
+    #[serde(default)]
+    pub jobs: Vec<Job>,
+}
+
+/// A BullMQ Worker.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+pub struct Worker {
+    /// Of the queue.
+    pub queue: String,
+    /// Of the queue's keys.
+    #[serde(default = "bull")]
+    pub prefix: String,
+    /// BullMQ's version.
+    #[serde(default)]
+    pub bullmq: String,
+    /// How it can put a job back: `wait`, `delay`, `none`.
+    #[serde(default)]
+    pub hand_back: String,
+}
+
+/// An active job.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+pub struct Job {
+    /// Of the queue.
+    pub queue: String,
+    /// Of the queue's keys.
+    #[serde(default = "bull")]
+    pub prefix: String,
+    /// BullMQ's.
+    pub id: String,
+    /// Its lock's value.
+    #[serde(default)]
+    pub token: String,
+    /// What the application calls it.
+    #[serde(default)]
+    pub name: String,
+    /// How long it has run.
+    #[serde(default)]
+    pub ms: f64,
+    /// It runs in a process or thread of its own.
+    #[serde(default)]
+    pub sandboxed: bool,
+}
+
+/// How long a job took.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Finished {
+    /// Of the queue.
+    pub queue: String,
+    /// What the application calls it.
+    #[serde(default)]
+    pub name: String,
+    /// From its start.
+    pub ms: f64,
+}
+
+/// What became of an order.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+pub struct Done {
+    /// The order's.
+    pub id: u64,
+    /// Jobs that are back.
+    #[serde(default)]
+    pub handed_back: Vec<serde::de::IgnoredAny>,
+    /// Jobs that run on.
+    #[serde(default)]
+    pub kept: Vec<Kept>,
+    /// Why it is not carried out as it should be.
+    #[serde(default)]
+    pub problem: Option<String>,
+}
+
+/// A job that runs on.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Kept {
+    /// BullMQ's.
+    #[serde(default)]
+    pub id: String,
+    /// In the reader's words.
+    #[serde(default)]
+    pub why: String,
+}
+
+/// What a process is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub enum Order {
+    /// Take no new job.
+    Fence,
+    /// Take jobs again.
+    Unfence,
+    /// Put the jobs back, and freeze.
+    HandBack,
+}
+
+impl Order {
+    /// As a line.
+    pub fn line(self, id: u64) -> String {
+        let order = match self {
+            Self::Fence => json!({ "do": "fence", "id": id }),
+            Self::Unfence => json!({ "do": "unfence", "id": id }),
+            Self::HandBack => json!({ "do": "hand_back", "id": id, "freeze": true }),
+        };
+        format!("{order}\n")
+    }
+}
+
+/// A line, if it is understood.
+pub fn parse(line: &[u8]) -> Option<Line> {
+    serde_json::from_slice(line).ok()
+}
+
+fn bull() -> String {
+    "bull".to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_read_as_the_shim_writes_them() {
+        let state = parse(
+            br#"{"state":{"fenced":true,"workers":[{"queue":"q","prefix":"p","bullmq":"5.81.5","concurrency":2,"sandboxed":false,"hand_back":"wait"}],
+            "jobs":[{"queue":"q","prefix":"p","id":"17","token":"i-1:u:3","name":"encode","ms":1234,"sandboxed":false}]}}"#,
+        );
+        let Some(Line::State(state)) = state else { panic!("{state:?}") };
+        assert!(state.fenced && state.workers[0].hand_back == "wait");
+        assert_eq!(
+            (state.jobs[0].id.as_str(), state.jobs[0].token.as_str(), state.jobs[0].ms),
+            ("17", "i-1:u:3", 1234.0)
+        );
+        let done = parse(
+            br#"{"done":{"id":7,"handed_back":[{"queue":"q","prefix":"p","id":"1"}],"kept":[{"id":"2","why":"x"}]}}"#,
+        );
+        let Some(Line::Done(done)) = done else { panic!("{done:?}") };
+        assert_eq!((done.id, done.handed_back.len(), done.kept[0].why.as_str()), (7, 1, "x"));
+        assert!(matches!(parse(br#"{"hello":{"pid":1,"protocol":1,"runtime":"bun 1"}}"#), Some(Line::Hello(_))));
+        assert!(matches!(parse(br#"{"problem":"x"}"#), Some(Line::Problem(_))));
+        for line in [&b""[..], b"{}", b"[]", br#"{"news":1}"#, br#"{"state":1}"#, b"\xff"] {
+            assert_eq!(parse(line), None);
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn never_panics(line in proptest::collection::vec(proptest::num::u8::ANY, 0..200), text in "[\\[\\]{}\":,a-z0-9_ ]{0,120}") {
+            let _ = (parse(&line), parse(text.as_bytes()));
+        }
+    }
+}
