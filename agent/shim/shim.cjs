@@ -44,9 +44,10 @@ const place = ({ worker }, id) => ({ queue: worker.name, prefix: worker.opts.pre
 const own = (object, name, value) => Object.defineProperty(object, name, { value, writable: true, configurable: true });
 const later = (run, ms) => setTimeout(run, ms).unref();
 const bell = (ms) => new Promise((resolve) => {
-  bells.add(resolve);
-  later(resolve, ms);
-}).then(() => undefined);
+  const ring = () => void (bells.delete(ring), clearTimeout(timer), resolve());
+  const timer = later(ring, ms);
+  bells.add(ring);
+});
 
 /** Runs our own code beside BullMQ's: whatever goes wrong in it is told to the agent and is nothing else. */
 function attempt(what, run) {
@@ -67,8 +68,7 @@ function problem(what, error) {
 }
 
 function changed() {
-  for (const resolve of bells) resolve();
-  bells.clear();
+  for (const ring of bells) ring();
   if (!flushing) flushing = later(flush, COALESCE_MS);
 }
 
@@ -88,11 +88,12 @@ function state() {
 }
 
 // The agent -------------------------------------------------------------------------------------------------------------
-let socket, connected = false, connecting = false, retry_ms = 100, flushing, unsent = [];
+let socket, connected = false, connecting = false, retry_ms = 100, flushing, beating, unsent = [];
 
 function connect() {
   if (connecting) return;
   connecting = true;
+  if (!beating) beating = later(beat, BEAT_MS);
   try {
     let input = '';
     socket = require('net').connect({ path: address });
@@ -149,7 +150,7 @@ function flush() {
 
 function beat() {
   flush();
-  later(beat, BEAT_MS);
+  beating = later(beat, BEAT_MS);
 }
 
 async function obey(line) {
@@ -437,7 +438,6 @@ function adopt(worker, version, processor) {
     Promise.resolve(closing).then(closed, closed);
     return closing;
   });
-  if (!workers.size && !connecting) later(beat, BEAT_MS);
   workers.add(entry);
   connect();
   changed();
@@ -503,7 +503,8 @@ function hookCommonJs() {
       if (typeof file === 'string' && DEFINES_WORKER.test(file) && bullmq(file)) {
         attempt('BullMQ could not be watched', () => {
           const { exports } = name === 'load' ? this : first;
-          exports.Worker = hook(exports.Worker, file);
+          const watched = hook(exports.Worker, file);
+          if (watched !== exports.Worker) exports.Worker = watched;
         });
       }
       return result;
