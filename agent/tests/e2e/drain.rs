@@ -69,7 +69,7 @@ fn a_deadline_stops_what_is_left_and_says_so() {
     stage.wait("drained", |stage| stage.coordinator.drained().is_some());
     let drained = stage.coordinator.drained().unwrap_or_default();
     assert!(
-        !drained.clean && drained.jobs_left == Some(1) && drained.jobs_finished == 0,
+        !drained.clean && drained.jobs_handed_back == 1 && drained.jobs_finished == 0,
         "{drained:?}\n{}",
         stage.story()
     );
