@@ -35,7 +35,26 @@ pub struct Config {
     pub capacity_backoff: Duration,
     /// The same after a limit of the account.
     pub quota_backoff: Duration,
+    /// Whether an instance that EC2 is about to take still counts against `max_instances` when its replacement is
+    /// launched. Where it does not, up to twice `max_instances` may bill for a moment.
+    pub interrupted_counts: bool,
+    pub rebalance: OnRebalance,
+    /// Instances drained or replaced on EC2's recommendation in any hour, at the most.
+    pub rebalance_limit: u32,
     pub policy: Steps,
+}
+
+/// What a rebalance recommendation leads to. A notice may follow it, at once or never.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnRebalance {
+    /// Nothing: the instance works on until it is interrupted.
+    Ignore,
+    /// It is drained at once, and replaced as demand wants.
+    Fence,
+    /// A replacement is made ready first.
+    #[default]
+    Replace,
 }
 
 impl Config {
@@ -75,6 +94,9 @@ impl Default for Config {
             breaker_backoff: minutes(10),
             capacity_backoff: minutes(3),
             quota_backoff: minutes(10),
+            interrupted_counts: true,
+            rebalance: OnRebalance::default(),
+            rebalance_limit: 2,
             policy: Steps::default(),
         }
     }

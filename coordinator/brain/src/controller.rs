@@ -31,6 +31,12 @@ impl Controller {
         self.state.tick(now, &self.config)
     }
 
+    /// When a tick is due although nothing happens: hand-backs are asked for again by the time. None: not before
+    /// something happens.
+    pub fn due_at(&self) -> Option<Timestamp> {
+        self.state.due_at()
+    }
+
     pub fn config(&self) -> &Config {
         &self.config
     }

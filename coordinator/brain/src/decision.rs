@@ -47,6 +47,12 @@ pub enum Decision {
     Terminate {
         id: InstanceId,
     },
+    /// Put the instance's jobs back to wait. `certain`: its worker is dead. Otherwise it may still run, and only those
+    /// jobs are put back whose locks nobody renews.
+    HandBack {
+        id: InstanceId,
+        certain: bool,
+    },
     /// A person is needed.
     Alert {
         alert: AlertKind,
@@ -61,6 +67,7 @@ impl Decision {
             Decision::Drain { .. } => "drain",
             Decision::CancelDrain { .. } => "cancel_drain",
             Decision::Terminate { .. } => "terminate",
+            Decision::HandBack { .. } => "hand_back",
             Decision::Alert { .. } => "alert",
         }
     }
@@ -69,7 +76,10 @@ impl Decision {
     pub fn subject(&self) -> &str {
         match self {
             Decision::Launch { token } => &token.0,
-            Decision::Drain { id, .. } | Decision::CancelDrain { id } | Decision::Terminate { id } => &id.0,
+            Decision::Drain { id, .. }
+            | Decision::CancelDrain { id }
+            | Decision::Terminate { id }
+            | Decision::HandBack { id, .. } => &id.0,
             Decision::Alert { .. } => "",
         }
     }
@@ -84,6 +94,10 @@ pub enum AlertKind {
     FatalRefusal,
     DrainOverdue,
     UnknownInstance,
+    /// Jobs of an instance that ended cannot be handed back.
+    HandBackFails,
+    /// Some are left, and their worker seems to live.
+    JobsLeft,
 }
 
 /// Why a decision was taken.
@@ -108,6 +122,17 @@ pub enum Reason {
     BreakerOpened { failures: u32, until: Timestamp, wait: Duration },
     Refused { class: RefusalClass, code: String, message: String },
     NotOurs { id: InstanceId },
+    HandedBack { cause: DrainCause, jobs: u32 },
+    LeftByDrain { jobs: u32 },
+    Terminated,
+    ShutsDown,
+    Vanished,
+    HandBackAgain { left: Option<u32>, problem: String },
+    HandBackFails { id: InstanceId, detail: String },
+    JobsLeft { id: InstanceId, left: u32, span: Duration },
+    RebalanceRecommended,
+    Replaces { id: InstanceId },
+    Replaced { by: String },
 }
 
 impl fmt::Display for Reason {
@@ -158,7 +183,8 @@ impl fmt::Display for Reason {
                 write!(f, "{}: no agent answers, and Redis shows no job there", cause.in_words())
             }
             Reason::DrainOverdue { by } => {
-                write!(f, "the drain is {} past its deadline: BullMQ's stall check takes the jobs back", in_words(*by))
+                let by = in_words(*by);
+                write!(f, "the drain is {by} past its deadline: its jobs are handed back once EC2 shows it terminated")
             }
             Reason::TerminateAgain { attempt } => {
                 write!(f, "EC2 does not show it terminating yet: asked again (attempt {attempt})")
@@ -177,6 +203,45 @@ impl fmt::Display for Reason {
                 f,
                 "{id} carries the pool's tag but no launch token: it is counted against the cap and never touched"
             ),
+            Reason::HandedBack { cause, jobs } => write!(
+                f,
+                "drained ({}): its worker is dead, and what it left is handed back ({})",
+                cause.in_words(),
+                counted(*jobs, "job")
+            ),
+            Reason::LeftByDrain { jobs } => {
+                write!(f, "its worker is stopped by its agent's word, and Redis still shows {}", counted(*jobs, "job"))
+            }
+            Reason::Terminated => write!(f, "EC2 shows it terminated: what it worked on goes back to wait"),
+            Reason::ShutsDown => {
+                write!(f, "EC2 shuts it down: jobs whose locks nobody renews go back to wait")
+            }
+            Reason::Vanished => {
+                write!(f, "EC2 no longer lists it: jobs whose locks nobody renews go back to wait")
+            }
+            Reason::HandBackAgain { problem, .. } if !problem.is_empty() => {
+                write!(f, "the last attempt failed: {problem}")
+            }
+            Reason::HandBackAgain { left: Some(left), .. } => {
+                write!(f, "{} left when it was last looked at", counted(*left, "job"))
+            }
+            Reason::HandBackAgain { .. } => write!(f, "the last attempt was not answered"),
+            Reason::HandBackFails { id, detail } => {
+                write!(f, "the jobs of {id} cannot be handed back: {detail}. BullMQ's stall check has to find them")
+            }
+            Reason::JobsLeft { id, left, span } => write!(
+                f,
+                "{} of {id} left {} after its end: somebody renews their locks, and nothing more is done about them",
+                counted(*left, "job"),
+                in_words(*span)
+            ),
+            Reason::RebalanceRecommended => {
+                write!(f, "EC2 recommends a rebalance: it may take the instance before long")
+            }
+            Reason::Replaces { id } => {
+                write!(f, "EC2 recommends a rebalance of {id}: its replacement first, then it is drained")
+            }
+            Reason::Replaced { by } => write!(f, "{by} is ready in its place: EC2 recommends a rebalance"),
         }
     }
 }
@@ -189,6 +254,7 @@ impl DrainCause {
             DrainCause::BootFailed => "failed boot",
             DrainCause::AgentLost => "lost agent",
             DrainCause::Operator => "operator",
+            DrainCause::Rebalance => "rebalance recommendation",
         }
     }
 }
@@ -226,6 +292,34 @@ pub enum Note {
     RedisViewMissing { id: InstanceId },
     AgentSilent { id: InstanceId, silent: Duration },
     NotOurs { id: InstanceId },
+    HandsBack { id: InstanceId, certain: bool, left: Option<u32>, problem: String },
+    RebalanceWaits { id: InstanceId, replacement: String },
+    RebalanceHeld { id: InstanceId, why: WorksOn },
+}
+
+/// Why an instance that EC2 recommends to replace works on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WorksOn {
+    NotWanted,
+    OneAtATime,
+    AtCap { max_instances: u32 },
+    Limit { limit: u32 },
+    Replacement,
+}
+
+impl fmt::Display for WorksOn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            WorksOn::NotWanted => write!(f, "no job waits for a replacement"),
+            WorksOn::OneAtATime => write!(f, "another is being replaced"),
+            WorksOn::AtCap { max_instances } => {
+                write!(f, "max_instances ({max_instances}) leaves no room for a replacement")
+            }
+            WorksOn::Limit { limit } => write!(f, "{limit} in an hour is the limit (rebalance_limit)"),
+            WorksOn::Replacement => write!(f, "it is a replacement itself: another would be no better off"),
+        }
+    }
 }
 
 impl fmt::Display for Note {
@@ -314,7 +408,7 @@ impl fmt::Display for Note {
             Note::WaitsForDrain { name, jobs: None, .. } => write!(f, "{name} drains"),
             Note::SourcesDisagree { id, redis } => write!(
                 f,
-                "{id} is drained by its agent's word, but Redis shows {} there: not terminated yet",
+                "{id} is drained by its agent's word, but Redis shows {} there: handed back before it is terminated",
                 counted(*redis, "active job")
             ),
             Note::RedisViewMissing { id } => {
@@ -326,6 +420,24 @@ impl fmt::Display for Note {
             Note::NotOurs { id } => {
                 write!(f, "{id} carries the pool's tag but no launch token: counted, never touched")
             }
+            Note::HandsBack { id, problem, .. } if !problem.is_empty() => {
+                write!(f, "the jobs of {id} are not handed back yet: {problem}")
+            }
+            Note::HandsBack { id, left: Some(left), certain: false, .. } => {
+                write!(
+                    f,
+                    "{} of {id} left: handed back once it is seen that nobody renews the lock",
+                    counted(*left, "job")
+                )
+            }
+            Note::HandsBack { id, left: Some(left), .. } => {
+                write!(f, "{} of {id} left to hand back", counted(*left, "job"))
+            }
+            Note::HandsBack { id, .. } => write!(f, "the jobs of {id} are being handed back"),
+            Note::RebalanceWaits { id, replacement } => {
+                write!(f, "EC2 recommends a rebalance of {id}: it works on until {replacement} is ready")
+            }
+            Note::RebalanceHeld { id, why } => write!(f, "EC2 recommends a rebalance of {id}; it works on: {why}"),
         }
     }
 }

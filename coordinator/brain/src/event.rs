@@ -20,8 +20,11 @@ pub enum Event {
     ObservationFailed {
         detail: String,
     },
-    /// Who holds which active job, by Redis' word.
-    JobsSeen(JobsByInstance),
+    /// Who holds which active job, by Redis' word. `asked_at` is when the look began: it proves nothing of later.
+    JobsSeen {
+        asked_at: Timestamp,
+        seen: JobsByInstance,
+    },
     /// EC2's list of instances with the pool's tag. `asked_at` is when the request was sent: what happened after it
     /// cannot be in the answer.
     InstancesListed {
@@ -48,15 +51,34 @@ pub enum Event {
         id: InstanceId,
     },
     AgentReported(Report),
-    /// The worker is stopped and holds no job that runs; `jobs_left` were cut off by the drain's deadline.
+    /// The worker is dead. `jobs_left` are still active under its name, None where the agent cannot know; it has put
+    /// `jobs_handed_back` back to wait.
     AgentDrained {
         id: InstanceId,
-        jobs_left: u32,
+        jobs_left: Option<u32>,
+        jobs_handed_back: u32,
     },
     /// EC2 takes the instance at about `at`. From the agent's IMDS watch or from DescribeSpotInstanceRequests.
     NoticeSeen {
         id: InstanceId,
         at: Timestamp,
+    },
+    /// EC2 recommended, at `at`, to replace the instance: it is at an elevated risk of being interrupted.
+    RebalanceRecommended {
+        id: InstanceId,
+        at: Timestamp,
+    },
+    /// What a hand-back came to: `left` jobs are still the instance's by Redis' word. `certain` as in the decision.
+    HandedBack {
+        id: InstanceId,
+        certain: bool,
+        handed_back: u32,
+        left: u32,
+    },
+    HandBackFailed {
+        id: InstanceId,
+        certain: bool,
+        detail: String,
     },
     OperatorHold {
         reason: String,
@@ -117,8 +139,8 @@ impl Backlog {
     }
 }
 
-/// Active jobs by the instance that their `pb` field names. An instance that is absent holds none that carries its name:
-/// for one whose worker is not named that says nothing.
+/// Active jobs by the instance that their lock or their `pb` field names. An instance that is absent holds none that
+/// carries its name: for one whose worker is not named that says nothing.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct JobsByInstance {
     pub jobs: BTreeMap<InstanceId, u32>,

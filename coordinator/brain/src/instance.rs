@@ -15,7 +15,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AgentPhase, Ec2State, Timestamp};
+use crate::{AgentPhase, Ec2State, HandBack, Timestamp};
 
 /// EC2's instance id, `i-…`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -82,6 +82,17 @@ pub enum DrainCause {
     /// Its agent has been silent for too long.
     AgentLost,
     Operator,
+    /// EC2 recommends it.
+    Rebalance,
+}
+
+/// EC2's recommendation to replace an instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rebalance {
+    /// When EC2 recommended it.
+    pub at: Timestamp,
+    /// Its drain was begun: nothing more follows from this recommendation, also when an operator takes the drain back.
+    pub answered: bool,
 }
 
 /// One intended instance, from its launch token to Gone.
@@ -119,6 +130,27 @@ pub struct Instance {
     pub adopted: bool,
     /// Its boot counted as failed.
     pub boot_failed: bool,
+    /// Agent and Redis both said, after the fence, that no job is left: there is nothing to hand back.
+    #[serde(default)]
+    pub emptied: bool,
+    /// Begun when its worker is dead and it may have held jobs.
+    #[serde(default)]
+    pub hand_back: Option<HandBack>,
+    /// Jobs put back to wait by the coordinator.
+    #[serde(default)]
+    pub handed_back: u32,
+    /// Jobs put back to wait by the agent, as it said when it was drained.
+    #[serde(default)]
+    pub handed_back_by_agent: u32,
+    /// EC2's last recommendation to replace it.
+    #[serde(default)]
+    pub rebalance: Option<Rebalance>,
+    /// It was launched because EC2 recommended to replace another.
+    #[serde(default)]
+    pub is_replacement: bool,
+    /// The one it is to replace, which works on until this one is ready.
+    #[serde(default)]
+    pub replaces: Option<InstanceId>,
 }
 
 impl Instance {
@@ -146,6 +178,13 @@ impl Instance {
             drain_told_at: None,
             adopted: false,
             boot_failed: false,
+            emptied: false,
+            hand_back: None,
+            handed_back: 0,
+            handed_back_by_agent: 0,
+            rebalance: None,
+            is_replacement: false,
+            replaces: None,
         }
     }
 
@@ -185,9 +224,40 @@ impl Instance {
     pub fn drain_can_be_cancelled(&self) -> bool {
         matches!(
             self.phase,
-            Phase::Draining { cause: DrainCause::ScaleIn | DrainCause::Operator, drained_at: None, .. }
+            Phase::Draining {
+                cause: DrainCause::ScaleIn | DrainCause::Operator | DrainCause::Rebalance,
+                drained_at: None,
+                ..
+            }
         ) && self.interrupted_at.is_none()
             && self.registered
+    }
+
+    /// Its worker may have taken jobs, and not both sources have said that none is left.
+    pub fn may_hold_jobs(&self) -> bool {
+        self.id.is_some() && (self.registered || self.adopted) && !self.emptied
+    }
+
+    /// It ended, and what it may have held is not handed back yet: it must not be forgotten.
+    pub fn owes_hand_back(&self) -> bool {
+        self.is_gone() && self.may_hold_jobs() && self.hand_back.as_ref().is_none_or(|hand_back| !hand_back.is_over())
+    }
+
+    /// Jobs put back to wait, by whomever.
+    pub fn jobs_handed_back(&self) -> u32 {
+        self.handed_back.saturating_add(self.handed_back_by_agent)
+    }
+
+    /// Its jobs by Redis' word, where that was asked after the fence (and the agent's word that the worker is dead).
+    pub(crate) fn jobs_after_fence(&self) -> Option<u32> {
+        let Phase::Draining { drained_at, .. } = self.phase else { return None };
+        let since = drained_at.unwrap_or(self.phase_since);
+        self.jobs_in_redis.filter(|(_, at)| *at > since).map(|(jobs, _)| jobs)
+    }
+
+    /// EC2 recommends to replace it, and nothing has been done about that yet.
+    pub(crate) fn is_rebalance_due(&self) -> bool {
+        self.rebalance.is_some_and(|rebalance| !rebalance.answered)
     }
 
     pub fn is_gone(&self) -> bool {

@@ -19,6 +19,7 @@ mod config;
 mod controller;
 mod decision;
 mod event;
+mod hand_back;
 mod instance;
 mod listing;
 mod phases;
@@ -29,13 +30,14 @@ mod time;
 mod words;
 
 pub use breaker::Breaker;
-pub use config::{Config, Step, Steps};
+pub use config::{Config, OnRebalance, Step, Steps};
 pub use controller::Controller;
-pub use decision::{AlertKind, Decision, Note, Plan, Planned, Reason};
+pub use decision::{AlertKind, Decision, Note, Plan, Planned, Reason, WorksOn};
 pub use event::{
     AgentPhase, Backlog, Ec2State, Event, JobsByInstance, LaunchAnswer, Listed, QueueBacklog, RefusalClass, Report,
 };
-pub use instance::{DrainCause, Instance, InstanceId, LaunchToken, Phase};
+pub use hand_back::{HandBack, Next};
+pub use instance::{DrainCause, Instance, InstanceId, LaunchToken, Phase, Rebalance};
 pub use state::{Counts, State};
 pub use time::Timestamp;
 pub use words::in_words;

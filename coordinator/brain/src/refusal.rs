@@ -39,13 +39,21 @@ impl Refusal {
 
 /// How long to leave EC2 alone after `times` refusals of `class` in a row; None: until a person acts.
 pub(crate) fn backoff(config: &Config, class: RefusalClass, times: u32) -> Option<Duration> {
-    let doubled = |first: Duration, most: Duration| (first * 2u32.pow(times.saturating_sub(1).min(8))).min(most);
     match class {
-        RefusalClass::Retry => Some(doubled(Duration::from_secs(2), Duration::from_secs(60))),
-        RefusalClass::Capacity => Some(doubled(config.capacity_backoff, config.capacity_backoff * 5)),
-        RefusalClass::Quota => Some(doubled(config.quota_backoff, config.quota_backoff * 6)),
+        RefusalClass::Retry => Some(retried_after(times)),
+        RefusalClass::Capacity => Some(doubled(config.capacity_backoff, config.capacity_backoff * 5, times)),
+        RefusalClass::Quota => Some(doubled(config.quota_backoff, config.quota_backoff * 6, times)),
         RefusalClass::Fatal => None,
     }
+}
+
+/// How long to wait after `times` failures in a row of what only has to be asked again.
+pub(crate) fn retried_after(times: u32) -> Duration {
+    doubled(Duration::from_secs(2), Duration::from_secs(60), times)
+}
+
+fn doubled(first: Duration, most: Duration, times: u32) -> Duration {
+    (first * 2u32.pow(times.saturating_sub(1).min(8))).min(most)
 }
 
 #[cfg(test)]

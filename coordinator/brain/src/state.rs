@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use crate::config::Config;
 use crate::decision::{AlertKind, Decision, Note, Plan, Planned, Reason};
 use crate::event::{AgentPhase, Backlog, Event, LaunchAnswer, RefusalClass, Report};
-use crate::instance::{DrainCause, Instance, InstanceId, LaunchToken, Phase};
+use crate::hand_back::Turn;
+use crate::instance::{DrainCause, Instance, InstanceId, LaunchToken, Phase, Rebalance};
 use crate::policy::{self, Sustain};
 use crate::refusal::{self, Refusal};
 use crate::{Breaker, Timestamp, phases};
@@ -37,8 +38,13 @@ pub struct State {
     pub(crate) alerts: BTreeSet<AlertKind>,
     /// Decided while handling an event; given out by the next tick.
     pub(crate) pending: Vec<Planned>,
+    /// When replacements on EC2's recommendation were begun, oldest first.
+    #[serde(default)]
+    pub(crate) rebalances: VecDeque<Timestamp>,
     launched_total: u64,
     terminated_total: u64,
+    #[serde(default)]
+    handed_back_total: u64,
 }
 
 /// The fleet in numbers.
@@ -48,6 +54,17 @@ pub struct Counts {
     pub on_the_way: u32,
     /// All that bills or may bill, foreign instances included.
     pub billing: u32,
+    /// Those of them that EC2 is about to take.
+    pub interrupted: u32,
+    /// Those on the way that are to take the place of one that is still ready.
+    pub replacements: u32,
+}
+
+impl Counts {
+    /// Capacity once all that is on the way is ready, and what is replaced is gone.
+    pub(crate) fn capacity_to_be(self) -> u32 {
+        (self.ready + self.on_the_way).saturating_sub(self.replacements)
+    }
 }
 
 impl State {
@@ -69,8 +86,10 @@ impl State {
             refusal: None,
             alerts: BTreeSet::new(),
             pending: Vec::new(),
+            rebalances: VecDeque::new(),
             launched_total: 0,
             terminated_total: 0,
+            handed_back_total: 0,
         }
     }
 
@@ -81,10 +100,10 @@ impl State {
             Event::LeadershipLost => self.leader = false,
             Event::BacklogObserved(backlog) => self.observed(now, backlog, config),
             Event::ObservationFailed { detail } => self.observation_problem = Some(detail),
-            Event::JobsSeen(seen) => {
+            Event::JobsSeen { asked_at, seen } => {
                 for instance in &mut self.instances {
                     let jobs = instance.id.as_ref().and_then(|id| seen.jobs.get(id)).copied().unwrap_or(0);
-                    instance.jobs_in_redis = Some((jobs, now));
+                    instance.jobs_in_redis = Some((jobs, asked_at));
                 }
             }
             Event::InstancesListed { asked_at, instances } => self.listed(now, asked_at, instances, config),
@@ -107,20 +126,26 @@ impl State {
                 }
             }
             Event::AgentReported(report) => self.reported(now, report, config),
-            Event::AgentDrained { id, jobs_left } => {
-                if let Some(instance) = self.by_id(&id)
-                    && let Phase::Draining { drained_at: drained_at @ None, .. } = &mut instance.phase
-                {
-                    *drained_at = Some(now);
-                    instance.active_jobs = Some(jobs_left);
-                    instance.last_report = Some(now);
-                }
+            Event::AgentDrained { id, jobs_left, jobs_handed_back } => {
+                self.agent_drained(now, &id, jobs_left, jobs_handed_back);
             }
             Event::NoticeSeen { id, at } => {
                 if let Some(instance) = self.by_id(&id) {
                     instance.interrupted_at = Some(instance.interrupted_at.map_or(at, |earlier| earlier.min(at)));
                 }
             }
+            Event::RebalanceRecommended { id, at } => {
+                // Agents repeat what they saw when they come back.
+                if let Some(instance) = self.by_id(&id)
+                    && instance.rebalance.is_none_or(|known| known.at < at)
+                {
+                    instance.rebalance = Some(Rebalance { at, answered: false });
+                }
+            }
+            Event::HandedBack { id, certain, handed_back, left } => {
+                self.handed_back(now, id, certain, handed_back, left);
+            }
+            Event::HandBackFailed { id, certain, detail } => self.hand_back_failed(now, id, certain, detail),
             Event::OperatorHold { reason } => self.hold = Some(reason),
             Event::OperatorResume => {
                 self.hold = None;
@@ -160,10 +185,14 @@ impl State {
         if blind.is_empty() {
             phases::tick(self, now, config, &mut plan);
             self.decide_capacity(now, config, &mut plan);
-            plan.decisions.append(&mut self.pending);
         } else {
             plan.notes = blind;
         }
+        // What EC2 and the agent have said stays true while EC2 does not answer; without Redis it cannot be done.
+        if self.observation_problem.is_none() {
+            phases::hand_back(self, now, &mut plan);
+        }
+        plan.decisions.append(&mut self.pending);
         self.forget_gone();
         self.summarize(&mut plan);
         plan
@@ -212,7 +241,9 @@ impl State {
             return;
         }
         phases::scale_in(self, now, config, desired, plan);
+        phases::fence(self, now, config, plan);
         phases::scale_out(self, now, config, desired, plan);
+        phases::replace(self, now, config, plan);
     }
 
     fn started(&mut self, now: Timestamp) {
@@ -222,6 +253,9 @@ impl State {
                 Phase::Launching { next_try: next_try @ None, .. } => *next_try = Some(now),
                 Phase::Terminating { next_try, .. } => *next_try = now,
                 _ => {}
+            }
+            if let Some(hand_back) = &mut instance.hand_back {
+                hand_back.unanswered(now);
             }
             // Agents need time to come back before they are called silent.
             if instance.registered {
@@ -329,6 +363,42 @@ impl State {
         }
     }
 
+    fn agent_drained(&mut self, now: Timestamp, id: &InstanceId, jobs_left: Option<u32>, handed_back: u32) {
+        let Some(instance) = self.by_id(id) else { return };
+        // Said again when the agent comes back; a heartbeat may have told of the end before.
+        let more = handed_back.saturating_sub(instance.handed_back_by_agent);
+        instance.handed_back_by_agent += more;
+        if let Phase::Draining { drained_at, .. } = &mut instance.phase {
+            drained_at.get_or_insert(now);
+            instance.active_jobs = jobs_left;
+            instance.last_report = Some(now);
+        }
+        self.handed_back_total += u64::from(more);
+    }
+
+    fn handed_back(&mut self, now: Timestamp, id: InstanceId, certain: bool, jobs: u32, left: u32) {
+        self.handed_back_total += u64::from(jobs);
+        self.alerts.remove(&AlertKind::HandBackFails);
+        let Some(instance) = self.by_id(&id) else { return };
+        instance.handed_back += jobs;
+        // An answer to what was asked while it was uncertain does not speak for after.
+        if let Some(hand_back) = instance.hand_back.as_mut().filter(|it| it.certain == certain && !it.is_over())
+            && hand_back.answered(now, left) == Turn::GivenUp
+        {
+            let span = now.since(hand_back.began_at);
+            self.alerts.remove(&AlertKind::JobsLeft);
+            self.raise(AlertKind::JobsLeft, Reason::JobsLeft { id, left, span });
+        }
+    }
+
+    fn hand_back_failed(&mut self, now: Timestamp, id: InstanceId, certain: bool, detail: String) {
+        let hand_back = self.by_id(&id).and_then(|instance| instance.hand_back.as_mut());
+        let Some(hand_back) = hand_back.filter(|it| it.certain == certain && !it.is_over()) else { return };
+        if hand_back.failed(now, detail.clone()) != Turn::GoesOn {
+            self.raise(AlertKind::HandBackFails, Reason::HandBackFails { id, detail });
+        }
+    }
+
     /// Takes in an instance that carries one of our tokens and that the ledger does not know.
     pub(crate) fn adopt(&mut self, now: Timestamp, token: LaunchToken, id: InstanceId, config: &Config) {
         let mut instance = Instance::intended(token, now, now + config.launch_timeout);
@@ -366,6 +436,14 @@ impl State {
         self.instances.iter_mut().find(|instance| instance.id.as_ref() == Some(id))
     }
 
+    pub(crate) fn by_token(&mut self, token: &LaunchToken) -> Option<&mut Instance> {
+        self.instances.iter_mut().find(|instance| instance.token == *token)
+    }
+
+    pub(crate) fn due_at(&self) -> Option<Timestamp> {
+        self.instances.iter().filter_map(|instance| instance.hand_back.as_ref()?.due_at()).min()
+    }
+
     pub(crate) fn count_terminated(&mut self) {
         self.terminated_total += 1;
     }
@@ -373,7 +451,7 @@ impl State {
     fn forget_gone(&mut self) {
         let mut gone = self.instances.iter().filter(|instance| instance.is_gone()).count();
         self.instances.retain(|instance| {
-            let forget = gone > GONE_KEPT && instance.is_gone();
+            let forget = gone > GONE_KEPT && instance.is_gone() && !instance.owes_hand_back();
             gone -= usize::from(forget);
             !forget
         });
@@ -392,6 +470,8 @@ impl State {
             ready: count(&Instance::is_capacity),
             on_the_way: count(&|instance| instance.is_on_its_way(now)),
             billing: count(&Instance::may_bill).saturating_add(u32::try_from(self.foreign.len()).unwrap_or(u32::MAX)),
+            interrupted: count(&|instance| instance.may_bill() && instance.interrupted_at.is_some()),
+            replacements: count(&|instance| instance.replaces.is_some() && instance.is_on_its_way(now)),
         }
     }
 
@@ -448,6 +528,11 @@ impl State {
         self.launched_total
     }
 
+    /// Jobs put back to wait, by agents and by the coordinator, since this ledger began.
+    pub fn handed_back_total(&self) -> u64 {
+        self.handed_back_total
+    }
+
     /// Instances that EC2 showed as gone, since this ledger began.
     pub fn terminated_total(&self) -> u64 {
         self.terminated_total
@@ -461,5 +546,6 @@ pub(crate) fn accepted(instance: &mut Instance, now: Timestamp, id: InstanceId, 
     instance.accepted_at = Some(now);
     instance.boot_deadline = Some(deadline);
     instance.problem.clear();
+    (instance.emptied, instance.hand_back) = (false, None);
     instance.enter(now, Phase::Booting { deadline }, reason);
 }

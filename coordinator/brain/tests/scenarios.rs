@@ -5,7 +5,10 @@
 
 mod world;
 
-use world::{check, check_with, notes};
+use std::time::Duration;
+
+use spillway_brain::{Config, Instance, InstanceId, OnRebalance, Timestamp};
+use world::{check, check_with, notes, notes_with, reasons, state_after};
 
 #[test]
 fn four_jobs_are_too_few() {
@@ -77,10 +80,10 @@ fn the_agents_word_alone_does_not_terminate() {
          5:40..15:40 demand 0
          15:40 drained i-1
          15:40 redis-jobs i-1 1
-         15:50..17:00 demand 0
-         17:00 redis-jobs i-1 0
-         17:10..18:00 demand 0",
-        "5:00 launch\n15:40 drain i-1\n17:10 terminate i-1",
+         15:50..16:40 demand 0
+         16:41 redis-jobs i-1 0
+         16:50..18:00 demand 0",
+        "5:00 launch\n15:40 drain i-1\n15:50 hand_back i-1 certain\n16:50 terminate i-1",
     );
 }
 
@@ -371,4 +374,557 @@ fn every_silence_has_its_reason() {
         let said_notes = notes(script);
         assert!(said_notes.iter().any(|note| note.contains(said)), "{script}\nsaid {said_notes:#?}\nnot {said:?}");
     }
+}
+
+/// `i-1` works on a job.
+const AT_WORK: &str = "0:00..5:00 demand 5\n5:00 accept\n5:30 ready i-1\n5:30 jobs i-1 1\n5:40 demand 5 active=1\n";
+
+#[track_caller]
+fn check_at_work(script: &str, expected: &str) {
+    check(&format!("{AT_WORK}{script}"), &format!("5:00 launch\n{expected}"));
+}
+
+#[test]
+fn what_a_terminated_instance_worked_on_is_handed_back_at_once() {
+    check_at_work(
+        "5:45 ec2 i-1 terminated
+         5:50 demand 5
+         5:51 tick
+         5:52 handed-back i-1 certain 1 0
+         5:52 tick
+         6:00..7:00 demand 5",
+        "5:50 hand_back i-1 certain\n5:50 launch",
+    );
+    let state =
+        state_after(&format!("{AT_WORK}5:45 ec2 i-1 terminated\n5:50 demand 5\n5:52 handed-back i-1 certain 1 0"));
+    let instance = state.instance(&InstanceId("i-1".to_owned())).expect("it is shown for a while");
+    assert_eq!((instance.jobs_handed_back(), state.handed_back_total()), (1, 1));
+}
+
+#[test]
+fn while_it_shuts_down_it_may_still_run_and_once_it_is_terminated_it_is_certain() {
+    // What was answered before EC2 showed it terminated says nothing of the time after.
+    check_at_work(
+        "5:45 ec2 i-1 shutting-down
+         5:50 demand 5
+         5:51 handed-back i-1 uncertain 0 1
+         5:55 tick
+         5:56 tick
+         6:00 demand 5
+         6:01 ec2 i-1 terminated
+         6:02 list
+         6:02 handed-back i-1 uncertain 0 0
+         6:02 tick
+         6:03 handed-back i-1 certain 0 1
+         6:07 tick
+         6:08 tick
+         6:09 handed-back i-1 certain 1 0
+         6:10..7:40 demand 5",
+        "5:50 hand_back i-1 uncertain
+         5:50 launch
+         5:56 hand_back i-1 uncertain
+         6:02 hand_back i-1 certain
+         6:08 hand_back i-1 certain",
+    );
+    // Nobody held a job while it shut down: asked again all the same, since its worker may have taken one meanwhile.
+    check_at_work(
+        "5:45 ec2 i-1 shutting-down
+         5:50 demand 5
+         5:51 handed-back i-1 uncertain 0 0
+         6:00 demand 5
+         6:01 ec2 i-1 terminated
+         6:10 demand 5",
+        "5:50 hand_back i-1 uncertain\n5:50 launch\n6:10 hand_back i-1 certain",
+    );
+}
+
+#[test]
+fn an_instance_that_vanished_is_handed_back_with_care_once_it_is_gone_for_sure() {
+    // Last listed at 5:40: the grace is over after 7:40.
+    check_at_work("5:45 vanish i-1\n5:50..7:40 demand 5", "");
+    check_at_work(
+        "5:45 vanish i-1
+         5:50..7:50 demand 5
+         7:51 handed-back i-1 uncertain 1 0
+         8:00..9:00 demand 5",
+        "7:50 hand_back i-1 uncertain\n7:50 launch",
+    );
+}
+
+#[test]
+fn a_hand_back_that_fails_is_asked_again_with_a_back_off_and_survives_a_restart() {
+    check_at_work(
+        "5:45 ec2 i-1 terminated
+         5:50 demand 0
+         5:51 hand-back-fails i-1 certain
+         5:52 tick
+         5:53 tick
+         5:54 hand-back-fails i-1 certain
+         5:57 tick
+         5:58 tick
+         5:58 restart
+         5:59 tick
+         6:00 handed-back i-1 certain 1 0
+         6:01 restart
+         6:02 tick",
+        "5:50 hand_back i-1 certain
+         5:53 hand_back i-1 certain
+         5:58 hand_back i-1 certain
+         5:59 hand_back i-1 certain",
+    );
+    // The answer was lost with a connection: it is waited for a minute.
+    check_at_work(
+        "5:45 ec2 i-1 terminated\n5:50..6:50 demand 5",
+        "5:50 hand_back i-1 certain\n5:50 launch\n6:50 hand_back i-1 certain",
+    );
+    check_at_work("5:45 ec2 i-1 terminated\n5:50..6:40 demand 5\n6:49 tick", "5:50 hand_back i-1 certain\n5:50 launch");
+}
+
+#[test]
+fn jobs_that_somebody_renews_are_given_up_after_ten_minutes_and_a_person_is_told() {
+    let given_up = |seconds: &str| {
+        format!(
+            "5:45 ec2 i-1 shutting-down
+             5:50 demand 0
+             5:51 handed-back i-1 uncertain 0 1
+             15:40 demand 0
+             15:{seconds} handed-back i-1 uncertain 0 1
+             15:{seconds} tick
+             15:{seconds} tick
+             15:56 demand 0
+             15:57 demand 0"
+        )
+    };
+    let once = "5:50 hand_back i-1 uncertain\n15:40 hand_back i-1 uncertain\n";
+    check_at_work(&given_up("49"), &format!("{once}15:56 hand_back i-1 uncertain"));
+    check_at_work(&given_up("50"), &format!("{once}15:50 alert jobs_left"));
+    // One that fails goes on: whoever may mend it is told once.
+    check_at_work(
+        "5:45 ec2 i-1 terminated
+         5:50 demand 0
+         15:49 hand-back-fails i-1 certain
+         15:50 tick
+         16:00 demand 0
+         16:01 hand-back-fails i-1 certain
+         16:02 tick
+         16:05 tick
+         16:06 hand-back-fails i-1 certain
+         16:14 demand 0
+         16:15 handed-back i-1 certain 1 0
+         16:20 demand 0",
+        "5:50 hand_back i-1 certain
+         16:00 hand_back i-1 certain
+         16:02 alert hand_back_fails
+         16:05 hand_back i-1 certain
+         16:14 hand_back i-1 certain",
+    );
+}
+
+#[test]
+fn nothing_is_handed_back_without_redis_and_without_ec2s_list_what_it_said_stays_true() {
+    check_at_work(
+        "5:45 ec2 i-1 terminated\n5:50..7:00 blind\n7:10 demand 5",
+        "7:10 hand_back i-1 certain\n7:10 launch",
+    );
+    check_at_work(
+        "5:45 ec2 i-1 terminated
+         5:50 demand 5
+         5:51 hand-back-fails i-1 certain
+         5:52 unlisted
+         7:00 demand 5",
+        "5:50 hand_back i-1 certain\n5:50 launch\n7:00 hand_back i-1 certain",
+    );
+}
+
+#[test]
+fn nothing_is_handed_back_where_no_worker_ran_or_both_sources_said_that_no_job_is_left() {
+    check("0:00..5:00 demand 5\n5:00 accept\n5:10 ec2 i-1 terminated\n5:10..5:30 demand 0", "5:00 launch");
+    check_at_work(
+        "5:41 jobs i-1 0
+         5:50..15:50 demand 0
+         15:50 drained i-1
+         16:00 demand 0
+         16:01 ec2 i-1 terminated
+         16:10..17:00 demand 0",
+        "15:50 drain i-1\n16:00 terminate i-1",
+    );
+    // The agent alone had said so when EC2 ended it.
+    check_at_work(
+        "5:41 jobs i-1 0
+         5:50..15:50 demand 0
+         15:50 drained i-1
+         15:51 ec2 i-1 terminated
+         16:00..16:30 demand 0",
+        "15:50 drain i-1\n16:00 hand_back i-1 certain",
+    );
+    // Its agent is silent, and Redis alone had said so.
+    check_at_work(
+        "5:41 jobs i-1 0
+         5:41 silent i-1
+         5:50..11:00 demand 1
+         11:01 ec2 i-1 terminated
+         11:10 demand 1",
+        "10:50 drain i-1\n10:50 launch\n11:00 terminate i-1\n11:10 hand_back i-1 certain",
+    );
+}
+
+#[test]
+fn what_a_drain_left_is_handed_back_at_once_and_redis_has_the_word_on_what_is_left() {
+    // The agent knows of one, knows of none, or cannot know.
+    for left in ["left=1", "left=0", "left=?"] {
+        check_at_work(
+            &format!(
+                "5:50..15:50 demand 0 active=1
+                 15:50 drained i-1 {left}
+                 15:50 redis-jobs i-1 1
+                 16:00 demand 0 active=1
+                 16:01 redis-jobs i-1 0
+                 16:10 demand 0
+                 16:20 ec2 i-1 terminated
+                 16:20..17:00 demand 0"
+            ),
+            if left == "left=0" {
+                "15:50 drain i-1\n16:00 hand_back i-1 certain\n16:10 terminate i-1"
+            } else {
+                "15:50 drain i-1\n16:00 hand_back i-1 certain\n16:10 terminate i-1\n17:00 hand_back i-1 certain"
+            },
+        );
+    }
+    // The answer is Redis' word too: the next look is not waited for.
+    check_at_work(
+        "5:50..15:50 demand 0 active=1
+         15:50 drained i-1 left=1 handed=2
+         16:00 demand 0 active=1
+         16:01 handed-back i-1 certain 1 0
+         16:01 tick
+         16:10 ec2 i-1 terminated
+         16:10..17:00 demand 0",
+        "15:50 drain i-1\n16:00 hand_back i-1 certain\n16:01 terminate i-1",
+    );
+    // The agent cannot know, and Redis shows none.
+    check_at_work(
+        "5:50..15:50 demand 0 active=1
+         15:50 redis-jobs i-1 0
+         15:50 drained i-1 left=?
+         16:00 demand 0",
+        "15:50 drain i-1\n16:00 terminate i-1",
+    );
+}
+
+#[test]
+fn a_look_that_began_before_the_fence_does_not_count_as_after_it() {
+    let look = |ago: u32| {
+        format!(
+            "5:50..16:00 demand 0 active=1
+             16:01 redis-jobs i-1 0
+             16:02 drained i-1
+             16:04 late-look {ago}
+             16:04 tick"
+        )
+    };
+    check_at_work(&look(2), "15:50 drain i-1");
+    check_at_work(&look(1), "15:50 drain i-1\n16:04 terminate i-1");
+}
+
+#[test]
+fn a_drain_past_its_deadline_ends_with_a_hand_back() {
+    // 30 min from 15:50, and two more.
+    let overdue = "5:50..48:00 demand 0 active=1\n";
+    check_at_work(
+        &format!(
+            "5:41 silent i-1
+             {overdue}48:10 demand 0
+             48:11 ec2 i-1 terminated
+             48:20 demand 0
+             48:21 handed-back i-1 certain 1 0"
+        ),
+        "15:50 drain i-1
+         48:00 terminate i-1
+         48:00 alert drain_overdue
+         48:10 hand_back i-1 uncertain
+         48:20 hand_back i-1 certain",
+    );
+    let why = reasons(&format!("{AT_WORK}{overdue}"));
+    assert!(why.contains("past its deadline: its jobs are handed back once EC2 shows it terminated"), "{why}");
+}
+
+#[test]
+fn instances_that_ended_are_not_forgotten_before_their_jobs_are_handed_back() {
+    let mut script = AT_WORK.to_owned();
+    script += "5:45 ec2 i-1 terminated\n";
+    let mut minute = 5;
+    for n in 2..=30 {
+        // Boots that were over before an agent registered: nothing to hand back, and in time forgotten.
+        script += &format!(
+            "{minute}:50 demand 5\n{minute}:50 accept\n{minute}:51 resume\n{minute}:55 ec2 i-{n} terminated\n"
+        );
+        minute += 1;
+    }
+    script += &format!("{minute}:00 resume\n{minute}:00 demand 5\n");
+    let state = state_after(&script);
+    assert!(state.instance(&InstanceId("i-1".to_owned())).is_some_and(Instance::owes_hand_back));
+    assert!(state.instance(&InstanceId("i-2".to_owned())).is_none(), "the limit was reached");
+    script +=
+        &format!("{minute}:01 handed-back i-1 certain 1 0\n{minute}:01 accept\n{minute}:02 ec2 i-31 terminated\n");
+    let state = state_after(&format!("{script}{minute}:10 demand 5\n"));
+    assert!(state.instance(&InstanceId("i-1".to_owned())).is_none());
+}
+
+#[test]
+fn at_most_ten_hand_backs_are_asked_for_at_a_time() {
+    let mut script = "0:00..5:00 demand 5\n5:00 accept\n".to_owned();
+    for n in 1..=12 {
+        script += &format!("5:30 ready i-{n}\n");
+    }
+    for n in 1..=12 {
+        script += &format!("5:40 ec2 i-{n} terminated\n");
+    }
+    script += "5:50 demand 0\n5:50 tick\n5:51 handed-back i-1 certain 0 0\n5:51 tick\n";
+    let expected: Vec<String> = (1..=12)
+        .map(|n| format!("5:00 launch\n{} hand_back i-{n} certain", if n == 11 { "5:51" } else { "5:50" }))
+        .take(11)
+        .chain(["5:00 launch".to_owned()])
+        .collect();
+    let twelve = |config: &mut Config| {
+        (config.max_instances, config.launches_per_tick) = (12, 12);
+        config.policy.steps[0].instances = 12;
+    };
+    check_with(twelve, &script, &expected.join("\n"));
+}
+
+#[test]
+fn an_interrupted_one_is_counted_out_at_once_whatever_it_was_doing() {
+    // While it boots: no failed boot, and a replacement in the same tick.
+    check(
+        "0:00..5:00 demand 5\n5:00 accept\n5:10 demand 5\n5:11 notice i-1 120\n5:12 tick\n5:13 tick",
+        "5:00 launch\n5:12 drain i-1\n5:12 launch",
+    );
+    // Without demand, or while the queue is paused, it is not replaced.
+    check_at_work("5:50 demand 0\n5:51 notice i-1 120\n5:52 tick", "5:52 drain i-1");
+    check_at_work("5:50 demand 5 paused\n5:51 notice i-1 120\n5:52 tick", "5:52 drain i-1");
+    // While it drains for scale-in: not replaced, and only as long as EC2 leaves it. A later deadline changes nothing.
+    check_at_work(
+        "5:50..15:50 demand 0 active=1
+         15:51 notice i-1 120
+         15:52 tick
+         15:53 notice i-1 150
+         15:54 tick
+         16:00 demand 0 active=1",
+        "15:50 drain i-1\n15:52 drain i-1",
+    );
+    let state = state_after(&format!("{AT_WORK}5:50..15:50 demand 0 active=1\n15:51 notice i-1 120\n15:52 tick"));
+    let instance = state.instance(&InstanceId("i-1".to_owned())).expect("it drains");
+    assert_eq!(instance.phase_deadline(), Some(Timestamp((17 * 60 + 51) * 1000)));
+    assert!(!instance.drain_can_be_cancelled());
+    // Its drain has been done: nothing more is said to it.
+    check_at_work(
+        "5:50..15:50 demand 0 active=1\n15:50 drained i-1 left=1\n15:51 notice i-1 120\n15:52 tick",
+        "15:50 drain i-1",
+    );
+}
+
+#[test]
+fn a_notice_that_came_to_naught_ends_as_any_drain_does() {
+    check_at_work(
+        "5:41 notice i-1 120
+         5:50..6:50 demand 0 active=1
+         6:51 jobs i-1 0
+         6:51 drained i-1
+         7:00 demand 0",
+        "5:50 drain i-1\n7:00 terminate i-1",
+    );
+    // The agent says nothing, and EC2 does not take it: 5:50 + 111 s + 120 s.
+    check_at_work(
+        "5:41 notice i-1 120\n5:42 silent i-1\n5:50..9:50 demand 0 active=1",
+        "5:50 drain i-1\n9:50 terminate i-1\n9:50 alert drain_overdue",
+    );
+}
+
+#[test]
+fn where_interrupted_ones_do_not_count_their_replacement_does_not_wait_for_their_end() {
+    let two =
+        "0:00..5:00 demand 15\n5:00 accept\n5:30 ready i-1\n5:30 ready i-2\n5:40 demand 15\n5:41 notice i-1 120\n";
+    let script = format!(
+        "{two}5:50 demand 15\n5:51 accept\n5:52 ready i-3\n5:53 notice i-2 120\n5:54 notice i-3 120\n6:00 demand 15"
+    );
+    let expected = "5:00 launch\n5:00 launch\n5:50 drain i-1\n5:50 launch\n6:00 drain i-2\n6:00 drain i-3\n6:00 launch";
+    // Four bill then: twice the cap is the end of it.
+    check_with(|config| config.interrupted_counts = false, &script, expected);
+    check(&format!("{two}5:50..6:50 demand 15"), "5:00 launch\n5:00 launch\n5:50 drain i-1");
+}
+
+fn rebalance(config: &mut Config, rebalance: OnRebalance) {
+    config.rebalance = rebalance;
+}
+
+#[test]
+fn a_rebalance_recommendation_is_answered_by_a_replacement_first() {
+    check_at_work(
+        "5:41 rebalance i-1
+         5:50..6:00 demand 5
+         6:00 accept
+         6:10..6:30 demand 5
+         6:31 ready i-2
+         6:40..7:00 demand 5
+         7:01 rebalance i-1",
+        "5:50 launch\n6:40 drain i-1",
+    );
+    // Not where nothing waits, where the cap leaves no room, or where it is to be ignored.
+    check_at_work("5:41 rebalance i-1\n5:50..6:00 demand 0", "");
+    let at_cap =
+        "0:00..5:00 demand 15\n5:00 accept\n5:30 ready i-1\n5:30 ready i-2\n5:41 rebalance i-1\n5:50..6:00 demand 15";
+    check(at_cap, "5:00 launch\n5:00 launch");
+    let ignored = format!("{AT_WORK}5:41 rebalance i-1\n5:50..6:00 demand 5");
+    check_with(|config| rebalance(config, OnRebalance::Ignore), &ignored, "5:00 launch");
+    for (script, said) in [
+        (format!("{AT_WORK}5:41 rebalance i-1\n5:50 demand 0"), "no job waits for a replacement"),
+        (at_cap.to_owned(), "max_instances (2) leaves no room"),
+        (
+            format!("{AT_WORK}5:41 rebalance i-1\n5:50 demand 5\n5:51 accept\n6:00 demand 5"),
+            "it works on until i-2 is ready",
+        ),
+    ] {
+        let said_notes = notes(&script);
+        assert!(said_notes.iter().any(|note| note.contains(said)), "{script}\nsaid {said_notes:#?}\nnot {said:?}");
+    }
+}
+
+#[test]
+fn a_replacement_under_way_is_neither_excess_nor_in_the_way() {
+    // It does not boot: the recommended one works on, and another is tried.
+    check_at_work(
+        "5:41 rebalance i-1
+         5:50 demand 5
+         5:50 accept
+         5:55 failed i-2 pull
+         5:56 drained i-2
+         6:00..6:10 demand 5
+         6:10 accept
+         6:20 ready i-3
+         6:20 demand 5",
+        "5:50 launch\n5:55 drain i-2\n6:00 terminate i-2\n6:10 launch\n6:20 drain i-1",
+    );
+    // The recommended one is interrupted meanwhile: its replacement is under way already.
+    check_at_work(
+        "5:41 rebalance i-1\n5:50 demand 5\n5:50 accept\n5:55 notice i-1 120\n6:00..7:00 demand 5",
+        "5:50 launch\n6:00 drain i-1",
+    );
+    // Nothing waits any more: both go.
+    let idle = |config: &mut Config| config.policy.idle = Duration::from_secs(60);
+    let script = format!("{AT_WORK}5:41 rebalance i-1\n5:50 demand 5\n5:50 accept\n6:00..7:00 demand 0");
+    check_with(idle, &script, "5:00 launch\n5:50 launch\n7:00 drain i-1\n7:00 drain i-2");
+}
+
+#[test]
+fn replacements_never_churn() {
+    let config = |config: &mut Config| {
+        config.max_instances = 4;
+        config.boot_timeout = Duration::from_secs(3600);
+    };
+    let two = "0:00..5:00 demand 15\n5:00 accept\n5:30 ready i-1\n5:30 ready i-2\n5:40 demand 15\n";
+    // One at a time, the longest recommended first.
+    let script = format!("{two}5:41 rebalance i-2\n5:42 rebalance i-1\n5:50..6:00 demand 15");
+    check_with(config, &script, "5:00 launch\n5:00 launch\n5:50 launch");
+    let said = notes_with(config, &script);
+    assert!(said.iter().any(|note| note.contains("i-1; it works on: another is being replaced")), "{said:#?}");
+    // Two in an hour, then it works on until the first is an hour old. A replacement that is recommended against within
+    // its first hour is not replaced in turn.
+    let three = |config: &mut Config| {
+        (config.max_instances, config.policy.steps[1].instances, config.drain_timeout) =
+            (5, 3, Duration::from_secs(7200));
+    };
+    let script = "0:00..5:00 demand 15
+         5:00 accept
+         5:30 ready i-1
+         5:30 ready i-2
+         5:30 ready i-3
+         5:40 demand 15
+         5:41 rebalance i-2
+         5:50 demand 15
+         5:51 accept
+         5:52 ready i-4
+         6:00 demand 15
+         6:01 drained i-2
+         6:05 rebalance i-1
+         6:05 rebalance i-4
+         6:10 demand 15
+         6:11 ec2 i-2 terminated
+         6:12 accept
+         6:13 ready i-5
+         6:20 demand 15
+         6:21 drained i-1
+         6:22 rebalance i-3
+         6:30 demand 15
+         6:31 ec2 i-1 terminated
+         6:40..65:40 demand 15";
+    let expected = "5:00 launch\n5:00 launch\n5:00 launch
+         5:50 launch\n6:00 drain i-2\n6:10 terminate i-2
+         6:10 launch\n6:20 drain i-1\n6:30 terminate i-1";
+    let said = notes_with(three, script);
+    for why in ["i-3; it works on: 2 in an hour is the limit", "i-4; it works on: it is a replacement itself"] {
+        assert!(said.iter().any(|note| note.contains(why)), "{said:#?}");
+    }
+    check_with(three, script, expected);
+    check_with(three, &format!("{script}\n65:50 demand 15"), &format!("{expected}\n65:50 launch"));
+    // A replacement is replaced as any other when it is recommended against after its first hour.
+    let later = |at: &str| {
+        format!(
+            "{AT_WORK}5:41 rebalance i-1
+             5:50 demand 5
+             5:51 accept
+             5:52 ready i-2
+             6:00 demand 5
+             6:01 jobs i-1 0
+             6:01 drained i-1
+             6:10 demand 5
+             6:11 ec2 i-1 terminated
+             6:20..65:40 demand 5
+             {at} rebalance i-2
+             65:50 demand 5"
+        )
+    };
+    let expected = "5:00 launch\n5:50 launch\n6:00 drain i-1\n6:10 terminate i-1";
+    check_with(|config| config.max_instances = 3, &later("65:49"), expected);
+    check_with(|config| config.max_instances = 3, &later("65:50"), &format!("{expected}\n65:50 launch"));
+}
+
+#[test]
+fn a_fence_drains_at_once_and_is_taken_back_by_an_operator_only() {
+    let fence = |config: &mut Config| (config.rebalance, config.max_instances) = (OnRebalance::Fence, 4);
+    // Drained and replaced in the same tick: the demand that wants the replacement does not take the drain back.
+    let script = format!("{AT_WORK}5:41 rebalance i-1\n5:50..6:00 demand 5");
+    check_with(fence, &script, "5:00 launch\n5:50 drain i-1\n5:50 launch");
+    // The operator has the last word on a recommendation.
+    let script = format!(
+        "{AT_WORK}5:41 rebalance i-1
+         5:50 demand 0
+         5:51 cancel i-1
+         5:52 tick
+         5:53 ready i-1
+         5:53 rebalance i-1
+         6:00..6:30 demand 5"
+    );
+    check_with(fence, &script, "5:00 launch\n5:50 drain i-1\n5:52 cancel_drain i-1\n6:00 drain i-1\n6:00 launch");
+    let script = script.replace("5:53 rebalance i-1", "5:54 tick");
+    check_with(fence, &script, "5:00 launch\n5:50 drain i-1\n5:52 cancel_drain i-1");
+    // Also while it boots, and without demand.
+    let boots = "0:00..5:00 demand 5\n5:00 accept\n5:05 rebalance i-1\n5:10 demand 0";
+    check_with(fence, boots, "5:00 launch\n5:10 drain i-1");
+    // Twice in an hour, then the third works on until the first is an hour old.
+    let script = format!(
+        "{AT_WORK}5:41 rebalance i-1
+         5:50 demand 5
+         5:51 accept
+         5:52 ready i-2
+         5:53 rebalance i-2
+         6:00 demand 5
+         6:01 accept
+         6:02 ready i-3
+         6:03 rebalance i-3
+         6:10..30:00 demand 5"
+    );
+    let expected = "5:00 launch\n5:50 drain i-1\n5:50 launch\n6:00 drain i-2\n6:00 launch";
+    check_with(fence, &script, expected);
+    let said = notes_with(fence, &script);
+    assert!(said.iter().any(|note| note.contains("i-3; it works on: 2 in an hour")), "{said:#?}");
 }

@@ -110,8 +110,15 @@ fn brain_config(bad: Bad<'_>, section: &PoolSection) -> Result<brain::Config, Co
         breaker_backoff: span("pool.breaker_backoff", section.breaker_backoff, defaults.breaker_backoff)?,
         capacity_backoff: span("pool.capacity_backoff", section.capacity_backoff, defaults.capacity_backoff)?,
         quota_backoff: span("pool.quota_backoff", section.quota_backoff, defaults.quota_backoff)?,
+        interrupted_counts: section.interrupted_counts.unwrap_or(defaults.interrupted_counts),
+        rebalance: rebalance(bad, section)?,
+        rebalance_limit: section.rebalance_limit.unwrap_or(defaults.rebalance_limit),
         policy: policy(bad, section, defaults.policy)?,
     };
+    if config.rebalance_limit > 1000 {
+        let detail = format!("{} is not between 0 and 1000", config.rebalance_limit);
+        return Err(bad("pool.rebalance_limit", detail));
+    }
     for (key, number) in [
         ("pool.max_instances", config.max_instances),
         ("pool.launches_per_tick", config.launches_per_tick),
@@ -122,6 +129,20 @@ fn brain_config(bad: Bad<'_>, section: &PoolSection) -> Result<brain::Config, Co
         }
     }
     Ok(config)
+}
+
+fn rebalance(bad: Bad<'_>, section: &PoolSection) -> Result<brain::OnRebalance, ConfigError> {
+    match section.rebalance.as_deref() {
+        None => Ok(brain::OnRebalance::default()),
+        Some("ignore") => Ok(brain::OnRebalance::Ignore),
+        Some("fence") => Ok(brain::OnRebalance::Fence),
+        Some("replace") => Ok(brain::OnRebalance::Replace),
+        Some(other) => {
+            let detail =
+                format!("\"{other}\" is not an answer to a recommendation: \"replace\", \"fence\" or \"ignore\"");
+            Err(bad("pool.rebalance", detail))
+        }
+    }
 }
 
 fn policy(bad: Bad<'_>, section: &PoolSection, defaults: brain::Steps) -> Result<brain::Steps, ConfigError> {

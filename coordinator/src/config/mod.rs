@@ -146,6 +146,9 @@ struct PoolSection {
     breaker_backoff: Option<Span>,
     capacity_backoff: Option<Span>,
     quota_backoff: Option<Span>,
+    interrupted_counts: Option<bool>,
+    rebalance: Option<String>,
+    rebalance_limit: Option<u32>,
     policy: PolicySection,
 }
 

@@ -37,6 +37,10 @@ impl Reconciler {
                     self.command(&id, Command::Drain(drain));
                 }
                 Decision::CancelDrain { id } => self.command(&id, Command::CancelDrain(v1::CancelDrain {})),
+                Decision::HandBack { id, certain } => {
+                    let detail = "this coordinator cannot hand jobs back yet".to_owned();
+                    self.tell(Event::HandBackFailed { id, certain, detail });
+                }
                 Decision::Alert { .. } => {}
             }
         }

@@ -17,7 +17,8 @@ pub(super) enum Outcome {
     Observed {
         observer: Box<QueueObserver>,
         took: Duration,
-        answer: Result<(Backlog, Option<JobsByInstance>), ObservationProblem>,
+        /// With when the look at the jobs' holders began.
+        answer: Result<(Backlog, Option<(Timestamp, JobsByInstance)>), ObservationProblem>,
     },
     Listed {
         asked_at: Timestamp,
@@ -46,8 +47,9 @@ impl Reconciler {
             let started = Instant::now();
             let answer = async {
                 let backlog = observer.observe().await?;
+                let asked_at = clock::now();
                 let jobs = if with_jobs { observer.jobs_by_instance().await? } else { None };
-                Ok((backlog, jobs))
+                Ok((backlog, jobs.map(|seen| (asked_at, seen))))
             }
             .await;
             Outcome::Observed { observer: Box::new(observer), took: started.elapsed(), answer }
@@ -121,15 +123,15 @@ impl Reconciler {
         }
     }
 
-    fn observed(&mut self, answer: Result<(Backlog, Option<JobsByInstance>), ObservationProblem>) {
+    fn observed(&mut self, answer: Result<(Backlog, Option<(Timestamp, JobsByInstance)>), ObservationProblem>) {
         let was_failing = self.controller.state().observation_problem().is_some();
         match answer {
             Ok((backlog, jobs)) => {
                 if was_failing {
                     tracing::info!(pool = self.pool.name, "the queues are observed again");
                 }
-                if let Some(jobs) = jobs {
-                    self.tell(Event::JobsSeen(jobs));
+                if let Some((asked_at, seen)) = jobs {
+                    self.tell(Event::JobsSeen { asked_at, seen });
                 }
                 self.tell(Event::BacklogObserved(backlog));
             }

@@ -156,7 +156,8 @@ async fn heard(agents: &crate::agents::Agents, pool: &PoolHandle, id: &InstanceI
                 id: id.clone(),
                 phase,
                 proven: heartbeat.worker.as_ref().is_some_and(|worker| worker.proven),
-                named: heartbeat.worker.as_ref().is_some_and(|worker| worker.by == "name"),
+                // The worker shim puts the name into the locks of its jobs.
+                named: heartbeat.shims > 0 || heartbeat.worker.as_ref().is_some_and(|worker| worker.by == "name"),
                 active_jobs: heartbeat.active_jobs,
                 problem: heartbeat.problem.clone(),
             });
@@ -181,14 +182,16 @@ async fn heard(agents: &crate::agents::Agents, pool: &PoolHandle, id: &InstanceI
                 (v1::NoticeKind::Interruption, Some(at)) => {
                     tell(pool, Event::NoticeSeen { id: id.clone(), at: view::from_timestamp(&at) }).await
                 }
+                (v1::NoticeKind::Rebalance, Some(at)) => {
+                    tell(pool, Event::RebalanceRecommended { id: id.clone(), at: view::from_timestamp(&at) }).await
+                }
                 _ => Ok(()),
             }
         }
         Said::Drained(drained) => {
             tracing::info!(pool = pool.name, %id, clean = drained.clean, jobs_left = drained.jobs_left, handed_back = drained.jobs_handed_back, "drained");
-            // Where it cannot be known, Redis has the word.
-            let jobs_left = drained.jobs_left.unwrap_or(0);
-            tell(pool, Event::AgentDrained { id: id.clone(), jobs_left }).await
+            let v1::Drained { jobs_left, jobs_handed_back, .. } = drained;
+            tell(pool, Event::AgentDrained { id: id.clone(), jobs_left, jobs_handed_back }).await
         }
         Said::CommandResult(result) => {
             if !result.accepted {

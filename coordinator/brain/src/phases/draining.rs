@@ -1,5 +1,6 @@
 //! Draining: fenced. Terminated only when two sources agree that no job is left (invariant 4): the agent, by its word
-//! that the worker is stopped, and Redis, by an observation made after that.
+//! that the worker is stopped, and Redis, by an observation made after that. What Redis still shows then is handed back
+//! (`handing_back`), which ends with Redis' word too.
 
 use std::time::Duration;
 
@@ -46,13 +47,20 @@ pub(crate) fn cancel(instance: &mut Instance, now: Timestamp, config: &Config, r
 pub(super) fn tick(instance: &mut Instance, now: Timestamp, config: &Config, plan: &mut Plan) -> Option<Reason> {
     let Phase::Draining { cause, deadline, drained_at } = instance.phase else { return None };
     let id = instance.id.clone()?;
-    let since = drained_at.unwrap_or(instance.phase_since);
     // Seen after the fence: what was observed before it proves nothing about now.
-    let in_redis = instance.jobs_in_redis.filter(|(_, at)| *at > since).map(|(jobs, _)| jobs);
+    let in_redis = instance.jobs_after_fence();
+    let is_handed_back = instance.hand_back.as_ref().is_some_and(|it| it.certain && it.is_done());
     let overdue = now > deadline + BEYOND_DEADLINE;
     match (drained_at, in_redis) {
-        (Some(_), Some(0)) => {
+        (Some(_), Some(0)) if !is_handed_back => {
+            instance.emptied = instance.active_jobs == Some(0);
             plan.decisions.extend(terminating::begin(instance, now, config, Reason::Drained { cause }));
+            return None;
+        }
+        (Some(_), _) if is_handed_back => {
+            instance.emptied = true;
+            let reason = Reason::HandedBack { cause, jobs: instance.handed_back };
+            plan.decisions.extend(terminating::begin(instance, now, config, reason));
             return None;
         }
         (None, Some(0)) if is_unreachable(instance, now, config) => {

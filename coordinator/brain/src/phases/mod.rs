@@ -2,12 +2,16 @@
 
 mod booting;
 pub(crate) mod draining;
+mod handing_back;
 mod launching;
 mod ready;
+mod rebalance;
 mod scale_in;
 mod scale_out;
 mod terminating;
 
+pub(crate) use handing_back::tick as hand_back;
+pub(crate) use rebalance::{fence, replace};
 pub(crate) use scale_in::scale_in;
 pub(crate) use scale_out::scale_out;
 
@@ -43,6 +47,7 @@ pub(crate) fn tick(state: &mut State, now: Timestamp, config: &Config, plan: &mu
             Phase::Gone => {}
         }
     }
+    rebalance::go_on(state, now, config, plan);
     for _ in 0..failed_boots {
         state.boot_failed(now, config);
     }
@@ -59,13 +64,20 @@ fn is_stopped(instance: &Instance) -> bool {
         && !matches!(instance.phase, Phase::Terminating { .. } | Phase::Gone)
 }
 
-/// EC2 takes it: the agent drains on its own as well, this is the second word.
+/// EC2 takes it: the agent drains on its own as well, this is the second word. A drain that is under way for another
+/// reason has only until then.
 fn interrupted(instance: &mut Instance, now: Timestamp) -> Option<Planned> {
     let at = instance.interrupted_at?;
-    if !matches!(instance.phase, Phase::Booting { .. } | Phase::Ready) {
-        return None;
+    let reason = Reason::Interrupted { at, left: now.until(at) };
+    match &mut instance.phase {
+        Phase::Booting { .. } | Phase::Ready => draining::begin(instance, now, at, DrainCause::Interruption, reason),
+        Phase::Draining { deadline, drained_at: None, .. } if at < *deadline => {
+            *deadline = at;
+            instance.drain_told_at = Some(now);
+            Some(planned(Decision::Drain { id: instance.id.clone()?, deadline: at }, reason))
+        }
+        _ => None,
     }
-    draining::begin(instance, now, at, DrainCause::Interruption, Reason::Interrupted { at, left: now.until(at) })
 }
 
 fn planned(decision: Decision, reason: Reason) -> Planned {

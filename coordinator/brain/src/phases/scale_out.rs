@@ -4,7 +4,7 @@ use super::{draining, planned};
 use crate::config::Config;
 use crate::decision::{Decision, Note, Plan, Reason};
 use crate::event::RefusalClass;
-use crate::state::State;
+use crate::state::{Counts, State};
 use crate::{Backlog, Timestamp};
 
 pub(crate) fn scale_out(state: &mut State, now: Timestamp, config: &Config, desired: u32, plan: &mut Plan) {
@@ -15,7 +15,7 @@ pub(crate) fn scale_out(state: &mut State, now: Timestamp, config: &Config, desi
         let next_deadline = next.map_or_else(Default::default, |deadline| now.until(deadline));
         plan.notes.push(Note::OnTheWay { count: counts.on_the_way, next_deadline });
     }
-    let need = desired.saturating_sub(counts.ready + counts.on_the_way);
+    let need = desired.saturating_sub(counts.capacity_to_be());
     if need == 0 {
         return;
     }
@@ -25,21 +25,15 @@ pub(crate) fn scale_out(state: &mut State, now: Timestamp, config: &Config, desi
         return;
     }
     let need = need - cancel_drains(state, now, config, need, (demand, desired), plan);
-    if let Some(note) = refused(state, now) {
+    if let Some(note) = kept_off(state, now) {
         plan.notes.push(note);
         return;
     }
     let allowed = state.breaker.allows(now, counts.on_the_way);
-    match state.breaker.open_until {
-        Some(until) if now < until => {
-            let failures = state.breaker.failures;
-            plan.notes.push(Note::BreakerOpen { failures, left: now.until(until) });
-            return;
-        }
-        Some(_) => plan.notes.push(Note::BreakerTries),
-        None => {}
+    if state.breaker.open_until.is_some() {
+        plan.notes.push(Note::BreakerTries);
     }
-    let room = config.max_instances.saturating_sub(counts.billing);
+    let room = room(counts, config);
     if room < need {
         plan.notes.push(Note::AtCap { max_instances: config.max_instances, billing: counts.billing });
     }
@@ -48,6 +42,26 @@ pub(crate) fn scale_out(state: &mut State, now: Timestamp, config: &Config, desi
         let reason = Reason::BelowDesired { demand, desired, ready: counts.ready, on_the_way: counts.on_the_way };
         plan.decisions.push(planned(Decision::Launch { token }, reason));
     }
+}
+
+/// Launches that the cap has room for. Where interrupted ones do not count, a second cap holds all the same.
+pub(super) fn room(counts: Counts, config: &Config) -> u32 {
+    let cap = config.max_instances;
+    if config.interrupted_counts {
+        return cap.saturating_sub(counts.billing);
+    }
+    cap.saturating_sub(counts.billing - counts.interrupted).min(cap.saturating_mul(2).saturating_sub(counts.billing))
+}
+
+/// Why nothing is launched now, whatever it is for.
+pub(super) fn kept_off(state: &State, now: Timestamp) -> Option<Note> {
+    refused(state, now).or_else(|| {
+        let failures = state.breaker.failures;
+        match state.breaker.open_until? {
+            until if now < until => Some(Note::BreakerOpen { failures, left: now.until(until) }),
+            _ => (state.breaker.allows(now, state.counts(now).on_the_way) == 0).then_some(Note::BreakerTries),
+        }
+    })
 }
 
 /// Why more instances could not help now.

@@ -1,0 +1,184 @@
+//! The hand-back of an instance's jobs once its worker is dead: asked for until an answer says that none is left.
+//!
+//! ```text
+//!   owed ──► asked ──► answered: none left ───────────────────────────────► done
+//!             ▲ ├───── answered: some left ─── again in 5 s ──┬─ 10 min ──► given up
+//!             │ └───── failed, or no answer ── 2 s … 60 s ────┼─ 24 h ────► given up
+//!             └───────────────────────────────────────────────┘
+//! ```
+//!
+//! What is given up is not lost: BullMQ's stall check takes such jobs back when nobody renews their locks.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Timestamp, refusal};
+
+/// Jobs that may still run somewhere, or cannot be told from such, are looked at again.
+const LOOKED_AT_AGAIN: Duration = Duration::from_secs(5);
+/// Jobs that are still left then have a worker that lives: a person should look.
+const LEFT_FOR_LONG: Duration = Duration::from_secs(600);
+/// Past every lock and every stall check: nothing is left to be handed back.
+const FAILED_FOR_LONG: Duration = Duration::from_secs(24 * 3600);
+/// An answer that has not come by then was lost with whoever waited for it.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(60);
+
+/// One instance's hand-back; a new one begins when uncertainty ends.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HandBack {
+    /// The worker is dead: EC2 shows the instance terminated, or the agent said so. Otherwise only those jobs are
+    /// handed back whose locks nobody renews.
+    pub certain: bool,
+    pub began_at: Timestamp,
+    pub next: Next,
+    /// Jobs that the last answer left; None before the first.
+    pub left: Option<u32>,
+    /// Why the last attempt failed; empty when it did not.
+    pub problem: String,
+    /// In a row.
+    failures: u32,
+}
+
+/// What a hand-back waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Next {
+    /// To be asked for.
+    Ask {
+        at: Timestamp,
+    },
+    /// For the answer.
+    Answer {
+        asked_at: Timestamp,
+    },
+    /// For nothing: no job is left.
+    Done {
+        at: Timestamp,
+    },
+    GivenUp {
+        at: Timestamp,
+    },
+}
+
+/// What an answer changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Turn {
+    GoesOn,
+    Done,
+    GivenUp,
+    /// It fails for so long that a person should know.
+    FailsForLong,
+}
+
+impl HandBack {
+    pub(crate) fn begin(now: Timestamp, certain: bool) -> HandBack {
+        let next = Next::Ask { at: now };
+        HandBack { certain, began_at: now, next, left: None, problem: String::new(), failures: 0 }
+    }
+
+    /// When it is to be asked for; None when it is over.
+    pub fn due_at(&self) -> Option<Timestamp> {
+        match self.next {
+            Next::Ask { at } => Some(at),
+            Next::Answer { asked_at } => Some(asked_at + ANSWERED_WITHIN),
+            Next::Done { .. } | Next::GivenUp { .. } => None,
+        }
+    }
+
+    pub fn is_over(&self) -> bool {
+        self.due_at().is_none()
+    }
+
+    /// No job is left.
+    pub fn is_done(&self) -> bool {
+        matches!(self.next, Next::Done { .. })
+    }
+
+    pub(crate) fn asked(&mut self, now: Timestamp) {
+        self.next = Next::Answer { asked_at: now };
+    }
+
+    pub(crate) fn answered(&mut self, now: Timestamp, left: u32) -> Turn {
+        self.left = Some(left);
+        self.problem.clear();
+        self.failures = 0;
+        let (next, turn) = match left {
+            0 => (Next::Done { at: now }, Turn::Done),
+            _ if now.since(self.began_at) >= LEFT_FOR_LONG => (Next::GivenUp { at: now }, Turn::GivenUp),
+            _ => (Next::Ask { at: now + LOOKED_AT_AGAIN }, Turn::GoesOn),
+        };
+        self.next = next;
+        turn
+    }
+
+    pub(crate) fn failed(&mut self, now: Timestamp, problem: String) -> Turn {
+        self.problem = problem;
+        self.failures += 1;
+        let span = now.since(self.began_at);
+        if span >= FAILED_FOR_LONG {
+            self.next = Next::GivenUp { at: now };
+            return Turn::GivenUp;
+        }
+        let wait = refusal::retried_after(self.failures);
+        self.next = Next::Ask { at: now + wait };
+        if span >= LEFT_FOR_LONG { Turn::FailsForLong } else { Turn::GoesOn }
+    }
+
+    /// Whoever was asked is gone.
+    pub(crate) fn unanswered(&mut self, now: Timestamp) {
+        if let Next::Answer { .. } = self.next {
+            self.next = Next::Ask { at: now };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> Timestamp {
+        Timestamp(seconds * 1000)
+    }
+
+    #[test]
+    fn failures_are_asked_again_ever_more_slowly_and_an_answer_ends_that() {
+        let mut hand_back = HandBack::begin(at(100), true);
+        assert_eq!(hand_back.due_at(), Some(at(100)));
+        let mut now = at(100);
+        for wait in [2, 4, 8, 16, 32, 60, 60] {
+            hand_back.asked(now);
+            assert_eq!(hand_back.failed(now, "no".to_owned()), Turn::GoesOn);
+            assert_eq!(hand_back.due_at(), Some(now + Duration::from_secs(wait)));
+            now = now + Duration::from_secs(wait);
+        }
+        assert_eq!(hand_back.answered(now, 1), Turn::GoesOn);
+        assert_eq!((hand_back.due_at(), hand_back.problem.as_str()), (Some(now + Duration::from_secs(5)), ""));
+        hand_back.failed(now, "no".to_owned());
+        assert_eq!(hand_back.due_at(), Some(now + Duration::from_secs(2)), "the back-off begins anew");
+        assert_eq!(hand_back.answered(now, 0), Turn::Done);
+        assert!(hand_back.is_done() && hand_back.is_over());
+    }
+
+    #[test]
+    fn an_answer_that_never_comes_is_not_waited_for() {
+        let mut hand_back = HandBack::begin(at(0), false);
+        hand_back.asked(at(1));
+        assert_eq!(hand_back.due_at(), Some(at(61)));
+        hand_back.unanswered(at(3));
+        assert_eq!(hand_back.due_at(), Some(at(3)));
+    }
+
+    #[test]
+    fn jobs_that_stay_are_given_up_after_ten_minutes_and_failures_after_a_day() {
+        let mut hand_back = HandBack::begin(at(0), false);
+        assert_eq!(hand_back.answered(at(599), 1), Turn::GoesOn);
+        assert_eq!(hand_back.answered(at(600), 1), Turn::GivenUp);
+        assert!(hand_back.is_over() && !hand_back.is_done());
+        let mut hand_back = HandBack::begin(at(0), true);
+        assert_eq!(hand_back.failed(at(599), String::new()), Turn::GoesOn);
+        assert_eq!(hand_back.failed(at(600), String::new()), Turn::FailsForLong);
+        assert_eq!(hand_back.failed(at(86_399), String::new()), Turn::FailsForLong);
+        assert_eq!(hand_back.failed(at(86_400), String::new()), Turn::GivenUp);
+    }
+}

@@ -1,0 +1,137 @@
+//! Rebalance recommendations: EC2 may take the instance before long, or never. It works on and is capacity until its
+//! replacement is ready (`replace`), or is drained at once (`fence`). One at a time, a few in any hour, and a
+//! replacement is not replaced in turn: where all of EC2's pools are recommended against, nothing churns.
+//!
+//! ```text
+//!   recommended ──► replacement launched ──► replacement ready ──► drained
+//!        ▲                   │
+//!        └─ failed to boot ──┴── interrupted, drained or gone meanwhile: the replacement is an ordinary instance
+//! ```
+
+use std::time::Duration;
+
+use super::{draining, planned, scale_out};
+use crate::config::{Config, OnRebalance};
+use crate::decision::{Decision, Note, Plan, Reason, WorksOn};
+use crate::instance::{DrainCause, Instance, InstanceId, Phase};
+use crate::state::State;
+use crate::{LaunchToken, Timestamp};
+
+/// What `rebalance_limit` is counted over. A replacement that is recommended against sooner works on all the same.
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// Goes on with the replacement under way: the recommended one is drained once it is ready.
+pub(super) fn go_on(state: &mut State, now: Timestamp, config: &Config, plan: &mut Plan) {
+    let under_way = |instance: &Instance| Some((instance.token.clone(), instance.replaces.clone()?));
+    let pairs: Vec<(LaunchToken, InstanceId)> = state.instances.iter().filter_map(under_way).collect();
+    for (token, id) in pairs {
+        let Some(by) = state.by_token(&token) else { continue };
+        let (is_ready, is_coming) = (by.is_capacity(), by.is_on_its_way(now));
+        let (name, was_refused) = (by.name().to_owned(), by.is_gone() && by.id.is_none());
+        let Some(instance) = state.by_id(&id).filter(|instance| instance.is_capacity() && (is_ready || is_coming))
+        else {
+            state.by_token(&token).into_iter().for_each(|by| by.replaces = None);
+            if was_refused {
+                state.rebalances.pop_back();
+            }
+            continue;
+        };
+        if is_ready {
+            begin_drain(instance, now, config, Reason::Replaced { by: name }, plan);
+            state.by_token(&token).into_iter().for_each(|by| by.replaces = None);
+        } else {
+            plan.notes.push(Note::RebalanceWaits { id, replacement: name });
+        }
+    }
+}
+
+/// Drains what EC2 recommends against, where that is wanted. Not taken back when demand returns: it is what made room.
+pub(crate) fn fence(state: &mut State, now: Timestamp, config: &Config, plan: &mut Plan) {
+    if config.rebalance != OnRebalance::Fence {
+        return;
+    }
+    for id in due(state, |instance| instance.is_capacity() || matches!(instance.phase, Phase::Booting { .. })) {
+        if let Some(why) = held_back(state, now, config, &id) {
+            plan.notes.push(Note::RebalanceHeld { id, why });
+            continue;
+        }
+        state.rebalances.push_back(now);
+        if let Some(instance) = state.by_id(&id) {
+            begin_drain(instance, now, config, Reason::RebalanceRecommended, plan);
+        }
+    }
+}
+
+/// Launches a replacement for the one that has been recommended against for longest.
+pub(crate) fn replace(state: &mut State, now: Timestamp, config: &Config, plan: &mut Plan) {
+    if config.rebalance != OnRebalance::Replace {
+        return;
+    }
+    let is_replaced = |id: &InstanceId| state.instances.iter().any(|instance| instance.replaces.as_ref() == Some(id));
+    let mut waiting = due(state, Instance::is_capacity);
+    waiting.retain(|id| !is_replaced(id));
+    for id in waiting {
+        if let Some(why) = keeps_on(state, now, config, &id) {
+            plan.notes.push(Note::RebalanceHeld { id, why });
+            continue;
+        }
+        if let Some(note) = scale_out::kept_off(state, now) {
+            plan.notes.push(note);
+            return;
+        }
+        let launched = plan.decisions.iter().filter(|planned| matches!(planned.decision, Decision::Launch { .. }));
+        if launched.count() >= config.launches_per_tick as usize {
+            return;
+        }
+        state.rebalances.push_back(now);
+        let token = state.intend(now, config);
+        if let Some(by) = state.by_token(&token) {
+            (by.is_replacement, by.replaces) = (true, Some(id.clone()));
+        }
+        plan.decisions.push(planned(Decision::Launch { token }, Reason::Replaces { id }));
+    }
+}
+
+/// Whose recommendation waits to be acted on, the oldest first.
+fn due(state: &State, can_be: impl Fn(&Instance) -> bool) -> Vec<InstanceId> {
+    let due = state.instances.iter().filter(|instance| instance.is_rebalance_due() && can_be(instance));
+    let mut due: Vec<_> = due.filter_map(|it| Some((it.rebalance?.at, it.id.clone()?))).collect();
+    due.sort();
+    due.into_iter().map(|(_, id)| id).collect()
+}
+
+fn begin_drain(instance: &mut Instance, now: Timestamp, config: &Config, reason: Reason, plan: &mut Plan) {
+    if let Some(rebalance) = &mut instance.rebalance {
+        rebalance.answered = true;
+    }
+    plan.decisions.extend(draining::begin(instance, now, now + config.drain_timeout, DrainCause::Rebalance, reason));
+}
+
+/// Why the recommended one works on, in either way of acting on it.
+fn held_back(state: &mut State, now: Timestamp, config: &Config, id: &InstanceId) -> Option<WorksOn> {
+    let instance = state.by_id(id)?;
+    let recommended_at = instance.rebalance?.at;
+    if instance.is_replacement && recommended_at < instance.planned_at + HOUR {
+        return Some(WorksOn::Replacement);
+    }
+    state.rebalances.retain(|at| now.since(*at) < HOUR);
+    let limit = config.rebalance_limit;
+    (state.rebalances.len() >= limit as usize).then_some(WorksOn::Limit { limit })
+}
+
+/// Why the recommended one works on without a replacement.
+fn keeps_on(state: &mut State, now: Timestamp, config: &Config, id: &InstanceId) -> Option<WorksOn> {
+    let counts = state.counts(now);
+    let is_wanted = state.demand().is_some_and(|demand| demand > 0)
+        && state.desired.is_some_and(|desired| counts.capacity_to_be() <= desired);
+    if !is_wanted {
+        return Some(WorksOn::NotWanted);
+    }
+    if counts.replacements > 0 {
+        return Some(WorksOn::OneAtATime);
+    }
+    held_back(state, now, config, id).or_else(|| {
+        let max_instances = config.max_instances;
+        (scale_out::room(counts, config) == 0).then_some(WorksOn::AtCap { max_instances })
+    })
+}
