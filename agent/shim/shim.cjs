@@ -1,23 +1,24 @@
 'use strict';
 /*
- * The worker shim: put by the agent into every node and bun process of the application's boot, where it does nothing
- * until a BullMQ Worker is constructed. It names that Worker after the instance, tells the agent which jobs run, and on
- * the agent's word fences the process (no further job starts), lifts the fence, or hands the running jobs back.
+ * The worker shim: the agent puts it into every node and bun process of the application's boot, where it does nothing until
+ * a BullMQ Worker is constructed. It names that Worker after the instance, tells the agent which jobs run, and on the
+ * agent's word fences the process (no further job starts), lifts the fence, or hands the running jobs back.
  *
  *   NODE_OPTIONS="--require PATH"   BUN_OPTIONS="--preload=PATH"   SPILLWAY_INSTANCE_ID   SPILLWAY_WORKER_SOCKET
  *
  * Lines of JSON over that unix socket. To the agent:
- *   {"hello":{pid,protocol,runtime}}, then at once {"state":…}, on each connection
+ *   {"hello":{pid,protocol,runtime}}   first on each connection, with a state next
  *   {"state":{fenced,workers:[{queue,prefix,bullmq,concurrency,sandboxed,hand_back}],
  *             jobs:[{queue,prefix,id,token,name,ms,sandboxed}]}}   within 20 ms of a change, and every 2 s
  *   {"finished":{queue,name,ms}}   for each job that completed while the agent was connected
- *   {"problem":"…"}                what could not be done; all of them again on a new connection
- *   {"done":{id,handed_back,kept,frozen,problem}}   answers a command; lists of {queue,prefix,id[,why]}, for a hand-back
- * From the agent: {"do":"fence","id"}, {"do":"unfence","id"}, {"do":"hand_back","id","freeze"}.
+ *   {"problem":"…"}   what could not be done; all of them again on a new connection
+ *   {"done":{id,problem?}}   answers a command; to a hand-back with frozen, handed_back:[{queue,prefix,id}], kept:[{…,why}]
+ * From the agent: {"do":"fence","id"}, {"do":"unfence","id"}, {"do":"hand_back","id","freeze"}. A file SOCKET.fenced says to
+ * a process that starts that it is fenced from its first Worker on.
  *
- * Worker.pause() is not used. It is the application's to call and to undo; before BullMQ 5.41 it strands the jobs that were
- * being fetched; and a Worker that is paused while it waits takes another Worker's wake-up with it. A fence holds the
- * Worker's calls of moveToActive and waitForJob instead, and keeps a job that ends from bringing the next one.
+ * Worker.pause() is not used. It is the application's to call and to undo; before BullMQ 5.41 it strands jobs that are just
+ * being fetched; and a Worker that is paused while it waits swallows another Worker's wake-up. A fence holds the Worker's
+ * calls of moveToActive and waitForJob instead, and keeps a job that ends from bringing the next one.
  *
  * Everything here either works or leaves BullMQ alone. Nothing throws, prints, handles a signal or keeps the process alive.
  */
@@ -28,39 +29,40 @@ const DEFINES_WORKER = /[\\/]dist[\\/](?:cjs|esm)[\\/]classes[\\/]worker\.js$/;
 const METHODS = ['moveToActive', 'waitForJob', 'processJob', 'close'];
 const KNOWN_MAJORS = [3, 4, 5, 6];
 const COALESCE_MS = 20, BEAT_MS = 2000, LIMBO_MS = 5000, FINISHING_MS = 2000, FLUSH_MS = 200;
-const MAX_UNSENT = 1000, MAX_PROBLEMS = 50, MAX_LINE = 1 << 20;
+const MAX_UNSENT = 1000, MAX_PROBLEMS = 50, MAX_BYTES = 1 << 20;
 
 // What is known of this process -----------------------------------------------------------------------------------------
-const workers = new Set(); // one entry for each open Worker
-const runs = new Set(); // one for each job between its start and its end in Redis
-const run_of = new WeakMap();
+const workers = new Set(); // an entry for each open Worker
+const runs = new Set(); // one for each job from its start to its end in Redis
+const run_of = new WeakMap(); // by the Job
 const problems = new Set();
-const bells = new Set(); // who waits for a change
+const bells = new Set(); // rung at each change
 let fenced = false;
 
 const now = () => performance.now();
-const place = ({ worker }, id) => ({ queue: worker.name, prefix: worker.opts.prefix || 'bull', id });
-// Not enumerable: a Worker that is logged or cloned looks as before.
+const later = (ms, run) => setTimeout(run, ms).unref();
+const place = ({ worker }, job) => ({ queue: worker.name, prefix: worker.opts.prefix || 'bull', ...(job && { id: `${job.id}` }) });
+const why = (error) => `${(error && error.message) || error}`;
+// Not enumerable: a Worker or Job that is logged or copied looks as before.
 const own = (object, name, value) => Object.defineProperty(object, name, { value, writable: true, configurable: true });
-const later = (run, ms) => setTimeout(run, ms).unref();
 const bell = (ms) => new Promise((resolve) => {
   const ring = () => void (bells.delete(ring), clearTimeout(timer), resolve());
-  const timer = later(ring, ms);
+  const timer = later(ms, ring);
   bells.add(ring);
 });
 
-/** Runs our own code beside BullMQ's: whatever goes wrong in it is told to the agent and is nothing else. */
+/** Runs our own code beside BullMQ's: what goes wrong in it is told to the agent, and is nothing else. */
 function attempt(what, run) {
+  const failed = (error) => problem(`${what}: ${why(error)}`);
   try {
     const result = run();
-    return result && typeof result.then === 'function' ? result.then(undefined, (error) => problem(what, error)) : result;
+    return result && typeof result.then === 'function' ? result.then(undefined, failed) : result;
   } catch (error) {
-    problem(what, error);
+    failed(error);
   }
 }
 
-function problem(what, error) {
-  const text = error ? `${what}: ${(error && error.message) || error}` : what;
+function problem(text) {
   if (problems.has(text) || problems.size >= MAX_PROBLEMS) return;
   problems.add(text);
   connect();
@@ -68,76 +70,62 @@ function problem(what, error) {
 }
 
 function changed() {
-  for (const ring of bells) ring();
-  if (!flushing) flushing = later(flush, COALESCE_MS);
+  for (const ring of [...bells]) ring();
+  if (!flushing) flushing = later(COALESCE_MS, flush);
 }
 
 function state() {
-  for (const entry of workers) if (entry.closed) workers.delete(entry);
   return {
     fenced,
     workers: [...workers].map((entry) => ({
       ...place(entry), bullmq: entry.version, concurrency: entry.worker.concurrency || entry.worker.opts.concurrency || 1,
       sandboxed: entry.sandboxed, hand_back: entry.sandboxed || !entry.worker.processFn ? 'none' : 'wait',
     })),
-    jobs: [...runs].map((run) => ({
-      ...place(run.entry, run.job.id), token: run.token, name: run.job.name, ms: Math.round(now() - run.begun),
-      sandboxed: run.entry.sandboxed,
+    jobs: [...runs].map(({ entry, job, token, begun }) => ({
+      ...place(entry, job), token, name: `${job.name}`, ms: Math.round(now() - begun), sandboxed: entry.sandboxed,
     })),
   };
 }
 
 // The agent -------------------------------------------------------------------------------------------------------------
-let socket, connected = false, connecting = false, retry_ms = 100, flushing, beating, unsent = [];
+let socket, connected = false, connecting = false, retry_ms = 100, flushing, unsent = [];
 
 function connect() {
   if (connecting) return;
+  if (connecting === false) {
+    fenced = require('fs').existsSync(`${address}.fenced`);
+    beat();
+  }
   connecting = true;
-  if (!beating) beating = later(beat, BEAT_MS);
-  try {
-    let input = '';
-    socket = require('net').connect({ path: address });
-    socket.unref();
-    socket.setEncoding('utf8');
-    socket.on('connect', () => {
-      [connected, retry_ms, unsent] = [true, 100, []];
-      send({ hello: { pid: process.pid, protocol: 1, runtime: runtime() } });
-      send({ state: state() });
-      for (const text of problems) send({ problem: text });
-    });
-    socket.on('data', (data) => {
-      const lines = (input + data).split('\n');
-      input = lines.pop().slice(0, MAX_LINE);
-      for (const line of lines) if (line.trim()) attempt('a command failed', () => obey(line));
-    });
-    socket.on('error', () => {});
-    socket.on('close', reconnect);
-  } catch {
-    reconnect();
-  }
+  let input = '';
+  socket = require('net').connect({ path: address });
+  socket.unref();
+  socket.setEncoding('utf8');
+  socket.on('connect', () => {
+    [connected, retry_ms, unsent] = [true, 100, []];
+    const { bun, node } = process.versions;
+    send({ hello: { pid: process.pid, protocol: 1, runtime: bun ? `bun ${bun}` : `node ${node}` } });
+    send({ state: state() });
+    for (const text of problems) send({ problem: text });
+  });
+  socket.on('data', (data) => {
+    const lines = (input + data).split('\n');
+    input = lines.pop().slice(0, MAX_BYTES);
+    for (const line of lines) if (line.trim()) attempt('a command failed', () => obey(line));
+  });
+  socket.on('error', () => {});
+  socket.on('close', () => {
+    connected = false;
+    connecting = null; // again
+    later(retry_ms, connect);
+    retry_ms = Math.min(retry_ms * 2, 1000);
+  });
 }
 
-function reconnect() {
-  connected = false;
-  later(() => {
-    connecting = false;
-    connect();
-  }, retry_ms);
-  retry_ms = Math.min(retry_ms * 2, 1000);
-}
-
-function runtime() {
-  return process.versions.bun ? `bun ${process.versions.bun}` : `node ${process.versions.node}`;
-}
-
-// An agent that does not read costs no memory: beyond 1 MiB nothing is written but answers.
+// An agent that does not read costs no memory: with 1 MiB on the way, only answers are written.
 function send(message, then) {
-  if (!connected || (!then && socket.writableLength > MAX_LINE)) return then && then();
-  try {
-    socket.write(JSON.stringify(message) + '\n', then);
-  } catch {
-    if (then) then();
-  }
+  if (!connected || (!then && socket.writableLength > MAX_BYTES)) return then && then();
+  socket.write(`${JSON.stringify(message)}\n`, then);
 }
 
 function flush() {
@@ -150,30 +138,26 @@ function flush() {
 
 function beat() {
   flush();
-  beating = later(beat, BEAT_MS);
+  later(BEAT_MS, beat);
 }
 
 async function obey(line) {
-  let command = {};
+  let command;
   try {
-    command = JSON.parse(line) || {};
+    command = JSON.parse(line);
   } catch {}
-  const run = { fence, unfence, hand_back }[command.do];
-  if (!run) return problem(`the agent said what this worker shim does not know: ${line.slice(0, 80)}`);
-  let done;
-  try {
-    done = await run(command);
-  } catch (error) {
-    done = { problem: `${command.do}: ${(error && error.message) || error}` };
-  }
-  flush(); // which jobs run now, before the answer that may depend on it
+  const run = command && new Map([['fence', fence], ['unfence', unfence], ['hand_back', hand_back]]).get(command.do);
+  if (!run) return problem(`the agent says what this worker shim does not know: ${line.slice(0, 80)}`);
+  const answer = await run(command).catch((error) => ({ problem: `${command.do}: ${why(error)}` }));
+  const { settle, ...done } = answer || {};
+  flush(); // which jobs run now, before the answer
   await new Promise((resolve) => {
     send({ done: { id: command.id, ...done } }, resolve);
-    later(resolve, FLUSH_MS);
+    later(FLUSH_MS, resolve);
   });
-  if (!done || !done.frozen) return;
-  // The user's code of jobs that now run elsewhere stops here, until the agent kills it.
-  process.kill(process.pid, 'SIGSTOP');
+  // The user's code of jobs that run elsewhere now stops here, until the agent kills it.
+  if (done.frozen) process.kill(process.pid, 'SIGSTOP');
+  if (settle) settle();
 }
 
 // Fence -----------------------------------------------------------------------------------------------------------------
@@ -181,25 +165,25 @@ async function fence() {
   fenced = true;
   changed();
   await Promise.all([...workers].map(unblock));
-  // What was on its way at that moment either brings a job, which then runs and is told, or nothing.
+  // A fetch that was on its way brings nothing, or a job, which then runs and is told.
   const certain = (entry) => !entry.fetching && !entry.blocked && !limbo(entry);
   while (fenced && ![...workers].every(certain)) await bell(5);
 }
 
-function unfence() {
+async function unfence() {
   fenced = false;
   changed();
 }
 
-/** Jobs that are fetched but not yet begun. One that never begins (deferred failures) is not waited for for ever. */
-function limbo(entry) {
-  for (const [id, until] of entry.limbo) if (until < now()) entry.limbo.delete(id);
-  return entry.limbo.size;
+/** Jobs that are fetched but not yet begun. */
+function limbo({ limbo }) {
+  for (const [id, until] of limbo) if (until < now()) limbo.delete(id);
+  return limbo.size;
 }
 
 /**
- * Holds a fetch while fenced; true once it may go on. The worker's loop must have it back before that where it has something
- * else to do: begin a job that is in limbo, close, or pause.
+ * Holds a fetch while fenced; true once it may go on. BullMQ's loop needs it back sooner where it has something else to do:
+ * begin a job that is in limbo, pause, or close.
  */
 async function gate(entry) {
   const { worker } = entry;
@@ -209,26 +193,23 @@ async function gate(entry) {
 }
 
 const client = ({ worker }) => (worker.backend ? worker.backend.client : worker.client);
-const blocking = ({ worker }) => worker.backend ? worker.backend.blockingClient : worker.blockingConnection.client;
+const blocking = ({ worker }) => (worker.backend ? worker.backend.blockingClient : worker.blockingConnection.client);
 
-/** The number of the blocking connection, asked while it is not blocked. Undefined where it cannot be asked. */
+/** Learns the number of the blocking connection while it is not blocked. Other Redis clients than ioredis do not tell it. */
 async function number(entry) {
   const connection = await blocking(entry);
-  if (!connection || connection.status !== 'ready' || typeof connection.client !== 'function') return undefined;
-  if (connection.stream !== entry.stream || entry.number === undefined) {
-    entry.number = await Promise.race([connection.client('ID').catch(() => undefined), bell(1000)]);
-    entry.stream = connection.stream;
-  }
-  return entry.number;
+  if (!connection || connection.status !== 'ready' || typeof connection.client !== 'function') return;
+  if (connection.stream === entry.stream && entry.number !== undefined) return;
+  entry.number = await Promise.race([connection.client('ID').catch(() => undefined), bell(1000)]);
+  entry.stream = connection.stream;
 }
 
 /**
- * Ends a blocked wait. CLIENT UNBLOCK loses nothing: what Redis had given to the wait already still arrives. Without it
- * (ACL, another Redis client) the connection is closed, and what was given is made good as far as it can be.
+ * Ends a blocked wait. CLIENT UNBLOCK loses nothing: what Redis had already given to the wait still arrives. Where it is not
+ * possible the connection is closed, and a wake-up that this may have lost is made good.
  */
 async function unblock(entry) {
-  for (let turn = 0; turn < 20 && entry.blocked && fenced; turn += 1) {
-    if (entry.number === undefined) break;
+  for (let turn = 0; turn < 20 && entry.blocked && fenced && entry.number !== undefined; turn += 1) {
     const answer = await (await client(entry)).client('UNBLOCK', entry.number).catch(() => undefined);
     if (answer === undefined) break;
     await bell(5);
@@ -240,85 +221,73 @@ async function unblock(entry) {
     await (backend ? backend.reconnectBlocking() : blockingConnection.reconnect());
   });
   entry.blocked = false;
-  for (const ms of [0, 50]) later(() => wake(entry), ms);
+  for (const ms of [0, 50]) later(ms, () => wake(entry));
 }
 
-/** Gives a wake-up back to the queue's other workers, who would else sleep for drainDelay. One too many does no harm. */
-async function wake(entry) {
+/** Gives a wake-up back to the queue's other workers, which else sleep for drainDelay. One too many does no harm. */
+function wake(entry) {
   const { worker, major } = entry;
-  await attempt(`the other workers of ${worker.name} could not be woken`, async () => {
+  return attempt(`the other workers of ${worker.name} could not be woken`, async () => {
     const redis = await client(entry);
-    if (!redis || major < 4) return;
+    if (!redis || major < 4) return; // 3 waits for the jobs themselves
     if (major >= 5) return redis.zadd(worker.toKey('marker'), 0, '0');
     const keys = ['wait', 'prioritized', 'meta'].map((name) => worker.toKey(name));
-    const script = `if redis.call('LLEN', KEYS[1]) == 0 and redis.call('ZCARD', KEYS[2]) > 0
-      and redis.call('HEXISTS', KEYS[3], 'paused') == 0 then redis.call('LPUSH', KEYS[1], '0:0') end`;
-    return redis.eval(script, keys.length, ...keys);
+    return redis.eval(`if redis.call('LLEN', KEYS[1]) == 0 and redis.call('ZCARD', KEYS[2]) > 0
+      and redis.call('HEXISTS', KEYS[3], 'paused') == 0 then redis.call('LPUSH', KEYS[1], '0:0') end`, 3, ...keys);
   });
 }
 
 // Hand back -------------------------------------------------------------------------------------------------------------
 async function hand_back({ freeze }) {
   await fence();
-  const [handed_back, kept] = [[], []];
-  const outside = 'handed back from outside once its process is dead';
-  let failed = false;
-  const all = [...runs].map(async (run) => {
-    const where = place(run.entry, run.job.id);
+  const handed_back = [], kept = [], moved = [], outside = 'handed back from outside once its process is dead';
+  let frozen = !!freeze;
+  await Promise.all([...runs].map(async (run) => {
+    const where = place(run.entry, run.job);
     if (run.entry.sandboxed) return kept.push({ ...where, why: `sandboxed: ${outside}` });
-    if (!run.reject) return kept.push({ ...where, why: `fetched by hand with getNextJob: ${outside}` });
-    // Its result is on the way to Redis.
-    for (const until = now() + FINISHING_MS; run.finishing && runs.has(run) && now() < until; ) await bell(20);
-    if (!runs.has(run)) return;
+    if (!run.entry.worker.processFn) return kept.push({ ...where, why: `fetched with getNextJob: ${outside}` });
     try {
-      if (run.finishing) throw new Error('it ended, but Redis does not answer');
+      // Its result may be on the way to Redis.
+      for (const until = now() + FINISHING_MS; run.finishing && runs.has(run) && now() < until; ) await bell(20);
+      if (!runs.has(run)) return;
+      if (run.finishing || !run.reject) throw new Error('it was about to end, but Redis does not answer');
       await move(run);
-      run.moved = true;
       handed_back.push(where);
+      moved.push(run);
     } catch (error) {
-      failed = true;
-      kept.push({ ...where, why: (error && error.message) || String(error) });
+      frozen = false;
+      kept.push({ ...where, why: why(error) });
     }
-  });
-  await Promise.all(all);
-  const frozen = !!freeze && !failed;
-  // By name or message every BullMQ takes it for the error that says "the job is moved already". After a freeze it is
-  // thrown only if somebody continues the process.
-  const moved = Object.assign(new Error('DelayedError'), { name: 'DelayedError' });
-  const settle = () => {
-    for (const run of runs) if (run.moved) run.reject(moved);
-  };
-  if (frozen) later(settle, FLUSH_MS * 2);
-  else settle();
-  return { handed_back, kept, frozen };
+  }));
+  // By its name or its message every BullMQ takes this for "the job has been moved already".
+  const error = Object.assign(new Error('DelayedError'), { name: 'DelayedError' });
+  const settle = () => moved.forEach((run) => run.reject(error));
+  return { handed_back, kept, frozen, settle };
 }
 
 /** To the front of its queue; no attempt and no stall is spent. */
 async function move({ entry, job, token }) {
-  const { worker, major } = entry;
+  const { worker, major } = entry, id = `${job.id}`;
   const redis = await client(entry);
-  if (typeof job.moveToWait === 'function') {
-    // `pb` would call the next run this instance's where that run's worker has no name.
-    const pb = worker.toKey(`${job.id}`);
-    if (redis) redis.hdel(pb, 'pb').catch(() => {});
-    try {
-      await job.moveToWait(token);
-    } catch (error) {
-      if (redis) redis.hset(pb, 'pb', instance).catch(() => {});
-      throw error;
-    }
-    // BullMQ's script wakes nobody for a job that has a priority.
-    if (job.opts && job.opts.priority) await wake(entry);
+  if (typeof job.moveToWait !== 'function') {
+    const lists = ['active', 'wait', 'paused', major < 4 ? 'priority' : 'prioritized', 'stalled', 'marker', 'meta', 'events'];
+    const keys = [...lists, id, `${id}:lock`].map((name) => worker.toKey(name));
+    if ((await redis.eval(MOVE, keys.length, ...keys, id, token, major)) !== 1) throw new Error('its lock is lost');
     return;
   }
-  const names = ['active', 'wait', 'paused', major < 4 ? 'priority' : 'prioritized', 'stalled', 'marker', 'meta', 'events'];
-  const keys = [...names, `${job.id}`, `${job.id}:lock`].map((name) => worker.toKey(name));
-  const moved = await redis.eval(MOVE, keys.length, ...keys, `${job.id}`, token, major);
-  if (moved !== 1) throw new Error('it is not locked by this worker any more');
+  // `pb` would call the next run this instance's where that run's worker has no name.
+  if (redis) redis.hdel(worker.toKey(id), 'pb').catch(() => {});
+  try {
+    await job.moveToWait(token);
+  } catch (error) {
+    if (redis) redis.hset(worker.toKey(id), 'pb', instance).catch(() => {});
+    throw error;
+  }
+  if (job.opts && job.opts.priority) await wake(entry); // BullMQ's script wakes nobody for such a job
 }
 
-// Before 5.41 there is no moveToWait: 3, 4 and 5.0 move a job only while the queue is rate limited, or by way of delayed,
-// behind all that wait. 3 and 4 count an attempt when a job starts: it is taken back.
+// Before 5.41 there is no moveToWait: 3, 4 and 5.0 move a job to wait only under a rate limit, or by way of delayed, behind
+// all that wait. 3 and 4 count an attempt when a job starts: it is taken back.
 const MOVE = `
 local call, id, major = redis.call, ARGV[1], tonumber(ARGV[3])
 local job, lock = KEYS[9], KEYS[10]
@@ -337,26 +306,25 @@ call('XADD', KEYS[8], 'MAXLEN', '~', 10000, '*', 'event', 'waiting', 'jobId', id
 return 1`;
 
 // Workers ---------------------------------------------------------------------------------------------------------------
-/** In place of a copy's Worker class: the same class, but what it constructs is named and watched. */
+/** In place of a BullMQ's Worker class: the same class, but what it constructs is named and watched. */
 function hook(Worker, file) {
-  return attempt('BullMQ could not be watched', () => {
-    const { version } = bullmq(file);
-    const methods = typeof Worker === 'function' && Worker.prototype ? METHODS : [];
-    if (!methods.length || !methods.every((name) => typeof Worker.prototype[name] === 'function')) {
-      problem(`BullMQ ${version} has a Worker that is not known here: its jobs are neither fenced nor handed back`);
-      return Worker;
-    }
-    const watched = new Proxy(Worker, {
-      construct(target, args, newTarget) {
-        // As early as this, so that the blocking connection carries the name too (5.3 and later).
-        const worker = Reflect.construct(target, attempt('a Worker could not be named', () => named(args)) || args, newTarget);
-        attempt('a Worker could not be watched', () => adopt(worker, version, args[1]));
-        return worker;
-      },
-    });
-    Worker.prototype.constructor = watched;
-    return watched;
-  }) || Worker;
+  const { version } = bullmq(file);
+  const known = typeof Worker === 'function' && METHODS.every((name) => typeof (Worker.prototype || {})[name] === 'function');
+  if (!known) {
+    problem(`BullMQ ${version} has a Worker that is not known here: its jobs are neither reported nor fenced nor handed back`);
+    return Worker;
+  }
+  const watched = new Proxy(Worker, {
+    construct(target, args, newTarget) {
+      // So early, that the blocking connection carries the name too (5.3 and later).
+      const given = attempt('a Worker could not be named', () => named(args)) || args;
+      const worker = Reflect.construct(target, given, newTarget);
+      attempt('a Worker could not be watched', () => adopt(worker, version, args[1]));
+      return worker;
+    },
+  });
+  Worker.prototype.constructor = watched;
+  return watched;
 }
 
 function named([name, processor, opts, ...rest]) {
@@ -366,23 +334,22 @@ function named([name, processor, opts, ...rest]) {
 }
 
 function adopt(worker, version, processor) {
-  const major = parseInt(version, 10);
-  const sandboxed = !!processor && typeof processor !== 'function';
+  const major = parseInt(version, 10), sandboxed = !!processor && typeof processor !== 'function';
   const entry = { worker, version, major, sandboxed, fetching: 0, blocked: false, limbo: new Map() };
-  if (!KNOWN_MAJORS.includes(major)) problem(`BullMQ ${version} is newer than what this worker shim was tested with`);
-  // The first part of every lock's token, in all versions. BullMQ only compares tokens.
+  if (!KNOWN_MAJORS.includes(major)) problem(`BullMQ ${version} is not one that this worker shim was tested with`);
+  // The first part of every lock's token, in all versions. BullMQ does nothing with tokens but compare them.
   if (typeof worker.id === 'string') worker.id = `${instance}:${worker.id}`;
-  else problem(`a Worker of BullMQ ${version} has no id: its locks do not say which instance holds them`);
+  else problem(`BullMQ ${version} has Workers without id: the locks do not say which instance holds them`);
 
   const { moveToActive, waitForJob, processJob, processFn, close } = worker;
   own(worker, 'moveToActive', async function (...args) {
-    // BullMQ 3 and 4 wait with BRPOPLPUSH: such a job is in active already, and held by nobody else.
+    // 3 and 4 wait by BRPOPLPUSH: what that brought is in active already, and must go on.
     const popped = major < 5 && typeof args[typeof args[0] === 'string' ? 1 : 2] === 'string';
     if (fenced && !popped && !(await gate(entry))) return undefined;
     entry.fetching += 1;
     try {
       const job = await moveToActive.apply(this, args);
-      if (job && worker.processFn) entry.limbo.set(`${job.id}`, now() + LIMBO_MS);
+      if (job && processFn) entry.limbo.set(`${job.id}`, now() + LIMBO_MS);
       else if (job) attempt('a job could not be watched', () => begin(entry, job, args.find((arg) => typeof arg === 'string')));
       return job;
     } finally {
@@ -394,7 +361,7 @@ function adopt(worker, version, processor) {
     await attempt('the blocking connection has no number', () => number(entry));
     if (fenced) {
       await gate(entry);
-      return major < 5 ? undefined : 0; // "look whether there is a job", as after a wait that has ended
+      return major < 5 ? undefined : 0; // as after a wait that brought nothing: moveToActive is next
     }
     entry.blocked = true;
     try {
@@ -413,28 +380,27 @@ function adopt(worker, version, processor) {
     if (run) Promise.resolve(ended).then(() => end(run), () => end(run));
     return ended;
   });
-  if (typeof processFn === 'function') {
+  if (processFn) {
     own(worker, 'processFn', function (job) {
       const result = processFn.apply(this, arguments);
       const run = run_of.get(job);
-      if (!run || sandboxed) return result;
+      if (!run) return result;
+      const finish = (settle) => (value) => {
+        run.finishing = true;
+        settle(value);
+      };
       return new Promise((resolve, reject) => {
         run.reject = reject;
-        const finish = (settle) => (value) => {
-          run.finishing = true;
-          settle(value);
-        };
         Promise.resolve(result).then(finish(resolve), finish(reject));
       });
     });
   }
-  own(worker, 'close', function (...args) {
-    const closing = close.apply(this, args);
+  own(worker, 'close', function () {
+    const closing = close.apply(this, arguments);
     const closed = () => {
-      entry.closed = true;
+      workers.delete(entry);
       changed();
     };
-    changed();
     Promise.resolve(closing).then(closed, closed);
     return closing;
   });
@@ -450,18 +416,19 @@ function begin(entry, job, token) {
   run_of.set(job, run);
   for (const method of ['moveToCompleted', 'moveToFailed']) {
     const original = job[method];
-    if (typeof original !== 'function') continue;
     own(job, method, async function (...args) {
-      const held = fenced && args[2] !== false;
+      const held = fenced;
       if (held) args[2] = false; // the next job
       else entry.fetching += 1;
       try {
         const next = await original.apply(this, args);
         if (entry.worker.processFn && Array.isArray(next) && next[0]) entry.limbo.set(`${next[1]}`, now() + LIMBO_MS);
-        if (method === 'moveToCompleted') finished(run);
+        if (method === 'moveToCompleted' && connected && unsent.length < MAX_UNSENT) {
+          unsent.push({ queue: entry.worker.name, name: `${job.name}`, ms: Math.round(now() - run.begun) });
+        }
         return next;
       } finally {
-        if (held) wake(entry); // of a queue with a limit of its own, whose free slot nobody else would learn of
+        if (held) wake(entry); // a queue with a concurrency of its own has a free slot now
         else entry.fetching -= 1;
         end(run);
       }
@@ -471,51 +438,42 @@ function begin(entry, job, token) {
   return run;
 }
 
-function finished({ entry, job, begun }) {
-  if (connected && unsent.length < MAX_UNSENT) {
-    unsent.push({ queue: entry.worker.name, name: job.name, ms: Math.round(now() - begun) });
-  }
-}
-
 function end(run) {
   if (runs.delete(run)) changed();
 }
 
-// Where BullMQ is loaded --------------------------------------------------------------------------------------------------
-/** The package.json beside a file that may define Worker; undefined where it is not BullMQ's, whatever its directory's name. */
+// Where BullMQ is loaded ------------------------------------------------------------------------------------------------
+/** The package.json of a file that may define Worker; undefined where it is not BullMQ's, whatever its directory's name. */
 function bullmq(file) {
   try {
-    const { join } = require('path');
-    const found = JSON.parse(require('fs').readFileSync(join(file, '../../../../package.json'), 'utf8'));
+    const json = require('path').join(file, '../../../../package.json');
+    const found = JSON.parse(require('fs').readFileSync(json, 'utf8'));
     return found.name === 'bullmq' ? found : undefined;
   } catch {
     return undefined;
   }
 }
 
-// Node and bun load BullMQ as CommonJS however it is imported: its package.json has neither "exports" nor "type".
+// Node and bun load BullMQ as CommonJS, however it is imported: its package.json has neither "exports" nor "type".
 function hookCommonJs() {
   const { Module } = require('module');
-  const after = (owner, name) => {
-    const original = owner[name];
-    owner[name] = function (first, file = first) {
-      const result = original.apply(this, arguments);
-      if (typeof file === 'string' && DEFINES_WORKER.test(file) && bullmq(file)) {
-        attempt('BullMQ could not be watched', () => {
-          const { exports } = name === 'load' ? this : first;
-          const watched = hook(exports.Worker, file);
-          if (watched !== exports.Worker) exports.Worker = watched;
-        });
-      }
-      return result;
-    };
-  };
   // Whatever transpiles on the way (tsx, ts-node) is below Module.load, which bun does not have.
-  if (typeof Module.prototype.load === 'function') after(Module.prototype, 'load');
-  else after(Module._extensions, '.js');
+  const [owner, name] = Module.prototype.load ? [Module.prototype, 'load'] : [Module._extensions, '.js'];
+  const original = owner[name];
+  owner[name] = function (first, second) {
+    const result = original.apply(this, arguments);
+    const [module, file] = name === 'load' ? [this, first] : [first, second];
+    if (DEFINES_WORKER.test(file) && bullmq(file)) {
+      attempt('BullMQ could not be watched', () => {
+        const watched = hook(module.exports.Worker, file);
+        if (watched !== module.exports.Worker) module.exports.Worker = watched;
+      });
+    }
+    return result;
+  };
 }
 
-// Bun can be told to load the other copy (--main-fields), and an ES module's exports can be changed only from within.
+// Bun can be told to load the other copy (--main-fields=module). An ES module's exports change only from within.
 function hookBunModules() {
   const setup = (build) => build.onLoad({ filter: /[\\/]dist[\\/]esm[\\/]classes[\\/]worker\.js$/ }, ({ path }) => {
     let contents = require('fs').readFileSync(path, 'utf8');
@@ -534,5 +492,5 @@ try {
     if (process.versions.bun) hookBunModules();
   }
 } catch {
-  // Without the shim the application is as it was; the agent misses the hello, and says so.
+  // The application is as it was without the shim. The agent misses the hello, and says so.
 }
