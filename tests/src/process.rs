@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::fs::{self, OpenOptions};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Output, Stdio};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
@@ -58,6 +58,13 @@ impl Process {
         let child = command.process_group(0).stdout(open()).stderr(open()).spawn();
         let child = child.unwrap_or_else(|error| panic!("{name} cannot be started: {error}"));
         Process { name: name.to_owned(), child, log: log.to_owned() }
+    }
+
+    /// The same with an input that this process writes to.
+    pub fn start_fed(name: &str, command: &mut Command, log: &Path) -> (Process, ChildStdin) {
+        let mut process = Process::start(name, command.stdin(Stdio::piped()), log);
+        let input = process.child.stdin.take().expect("a pipe");
+        (process, input)
     }
 
     pub fn pid(&self) -> i32 {

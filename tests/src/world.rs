@@ -20,6 +20,8 @@ use crate::{QUEUE, binaries, jobs, ports, programs, wait};
 pub struct Setup {
     /// Files of the application instead of the demo's.
     pub files: Vec<(&'static str, String)>,
+    /// More of the agent's configuration, from its table `boot` on; `$REDIS` is the world's own.
+    pub agent: String,
     /// User data instead of what starts the agent.
     pub user_data: Option<&'static str>,
     /// More of the coordinator's environment.
@@ -69,7 +71,7 @@ impl World {
         (options.pending, options.shutting_down) = (Duration::from_millis(500), Duration::from_secs(1));
         options.environment = vec![("BUN_INSTALL_CACHE_DIR".into(), app::bun_cache().into())];
         let emulator = spillway_emulator::start(options).await.expect("the emulator");
-        let usual = || app.user_data(&redis.url(), grpc_port, "");
+        let usual = || app.user_data(&redis.url(), grpc_port, &setup.agent.replace("$REDIS", &redis.url()));
         let user_data = setup.user_data.map_or_else(usual, str::to_owned);
         let template = LaunchTemplate { user_data, ..LaunchTemplate::default() };
         let template = emulator.create_launch_template("worker", template).expect("a launch template");

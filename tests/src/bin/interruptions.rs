@@ -1,0 +1,50 @@
+//! 200 interruptions at random moments, with BullMQ 4, 5 and 6 under bun and node, and what became of every job:
+//!
+//! ```text
+//! cargo run --release --bin interruptions [-- INTERRUPTIONS [SEED]]
+//! ```
+//!
+//! Jobs (0.1 s to 300 s), notices (120, 20, 0 s) and the drain's margin (10 s) are ten times shorter. It prints the table of
+//! the README, and exits with 1 where the promise is not kept.
+
+use spillway_tests::interruptions::{Options, Tally, interrupt};
+
+const VARIANTS: [(u32, &str); 6] = [(5, "bun"), (4, "bun"), (6, "bun"), (5, "node"), (4, "node"), (6, "node")];
+
+#[tokio::main(flavor = "multi_thread", worker_threads = 2)]
+async fn main() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let mut arguments = std::env::args().skip(1).map(|argument| argument.parse::<u64>());
+    let mut next = |otherwise| arguments.next().unwrap_or(Ok(otherwise));
+    let (Ok(interruptions), Ok(seed)) = (next(200), next(1)) else {
+        eprintln!("interruptions: give a number of interruptions and a seed, such as: interruptions 200 1");
+        std::process::exit(2);
+    };
+    let mut all = Tally::default();
+    for (number, (bullmq, runtime)) in VARIANTS.into_iter().enumerate() {
+        // As evenly as it goes.
+        let variants = VARIANTS.len() as u64;
+        let share = interruptions / variants + u64::from((number as u64) < interruptions % variants);
+        if share == 0 {
+            continue;
+        }
+        eprintln!("BullMQ {bullmq} under {runtime}: {share} interruptions");
+        let options = Options {
+            bullmq,
+            runtime,
+            interruptions: u32::try_from(share).unwrap_or(u32::MAX),
+            instances: 3,
+            shortened: 10.0,
+            jobs_per_second: 3.0,
+            seed: seed.wrapping_mul(1_000_003).wrapping_add(number as u64),
+        };
+        let tally = interrupt(options, |it| {
+            eprintln!("  {} is taken, {} s of notice, with {} jobs", it.instance, it.notice, it.jobs.len());
+        })
+        .await;
+        eprintln!("{tally}\n");
+        all.add(tally);
+    }
+    println!("{all}");
+    std::process::exit(i32::from(!all.is_kept()));
+}

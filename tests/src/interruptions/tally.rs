@@ -1,0 +1,228 @@
+//! What became of the jobs, counted from the workers' own record of their runs and from BullMQ's events. Both are Redis'
+//! streams: one clock, and no word of Spillway's.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use redis::Value;
+
+use crate::QUEUE;
+use crate::jobs;
+use crate::redis_server::RedisServer;
+
+/// A worker that is frozen may still have told of a tick that long after its job has begun elsewhere.
+const TOLERATED_OVERLAP_MS: u64 = 50;
+
+/// One instance that was taken.
+#[derive(Clone, Debug)]
+pub struct Interruption {
+    pub instance: String,
+    /// In seconds, before it was shortened.
+    pub notice: u32,
+    /// By Redis' clock.
+    pub at_ms: u64,
+    /// That it held at that moment.
+    pub jobs: Vec<String>,
+}
+
+/// What interruptions with one notice came to.
+#[derive(Clone, Debug, Default)]
+pub struct Row {
+    pub interruptions: u32,
+    /// Jobs that the instances held.
+    pub jobs: u32,
+    /// Of these: finished there.
+    pub finished: u32,
+    /// Handed back: begun again elsewhere without BullMQ's stall check.
+    pub handed_back: u32,
+    /// Completed twice, or at work in two places at once.
+    pub run_twice: u32,
+    /// From the hand-back to the next start, in milliseconds.
+    pub waits: Vec<f64>,
+}
+
+/// The whole count.
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    /// By the notice in seconds.
+    pub rows: BTreeMap<u32, Row>,
+    pub added: u64,
+    pub completed: u64,
+    pub failed: u64,
+    /// Jobs that BullMQ counts more than one attempt of.
+    pub attempts_spent: u64,
+    /// Times that BullMQ found a job stalled.
+    pub stalls: u64,
+    /// Jobs run twice, of all jobs.
+    pub run_twice: u64,
+    /// Of these: not held by an instance that was taken unannounced.
+    pub run_twice_announced: u64,
+}
+
+/// Jobs that have neither completed nor failed.
+pub(super) fn unfinished(redis: &RedisServer, added: u64) -> u64 {
+    added.saturating_sub(jobs::completed(redis) + jobs::failed(redis))
+}
+
+#[derive(Debug)]
+struct Run {
+    on: String,
+    began: u64,
+    last: u64,
+    done: bool,
+}
+
+pub(super) fn count(redis: &RedisServer, added: u64, interruptions: Vec<Interruption>) -> Tally {
+    let runs = runs(redis);
+    let events = stream(redis, &format!("bull:{QUEUE}:events"));
+    let mut tally = Tally {
+        added,
+        completed: jobs::completed(redis),
+        failed: jobs::failed(redis),
+        stalls: events.iter().filter(|(_, fields)| is(fields, "event", "stalled")).count() as u64,
+        attempts_spent: (1..=added).filter(|id| attempts(redis, *id) > 1).count() as u64,
+        ..Tally::default()
+    };
+    let twice: Vec<&String> = runs.iter().filter(|(_, runs)| ran_twice(runs)).map(|(job, _)| job).collect();
+    tally.run_twice = twice.len() as u64;
+    let unannounced = |job: &String| interruptions.iter().any(|it| it.notice == 0 && it.jobs.contains(job));
+    tally.run_twice_announced = twice.iter().filter(|job| !unannounced(job)).count() as u64;
+    for interruption in &interruptions {
+        let row = tally.rows.entry(interruption.notice).or_default();
+        row.interruptions += 1;
+        for job in &interruption.jobs {
+            row.jobs += 1;
+            row.run_twice += u32::from(twice.contains(&job));
+            let runs = runs.get(job).map_or(&[][..], Vec::as_slice);
+            let here = runs.iter().rfind(|run| run.on == interruption.instance);
+            if here.is_some_and(|run| run.done) {
+                row.finished += 1;
+                continue;
+            }
+            let back = events.iter().find(|(at, fields)| {
+                *at >= interruption.at_ms
+                    && is(fields, "event", "waiting")
+                    && is(fields, "prev", "active")
+                    && is(fields, "jobId", job)
+            });
+            let next = |back: u64| runs.iter().find(|run| run.began >= back && run.on != interruption.instance);
+            if let Some((at, _)) = back
+                && let Some(run) = next(*at)
+            {
+                row.handed_back += 1;
+                row.waits.push((run.began - at) as f64);
+            }
+        }
+    }
+    tally
+}
+
+fn ran_twice(runs: &[Run]) -> bool {
+    let overlap = |pair: &[Run]| pair[0].last > pair[1].began + TOLERATED_OVERLAP_MS;
+    runs.iter().filter(|run| run.done).count() > 1 || runs.windows(2).any(overlap)
+}
+
+/// By job: its runs, in the order in which they began.
+fn runs(redis: &RedisServer) -> BTreeMap<String, Vec<Run>> {
+    let mut by_run: BTreeMap<String, (String, Run)> = BTreeMap::new();
+    for (at, fields) in stream(redis, "arena:runs") {
+        let get = |name: &str| fields.get(name).cloned().unwrap_or_default();
+        let new = || (get("job"), Run { on: get("on"), began: at, last: at, done: false });
+        let (_, run) = by_run.entry(get("run")).or_insert_with(new);
+        run.last = at;
+        run.done |= is(&fields, "what", "done");
+    }
+    let mut by_job: BTreeMap<String, Vec<Run>> = BTreeMap::new();
+    for (job, run) in by_run.into_values() {
+        by_job.entry(job).or_default().push(run);
+    }
+    by_job.values_mut().for_each(|runs| runs.sort_by_key(|run| run.began));
+    by_job
+}
+
+/// BullMQ 5 and later count an attempt at its end, 3 and 4 at its start: once for a job that ended well.
+fn attempts(redis: &RedisServer, id: u64) -> u64 {
+    let key = format!("bull:{QUEUE}:{id}");
+    let (new, old): (Option<u64>, Option<u64>) = redis.ask(&["HMGET", &key, "atm", "attemptsMade"]);
+    new.or(old).unwrap_or(0)
+}
+
+fn is(fields: &BTreeMap<String, String>, name: &str, value: &str) -> bool {
+    fields.get(name).is_some_and(|found| found == value)
+}
+
+/// All entries of a stream: when, and their fields.
+fn stream(redis: &RedisServer, key: &str) -> Vec<(u64, BTreeMap<String, String>)> {
+    let entries: Vec<(String, Value)> = redis.ask(&["XRANGE", key, "-", "+"]);
+    let entry = |(id, fields): (String, Value)| {
+        let at = id.split('-').next()?.parse().ok()?;
+        Some((at, redis::from_redis_value(fields).ok()?))
+    };
+    entries.into_iter().filter_map(entry).collect()
+}
+
+impl Tally {
+    /// Takes another's in.
+    pub fn add(&mut self, other: Tally) {
+        for (notice, row) in other.rows {
+            let into = self.rows.entry(notice).or_default();
+            into.interruptions += row.interruptions;
+            into.jobs += row.jobs;
+            into.finished += row.finished;
+            into.handed_back += row.handed_back;
+            into.run_twice += row.run_twice;
+            into.waits.extend(row.waits);
+        }
+        self.added += other.added;
+        self.completed += other.completed;
+        self.failed += other.failed;
+        self.attempts_spent += other.attempts_spent;
+        self.stalls += other.stalls;
+        self.run_twice += other.run_twice;
+        self.run_twice_announced += other.run_twice_announced;
+    }
+
+    /// The promise: every job completes, in one attempt and without a stall; twice at work only where its worker was killed.
+    pub fn is_kept(&self) -> bool {
+        self.completed == self.added
+            && self.failed + self.attempts_spent + self.stalls + self.run_twice_announced == 0
+            && self.rows.values().all(|row| row.finished + row.handed_back == row.jobs)
+    }
+}
+
+/// The `part` of them that is not greater, such as 0.5 for the median; None without any.
+pub(super) fn quantile(values: &[f64], part: f64) -> Option<f64> {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted.get(((sorted.len().saturating_sub(1)) as f64 * part).round() as usize).copied()
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "| notice | interruptions | jobs held | finished there | handed back | run twice | median wait | longest |"
+        )?;
+        writeln!(f, "|---|---|---|---|---|---|---|---|")?;
+        let ms = |wait: Option<f64>| wait.map_or_else(|| "–".to_owned(), |ms| format!("{ms:.0} ms"));
+        for (notice, row) in self.rows.iter().rev() {
+            let Row { interruptions, jobs, finished, handed_back, run_twice, waits } = row;
+            let (median, longest) = (ms(quantile(waits, 0.5)), ms(quantile(waits, 1.0)));
+            writeln!(
+                f,
+                "| {notice} s | {interruptions} | {jobs} | {finished} | {handed_back} | {run_twice} | {median} | {longest} |"
+            )?;
+        }
+        write!(
+            f,
+            "{} jobs added, {} completed, {} failed, {} attempts spent, {} stalls, {} run twice ({} not killed unannounced)",
+            self.added,
+            self.completed,
+            self.failed,
+            self.attempts_spent,
+            self.stalls,
+            self.run_twice,
+            self.run_twice_announced
+        )
+    }
+}

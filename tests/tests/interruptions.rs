@@ -1,0 +1,16 @@
+//! Interruptions with notice, with little and without, in the middle of jobs: every job completes, in its first attempt,
+//! and BullMQ's stall check finds nothing. `cargo run --release --bin interruptions` does the same 200 times.
+
+use spillway_tests::interruptions::{Options, interrupt};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_job_is_lost_whatever_the_notice() {
+    for (bullmq, runtime) in [(5, "bun"), (4, "node")] {
+        let options =
+            Options { bullmq, runtime, interruptions: 3, instances: 2, shortened: 10.0, jobs_per_second: 3.0, seed: 7 };
+        let tally = interrupt(options, |_| ()).await;
+        assert!(tally.is_kept(), "BullMQ {bullmq} under {runtime}\n{tally}");
+        let held: u32 = tally.rows.values().map(|row| row.jobs).sum();
+        assert!(held >= 3, "there was nothing to lose\n{tally}");
+    }
+}
