@@ -34,7 +34,8 @@ else
   if renewed_above >= 0 and left > renewed_above then return 'doubtful' end
 end
 
--- The first thing that fails from here on, in BullMQ's scripts or in this one, is all that is done about it. -----------
+-- How to go on ---------------------------------------------------------------------------------------------------------
+-- The first failure of what may fail without stopping the rest; it is returned at the end.
 local failure
 local function try(...)
   local answer = pcall(...)
