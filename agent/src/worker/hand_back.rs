@@ -34,10 +34,10 @@ impl Redis {
             Ok(Err(error)) => {
                 self.disconnect();
                 // What this user may not do it may not do in a second either.
-                returned.again = error.code() != Some("NOPERM");
+                returned.again = !is_forbidden(&error);
                 returned.problem = Some(match returned.again {
                     true => in_words(self.url(), &error),
-                    false => format!("{}: {error}: allow what spillway-agent check names", self.url()),
+                    false => format!("{}: {error}: allow what `spillway-agent check` names", self.url()),
                 });
             }
             Err(_) => {
@@ -86,7 +86,7 @@ impl Redis {
         };
         match timeout(PATIENCE, ask).await {
             Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) if error.code() == Some("NOPERM") => Err(format!(
+            Ok(Err(error)) if is_forbidden(&error) => Err(format!(
                 "this Redis user may not hand jobs back ({error}): allow it ~bull:* +eval +evalsha +script|load +lrem \
                  +rpush +zadd +del +srem +hdel +hincrby +xadd"
             )),
@@ -94,6 +94,11 @@ impl Redis {
             Err(_) => Err(format!("{} does not answer", self.url())),
         }
     }
+}
+
+/// A command that the Redis user may not use; Redis 7 says it in other words where a script used it.
+fn is_forbidden(error: &redis::RedisError) -> bool {
+    error.code() == Some("NOPERM") || error.to_string().contains("user executing the script")
 }
 
 impl Returned {
