@@ -1,4 +1,5 @@
-//! 200 interruptions at random moments, with BullMQ 4, 5 and 6 under bun and node, and what became of every job:
+//! 200 interruptions at random moments, with BullMQ 4, 5 and 6 under bun and node, then ten scale-ins, and what became of
+//! every job:
 //!
 //! ```text
 //! cargo run --release --bin interruptions [-- INTERRUPTIONS [SEED]]
@@ -7,7 +8,9 @@
 //! Jobs (0.1 s to 300 s), notices (120, 20, 0 s) and the drain's margin (10 s) are ten times shorter. It prints the table of
 //! the README, and exits with 1 where the promise is not kept.
 
-use spillway_tests::interruptions::{Options, Tally, interrupt};
+use spillway_tests::interruptions::{Options, Tally, interrupt, scale_in};
+
+const SCALE_INS: u32 = 10;
 
 const VARIANTS: [(u32, &str); 6] = [(5, "bun"), (4, "bun"), (6, "bun"), (5, "node"), (4, "node"), (6, "node")];
 
@@ -29,22 +32,28 @@ async fn main() {
             continue;
         }
         eprintln!("BullMQ {bullmq} under {runtime}: {share} interruptions");
-        let options = Options {
-            bullmq,
-            runtime,
-            interruptions: u32::try_from(share).unwrap_or(u32::MAX),
-            instances: 3,
-            shortened: 10.0,
-            jobs_per_second: 3.0,
-            seed: seed.wrapping_mul(1_000_003).wrapping_add(number as u64),
-        };
+        let options = options(bullmq, runtime, share, seed.wrapping_mul(1_000_003).wrapping_add(number as u64));
         let tally = interrupt(options, |it| {
-            eprintln!("  {} is taken, {} s of notice, with {} jobs", it.instance, it.notice, it.jobs.len());
+            let notice = it.notice.unwrap_or_default();
+            eprintln!("  {} is taken, {notice} s of notice, with {} jobs", it.instance, it.jobs.len());
         })
         .await;
         eprintln!("{tally}\n");
         all.add(tally);
     }
+    eprintln!("BullMQ 5 under bun: {SCALE_INS} scale-ins");
+    let options = Options { instances: 1, jobs_per_second: 2.0, ..options(5, "bun", 0, seed) };
+    let scaled_in = scale_in(options, SCALE_INS, |it| {
+        eprintln!("  {} is scaled in, with {} jobs", it.instance, it.jobs.len());
+    })
+    .await;
+    eprintln!("{scaled_in}\n");
+    all.add(scaled_in);
     println!("{all}");
     std::process::exit(i32::from(!all.is_kept()));
+}
+
+fn options(bullmq: u32, runtime: &'static str, interruptions: u64, seed: u64) -> Options {
+    let interruptions = u32::try_from(interruptions).unwrap_or(u32::MAX);
+    Options { bullmq, runtime, interruptions, instances: 3, shortened: 10.0, jobs_per_second: 3.0, seed }
 }

@@ -41,11 +41,11 @@ impl Options {
 /// Interrupts so many times, waits for every job, and counts. `told` hears of each interruption.
 pub async fn interrupt(options: Options, mut told: impl FnMut(&Interruption)) -> Tally {
     let mut random = Random(options.seed | 1);
-    let world = start(options).await;
+    let world = start(options, "1h").await;
     let url = world.redis.url();
     let _primary = primary(&world, options);
     let (_ballast, ballast) = load(&world, options, BALLAST, 10.0);
-    let (mut jobs, orders) = load(&world, options, QUEUE, options.jobs_per_second);
+    let (jobs, orders) = load(&world, options, QUEUE, options.jobs_per_second);
     world.until("there is demand", || llen(&world, BALLAST) >= 10).await;
     drop(ballast);
     world.until_ready(options.instances as usize).await;
@@ -64,17 +64,53 @@ pub async fn interrupt(options: Options, mut told: impl FnMut(&Interruption)) ->
             continue;
         }
         let notice = NOTICES[done.len() % NOTICES.len()];
-        let (seconds, micros): (u64, u64) = world.redis.ask(&["TIME"]);
+        let at_ms = now_ms(&world);
         world.emulator().interrupt(id, options.shorten(notice.into())).expect("a running spot instance");
         let interruption = Interruption {
             instance: id.clone(),
-            notice,
-            at_ms: seconds * 1000 + micros / 1000,
+            notice: Some(notice),
+            at_ms,
             jobs: held.into_iter().map(|held| held.id).collect(),
         };
         told(&interruption);
         done.push(interruption);
     }
+    settle(&world, jobs, orders, done).await
+}
+
+/// Scales in so many times while the worker works: nothing waits, but jobs run all the time. Then as `interrupt`.
+pub async fn scale_in(options: Options, times: u32, mut told: impl FnMut(&Interruption)) -> Tally {
+    let world = start(options, "3s").await;
+    let _primary = primary(&world, options);
+    let (jobs, orders) = load(&world, options, QUEUE, options.jobs_per_second);
+    let client = redis::Client::open(world.redis.url()).expect("an address");
+    let mut connection = client.get_multiplexed_async_connection().await.expect("Redis");
+    let mut done: Vec<Interruption> = Vec::new();
+    while done.len() < times as usize {
+        let (_ballast, ballast) = load(&world, options, BALLAST, 20.0);
+        world.until("there is demand", || llen(&world, BALLAST) >= 10).await;
+        drop(ballast);
+        world.until_ready(options.instances as usize).await;
+        let _: u64 = world.redis.ask(&["DEL", &format!("bull:{BALLAST}:wait")]);
+        let id = world
+            .until_pool("an instance is scaled in", |pool| {
+                let draining = in_phase(pool, "draining").map(|instance| instance.id.clone());
+                draining.into_iter().find(|id| done.iter().all(|before| before.instance != *id))
+            })
+            .await;
+        let at_ms = now_ms(&world);
+        let held = held_by(&mut connection, Queue { prefix: "bull", name: QUEUE }, &id).await.expect("Redis");
+        let jobs = held.into_iter().map(|held| held.id).collect();
+        let interruption = Interruption { instance: id.clone(), notice: None, at_ms, jobs };
+        told(&interruption);
+        done.push(interruption);
+        world.until("it is gone", || world.instance(&id).ended_ms.is_some()).await;
+    }
+    settle(&world, jobs, orders, done).await
+}
+
+/// Ends the load, waits for every job and every instance, and counts.
+async fn settle(world: &World, mut jobs: Process, orders: ChildStdin, done: Vec<Interruption>) -> Tally {
     drop(orders);
     let mut added = 0;
     world
@@ -95,7 +131,12 @@ pub async fn interrupt(options: Options, mut told: impl FnMut(&Interruption)) ->
     tally::count(&world.redis, added, done)
 }
 
-async fn start(options: Options) -> World {
+fn now_ms(world: &World) -> u64 {
+    let (seconds, micros): (u64, u64) = world.redis.ask(&["TIME"]);
+    seconds * 1000 + micros / 1000
+}
+
+async fn start(options: Options, idle: &str) -> World {
     let modules = programs::script("node_modules");
     let link = format!(
         "mkdir -p node_modules && ln -sfn {modules}/bullmq{version} node_modules/bullmq && ln -sfn {modules}/ioredis \
@@ -124,7 +165,7 @@ async fn start(options: Options) -> World {
             ("EC2_SPOT_MAX_COUNT", most.to_string()),
             ("SPILLWAY_POOL_LAUNCHES_PER_TICK", most.to_string()),
             ("SPILLWAY_POOL_POLICY_STEPS", steps),
-            ("SPILLWAY_POOL_POLICY_IDLE", "1h".to_owned()),
+            ("SPILLWAY_POOL_POLICY_IDLE", idle.to_owned()),
         ],
         ..Setup::default()
     })

@@ -4,5 +4,5 @@
 mod arena;
 mod tally;
 
-pub use arena::{Options, interrupt};
+pub use arena::{Options, interrupt, scale_in};
 pub use tally::{Interruption, Row, Tally};

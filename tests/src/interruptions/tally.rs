@@ -17,8 +17,8 @@ const TOLERATED_OVERLAP_MS: u64 = 50;
 #[derive(Clone, Debug)]
 pub struct Interruption {
     pub instance: String,
-    /// In seconds, before it was shortened.
-    pub notice: u32,
+    /// In seconds, before it was shortened; None: it was scaled in.
+    pub notice: Option<u32>,
     /// By Redis' clock.
     pub at_ms: u64,
     /// That it held at that moment.
@@ -44,8 +44,8 @@ pub struct Row {
 /// The whole count.
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
-    /// By the notice in seconds.
-    pub rows: BTreeMap<u32, Row>,
+    /// By the notice.
+    pub rows: BTreeMap<Option<u32>, Row>,
     pub added: u64,
     pub completed: u64,
     pub failed: u64,
@@ -85,7 +85,7 @@ pub(super) fn count(redis: &RedisServer, added: u64, interruptions: Vec<Interrup
     };
     let twice: Vec<&String> = runs.iter().filter(|(_, runs)| ran_twice(runs)).map(|(job, _)| job).collect();
     tally.run_twice = twice.len() as u64;
-    let unannounced = |job: &String| interruptions.iter().any(|it| it.notice == 0 && it.jobs.contains(job));
+    let unannounced = |job: &String| interruptions.iter().any(|it| it.notice == Some(0) && it.jobs.contains(job));
     tally.run_twice_announced = twice.iter().filter(|job| !unannounced(job)).count() as u64;
     for interruption in &interruptions {
         let row = tally.rows.entry(interruption.notice).or_default();
@@ -208,9 +208,10 @@ impl fmt::Display for Tally {
         for (notice, row) in self.rows.iter().rev() {
             let Row { interruptions, jobs, finished, handed_back, run_twice, waits } = row;
             let (median, longest) = (ms(quantile(waits, 0.5)), ms(quantile(waits, 1.0)));
+            let notice = notice.map_or_else(|| "scale-in".to_owned(), |seconds| format!("{seconds} s"));
             writeln!(
                 f,
-                "| {notice} s | {interruptions} | {jobs} | {finished} | {handed_back} | {run_twice} | {median} | {longest} |"
+                "| {notice} | {interruptions} | {jobs} | {finished} | {handed_back} | {run_twice} | {median} | {longest} |"
             )?;
         }
         write!(
