@@ -40,7 +40,7 @@ const bells = new Set(); // rung at each change
 let fenced = false;
 
 const now = () => performance.now();
-const later = (ms, run) => setTimeout(run, ms).unref();
+const later = (ms, run) => setTimeout(() => attempt('the worker shim failed', run), ms).unref();
 const place = ({ worker }, job) => ({ queue: worker.name, prefix: worker.opts.prefix || 'bull', ...(job && { id: `${job.id}` }) });
 const why = (error) => `${(error && error.message) || error}`;
 // Not enumerable: a Worker or Job that is logged or copied looks as before.
@@ -65,8 +65,10 @@ function attempt(what, run) {
 function problem(text) {
   if (problems.has(text) || problems.size >= MAX_PROBLEMS) return;
   problems.add(text);
-  connect();
-  send({ problem: text });
+  try {
+    connect();
+    send({ problem: text });
+  } catch {} // nobody to tell
 }
 
 function changed() {
@@ -101,20 +103,21 @@ function connect() {
   socket = require('net').connect({ path: address });
   socket.unref();
   socket.setEncoding('utf8');
-  socket.on('connect', () => {
+  const on = (event, run) => socket.on(event, (data) => attempt('the worker shim failed', () => run(data)));
+  on('connect', () => {
     [connected, retry_ms, unsent] = [true, 100, []];
     const { bun, node } = process.versions;
     send({ hello: { pid: process.pid, protocol: 1, runtime: bun ? `bun ${bun}` : `node ${node}` } });
     send({ state: state() });
     for (const text of problems) send({ problem: text });
   });
-  socket.on('data', (data) => {
+  on('data', (data) => {
     const lines = (input + data).split('\n');
     input = lines.pop().slice(0, MAX_BYTES);
     for (const line of lines) if (line.trim()) attempt('a command failed', () => obey(line));
   });
   socket.on('error', () => {});
-  socket.on('close', () => {
+  on('close', () => {
     connected = false;
     connecting = null; // again
     later(retry_ms, connect);
@@ -336,6 +339,7 @@ function named([name, processor, opts, ...rest]) {
 function adopt(worker, version, processor) {
   const major = parseInt(version, 10), sandboxed = !!processor && typeof processor !== 'function';
   const entry = { worker, version, major, sandboxed, fetching: 0, blocked: false, limbo: new Map() };
+  if (typeof worker.name !== 'string' || !worker.opts) throw new Error('it has no name or no options');
   if (!KNOWN_MAJORS.includes(major)) problem(`BullMQ ${version} is not one that this worker shim was tested with`);
   // The first part of every lock's token, in all versions. BullMQ does nothing with tokens but compare them.
   if (typeof worker.id === 'string') worker.id = `${instance}:${worker.id}`;
@@ -343,14 +347,19 @@ function adopt(worker, version, processor) {
 
   const { moveToActive, waitForJob, processJob, processFn, close } = worker;
   own(worker, 'moveToActive', async function (...args) {
+    const token = args.find((arg) => typeof arg === 'string');
     // 3 and 4 wait by BRPOPLPUSH: what that brought is in active already, and must go on.
-    const popped = major < 5 && typeof args[typeof args[0] === 'string' ? 1 : 2] === 'string';
-    if (fenced && !popped && !(await gate(entry))) return undefined;
+    const popped = major < 5 && typeof args[args.indexOf(token) + 1] === 'string';
+    if (fenced && !popped) {
+      // From 5.55 on a job that has been moved (DelayedError and its like) fetches the next one by its own token.
+      for (const run of runs) if (run.token === token) return undefined;
+      if (!(await gate(entry))) return undefined;
+    }
     entry.fetching += 1;
     try {
       const job = await moveToActive.apply(this, args);
       if (job && processFn) entry.limbo.set(`${job.id}`, now() + LIMBO_MS);
-      else if (job) attempt('a job could not be watched', () => begin(entry, job, args.find((arg) => typeof arg === 'string')));
+      else if (job) attempt('a job could not be watched', () => begin(entry, job, token));
       return job;
     } finally {
       entry.fetching -= 1;
@@ -399,7 +408,7 @@ function adopt(worker, version, processor) {
     const closing = close.apply(this, arguments);
     const closed = () => {
       workers.delete(entry);
-      changed();
+      flush(); // the process may end with this
     };
     Promise.resolve(closing).then(closed, closed);
     return closing;

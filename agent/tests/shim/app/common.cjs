@@ -1,0 +1,42 @@
+// A worker as a user writes one: nothing in it knows the shim. It says on stdout, a line each:
+//   ready | start QUEUE ID ATTEMPTS MS | end QUEUE ID | failed QUEUE ID | error MESSAGE | did WORD | tick ID MS
+// and does what it reads from stdin: pause, resume, close, more QUEUE.
+// Environment: REDIS_PORT, QUEUES (name[:concurrency], by commas), PREFIX, SANDBOX (a processor file), LOCK_MS.
+// A job's data: ms, fail, tick (says once a ms that it still runs).
+const say = (...words) => process.stdout.write(`${words.join(" ")}\n`);
+const at = () => (performance.timeOrigin + performance.now()).toFixed(1);
+const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+
+exports.run = async (Worker) => {
+  const connection = { host: "127.0.0.1", port: Number(process.env.REDIS_PORT), maxRetriesPerRequest: null };
+  const construct = (text) => {
+    const [queue, concurrency] = text.split(":");
+    const work = async (job) => {
+      say("start", queue, job.id, job.attemptsMade, at());
+      for (const end = Date.now() + job.data.ms; job.data.tick && Date.now() < end; await sleep(1)) say("tick", job.id, at());
+      await sleep(job.data.ms);
+      if (job.data.fail) throw new Error("as told");
+      say("end", queue, job.id);
+    };
+    const opts = { connection, concurrency: Number(concurrency) || 1, prefix: process.env.PREFIX || "bull" };
+    // A wake-up that is lost costs minutes, and is seen.
+    Object.assign(opts, { drainDelay: 300, lockDuration: Number(process.env.LOCK_MS) || 30_000, stalledInterval: 1000 });
+    const before = JSON.stringify(opts);
+    const worker = new Worker(queue, process.env.SANDBOX ? `${__dirname}/${process.env.SANDBOX}` : work, opts);
+    if (!(worker instanceof Worker) || JSON.stringify(opts) !== before) say("error", "the user can see the shim");
+    if (Worker.RateLimitError && !(Worker.RateLimitError() instanceof Error)) say("error", "a static method is gone");
+    worker.on("failed", (job) => say("failed", queue, job?.id));
+    worker.on("error", (error) => say("error", error.message));
+    return worker;
+  };
+  const workers = process.env.QUEUES.split(",").map(construct);
+  await Promise.all(workers.map((worker) => worker.waitUntilReady()));
+  say("ready");
+  process.stdin.setEncoding("utf8").on("data", async (data) => {
+    const [word, queue] = data.trim().split(" ");
+    if (word === "more") workers.push(construct(queue));
+    else await Promise.all(workers.map((worker) => worker[word](word === "pause" ? true : undefined)));
+    say("did", word);
+    if (word === "close") process.stdin.destroy();
+  });
+};

@@ -1,0 +1,2 @@
+// Not a worker.
+console.log("plain", 1 + 1);

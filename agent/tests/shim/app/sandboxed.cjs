@@ -1,0 +1,1 @@
+module.exports = (job) => new Promise((resolve) => setTimeout(resolve, job.data.ms));

@@ -1,0 +1,2 @@
+const { Worker } = require("bullmq");
+require("./common.cjs").run(Worker);

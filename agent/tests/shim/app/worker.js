@@ -1,0 +1,3 @@
+import { Worker } from "bullmq";
+import { run } from "./common.cjs";
+run(Worker);
