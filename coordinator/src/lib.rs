@@ -1,7 +1,8 @@
 //! The coordinator of Spillway: observes the queues and EC2, lets the brain decide, acts, and answers agents and people.
 //!
 //! `run` puts it together; `reconcile` is its heart, one loop for each pool. The arrows point one way: `reconcile` uses
-//! `queue`, `cloud`, `ledger` and `agents`; `rpc` and `web` show what it publishes and hand it what they are told.
+//! `queue`, `hand_back`, `cloud`, `ledger` and `agents`; `rpc` and `web` show what it publishes and hand it what they are
+//! told.
 
 pub mod agents;
 pub mod cli;
@@ -9,6 +10,7 @@ pub mod clock;
 pub mod cloud;
 pub mod config;
 pub mod demo;
+pub mod hand_back;
 pub mod ledger;
 pub mod queue;
 pub mod reconcile;

@@ -68,7 +68,8 @@ impl Redis {
         }
     }
 
-    async fn connected(&mut self) -> Result<MultiplexedConnection, RedisProblem> {
+    /// The connection, for a library that speaks to Redis itself.
+    pub async fn connected(&mut self) -> Result<MultiplexedConnection, RedisProblem> {
         if let Some(connection) = &self.connection {
             return Ok(connection.clone());
         }
@@ -81,7 +82,8 @@ impl Redis {
         }
     }
 
-    fn failed(&mut self, error: RedisError) -> RedisProblem {
+    /// What an error on its connection means.
+    pub fn failed(&mut self, error: RedisError) -> RedisProblem {
         let place = self.place.clone();
         let unreachable = error.is_io_error()
             || error.is_connection_dropped()

@@ -12,6 +12,7 @@ use crate::agents::Agents;
 use crate::clock;
 use crate::cloud::Cloud;
 use crate::config::Settings;
+use crate::hand_back::HandBacks;
 use crate::ledger::{LEASE, Lease, LeaseChange, Ledger};
 use crate::queue::QueueObserver;
 use crate::reconcile::{Message, Parts, PoolHandle, PoolStatus, Reconciler};
@@ -53,6 +54,11 @@ pub async fn run(
             agents: agents.clone(),
             ledger: Ledger::new(ledger_redis, &settings.ledger_prefix, &pool.name),
             observer: QueueObserver::new(redis, &pool.prefix, &pool.queues),
+            hand_backs: HandBacks {
+                redis_url: settings.redis_url.clone(),
+                prefix: pool.prefix.clone(),
+                queues: pool.queues.clone(),
+            },
             holder: holder.clone(),
         };
         let (reconciler, handle) = Reconciler::new(pool.clone(), parts);

@@ -90,5 +90,6 @@ pub fn record(pools: &[PoolStatus]) {
         set("spillway_instances_max", f64::from(view.max_instances));
         counter!("spillway_instances_launched_total", "pool" => pool.clone()).absolute(view.launched_total);
         counter!("spillway_instances_terminated_total", "pool" => pool.clone()).absolute(view.terminated_total);
+        counter!("spillway_jobs_handed_back_total", "pool" => pool.clone()).absolute(view.jobs_handed_back_total);
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use prost_types::Timestamp as ProtoTimestamp;
-use spillway_brain::{Backlog, Controller, Instance, InstanceId, Plan, Timestamp};
+use spillway_brain::{Backlog, Controller, Instance, InstanceId, Next, Plan, Timestamp};
 use spillway_proto::v1;
 
 use crate::agents::Agents;
@@ -36,6 +36,7 @@ pub fn pool(
         plan,
         launched_total: state.launched_total(),
         terminated_total: state.terminated_total(),
+        jobs_handed_back_total: state.handed_back_total(),
     }
 }
 
@@ -68,6 +69,17 @@ fn instance(
         boot_steps: record.boot_steps.into_values().collect(),
         notices: record.notices,
         jobs_in_redis: instance.jobs_in_redis.map(|(jobs, _)| jobs),
+        jobs_handed_back: instance.jobs_handed_back(),
+        hand_back: hand_back(instance).to_owned(),
+    }
+}
+
+fn hand_back(instance: &Instance) -> &'static str {
+    match instance.hand_back.as_ref().map(|it| it.next) {
+        None => "",
+        Some(Next::Ask { .. } | Next::Answer { .. }) => "under-way",
+        Some(Next::Done { .. }) => "done",
+        Some(Next::GivenUp { .. }) => "given-up",
     }
 }
 
@@ -123,6 +135,11 @@ pub fn timestamp(at: Timestamp) -> ProtoTimestamp {
 pub fn from_timestamp(at: &ProtoTimestamp) -> Timestamp {
     let seconds = u64::try_from(at.seconds).unwrap_or_default();
     Timestamp(seconds.saturating_mul(1000) + u64::try_from(at.nanos / 1_000_000).unwrap_or_default())
+}
+
+/// None where it is negative.
+pub fn from_duration(span: &prost_types::Duration) -> Option<std::time::Duration> {
+    Some(std::time::Duration::new(u64::try_from(span.seconds).ok()?, u32::try_from(span.nanos).ok()?))
 }
 
 pub fn duration(span: std::time::Duration) -> prost_types::Duration {

@@ -92,7 +92,7 @@ async fn until_handed_back(world: &World, id: &str, job: &str) -> Duration {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_another_client_terminates_costs_no_job() {
     let mut world = World::start(setup()).await;
-    let (id, job) = busy(&world, 10.0).await;
+    let (id, job) = busy(&world, 6.0).await;
     world.start_primary();
     another_client(&world, &[("Action", "TerminateInstances"), ("InstanceId.1", &id)]).await;
     until_handed_back(&world, &id, &job).await;
@@ -104,7 +104,7 @@ async fn what_another_client_terminates_costs_no_job() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_interruption_without_a_notice_costs_no_job() {
     let mut world = World::start(setup()).await;
-    let (id, job) = busy(&world, 10.0).await;
+    let (id, job) = busy(&world, 6.0).await;
     world.start_primary();
     world.emulator().interrupt(&id, Duration::ZERO).expect("an end");
     until_handed_back(&world, &id, &job).await;
@@ -115,7 +115,7 @@ async fn an_interruption_without_a_notice_costs_no_job() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_ends_while_the_coordinator_is_away_is_handed_back_when_it_is_back() {
     let mut world = World::start(setup()).await;
-    let (id, job) = busy(&world, 10.0).await;
+    let (id, job) = busy(&world, 6.0).await;
     let mut first = world.coordinator.take().expect("it runs");
     first.process.signal(libc::SIGKILL);
     first.process.end_within(Duration::from_secs(20)).await;
@@ -172,7 +172,7 @@ async fn a_redis_user_that_may_not_hand_back_is_told_apart_from_one_that_may() {
     let url = format!("redis://spillway:secret@127.0.0.1:{}", world.redis.port());
     world.environment.insert("REDIS_URL".to_owned(), url);
     world.start_coordinator().await;
-    let (id, job) = busy(&world, 10.0).await;
+    let (id, job) = busy(&world, 6.0).await;
     world.emulator().interrupt(&id, Duration::ZERO).expect("an end");
     let refused = "may not hand jobs back";
     world.until("it is explained", || world.coordinator().explained(refused)).await;

@@ -413,8 +413,8 @@ fn while_it_shuts_down_it_may_still_run_and_once_it_is_terminated_it_is_certain(
          6:00 demand 5
          6:01 ec2 i-1 terminated
          6:02 list
-         6:02 handed-back i-1 uncertain 0 0
          6:02 tick
+         6:03 handed-back i-1 uncertain 0 0
          6:03 handed-back i-1 certain 0 1
          6:07 tick
          6:08 tick
@@ -448,6 +448,33 @@ fn an_instance_that_vanished_is_handed_back_with_care_once_it_is_gone_for_sure()
          7:51 handed-back i-1 uncertain 1 0
          8:00..9:00 demand 5",
         "7:50 hand_back i-1 uncertain\n7:50 launch",
+    );
+}
+
+#[test]
+fn an_instance_that_comes_back_after_it_vanished_is_handed_back_again_when_it_ends() {
+    check_at_work(
+        "5:45 vanish i-1
+         5:50..7:50 demand 0
+         7:51 handed-back i-1 uncertain 1 0
+         7:55 appear i-1
+         8:00 demand 0
+         8:01 ready i-1
+         8:05 vanish i-1
+         8:10..10:10 demand 0",
+        "7:50 hand_back i-1 uncertain\n10:10 hand_back i-1 uncertain",
+    );
+}
+
+#[test]
+fn what_was_adopted_may_have_held_a_job_although_its_agent_was_never_heard() {
+    check_at_work(
+        "5:41 silent i-1
+         5:45 wipe
+         5:50 demand 0
+         5:55 ec2 i-1 terminated
+         6:00 demand 0",
+        "6:00 hand_back i-1 certain",
     );
 }
 
@@ -601,6 +628,19 @@ fn what_a_drain_left_is_handed_back_at_once_and_redis_has_the_word_on_what_is_le
          16:10..17:00 demand 0",
         "15:50 drain i-1\n16:00 hand_back i-1 certain\n16:01 terminate i-1",
     );
+    // Something goes on renewing the lock: given up, and not terminated before the drain's deadline.
+    check_at_work(
+        "5:50..15:50 demand 0 active=1
+         15:50 drained i-1 left=1
+         16:00 demand 0 active=1
+         26:01 handed-back i-1 certain 0 1
+         26:10..26:20 demand 0 active=1",
+        "15:50 drain i-1\n16:00 hand_back i-1 certain\n26:10 alert jobs_left",
+    );
+    // Said twice, counted once.
+    let state = state_after(&format!("{AT_WORK}5:50 drained i-1 handed=2\n5:51 drained i-1 handed=2"));
+    let instance = state.instance(&InstanceId("i-1".to_owned())).expect("it is there");
+    assert_eq!((instance.jobs_handed_back(), state.handed_back_total()), (2, 2));
     // The agent cannot know, and Redis shows none.
     check_at_work(
         "5:50..15:50 demand 0 active=1
@@ -809,6 +849,12 @@ fn a_replacement_under_way_is_neither_excess_nor_in_the_way() {
         "5:41 rebalance i-1\n5:50 demand 5\n5:50 accept\n5:55 notice i-1 120\n6:00..7:00 demand 5",
         "5:50 launch\n6:00 drain i-1",
     );
+    // More are wanted meanwhile: what it will replace is not counted on.
+    let sooner = |config: &mut Config| {
+        (config.max_instances, config.policy.steps[1].over) = (3, Duration::from_secs(60));
+    };
+    let script = format!("{AT_WORK}5:41 rebalance i-1\n5:50 demand 5\n5:50 accept\n6:00..7:00 demand 15");
+    check_with(sooner, &script, "5:00 launch\n5:50 launch\n7:00 launch");
     // Nothing waits any more: both go.
     let idle = |config: &mut Config| config.policy.idle = Duration::from_secs(60);
     let script = format!("{AT_WORK}5:41 rebalance i-1\n5:50 demand 5\n5:50 accept\n6:00..7:00 demand 0");
@@ -905,7 +951,7 @@ fn a_fence_drains_at_once_and_is_taken_back_by_an_operator_only() {
          6:00..6:30 demand 5"
     );
     check_with(fence, &script, "5:00 launch\n5:50 drain i-1\n5:52 cancel_drain i-1\n6:00 drain i-1\n6:00 launch");
-    let script = script.replace("5:53 rebalance i-1", "5:54 tick");
+    let script = script.replace("5:53 rebalance i-1", "5:53 rebalance i-1 5:41");
     check_with(fence, &script, "5:00 launch\n5:50 drain i-1\n5:52 cancel_drain i-1");
     // Also while it boots, and without demand.
     let boots = "0:00..5:00 demand 5\n5:00 accept\n5:05 rebalance i-1\n5:10 demand 0";

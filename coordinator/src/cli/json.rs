@@ -26,6 +26,7 @@ fn pool(pool: &v1::Pool) -> Value {
         "plan": pool.plan.as_ref().map(plan),
         "launched_total": pool.launched_total,
         "terminated_total": pool.terminated_total,
+        "jobs_handed_back_total": pool.jobs_handed_back_total,
     })
 }
 
@@ -67,6 +68,8 @@ fn instance(instance: &v1::Instance) -> Value {
         "boot_steps": instance.boot_steps.iter().map(step).collect::<Vec<_>>(),
         "notices": instance.notices.iter().map(notice).collect::<Vec<_>>(),
         "jobs_in_redis": instance.jobs_in_redis,
+        "jobs_handed_back": instance.jobs_handed_back,
+        "hand_back": or_null(&instance.hand_back),
     })
 }
 

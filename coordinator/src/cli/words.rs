@@ -12,6 +12,9 @@ use crate::view::from_timestamp;
 /// Instances that ended less long ago are still shown, with what went wrong.
 const GONE_SHOWN: Duration = Duration::from_secs(900);
 
+/// The action of a notice that an operator asked for.
+const REHEARSAL: &str = "rehearsal";
+
 /// All pools, as `spillway status` prints them.
 pub fn fleet(pools: &[v1::Pool], leads: bool, now: Timestamp) -> String {
     let mut text = String::new();
@@ -111,6 +114,9 @@ fn write_gone(out: &mut String, instance: &v1::Instance, now: Timestamp) -> std:
     let name = if instance.id.is_empty() { &instance.token } else { &instance.id };
     let when = ago(instance.phase_since.as_ref(), now);
     writeln!(out, "  {name:<20} gone        {when:<12} {}", instance.phase_reason)?;
+    if let Some(jobs) = handed_back(instance) {
+        writeln!(out, "    {jobs}")?;
+    }
     let failed = instance.boot_steps.iter().filter(|step| step.state() == v1::StepState::Failed);
     for step in failed {
         writeln!(out, "    {}", step_line(step, now))?;
@@ -153,8 +159,25 @@ pub fn instance_line(instance: &v1::Instance, now: Timestamp) -> String {
         (false, false) => parts.push(format!("not connected, last heard {heard}")),
         (false, true) => {}
     }
+    parts.extend(handed_back(instance));
     parts.extend(beat.unprotected.iter().map(|what| format!("not protected: {what}")));
     parts.join("; ")
+}
+
+/// What became of the jobs that it could not finish; None where there were none.
+fn handed_back(instance: &v1::Instance) -> Option<String> {
+    let jobs = match instance.jobs_handed_back {
+        0 => None,
+        1 => Some("1 job handed back".to_owned()),
+        jobs => Some(format!("{jobs} jobs handed back")),
+    };
+    let still = match instance.hand_back.as_str() {
+        "under-way" => Some("its jobs are being handed back"),
+        "given-up" => Some("SOME OF ITS JOBS ARE LEFT: see `spillway explain`"),
+        _ => None,
+    };
+    let parts: Vec<String> = jobs.into_iter().chain(still.map(str::to_owned)).collect();
+    (!parts.is_empty()).then(|| parts.join("; "))
 }
 
 /// One line of the boot flight-recorder; a failed step with the end of its output.
@@ -187,6 +210,7 @@ fn notice_line(notice: &v1::Notice, now: Timestamp) -> String {
     let at = notice.at.as_ref().map(from_timestamp).unwrap_or_default();
     let when = if at > now { format!("in {}", in_words(now.until(at))) } else { ago(notice.at.as_ref(), now) };
     match notice.kind() {
+        v1::NoticeKind::Interruption if notice.action == REHEARSAL => format!("a rehearsed interruption {when}"),
         v1::NoticeKind::Interruption => format!("EC2 will {} it {when}", notice.action),
         v1::NoticeKind::Rebalance => format!("EC2 recommended a rebalance {when}"),
         _ => format!("{} {when}", notice.action),

@@ -99,6 +99,10 @@ fn value(name: &str, text: &str, kind: Kind) -> Result<Value, ConfigError> {
             Ok(number) => Ok(Value::Integer(number)),
             Err(_) => Err(bad(name, &format!("\"{text}\" is not a whole number"))),
         },
+        Kind::Flag => match text.trim().parse::<bool>() {
+            Ok(flag) => Ok(Value::Boolean(flag)),
+            Err(_) => Err(bad(name, &format!("\"{text}\" is neither true nor false"))),
+        },
         Kind::List => {
             let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
             Ok(Value::Array(items.map(|item| Value::String(item.to_owned())).collect()))

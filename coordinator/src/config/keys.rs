@@ -5,13 +5,15 @@
 pub(super) enum Kind {
     Text,
     Number,
+    /// `true` or `false`.
+    Flag,
     /// Separated by commas.
     List,
     /// Written as in the file.
     Toml,
 }
 
-use Kind::{List, Number, Text, Toml};
+use Kind::{Flag, List, Number, Text, Toml};
 
 /// `pool.` stands for `[[pool]]`, `pool.policy.` for `[pool.policy]`.
 pub(super) const KEYS: &[(&str, Kind)] = &[
@@ -43,7 +45,7 @@ pub(super) const KEYS: &[(&str, Kind)] = &[
     ("pool.breaker_backoff", Text),
     ("pool.capacity_backoff", Text),
     ("pool.quota_backoff", Text),
-    ("pool.interrupted_counts", Toml),
+    ("pool.interrupted_counts", Flag),
     ("pool.rebalance", Text),
     ("pool.rebalance_limit", Number),
     ("pool.policy.kind", Text),

@@ -75,6 +75,21 @@ fn a_variable_of_ours_beats_the_file_and_the_file_beats_the_plans_variable() {
 }
 
 #[test]
+fn interruptions_and_recommendations_are_answered_as_the_pool_says() {
+    let brain = |text: &str, pairs: &[(&str, &str)]| {
+        let variables = PLAN.iter().chain(pairs).copied().collect::<Vec<_>>();
+        parse("f", text, &environment(&variables), Needs::Everything).unwrap().pools[0].brain.clone()
+    };
+    let usual = brain("", &[]);
+    let usual = (usual.interrupted_counts, usual.rebalance, usual.rebalance_limit);
+    assert_eq!(usual, (true, brain::OnRebalance::Replace, 2));
+    let file = "[[pool]]\ninterrupted_counts = false\nrebalance = \"fence\"\nrebalance_limit = 0";
+    let other = brain(file, &[("SPILLWAY_POOL_REBALANCE", "ignore"), ("SPILLWAY_POOL_INTERRUPTED_COUNTS", "true")]);
+    let other = (other.interrupted_counts, other.rebalance, other.rebalance_limit);
+    assert_eq!(other, (true, brain::OnRebalance::Ignore, 0));
+}
+
+#[test]
 fn what_is_wrong_is_said_with_file_key_and_remedy() {
     let plan = environment(&PLAN);
     for (text, variables, said) in [
@@ -105,6 +120,13 @@ fn what_is_wrong_is_said_with_file_key_and_remedy() {
             "",
             &environment(&[("QUEUE_SCALE_UP_THRESHOLD", "0")]),
             "QUEUE_SCALE_UP_THRESHOLD: \"0\" is not a number of jobs above 0",
+        ),
+        ("[[pool]]\nrebalance = \"always\"", &plan, "\"always\" is not an answer to a recommendation: \"replace\""),
+        ("[[pool]]\nrebalance_limit = 1001", &plan, "f: pool.rebalance_limit: 1001 is not between 0 and 1000"),
+        (
+            "",
+            &environment(&[("SPILLWAY_POOL_INTERRUPTED_COUNTS", "no")]),
+            "SPILLWAY_POOL_INTERRUPTED_COUNTS: \"no\" is neither true nor false",
         ),
         ("[[pool]]\nqueues = [\"a:b\"]", &plan, "names are not empty and have no \":\""),
         ("[[pool]]\n[pool.policy]\nkind = \"slo\"", &plan, "\"slo\" is not a policy"),
@@ -141,6 +163,7 @@ fn every_key_of_the_list_is_a_key_of_the_file() {
         };
         let value = match kind {
             keys::Kind::Number => "3",
+            keys::Kind::Flag => "true",
             keys::Kind::List => "[]",
             keys::Kind::Toml if name == "steps" => "[]",
             keys::Kind::Toml => "{}",

@@ -11,11 +11,11 @@ mod look;
 mod pace;
 mod workers;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::Serialize;
-use spillway_brain::{Backlog, JobsByInstance, QueueBacklog};
+use spillway_brain::{Backlog, InstanceId, JobsByInstance, QueueBacklog};
 use thiserror::Error;
 
 use crate::redis_client::{Redis, RedisProblem};
@@ -99,9 +99,13 @@ impl QueueObserver {
         Ok(reports)
     }
 
-    /// Who holds which active job; None where there are too many to tell. Costs a round trip and one field for each active job.
-    pub async fn jobs_by_instance(&mut self) -> Result<Option<JobsByInstance>, RedisProblem> {
-        workers::jobs_by_instance(&mut self.redis, &self.queues).await
+    /// Who holds which active job; None where there are too many to tell. Costs a round trip and two
+    /// values for each active job.
+    pub async fn jobs_by_instance(
+        &mut self,
+        known: &BTreeSet<InstanceId>,
+    ) -> Result<Option<JobsByInstance>, RedisProblem> {
+        workers::jobs_by_instance(&mut self.redis, &self.queues, known).await
     }
 
     async fn look(&mut self) -> Result<Vec<Result<Look, ObservationProblem>>, RedisProblem> {

@@ -1,6 +1,6 @@
 //! Who is connected to work a queue, and who holds which active job.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use redis::pipe;
 use spillway_brain::{InstanceId, JobsByInstance};
@@ -27,11 +27,12 @@ pub(super) async fn connections_by_queue(
     Ok(queues.iter().map(|keys| (keys.queue.clone(), count(keys))).collect())
 }
 
-/// Active jobs by the instance that their `pb` field (the Worker's name) says. Jobs of unnamed workers name nobody.
-/// None where there are too many to tell.
+/// Active jobs by the instance that their lock or their `pb` field (the Worker's name) says. Jobs of unnamed workers name
+/// nobody. None where there are too many to tell.
 pub(super) async fn jobs_by_instance(
     redis: &mut Redis,
     queues: &[QueueKeys],
+    known: &BTreeSet<InstanceId>,
 ) -> Result<Option<JobsByInstance>, RedisProblem> {
     let mut pipeline = pipe();
     for keys in queues {
@@ -45,17 +46,28 @@ pub(super) async fn jobs_by_instance(
     for (keys, ids) in queues.iter().zip(&active) {
         for id in ids {
             pipeline.cmd("HGET").arg(keys.key(id)).arg("pb");
+            pipeline.cmd("GET").arg(keys.key(&format!("{id}:lock")));
         }
     }
     let mut seen = JobsByInstance::default();
     if pipeline.is_empty() {
         return Ok(Some(seen));
     }
-    let holders: Vec<Option<String>> = redis.query(&pipeline).await?;
-    for holder in holders.into_iter().flatten() {
-        *seen.jobs.entry(InstanceId(holder)).or_default() += 1;
+    let answers: Vec<Option<String>> = redis.query(&pipeline).await?;
+    for answer in answers.chunks_exact(2) {
+        if let Some(holder) = holder(answer[0].as_deref(), answer[1].as_deref(), known) {
+            *seen.jobs.entry(holder).or_default() += 1;
+        }
     }
     Ok(Some(seen))
+}
+
+/// Whose an active job is. Our worker shim begins the lock's token with the instance's id, in every version of BullMQ;
+/// `pb` is there from 5.3.0 on, and outlives its run where the next run's worker has no name.
+fn holder(pb: Option<&str>, token: Option<&str>, known: &BTreeSet<InstanceId>) -> Option<InstanceId> {
+    let by_token = token.and_then(|token| token.split_once(':')).map(|(name, _)| InstanceId(name.to_owned()));
+    let is_instance = |id: &InstanceId| id.0.starts_with("i-") || known.contains(id);
+    by_token.filter(is_instance).or_else(|| pb.map(|name| InstanceId(name.to_owned())))
 }
 
 /// The `name=` of one line of CLIENT LIST.
@@ -66,6 +78,26 @@ fn client_name(line: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_job_is_its_locks_instances_or_else_whose_name_it_bears() {
+        let known = BTreeSet::from([InstanceId("vm-7".to_owned())]);
+        for (pb, token, expected) in [
+            (None, None, None),
+            (None, Some("5e0c:3"), None),
+            (None, Some("i-1"), None),
+            (None, Some("i-1:5e0c:3"), Some("i-1")),
+            (None, Some("vm-7:5e0c:3"), Some("vm-7")),
+            (None, Some("vm-8:5e0c:3"), None),
+            (Some("i-1"), None, Some("i-1")),
+            (Some("i-1"), Some("5e0c:3"), Some("i-1")),
+            (Some("i-1"), Some("i-1:5e0c:3"), Some("i-1")),
+            (Some("i-1"), Some("i-2:5e0c:3"), Some("i-2")),
+        ] {
+            let said = holder(pb, token, &known).map(|id| id.0);
+            assert_eq!(said.as_deref(), expected, "{pb:?} {token:?}");
+        }
+    }
 
     #[test]
     fn names_are_read_from_client_list() {

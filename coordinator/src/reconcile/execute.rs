@@ -1,12 +1,14 @@
 //! Doing what a plan says, with no choice left to make; and what operators may ask for.
 
-use spillway_brain::{Controller, Decision, Event, InstanceId, Plan};
+use std::time::Duration;
+
+use spillway_brain::{Controller, Decision, Event, InstanceId, Plan, in_words};
 use spillway_proto::v1;
 use spillway_proto::v1::coordinator_message::Command;
 
 use super::Reconciler;
 use super::observe::Outcome;
-use crate::view;
+use crate::{clock, view};
 
 impl Reconciler {
     pub(super) fn execute(&mut self, plan: &Plan) {
@@ -38,8 +40,13 @@ impl Reconciler {
                 }
                 Decision::CancelDrain { id } => self.command(&id, Command::CancelDrain(v1::CancelDrain {})),
                 Decision::HandBack { id, certain } => {
-                    let detail = "this coordinator cannot hand jobs back yet".to_owned();
-                    self.tell(Event::HandBackFailed { id, certain, detail });
+                    let hand_backs = self.hand_backs.clone();
+                    let looks = self.looks.remove(&id).filter(|(then, _)| *then == certain);
+                    let looks = looks.map(|(_, looks)| looks).unwrap_or_default();
+                    self.under_way.spawn(async move {
+                        let attempt = hand_backs.attempt(&id, certain, looks).await;
+                        Outcome::HandedBack { id, certain, attempt }
+                    });
                 }
                 Decision::Alert { .. } => {}
             }
@@ -47,12 +54,41 @@ impl Reconciler {
     }
 
     fn command(&self, id: &InstanceId, command: Command) {
-        let command_id = uuid::Uuid::new_v4().to_string();
-        let message = v1::CoordinatorMessage { epoch: self.epoch, command_id, command: Some(command) };
-        if let Err(problem) = self.agents.send(id, message) {
+        if let Err(problem) = self.agents.send(id, self.message(command)) {
             // The brain tells it again when its reports show that it does not know.
             tracing::warn!(pool = self.pool.name, %problem, "command not delivered");
         }
+    }
+}
+
+impl Reconciler {
+    /// Has an agent behave as if EC2 had given notice. What follows comes by its reports, as after a real one.
+    pub(super) fn rehearse(&self, id: &InstanceId, notice: Duration) -> Result<String, String> {
+        let state = self.controller.state();
+        let Some(instance) = state.instance(id) else {
+            return Err(format!("no instance {id} here: `spillway status` lists them"));
+        };
+        if instance.interrupted_at.is_some() || !matches!(instance.phase_name(), "booting" | "ready") {
+            let going = if instance.interrupted_at.is_some() { " and interrupted" } else { "" };
+            let phase = instance.phase_name();
+            return Err(format!(
+                "{id} is {phase}{going}: only a booting or ready instance can rehearse an interruption"
+            ));
+        }
+        let deadline = Some(view::timestamp(clock::now() + notice));
+        let message = self.message(Command::Rehearse(v1::Rehearse { deadline }));
+        self.agents.send(id, message).map_err(|problem| problem.to_string())?;
+        tracing::info!(pool = self.pool.name, %id, ?notice, "an interruption is rehearsed");
+        Ok(format!(
+            "{id} behaves as if EC2 took it in {}: it takes no new job, hands back what does not end in time, and is \
+             replaced and terminated",
+            in_words(notice)
+        ))
+    }
+
+    fn message(&self, command: Command) -> v1::CoordinatorMessage {
+        let command_id = uuid::Uuid::new_v4().to_string();
+        v1::CoordinatorMessage { epoch: self.epoch, command_id, command: Some(command) }
     }
 }
 

@@ -28,6 +28,7 @@ use crate::agents::Agents;
 use crate::clock;
 use crate::cloud::{Cloud, ListedInstance};
 use crate::config::Pool;
+use crate::hand_back::{HandBacks, Looks};
 use crate::ledger::{Ledger, LedgerProblem, Recorded};
 use crate::queue::QueueObserver;
 use crate::view;
@@ -38,6 +39,8 @@ use observe::Outcome;
 const QUEUE_LENGTH: usize = 1024;
 /// What is shown is renewed at once after a tick, and this often for what agents said since.
 const PUBLISH_INTERVAL: Duration = Duration::from_millis(500);
+/// Between two ticks that nothing but the time asks for.
+const SOONEST_TICK: Duration = Duration::from_secs(1);
 /// Interruptions by EC2's word are looked for this often: agents see their own within a second.
 const INTERRUPTIONS_INTERVAL: Duration = Duration::from_secs(30);
 
@@ -47,6 +50,8 @@ pub enum Message {
     Event(Event),
     /// Answered with what will happen, or why not.
     Operator(Event, oneshot::Sender<Result<String, String>>),
+    /// An agent is to behave as if EC2 had given notice so long ahead.
+    Rehearse(InstanceId, Duration, oneshot::Sender<Result<String, String>>),
     Explain(usize, oneshot::Sender<Vec<v1::PlanRecord>>),
     Lead {
         epoch: u64,
@@ -92,6 +97,9 @@ pub struct Reconciler {
     agents: Agents,
     ledger: Ledger,
     observer: Option<QueueObserver>,
+    hand_backs: HandBacks,
+    /// What the last attempts to hand back saw, and whether that was with certainty.
+    looks: BTreeMap<InstanceId, (bool, Looks)>,
     history: History,
     listed: BTreeMap<InstanceId, ListedInstance>,
     next_listing: Instant,
@@ -101,6 +109,7 @@ pub struct Reconciler {
     lead_again: Option<u64>,
     /// Something happened that may change a decision.
     tick_due: bool,
+    ticked: Instant,
     under_way: JoinSet<Outcome>,
     ledger_problem: Option<String>,
     observation_took: Option<Duration>,
@@ -116,6 +125,7 @@ pub struct Parts {
     pub agents: Agents,
     pub ledger: Ledger,
     pub observer: QueueObserver,
+    pub hand_backs: HandBacks,
     /// Who this process is, in the leader lease.
     pub holder: String,
 }
@@ -137,6 +147,8 @@ impl Reconciler {
             agents: parts.agents,
             ledger: parts.ledger,
             observer: Some(parts.observer),
+            hand_backs: parts.hand_backs,
+            looks: BTreeMap::new(),
             history: History::default(),
             listed: BTreeMap::new(),
             next_listing: now,
@@ -145,6 +157,7 @@ impl Reconciler {
             failed_listings: 0,
             lead_again: None,
             tick_due: false,
+            ticked: now,
             under_way: JoinSet::new(),
             ledger_problem: None,
             observation_took: None,
@@ -164,9 +177,13 @@ impl Reconciler {
         self.publish();
         loop {
             let listing_due = tokio::time::sleep_until(self.next_listing);
+            let brain_due = self.brain_due();
             tokio::select! {
                 _ = interval.tick() => self.observe(),
                 () = listing_due, if !self.is_listing => self.list(),
+                () = tokio::time::sleep_until(brain_due.unwrap_or(self.ticked)), if brain_due.is_some() => {
+                    self.tick_due = true;
+                }
                 _ = publishing.tick() => {
                     self.publish();
                     continue;
@@ -207,6 +224,9 @@ impl Reconciler {
                 // Whoever asked may have gone.
                 let _ = reply.send(answer);
             }
+            Message::Rehearse(id, notice, reply) => {
+                let _ = reply.send(self.rehearse(&id, notice));
+            }
             Message::Explain(limit, reply) => {
                 let _ = reply.send(self.history.newest(limit));
             }
@@ -235,7 +255,16 @@ impl Reconciler {
         })
     }
 
+    /// When the brain wants a tick although nothing happens. Not sooner than a moment after the last: what could not be
+    /// decided then waits for something to happen.
+    fn brain_due(&self) -> Option<Instant> {
+        let state = self.controller.state();
+        let due_at = self.controller.due_at().filter(|_| state.is_leader())?;
+        Some((Instant::now() + clock::now().until(due_at)).max(self.ticked + SOONEST_TICK))
+    }
+
     async fn tick(&mut self) {
+        self.ticked = Instant::now();
         if !self.controller.state().is_leader() {
             return;
         }

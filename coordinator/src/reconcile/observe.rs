@@ -1,11 +1,16 @@
 //! Looking: the queues each interval, EC2's list each listing interval and right after an action.
 
-use spillway_brain::{Backlog, Event, InstanceId, JobsByInstance, LaunchAnswer, LaunchToken, RefusalClass, Timestamp};
+use std::collections::BTreeSet;
+
+use spillway_brain::{
+    Backlog, Event, HandBack, InstanceId, JobsByInstance, LaunchAnswer, LaunchToken, RefusalClass, Timestamp,
+};
 use tokio::time::{Duration, Instant};
 
 use super::{INTERRUPTIONS_INTERVAL, Reconciler};
 use crate::clock;
 use crate::cloud::{Interruption, ListedInstance, Refused};
+use crate::hand_back::Attempt;
 use crate::queue::{ObservationProblem, QueueObserver};
 
 /// How long EC2 runs on after it marked a spot instance for termination.
@@ -33,6 +38,11 @@ pub(super) enum Outcome {
         id: InstanceId,
         answer: Result<(), Refused>,
     },
+    HandedBack {
+        id: InstanceId,
+        certain: bool,
+        attempt: Attempt,
+    },
     LeadAgain {
         epoch: u64,
     },
@@ -42,13 +52,15 @@ impl Reconciler {
     /// Begins an observation, unless the last one is still under way: a slow Redis is not asked more often for it.
     pub(super) fn observe(&mut self) {
         let Some(mut observer) = self.observer.take() else { return };
-        let with_jobs = self.controller.state().instances().any(|instance| !instance.is_gone());
+        let state = self.controller.state();
+        let with_jobs = state.instances().any(|instance| !instance.is_gone());
+        let known: BTreeSet<InstanceId> = state.instances().filter_map(|instance| instance.id.clone()).collect();
         self.under_way.spawn(async move {
             let started = Instant::now();
             let answer = async {
                 let backlog = observer.observe().await?;
                 let asked_at = clock::now();
-                let jobs = if with_jobs { observer.jobs_by_instance().await? } else { None };
+                let jobs = if with_jobs { observer.jobs_by_instance(&known).await? } else { None };
                 Ok((backlog, jobs.map(|seen| (asked_at, seen))))
             }
             .await;
@@ -119,7 +131,28 @@ impl Reconciler {
                 tracing::warn!(pool = self.pool.name, %id, code, message, "terminate refused");
                 self.tell(Event::TerminateFailed { id, class, code });
             }
+            Outcome::HandedBack { id, certain, attempt } => self.handed_back(id, certain, attempt),
             Outcome::LeadAgain { epoch } => self.lead_again = Some(epoch),
+        }
+    }
+
+    fn handed_back(&mut self, id: InstanceId, certain: bool, attempt: Attempt) {
+        let Attempt { handed_back, left, problem, looks } = attempt;
+        if let Some(problem) = &problem {
+            tracing::warn!(pool = self.pool.name, %id, problem, "hand-back failed");
+        }
+        if handed_back > 0 {
+            tracing::info!(pool = self.pool.name, %id, handed_back, left, "jobs handed back");
+        }
+        match problem {
+            // What was handed back before it failed is told; the next attempt says what the matter is.
+            Some(detail) if handed_back == 0 => self.tell(Event::HandBackFailed { id: id.clone(), certain, detail }),
+            Some(_) => self.tell(Event::HandedBack { id: id.clone(), certain, handed_back, left: left.max(1) }),
+            None => self.tell(Event::HandedBack { id: id.clone(), certain, handed_back, left }),
+        }
+        let goes_on = |it: &HandBack| it.certain == certain && !it.is_over();
+        if self.controller.state().instance(&id).and_then(|it| it.hand_back.as_ref()).is_some_and(goes_on) {
+            self.looks.insert(id, (certain, looks));
         }
     }
 

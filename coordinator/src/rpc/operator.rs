@@ -1,8 +1,9 @@
 //! OperatorService: what people see and may ask for. Answered to this machine only.
 
 use std::pin::Pin;
+use std::time::Duration;
 
-use spillway_brain::{Event, InstanceId};
+use spillway_brain::{Event, InstanceId, in_words};
 use spillway_proto::v1;
 use spillway_proto::v1::operator_service_server::OperatorService;
 use tokio::sync::{mpsc, oneshot};
@@ -16,6 +17,10 @@ use crate::reconcile::{Message, PoolHandle};
 use crate::{clock, view};
 
 const PLANS_SHOWN: usize = 20;
+/// What EC2 gives, and what may be rehearsed.
+const NOTICE: Duration = Duration::from_secs(120);
+const SHORTEST_NOTICE: Duration = Duration::from_secs(1);
+const LONGEST_NOTICE: Duration = Duration::from_secs(3600);
 
 #[derive(Debug)]
 pub(super) struct Service {
@@ -41,28 +46,34 @@ impl Service {
     async fn ask_all(&self, pool: &str, event: Event) -> Result<Response<v1::OperatorReply>, Status> {
         let mut said = Vec::new();
         for pool in self.pools(pool)? {
-            said.push(format!("{}: {}", pool.name, ask(&pool, event.clone()).await?));
+            let answer = ask(&pool, |reply| Message::Operator(event.clone(), reply)).await?;
+            said.push(format!("{}: {answer}", pool.name));
         }
         Ok(Response::new(v1::OperatorReply { message: said.join("\n") }))
     }
 
     async fn ask_for(&self, id: &str, event: Event) -> Result<Response<v1::OperatorReply>, Status> {
-        let has = |pool: &&PoolHandle| pool.status.borrow().view.instances.iter().any(|instance| instance.id == id);
-        let Some(pool) = self.context.pools.iter().find(has) else {
-            return Err(Status::not_found(format!("no instance {id} here: `spillway status` lists them")));
-        };
-        let message = ask(pool, event).await?;
+        let pool = self.pool_of(id)?;
+        let message = ask(&pool, |reply| Message::Operator(event, reply)).await?;
         Ok(Response::new(v1::OperatorReply { message }))
+    }
+
+    fn pool_of(&self, id: &str) -> Result<PoolHandle, Status> {
+        let has = |pool: &&PoolHandle| pool.status.borrow().view.instances.iter().any(|instance| instance.id == id);
+        let pool = self.context.pools.iter().find(has).cloned();
+        pool.ok_or_else(|| Status::not_found(format!("no instance {id} here: `spillway status` lists them")))
     }
 }
 
-async fn ask(pool: &PoolHandle, event: Event) -> Result<String, Status> {
+type Reply = oneshot::Sender<Result<String, String>>;
+
+async fn ask(pool: &PoolHandle, message: impl FnOnce(Reply) -> Message) -> Result<String, Status> {
     let stopping = || Status::unavailable("the coordinator is stopping");
     if !pool.status.borrow().leading {
         return Err(Status::failed_precondition("this coordinator is not the leader: ask the one that is"));
     }
     let (reply, answer) = oneshot::channel();
-    pool.messages.send(Message::Operator(event, reply)).await.map_err(|_| stopping())?;
+    pool.messages.send(message(reply)).await.map_err(|_| stopping())?;
     answer.await.map_err(|_| stopping())?.map_err(Status::failed_precondition)
 }
 
@@ -132,6 +143,26 @@ impl OperatorService for Service {
         only_from_here(&request)?;
         let id = request.into_inner().instance_id;
         self.ask_for(&id, Event::OperatorCancelDrain { id: InstanceId(id.clone()) }).await
+    }
+
+    async fn rehearse(&self, request: Request<v1::RehearseRequest>) -> Result<Response<v1::OperatorReply>, Status> {
+        only_from_here(&request)?;
+        let request = request.into_inner();
+        let notice = match &request.notice {
+            None => Some(NOTICE),
+            Some(span) => view::from_duration(span).filter(|span| (SHORTEST_NOTICE..=LONGEST_NOTICE).contains(span)),
+        };
+        let notice = notice.ok_or_else(|| {
+            Status::invalid_argument(format!(
+                "notice: between {} and {}",
+                in_words(SHORTEST_NOTICE),
+                in_words(LONGEST_NOTICE)
+            ))
+        })?;
+        let id = InstanceId(request.instance_id);
+        let pool = self.pool_of(&id.0)?;
+        let message = ask(&pool, |reply| Message::Rehearse(id, notice, reply)).await?;
+        Ok(Response::new(v1::OperatorReply { message }))
     }
 
     async fn hold(&self, request: Request<v1::HoldRequest>) -> Result<Response<v1::OperatorReply>, Status> {

@@ -1,6 +1,6 @@
 //! The world of the scenarios: a queue, an EC2 and agents as simple as can be, driven by a script.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -68,6 +68,8 @@ struct World {
     agents: BTreeMap<String, (AgentPhase, Option<u32>, String)>,
     redis_jobs: BTreeMap<InstanceId, u32>,
     launched: u32,
+    /// What EC2's list does not show.
+    hidden: BTreeSet<String>,
     unlisted: bool,
     named: bool,
 }
@@ -87,6 +89,7 @@ impl World {
             agents: BTreeMap::new(),
             redis_jobs: BTreeMap::new(),
             launched: 0,
+            hidden: BTreeSet::new(),
             unlisted: false,
             named: true,
         };
@@ -155,8 +158,11 @@ impl World {
                 }
             }
             "vanish" => {
-                self.ec2.remove(word(1));
+                self.hidden.insert(word(1).to_owned());
                 self.agents.remove(word(1));
+            }
+            "appear" => {
+                self.hidden.remove(word(1));
             }
             "list" => self.list(),
             "handed-back" => {
@@ -167,7 +173,11 @@ impl World {
             "hand-back-fails" => {
                 self.tell(Event::HandBackFailed { id, certain: word(2) == "certain", detail: "NOPERM".to_owned() });
             }
-            "rebalance" => self.tell(Event::RebalanceRecommended { id, at: self.now }),
+            // Now, or seen again of then.
+            "rebalance" => {
+                let at = words.get(2).map_or(self.now, |when| time(when));
+                self.tell(Event::RebalanceRecommended { id, at });
+            }
             "cancel" => self.tell(Event::OperatorCancelDrain { id }),
             // A look that began so many seconds ago and whose answer comes now.
             "late-look" => {
@@ -257,6 +267,7 @@ impl World {
         let instances = self
             .ec2
             .iter()
+            .filter(|(id, _)| !self.hidden.contains(*id))
             .map(|(id, (token, state))| Listed {
                 id: InstanceId(id.clone()),
                 token: token.clone(),
