@@ -10,6 +10,7 @@ pub mod clock;
 pub mod cloud;
 pub mod config;
 pub mod demo;
+pub mod gameday;
 pub mod hand_back;
 pub mod ledger;
 pub mod queue;

@@ -92,6 +92,15 @@ pub enum Command {
         #[arg(long, help = JSON)]
         json: bool,
     },
+    /// Take one instance away, as EC2 would, and score what became of its jobs
+    Gameday {
+        #[command(flatten)]
+        options: crate::gameday::Options,
+        #[command(flatten)]
+        server: Server,
+        #[arg(long, help = JSON)]
+        json: bool,
+    },
     /// See it work: the whole thing on this machine, no AWS account
     Demo(crate::demo::Options),
     /// Play EC2 and instance metadata on loopback; the instances are local processes

@@ -9,7 +9,7 @@ use tonic::transport::{Channel, Endpoint};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-pub(super) async fn connect(server: &str) -> anyhow::Result<OperatorServiceClient<Channel>> {
+pub(crate) async fn connect(server: &str) -> anyhow::Result<OperatorServiceClient<Channel>> {
     let endpoint = Endpoint::from_shared(format!("http://{server}"))
         .with_context(|| format!("--server {server}: write HOST:PORT"))?
         .connect_timeout(CONNECT_TIMEOUT);
@@ -20,6 +20,6 @@ pub(super) async fn connect(server: &str) -> anyhow::Result<OperatorServiceClien
 }
 
 /// The coordinator's own words, without gRPC's.
-pub(super) fn refused(status: Status) -> anyhow::Error {
+pub(crate) fn refused(status: Status) -> anyhow::Error {
     anyhow::anyhow!("{}", if status.message().is_empty() { status.to_string() } else { status.message().to_owned() })
 }

@@ -1,7 +1,7 @@
 //! The command line. Exit status: 0 done, 1 failed, 2 bad usage or configuration.
 
 mod arguments;
-mod client;
+pub(crate) mod client;
 mod json;
 mod operators;
 mod queues;
@@ -63,6 +63,7 @@ async fn dispatch(arguments: Arguments) -> anyhow::Result<()> {
         }
         Command::Hold { pool, reason, server, json } => operators::hold(&server, pool, reason, json).await,
         Command::Resume { pool, server, json } => operators::resume(&server, pool, json).await,
+        Command::Gameday { options, server, json } => crate::gameday::run(config, &server.server, options, json).await,
         Command::Demo(options) => crate::demo::run(options).await,
         Command::Emulator(arguments) => spillway_emulator::cli::run(arguments).await,
     }

@@ -212,10 +212,13 @@ impl Stage {
     /// Commands for whoever wants to look around.
     pub(super) fn hints(&self) -> String {
         format!(
-            "SPILLWAY_SERVER={} spillway status; curl http://127.0.0.1:{}/metrics; REDIS_URL={}",
-            self.coordinator(),
-            self.http_port,
-            self.redis_url
+            "SPILLWAY_SERVER={server} spillway status; curl http://127.0.0.1:{http}/metrics; REDIS_URL={redis}; \
+             AWS_ENDPOINT_URL_EC2={ec2} SPILLWAY_SERVER={server} spillway gameday --notice 20s --config {config}",
+            server = self.coordinator(),
+            http = self.http_port,
+            redis = self.redis_url,
+            ec2 = self.emulator.as_ref().map(Emulator::endpoint).unwrap_or_default(),
+            config = self.path("coordinator.toml").display(),
         )
     }
 
