@@ -8,9 +8,6 @@ use spillway_proto::v1;
 use spillway_tests::world::{Setup, World, in_phase};
 use spillway_tests::{QUEUE, jobs, wait};
 
-/// A worker's lock on its job is of 30 s, and stall checks are 30 s apart: nobody but the coordinator is as quick as this.
-const HANDED_BACK_WITHIN: Duration = Duration::from_secs(30);
-
 /// One instance at the most, so that nothing but the primary can run what is handed back.
 fn setup() -> Setup {
     Setup { environment: vec![("EC2_SPOT_MAX_COUNT", "1".to_owned())], ..Setup::default() }
@@ -62,6 +59,8 @@ async fn assert_run_again(world: &World, id: &str, job: &str) {
     let gone = instances.iter().find(|it| it["id"] == id).expect("it is shown");
     assert_eq!(gone["jobs_handed_back"], 1, "{status}");
     assert_eq!(status["jobs_handed_back_total"], 1, "{status}");
+    let words = String::from_utf8(world.coordinator().command(&["status"]).stdout).expect("text");
+    assert!(words.contains("1 job handed back"), "{words}");
     world.until("all jobs are completed", || jobs::completed(&world.redis) == 5).await;
     assert_eq!(jobs::job(&world.redis, job).by.as_deref(), Some("primary"));
     assert_eq!(jobs::runs(&world.redis)[&format!("{QUEUE}:{job}")], 2);
@@ -75,18 +74,15 @@ async fn assert_run_again(world: &World, id: &str, job: &str) {
     assert!(metrics.lines().any(|line| line == "spillway_jobs_handed_back_total{pool=\"spillway\"} 1"), "{metrics}");
 }
 
-/// Waits until the job is not the instance's any more, and says how long that took from the instance's end.
-async fn until_handed_back(world: &World, id: &str, job: &str) -> Duration {
+/// Waits until the job is not the instance's any more, and prints how long that took from the instance's end.
+async fn until_handed_back(world: &World, id: &str, job: &str) {
     world
         .until_pool("the job is handed back", |pool| {
             pool.instances.iter().find(|it| it.id == id && it.jobs_handed_back == 1).map(drop)
         })
         .await;
     let ended = world.instance(id).ending_ms.expect("it has ended");
-    let took = Duration::from_millis(now_ms(world).saturating_sub(ended));
-    assert!(took < HANDED_BACK_WITHIN, "{took:?}: {}", world.story().await);
-    println!("{id}: job {job} handed back {} ms after its end", took.as_millis());
-    took
+    println!("{id}: job {job} handed back {} ms after its end", now_ms(world).saturating_sub(ended));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -156,8 +152,7 @@ async fn an_instance_that_is_only_out_of_sight_keeps_its_job_until_nobody_renews
 
     world.start_primary();
     world.emulator().interrupt(&id, Duration::ZERO).expect("an end");
-    let took = until_handed_back(&world, &id, &job).await;
-    assert!(took > Duration::from_secs(10), "{took:?}: too soon to know that nobody renews the lock");
+    until_handed_back(&world, &id, &job).await;
     assert_eq!((field(&world, &job, "atm"), field(&world, &job, "stc")), (None, None), "attempts and stalls");
 }
 
@@ -176,10 +171,15 @@ async fn a_redis_user_that_may_not_hand_back_is_told_apart_from_one_that_may() {
     world.emulator().interrupt(&id, Duration::ZERO).expect("an end");
     let refused = "may not hand jobs back";
     world.until("it is explained", || world.coordinator().explained(refused)).await;
-    let status = String::from_utf8(world.coordinator().command(&["status"]).stdout).expect("text");
-    assert!(status.contains(refused) && status.contains("+lrem"), "{status}");
-    assert!(!status.contains("secret"), "{status}");
-    let writes = "~bull:* +lrem +rpush +zadd +srem +hdel +hincrby";
+    let status = || String::from_utf8(world.coordinator().command(&["status"]).stdout).expect("text");
+    assert!(status().contains(refused) && status().contains("+lrem"), "{}", status());
+    assert!(!status().contains("secret"), "{}", status());
+    // Redis has other words for it where the script may write the keys, and not use the command.
+    let _: () = world.redis.ask(&["ACL", "SETUSER", "spillway", "~bull:*"]);
+    let other = "The user executing the script can't run this command";
+    world.until("the script is refused too", || status().contains(other)).await;
+    assert!(status().contains(refused) && status().contains("+lrem"), "{}", status());
+    let writes = "+lrem +rpush +zadd +srem +hdel +hincrby";
     let user: Vec<&str> = ["ACL", "SETUSER", "spillway"].into_iter().chain(writes.split(' ')).collect();
     let _: () = world.redis.ask(&user);
     world

@@ -849,6 +849,17 @@ fn a_replacement_under_way_is_neither_excess_nor_in_the_way() {
         "5:41 rebalance i-1\n5:50 demand 5\n5:50 accept\n5:55 notice i-1 120\n6:00..7:00 demand 5",
         "5:50 launch\n6:00 drain i-1",
     );
+    // EC2 refuses them: what replaced nothing does not count in the hour's two, and the back-off is kept.
+    let refused = "refuse capacity InsufficientInstanceCapacity";
+    let script = format!(
+        "{AT_WORK}5:41 rebalance i-1
+         5:50 demand 5
+         5:50 {refused}
+         6:00..8:50 demand 5
+         8:50 {refused}
+         9:00..14:50 demand 5"
+    );
+    check(&script, "5:00 launch\n5:50 launch\n8:50 launch\n14:50 launch");
     // More are wanted meanwhile: what it will replace is not counted on.
     let sooner = |config: &mut Config| {
         (config.max_instances, config.policy.steps[1].over) = (3, Duration::from_secs(60));

@@ -92,7 +92,7 @@ impl HandBacks {
     }
 
     fn problem(&self, redis: &mut Redis, error: RedisError) -> String {
-        if error.code() == Some("NOPERM") {
+        if is_forbidden(&error) {
             return format!(
                 "the Redis user of redis.url may not hand jobs back ({error}): allow it ~{}:* +eval +evalsha +script|load \
                  +lrem +rpush +zadd +del +srem +hdel +hincrby +xadd",
@@ -101,6 +101,11 @@ impl HandBacks {
         }
         redis.failed(error).to_string()
     }
+}
+
+/// A command that the Redis user may not use; Redis 7 says it in other words where a script used it.
+fn is_forbidden(error: &RedisError) -> bool {
+    error.code() == Some("NOPERM") || error.to_string().contains("user executing the script")
 }
 
 /// What was done before an error stands.
@@ -129,7 +134,7 @@ async fn try_one_queue(
     for job in held {
         let key = (queue.name.to_owned(), job.id.clone());
         let look = Look::new((began, answered), &job, looks.get(&key));
-        let verdict = rule::verdict(&look, &job, &id.0, certain);
+        let verdict = rule::verdict(&look, &job, certain);
         attempt.looks.insert(key, look);
         match verdict {
             Verdict::NotIts => {}
