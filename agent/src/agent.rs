@@ -198,6 +198,9 @@ impl Agent {
             registered: ticket.is_some(),
             drain_margin: config.drain.margin,
             drain_signal: config.drain.signal,
+            orphan_after: config.orphan_after,
+            max_life: config.max_life,
+            age: document.age(),
             seed: seed(&document.instance_id),
             ..spillway_machine::Config::new(config.boot.steps.iter().map(|step| step.retries).collect())
         };

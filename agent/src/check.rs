@@ -54,6 +54,13 @@ pub async fn check(config: &Config, origin: &Origin) -> Vec<Finding> {
         Err(error) => findings.add("commands", Err(error.to_string())),
     }
     coordinator(&mut findings, config).await;
+    match nix::unistd::Uid::effective().is_root() {
+        true => findings.add("power-off", Ok("as root, it can end an instance that nobody looks after".to_owned())),
+        false => findings.warn(
+            "power-off",
+            "only root can power off: without it, an instance that loses its coordinator bills on".to_owned(),
+        ),
+    }
     findings.0
 }
 

@@ -27,6 +27,8 @@ pub(crate) const KEYS: &[&str] = &[
     "join_token",
     "join_token_file",
     "state_directory",
+    "orphan_after",
+    "max_life",
     "boot.directory",
     "boot.user",
     "boot.environment",
@@ -56,6 +58,10 @@ pub struct Config {
     pub join_token: Option<Secret>,
     /// Where the agent keeps what it must know after a restart of its own.
     pub state_directory: PathBuf,
+    /// After so long without a coordinator and without a job the instance powers itself off.
+    pub orphan_after: Duration,
+    /// Older than this it powers itself off.
+    pub max_life: Option<Duration>,
     /// How the worker is brought up.
     pub boot: Boot,
     /// What the worker is.
@@ -130,6 +136,10 @@ impl Config {
             coordinator,
             join_token: join_token(source)?,
             state_directory: source.string("state_directory")?.unwrap_or_else(|| "/run/spillway".to_owned()).into(),
+            orphan_after: source
+                .duration("orphan_after", Duration::from_secs(1)..=Duration::from_secs(7 * 86_400))?
+                .unwrap_or(Duration::from_secs(900)),
+            max_life: source.duration("max_life", Duration::from_secs(1)..=Duration::from_secs(365 * 86_400))?,
             boot: boot(source)?,
             worker: worker(source, &application)?,
             drain: drain(source)?,

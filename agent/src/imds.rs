@@ -58,6 +58,15 @@ pub struct Document {
     pub instance_type: String,
     /// Within the VPC.
     pub private_ip: String,
+    /// When it was launched, in ISO 8601.
+    pub pending_time: String,
+}
+
+impl Document {
+    /// How old the instance is; zero where that is not told.
+    pub fn age(&self) -> Duration {
+        rfc3339(&self.pending_time).and_then(|at| crate::clock::wall_now().duration_since(at).ok()).unwrap_or_default()
+    }
 }
 
 /// What EC2 has in mind for this instance.

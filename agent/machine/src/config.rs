@@ -28,6 +28,14 @@ pub struct Config {
     pub drain_margin: Duration,
     /// When a drain signals the worker.
     pub drain_signal: DrainSignal,
+    /// Without a coordinator and without an active job for so long, the instance ends itself.
+    pub orphan_after: Duration,
+    /// Older than this it ends itself, whatever it does; `None`: there is no limit.
+    pub max_life: Option<Duration>,
+    /// How old the instance is when the machine begins.
+    pub age: Duration,
+    /// How long the last drain of one that is too old may take.
+    pub last_drain: Duration,
     /// The first pause between two attempts to reach the coordinator; it doubles.
     pub reconnect_first: Duration,
     /// Where the doubling ends.
@@ -64,6 +72,10 @@ impl Config {
             unknown_after: Duration::from_secs(120),
             drain_margin: Duration::from_secs(10),
             drain_signal: DrainSignal::Auto,
+            orphan_after: Duration::from_secs(900),
+            max_life: None,
+            age: Duration::ZERO,
+            last_drain: Duration::from_secs(1800),
             reconnect_first: Duration::from_millis(500),
             reconnect_most: Duration::from_secs(15),
             refused_pause: Duration::from_secs(60),

@@ -18,7 +18,7 @@
 //! more jobs and finishes those it has. One that would die of the signal is therefore left alone while it has jobs.
 
 use crate::shims::Shims;
-use crate::{Action, Config, DrainSignal, Graceful, Jobs, ShimProcess, Timestamp, Worker};
+use crate::{Action, Config, DrainSignal, Graceful, Jobs, LastReason, ShimProcess, Timestamp, Worker};
 use core::time::Duration;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -42,8 +42,12 @@ pub struct Drain {
     pub command: Option<String>,
     /// When nothing of the worker may be left, and no job either.
     pub deadline: Timestamp,
-    /// EC2 takes the instance: nothing cancels this one.
+    /// EC2 takes the instance, or it ends itself: no command cancels this one.
     pub forced: bool,
+    /// EC2 takes it.
+    pub interrupted: bool,
+    /// The instance ends itself afterwards.
+    pub last: Option<LastReason>,
     /// Cancelled after the worker was signalled: start it again once it has stopped.
     pub cancelled: bool,
     /// Where it stands.
@@ -94,8 +98,10 @@ impl Drain {
     pub(crate) fn new(now: Timestamp, command: Option<String>, deadline: Timestamp, jobs: Option<u32>) -> Self {
         Self {
             forced: command.is_none(),
+            interrupted: false,
             command,
             deadline,
+            last: None,
             cancelled: false,
             stage: Stage::Waiting,
             jobs_seen: jobs,

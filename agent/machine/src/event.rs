@@ -1,6 +1,6 @@
 //! What happens to the agent, and what it does about it. Owns the vocabulary between machine and shell, no behaviour.
 
-use crate::Timestamp;
+use crate::{LastReason, Timestamp};
 use core::time::Duration;
 use serde::{Deserialize, Serialize};
 
@@ -229,6 +229,8 @@ pub enum Action {
     KillWorker,
     /// Start the worker again.
     StartWorker,
+    /// End the instance. No answer is awaited; it comes again if nothing happens.
+    PowerOff(LastReason),
     /// Tell the coordinator.
     Report(Report),
 }
@@ -271,4 +273,6 @@ pub struct DrainOutcome {
     pub jobs_left: Option<u32>,
     /// The worker had to be killed.
     pub killed: bool,
+    /// The instance ends itself now.
+    pub last: Option<LastReason>,
 }

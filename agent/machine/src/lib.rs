@@ -19,6 +19,7 @@
 
 mod config;
 mod connection;
+mod dead_man;
 mod drain;
 mod durations;
 mod event;
@@ -28,6 +29,7 @@ mod shims;
 mod time;
 
 pub use config::{Config, DrainSignal};
+pub use dead_man::LastReason;
 pub use drain::{Drain, Stage};
 pub use event::{
     Action, Command, DrainOutcome, Event, Evidence, Graceful, Jobs, Observation, Refusal, Report, ShimJob, ShimProcess,

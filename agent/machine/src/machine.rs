@@ -4,6 +4,7 @@
 mod commands;
 
 use crate::connection::Connection;
+use crate::dead_man::DeadMan;
 use crate::readiness::{Readiness, Verdict};
 use crate::shims::Shims;
 use crate::{Action, Config, Drain, DrainOutcome, Event, Missing, Observation, Report, StepOutcome, Timestamp};
@@ -80,6 +81,7 @@ pub struct Machine {
     connection: Connection,
     readiness: Readiness,
     shims: Shims,
+    dead_man: DeadMan,
     /// Since when the coordinator is there.
     connected_at: Option<Timestamp>,
     epoch: u64,
@@ -96,6 +98,7 @@ impl Machine {
             connection: Connection::new(config.seed),
             readiness: Readiness::default(),
             shims: Shims::default(),
+            dead_man: DeadMan::new(),
             connected_at: None,
             epoch: 0,
             actions: Vec::new(),
@@ -131,6 +134,7 @@ impl Machine {
             Event::Connected { epoch } => self.connected(now, epoch),
             Event::Disconnected { token_refused } => {
                 self.connected_at = None;
+                self.dead_man.disconnected(now);
                 self.connection.lost(now, token_refused, &self.config);
             }
             Event::StepFinished { index, outcome } => self.step_finished(now, index, outcome),
@@ -153,6 +157,7 @@ impl Machine {
     /// What there is to do now, once each.
     pub fn poll(&mut self, now: Timestamp) -> Vec<Action> {
         self.actions.extend(self.connection.poll(now));
+        self.poll_dead_man(now);
         let config = &self.config;
         match &mut self.phase {
             Phase::Booting { step, attempt, again_at } if again_at.is_some_and(|at| now >= at) => {
@@ -193,7 +198,12 @@ impl Machine {
             Phase::Draining(drain) => drain.next_deadline(now, self.readiness.worker.as_ref(), &self.shims, config),
             _ => None,
         };
-        [own, self.connection.deadline(), self.unfence_at()].into_iter().flatten().min()
+        let last = match &self.phase {
+            Phase::Drained(outcome) if outcome.last.is_some() => self.dead_man.power_off_again(),
+            Phase::Draining(_) | Phase::Identifying => None,
+            _ => self.dead_man.next(now, self.jobs_known(), config),
+        };
+        [own, self.connection.deadline(), self.unfence_at(), last].into_iter().flatten().min()
     }
 
     /// The jobs that the worker's processes say they run; `None` where none of them has the shim.
@@ -221,6 +231,7 @@ impl Machine {
         if let (Phase::Draining(drain), Some(jobs)) = (&mut self.phase, self.shims.jobs()) {
             drain.see_jobs(jobs);
         }
+        self.dead_man.jobs(now, self.jobs_known());
     }
 
     fn enter(&mut self, phase: Phase) {
@@ -235,6 +246,7 @@ impl Machine {
     fn identified(&mut self, now: Timestamp) {
         self.connection.identified(now, &self.config);
         if self.phase == Phase::Identifying {
+            self.dead_man.begin(now, self.config.age);
             self.boot_from(now, self.next_step);
         }
     }
@@ -273,6 +285,8 @@ impl Machine {
 
     fn connected(&mut self, now: Timestamp, epoch: u64) {
         self.connected_at = Some(now);
+        self.dead_man.connected();
+        self.nobody_is_orphaned();
         self.epoch = self.epoch.max(epoch);
         self.connection.connected();
         self.report(Report::Beat);
@@ -310,5 +324,6 @@ impl Machine {
             Phase::Draining(drain) => drain.observe(seen.jobs.as_ref()),
             _ => {}
         }
+        self.dead_man.jobs(now, self.jobs_known());
     }
 }

@@ -3,12 +3,12 @@
 use super::watcher::Watching;
 use super::{Agent, Input, Open, Running};
 use crate::boot;
-use crate::session::messages::{command_result, drained, phase, register, rehearsed, step_running};
+use crate::session::messages::{command_result, drained, farewell, phase, register, rehearsed, step_running};
 use crate::session::{self, QUEUE, SessionError};
 use crate::worker::hand_back::Returned;
 use crate::worker::{Baseline, stop};
 use crate::{clock, config::Secret};
-use spillway_machine::{Action, Event, Report};
+use spillway_machine::{Action, Event, LastReason, Report};
 use spillway_proto::v1::agent_message::Message;
 use tokio::sync::{mpsc, watch};
 
@@ -48,6 +48,7 @@ impl Agent {
                 self.hand_back_outside();
             }
             Action::StartWorker => self.start_worker(),
+            Action::PowerOff(reason) => self.power_off(reason),
             Action::Report(Report::Beat) => self.beat(),
             Action::Report(Report::CommandResult { id, refused }) => {
                 self.send(Message::CommandResult(command_result(&id, refused.as_deref())));
@@ -143,6 +144,29 @@ impl Agent {
             }
             let Returned { jobs, left, again, .. } = returned;
             let _ = inputs.send(Input::Machine(Event::HandedBackOutside { jobs, left, again })).await;
+        });
+    }
+
+    /// Ends the instance: EC2 terminates one that powers itself off, as it was launched to.
+    fn power_off(&mut self, reason: LastReason) {
+        let words = match reason {
+            LastReason::Orphaned => "powers off: no coordinator for orphan_after, and no job",
+            LastReason::TooOld => "powers off: older than max_life",
+        };
+        tracing::error!(words, "the dead-man's switch");
+        self.send(Message::Farewell(farewell(words)));
+        tokio::spawn(async move {
+            for line in [&["poweroff"][..], &["shutdown", "-h", "now"]] {
+                let mut command = tokio::process::Command::new(line[0]);
+                match command.args(&line[1..]).output().await {
+                    Ok(out) if out.status.success() => return,
+                    Ok(out) => {
+                        let said = String::from_utf8_lossy(&out.stderr);
+                        tracing::error!(program = line[0], said = said.trim(), "cannot power off; will retry");
+                    }
+                    Err(error) => tracing::error!(program = line[0], %error, "cannot power off; will retry"),
+                }
+            }
         });
     }
 

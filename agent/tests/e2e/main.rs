@@ -4,6 +4,7 @@
 mod boot;
 mod command_line;
 mod coordinator;
+mod dead_man;
 mod drain;
 mod hand_back;
 mod imds;

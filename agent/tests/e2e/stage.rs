@@ -27,6 +27,8 @@ pub struct Stage {
     agent: Option<Child>,
     primary: Option<Child>,
     environment: Vec<(String, String)>,
+    /// More of the configuration, before its first table.
+    pub top: &'static str,
 }
 
 impl Stage {
@@ -51,6 +53,7 @@ impl Stage {
             agent: None,
             primary: None,
             environment: vec![("WORKER".to_owned(), worker.to_owned())],
+            top: "",
         };
         stage.repository();
         stage.configure("", "");
@@ -78,12 +81,13 @@ impl Stage {
         let environment: String =
             self.environment.iter().map(|(name, value)| format!(", {name} = {value:?}")).collect();
         let text = format!(
-            "coordinator = \"http://{}\"\nenv_file = {:?}\njoin_token = {JOIN_TOKEN:?}\nstate_directory = {:?}\n\
+            "coordinator = \"http://{}\"\nenv_file = {:?}\njoin_token = {JOIN_TOKEN:?}\nstate_directory = {:?}\n{}\n\
              [worker]\nqueues = [\"q\"]\n{rest}\n\
              [boot]\ndirectory = {:?}\nenvironment = {{ BUN_INSTALL_CACHE_DIR = {cache:?}{environment} }}\n{boot}\n",
             self.coordinator.address,
             self.path("app/.env"),
             self.path("state"),
+            self.top,
             self.path("app"),
         );
         fs::write(self.path("agent.toml"), text).expect("agent.toml");
@@ -106,12 +110,26 @@ impl Stage {
             .args(arguments)
             .env_clear()
             .envs([("HOME", self.path("home")), ("PM2_HOME", self.path("pm2"))])
-            .env("PATH", std::env::var_os("PATH").expect("PATH"))
+            .env("PATH", self.search_path())
             .env("AWS_EC2_METADATA_SERVICE_ENDPOINT", format!("http://{}", self.imds.address));
         if arguments[0] != "watch" {
             command.arg("--config").arg(self.path("agent.toml"));
         }
         command
+    }
+
+    /// First in the PATH lies a `poweroff` that only leaves a note: this machine stays on.
+    fn search_path(&self) -> std::ffi::OsString {
+        use std::os::unix::fs::PermissionsExt;
+        let bin = self.path("bin");
+        fs::create_dir_all(&bin).expect("bin");
+        for name in ["poweroff", "shutdown"] {
+            let note = self.path("powered-off");
+            fs::write(bin.join(name), format!("#!/bin/sh\necho {name} >> '{}'\n", note.display())).expect(name);
+            fs::set_permissions(bin.join(name), fs::Permissions::from_mode(0o755)).expect(name);
+        }
+        let own = std::env::var_os("PATH").expect("PATH");
+        std::env::join_paths(std::iter::once(bin).chain(std::env::split_paths(&own))).expect("a PATH")
     }
 
     /// Asks the agent to leave, and says whether it exited with 0.

@@ -2,18 +2,85 @@
 //! is `drain`'s.
 
 use super::{Life, Machine, Phase};
-use crate::{Action, Command, Drain, DrainOutcome, Report, Stage, Timestamp};
+use crate::{Action, Command, Drain, DrainOutcome, LastReason, Report, Stage, Timestamp};
 
 impl Machine {
     pub(super) fn interrupted(&mut self, now: Timestamp, at: Timestamp) {
         if let Phase::Draining(drain) = &mut self.phase {
             drain.forced = true;
+            drain.interrupted = true;
             drain.cancelled = false;
             drain.deadline = drain.deadline.min(at);
         } else if let Phase::Drained(outcome) = &mut self.phase {
             outcome.forced = true;
         } else {
             self.drain(now, None, at);
+            if let Phase::Draining(drain) = &mut self.phase {
+                drain.interrupted = true;
+            }
+        }
+    }
+
+    /// The jobs that run here, by the processes' word or else by Redis'; `None` where nobody can tell.
+    pub(super) fn jobs_known(&self) -> Option<u32> {
+        // Nothing that was started can hold a job before the steps are done, or after its stop.
+        if self.life == Life::Stopped || matches!(self.phase, Phase::Booting { .. } | Phase::Failed(_)) {
+            return Some(0);
+        }
+        self.shims.jobs().or_else(|| self.readiness.jobs().and_then(|jobs| jobs.active))
+    }
+
+    /// Ends the instance when nobody looks after it any more.
+    pub(super) fn poll_dead_man(&mut self, now: Timestamp) {
+        if self.phase == Phase::Identifying {
+            return;
+        }
+        let Some(reason) = self.dead_man.reason(now, self.jobs_known(), &self.config) else {
+            if let Phase::Drained(outcome) = &self.phase
+                && let Some(reason) = outcome.last
+                && self.dead_man.power_off(now)
+            {
+                self.actions.push(Action::PowerOff(reason));
+            }
+            return;
+        };
+        match &mut self.phase {
+            Phase::Drained(outcome) => {
+                outcome.last = Some(reason);
+                if self.dead_man.power_off(now) {
+                    self.actions.push(Action::PowerOff(reason));
+                }
+            }
+            // Without a coordinator nobody takes it back; one that is only too old finishes its jobs.
+            Phase::Draining(drain) if drain.last.is_none() => {
+                drain.last = Some(reason);
+                drain.deadline = drain.deadline.min(now.plus(self.config.last_drain));
+            }
+            Phase::Draining(_) => {}
+            _ => {
+                self.drain(now, None, now.plus(self.config.last_drain));
+                if let Phase::Draining(drain) = &mut self.phase {
+                    drain.last = Some(reason);
+                }
+            }
+        }
+    }
+
+    /// A coordinator came back before an orphan's worker was stopped: it goes on.
+    pub(super) fn nobody_is_orphaned(&mut self) {
+        match &mut self.phase {
+            Phase::Draining(drain) if drain.last == Some(LastReason::Orphaned) => {
+                drain.last = None;
+                if drain.command.is_none() && drain.forced && !drain.interrupted {
+                    match drain.stage == Stage::Waiting && !drain.has_frozen() {
+                        true => self.resume(false),
+                        // Stopped by itself: the coordinator hears that it is drained, and decides.
+                        false => drain.forced = false,
+                    }
+                }
+            }
+            Phase::Drained(outcome) if outcome.last == Some(LastReason::Orphaned) => outcome.last = None,
+            _ => {}
         }
     }
 
@@ -140,5 +207,6 @@ fn outcome(drain: &Drain, jobs_left: Option<u32>) -> DrainOutcome {
         handed_back: drain.handed_back,
         jobs_left,
         killed: drain.killed,
+        last: drain.last,
     }
 }

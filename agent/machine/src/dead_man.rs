@@ -1,0 +1,98 @@
+//! The dead-man's switch: an instance that nobody looks after any more ends itself. Owns when; what a power-off is, is the
+//! shell's. Instances are launched so that a power-off terminates them.
+
+use crate::{Config, Timestamp};
+use core::time::Duration;
+
+/// Where nobody can tell whether a job runs, so many times `orphan_after` must pass: by then no lock of one is alive.
+const UNKNOWN_TIMES: u32 = 4;
+/// A power-off that does nothing is repeated so often.
+const AGAIN: Duration = Duration::from_secs(60);
+
+#[derive(Debug)]
+pub(crate) struct DeadMan {
+    /// When the machine began to count, and how old the instance was then.
+    began: Timestamp,
+    age: Duration,
+    /// Since when the coordinator is away; `None` while it is there.
+    alone_since: Option<Timestamp>,
+    /// Since when it is alone and the jobs are not known; `None` once they are.
+    blind_since: Option<Timestamp>,
+    powered_off_at: Option<Timestamp>,
+}
+
+/// Why the instance ends itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum LastReason {
+    /// No coordinator for `orphan_after`, and no active job.
+    Orphaned,
+    /// It is older than `max_life`.
+    TooOld,
+}
+
+impl DeadMan {
+    pub(crate) fn new() -> Self {
+        let start = Timestamp(0);
+        Self { began: start, age: Duration::ZERO, alone_since: None, blind_since: None, powered_off_at: None }
+    }
+
+    /// The machine begins to count: the instance is that old already.
+    pub(crate) fn begin(&mut self, now: Timestamp, age: Duration) {
+        self.began = now;
+        self.age = age;
+        self.alone_since = Some(now);
+        self.blind_since = Some(now);
+    }
+
+    pub(crate) fn connected(&mut self) {
+        self.alone_since = None;
+        self.blind_since = None;
+    }
+
+    pub(crate) fn disconnected(&mut self, now: Timestamp) {
+        self.alone_since = self.alone_since.or(Some(now));
+        self.blind_since = self.blind_since.or(Some(now));
+    }
+
+    /// What is known of its jobs: so many, or nothing.
+    pub(crate) fn jobs(&mut self, now: Timestamp, jobs: Option<u32>) {
+        self.blind_since = if jobs.is_some() { None } else { self.blind_since.or(self.alone_since.map(|_| now)) };
+    }
+
+    /// Whether it is time, given the jobs that are known to run.
+    pub(crate) fn reason(&self, now: Timestamp, jobs: Option<u32>, config: &Config) -> Option<LastReason> {
+        if config.max_life.is_some_and(|most| now.since(self.began).saturating_add(self.age) >= most) {
+            return Some(LastReason::TooOld);
+        }
+        let over = match jobs {
+            Some(0) => self.alone_since.is_some_and(|since| now.since(since) >= config.orphan_after),
+            Some(_) => false,
+            None => self.blind_since.is_some_and(|since| now.since(since) >= config.orphan_after * UNKNOWN_TIMES),
+        };
+        over.then_some(LastReason::Orphaned)
+    }
+
+    /// When `reason` may come to another answer by time alone.
+    pub(crate) fn next(&self, now: Timestamp, jobs: Option<u32>, config: &Config) -> Option<Timestamp> {
+        let alone = match jobs {
+            Some(0) => self.alone_since.map(|since| since.plus(config.orphan_after)),
+            Some(_) => None,
+            None => self.blind_since.map(|since| since.plus(config.orphan_after * UNKNOWN_TIMES)),
+        };
+        let old = config.max_life.map(|most| self.began.plus(most.saturating_sub(self.age)));
+        [alone, old].into_iter().flatten().filter(|at| *at > now).min()
+    }
+
+    /// The power is to go off now (again).
+    pub(crate) fn power_off(&mut self, now: Timestamp) -> bool {
+        let due = self.powered_off_at.is_none_or(|at| now.since(at) >= AGAIN);
+        if due {
+            self.powered_off_at = Some(now);
+        }
+        due
+    }
+
+    pub(crate) fn power_off_again(&self) -> Option<Timestamp> {
+        self.powered_off_at.map(|at| at.plus(AGAIN))
+    }
+}

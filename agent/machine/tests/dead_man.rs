@@ -1,0 +1,135 @@
+//! An instance that nobody looks after ends itself, and never while it has a job.
+
+mod world;
+
+use core::time::Duration;
+use spillway_machine::{
+    Action, Config, Event, Graceful, LastReason, Observation, Phase, ShimJob, ShimProcess, Timestamp,
+};
+use world::{Life, SECOND, T0, config, seen};
+
+const ORPHAN: u64 = 900;
+
+/// Ready, with the shim, so many jobs, and a coordinator.
+fn ready(config: Config, jobs: usize) -> Life {
+    let mut life = Life::ready(config);
+    life.on(Event::Connected { epoch: 1 }).on(shims(jobs)).did_all();
+    life
+}
+
+fn shims(jobs: usize) -> Event {
+    let job = ShimJob { class: "q/a".into(), began: Timestamp(T0) };
+    Event::ShimsSeen(vec![ShimProcess { pid: 1, fenced: false, can_hand_back: true, jobs: vec![job; jobs] }])
+}
+
+fn fenced() -> Event {
+    Event::ShimsSeen(vec![ShimProcess { pid: 1, fenced: true, can_hand_back: true, jobs: vec![] }])
+}
+
+fn lost() -> Event {
+    Event::Disconnected { token_refused: false }
+}
+
+fn off(reason: LastReason) -> Action {
+    Action::PowerOff(reason)
+}
+
+/// From the fence to the end.
+fn ends(life: &mut Life, reason: LastReason) {
+    assert_eq!(life.did_all(), [Action::Fence]);
+    assert_eq!(life.on(fenced()).did_all(), [Action::StopWorker]);
+    life.on(Event::WorkerStopped { killed: false }).on(Event::HandedBackOutside {
+        jobs: 0,
+        left: Some(0),
+        again: false,
+    });
+    let did = life.poll().did_all();
+    assert_eq!(did.last(), Some(&off(reason)), "{did:?}");
+    let again = life.now + 60 * SECOND;
+    assert!(life.machine.next_deadline(Timestamp(life.now)).is_some_and(|at| at.0 <= again));
+    life.now = again;
+    assert_eq!(life.poll().did_all(), [off(reason)], "until it works");
+}
+
+#[test]
+fn without_a_coordinator_and_a_job_it_ends_itself() {
+    let mut life = ready(config(&[]), 0);
+    assert_eq!(life.at(10_000).did_all(), [], "the coordinator is there");
+    let mut life = ready(config(&[]), 0);
+    life.at(100).on(lost());
+    life.at(100 + ORPHAN - 1).look(seen(Graceful::Yes, 0, Some(0)));
+    assert_eq!(life.did_all(), []);
+    life.at(100 + ORPHAN);
+    ends(&mut life, LastReason::Orphaned);
+}
+
+#[test]
+fn a_coordinator_that_was_never_there_is_missed_from_the_start() {
+    let mut life = Life::new(config(&[0]));
+    life.on(Event::Identified).did_all();
+    assert_eq!(life.at(ORPHAN - 1).did_all(), []);
+    assert_eq!(life.at(ORPHAN).did_all(), [Action::AbortStep, Action::Fence]);
+}
+
+#[test]
+fn a_job_keeps_it_alive_and_its_end_does_not() {
+    let mut life = ready(config(&[]), 1);
+    life.on(lost());
+    for minute in 1..=120 {
+        assert_eq!(life.at(minute * 60).on(shims(1)).did_all(), [], "minute {minute}");
+    }
+    life.on(shims(0));
+    ends(&mut life, LastReason::Orphaned);
+}
+
+#[test]
+fn unknown_is_not_zero_but_does_not_last_for_ever() {
+    // Primary gone: neither coordinator nor Redis, and no shim.
+    let mut life = Life::ready(config(&[]));
+    life.on(Event::Connected { epoch: 1 }).on(lost()).did_all();
+    let blind = || Observation { jobs: None, evidence: None, ..seen(Graceful::No, 0, None) };
+    for minute in 1..60 {
+        assert_eq!(life.at(minute * 60).look(blind()).did_all(), [], "minute {minute}");
+    }
+    assert_eq!(life.at(3601).look(blind()).did_all(), [Action::Fence]);
+}
+
+#[test]
+fn a_coordinator_that_comes_back_finds_it_at_work() {
+    let mut life = ready(config(&[]), 0);
+    life.on(lost()).at(ORPHAN).did_all();
+    assert!(matches!(life.machine.phase(), Phase::Draining(_)));
+    assert_eq!(life.on(Event::Connected { epoch: 2 }).did_all(), [Action::Unfence]);
+    assert_eq!(life.machine.phase(), &Phase::Proving);
+    // The absence before counts for nothing.
+    assert_eq!(life.on(shims(0)).on(lost()).at(ORPHAN + 800).did_all(), []);
+
+    // EC2's notice stands, whoever comes back.
+    let mut life = ready(config(&[]), 1);
+    life.on(lost()).interrupt(5000).at(1000).on(Event::Connected { epoch: 2 });
+    assert!(matches!(life.machine.phase(), Phase::Draining(_)));
+}
+
+#[test]
+fn drained_and_then_forgotten_it_ends_itself_too() {
+    let mut life = ready(config(&[]), 0);
+    life.drain("d", 600).on(fenced()).stopped(false, Some(0)).did_all();
+    life.on(lost()).at(ORPHAN - 1).did_all();
+    assert_eq!(life.at(ORPHAN).did_all(), [off(LastReason::Orphaned)]);
+}
+
+#[test]
+fn too_old_it_finishes_its_jobs_and_ends_itself() {
+    let day = Duration::from_secs(86_400);
+    let mut life = ready(Config { max_life: Some(day), age: Duration::from_secs(400), ..config(&[]) }, 1);
+    assert_eq!(life.at(85_999).did_all(), []);
+    assert_eq!(life.at(86_000).did_all(), [Action::Fence]);
+    assert_eq!(life.on(shims(0)).did_all(), [], "not fenced yet");
+    assert_eq!(life.on(fenced()).did_all(), [Action::StopWorker]);
+    life.on(Event::WorkerStopped { killed: false }).on(Event::HandedBackOutside {
+        jobs: 0,
+        left: Some(0),
+        again: false,
+    });
+    assert_eq!(life.poll().did_all().last(), Some(&off(LastReason::TooOld)));
+}
