@@ -125,6 +125,12 @@ impl HandBack {
         if span >= LEFT_FOR_LONG { Turn::FailsForLong } else { Turn::GoesOn }
     }
 
+    /// Redis shows by itself that no job is left.
+    pub(crate) fn ends(&mut self, now: Timestamp) {
+        self.left = Some(0);
+        self.next = Next::Done { at: now };
+    }
+
     /// Whoever was asked is gone.
     pub(crate) fn unanswered(&mut self, now: Timestamp) {
         if let Next::Answer { .. } = self.next {

@@ -441,6 +441,9 @@ impl State {
     }
 
     pub(crate) fn due_at(&self) -> Option<Timestamp> {
+        if self.observation_problem.is_some() {
+            return None;
+        }
         self.instances.iter().filter_map(|instance| instance.hand_back.as_ref()?.due_at()).min()
     }
 

@@ -37,6 +37,7 @@ fn what_must_always_hold_holds_in_every_life() {
         assert_eq!(life.alive(), 0, "seed {seed}: not back at zero\n{:#?}", life.controller.state());
         let stranded: Vec<&String> = life.machines.iter().filter(|(_, it)| it.left > 0).map(|(id, _)| id).collect();
         assert!(stranded.is_empty(), "seed {seed}: jobs of {stranded:?} are left\n{:#?}", life.controller.state());
+        assert_eq!(life.controller.due_at(), None, "seed {seed}: it wakes for nothing\n{:#?}", life.controller.state());
         for (what, times) in life.met {
             *met.entry(what).or_insert(0u64) += times;
         }

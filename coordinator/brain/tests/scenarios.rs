@@ -8,7 +8,7 @@ mod world;
 use std::time::Duration;
 
 use spillway_brain::{Config, Instance, InstanceId, OnRebalance, Timestamp};
-use world::{check, check_with, notes, notes_with, reasons, state_after};
+use world::{check, check_with, due_after, notes, notes_with, reasons, state_after};
 
 #[test]
 fn four_jobs_are_too_few() {
@@ -548,6 +548,46 @@ fn jobs_that_somebody_renews_are_given_up_after_ten_minutes_and_a_person_is_told
 }
 
 #[test]
+fn each_alert_about_jobs_is_raised_again_for_what_comes_later() {
+    let two = "0:00..5:00 demand 15\n5:00 accept\n5:30 ready i-1\n5:30 ready i-2\n5:40 demand 0\n";
+    let fails = |id: &str, minute: u32| {
+        format!(
+            "{minute}:00 ec2 {id} terminated
+             {minute}:10 demand 0
+             {later}:11 hand-back-fails {id} certain
+             {later}:12 demand 0
+             {later}:15 demand 0
+             {later}:16 handed-back {id} certain 1 0\n",
+            later = minute + 10
+        )
+    };
+    check(
+        &format!("{two}{}{}", fails("i-1", 6), fails("i-2", 20)),
+        "5:00 launch\n5:00 launch
+         6:10 hand_back i-1 certain
+         16:12 alert hand_back_fails
+         16:15 hand_back i-1 certain
+         20:10 hand_back i-2 certain
+         30:12 alert hand_back_fails
+         30:15 hand_back i-2 certain",
+    );
+    check(
+        &format!(
+            "{two}6:00 ec2 i-1 terminated
+             6:00 ec2 i-2 terminated
+             6:10 demand 0
+             16:10 handed-back i-1 certain 0 1
+             16:10 tick
+             16:11 handed-back i-2 certain 0 1
+             16:11 demand 0"
+        ),
+        "5:00 launch\n5:00 launch
+         6:10 hand_back i-1 certain\n6:10 hand_back i-2 certain
+         16:10 alert jobs_left\n16:10 hand_back i-2 certain\n16:11 alert jobs_left",
+    );
+}
+
+#[test]
 fn nothing_is_handed_back_without_redis_and_without_ec2s_list_what_it_said_stays_true() {
     check_at_work(
         "5:45 ec2 i-1 terminated\n5:50..7:00 blind\n7:10 demand 5",
@@ -610,11 +650,7 @@ fn what_a_drain_left_is_handed_back_at_once_and_redis_has_the_word_on_what_is_le
                  16:20 ec2 i-1 terminated
                  16:20..17:00 demand 0"
             ),
-            if left == "left=0" {
-                "15:50 drain i-1\n16:00 hand_back i-1 certain\n16:10 terminate i-1"
-            } else {
-                "15:50 drain i-1\n16:00 hand_back i-1 certain\n16:10 terminate i-1\n17:00 hand_back i-1 certain"
-            },
+            "15:50 drain i-1\n16:00 hand_back i-1 certain\n16:10 terminate i-1",
         );
     }
     // The answer is Redis' word too: the next look is not waited for.
@@ -628,6 +664,16 @@ fn what_a_drain_left_is_handed_back_at_once_and_redis_has_the_word_on_what_is_le
          16:10..17:00 demand 0",
         "15:50 drain i-1\n16:00 hand_back i-1 certain\n16:01 terminate i-1",
     );
+    let why = reasons(&format!(
+        "{AT_WORK}5:50..15:50 demand 0 active=1
+         15:50 drained i-1 left=1
+         16:00 demand 0 active=1
+         16:01 handed-back i-1 certain 1 0
+         16:01 redis-jobs i-1 0
+         16:10 demand 0"
+    ));
+    let said = "16:10 terminate i-1: drained (scale-in): its worker is dead, and what it left is handed back (1 job)";
+    assert!(why.contains(said), "{why}");
     // Something goes on renewing the lock: given up, and not terminated before the drain's deadline.
     check_at_work(
         "5:50..15:50 demand 0 active=1
@@ -708,6 +754,29 @@ fn instances_that_ended_are_not_forgotten_before_their_jobs_are_handed_back() {
         &format!("{minute}:01 handed-back i-1 certain 1 0\n{minute}:01 accept\n{minute}:02 ec2 i-31 terminated\n");
     let state = state_after(&format!("{script}{minute}:10 demand 5\n"));
     assert!(state.instance(&InstanceId("i-1".to_owned())).is_none());
+}
+
+#[test]
+fn it_wakes_for_hand_backs_that_are_due_and_for_nothing_else() {
+    let at = |minutes: u64, seconds: u64| Some(Timestamp((minutes * 60 + seconds) * 1000));
+    let ended = format!("{AT_WORK}5:45 ec2 i-1 terminated\n5:50 demand 0\n");
+    assert_eq!(due_after(AT_WORK), None);
+    assert_eq!(due_after(&ended), at(6, 50));
+    assert_eq!(due_after(&format!("{ended}5:51 handed-back i-1 certain 0 1")), at(5, 56));
+    assert_eq!(due_after(&format!("{ended}5:51 hand-back-fails i-1 certain")), at(5, 53));
+    assert_eq!(due_after(&format!("{ended}5:51 handed-back i-1 certain 1 0")), None);
+    // Not asked for without Redis, which is looked at all the time.
+    assert_eq!(due_after(&format!("{ended}5:51 hand-back-fails i-1 certain\n6:00 blind")), None);
+    // Redis has shown by itself that none is left.
+    let drained = format!(
+        "{AT_WORK}5:50..15:50 demand 0 active=1
+         15:50 drained i-1 left=0
+         15:50 redis-jobs i-1 1
+         16:00 demand 0 active=1
+         16:01 redis-jobs i-1 0"
+    );
+    assert_eq!(due_after(&drained), at(17, 0));
+    assert_eq!(due_after(&format!("{drained}\n16:10 demand 0\n16:11 handed-back i-1 certain 0 1")), None);
 }
 
 #[test]
@@ -866,6 +935,29 @@ fn a_replacement_under_way_is_neither_excess_nor_in_the_way() {
     };
     let script = format!("{AT_WORK}5:41 rebalance i-1\n5:50 demand 5\n5:50 accept\n6:00..7:00 demand 15");
     check_with(sooner, &script, "5:00 launch\n5:50 launch\n7:00 launch");
+    // One launch in a tick: what is missing comes first.
+    let slowly = |config: &mut Config| {
+        (config.max_instances, config.launches_per_tick, config.policy.steps[1].over) = (4, 1, Duration::ZERO);
+    };
+    let script = format!("{AT_WORK}5:41 rebalance i-1\n5:50 demand 15\n5:51 accept\n6:00 demand 15");
+    check_with(slowly, &script, "5:00 launch t-1\n5:50 launch t-2\n6:00 launch t-3");
+    // Of two that are ready and one too many, the recommended one goes.
+    let one_too_many = |recommended: &str| {
+        format!(
+            "{AT_WORK}5:41 jobs i-1 0
+             5:42 operator-drain i-1
+             5:50 demand 5
+             5:51 accept
+             5:52 ready i-2
+             5:53 {recommended}
+             5:54 cancel i-1
+             5:55 ready i-1
+             6:00 demand 5"
+        )
+    };
+    let expected = "5:00 launch\n5:50 drain i-1\n5:50 launch\n6:00 cancel_drain i-1\n6:00 drain";
+    check(&one_too_many("tick"), &format!("{expected} i-2"));
+    check(&one_too_many("rebalance i-1"), &format!("{expected} i-1"));
     // Nothing waits any more: both go.
     let idle = |config: &mut Config| config.policy.idle = Duration::from_secs(60);
     let script = format!("{AT_WORK}5:41 rebalance i-1\n5:50 demand 5\n5:50 accept\n6:00..7:00 demand 0");

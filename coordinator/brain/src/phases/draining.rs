@@ -54,11 +54,11 @@ pub(super) fn tick(instance: &mut Instance, now: Timestamp, config: &Config, pla
     match (drained_at, in_redis) {
         (Some(_), Some(0)) if !is_handed_back => {
             instance.emptied = instance.active_jobs == Some(0);
+            instance.hand_back.iter_mut().for_each(|hand_back| hand_back.ends(now));
             plan.decisions.extend(terminating::begin(instance, now, config, Reason::Drained { cause }));
             return None;
         }
         (Some(_), _) if is_handed_back => {
-            instance.emptied = true;
             let reason = Reason::HandedBack { cause, jobs: instance.handed_back };
             plan.decisions.extend(terminating::begin(instance, now, config, reason));
             return None;

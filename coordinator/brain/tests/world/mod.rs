@@ -52,6 +52,11 @@ pub fn reasons(script: &str) -> String {
     World::run(Config::default(), script).reasons
 }
 
+/// When it wants the next tick, by the time alone.
+pub fn due_after(script: &str) -> Option<Timestamp> {
+    World::run(Config::default(), script).controller.due_at()
+}
+
 /// What is known at the end.
 pub fn state_after(script: &str) -> State {
     World::run(Config::default(), script).controller.state().clone()
@@ -178,6 +183,7 @@ impl World {
                 let at = words.get(2).map_or(self.now, |when| time(when));
                 self.tell(Event::RebalanceRecommended { id, at });
             }
+            "operator-drain" => self.tell(Event::OperatorDrain { id, reason: String::new() }),
             "cancel" => self.tell(Event::OperatorCancelDrain { id }),
             // A look that began so many seconds ago and whose answer comes now.
             "late-look" => {
