@@ -5,11 +5,13 @@
 //! - `process`: a child that ends with its test; `redis_server`, `coordinator`: the two that most tests start
 //! - `jobs`, `driver`: jobs and whole queues, made by BullMQ itself
 //! - `app`: the demo's application as a git repository, and the user data that brings it up
+//! - `chaos`: two coordinators, kills, partitions and lost answers, and what must hold all the while
 //! - `interruptions`: instances taken at random moments, and what became of every job
 //! - `world`: all of it together around one queue; `wait`: until something is so, with the whole story when it is not
 
 pub mod app;
 pub mod binaries;
+pub mod chaos;
 pub mod coordinator;
 pub mod driver;
 pub mod interruptions;

@@ -1,0 +1,122 @@
+//! What became of the jobs, from the workers' own record of their runs and from BullMQ's events: Redis' streams, read on
+//! from where they were read to.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use redis::aio::MultiplexedConnection;
+
+use super::blows::{Cause, What};
+use crate::QUEUE;
+
+/// What a worker still tells of its job that long after another began it has only been late.
+const TOLERATED_OVERLAP_MS: u64 = 50;
+/// A kill is noted a moment after it was done.
+const NOTED_LATE_MS: u64 = 500;
+
+#[derive(Debug, Default)]
+pub struct Journal {
+    runs: BTreeMap<String, Run>,
+    /// By job: when it left the active ones.
+    left: BTreeMap<String, Vec<u64>>,
+    read_to: [String; 2],
+    pub stalls: u32,
+}
+
+#[derive(Clone, Debug)]
+struct Run {
+    job: String,
+    on: String,
+    began: u64,
+    last: u64,
+    done: bool,
+}
+
+/// Jobs that began more than once, by what had befallen the earlier run's instance.
+#[derive(Clone, Debug, Default)]
+pub struct Again {
+    /// None: nothing had.
+    pub begun: BTreeMap<Option<What>, u32>,
+    /// Of these: completed twice, or at work in two places at once.
+    pub at_once: BTreeMap<Option<What>, u32>,
+    /// In words, those without an excuse.
+    pub unexcused: Vec<String>,
+}
+
+impl Journal {
+    /// Reads on.
+    pub async fn read(&mut self, redis: &mut MultiplexedConnection) -> redis::RedisResult<()> {
+        for (at, fields) in self.entries(redis, 0, "arena:runs").await? {
+            let get = |name: &str| fields.get(name).cloned().unwrap_or_default();
+            let new = || Run { job: get("job"), on: get("on"), began: at, last: at, done: false };
+            let run = self.runs.entry(get("run")).or_insert_with(new);
+            run.last = at;
+            run.done |= get("what") == "done";
+        }
+        for (at, fields) in self.entries(redis, 1, &format!("bull:{QUEUE}:events")).await? {
+            let is = |name: &str, value: &str| fields.get(name).is_some_and(|found| found == value);
+            self.stalls += u32::from(is("event", "stalled"));
+            let left = is("event", "completed") || is("event", "failed") || is("prev", "active");
+            if let (Some(job), true) = (fields.get("jobId"), left) {
+                self.left.entry(job.clone()).or_default().push(at);
+            }
+        }
+        Ok(())
+    }
+
+    async fn entries(
+        &mut self,
+        redis: &mut MultiplexedConnection,
+        which: usize,
+        key: &str,
+    ) -> redis::RedisResult<Vec<(u64, BTreeMap<String, String>)>> {
+        let from = &mut self.read_to[which];
+        let start = if from.is_empty() { "-".to_owned() } else { format!("({from}") };
+        let mut command = redis::cmd("XRANGE");
+        command.arg(key).arg(start).arg("+");
+        let entries: Vec<(String, BTreeMap<String, String>)> = command.query_async(redis).await?;
+        if let Some((last, _)) = entries.last() {
+            from.clone_from(last);
+        }
+        let at = |id: &str| id.split('-').next().and_then(|ms| ms.parse().ok()).unwrap_or_default();
+        Ok(entries.into_iter().map(|(id, fields)| (at(&id), fields)).collect())
+    }
+
+    /// Jobs that were active on the instance at that moment.
+    pub fn held(&self, instance: &str, at_ms: u64) -> BTreeSet<String> {
+        let held = |run: &&Run| {
+            let left = self.left.get(&run.job).into_iter().flatten().find(|at| **at >= run.began);
+            run.on == instance && run.began < at_ms && left.is_none_or(|left| *left > at_ms)
+        };
+        self.runs.values().filter(held).map(|run| run.job.clone()).collect()
+    }
+
+    pub fn again(&self, causes: &[Cause]) -> Again {
+        let mut by_job: BTreeMap<&str, Vec<&Run>> = BTreeMap::new();
+        for run in self.runs.values() {
+            by_job.entry(&run.job).or_default().push(run);
+        }
+        let mut again = Again::default();
+        for (job, mut runs) in by_job {
+            runs.sort_by_key(|run| run.began);
+            for pair in runs.windows(2) {
+                let (earlier, later) = (pair[0], pair[1]);
+                let befell = |cause: &&Cause| {
+                    cause.instance == earlier.on
+                        && cause.at_ms <= later.began + NOTED_LATE_MS
+                        && (cause.what.lasts() || cause.at_ms + NOTED_LATE_MS >= earlier.began)
+                };
+                let cause = causes.iter().filter(befell).map(|cause| cause.what).max();
+                let at_once = earlier.done || earlier.last > later.began + TOLERATED_OVERLAP_MS;
+                *again.begun.entry(cause).or_default() += 1;
+                if at_once {
+                    *again.at_once.entry(cause).or_default() += 1;
+                }
+                // What was handed back on a notice is not at work there any more.
+                if cause.is_none() || (at_once && cause == Some(What::Notice)) {
+                    again.unexcused.push(format!("job {job}: {earlier:?}, and then {later:?}, after {cause:?}"));
+                }
+            }
+        }
+        again
+    }
+}

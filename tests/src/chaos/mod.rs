@@ -1,0 +1,266 @@
+//! Chaos on the real programs: two coordinators on one ledger, real agents with PM2 and bun, floods of jobs, and in every
+//! round kills, partitions, lost answers, refusals and interruptions that a seed draws. The invariants are read all the
+//! while off EC2's own record and off Redis; in the end faults and load stop, and everything must come to rest.
+//!
+//! - `draw`: what each round does, from the seed; `blows`: does it, and takes it back
+//! - `proxy`: the troubles of a connection; `site`: the world with its coordinators, proxies and processes
+//! - `watch`: what must hold at any moment; `journal`: what became of the jobs; `report`: the table
+
+mod blows;
+mod draw;
+mod journal;
+mod proxy;
+mod report;
+mod site;
+mod watch;
+
+use std::cell::{Cell, RefCell};
+use std::time::Duration;
+
+use spillway_emulator::{InstanceRecord, InstanceState};
+use tokio::time::{Instant, sleep};
+
+use crate::jobs;
+use crate::process::Process;
+use blows::Dealt;
+use draw::Random;
+use journal::Journal;
+pub use report::Report;
+use site::Site;
+use watch::Seen;
+
+/// From the last fault until every job has ended, and from there until the fleet is at zero.
+const ENDS_WITHIN: Duration = Duration::from_secs(240);
+const STOPS_WITHIN: Duration = Duration::from_secs(20);
+
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    pub rounds: u32,
+    pub seed: u64,
+}
+
+/// An invariant does not hold.
+#[derive(Debug)]
+pub struct Broken(String);
+
+/// Runs so many rounds. `told` hears of each, in words.
+pub async fn run(options: Options, told: impl Fn(&str)) -> Report {
+    let mut site = Site::start().await;
+    let (seen, dealt) = (RefCell::new(Seen::default()), Dealt::default());
+    let journal = RefCell::new(Journal::default());
+    let mut report = Report { seed: options.seed, ..Report::default() };
+    let added = Cell::new(0);
+    let outcome = {
+        let goes_on = Cell::new(true);
+        let rounds = async {
+            rounds(&site, &dealt, &seen, &journal, options, &told).await?;
+            goes_on.set(false);
+            Ok(())
+        };
+        let lives = async {
+            tokio::try_join!(rounds, floods(&site, &goes_on, &added, options.seed))?;
+            told("faults and load have stopped");
+            settle(&site, &dealt, &seen, &journal, added.get()).await
+        };
+        tokio::select! {
+            broken = watch::watch(&site, &seen) => Err(broken),
+            outcome = lives => outcome,
+        }
+    };
+    count(&site, &mut report, &seen.borrow(), &dealt, added.get());
+    // Also where something else is broken: for the reader.
+    if let Ok(mut redis) = connect(&site).await {
+        let mut journal = journal.borrow_mut();
+        let _ = journal.read(&mut redis).await;
+        report.stalls = journal.stalls;
+        report.again = journal.again(&dealt.causes.borrow());
+    }
+    let outcome = outcome.and_then(|()| match report.again.unexcused.first() {
+        Some(run) => Err(Broken(format!("run again without an excuse: {run}"))),
+        None => Ok(()),
+    });
+    match outcome {
+        Ok(()) => report.processes_left = end(site, &told).await,
+        Err(Broken(what)) => {
+            let causes: Vec<String> = dealt.causes.borrow().iter().map(|cause| format!("{cause:?}")).collect();
+            let story = format!("{}\n--- befell\n{}", site.story().await, causes.join("\n"));
+            site.world.directory.disable_cleanup(true);
+            let kept = format!("{story}\n--- all logs are kept in {}", site.world.directory.path().display());
+            report.broken = Some((what, dealt.round.get(), kept));
+        }
+    }
+    if report.processes_left > 0 && report.broken.is_none() {
+        report.broken = Some(("processes are left".to_owned(), options.rounds, String::new()));
+    }
+    report
+}
+
+async fn rounds(
+    site: &Site,
+    dealt: &Dealt,
+    seen: &RefCell<Seen>,
+    journal: &RefCell<Journal>,
+    options: Options,
+    told: &impl Fn(&str),
+) -> Result<(), Broken> {
+    let (mut draws, mut picks) = (Random::new(options.seed), Random::new(!options.seed));
+    let began = Instant::now();
+    while site.running().is_empty() {
+        sleep(Duration::from_millis(200)).await;
+        if began.elapsed() > ENDS_WITHIN {
+            return Err(Broken("no instance has come up".to_owned()));
+        }
+    }
+    for number in 1..=options.rounds {
+        dealt.round.set(number);
+        let round = draw::round(&mut draws);
+        let words: Vec<String> =
+            round.blows.iter().map(|(at, blow)| format!("{:.1} s {blow:?}", at.as_secs_f64())).collect();
+        told(&format!("round {number}, {} run: {}", site.running().len(), words.join("; ")));
+        blows::deal(site, dealt, round, &mut picks).await?;
+        judge(site, dealt, seen, journal).await?;
+    }
+    Ok(())
+}
+
+/// What the streams say up to now.
+async fn judge(site: &Site, dealt: &Dealt, seen: &RefCell<Seen>, journal: &RefCell<Journal>) -> Result<(), Broken> {
+    // Without Redis, the next round's end will do.
+    let Ok(mut redis) = connect(site).await else { return Ok(()) };
+    let mut read = journal.take();
+    let _ = read.read(&mut redis).await;
+    let judged = watch::judge_terminations(&mut seen.borrow_mut(), &read, dealt);
+    journal.replace(read);
+    judged
+}
+
+async fn connect(site: &Site) -> redis::RedisResult<redis::aio::MultiplexedConnection> {
+    redis::Client::open(site.world.redis.url())?.get_multiplexed_async_connection().await
+}
+
+/// Jobs come in floods, with pauses in which the fleet may go to zero.
+async fn floods(site: &Site, goes_on: &Cell<bool>, added: &Cell<u64>, seed: u64) -> Result<(), Broken> {
+    let mut random = Random::new(seed ^ 0xf100d);
+    for number in 1.. {
+        if !goes_on.get() {
+            break;
+        }
+        let per_second = 3.0 + random.unit() * 7.0;
+        let (mut flood, orders) = site.flood(number, per_second, u64::from(random.below(u32::MAX)));
+        sleep(random.seconds(3.0, 8.0)).await;
+        drop(orders);
+        flood.end_within(ENDS_WITHIN).await;
+        added.set(added.get() + added_by(&flood));
+        let pause = Instant::now() + random.seconds(1.0, 18.0);
+        while goes_on.get() && Instant::now() < pause {
+            sleep(Duration::from_millis(100)).await;
+        }
+    }
+    Ok(())
+}
+
+fn added_by(flood: &Process) -> u64 {
+    let log = flood.log();
+    log.lines().last().and_then(|line| line.parse().ok()).unwrap_or_else(|| panic!("a flood: {}", flood.tail()))
+}
+
+/// Nothing befalls it any more: every job completes, and the fleet goes to zero.
+async fn settle(
+    site: &Site,
+    dealt: &Dealt,
+    seen: &RefCell<Seen>,
+    journal: &RefCell<Journal>,
+    added: u64,
+) -> Result<(), Broken> {
+    until("every job has ended", || jobs::completed(&site.world.redis) + jobs::failed(&site.world.redis) >= added)
+        .await?;
+    let (completed, failed) = (jobs::completed(&site.world.redis), jobs::failed(&site.world.redis));
+    if completed != added || failed != 0 {
+        return Err(Broken(format!("of {added} jobs {completed} completed and {failed} failed")));
+    }
+    let gone = |record: &InstanceRecord| record.state == InstanceState::Terminated;
+    until("the fleet is at zero", || site.ours().iter().all(gone)).await?;
+    judge(site, dealt, seen, journal).await?;
+    for id in seen.borrow().records.keys() {
+        let left = site.processes(id);
+        if left > 0 {
+            return Err(Broken(format!("{id} is gone, and {left} of its processes are left")));
+        }
+    }
+    Ok(())
+}
+
+async fn until(what: &str, is_so: impl Fn() -> bool) -> Result<(), Broken> {
+    let end = Instant::now() + ENDS_WITHIN;
+    while !is_so() {
+        if Instant::now() > end {
+            return Err(Broken(format!("not {ENDS_WITHIN:?} after the last fault: {what}")));
+        }
+        sleep(Duration::from_millis(200)).await;
+    }
+    Ok(())
+}
+
+fn count(site: &Site, report: &mut Report, seen: &Seen, dealt: &Dealt, added: u64) {
+    let by_proxies = site.seats.iter().map(|seat| seat.ec2.answers_lost() + seat.redis.answers_lost()).sum::<u32>();
+    report.rounds = dealt.round.get();
+    report.dealt = dealt.counts.borrow().clone();
+    report.answers_lost = seen.calls_lost + by_proxies + site.agents.answers_lost();
+    report.launches = seen.records.len();
+    report.peak_billing = seen.peak_billing;
+    (report.most_calls_a_minute, report.most_acts_a_minute) = (seen.most_calls_a_minute, seen.most_acts_a_minute);
+    report.terminated_with_jobs = seen.ended_with_jobs;
+    report.instances_left = site.ours().iter().filter(|record| record.state != InstanceState::Terminated).count();
+    report.added = added;
+    // It may be frozen in the middle of a broken round.
+    site.world.redis.go_on();
+    (report.completed, report.failed) = (jobs::completed(&site.world.redis), jobs::failed(&site.world.redis));
+    let attempts = |id: &u64| -> Option<u64> { site.world.redis.ask(&["HGET", &jobs_key(*id), "atm"]) };
+    report.attempts_spent = (1..=added).filter(|id| attempts(id).is_some_and(|attempts| attempts > 1)).count() as u64;
+}
+
+fn jobs_key(id: u64) -> String {
+    format!("bull:{}:{id}", crate::QUEUE)
+}
+
+/// Both coordinators stop as they should, and of the whole world no process is left: gives how many are.
+async fn end(mut site: Site, told: &impl Fn(&str)) -> usize {
+    let directory = site.world.directory.path().display().to_string();
+    for seat in &mut site.seats {
+        if let Some(mut coordinator) = seat.take() {
+            coordinator.process.signal(libc::SIGTERM);
+            let status = coordinator.process.end_within(STOPS_WITHIN).await;
+            assert!(status.success(), "the {} coordinator stops: {status}\n{}", seat.name, coordinator.process.tail());
+        }
+    }
+    drop(site);
+    let left = processes_with(&directory);
+    for process in &left {
+        told(&format!("left: {process}"));
+    }
+    left.len()
+}
+
+/// Processes that name this directory in their arguments or their environment.
+fn processes_with(directory: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let read = |name: &str| std::fs::read(entry.path().join(name)).unwrap_or_default();
+        let (arguments, environment) = (read("cmdline"), read("environ"));
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).replace('\0', " ");
+        if text(&arguments).contains(directory) || text(&environment).contains(directory) {
+            found.push(format!("{} {}", entry.file_name().to_string_lossy(), text(&arguments)));
+        }
+    }
+    found
+}
+
+/// By the clock that Redis and EC2's emulator have as well.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "compared with the records of other processes, which have no other clock"
+)]
+fn now_ms() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
+    u64::try_from(now.as_millis()).expect("for a while")
+}

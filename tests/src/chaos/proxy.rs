@@ -1,0 +1,184 @@
+//! A TCP proxy on loopback that makes trouble on request: it is late, it stalls, it swallows answers after their requests
+//! have passed, it resets. It knows nothing of what it carries but a text that it counts in requests.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::tcp::{ReadHalf, WriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::sleep;
+
+/// What a connection suffers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    None,
+    /// Whatever passes is so late.
+    Delay(Duration),
+    /// Nothing passes and no connection ends, old or new: a partition. What was sent arrives when it is over.
+    Stall,
+    /// Requests pass and have their effect. After so many answers (on connections from before: none) the next one is
+    /// swallowed, and its connection ends.
+    LoseAnswers(u32),
+    /// Every connection is reset, old and new.
+    Reset,
+}
+
+#[derive(Debug)]
+pub struct Proxy {
+    port: u16,
+    shared: Arc<Shared>,
+    accepting: JoinHandle<()>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    trouble: watch::Sender<Trouble>,
+    target: AtomicU16,
+    counted: &'static [u8],
+    seen: AtomicU32,
+    answers_lost: AtomicU32,
+}
+
+impl Proxy {
+    /// To this port of loopback; `counted` is looked for in requests.
+    pub async fn start(target: u16, counted: &'static str) -> Proxy {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        let shared = Arc::new(Shared {
+            trouble: watch::Sender::new(Trouble::None),
+            target: AtomicU16::new(target),
+            counted: counted.as_bytes(),
+            seen: AtomicU32::new(0),
+            answers_lost: AtomicU32::new(0),
+        });
+        let accepting = tokio::spawn(accept(listener, Arc::clone(&shared)));
+        Proxy { port, shared, accepting }
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// New connections go there.
+    pub fn lead_to(&self, target: u16) {
+        self.shared.target.store(target, Ordering::Relaxed);
+    }
+
+    pub fn set(&self, trouble: Trouble) {
+        self.shared.trouble.send_replace(trouble);
+    }
+
+    /// Requests so far with the text that is counted.
+    pub fn seen(&self) -> u32 {
+        self.shared.seen.load(Ordering::Relaxed)
+    }
+
+    pub fn answers_lost(&self) -> u32 {
+        self.shared.answers_lost.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+async fn accept(listener: TcpListener, shared: Arc<Shared>) {
+    // Dropped with this task, and every connection with it.
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            Ok((client, _)) = listener.accept() => drop(connections.spawn(carry(client, Arc::clone(&shared)))),
+            Some(_) = connections.join_next() => {}
+        }
+    }
+}
+
+async fn carry(mut client: TcpStream, shared: Arc<Shared>) {
+    let mut trouble = shared.trouble.subscribe();
+    let is_partitioned = |trouble: &Trouble| *trouble == Trouble::Stall;
+    let _ = trouble.wait_for(|trouble| !is_partitioned(trouble)).await;
+    let target = shared.target.load(Ordering::Relaxed);
+    let Ok(mut server) = TcpStream::connect(("127.0.0.1", target)).await else {
+        reset(&client);
+        return;
+    };
+    for stream in [&client, &server] {
+        let _ = stream.set_nodelay(true);
+    }
+    // From before its trouble began: whatever answer comes next is lost.
+    let answers = match *trouble.borrow() {
+        Trouble::LoseAnswers(after) => after,
+        _ => 0,
+    };
+    let resets = {
+        let mut trouble = shared.trouble.subscribe();
+        let (from_client, to_client) = client.split();
+        let (from_server, to_server) = server.split();
+        tokio::select! {
+            () = requests(from_client, to_server, &shared) => false,
+            lost = self::answers(from_server, to_client, answers, &shared) => lost,
+            _ = trouble.wait_for(|trouble| *trouble == Trouble::Reset) => true,
+        }
+    };
+    if resets {
+        reset(&client);
+        reset(&server);
+    }
+}
+
+async fn requests(mut from: ReadHalf<'_>, mut to: WriteHalf<'_>, shared: &Shared) {
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        let Ok(length @ 1..) = from.read(&mut buffer).await else { return };
+        let chunk = &buffer[..length];
+        late(shared).await;
+        if to.write_all(chunk).await.is_err() {
+            return;
+        }
+        if !shared.counted.is_empty() && chunk.windows(shared.counted.len()).any(|text| text == shared.counted) {
+            shared.seen.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// True when it ended because an answer was lost.
+async fn answers(mut from: ReadHalf<'_>, mut to: WriteHalf<'_>, mut may_pass: u32, shared: &Shared) -> bool {
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        let Ok(length @ 1..) = from.read(&mut buffer).await else { return false };
+        late(shared).await;
+        if matches!(*shared.trouble.borrow(), Trouble::LoseAnswers(_)) {
+            if may_pass == 0 {
+                shared.answers_lost.fetch_add(1, Ordering::Relaxed);
+                return true;
+            }
+            may_pass -= 1;
+        }
+        if to.write_all(&buffer[..length]).await.is_err() {
+            return false;
+        }
+    }
+}
+
+/// Waits a partition out, or as long as what passes is to be late.
+async fn late(shared: &Shared) {
+    let mut trouble = shared.trouble.subscribe();
+    let now = match trouble.wait_for(|trouble| *trouble != Trouble::Stall).await {
+        Ok(now) => *now,
+        Err(_) => return,
+    };
+    if let Trouble::Delay(by) = now {
+        sleep(by).await;
+    }
+}
+
+/// Its end will be a reset, not an orderly one.
+fn reset(stream: &TcpStream) {
+    let _ = stream.set_zero_linger();
+}

@@ -1,0 +1,91 @@
+//! What a run came to, as a table.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use super::blows::What;
+use super::journal::Again;
+
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    pub seed: u64,
+    pub rounds: u32,
+    /// Blows dealt, by kind.
+    pub dealt: BTreeMap<String, u32>,
+    /// By EC2, and by the proxies.
+    pub answers_lost: u32,
+    pub launches: usize,
+    pub peak_billing: usize,
+    pub most_calls_a_minute: usize,
+    pub most_acts_a_minute: usize,
+    pub terminated_with_jobs: u32,
+    pub instances_left: usize,
+    pub processes_left: usize,
+    pub added: u64,
+    pub completed: u64,
+    pub failed: u64,
+    /// Jobs that BullMQ counts more than one attempt of.
+    pub attempts_spent: u64,
+    /// Times that BullMQ's stall check found a job.
+    pub stalls: u32,
+    pub again: Again,
+    /// What does not hold, in which round, with the story.
+    pub broken: Option<(String, u32, String)>,
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Report { seed, rounds, again, .. } = self;
+        writeln!(f, "| chaos, seed {seed} | |\n|---|---|")?;
+        writeln!(f, "| rounds | {rounds} |")?;
+        for (what, count) in &self.dealt {
+            writeln!(f, "| {what} | {count} |")?;
+        }
+        writeln!(f, "| answers lost | {} |", self.answers_lost)?;
+        writeln!(f, "| launches | {} |", self.launches)?;
+        let verdict = |is_broken: bool| if is_broken { "see below" } else { "0" };
+        writeln!(f, "| most that billed at once | {} |", self.peak_billing)?;
+        writeln!(
+            f,
+            "| over the cap, double launches, others' instances touched | {} |",
+            verdict(self.broken.is_some())
+        )?;
+        writeln!(
+            f,
+            "| EC2 calls in a minute, at the most | {} ({} acts) |",
+            self.most_calls_a_minute, self.most_acts_a_minute
+        )?;
+        writeln!(
+            f,
+            "| instances terminated in our name while a job was active there, after a kill or a notice | {} |",
+            self.terminated_with_jobs
+        )?;
+        writeln!(f, "| instances, processes left | {}, {} |", self.instances_left, self.processes_left)?;
+        writeln!(f, "| jobs added, completed, failed | {}, {}, {} |", self.added, self.completed, self.failed)?;
+        writeln!(f, "| attempts spent, stalls found by BullMQ | {}, {} |", self.attempts_spent, self.stalls)?;
+        writeln!(f, "| runs begun again, by what befell the earlier one | {} |", by_cause(&again.begun))?;
+        writeln!(f, "| of these at once in two places, or completed twice | {} |", by_cause(&again.at_once))?;
+        write!(f, "| of these without an excuse | {} |", again.unexcused.len())?;
+        if let Some((what, round, story)) = &self.broken {
+            write!(
+                f,
+                "\n\nBROKEN in round {round} of seed {seed}: {what}\n{story}\nBROKEN in round {round} of seed {seed}: {what}"
+            )?;
+        }
+        Ok(())
+    }
+}
+
+fn by_cause(counts: &BTreeMap<Option<What>, u32>) -> String {
+    let total: u32 = counts.values().sum();
+    let words = |cause: &Option<What>| match cause {
+        None => "nothing",
+        Some(What::Notice) => "notice",
+        Some(What::Taken) => "instance taken",
+        Some(What::AgentKilled) => "agent killed",
+        Some(What::WorkerKilled) => "worker killed",
+        Some(What::Pm2Killed) => "PM2 killed",
+    };
+    let parts: Vec<String> = counts.iter().map(|(cause, count)| format!("{}: {count}", words(cause))).collect();
+    if parts.is_empty() { "0".to_owned() } else { format!("{total} ({})", parts.join(", ")) }
+}

@@ -1,0 +1,331 @@
+//! The world that lives through all rounds: two coordinators on one ledger, each behind proxies of its own, agents behind
+//! another that leads to whoever leads, a primary, and instances of somebody else's.
+
+use std::cell::RefCell;
+use std::fs;
+use std::path::PathBuf;
+use std::process::ChildStdin;
+use std::rc::Rc;
+use std::time::Duration;
+
+use spillway_emulator::{InstanceRecord, InstanceState, LaunchTemplate};
+
+use super::Broken;
+use super::draw::Who;
+use super::proxy::Proxy;
+use crate::coordinator::{Coordinator, Environment, ServingStatus};
+use crate::process::{Process, command};
+use crate::world::{Setup, World, environment};
+use crate::{QUEUE, binaries, ports, programs};
+
+pub const MAX_INSTANCES: usize = 3;
+const BULLMQ: &str = "5";
+/// Jobs last from so long to so long.
+const JOBS_MS: [&str; 2] = ["100", "6000"];
+/// Of an instance's worker and of the primary's.
+const CONCURRENCY: &str = "2";
+/// Where the emulator writes whose a process is.
+const INSTANCE_VARIABLE: &str = "SPILLWAY_EMULATOR_INSTANCE";
+
+#[derive(Debug)]
+pub struct Site {
+    pub seats: [Seat; 2],
+    pub agents: Proxy,
+    _primary: Process,
+    /// Somebody else's.
+    pub foreign: Vec<String>,
+    pub world: World,
+}
+
+/// One coordinator and its ways to the world.
+#[derive(Debug)]
+pub struct Seat {
+    pub name: &'static str,
+    pub ec2: Proxy,
+    pub redis: Proxy,
+    /// None while it is dead.
+    pub coordinator: RefCell<Option<Rc<Coordinator>>>,
+    grpc_port: u16,
+    environment: Environment,
+    directory: PathBuf,
+}
+
+impl Site {
+    pub async fn start() -> Site {
+        let worker = fs::read_to_string(programs::script("arena-worker.cjs")).expect("arena-worker.cjs");
+        let ecosystem = "module.exports = { apps: [{ name: \"worker\", script: \"worker.cjs\", interpreter: \"bun\", \
+                         exec_mode: \"fork\" }] };\n";
+        let setup = Setup {
+            files: vec![("worker.cjs", worker), ("ecosystem.config.js", ecosystem.to_owned())],
+            // What it launches by itself is not used: see `user_data`.
+            user_data: Some("#!/bin/sh\nexit 1\n"),
+            redis: vec!["--appendonly", "yes"],
+            ..Setup::default()
+        };
+        let world = World::without_coordinator(setup).await;
+        let agents = Proxy::start(0, "").await;
+        let template = LaunchTemplate { user_data: user_data(&world, agents.port()), ..LaunchTemplate::default() };
+        let template = world.emulator().create_launch_template("chaos", template).expect("a launch template");
+        launch_foreign(&world).await;
+        let foreign = world.instances().into_iter().map(|record| record.id).collect();
+        let seats = [Seat::new("first", &world, &template).await, Seat::new("second", &world, &template).await];
+        let primary = primary(&world);
+        let site = Site { seats, agents, _primary: primary, foreign, world };
+        for seat in &site.seats {
+            seat.start().await;
+        }
+        site
+    }
+
+    /// Our instances, in the order of their launch.
+    pub fn ours(&self) -> Vec<InstanceRecord> {
+        let is_ours = |record: &InstanceRecord| !self.foreign.contains(&record.id);
+        self.world.instances().into_iter().filter(is_ours).collect()
+    }
+
+    /// Those of them that run.
+    pub fn running(&self) -> Vec<InstanceRecord> {
+        self.ours().into_iter().filter(|record| record.state == InstanceState::Running).collect()
+    }
+
+    /// Whoever leads by its own word; agents are led there from now on.
+    pub async fn leader(&self) -> Option<&Seat> {
+        for seat in &self.seats {
+            if seat.leads().await {
+                self.agents.lead_to(seat.grpc_port);
+                return Some(seat);
+            }
+        }
+        None
+    }
+
+    /// The coordinator that is meant; without a leader neither is.
+    pub async fn seat(&self, who: Who) -> Option<&Seat> {
+        let leader = self.leader().await?;
+        match who {
+            Who::Leader => Some(leader),
+            Who::Standby => self.seats.iter().find(|seat| seat.name != leader.name),
+        }
+    }
+
+    /// New instances do not come up while it is there.
+    pub fn boots_fail_mark(&self) -> PathBuf {
+        boots_fail_mark(&self.world)
+    }
+
+    pub fn home(&self, instance: &str) -> PathBuf {
+        self.world.directory.path().join("ec2").join(instance).join("home")
+    }
+
+    /// The process of this instance whose id is in that file of its home; None when there is none (any more).
+    pub fn process(&self, instance: &str, file: &str) -> Option<i32> {
+        let pid = fs::read_to_string(self.home(instance).join(file)).ok()?.trim().parse().ok()?;
+        is_of(pid, instance).then_some(pid)
+    }
+
+    /// Processes of this instance's that are left.
+    pub fn processes(&self, instance: &str) -> usize {
+        let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+        let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        pids.filter(|pid| is_of(*pid, instance)).count()
+    }
+
+    /// Adds jobs at this rate until the input that is given with it is dropped.
+    pub fn flood(&self, number: u32, per_second: f64, seed: u64) -> (Process, ChildStdin) {
+        let mut node = command(programs::program("node"));
+        node.arg(programs::script("arena-load.mjs")).args([BULLMQ, QUEUE, &per_second.to_string()]).args(JOBS_MS);
+        node.arg(seed.to_string()).env("REDIS_URL", self.world.redis.url()).env_remove("QUEUE_PREFIX");
+        let log = self.world.directory.path().join(format!("flood-{number}.log"));
+        Process::start_fed("flood", &mut node, &log)
+    }
+
+    /// All that a reader of a failure wants to see.
+    pub async fn story(&self) -> String {
+        let mut story = String::new();
+        for seat in &self.seats {
+            let coordinator = seat.coordinator.borrow();
+            let Some(coordinator) = &*coordinator else { continue };
+            story += &format!("--- {} coordinator\n{}", seat.name, coordinator.process.tail());
+            for out in [coordinator.command(&["explain", "--limit", "20"]), coordinator.command(&["status"])] {
+                story += &String::from_utf8_lossy(&[out.stdout, out.stderr].concat());
+            }
+        }
+        story + &self.world.story().await
+    }
+}
+
+impl Seat {
+    async fn new(name: &'static str, world: &World, template: &str) -> Seat {
+        let ec2 = Proxy::start(world.emulator().address().port(), "Action=RunInstances").await;
+        let redis = Proxy::start(world.redis.port(), "").await;
+        let steps = "[{ jobs = 2, for = \"1s\", instances = 1 }, { jobs = 6, for = \"1s\", instances = 2 }, \
+                     { jobs = 12, for = \"1s\", instances = 3 }]";
+        let more = [
+            ("EC2_SPOT_MAX_COUNT", MAX_INSTANCES.to_string().as_str()),
+            ("SPILLWAY_POOL_LAUNCHES_PER_TICK", "3"),
+            ("SPILLWAY_POOL_LAUNCH_TIMEOUT", "15s"),
+            ("SPILLWAY_POOL_BOOT_TIMEOUT", "45s"),
+            ("SPILLWAY_POOL_HEARTBEAT_TIMEOUT", "6s"),
+            ("SPILLWAY_POOL_DRAIN_TIMEOUT", "30s"),
+            ("SPILLWAY_POOL_TERMINATE_TIMEOUT", "8s"),
+            ("SPILLWAY_POOL_CONSISTENCY_GRACE", "10s"),
+            ("SPILLWAY_POOL_BREAKER_BACKOFF", "5s"),
+            ("SPILLWAY_POOL_CAPACITY_BACKOFF", "2s"),
+            ("SPILLWAY_POOL_QUOTA_BACKOFF", "3s"),
+            ("SPILLWAY_POOL_REBALANCE_LIMIT", "20"),
+            ("SPILLWAY_POOL_POLICY_STEPS", steps),
+            ("SPILLWAY_POOL_POLICY_IDLE", "3s"),
+        ]
+        .map(|(name, value)| (name, value.to_owned()));
+        let at = |proxy: &Proxy, scheme: &str| format!("{scheme}://127.0.0.1:{}", proxy.port());
+        let environment = environment(&at(&redis, "redis"), &at(&ec2, "http"), template, more.to_vec());
+        let directory = world.directory.path().join(name);
+        fs::create_dir_all(&directory).expect("a directory");
+        Seat { name, ec2, redis, coordinator: RefCell::new(None), grpc_port: ports::free(), environment, directory }
+    }
+
+    pub async fn start(&self) {
+        let coordinator = Coordinator::start(&self.directory, &self.environment, self.grpc_port).await;
+        self.coordinator.replace(Some(Rc::new(coordinator)));
+    }
+
+    /// kill -9; false when it is dead.
+    pub fn kill(&self) -> bool {
+        // Nobody else has it between two questions: its end is waited for as it is dropped.
+        self.coordinator.take().map(|coordinator| coordinator.process.signal(libc::SIGKILL)).is_some()
+    }
+
+    pub fn take(&mut self) -> Option<Coordinator> {
+        self.coordinator.take().and_then(Rc::into_inner)
+    }
+
+    pub fn is_dead(&self) -> bool {
+        self.coordinator.borrow().is_none()
+    }
+
+    /// Whoever is not killed must not end.
+    pub fn check_alive(&self) -> Result<(), Broken> {
+        let Some(coordinator) = self.coordinator.borrow().clone() else { return Ok(()) };
+        let stat = fs::read_to_string(format!("/proc/{}/stat", coordinator.process.pid())).unwrap_or_default();
+        let has_ended = stat.is_empty() || stat.contains(") Z ");
+        if has_ended { Err(Broken(format!("the {} coordinator has ended by itself", self.name))) } else { Ok(()) }
+    }
+
+    async fn leads(&self) -> bool {
+        let Some(coordinator) = self.coordinator.borrow().clone() else { return false };
+        let asked = tokio::time::timeout(Duration::from_secs(2), coordinator.try_health("spillway.leader")).await;
+        asked.ok().flatten() == Some(ServingStatus::Serving)
+    }
+}
+
+fn boots_fail_mark(world: &World) -> PathBuf {
+    world.directory.path().join("boots-fail")
+}
+
+/// Brings the worker up as `App::user_data` does, with the agent under what systemd would do for it: it is started again
+/// after `restart-after` seconds, and not while there is `stays-dead`.
+fn user_data(world: &World, agents_port: u16) -> String {
+    let modules = programs::script("node_modules");
+    let link = format!(
+        "mkdir -p node_modules && ln -sfn {modules}/bullmq{BULLMQ} node_modules/bullmq && ln -sfn {modules}/ioredis \
+         node_modules/ioredis",
+        modules = modules.display(),
+    );
+    let redis = world.redis.url();
+    format!(
+        "#!/bin/sh\n\
+         [ -e '{mark}' ] && exit 1\n\
+         set -e\n\
+         git clone -q '{origin}' \"$HOME/app\"\n\
+         printf 'REDIS_URL={redis}\\nQUEUE_NAMES={QUEUE}\\n' > \"$HOME/app/.env\"\n\
+         cat > \"$HOME/agent.toml\" <<END\n\
+         coordinator = \"http://127.0.0.1:{agents_port}\"\n\
+         env_file = \"$HOME/app/.env\"\n\
+         state_directory = \"$HOME/state\"\n\
+         [worker]\n\
+         queues = [\"{QUEUE}\"]\n\
+         [boot]\n\
+         directory = \"$HOME/app\"\n\
+         environment = {{ ARENA_REDIS = \"{redis}\", ARENA_QUEUE = \"{QUEUE}\", ARENA_CONCURRENCY = \"{CONCURRENCY}\" }}\n\
+         steps = [{{ name = \"link\", run = {link:?} }}, {{ name = \"start\", run = \"pm2 start ecosystem.config.js\" }}]\n\
+         [drain]\n\
+         margin = \"1s\"\n\
+         END\n\
+         set +e\n\
+         while :; do\n\
+         '{agent}' run --config \"$HOME/agent.toml\" &\n\
+         echo $! > \"$HOME/agent.pid\"\n\
+         wait $!\n\
+         [ $? = 2 ] && exit 2\n\
+         while [ -e \"$HOME/stays-dead\" ]; do sleep 0.3; done\n\
+         sleep \"$(cat \"$HOME/restart-after\" 2> /dev/null || echo 2)\"\n\
+         done\n",
+        mark = boots_fail_mark(world).display(),
+        origin = world.directory.path().join("origin").display(),
+        agent = binaries::agent().display(),
+    )
+}
+
+/// The machine that always works the queue; nothing befalls it.
+fn primary(world: &World) -> Process {
+    let directory = world.directory.path().join("primary");
+    fs::create_dir_all(directory.join("node_modules")).expect("a directory");
+    for (name, target) in [("bullmq", format!("bullmq{BULLMQ}")), ("ioredis", "ioredis".to_owned())] {
+        let target = programs::script("node_modules").join(target);
+        std::os::unix::fs::symlink(target, directory.join("node_modules").join(name)).expect("a link");
+    }
+    fs::copy(programs::script("arena-worker.cjs"), directory.join("worker.cjs")).expect("a copy");
+    let mut worker = command(programs::program("bun"));
+    worker.arg("worker.cjs").current_dir(&directory).env_remove("SPILLWAY_INSTANCE_ID");
+    worker.env("ARENA_REDIS", world.redis.url()).env("ARENA_QUEUE", QUEUE).env("ARENA_CONCURRENCY", CONCURRENCY);
+    worker.env("ON", "primary");
+    Process::start("primary", &mut worker, &world.directory.path().join("primary.log"))
+}
+
+/// One without tags, one with the pool's name, and one of another pool's: all must live through everything.
+async fn launch_foreign(world: &World) {
+    let tags: [&[(&str, &str)]; 3] = [
+        &[],
+        &[("Name", "spillway")],
+        &[("Name", "other"), ("ManagedBy", "auto-scaler"), ("spillway:pool", "other"), ("spillway:token", "other-1")],
+    ];
+    for tags in tags {
+        let mut form: Vec<(String, String)> = [
+            ("Action", "RunInstances"),
+            ("ImageId", "ami-0e000000000000001"),
+            ("InstanceType", "t3.micro"),
+            ("MinCount", "1"),
+            ("MaxCount", "1"),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .to_vec();
+        if !tags.is_empty() {
+            form.push(("TagSpecification.1.ResourceType".to_owned(), "instance".to_owned()));
+        }
+        for (number, (key, value)) in tags.iter().enumerate() {
+            let tag = format!("TagSpecification.1.Tag.{}", number + 1);
+            form.push((format!("{tag}.Key"), (*key).to_owned()));
+            form.push((format!("{tag}.Value"), (*value).to_owned()));
+        }
+        another_client(world, &form).await;
+    }
+}
+
+/// A call to EC2 of somebody else's.
+pub async fn another_client(world: &World, form: &[(String, String)]) {
+    let http = reqwest::Client::builder().no_proxy().build().expect("a client");
+    let body: Vec<String> = form.iter().map(|(name, value)| format!("{name}={}", value.replace(':', "%3A"))).collect();
+    let request = http
+        .post(world.emulator().endpoint())
+        .header("content-type", "application/x-www-form-urlencoded")
+        .header("authorization", "AWS4-HMAC-SHA256 Credential=other/20260101/us-east-1/ec2/aws4_request")
+        .body(format!("Version=2016-11-15&{}", body.join("&")));
+    let answer = request.send().await.expect("an answer");
+    assert!(answer.status().is_success(), "{}", answer.text().await.unwrap_or_default());
+}
+
+fn is_of(pid: i32, instance: &str) -> bool {
+    let mark = format!("{INSTANCE_VARIABLE}={instance}");
+    let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+    environment.split(|byte| *byte == 0).any(|variable| variable == mark.as_bytes())
+}
