@@ -97,6 +97,8 @@ struct Agent {
     machine: Machine,
     inputs: mpsc::Sender<Input>,
     ticket: Option<Ticket>,
+    /// Where a standby said that the leader is: asked next, and forgotten when that fails.
+    leader: Option<String>,
     sessions: u64,
     session: Option<Open>,
     step: Option<Running>,
@@ -214,6 +216,7 @@ impl Agent {
             beat_for_jobs: Instant::now(),
             flight: FlightRecord::new(config.boot.steps.len()),
             machine: Machine::new(settings),
+            leader: None,
             sessions: 0,
             session: None,
             step: None,
@@ -230,6 +233,19 @@ impl Agent {
             ticket,
             watching,
         })
+    }
+
+    /// The coordinator to speak to now.
+    fn coordinator(&self) -> String {
+        self.leader.clone().unwrap_or_else(|| self.config.coordinator.clone())
+    }
+
+    /// The coordinator could not be spoken to.
+    fn failed(&mut self, error: &SessionError) {
+        self.leader = error.leader();
+        if let Some(leader) = &self.leader {
+            tracing::info!(leader, "the leader is elsewhere");
+        }
     }
 
     fn handle(&mut self, event: Event) {

@@ -115,6 +115,16 @@ impl SessionError {
     }
 }
 
+impl SessionError {
+    /// Where the leader is, by the word of a standby: `http://HOST:PORT`.
+    pub fn leader(&self) -> Option<String> {
+        let Self::Unavailable(status) = self else { return None };
+        let address = status.metadata().get("spillway-leader")?.to_str().ok()?;
+        let url = format!("http://{address}");
+        url.parse::<tonic::transport::Uri>().is_ok().then_some(url)
+    }
+}
+
 impl From<Status> for SessionError {
     fn from(status: Status) -> Self {
         match status.code() {

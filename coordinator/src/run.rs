@@ -42,7 +42,8 @@ pub async fn run(
     let http = bind(settings.http_listen, "http.listen").await?;
     let addresses = Addresses { grpc: grpc.local_addr()?, http: http.local_addr()? };
     let agents = Agents::default();
-    let holder = uuid::Uuid::new_v4().to_string();
+    let advertised = settings.grpc_advertise.iter().map(|address| format!("@{address}")).collect::<String>();
+    let holder = format!("{}{advertised}", uuid::Uuid::new_v4());
     let cloud = Cloud::connect(settings.region.as_deref()).await;
     let mut loops = JoinSet::new();
     let mut pools = Vec::new();
@@ -72,9 +73,10 @@ pub async fn run(
     }
     let lease = Lease::new(Redis::new("ledger.url", &settings.ledger_url)?, &settings.ledger_prefix, &holder);
     let (give_up, giving_up) = mpsc::channel(1);
-    let leading = tokio::spawn(hold_lease(lease, pools.clone(), giving_up));
+    let (leader_at, leader_seen) = watch::channel(None);
+    let leading = tokio::spawn(hold_lease(lease, pools.clone(), leader_at, giving_up));
     let door = AgentDoor { join_token: settings.join_token.clone(), heartbeat_interval: settings.heartbeat_interval };
-    let context = Context { pools: pools.clone(), agents: agents.clone(), door };
+    let context = Context { pools: pools.clone(), agents: agents.clone(), door, leader_at: leader_seen };
     let ends = |mut stop: watch::Receiver<bool>| async move {
         let _ = stop.wait_for(|stop| *stop).await;
     };
@@ -114,7 +116,12 @@ async fn bind(address: std::net::SocketAddr, key: &str) -> anyhow::Result<TcpLis
 }
 
 /// Renews the lease and tells the pools who leads, until `giving_up` closes.
-async fn hold_lease(mut lease: Lease, pools: Vec<PoolHandle>, mut giving_up: mpsc::Receiver<()>) {
+async fn hold_lease(
+    mut lease: Lease,
+    pools: Vec<PoolHandle>,
+    leader_at: watch::Sender<Option<String>>,
+    mut giving_up: mpsc::Receiver<()>,
+) {
     let mut interval = tokio::time::interval(LEASE / 5);
     let mut was_reachable = true;
     loop {
@@ -127,6 +134,7 @@ async fn hold_lease(mut lease: Lease, pools: Vec<PoolHandle>, mut giving_up: mps
             tracing::warn!(%problem, "the leader lease cannot be renewed");
         }
         was_reachable = problem.is_none();
+        leader_at.send_replace(lease.leader_at());
         for pool in &pools {
             let message = match change {
                 LeaseChange::Gained { epoch } => Message::Lead { epoch },

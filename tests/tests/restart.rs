@@ -124,3 +124,43 @@ async fn a_lease_and_a_ledger_that_vanish_are_made_anew_and_nothing_is_forgotten
     world.until_ready(2).await;
     assert_eq!(world.calls("RunInstances").len(), 2, "{}", world.story().await);
 }
+
+/// Three times the lease.
+const TAKES_OVER_WITHIN: Duration = Duration::from_secs(45);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn agents_find_the_leader_through_the_standby_and_the_standby_when_the_leader_is_killed() {
+    let idle = ("SPILLWAY_POOL_POLICY_IDLE", "10m".to_owned());
+    let mut world = World::without_coordinator(Setup { environment: vec![idle], ..Setup::default() }).await;
+    let mut leader = world.another_coordinator().await;
+    let leads = async |coordinator: &spillway_tests::coordinator::Coordinator| {
+        coordinator.try_health("spillway.leader").await == Some(Serving)
+    };
+    let until_leads = async |world: &World, coordinator: &spillway_tests::coordinator::Coordinator| {
+        world.until_async("it leads", async || leads(coordinator).await).await;
+    };
+    until_leads(&world, &leader).await;
+    // At the address that the agents are given.
+    world.start_coordinator().await;
+    jobs::add(&world.redis, 6, 1.0);
+    let is_ready = async || {
+        let pool = leader.try_pool().await?;
+        pool.instances.into_iter().find(|instance| instance.phase == "ready" && instance.connected).map(|it| it.id)
+    };
+    let id = wait::until("ready at the leader", async || world.story().await, is_ready).await;
+    assert_eq!(world.coordinator().health("spillway.leader").await, NotServing);
+    let console = world.emulator().console(&id).expect("a console");
+    assert!(console.contains("the leader is elsewhere"), "{console}");
+
+    let killed = tokio::time::Instant::now();
+    leader.process.kill();
+    until_leads(&world, world.coordinator()).await;
+    assert!(killed.elapsed() < TAKES_OVER_WITHIN, "took {:?}", killed.elapsed());
+    world
+        .until_pool("the agent is connected to the new leader", |pool| {
+            pool.instances.iter().any(|it| it.id == id && it.connected && it.phase == "ready").then_some(())
+        })
+        .await;
+    world.until("all jobs are completed", || jobs::completed(&world.redis) == 6).await;
+    assert_eq!(world.instances().len(), 1, "{}", world.story().await);
+}

@@ -66,7 +66,7 @@ impl Agent {
 
     fn register(&mut self) {
         let request = register(&self.document, self.config.join_token.as_ref().map(Secret::expose));
-        let (coordinator, inputs) = (self.config.coordinator.clone(), self.inputs.clone());
+        let (coordinator, inputs) = (self.coordinator(), self.inputs.clone());
         tokio::spawn(async move {
             let input = match session::register(&coordinator, request).await {
                 Ok(registered) => Input::Registered(registered),
@@ -79,7 +79,7 @@ impl Agent {
     fn connect(&mut self) {
         self.sessions += 1;
         let number = self.sessions;
-        let (coordinator, inputs) = (self.config.coordinator.clone(), self.inputs.clone());
+        let (coordinator, inputs) = (self.coordinator(), self.inputs.clone());
         let (outbound, messages) = mpsc::channel(QUEUE);
         let token = self.ticket.as_ref().map(|ticket| ticket.token.clone());
         let task = tokio::spawn(async move {

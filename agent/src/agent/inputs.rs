@@ -24,6 +24,7 @@ impl Agent {
             Input::Registered(registered) => self.registered(registered),
             Input::NotRegistered(error) => {
                 tracing::warn!(%error, source = source(&error), "registration failed; will retry");
+                self.failed(&error);
                 Event::RegistrationFailed(error.refusal())
             }
             Input::Heard(number, heard) => match self.heard(number, heard) {
@@ -111,6 +112,7 @@ impl Agent {
     fn session_ended(&mut self, number: u64, error: &SessionError) -> Option<Event> {
         self.session.take_if(|session| session.number == number)?;
         tracing::warn!(%error, source = source(error), "the session is over; will reconnect");
+        self.failed(error);
         let token_refused = matches!(error, SessionError::Refused(_));
         Some(Event::Disconnected { token_refused })
     }

@@ -35,17 +35,31 @@ pub(super) fn check(origin: &str, file: File, needs: Needs) -> Result<Settings, 
         }
         pools.push(pool);
     }
+    let grpc_listen = listen("grpc.listen", file.grpc.listen, "0.0.0.0:7443")?;
     Ok(Settings {
         ledger_url: file.ledger.url.unwrap_or_else(|| redis_url.clone()),
         redis_url,
         ledger_prefix: file.ledger.prefix.unwrap_or_else(|| "spillway:".to_owned()),
         region: file.ec2.region,
-        grpc_listen: listen("grpc.listen", file.grpc.listen, "0.0.0.0:7443")?,
+        grpc_advertise: advertise(&bad, file.grpc.advertise, grpc_listen)?,
+        grpc_listen,
         join_token: file.grpc.join_token.filter(|token| !token.is_empty()),
         heartbeat_interval: file.grpc.heartbeat_interval.map_or(Duration::from_secs(5), |span| span.0),
         http_listen: listen("http.listen", file.http.listen, "127.0.0.1:7480")?,
         pools,
     })
+}
+
+/// What is told to agents: what is set, or else where it listens, if that is one address.
+fn advertise(bad: Bad<'_>, set: Option<String>, listen: SocketAddr) -> Result<Option<String>, ConfigError> {
+    let Some(text) = set else {
+        return Ok((!listen.ip().is_unspecified() && listen.port() != 0).then(|| listen.to_string()));
+    };
+    let port = text.rsplit_once(':').and_then(|(host, port)| (!host.is_empty()).then(|| port.parse::<u16>().ok()));
+    if port.flatten().is_none() || text.contains(['/', ' ', '@']) {
+        return Err(bad("grpc.advertise", format!("\"{text}\" is not a host and port such as \"10.0.0.5:7443\"")));
+    }
+    Ok(Some(text))
 }
 
 type Bad<'a> = &'a dyn Fn(&str, String) -> ConfigError;

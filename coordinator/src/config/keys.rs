@@ -22,6 +22,7 @@ pub(super) const KEYS: &[(&str, Kind)] = &[
     ("ledger.prefix", Text),
     ("ec2.region", Text),
     ("grpc.listen", Text),
+    ("grpc.advertise", Text),
     ("grpc.join_token", Text),
     ("grpc.heartbeat_interval", Text),
     ("http.listen", Text),

@@ -57,6 +57,8 @@ pub struct Settings {
     pub ledger_prefix: String,
     pub region: Option<String>,
     pub grpc_listen: SocketAddr,
+    /// Where agents reach this coordinator: what a standby tells them of its leader. None: not known.
+    pub grpc_advertise: Option<String>,
     /// None: an agent is believed for being an instance that this coordinator launched and still expects.
     pub join_token: Option<String>,
     pub heartbeat_interval: Duration,
@@ -113,6 +115,7 @@ struct Ec2Section {
 #[serde(default)]
 struct GrpcSection {
     listen: Option<String>,
+    advertise: Option<String>,
     join_token: Option<String>,
     heartbeat_interval: Option<Span>,
 }

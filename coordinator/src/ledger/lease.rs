@@ -26,26 +26,28 @@ pub struct Lease {
     holder: String,
     /// Until when by our own clock, and in which epoch.
     held: Option<(Instant, u64)>,
+    /// Who holds it, by Redis' last word.
+    leader: Option<String>,
     take: Script,
     release: Script,
 }
 
 impl Lease {
-    /// `holder` must be unique to this process.
+    /// `holder` must be unique to this process; what follows an `@` in it is where agents reach it.
     pub fn new(redis: Redis, prefix: &str, holder: &str) -> Lease {
         let take = Script::new(
             "local holder = redis.call('GET', KEYS[1])
              if holder == ARGV[1] then
                redis.call('PEXPIRE', KEYS[1], ARGV[2])
-               return tonumber(redis.call('GET', KEYS[2]) or '0')
+               return {tonumber(redis.call('GET', KEYS[2]) or '0'), holder}
              elseif not holder then
                redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-               return redis.call('INCR', KEYS[2])
+               return {redis.call('INCR', KEYS[2]), ARGV[1]}
              end
-             return -1",
+             return {-1, holder}",
         );
         let release = Script::new("if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end");
-        Lease { redis, prefix: prefix.to_owned(), holder: holder.to_owned(), held: None, take, release }
+        Lease { redis, prefix: prefix.to_owned(), holder: holder.to_owned(), held: None, leader: None, take, release }
     }
 
     /// Takes the lease when it is free, renews it when it is ours. Without an answer from Redis the lease is held until
@@ -55,8 +57,12 @@ impl Lease {
         let mut invocation = self.take.prepare_invoke();
         invocation.key(format!("{}leader", self.prefix)).key(format!("{}epoch", self.prefix));
         invocation.arg(&self.holder).arg(u64::try_from(LEASE.as_millis()).unwrap_or(u64::MAX));
-        let answer: Result<i64, RedisProblem> = self.redis.invoke(&invocation).await;
+        let answer: Result<(i64, String), RedisProblem> = self.redis.invoke(&invocation).await;
         let was_held = self.held.is_some();
+        let answer = answer.map(|(epoch, holder)| {
+            self.leader = Some(holder);
+            epoch
+        });
         match answer {
             Ok(epoch) if epoch >= 0 => {
                 let epoch = u64::try_from(epoch).unwrap_or_default();
@@ -74,6 +80,12 @@ impl Lease {
                 (if expired { LeaseChange::Lost } else { LeaseChange::Unchanged }, Some(problem))
             }
         }
+    }
+
+    /// Where agents reach the leader, if it says so; by Redis' last word.
+    pub fn leader_at(&self) -> Option<String> {
+        let (_, address) = self.leader.as_deref()?.split_once('@')?;
+        Some(address.to_owned())
     }
 
     /// Gives the lease back, so that a successor need not wait.

@@ -39,6 +39,23 @@ impl Service {
         Service { context }
     }
 
+    /// A standby knows the fleet only by EC2's list: what it is told would be lost on the leader. It says where that is, in
+    /// words and in the metadata `spillway-leader: HOST:PORT`.
+    fn only_of_the_leader(&self, pool: &PoolHandle) -> Result<(), Status> {
+        if pool.status.borrow().leading {
+            return Ok(());
+        }
+        let leader = self.context.leader_at.borrow().clone();
+        let Some(leader) = leader else {
+            return Err(Status::unavailable("this coordinator is not the leader (yet): ask again"));
+        };
+        let mut status = Status::unavailable(format!("this coordinator is not the leader: ask the one at {leader}"));
+        if let Ok(value) = leader.parse() {
+            status.metadata_mut().insert("spillway-leader", value);
+        }
+        Err(status)
+    }
+
     /// The pool whose ledger expects this instance.
     fn pool_of(&self, id: &InstanceId) -> Option<PoolHandle> {
         let expects = |pool: &&PoolHandle| {
@@ -69,9 +86,12 @@ impl AgentService for Service {
         }
         let id = InstanceId(identity.instance_id.clone());
         let Some(pool) = self.pool_of(&id) else {
+            if let Some(pool) = self.context.pools.first() {
+                self.only_of_the_leader(pool)?;
+            }
             return Err(Status::unavailable(format!("{id} is not in the ledger (yet): ask again")));
         };
-        only_of_the_leader(&pool)?;
+        self.only_of_the_leader(&pool)?;
         let session_token = uuid::Uuid::new_v4().to_string();
         self.context.agents.registered(&id, identity, session_token.clone());
         tracing::info!(pool = pool.name, %id, version = request.agent_version, "agent registered");
@@ -94,6 +114,9 @@ impl AgentService for Service {
     ) -> Result<Response<Self::SessionStream>, Status> {
         let bearer = request.metadata().get("authorization").and_then(|value| value.to_str().ok());
         let token = bearer.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
+        if let Some(pool) = self.context.pools.first() {
+            self.only_of_the_leader(pool)?;
+        }
         let id = self.context.agents.holder(token).ok_or_else(|| {
             Status::unauthenticated("no such session: register again (the coordinator may have been restarted)")
         })?;
@@ -131,14 +154,6 @@ impl AgentService for Service {
         });
         Ok(Response::new(Box::pin(ReceiverStream::new(receiver).map(Ok))))
     }
-}
-
-/// A standby knows the fleet only by EC2's list: what it is told would be lost on the leader.
-fn only_of_the_leader(pool: &PoolHandle) -> Result<(), Status> {
-    if pool.status.borrow().leading {
-        return Ok(());
-    }
-    Err(Status::unavailable("this coordinator is not the leader (yet): ask again"))
 }
 
 async fn tell(pool: &PoolHandle, event: Event) -> Result<(), Status> {

@@ -11,6 +11,7 @@ use spillway_proto::DESCRIPTORS;
 use spillway_proto::v1::agent_service_server::AgentServiceServer;
 use spillway_proto::v1::operator_service_server::OperatorServiceServer;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 
@@ -30,6 +31,8 @@ pub struct Context {
     pub pools: Vec<PoolHandle>,
     pub agents: Agents,
     pub door: AgentDoor,
+    /// Where agents reach the leader, as far as that is known.
+    pub leader_at: watch::Receiver<Option<String>>,
 }
 
 /// Serves until `shutdown` completes.
