@@ -260,4 +260,21 @@ mod tests {
         assert_eq!(maintenance(r#"[{"NotBefore":"soon","Code":"x"}]"#), None);
         assert_eq!(interruption("<html>"), None);
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_answer_is_a_notice_or_nothing(
+            text in "[\\[\\]{}\":,a-zA-Z0-9 -]{0,120}",
+            time in "([0-9]{1,9}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(Z|[+-][0-9]{2}:[0-9]{2}))|\\PC{0,30}",
+        ) {
+            for text in [&text, &serde_json::json!({ "action": text, "time": time, "noticeTime": time }).to_string()] {
+                let _ = (interruption(text), rebalance(text), maintenance(text));
+            }
+            let events = serde_json::json!([{ "NotBefore": time, "Code": text, "State": text }]).to_string();
+            let _ = maintenance(&events);
+            let document = Document { pending_time: time, ..Document::default() };
+            let _ = document.age();
+            let _ = serde_json::from_str::<Document>(&text);
+        }
+    }
 }

@@ -226,3 +226,39 @@ fn understood(message: CoordinatorMessage) -> Heard {
     };
     Heard::Command { epoch, id, command }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+    use proptest::prelude::*;
+    use prost::Message as _;
+
+    proptest! {
+        #[test]
+        fn any_message_is_a_command_or_not_understood(
+            bytes in proptest::collection::vec(any::<u8>(), 0..60),
+            seconds in any::<i64>(),
+            nanos in any::<i32>(),
+        ) {
+            let clock = Clock::start();
+            if let Ok(message) = CoordinatorMessage::decode(&*bytes) {
+                let _ = understood(message);
+            }
+            let deadline = Some(prost_types::Timestamp { seconds, nanos });
+            for command in [
+                Wire::Drain(Drain { deadline, reason: String::new() }),
+                Wire::Rehearse(Rehearse { deadline }),
+            ] {
+                let message = CoordinatorMessage { epoch: 1, command_id: "c".to_owned(), command: Some(command) };
+                let Heard::Command { command, .. } = understood(message) else { panic!("a command") };
+                match command.for_machine(clock) {
+                    Command::Drain { deadline } | Command::Rehearse { deadline } => {
+                        let _ = (clock.instant(deadline), clock.wall(deadline));
+                    }
+                    Command::CancelDrain => {}
+                }
+            }
+        }
+    }
+}

@@ -134,7 +134,8 @@ pub fn timestamp(at: Timestamp) -> ProtoTimestamp {
 /// The epoch where it lies before it.
 pub fn from_timestamp(at: &ProtoTimestamp) -> Timestamp {
     let seconds = u64::try_from(at.seconds).unwrap_or_default();
-    Timestamp(seconds.saturating_mul(1000) + u64::try_from(at.nanos / 1_000_000).unwrap_or_default())
+    let millis = u64::try_from(at.nanos / 1_000_000).unwrap_or_default();
+    Timestamp(seconds.saturating_mul(1000).saturating_add(millis))
 }
 
 /// None where it is negative.
@@ -146,5 +147,23 @@ pub fn duration(span: std::time::Duration) -> prost_types::Duration {
     prost_types::Duration {
         seconds: i64::try_from(span.as_secs()).unwrap_or(i64::MAX),
         nanos: i32::try_from(span.subsec_nanos()).unwrap_or_default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn times_from_anybody_are_read(seconds in any::<i64>(), nanos in any::<i32>()) {
+            let at = from_timestamp(&ProtoTimestamp { seconds, nanos });
+            if (0..=i64::MAX / 1000).contains(&seconds) && (0..1_000_000_000).contains(&nanos) {
+                let back = timestamp(at);
+                prop_assert_eq!((back.seconds, back.nanos), (seconds, nanos / 1_000_000 * 1_000_000));
+            }
+            let _ = from_duration(&prost_types::Duration { seconds, nanos });
+        }
     }
 }

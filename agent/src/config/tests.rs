@@ -116,3 +116,15 @@ fn the_configuration_that_is_baked_into_the_image_is_understood() {
     let config = load(&text, &variables).unwrap();
     assert_eq!(config.boot.steps, default_steps());
 }
+
+proptest::proptest! {
+    #[test]
+    fn any_text_is_a_configuration_or_an_error(
+        text in proptest::prop_oneof!["\\PC{0,200}", "(\\[(boot|worker|drain)\\]\n|[a-z_]{1,12} = ([0-9-]{1,20}|\"[^\"\n]{0,10}\"|\\[\\]|true)\n){0,12}"],
+        span in "[0-9]{0,25}(ms|s|m|h|d|y)?",
+    ) {
+        let _ = load(&text, &[("REDIS_URL", "redis://h")]);
+        let variables = [("REDIS_URL", text.as_str()), ("SPILLWAY_DRAIN_MARGIN", &span), ("SPILLWAY_BOOT_STEPS", &text)];
+        let _ = load(GOOD, &variables);
+    }
+}

@@ -176,3 +176,21 @@ fn every_key_of_the_list_is_a_key_of_the_file() {
         );
     }
 }
+
+proptest::proptest! {
+    #[test]
+    fn any_text_is_a_configuration_or_an_error(
+        text in proptest::prop_oneof!["\\PC{0,200}", "(\\[{0,2}(redis|pool|grpc|pool.policy)\\]{0,2}\n|[a-z_]{1,12} = ([0-9-]{1,20}|\"[^\"\n]{0,10}\"|\\[\\]|true)\n){0,12}"],
+        span in "[0-9]{0,25}(ms|s|m|h|d|y)?",
+        count in proptest::prelude::any::<i64>(),
+    ) {
+        let _ = parse("f", &text, &environment(&PLAN), Needs::Everything);
+        let design = DESIGN.replace("10s", &span).replace("max_instances = 2", &format!("max_instances = {count}"));
+        if let Err(error) = parse("f", &design, &environment(&PLAN), Needs::Everything) {
+            proptest::prop_assert!(error.to_string().contains('f'), "{}", error);
+        }
+        let plan = [("EC2_SPOT_MAX_COUNT", text.as_str()), ("QUEUE_SCALE_DOWN_IDLE_MINUTES", &span)];
+        let plan = [PLAN.as_slice(), plan.as_slice()].concat();
+        let _ = parse("f", "", &environment(&plan), Needs::Everything);
+    }
+}

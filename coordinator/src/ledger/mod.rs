@@ -55,6 +55,17 @@ struct Read {
     state: State,
 }
 
+/// What was saved: the state and the epoch that saved it.
+fn read(key: &str, text: &str) -> Result<(State, u64), LedgerProblem> {
+    let unreadable = |source| LedgerProblem::Unreadable { key: key.to_owned(), source };
+    let header: Header = serde_json::from_str(text).map_err(unreadable)?;
+    if header.version > VERSION {
+        return Err(LedgerProblem::Newer { key: key.to_owned(), version: header.version });
+    }
+    let read: Read = serde_json::from_str(text).map_err(unreadable)?;
+    Ok((read.state, header.epoch))
+}
+
 /// A stream entry as Redis gives it: its id, its fields with their values.
 type Entry = (String, Vec<(String, String)>);
 
@@ -89,14 +100,7 @@ impl Ledger {
     pub async fn load(&mut self) -> Result<Option<(State, u64)>, LedgerProblem> {
         let key = self.key("state");
         let (text,): (Option<String>,) = self.redis.query(pipe().cmd("GET").arg(&key)).await?;
-        let Some(text) = text else { return Ok(None) };
-        let unreadable = |source| LedgerProblem::Unreadable { key: key.clone(), source };
-        let header: Header = serde_json::from_str(&text).map_err(unreadable)?;
-        if header.version > VERSION {
-            return Err(LedgerProblem::Newer { key, version: header.version });
-        }
-        let read: Read = serde_json::from_str(&text).map_err(unreadable)?;
-        Ok(Some((read.state, header.epoch)))
+        text.map(|text| read(&key, &text)).transpose()
     }
 
     /// Saves the state and records what it decided, if this holder still leads.
@@ -129,5 +133,41 @@ impl Ledger {
 
     fn key(&self, part: &str) -> String {
         format!("{}pool:{}:{part}", self.prefix, self.pool)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use spillway_brain::{Config, Controller};
+
+    fn saved() -> String {
+        let controller = Controller::new(Config::default(), "nonce");
+        serde_json::to_string(&Written { version: VERSION, epoch: 7, state: controller.state() }).expect("JSON")
+    }
+
+    #[test]
+    fn what_was_saved_is_read_and_what_is_newer_is_not_touched() {
+        let (state, epoch) = read("k", &saved()).expect("it was saved here");
+        assert_eq!((epoch, &state), (7, Controller::new(Config::default(), "nonce").state()));
+        let newer = saved().replacen("\"version\":1", "\"version\":2", 1);
+        let error = read("k", &newer).expect_err("newer").to_string();
+        assert!(error.contains("written by a newer version (2)"), "{error}");
+    }
+
+    proptest! {
+        #[test]
+        fn a_damaged_record_is_refused_and_never_half_read(at in 0..100_000usize, byte in any::<u8>(), cut in any::<bool>()) {
+            let mut text = saved().into_bytes();
+            let at = at % text.len();
+            if cut { text.truncate(at) } else { text[at] = byte }
+            let text = String::from_utf8_lossy(&text);
+            // Cut off it is no JSON; with one byte changed it is refused, or is a whole state.
+            match read("k", &text) {
+                Ok(_) => prop_assert!(!cut),
+                Err(error) => prop_assert!(error.to_string().contains('k')),
+            }
+        }
     }
 }

@@ -112,8 +112,9 @@ fn read(keys: &QueueKeys, now_ms: u64, answers: &mut Answers) -> Result<(bool, L
     let added: Option<u64> = answers.next()?;
     let without_marker =
         |length: u64, tail: &[String]| length - u64::from(tail.last().is_some_and(is_marker)).min(length);
-    let waiting = without_marker(wait, &wait_tail) + without_marker(paused_jobs, &paused_tail);
-    let unfinished = waiting + prioritized + delayed + active + waiting_children;
+    let waiting = without_marker(wait, &wait_tail).saturating_add(without_marker(paused_jobs, &paused_tail));
+    let counts: [u64; 5] = [waiting, prioritized, delayed, active, waiting_children];
+    let unfinished = counts.into_iter().fold(0, u64::saturating_add);
     let look = Look {
         queue: keys.queue.clone(),
         now_ms,
@@ -157,8 +158,9 @@ async fn oldest_age(
             pipeline.cmd("HMGET").arg(keys.key(id)).arg("timestamp").arg("opts");
         }
         let jobs: Vec<(Option<u64>, Option<String>)> = redis.query(&pipeline).await?;
-        let started =
-            jobs.into_iter().filter_map(|(timestamp, opts)| Some(timestamp? + original_delay(opts.as_deref())));
+        let started = jobs
+            .into_iter()
+            .filter_map(|(timestamp, opts)| Some(timestamp?.saturating_add(original_delay(opts.as_deref()))));
         since = started.chain(since).min();
     }
     Ok(since.map(|since| Duration::from_millis(now_ms.saturating_sub(since))))
@@ -204,5 +206,52 @@ impl Answers {
             place: self.place.clone(),
             detail: format!("a value is not what BullMQ writes: {error}"),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    fn value() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Nil),
+            any::<i64>().prop_map(Value::Int),
+            (0..1000i64).prop_map(Value::Int),
+            vec(any::<u8>(), 0..12).prop_map(Value::BulkString),
+            "0:[0-9]{1,3}|[0-9]{1,18}|-?inf|nan|1e400".prop_map(|text| Value::BulkString(text.into_bytes())),
+        ];
+        leaf.prop_recursive(2, 8, 4, |inner| vec(inner, 0..4).prop_map(Value::Array))
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_redis_answers_is_counted_or_refused(values in vec(value(), 0..20), now in any::<u32>()) {
+            let mut answers = Answers { values: values.into_iter(), place: "test".to_owned() };
+            let _ = read(&QueueKeys::new("bull", "q"), u64::from(now), &mut answers);
+        }
+
+        #[test]
+        fn numbers_of_any_size_are_added_up(counts in vec(any::<u64>(), 8)) {
+            let number = |n: u64| Value::BulkString(n.to_string().into_bytes());
+            let (none, nil) = (Value::Array(vec![]), Value::Nil);
+            let values = vec![
+                Value::Int(1), number(counts[0]), none.clone(), nil.clone(), number(counts[1]), none.clone(),
+                number(counts[2]), number(counts[3]), number(counts[4]), number(counts[4]), none, number(counts[5]),
+                number(counts[6]), number(counts[7]), Value::Array(vec![nil.clone(), nil.clone()]), nil,
+            ];
+            let mut answers = Answers { values: values.into_iter(), place: "test".to_owned() };
+            let (exists, look, _) = read(&QueueKeys::new("bull", "q"), 0, &mut answers).expect("numbers");
+            prop_assert!(exists);
+            prop_assert_eq!(look.waiting, counts[0].saturating_add(counts[1]));
+        }
+
+        #[test]
+        fn options_of_any_kind_have_a_delay(text in "[\\[\\]{}\":,a-z0-9.e-]{0,40}", delay in any::<f64>()) {
+            let _ = original_delay(Some(&text));
+            let _ = original_delay(Some(&format!("{{\"delay\":{delay}}}")));
+        }
     }
 }
