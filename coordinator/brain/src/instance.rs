@@ -235,7 +235,8 @@ impl Instance {
 
     /// Its worker may have taken jobs, and not both sources have said that none is left.
     pub fn may_hold_jobs(&self) -> bool {
-        self.id.is_some() && (self.registered || self.adopted) && !self.emptied
+        let seen_in_redis = self.jobs_in_redis.is_some_and(|(jobs, _)| jobs > 0);
+        self.id.is_some() && (self.registered || self.adopted || seen_in_redis) && !self.emptied
     }
 
     /// It ended, and what it may have held is not handed back yet: it must not be forgotten.

@@ -110,8 +110,8 @@ struct Life {
     answers: Vec<Event>,
     /// When one was drained or replaced on a recommendation.
     rebalanced: Vec<Timestamp>,
-    /// Tokens of launches for that; one that EC2 refuses replaces nothing.
-    replacements: BTreeSet<String>,
+    /// Tokens of launches for that, and when they were decided; one that EC2 refuses replaces nothing.
+    replacements: BTreeMap<String, Timestamp>,
     /// Whose drain was not waited for any longer.
     overdue: BTreeSet<String>,
     demand: u64,
@@ -147,7 +147,7 @@ impl Life {
             last_list: Vec::new(),
             answers: Vec::new(),
             rebalanced: Vec::new(),
-            replacements: BTreeSet::new(),
+            replacements: BTreeMap::new(),
             overdue: BTreeSet::new(),
             demand: 0,
             is_blind: true,
@@ -194,7 +194,7 @@ impl Life {
             self.note(planned.decision.kind());
             match planned.reason {
                 Reason::Replaces { .. } => {
-                    self.replacements.insert(planned.decision.subject().to_owned());
+                    self.replacements.insert(planned.decision.subject().to_owned(), self.now);
                 }
                 Reason::RebalanceRecommended => self.rebalanced.push(self.now),
                 Reason::DrainOverdue { .. } if acts => {
@@ -380,6 +380,9 @@ impl Life {
                 let machine = self.machines.get_mut(&id.0).expect("only what was launched is terminated");
                 // Two sources, or the drain's deadline: then its jobs must be handed back, which is checked at the end.
                 let may_hold = machine.state != Ec2State::Running || self.overdue.contains(&id.0);
+                // Nobody could fence one whose agent is silent: between a lost request and the next it may take a job.
+                let was_out_of_reach = !machine.fenced && matches!(reason, Reason::TerminateAgain { .. });
+                let may_hold = may_hold || was_out_of_reach;
                 let holds = machine.job > 0 || machine.left > 0;
                 assert!(!holds || may_hold, "seed {}: {id} held a job: {reason}", self.seed);
                 if matches!(machine.state, Ec2State::Pending | Ec2State::Running) {
@@ -430,9 +433,7 @@ impl Life {
         let id = known.unwrap_or_else(|| {
             assert!(self.by_token.insert(token.clone()), "seed {}: {token} launched twice", self.seed);
             let id = format!("i-{}", self.by_token.len());
-            if self.replacements.contains(&token.0) {
-                self.rebalanced.push(self.now);
-            }
+            self.rebalanced.extend(self.replacements.get(&token.0));
             let boots_after = if faults && self.one_in(8) {
                 self.note("never boots");
                 None

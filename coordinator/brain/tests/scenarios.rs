@@ -479,6 +479,19 @@ fn what_was_adopted_may_have_held_a_job_although_its_agent_was_never_heard() {
 }
 
 #[test]
+fn an_agent_that_never_got_through_may_have_started_a_worker_all_the_same() {
+    check(
+        "0:00..5:00 demand 5
+         5:00 accept
+         5:05 redis-jobs i-1 1
+         5:10 demand 0
+         5:15 ec2 i-1 terminated
+         5:20 demand 0",
+        "5:00 launch\n5:20 hand_back i-1 certain",
+    );
+}
+
+#[test]
 fn a_hand_back_that_fails_is_asked_again_with_a_back_off_and_survives_a_restart() {
     check_at_work(
         "5:45 ec2 i-1 terminated
@@ -1056,6 +1069,14 @@ fn a_fence_drains_at_once_and_is_taken_back_by_an_operator_only() {
     check_with(fence, &script, "5:00 launch\n5:50 drain i-1\n5:52 cancel_drain i-1\n6:00 drain i-1\n6:00 launch");
     let script = script.replace("5:53 rebalance i-1", "5:53 rebalance i-1 5:41");
     check_with(fence, &script, "5:00 launch\n5:50 drain i-1\n5:52 cancel_drain i-1");
+    // Nor does demand take back the scale-in of one that would be fenced.
+    let script = format!(
+        "{AT_WORK}5:50..15:50 demand 0 active=1
+         15:51 rebalance i-1
+         16:00..21:00 demand 5 active=1
+         21:00 tick"
+    );
+    check_with(fence, &script, "5:00 launch\n15:50 drain i-1\n21:00 launch");
     // Also while it boots, and without demand.
     let boots = "0:00..5:00 demand 5\n5:00 accept\n5:05 rebalance i-1\n5:10 demand 0";
     check_with(fence, boots, "5:00 launch\n5:10 drain i-1");

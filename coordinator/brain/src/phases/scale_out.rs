@@ -1,7 +1,7 @@
 //! Scale-out: the guards above every policy, in the order in which a reader would ask, then the launches.
 
 use super::{draining, planned};
-use crate::config::Config;
+use crate::config::{Config, OnRebalance};
 use crate::decision::{Decision, Note, Plan, Reason};
 use crate::event::RefusalClass;
 use crate::state::{Counts, State};
@@ -90,7 +90,9 @@ fn cancel_drains(
     for instance in state.instances.iter_mut() {
         let is_alive = !instance.is_silent(now, config.heartbeat_timeout);
         let by_scale_in = instance.is_draining_for_scale_in();
-        if cancelled < need && is_alive && by_scale_in {
+        // It would only be fenced again.
+        let is_unwanted = config.rebalance == OnRebalance::Fence && instance.is_rebalance_due();
+        if cancelled < need && is_alive && by_scale_in && !is_unwanted {
             let decision = draining::cancel(instance, now, config, Reason::DemandReturned { demand, desired });
             cancelled += u32::from(decision.is_some());
             plan.decisions.extend(decision);
