@@ -1,8 +1,8 @@
 'use strict';
 /*
- * The worker shim: the agent puts it into every node and bun process of the application's boot, where it does nothing until
- * a BullMQ Worker is constructed. It names that Worker after the instance, tells the agent which jobs run, and on the
- * agent's word fences the process (no further job starts), lifts the fence, or hands the running jobs back.
+ * The worker shim: the agent puts it into every node and bun process of the application's boot, where it does nothing
+ * until a BullMQ Worker is constructed. It names that Worker after the instance, tells the agent which jobs run, and on
+ * the agent's word fences the process (no further job starts), lifts the fence, or hands the running jobs back.
  *
  *   NODE_OPTIONS="--require PATH"   BUN_OPTIONS="--preload=PATH"   SPILLWAY_INSTANCE_ID   SPILLWAY_WORKER_SOCKET
  *
@@ -12,15 +12,17 @@
  *             jobs:[{queue,prefix,id,token,name,ms,sandboxed}]}}   within 20 ms of a change, and every 2 s
  *   {"finished":{queue,name,ms}}   for each job that completed while the agent was connected
  *   {"problem":"…"}   what could not be done; all of them again on a new connection
- *   {"done":{id,problem?}}   answers a command; to a hand-back with frozen, handed_back:[{queue,prefix,id}], kept:[{…,why}]
- * From the agent: {"do":"fence","id"}, {"do":"unfence","id"}, {"do":"hand_back","id","freeze"}. A file SOCKET.fenced says to
- * a process that starts that it is fenced from its first Worker on.
+ *   {"done":{id,problem?}}   answers a command; to a hand-back with frozen, handed_back:[{queue,prefix,id}] and
+ *                            kept:[{queue,prefix,id,why}]
+ * From the agent: {"do":"fence","id"}, {"do":"unfence","id"}, {"do":"hand_back","id","freeze"}. A file SOCKET.fenced
+ * says to a process that starts that it is fenced from its first Worker on.
  *
- * Worker.pause() is not used. It is the application's to call and to undo; before BullMQ 5.41 it strands jobs that are just
- * being fetched; and a Worker that is paused while it waits swallows another Worker's wake-up. A fence holds the Worker's
- * calls of moveToActive and waitForJob instead, and keeps a job that ends from bringing the next one.
+ * Worker.pause() is not used. It is the application's to call and to undo; BullMQ 3, 4 and the earlier 5 strand jobs
+ * that are just being fetched when it is called; and a Worker that is paused while it waits swallows another Worker's
+ * wake-up. A fence holds the Worker's calls of moveToActive and waitForJob instead, and keeps a job that ends from
+ * bringing the next one.
  *
- * Everything here either works or leaves BullMQ alone. Nothing throws, prints, handles a signal or keeps the process alive.
+ * Everything here works or leaves BullMQ alone. Nothing throws, prints, handles a signal or keeps the process alive.
  */
 const instance = process.env.SPILLWAY_INSTANCE_ID;
 const address = process.env.SPILLWAY_WORKER_SOCKET;
@@ -31,7 +33,7 @@ const KNOWN_MAJORS = [3, 4, 5, 6];
 const COALESCE_MS = 20, BEAT_MS = 2000, LIMBO_MS = 5000, FINISHING_MS = 2000, FLUSH_MS = 200;
 const MAX_UNSENT = 1000, MAX_PROBLEMS = 50, MAX_BYTES = 1 << 20;
 
-// What is known of this process -----------------------------------------------------------------------------------------
+// What is known of this process ---------------------------------------------------------------------------------------
 const workers = new Set(); // an entry for each open Worker
 const runs = new Set(); // one for each job from its start to its end in Redis
 const run_of = new WeakMap(); // by the Job
@@ -41,7 +43,9 @@ let fenced = false;
 
 const now = () => performance.now();
 const later = (ms, run) => setTimeout(() => attempt('the worker shim failed', run), ms).unref();
-const place = ({ worker }, job) => ({ queue: worker.name, prefix: worker.opts.prefix || 'bull', ...(job && { id: `${job.id}` }) });
+const place = ({ worker: { name, opts } }, job) => ({
+  queue: name, prefix: opts.prefix || 'bull', ...(job && { id: `${job.id}` }),
+});
 const why = (error) => `${(error && error.message) || error}`;
 // Not enumerable: a Worker or Job that is logged or copied looks as before.
 const own = (object, name, value) => Object.defineProperty(object, name, { value, writable: true, configurable: true });
@@ -80,7 +84,8 @@ function state() {
   return {
     fenced,
     workers: [...workers].map((entry) => ({
-      ...place(entry), bullmq: entry.version, concurrency: entry.worker.concurrency || entry.worker.opts.concurrency || 1,
+      ...place(entry), bullmq: entry.version,
+      concurrency: entry.worker.concurrency || entry.worker.opts.concurrency || 1,
       sandboxed: entry.sandboxed, hand_back: entry.sandboxed || !entry.worker.processFn ? 'none' : 'wait',
     })),
     jobs: [...runs].map(({ entry, job, token, begun }) => ({
@@ -89,7 +94,7 @@ function state() {
   };
 }
 
-// The agent -------------------------------------------------------------------------------------------------------------
+// The agent -----------------------------------------------------------------------------------------------------------
 let socket, connected = false, connecting = false, retry_ms = 100, flushing, unsent = [];
 
 function connect() {
@@ -163,7 +168,7 @@ async function obey(line) {
   if (settle) settle();
 }
 
-// Fence -----------------------------------------------------------------------------------------------------------------
+// Fence ---------------------------------------------------------------------------------------------------------------
 async function fence() {
   fenced = true;
   changed();
@@ -185,8 +190,8 @@ function limbo({ limbo }) {
 }
 
 /**
- * Holds a fetch while fenced; true once it may go on. BullMQ's loop needs it back sooner where it has something else to do:
- * begin a job that is in limbo, pause, or close.
+ * Holds a fetch while fenced; true once it may go on. BullMQ's loop needs it back sooner where it has something else to
+ * do: begin a job that is in limbo, pause, or close.
  */
 async function gate(entry) {
   const { worker } = entry;
@@ -198,7 +203,7 @@ async function gate(entry) {
 const client = ({ worker }) => (worker.backend ? worker.backend.client : worker.client);
 const blocking = ({ worker }) => (worker.backend ? worker.backend.blockingClient : worker.blockingConnection.client);
 
-/** Learns the number of the blocking connection while it is not blocked. Other Redis clients than ioredis do not tell it. */
+/** Learns the number of the blocking connection while it is not blocked. Redis clients other than ioredis hide it. */
 async function number(entry) {
   const connection = await blocking(entry);
   if (!connection || connection.status !== 'ready' || typeof connection.client !== 'function') return;
@@ -208,8 +213,8 @@ async function number(entry) {
 }
 
 /**
- * Ends a blocked wait. CLIENT UNBLOCK loses nothing: what Redis had already given to the wait still arrives. Where it is not
- * possible the connection is closed, and a wake-up that this may have lost is made good.
+ * Ends a blocked wait. CLIENT UNBLOCK loses nothing: what Redis had already given to the wait still arrives. Where it
+ * is not possible the connection is closed, and a wake-up that this may have lost is made good.
  */
 async function unblock(entry) {
   for (let turn = 0; turn < 20 && entry.blocked && fenced && entry.number !== undefined; turn += 1) {
@@ -227,7 +232,7 @@ async function unblock(entry) {
   for (const ms of [0, 50]) later(ms, () => wake(entry));
 }
 
-/** Gives a wake-up back to the queue's other workers, which else sleep for drainDelay. One too many does no harm. */
+/** Gives a wake-up back to the queue's other workers, which else sleep for drainDelay. One too many is harmless. */
 function wake(entry) {
   const { worker, major } = entry;
   return attempt(`the other workers of ${worker.name} could not be woken`, async () => {
@@ -240,7 +245,7 @@ function wake(entry) {
   });
 }
 
-// Hand back -------------------------------------------------------------------------------------------------------------
+// Hand back -----------------------------------------------------------------------------------------------------------
 async function hand_back({ freeze }) {
   await fence();
   const handed_back = [], kept = [], moved = [], outside = 'handed back from outside once its process is dead';
@@ -273,8 +278,9 @@ async function move({ entry, job, token }) {
   const { worker, major } = entry, id = `${job.id}`;
   const redis = await client(entry);
   if (typeof job.moveToWait !== 'function') {
-    const lists = ['active', 'wait', 'paused', major < 4 ? 'priority' : 'prioritized', 'stalled', 'marker', 'meta', 'events'];
-    const keys = [...lists, id, `${id}:lock`].map((name) => worker.toKey(name));
+    const sorted = major < 4 ? 'priority' : 'prioritized';
+    const names = ['active', 'wait', 'paused', sorted, 'stalled', 'marker', 'meta', 'events', id, `${id}:lock`];
+    const keys = names.map((name) => worker.toKey(name));
     if ((await redis.eval(MOVE, keys.length, ...keys, id, token, major)) !== 1) throw new Error('its lock is lost');
     return;
   }
@@ -289,8 +295,8 @@ async function move({ entry, job, token }) {
   if (job.opts && job.opts.priority) await wake(entry); // BullMQ's script wakes nobody for such a job
 }
 
-// Before 5.41 there is no moveToWait: 3, 4 and 5.0 move a job to wait only under a rate limit, or by way of delayed, behind
-// all that wait. 3 and 4 count an attempt when a job starts: it is taken back.
+// Before 5.41 there is no moveToWait: 3, 4 and 5.0 move a job to wait only under a rate limit, or by way of delayed,
+// behind all that wait. 3 and 4 count an attempt when a job starts: it is taken back.
 const MOVE = `
 local call, id, major = redis.call, ARGV[1], tonumber(ARGV[3])
 local job, lock = KEYS[9], KEYS[10]
@@ -308,13 +314,13 @@ if not paused and major == 4 and priority > 0 and call('LLEN', KEYS[2]) == 0 the
 call('XADD', KEYS[8], 'MAXLEN', '~', 10000, '*', 'event', 'waiting', 'jobId', id, 'prev', 'active')
 return 1`;
 
-// Workers ---------------------------------------------------------------------------------------------------------------
+// Workers -------------------------------------------------------------------------------------------------------------
 /** In place of a BullMQ's Worker class: the same class, but what it constructs is named and watched. */
 function hook(Worker, file) {
   const { version } = bullmq(file);
-  const known = typeof Worker === 'function' && METHODS.every((name) => typeof (Worker.prototype || {})[name] === 'function');
-  if (!known) {
-    problem(`BullMQ ${version} has a Worker that is not known here: its jobs are neither reported nor fenced nor handed back`);
+  const { prototype } = Worker || {};
+  if (!prototype || !METHODS.every((name) => typeof prototype[name] === 'function')) {
+    problem(`BullMQ ${version} has a Worker that is not known here: its jobs are not reported, fenced or handed back`);
     return Worker;
   }
   const watched = new Proxy(Worker, {
@@ -326,7 +332,7 @@ function hook(Worker, file) {
       return worker;
     },
   });
-  Worker.prototype.constructor = watched;
+  prototype.constructor = watched;
   return watched;
 }
 
@@ -451,8 +457,8 @@ function end(run) {
   if (runs.delete(run)) changed();
 }
 
-// Where BullMQ is loaded ------------------------------------------------------------------------------------------------
-/** The package.json of a file that may define Worker; undefined where it is not BullMQ's, whatever its directory's name. */
+// Where BullMQ is loaded ----------------------------------------------------------------------------------------------
+/** The package.json of a file that may define Worker; undefined where it is not BullMQ's, however it is called. */
 function bullmq(file) {
   try {
     const json = require('path').join(file, '../../../../package.json');
@@ -487,7 +493,8 @@ function hookBunModules() {
   const setup = (build) => build.onLoad({ filter: /[\\/]dist[\\/]esm[\\/]classes[\\/]worker\.js$/ }, ({ path }) => {
     let contents = require('fs').readFileSync(path, 'utf8');
     if (bullmq(path) && /^export class Worker\b/m.test(contents)) {
-      contents += `\n;Worker = globalThis[Symbol.for(${JSON.stringify(SHIM.description)})](Worker, ${JSON.stringify(path)});\n`;
+      const hook = `globalThis[Symbol.for(${JSON.stringify(SHIM.description)})]`;
+      contents += `\n;Worker = ${hook}(Worker, ${JSON.stringify(path)});\n`;
     }
     return { contents, loader: 'js' };
   });

@@ -1,6 +1,6 @@
 //! Jobs that go back, jobs that cannot, and what the process does then.
 
-use crate::stage::{Process, Runtime, Stage, at, until};
+use crate::stage::{Process, Runtime, Stage, at, blocked, until};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -46,9 +46,12 @@ fn the_users_code_stands_still() {
         let stage = Stage::new(bullmq);
         let mut feeder = stage.feeder();
         let (worker, shim) = stage.worker(runtime, "i-1", "q");
-        let id = feeder.add("q", json!([{ "name": "encode", "data": { "ms": 600_000, "tick": true } }])).remove(0);
+        // BullMQ's own script wakes nobody for a job with a priority.
+        let job = json!({ "name": "encode", "data": { "ms": 600_000, "tick": true }, "opts": { "priority": 1 } });
+        let id = feeder.add("q", json!([job])).remove(0);
         until("ticks", || (worker.said("tick").len() > 10).then_some(()));
         let (other, _) = stage.worker(runtime, "i-2", "q");
+        blocked(&stage, 1);
         shim.hand_back();
         let there = at(&until("the job elsewhere", || other.started("q", &id)));
         until("the freeze", || (worker.state() == 'T').then_some(()));

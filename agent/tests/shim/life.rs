@@ -1,4 +1,5 @@
-//! One life of a worker with each BullMQ in each runtime: its names, its reports, a fence under load, its jobs handed back.
+//! One life of a worker with each BullMQ in each runtime: its names, its reports, a fence under load, its jobs handed
+//! back.
 
 use crate::stage::{Runtime, Stage, at, until};
 use serde_json::json;
@@ -64,12 +65,15 @@ fn life(stage: &Stage, runtime: Runtime) {
     let installed: serde_json::Value = serde_json::from_str(&installed).expect("JSON");
     assert_eq!(
         workers[0],
-        json!({ "queue": "q", "prefix": "bull", "bullmq": installed["version"], "concurrency": 2, "sandboxed": false, "hand_back": "wait" })
+        json!({
+            "queue": "q", "prefix": "bull", "bullmq": installed["version"], "concurrency": 2, "sandboxed": false,
+            "hand_back": "wait",
+        })
     );
 
     // A fence under load: nothing starts there any more, all goes on elsewhere, and it takes jobs again at once.
     feeder.flood("f");
-    for round in 0..3 {
+    for round in 0..2 {
         let before = worker.said("start").len();
         until("jobs start", || (worker.said("start").len() > before + 20).then_some(()));
         let fenced = shim.fence();

@@ -1,5 +1,5 @@
-//! Everything around one test: Redis, an application with a BullMQ of its own, its workers, and the agent's socket. Owns
-//! what it starts, and ends it by its process group.
+//! Everything around one test: Redis, an application with a BullMQ of its own, its workers, and the agent's socket.
+//! Owns what it starts, and ends it by its process group.
 
 use redis::{Connection, FromRedisValue};
 use serde_json::{Value, json};
@@ -45,7 +45,7 @@ impl Stage {
             let entry = entry.expect("tests/shim/app");
             fs::copy(entry.path(), directory.path().join(entry.file_name())).expect("copy");
         }
-        fs::write(directory.path().join("shim.cjs"), include_str!("../../shim/shim.cjs")).expect("shim.cjs");
+        fs::copy(here.join("shim/shim.cjs"), directory.path().join("shim.cjs")).expect("shim.cjs");
         let (redis, redis_port) = redis(directory.path());
         let agent = Agent::at(directory.path().join("s"));
         Self { directory, redis, redis_port, agent, bullmq }
@@ -228,7 +228,7 @@ impl Process {
     }
 
     fn write(&mut self, line: &str) {
-        writeln!(self.input, "{line}").expect("its stdin");
+        self.input.write_all(format!("{line}\n").as_bytes()).expect("its stdin");
     }
 
     pub fn signal(&self, signal: rustix::process::Signal) {
@@ -459,6 +459,14 @@ pub fn until<T>(what: &str, mut met: impl FnMut() -> Option<T>) -> T {
         assert!(begun.elapsed() < PATIENCE, "{what}: not within {PATIENCE:?}");
         std::thread::sleep(Duration::from_millis(2));
     }
+}
+
+/// Until so many workers wait in Redis.
+pub fn blocked(stage: &Stage, workers: usize) {
+    until("blocked workers", || {
+        let clients = stage.ask::<String>(&["CLIENT", "LIST"]);
+        (clients.lines().filter(|client| client.contains(" flags=b ")).count() == workers).then_some(())
+    });
 }
 
 /// As the workers say it: milliseconds of the wall clock.

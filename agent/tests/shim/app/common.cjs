@@ -13,14 +13,16 @@ exports.run = async (Worker) => {
     const [queue, concurrency] = text.split(":");
     const work = async (job) => {
       say("start", queue, job.id, job.attemptsMade, at());
-      for (const end = Date.now() + job.data.ms; job.data.tick && Date.now() < end; await sleep(1)) say("tick", job.id, at());
+      const end = Date.now() + job.data.ms;
+      for (; job.data.tick && Date.now() < end; await sleep(1)) say("tick", job.id, at());
       await sleep(job.data.ms);
       if (job.data.fail) throw new Error("as told");
       say("end", queue, job.id);
     };
     const opts = { connection, concurrency: Number(concurrency) || 1, prefix: process.env.PREFIX || "bull" };
     // A wake-up that is lost costs minutes, and is seen.
-    Object.assign(opts, { drainDelay: 300, lockDuration: Number(process.env.LOCK_MS) || 30_000, stalledInterval: 1000 });
+    Object.assign(opts, { drainDelay: 300, stalledInterval: 1000 });
+    if (process.env.LOCK_MS) opts.lockDuration = Number(process.env.LOCK_MS);
     const before = JSON.stringify(opts);
     const worker = new Worker(queue, process.env.SANDBOX ? `${__dirname}/${process.env.SANDBOX}` : work, opts);
     if (!(worker instanceof Worker) || JSON.stringify(opts) !== before) say("error", "the user can see the shim");
@@ -32,8 +34,8 @@ exports.run = async (Worker) => {
   const workers = process.env.QUEUES.split(",").map(construct);
   await Promise.all(workers.map((worker) => worker.waitUntilReady()));
   say("ready");
-  process.stdin.setEncoding("utf8").on("data", async (data) => {
-    const [word, queue] = data.trim().split(" ");
+  require("node:readline").createInterface({ input: process.stdin }).on("line", async (line) => {
+    const [word, queue] = line.split(" ");
     if (word === "more") workers.push(construct(queue));
     else await Promise.all(workers.map((worker) => worker[word](word === "pause" ? true : undefined)));
     say("did", word);

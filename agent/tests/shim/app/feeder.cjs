@@ -1,4 +1,4 @@
-// Adds jobs. Reads a line of JSON each: {add:[queue,[{name,data,opts}]]}, {flood:queue}, {stop:true}; answers a line each.
+// Adds jobs. Reads lines of JSON: {add:[queue,[{name,data,opts}]]}, {flood:queue}, {stop:true}; answers a line to each.
 const { Queue } = require("bullmq");
 const connection = { host: "127.0.0.1", port: Number(process.env.REDIS_PORT), maxRetriesPerRequest: null };
 const queues = new Map();
@@ -7,13 +7,16 @@ const queue = (name) => {
   return queues.get(name);
 };
 let flooding = false, added = 0, flood;
+// There is always something to fetch.
 const pour = async (name) => {
-  for (added = 0; flooding; added += 20) {
-    const jobs = Array.from({ length: 20 }, (_, i) => ({
-      name: "short", data: { ms: 2, fail: i === 7 }, opts: { priority: i % 5 === 0 ? 1 + (i % 3) : undefined },
+  for (added = 0; flooding; await new Promise((resolve) => setTimeout(resolve, 5))) {
+    const { wait, prioritized } = await queue(name).getJobCounts("wait", "prioritized");
+    if (wait + prioritized > 200) continue;
+    const jobs = Array.from({ length: 100 }, (_, i) => ({
+      name: "short", data: { ms: 2, fail: i % 20 === 7 }, opts: { priority: i % 5 === 0 ? 1 + (i % 3) : undefined },
     }));
     await queue(name).addBulk(jobs);
-    await new Promise((resolve) => setTimeout(resolve, 20));
+    added += 100;
   }
 };
 const obey = async ({ add, flood: name, stop }) => {
