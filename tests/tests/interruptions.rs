@@ -1,13 +1,21 @@
 //! Interruptions with notice, with little and without, in the middle of jobs: every job completes, in its first attempt,
 //! and BullMQ's stall check finds nothing. `cargo run --release --bin interruptions` does the same 200 times.
 
-use spillway_tests::interruptions::{Options, interrupt, scale_in};
+use spillway_tests::interruptions::{NOTICES, Options, interrupt, scale_in};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_job_is_lost_whatever_the_notice() {
     for (bullmq, runtime) in [(5, "bun"), (4, "node")] {
-        let options =
-            Options { bullmq, runtime, interruptions: 3, instances: 2, shortened: 10.0, jobs_per_second: 3.0, seed: 7 };
+        let options = Options {
+            bullmq,
+            runtime,
+            interruptions: 3,
+            notices: NOTICES,
+            instances: 2,
+            shortened: 10.0,
+            jobs_per_second: 3.0,
+            seed: 7,
+        };
         let tally = interrupt(options, |_| ()).await;
         assert!(tally.is_kept(), "BullMQ {bullmq} under {runtime}\n{tally}");
         let held: u32 = tally.rows.values().map(|row| row.jobs).sum();
@@ -21,6 +29,7 @@ async fn a_scale_in_under_steady_load_interrupts_no_job() {
         bullmq: 5,
         runtime: "bun",
         interruptions: 0,
+        notices: NOTICES,
         instances: 1,
         shortened: 10.0,
         jobs_per_second: 2.0,

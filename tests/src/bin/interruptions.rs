@@ -8,7 +8,7 @@
 //! Jobs (0.1 s to 300 s), notices (120, 20, 0 s) and the drain's margin (10 s) are ten times shorter. It prints the table of
 //! the README, and exits with 1 where the promise is not kept.
 
-use spillway_tests::interruptions::{Options, Tally, interrupt, scale_in};
+use spillway_tests::interruptions::{NOTICES, Options, Tally, interrupt, scale_in};
 
 const SCALE_INS: u32 = 10;
 
@@ -55,5 +55,14 @@ async fn main() {
 
 fn options(bullmq: u32, runtime: &'static str, interruptions: u64, seed: u64) -> Options {
     let interruptions = u32::try_from(interruptions).unwrap_or(u32::MAX);
-    Options { bullmq, runtime, interruptions, instances: 3, shortened: 10.0, jobs_per_second: 3.0, seed }
+    Options {
+        bullmq,
+        runtime,
+        interruptions,
+        notices: NOTICES,
+        instances: 3,
+        shortened: 10.0,
+        jobs_per_second: 3.0,
+        seed,
+    }
 }

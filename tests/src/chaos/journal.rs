@@ -90,6 +90,10 @@ impl Journal {
         self.runs.values().filter(held).map(|run| run.job.clone()).collect()
     }
 
+    pub fn runs_elsewhere_than(&self, place: &str) -> usize {
+        self.runs.values().filter(|run| run.on != place).count()
+    }
+
     pub fn again(&self, causes: &[Cause]) -> Again {
         let mut by_job: BTreeMap<&str, Vec<&Run>> = BTreeMap::new();
         for run in self.runs.values() {

@@ -64,6 +64,7 @@ pub async fn run(options: Options, told: impl Fn(&str)) -> Report {
         };
         tokio::select! {
             broken = watch::watch(&site, &seen) => Err(broken),
+            () = follow_the_leader(&site) => Ok(()),
             outcome = lives => outcome,
         }
     };
@@ -73,6 +74,7 @@ pub async fn run(options: Options, told: impl Fn(&str)) -> Report {
         let mut journal = journal.borrow_mut();
         let _ = journal.read(&mut redis).await;
         report.stalls = journal.stalls;
+        report.runs_on_instances = journal.runs_elsewhere_than("primary");
         report.again = journal.again(&dealt.causes.borrow());
     }
     let outcome = outcome.and_then(|()| match report.again.unexcused.first() {
@@ -93,6 +95,14 @@ pub async fn run(options: Options, told: impl Fn(&str)) -> Report {
         report.broken = Some(("processes are left".to_owned(), options.rounds, String::new()));
     }
     report
+}
+
+/// Agents come to whoever leads, as behind an address that moves. Sessions from before stay where they are.
+async fn follow_the_leader(site: &Site) {
+    loop {
+        site.leader().await;
+        sleep(Duration::from_millis(300)).await;
+    }
 }
 
 async fn rounds(
@@ -145,13 +155,13 @@ async fn floods(site: &Site, goes_on: &Cell<bool>, added: &Cell<u64>, seed: u64)
         if !goes_on.get() {
             break;
         }
-        let per_second = 3.0 + random.unit() * 7.0;
+        let per_second = 5.0 + random.unit() * 7.0;
         let (mut flood, orders) = site.flood(number, per_second, u64::from(random.below(u32::MAX)));
-        sleep(random.seconds(3.0, 8.0)).await;
+        sleep(random.seconds(4.0, 9.0)).await;
         drop(orders);
         flood.end_within(ENDS_WITHIN).await;
         added.set(added.get() + added_by(&flood));
-        let pause = Instant::now() + random.seconds(1.0, 18.0);
+        let pause = Instant::now() + random.seconds(1.0, 14.0);
         while goes_on.get() && Instant::now() < pause {
             sleep(Duration::from_millis(100)).await;
         }

@@ -28,6 +28,7 @@ pub struct Report {
     pub attempts_spent: u64,
     /// Times that BullMQ's stall check found a job.
     pub stalls: u32,
+    pub runs_on_instances: usize,
     pub again: Again,
     /// What does not hold, in which round, with the story.
     pub broken: Option<(String, u32, String)>,
@@ -62,6 +63,7 @@ impl fmt::Display for Report {
         )?;
         writeln!(f, "| instances, processes left | {}, {} |", self.instances_left, self.processes_left)?;
         writeln!(f, "| jobs added, completed, failed | {}, {}, {} |", self.added, self.completed, self.failed)?;
+        writeln!(f, "| runs on instances | {} |", self.runs_on_instances)?;
         writeln!(f, "| attempts spent, stalls found by BullMQ | {}, {} |", self.attempts_spent, self.stalls)?;
         writeln!(f, "| runs begun again, by what befell the earlier one | {} |", by_cause(&again.begun))?;
         writeln!(f, "| of these at once in two places, or completed twice | {} |", by_cause(&again.at_once))?;

@@ -10,8 +10,8 @@ use crate::process::{Process, command};
 use crate::world::{Setup, World, in_phase};
 use crate::{QUEUE, programs};
 
-/// EC2's notices.
-const NOTICES: [u32; 3] = [120, 20, 0];
+/// EC2's two minutes, a notice that came late, and none at all.
+pub const NOTICES: &[u32] = &[120, 20, 0];
 /// A queue that nobody works: there is always demand, and so a replacement is always wanted.
 const BALLAST: &str = "ballast";
 /// Jobs of the arena last so long, before they are shortened.
@@ -25,6 +25,8 @@ pub struct Options {
     /// `bun` or `node`, both under PM2.
     pub runtime: &'static str,
     pub interruptions: u32,
+    /// In seconds, in turn; before they are shortened.
+    pub notices: &'static [u32],
     pub instances: u32,
     /// Jobs, notices and the margin are so many times shorter.
     pub shortened: f64,
@@ -63,7 +65,7 @@ pub async fn interrupt(options: Options, mut told: impl FnMut(&Interruption)) ->
         if !is_new || held.is_empty() {
             continue;
         }
-        let notice = NOTICES[done.len() % NOTICES.len()];
+        let notice = options.notices[done.len() % options.notices.len()];
         let at_ms = now_ms(&world);
         world.emulator().interrupt(id, options.shorten(notice.into())).expect("a running spot instance");
         let interruption = Interruption {

@@ -4,5 +4,5 @@
 mod arena;
 mod tally;
 
-pub use arena::{Options, interrupt, scale_in};
+pub use arena::{NOTICES, Options, interrupt, scale_in};
 pub use tally::{Interruption, Row, Tally};

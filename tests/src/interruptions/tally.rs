@@ -51,8 +51,11 @@ pub struct Tally {
     pub failed: u64,
     /// Jobs that BullMQ counts more than one attempt of.
     pub attempts_spent: u64,
-    /// Times that BullMQ found a job stalled.
+    /// Times that BullMQ found a job stalled which a worker had begun.
     pub stalls: u64,
+    /// The same of jobs that no worker had begun: BullMQ 3 and 4 take a job off `wait` before it has a lock, and nobody can
+    /// tell whose it is when its worker is killed in that moment.
+    pub stalls_unbegun: u64,
     /// Jobs run twice, of all jobs.
     pub run_twice: u64,
     /// Of these: not held by an instance that was taken unannounced.
@@ -79,10 +82,14 @@ pub(super) fn count(redis: &RedisServer, added: u64, interruptions: Vec<Interrup
         added,
         completed: jobs::completed(redis),
         failed: jobs::failed(redis),
-        stalls: events.iter().filter(|(_, fields)| is(fields, "event", "stalled")).count() as u64,
         attempts_spent: (1..=added).filter(|id| attempts(redis, *id) > 1).count() as u64,
         ..Tally::default()
     };
+    for (at, fields) in events.iter().filter(|(_, fields)| is(fields, "event", "stalled")) {
+        let runs = fields.get("jobId").and_then(|job| runs.get(job));
+        let is_begun = runs.is_some_and(|runs| runs.iter().any(|run| run.began <= *at));
+        *(if is_begun { &mut tally.stalls } else { &mut tally.stalls_unbegun }) += 1;
+    }
     let twice: Vec<&String> = runs.iter().filter(|(_, runs)| ran_twice(runs)).map(|(job, _)| job).collect();
     tally.run_twice = twice.len() as u64;
     let unannounced = |job: &String| interruptions.iter().any(|it| it.notice == Some(0) && it.jobs.contains(job));
@@ -178,6 +185,7 @@ impl Tally {
         self.failed += other.failed;
         self.attempts_spent += other.attempts_spent;
         self.stalls += other.stalls;
+        self.stalls_unbegun += other.stalls_unbegun;
         self.run_twice += other.run_twice;
         self.run_twice_announced += other.run_twice_announced;
     }
@@ -216,12 +224,14 @@ impl fmt::Display for Tally {
         }
         write!(
             f,
-            "{} jobs added, {} completed, {} failed, {} attempts spent, {} stalls, {} run twice ({} not killed unannounced)",
+            "{} jobs added, {} completed, {} failed, {} attempts spent, {} stalls ({} more of jobs that had not begun), {} run \
+             twice ({} not killed unannounced)",
             self.added,
             self.completed,
             self.failed,
             self.attempts_spent,
             self.stalls,
+            self.stalls_unbegun,
             self.run_twice,
             self.run_twice_announced
         )
