@@ -54,12 +54,15 @@ fn a_slot_that_becomes_free_is_told() {
         stage.ask::<()>(&["HSET", "bull:q:meta", "concurrency", "1"]);
         let mut feeder = stage.feeder();
         let (_worker, shim) = stage.worker(runtime, "i-1", "q");
-        let first = feeder.add_one("q", 2000);
+        let (other, other_shim) = stage.worker(runtime, "i-2", "q");
+        other_shim.fence();
+        let first = feeder.add_one("q", 5000);
         shim.runs(&[&first]);
-        let (other, _) = stage.worker(runtime, "i-2", "q");
         let second = feeder.add_one("q", 1);
         shim.fence();
+        other_shim.unfence();
         blocked(&stage, 1);
+        shim.runs(&[&first]);
         until("the next job elsewhere", || other.started("q", &second));
     }
 }
@@ -152,7 +155,7 @@ fn a_fenced_worker_closes_and_its_process_ends() {
         let stage = Stage::new(bullmq);
         let mut feeder = stage.feeder();
         let (mut worker, shim) = stage.worker(runtime, "i-1", "q:2");
-        let id = feeder.add_one("q", 300);
+        let id = feeder.add_one("q", 1500);
         shim.runs(&[&id]);
         shim.fence();
         worker.tell("close");

@@ -69,7 +69,7 @@ fn without_freeze_the_worker_lives_on() {
         let stage = Stage::new(bullmq);
         let mut feeder = stage.feeder();
         let (worker, shim) = stage.worker(runtime, "i-1", "q:2");
-        let id = feeder.add_one("q", 700);
+        let id = feeder.add_one("q", 3000);
         shim.runs(&[&id]);
         let done = shim.order("hand_back", json!({ "freeze": false })).0;
         assert_eq!(done["handed_back"], json!([{ "queue": "q", "prefix": "bull", "id": id }]));
@@ -91,7 +91,7 @@ fn a_job_that_is_lost_is_kept() {
         let stage = Stage::new(bullmq);
         let mut feeder = stage.feeder();
         let (worker, shim) = stage.worker(runtime, "i-1", "q:2");
-        let (lost, good) = (feeder.add_one("q", 2000), feeder.add_one("q", 600_000));
+        let (lost, good) = (feeder.add_one("q", 5000), feeder.add_one("q", 600_000));
         shim.runs(&[&lost, &good]);
         stage.ask::<()>(&["SET", &format!("bull:q:{lost}:lock"), "somebody"]);
         let done = shim.hand_back();
@@ -159,7 +159,7 @@ fn jobs_fetched_by_hand_are_kept() {
         let first = feeder.add_one("q", 10);
         until("its end", || worker.said("end").into_iter().find(|words| words[2] == first));
         shim.runs(&[]);
-        let second = feeder.add_one("q", 2000);
+        let second = feeder.add_one("q", 4000);
         shim.runs(&[&second]);
         assert_eq!(shim.state()["jobs"][0]["token"], "by-hand");
         let done = shim.order("hand_back", json!({ "freeze": false })).0;
