@@ -1,0 +1,230 @@
+//! What is to happen, in the order of its time; what is due at the same time happens in the order in which it was put down.
+
+use std::cmp::Ordering;
+use std::collections::BinaryHeap;
+
+use spillway_brain::{self as brain, Event, Plan};
+use spillway_machine as machine;
+
+use crate::coordinator::{Attempt, ListAnswer, Seen};
+use crate::faults::{Fault, Heal};
+
+/// An instance's number: EC2's and its host's.
+pub type N = usize;
+/// A coordinator's number.
+pub type C = usize;
+
+/// Something that happens in the world.
+#[derive(Debug)]
+pub enum Ev {
+    Load(Load),
+    /// A run of a job comes to its end.
+    RunEnds(usize),
+    /// A delayed job is due.
+    Due(usize),
+    StallCheck,
+    Coordinator {
+        c: C,
+        generation: u32,
+        ev: CoordinatorEv,
+    },
+    StartCoordinator(C),
+    Agent {
+        n: N,
+        generation: u32,
+        ev: AgentEv,
+    },
+    Host {
+        n: N,
+        ev: HostEv,
+    },
+    Cloud(CloudEv),
+    Fault(Fault),
+    Heal(Heal),
+}
+
+/// What the load does.
+#[derive(Clone, Copy, Debug)]
+pub enum Load {
+    Arrive,
+    Burst,
+    TopUp,
+}
+
+/// What comes to a coordinator's loop.
+#[derive(Debug)]
+pub enum CoordinatorEv {
+    Observe,
+    /// None: Redis did not answer.
+    Observed(Option<Box<Seen>>),
+    /// The listing that was set down with this number, unless another was since.
+    List(u64),
+    Listed(Box<ListAnswer>),
+    Interruptions(Vec<N>),
+    Renew,
+    Lead(u64),
+    Due(u64),
+    /// A plan that was saved before the coordinator stood still.
+    Execute(Box<Plan>),
+    /// EC2's answer.
+    Answer(Box<Event>),
+    HandBack {
+        n: N,
+        certain: bool,
+    },
+    HandedBack(Box<Attempt>),
+    /// An agent's message, of the session with this number.
+    Said {
+        n: N,
+        session: u32,
+        said: Box<Said>,
+    },
+    Register {
+        n: N,
+        agent: u32,
+    },
+    Connect {
+        n: N,
+        agent: u32,
+        session: u32,
+    },
+}
+
+/// What an agent says in its session.
+#[derive(Clone, Debug)]
+pub enum Said {
+    Beat(brain::Report),
+    /// EC2's wall clock says when.
+    Interruption(u64),
+    Rebalance(u64),
+    Drained {
+        left: Option<u32>,
+        handed_back: u32,
+    },
+}
+
+/// What comes to an agent's loop.
+#[derive(Debug)]
+pub enum AgentEv {
+    Machine(machine::Event),
+    Wake(u64),
+    Beat,
+    Look(u64),
+    StepEnds {
+        index: usize,
+        attempt: u32,
+        number: u64,
+    },
+    /// The metadata service shows a notice.
+    Imds,
+    ImdsRebalance,
+    Fenced(bool),
+    HandBack {
+        pid: u32,
+    },
+    HandBackOutside,
+    Kill,
+    Start,
+    Welcome {
+        session: u32,
+    },
+    Command {
+        session: u32,
+        epoch: u64,
+        id: u64,
+        command: machine::Command,
+    },
+    Lost {
+        session: u32,
+        token_refused: bool,
+    },
+    NotRegistered,
+    Registered,
+    /// No answer came to a registration, or to a session's beginning.
+    GivesUp {
+        asking: Option<u64>,
+        session: Option<u32>,
+    },
+}
+
+/// What happens on an instance whatever its agent does.
+#[derive(Debug)]
+pub enum HostEv {
+    AgentStarts,
+    ProcUp { pid: u32, number: u64 },
+    ProcExits { pid: u32, number: u64, killed: bool },
+    Unhang { pid: u32, number: u64 },
+}
+
+/// What happens at EC2.
+#[derive(Debug)]
+pub enum CloudEv {
+    Launch {
+        c: C,
+        generation: u32,
+        token: brain::LaunchToken,
+        answer_at: u64,
+        sent_at: u64,
+    },
+    Terminate {
+        c: C,
+        generation: u32,
+        n: N,
+        answer_at: u64,
+    },
+    Runs(N),
+    /// EC2 takes it, as its notice said.
+    Takes(N),
+    /// The operating system is off.
+    Off(N),
+    Unlist(N),
+}
+
+#[derive(Debug)]
+struct Entry {
+    at: u64,
+    number: u64,
+    ev: Ev,
+}
+
+impl PartialEq for Entry {
+    fn eq(&self, other: &Entry) -> bool {
+        (self.at, self.number) == (other.at, other.number)
+    }
+}
+
+impl Eq for Entry {}
+
+impl PartialOrd for Entry {
+    fn partial_cmp(&self, other: &Entry) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Entry {
+    fn cmp(&self, other: &Entry) -> Ordering {
+        (other.at, other.number).cmp(&(self.at, self.number))
+    }
+}
+
+/// The agenda.
+#[derive(Debug, Default)]
+pub struct Agenda {
+    heap: BinaryHeap<Entry>,
+    number: u64,
+}
+
+impl Agenda {
+    pub fn put(&mut self, at: u64, ev: Ev) {
+        self.number += 1;
+        self.heap.push(Entry { at, number: self.number, ev });
+    }
+
+    pub fn next(&mut self) -> Option<(u64, Ev)> {
+        self.heap.pop().map(|entry| (entry.at, entry.ev))
+    }
+
+    pub fn next_at(&self) -> Option<u64> {
+        self.heap.peek().map(|entry| entry.at)
+    }
+}

@@ -1,0 +1,142 @@
+//! What comes to the agent, told to its machine.
+
+use spillway_machine::{Command, Event, Refusal, StepOutcome};
+
+use super::STEPS;
+use crate::agenda::{AgentEv, N, Said};
+use crate::clock::SECOND;
+use crate::counts::Met;
+use crate::say;
+use crate::watch::Invariant;
+use crate::world::World;
+
+const BEAT: u64 = 5 * SECOND;
+/// A machine that asks to be woken so often without doing anything spins.
+const IDLE_WAKES: u32 = 200;
+
+impl World {
+    pub fn agent_happens(&mut self, n: N, generation: u32, ev: AgentEv) {
+        let host = &mut self.hosts[n];
+        if host.agent_generation != generation || !host.is_on {
+            return;
+        }
+        let Some(agent) = &mut host.agent else { return };
+        match ev {
+            AgentEv::Machine(event) => self.agent_feed(n, event),
+            AgentEv::Wake(at) => {
+                if agent.wake == Some(at) {
+                    agent.wake = None;
+                    agent.idle_wakes = if self.now > agent.woken_at + 20 { 0 } else { agent.idle_wakes + 1 };
+                    agent.woken_at = self.now;
+                    if agent.idle_wakes > IDLE_WAKES {
+                        self.violate(Invariant::Converges, format!("the machine of i-{n} spins"));
+                    }
+                    self.agent_polls(n);
+                }
+            }
+            AgentEv::Beat => {
+                self.put_agent(n, self.now + BEAT, AgentEv::Beat);
+                self.beat(n);
+            }
+            AgentEv::Look(number) => self.agent_looks(n, number),
+            AgentEv::StepEnds { index, attempt, number } => self.step_ends(n, index, attempt, number),
+            AgentEv::Imds => {
+                if let Some(at) = self.cloud.machines[n].takes_at.filter(|_| agent.notice.is_none()) {
+                    agent.notice = Some(at);
+                    let at_machine = self.hosts[n].of_wall(at);
+                    say!(self, "i-{n}: agent sees the notice");
+                    self.tells(n, Said::Interruption(at));
+                    self.agent_feed(n, Event::Interruption { at: at_machine });
+                }
+            }
+            AgentEv::ImdsRebalance => {
+                if let Some(at) = self.cloud.machines[n].rebalance_at.filter(|at| agent.rebalance != Some(*at)) {
+                    agent.rebalance = Some(at);
+                    self.tells(n, Said::Rebalance(at));
+                }
+            }
+            AgentEv::Fenced(on) => self.fenced(n, on),
+            AgentEv::HandBack { pid } => self.hands_back_inside(n, pid),
+            AgentEv::HandBackOutside => self.hands_back_outside(n),
+            AgentEv::Kill => self.kills_worker(n),
+            AgentEv::Start => self.starts_worker(n),
+            AgentEv::Welcome { session } => self.welcome(n, session),
+            AgentEv::Command { session, epoch, id, command } => self.commanded(n, session, epoch, id, command),
+            AgentEv::Lost { session, token_refused } => {
+                if agent.session.take_if(|open| open.number == session).is_some() {
+                    self.met(Met::SessionLost);
+                    self.agent_feed(n, Event::Disconnected { token_refused });
+                }
+            }
+            AgentEv::NotRegistered => {
+                if agent.asking.take().is_some() {
+                    self.agent_feed(n, Event::RegistrationFailed(Refusal::Unavailable));
+                }
+            }
+            AgentEv::Registered => {
+                if agent.asking.take().is_some() {
+                    self.hosts[n].has_ticket = true;
+                    self.agent_feed(n, Event::Registered);
+                }
+            }
+            AgentEv::GivesUp { asking, session } => {
+                if asking.is_some() && agent.asking == asking {
+                    agent.asking = None;
+                    self.agent_feed(n, Event::RegistrationFailed(Refusal::Unavailable));
+                } else if agent.session.take_if(|open| Some(open.number) == session && !open.is_welcome).is_some() {
+                    self.agent_feed(n, Event::Disconnected { token_refused: false });
+                }
+            }
+        }
+    }
+
+    fn welcome(&mut self, n: N, session: u32) {
+        let Some(agent) = &mut self.hosts[n].agent else { return };
+        let Some(open) = agent.session.as_mut().filter(|open| open.number == session) else { return };
+        open.is_welcome = true;
+        let (notice, rebalance) = (agent.notice, agent.rebalance);
+        // What a coordinator may have missed.
+        notice.into_iter().for_each(|at| self.tells(n, Said::Interruption(at)));
+        rebalance.into_iter().for_each(|at| self.tells(n, Said::Rebalance(at)));
+        // As the coordinator's welcome: it carries no epoch.
+        self.agent_feed(n, Event::Connected { epoch: 0 });
+    }
+
+    fn commanded(&mut self, n: N, session: u32, epoch: u64, id: u64, command: Command) {
+        let host = &mut self.hosts[n];
+        let of_wall = |at: spillway_machine::Timestamp| host.of_wall(at.0);
+        let command = match command {
+            Command::Drain { deadline } => Command::Drain { deadline: of_wall(deadline) },
+            Command::Rehearse { deadline } => Command::Rehearse { deadline: of_wall(deadline) },
+            Command::CancelDrain => Command::CancelDrain,
+        };
+        let Some(agent) = &mut host.agent else { return };
+        if agent.session.is_none_or(|open| open.number != session) {
+            return self.met(Met::MessageLost);
+        }
+        agent.must_refuse = (epoch < host.epoch).then_some(id);
+        host.epoch = host.epoch.max(epoch);
+        say!(self, "i-{n}: agent is told {command:?} (epoch {epoch})");
+        self.agent_feed(n, Event::Command { epoch, id: id.to_string(), command });
+    }
+
+    fn step_ends(&mut self, n: N, index: usize, attempt: u32, number: u64) {
+        let calls = self.setup.calls;
+        let host = &mut self.hosts[n];
+        let Some(agent) = &mut host.agent else { return };
+        if agent.step.take_if(|step| *step == number).is_none() {
+            return;
+        }
+        let fails = host.bad_step == Some(index) || (!self.is_calm && self.rng.per_mille(calls.step_fails));
+        if fails {
+            say!(self, "i-{n}: boot step {index} fails (attempt {attempt})");
+            self.met(Met::StepFailed);
+            return self.agent_feed(n, Event::StepFinished { index, outcome: StepOutcome::Failed });
+        }
+        host.steps_done = host.steps_done.max(index + 1);
+        if index + 1 == STEPS {
+            self.starts_processes(n);
+        }
+        self.agent_feed(n, Event::StepFinished { index, outcome: StepOutcome::Succeeded });
+    }
+}

@@ -1,0 +1,81 @@
+//! Hand-backs, as `spillway-handback`'s script does them. Owns what it checks, and invariant 5 at each: nobody works on
+//! what is handed back.
+
+use crate::agenda::N;
+use crate::bull::Exec;
+use crate::counts::Met;
+use crate::say;
+use crate::setup::Naming;
+use crate::watch::Invariant;
+use crate::world::World;
+
+/// A lock with more left is being renewed.
+const RENEWED_ABOVE: u64 = 14_000;
+
+/// What says that a job is an instance's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Claim {
+    Token,
+    Name,
+}
+
+/// A job in `active` that says it is an instance's.
+#[derive(Clone, Copy, Debug)]
+pub struct Held {
+    pub job: usize,
+    pub token: Option<usize>,
+    pub left: Option<u64>,
+    pub claim: Claim,
+}
+
+impl World {
+    pub fn held_by(&self, n: N) -> Vec<Held> {
+        let held = |job: &usize| {
+            let entry = &self.bull.jobs[*job];
+            let lock = entry.run.and_then(|run| Some((run, self.bull.runs[run].lock_left(self.now)?)));
+            let is_its = lock.is_some_and(|(run, _)| self.bull.runs[run].at.is_some_and(|(at, _)| at == n));
+            let claim = match (is_its && self.setup.naming == Naming::Shim, entry.pb == Some(n)) {
+                (true, _) => Claim::Token,
+                (false, true) => Claim::Name,
+                (false, false) => return None,
+            };
+            Some(Held { job: *job, token: lock.map(|(run, _)| run), left: lock.map(|(_, left)| left), claim })
+        };
+        self.bull.active.iter().filter_map(held).collect()
+    }
+
+    /// The lock's token may be another instance's.
+    pub fn is_anothers(&self, token: usize, n: N) -> bool {
+        self.setup.naming == Naming::Shim && self.bull.runs[token].at.is_some_and(|(at, _)| at != n)
+    }
+
+    /// The script, at once after the look: nothing has changed in between. False where it leaves the job alone.
+    pub fn moves_back(&mut self, held: Held, met: Met) -> bool {
+        if held.claim == Claim::Name && held.left.is_some_and(|left| left > RENEWED_ABOVE) {
+            return false;
+        }
+        self.moved_back(held.job, met);
+        true
+    }
+
+    /// From `active` to wait; it is served next.
+    pub fn moved_back(&mut self, job: usize, met: Met) {
+        for run in self.bull.jobs[job].live.clone() {
+            let run = &self.bull.runs[run];
+            if run.exec == Exec::Running && run.is_renewing() && met != Met::HandedBackInside {
+                let text =
+                    format!("job {job} is handed back ({}) while its worker {:?} works on it", met.words(), run.at);
+                return self.violate(Invariant::RunsOnce, text);
+            }
+        }
+        say!(self, "{}: job {job}", met.words());
+        self.met(met);
+        let entry = &mut self.bull.jobs[job];
+        entry.run = None;
+        if met != Met::HandedBackInside {
+            entry.pb = None;
+        }
+        self.bull.leaves_active(job);
+        self.bull.put(job, true);
+    }
+}

@@ -1,0 +1,67 @@
+//! BullMQ's stall check: an active job without a lock goes back to wait, once; the second time it fails for good. Owns
+//! which jobs it must find and which must have been handed back before.
+
+use crate::agenda::Ev;
+use crate::bull::{Exec, Where};
+use crate::clock::SECOND;
+use crate::counts::Met;
+use crate::say;
+use crate::setup::Naming;
+use crate::world::World;
+
+const EACH: u64 = 30 * SECOND;
+/// As BullMQ's `maxStalledCount`.
+const STALLS_ALLOWED: u32 = 1;
+
+impl World {
+    pub(super) fn stall_check_is_due(&mut self) {
+        if !self.bull.stall_check_is_due {
+            self.bull.stall_check_is_due = true;
+            self.agenda.put((self.now / EACH + 1) * EACH, Ev::StallCheck);
+        }
+    }
+
+    pub fn stall_check(&mut self) {
+        self.bull.stall_check_is_due = false;
+        if !self.net.redis_down.is_down(self.now) {
+            let stalled = self.bull.active.iter().copied().filter(|job| self.is_stalled(*job)).collect::<Vec<_>>();
+            stalled.into_iter().for_each(|job| self.stalls(job));
+            self.dispatch();
+        }
+        let unsure = |job: &usize| self.bull.jobs[*job].run.is_none_or(|run| !self.bull.runs[run].is_renewing());
+        if self.bull.active.iter().any(unsure) {
+            self.stall_check_is_due();
+        }
+    }
+
+    fn is_stalled(&self, job: usize) -> bool {
+        let Some(run) = self.bull.jobs[job].run.map(|run| &self.bull.runs[run]) else { return true };
+        if run.lock_left(self.now).is_some() {
+            return false;
+        }
+        // In lives without a stall check (for dead workers): who died with its instance, or in a drain, and has a name,
+        // must be handed back. What a wiped ledger has forgotten nobody can.
+        let Some((n, _)) = run.at else { return true };
+        let is_known = self.cloud.machines[n].launched_at > self.wiped_at;
+        let is_owed = self.setup.naming != Naming::None && run.exec == Exec::Dead && self.hosts[n].owes_hand_back;
+        self.setup.stall_check || !(is_owed && is_known)
+    }
+
+    fn stalls(&mut self, job: usize) {
+        let run = self.bull.jobs[job].run;
+        say!(self, "job {job} stalls: its lock has expired ({:?})", run.and_then(|run| self.bull.runs[run].at));
+        self.met(Met::Stalled);
+        let entry = &mut self.bull.jobs[job];
+        entry.run = None;
+        entry.stalls += 1;
+        let fails = entry.stalls > STALLS_ALLOWED;
+        self.bull.leaves_active(job);
+        if fails {
+            self.bull.jobs[job].place = Where::Failed;
+            self.bull.failed += 1;
+            self.met(Met::FailedByStalls);
+        } else {
+            self.bull.put(job, true);
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! EC2's calls: what each does when it arrives, and what becomes of its answer. Owns the back and forth; the answer's way
+//! may be lost after the effect.
+
+use spillway_brain::{Decision, Ec2State, Event, LaunchAnswer, LaunchToken, RefusalClass};
+
+use crate::agenda::{C, CloudEv, CoordinatorEv, Ev, N};
+use crate::clock::{NEVER, SECOND};
+use crate::counts::Met;
+use crate::say;
+use crate::watch::Invariant;
+use crate::world::World;
+
+/// As the coordinator's: a call that takes longer is taken for lost.
+const CALL_TIMEOUT: u64 = 30 * SECOND;
+/// A request that is late arrives by then: less than EC2's lists have time to show what it did.
+const LATE_MOST: u64 = 40 * SECOND;
+
+/// The class, and EC2's code.
+type Refused = (RefusalClass, &'static str);
+
+impl World {
+    /// Sends a launch or a termination.
+    pub fn ec2_call(&mut self, c: C, decision: &Decision) {
+        let generation = self.coordinators[c].generation;
+        let cut = self.net.ec2[c].is_down(self.now);
+        let calls = self.setup.calls;
+        let mut arrives_after = self.net.latency(self.now, &mut self.rng) + self.rng.between(50, 1500);
+        let lost = cut || (!self.is_calm && self.rng.per_mille(calls.lost_request));
+        if !lost && !self.is_calm && self.rng.per_mille(calls.late) {
+            arrives_after = self.rng.between(SECOND, LATE_MOST);
+        }
+        let mut answer_after = arrives_after + self.rng.between(20, 1500);
+        if !self.is_calm && self.rng.per_mille(calls.lost_answer) {
+            answer_after = NEVER;
+            self.met(Met::LostAnswer);
+        }
+        if answer_after >= CALL_TIMEOUT || lost {
+            let at = self.now + if cut { self.rng.between(100, 5000) } else { CALL_TIMEOUT };
+            let code = if cut { "Unreachable" } else { "NoAnswer" };
+            self.answer(c, generation, at, refused_event(decision, (RefusalClass::Retry, code)));
+            answer_after = NEVER;
+        }
+        if lost {
+            return self.met(Met::LostRequest);
+        }
+        if arrives_after >= CALL_TIMEOUT {
+            self.met(Met::LateEffect);
+        }
+        let answer_at = self.now.saturating_add(answer_after);
+        let mut put = |at: u64, answer_at: u64| {
+            let ev = match decision {
+                Decision::Launch { token } => {
+                    CloudEv::Launch { c, generation, token: token.clone(), answer_at, sent_at: self.now }
+                }
+                Decision::Terminate { id } => {
+                    CloudEv::Terminate { c, generation, n: crate::coordinator::number(id), answer_at }
+                }
+                _ => return,
+            };
+            self.agenda.put(at, Ev::Cloud(ev));
+        };
+        put(self.now + arrives_after, answer_at);
+        if !self.is_calm && self.rng.per_mille(calls.twice) {
+            let again_after = self.rng.between(1, LATE_MOST);
+            put(self.now + again_after, NEVER);
+            self.met(Met::DuplicateCall);
+        }
+    }
+
+    fn answer(&mut self, c: C, generation: u32, at: u64, event: Event) {
+        if at < NEVER {
+            self.agenda.put(at, Ev::Coordinator { c, generation, ev: CoordinatorEv::Answer(Box::new(event)) });
+        }
+    }
+
+    pub(super) fn ec2_launch(&mut self, to: (C, u32), token: LaunchToken, answer_at: u64, sent_at: u64) {
+        self.trace.mix_text(&token.0);
+        if let Some(n) = self.cloud.by_token.get(&token).copied() {
+            // The same token, the same instance: whatever has become of it.
+            self.met(Met::SameToken);
+            say!(self, "ec2 knows {token}: i-{n}");
+            let id = self.cloud.machines[n].id.clone();
+            return self.answer(
+                to.0,
+                to.1,
+                answer_at,
+                Event::LaunchAnswered { token, answer: LaunchAnswer::Accepted { id } },
+            );
+        }
+        if let Some(refused) = self.refusal(true) {
+            say!(self, "ec2 refuses {token}: {}", refused.1);
+            let decision = Decision::Launch { token };
+            return self.answer(to.0, to.1, answer_at, refused_event(&decision, refused));
+        }
+        let n = self.ec2_create(Some(token.clone()));
+        say!(
+            self,
+            "ec2 launches i-{n} for {token}{}",
+            if answer_at == NEVER { ", and its answer is lost" } else { "" }
+        );
+        if self.cloud.forgotten.contains(&token) || sent_at < self.wiped_at {
+            self.cloud.machines[n].forgotten = true;
+        }
+        self.check_cap();
+        let id = self.cloud.machines[n].id.clone();
+        self.answer(to.0, to.1, answer_at, Event::LaunchAnswered { token, answer: LaunchAnswer::Accepted { id } });
+    }
+
+    pub(super) fn ec2_terminate(&mut self, to: (C, u32), n: N, answer_at: u64) {
+        let id = self.cloud.machines[n].id.clone();
+        if self.cloud.machines[n].token.is_none() {
+            return self.violate(Invariant::OnlyOurs, format!("i-{n} is foreign, and terminated"));
+        }
+        if let Some(refused) = self.refusal(false) {
+            say!(self, "ec2 refuses to terminate i-{n}: {}", refused.1);
+            return self.answer(to.0, to.1, answer_at, refused_event(&Decision::Terminate { id }, refused));
+        }
+        if self.cloud.machines[n].state() == Ec2State::Stopped {
+            self.ec2_enter(n, Ec2State::ShuttingDown, Some("Client.UserInitiatedShutdown"));
+            self.agenda.put(self.now + SECOND, Ev::Cloud(CloudEv::Off(n)));
+        } else {
+            self.ec2_shuts_down(n, "Client.UserInitiatedShutdown");
+        }
+        self.answer(to.0, to.1, answer_at, Event::TerminateAccepted { id });
+    }
+
+    /// What EC2 has against a call now.
+    fn refusal(&mut self, is_launch: bool) -> Option<Refused> {
+        let (now, calls) = (self.now, self.setup.calls);
+        let by_chance = |world: &mut World, per_mille| !world.is_calm && world.rng.per_mille(per_mille);
+        if self.cloud.throttles.is_down(now) || by_chance(self, calls.throttled) {
+            self.met(Met::Throttled);
+            return Some((RefusalClass::Retry, "RequestLimitExceeded"));
+        }
+        if !is_launch {
+            return None;
+        }
+        if self.cloud.unauthorized.is_down(now) {
+            self.met(Met::Fatal);
+            return Some((RefusalClass::Fatal, "UnauthorizedOperation"));
+        }
+        if self.cloud.over_quota.is_down(now) {
+            self.met(Met::Quota);
+            return Some((RefusalClass::Quota, "MaxSpotInstanceCountExceeded"));
+        }
+        if self.cloud.without_capacity.is_down(now) || by_chance(self, calls.no_capacity) {
+            self.met(Met::NoCapacity);
+            return Some((RefusalClass::Capacity, "InsufficientInstanceCapacity"));
+        }
+        None
+    }
+}
+
+pub fn refused_event(decision: &Decision, (class, code): Refused) -> Event {
+    let code = code.to_owned();
+    match decision {
+        Decision::Terminate { id } => Event::TerminateFailed { id: id.clone(), class, code },
+        Decision::Launch { token } => Event::LaunchAnswered {
+            token: token.clone(),
+            answer: LaunchAnswer::Refused { class, code, message: String::new() },
+        },
+        _ => Event::Started,
+    }
+}

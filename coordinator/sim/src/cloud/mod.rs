@@ -1,0 +1,237 @@
+//! EC2, as it is and as its lists show it. Owns the instances' states over time; what an instance does is its host's.
+
+mod calls;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use spillway_brain::{Ec2State, InstanceId, LaunchToken, Listed, Timestamp};
+
+use crate::agenda::{CloudEv, Ev, N};
+use crate::clock::{HOUR, MINUTE, NEVER, SECOND};
+use crate::counts::Met;
+use crate::net::Cut;
+use crate::say;
+use crate::watch::Invariant;
+use crate::world::World;
+
+/// One instance at EC2.
+#[derive(Debug)]
+pub struct Machine {
+    pub id: InstanceId,
+    /// None: foreign.
+    pub token: Option<LaunchToken>,
+    /// Since when it is in which state, oldest first.
+    states: Vec<(u64, Ec2State)>,
+    pub reason: Option<&'static str>,
+    pub launched_at: u64,
+    /// From when on lists may show it.
+    visible_at: u64,
+    pub hidden: Cut,
+    /// When EC2 takes it, by its notice.
+    pub takes_at: Option<u64>,
+    pub noticed_at: Option<u64>,
+    pub rebalance_at: Option<u64>,
+    /// A rehearsal counts as an interruption for the coordinator.
+    pub rehearsed: bool,
+    /// Its intent was wiped from the ledger while no list could show it yet.
+    pub forgotten: bool,
+}
+
+impl Machine {
+    pub fn state(&self) -> Ec2State {
+        self.states.last().map_or(Ec2State::Terminated, |(_, state)| *state)
+    }
+
+    /// Bills, or may again.
+    pub fn is_live(&self) -> bool {
+        !matches!(self.state(), Ec2State::ShuttingDown | Ec2State::Terminated)
+    }
+
+    pub fn is_running(&self) -> bool {
+        matches!(self.state(), Ec2State::Pending | Ec2State::Running)
+    }
+
+    pub fn is_interrupted(&self) -> bool {
+        self.takes_at.is_some() || self.rehearsed
+    }
+
+    fn state_at(&self, at: u64) -> Option<Ec2State> {
+        self.states.iter().rev().find(|(since, _)| *since <= at).map(|(_, state)| *state)
+    }
+}
+
+/// EC2.
+#[derive(Debug, Default)]
+pub struct Cloud {
+    pub machines: Vec<Machine>,
+    by_token: BTreeMap<LaunchToken, N>,
+    /// What lists may still show.
+    pub listed: Vec<N>,
+    /// Those of ours that bill.
+    pub live: usize,
+    /// Tokens that a wiped ledger forgot while their launches were under way.
+    pub forgotten: BTreeSet<LaunchToken>,
+    pub without_capacity: Cut,
+    pub over_quota: Cut,
+    pub unauthorized: Cut,
+    pub throttles: Cut,
+    pub bad_image: Cut,
+}
+
+impl World {
+    /// EC2's list as of `as_of`; what is hidden now is not in it.
+    pub fn ec2_list(&self, as_of: u64) -> Vec<Listed> {
+        let entry = |n: &N| {
+            let machine = &self.cloud.machines[*n];
+            if machine.hidden.is_down(self.now) || as_of < machine.visible_at {
+                return None;
+            }
+            Some(Listed {
+                id: machine.id.clone(),
+                token: machine.token.clone(),
+                state: machine.state_at(as_of)?,
+                state_reason: machine.reason.map(str::to_owned),
+                launched_at: Timestamp(machine.launched_at),
+            })
+        };
+        self.cloud.listed.iter().filter_map(entry).collect()
+    }
+
+    pub fn ec2_create(&mut self, token: Option<LaunchToken>) -> N {
+        let n = self.cloud.machines.len();
+        let is_ours = token.is_some();
+        let visible_after = if self.setup.calls.stale_list > 0 {
+            self.rng.between(0, 40 * SECOND)
+        } else {
+            self.rng.between(0, 2 * SECOND)
+        };
+        if let Some(token) = &token {
+            self.cloud.by_token.insert(token.clone(), n);
+        }
+        self.cloud.machines.push(Machine {
+            id: InstanceId(format!("i-{n}")),
+            token,
+            states: vec![(self.now, Ec2State::Pending)],
+            reason: None,
+            launched_at: self.now,
+            visible_at: self.now + visible_after,
+            hidden: Cut::default(),
+            takes_at: None,
+            noticed_at: None,
+            rebalance_at: None,
+            rehearsed: false,
+            forgotten: false,
+        });
+        self.cloud.listed.push(n);
+        self.host_created(n, is_ours);
+        if is_ours {
+            self.cloud.live += 1;
+            self.met(Met::Instance);
+        }
+        let boots_after = self.rng.between(5, 40) * SECOND;
+        self.agenda.put(self.now + boots_after, Ev::Cloud(CloudEv::Runs(n)));
+        n
+    }
+
+    pub fn ec2_enter(&mut self, n: N, state: Ec2State, reason: Option<&'static str>) {
+        let now = self.now;
+        let machine = &mut self.cloud.machines[n];
+        let was_live = machine.is_live();
+        machine.states.push((now, state));
+        machine.reason = machine.reason.or(reason);
+        if was_live && !machine.is_live() && machine.token.is_some() {
+            self.cloud.live -= 1;
+        }
+        say!(self, "ec2 i-{n} is {} {}", state.as_str(), reason.unwrap_or_default());
+    }
+
+    /// It shuts down, is off after a moment and terminated after another.
+    pub fn ec2_shuts_down(&mut self, n: N, reason: &'static str) {
+        if !self.cloud.machines[n].is_live() {
+            return;
+        }
+        self.ec2_enter(n, Ec2State::ShuttingDown, Some(reason));
+        let off_after = self.rng.between(1, 25) * SECOND;
+        self.agenda.put(self.now + off_after, Ev::Cloud(CloudEv::Off(n)));
+    }
+
+    /// It is gone at once, and lists never say so.
+    pub fn ec2_vanishes(&mut self, n: N) {
+        self.cloud.machines[n].hidden = Cut { from: self.now, until: NEVER };
+        self.ec2_enter(n, Ec2State::Terminated, None);
+        self.host_dies(n);
+        self.cloud.listed.retain(|listed| *listed != n);
+    }
+
+    pub fn cloud_happens(&mut self, ev: CloudEv) {
+        match ev {
+            CloudEv::Launch { c, generation, token, answer_at, sent_at } => {
+                self.ec2_launch((c, generation), token, answer_at, sent_at);
+            }
+            CloudEv::Terminate { c, generation, n, answer_at } => self.ec2_terminate((c, generation), n, answer_at),
+            CloudEv::Runs(n) => {
+                if self.cloud.machines[n].state() == Ec2State::Pending {
+                    self.ec2_enter(n, Ec2State::Running, None);
+                    self.host_boots(n);
+                }
+            }
+            CloudEv::Takes(n) => {
+                self.check_notice_was_enough(n);
+                self.ec2_shuts_down(n, "Server.SpotInstanceTermination");
+            }
+            CloudEv::Off(n) => {
+                self.host_dies(n);
+                match self.cloud.machines[n].state() {
+                    Ec2State::Stopping => self.ec2_enter(n, Ec2State::Stopped, None),
+                    Ec2State::ShuttingDown => {
+                        let after = self.rng.between(1, 40) * SECOND;
+                        self.ec2_enter(n, Ec2State::Terminated, None);
+                        // A list shows it only after a while.
+                        if let Some(last) = self.cloud.machines[n].states.last_mut() {
+                            last.0 = self.now + after;
+                        }
+                        self.agenda.put(self.now + HOUR, Ev::Cloud(CloudEv::Unlist(n)));
+                    }
+                    _ => {}
+                }
+            }
+            CloudEv::Unlist(n) => self.cloud.listed.retain(|listed| *listed != n),
+        }
+    }
+
+    /// Invariant 1, as EC2 sees it.
+    pub fn check_cap(&mut self) {
+        let config = &self.setup.config;
+        let cap = config.max_instances as usize;
+        let cap = if config.interrupted_counts { cap } else { cap * 2 };
+        if self.cloud.live <= cap && config.interrupted_counts {
+            return;
+        }
+        let counted = |machine: &&Machine| machine.token.is_some() && machine.is_live() && !machine.forgotten;
+        let listed = || self.cloud.listed.iter().map(|n| &self.cloud.machines[*n]).filter(counted);
+        let live = listed().count();
+        let working = listed().filter(|machine| !machine.is_interrupted()).count();
+        if live > cap || working > config.max_instances as usize {
+            let max = config.max_instances;
+            self.violate(
+                Invariant::Cap,
+                format!("{live} bill, {working} of them not interrupted; max_instances is {max}"),
+            );
+        }
+    }
+
+    /// EC2 gives notice; it takes the instance two minutes later.
+    pub fn ec2_gives_notice(&mut self, n: N) {
+        let machine = &mut self.cloud.machines[n];
+        if machine.takes_at.is_some() || machine.state() != Ec2State::Running {
+            return;
+        }
+        let at = self.now + 2 * MINUTE;
+        machine.takes_at = Some(at);
+        machine.noticed_at = Some(self.now);
+        say!(self, "ec2 gives notice of i-{n}");
+        self.met(Met::Notice);
+        self.agenda.put(at, Ev::Cloud(CloudEv::Takes(n)));
+        self.imds_shows(n);
+    }
+}

@@ -1,0 +1,170 @@
+//! The coordinator's side of its agents' sessions: who is let in, what they say, and how they are told something. A session
+//! keeps its order; one that breaks loses what was on its way, or delivers it after the next one began.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use spillway_brain::{AgentPhase, Event, InstanceId, Timestamp};
+use spillway_machine::Command;
+
+use crate::agenda::{AgentEv, C, CoordinatorEv, Ev, N, Said};
+use crate::clock::SECOND;
+use crate::counts::Met;
+use crate::say;
+use crate::world::World;
+
+/// What a coordinator process knows of agents.
+#[derive(Debug, Default)]
+pub struct Sessions {
+    tickets: BTreeSet<N>,
+    /// The last session of each, which may be broken without its knowing.
+    open: BTreeMap<N, u32>,
+}
+
+/// A cut for no longer breaks no session: what is sent meanwhile comes late.
+const SURVIVED: u64 = 12 * SECOND;
+
+impl World {
+    fn id(&self, n: N) -> InstanceId {
+        self.cloud.machines[n].id.clone()
+    }
+
+    fn is_expected(&self, c: C, n: N) -> bool {
+        let state = self.coordinators[c].controller.state();
+        state.instance(&self.cloud.machines[n].id).is_some_and(|instance| !instance.is_gone())
+    }
+
+    pub(super) fn register(&mut self, c: C, n: N, agent: u32) {
+        let answers_at = self.now + self.net.latency(self.now, &mut self.rng);
+        let answer = |world: &mut World, at: u64, ev: AgentEv| {
+            world.agenda.put(at, Ev::Agent { n, generation: agent, ev });
+        };
+        // Only the leader's word is kept: what a standby is told would be lost.
+        if !self.coordinators[c].leads() || !self.is_expected(c, n) {
+            self.points_to_leader(n);
+            return answer(self, answers_at, AgentEv::NotRegistered);
+        }
+        self.coordinators[c].sessions.tickets.insert(n);
+        say!(self, "i-{n} registers with {}", super::name(c));
+        self.tell(c, Event::AgentRegistered { id: self.id(n) });
+        if self.net.session[n][c].is_down(self.now) {
+            return answer(self, answers_at + 10 * SECOND, AgentEv::NotRegistered);
+        }
+        answer(self, answers_at, AgentEv::Registered);
+    }
+
+    /// A standby says where the leader is.
+    fn points_to_leader(&mut self, n: N) {
+        let leader = self.led_by.filter(|_| self.ledger.is_held(self.now));
+        self.hosts[n].points_to(leader);
+    }
+
+    pub(super) fn connect(&mut self, c: C, n: N, agent: u32, session: u32) {
+        let at = self.now + self.net.latency(self.now, &mut self.rng);
+        let is_known = self.coordinators[c].sessions.tickets.contains(&n) && self.is_expected(c, n);
+        let ev = if !self.coordinators[c].leads() {
+            self.points_to_leader(n);
+            AgentEv::Lost { session, token_refused: false }
+        } else if is_known {
+            self.coordinators[c].sessions.open.insert(n, session);
+            AgentEv::Welcome { session }
+        } else {
+            AgentEv::Lost { session, token_refused: true }
+        };
+        self.agenda.put(at, Ev::Agent { n, generation: agent, ev });
+    }
+
+    /// Over the session that is open by all that the coordinator knows.
+    pub fn command(&mut self, c: C, n: N, command: Command) {
+        let Some(session) = self.coordinators[c].sessions.open.get(&n).copied() else {
+            say!(self, "i-{n} is not connected to {}", super::name(c));
+            return self.met(Met::MessageLost);
+        };
+        let last = self.hosts[n].last_heard;
+        let Some(at) = self.session_delivers(c, n, session, last) else { return };
+        self.hosts[n].last_heard = at;
+        let (generation, epoch) = (self.hosts[n].agent_generation, self.coordinators[c].epoch);
+        self.commands += 1;
+        let ev = AgentEv::Command { session, epoch, id: self.commands, command };
+        self.agenda.put(at, Ev::Agent { n, generation, ev });
+    }
+
+    pub fn say_to_coordinator(&mut self, c: C, n: N, session: u32, said: Said) {
+        let last = self.hosts[n].last_said;
+        let Some(at) = self.session_delivers(c, n, session, last) else { return };
+        self.hosts[n].last_said = at;
+        self.put_coordinator(c, at, CoordinatorEv::Said { n, session, said: Box::new(said) });
+    }
+
+    /// When a message sent now arrives; None where it is lost with its session.
+    fn session_delivers(&mut self, c: C, n: N, session: u32, last: u64) -> Option<u64> {
+        let mut latency = self.net.latency(self.now, &mut self.rng);
+        let calls = self.setup.calls;
+        if !self.is_calm && self.rng.per_mille(calls.message_late) {
+            latency += self.rng.between(SECOND, 20 * SECOND);
+            self.met(Met::MessageLate);
+        }
+        if !self.is_calm && self.rng.per_mille(calls.session_message_lost) {
+            self.met(Met::MessageLost);
+            self.session_breaks(n, session, 200);
+            return None;
+        }
+        let cut = self.net.session[n][c];
+        if !cut.is_down(self.now) {
+            return Some((self.now + latency).max(last + 1));
+        }
+        if cut.until - cut.from > SURVIVED {
+            self.met(Met::MessageLost);
+            return None;
+        }
+        Some((cut.until + latency).max(last + 1))
+    }
+
+    /// The agent's side of the session ends within so long.
+    pub fn session_breaks(&mut self, n: N, session: u32, within: u64) {
+        let generation = self.hosts[n].agent_generation;
+        let at = self.now + self.rng.between(1, within);
+        let ev = AgentEv::Lost { session, token_refused: false };
+        self.agenda.put(at, Ev::Agent { n, generation, ev });
+    }
+
+    pub(super) fn sessions_end_with(&mut self, c: C) {
+        for (n, session) in std::mem::take(&mut self.coordinators[c].sessions.open) {
+            // At once, or by the keep-alive where the whole machine is gone.
+            let within = self.rng.pick(&[100, 15 * SECOND]);
+            self.session_breaks(n, session, within);
+        }
+    }
+
+    pub(super) fn heard(&mut self, c: C, n: N, session: u32, said: &Said) {
+        if self.coordinators[c].sessions.open.get(&n) != Some(&session) {
+            self.met(Met::OldSession);
+        }
+        let id = self.id(n);
+        match said {
+            Said::Beat(report) => {
+                if report.phase == AgentPhase::Ready && report.proven && !self.hosts[n].was_ready {
+                    self.hosts[n].was_ready = true;
+                    self.met(Met::Ready);
+                    say!(self, "i-{n} is ready");
+                }
+                if self.ledger.is_held_by(self.holder_of_lease(c), self.now) {
+                    self.hosts[n].heard_at = self.now;
+                }
+                self.tell(c, Event::AgentReported(report.clone()));
+            }
+            Said::Interruption(at) | Said::Rebalance(at) => {
+                let is_interruption = matches!(said, Said::Interruption(_));
+                if !self.coordinators[c].notices.insert((n, is_interruption, *at)) {
+                    return;
+                }
+                let at = Timestamp(*at);
+                let event =
+                    if is_interruption { Event::NoticeSeen { id, at } } else { Event::RebalanceRecommended { id, at } };
+                self.tell(c, event);
+            }
+            Said::Drained { left, handed_back } => {
+                self.tell(c, Event::AgentDrained { id, jobs_left: *left, jobs_handed_back: *handed_back });
+            }
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! One tick: decide, save, execute, with a crash or a standstill wherever the fault is drawn. Owns the order that invariant
+//! 11 rests on: what is not in the ledger does not happen.
+
+use spillway_brain::{Controller, Event, Plan, Planned};
+
+use super::name;
+use crate::agenda::{C, CoordinatorEv};
+use crate::clock::SECOND;
+use crate::counts::Met;
+use crate::ledger::Saved;
+use crate::say;
+use crate::watch::{Invariant, Shadow};
+use crate::world::World;
+
+impl World {
+    pub(super) fn tick(&mut self, c: C) {
+        self.coordinators[c].ticked = self.now;
+        let now = self.local(c);
+        if !self.coordinators[c].controller.state().is_leader() {
+            // The shell does not even ask; the brain must decide nothing all the same.
+            let plan = self.coordinators[c].controller.tick(now);
+            if !plan.decisions.is_empty() {
+                self.violate(
+                    Invariant::OnlyTheLeader,
+                    format!("{} does not lead, and decides {:?}", name(c), plan.decisions),
+                );
+            }
+            return;
+        }
+        let holder = self.holder_of_lease(c);
+        let reaches = self.net.coordinator_redis(c, self.now);
+        let holds = reaches && self.ledger.is_held_by(holder, self.now);
+        let answer_lost = holds && !self.is_calm && self.rng.per_mille(self.setup.calls.save_answer_lost);
+        let before: Option<(Controller, Shadow)> = (!holds || answer_lost)
+            .then(|| (self.coordinators[c].controller.clone(), self.coordinators[c].shadow.clone()));
+        let plan = self.coordinators[c].controller.tick(now);
+        self.met(Met::Tick);
+        self.check_plan(c, &plan);
+        let again = self.coordinators[c].controller.tick(now);
+        if !again.decisions.is_empty() {
+            self.violate(Invariant::NothingNew, format!("a second tick decides {:?}", again.decisions));
+        }
+        self.check_state(c);
+        let crashes = !plan.decisions.is_empty() && !self.is_calm && self.rng.per_mille(self.setup.calls.crash);
+        if crashes && self.rng.one_in(3) {
+            return self.coordinator_crashes(c, Met::CrashBeforeSave);
+        }
+        if !holds {
+            return self.not_saved(c, before, reaches);
+        }
+        self.save(c);
+        if answer_lost {
+            self.met(Met::SaveAnswerLost);
+            say!(self, "{}: the answer to its save is lost", name(c));
+            return self.undo(c, before);
+        }
+        if crashes && self.rng.one_in(2) {
+            return self.coordinator_crashes(c, Met::CrashAfterSave);
+        }
+        if crashes {
+            // Some of it happens; at the least nothing, at the most all.
+            let some = self.rng.below(plan.decisions.len() as u64 + 1) as usize;
+            let decisions: Vec<Planned> = plan.decisions.into_iter().take(some).collect();
+            self.execute(c, &Plan { decisions, ..Plan::default() });
+            return self.coordinator_crashes(c, Met::CrashInside);
+        }
+        if plan.decisions.is_empty() {
+            return;
+        }
+        if !self.is_calm && self.rng.per_mille(self.setup.calls.stall_before_execution) {
+            let until = self.now + self.rng.between(1, 40) * SECOND;
+            self.coordinators[c].stands_still_until = until;
+            self.met(Met::StallBeforeExecution);
+            say!(self, "{} stands still between save and execution", name(c));
+            return self.put_coordinator(c, until, CoordinatorEv::Execute(Box::new(plan)));
+        }
+        self.execute(c, &plan);
+    }
+
+    fn save(&mut self, c: C) {
+        let coordinator = &self.coordinators[c];
+        let (state, epoch) = (coordinator.controller.state().clone(), coordinator.epoch);
+        let shadow = coordinator.shadow.clone();
+        match &mut self.ledger.saved {
+            Some(saved) => **saved = Saved { state, epoch, shadow },
+            None => self.ledger.saved = Some(Box::new(Saved { state, epoch, shadow })),
+        }
+    }
+
+    fn not_saved(&mut self, c: C, before: Option<(Controller, Shadow)>, reaches: bool) {
+        self.met(Met::SaveFailed);
+        self.undo(c, before);
+        if reaches {
+            // The lease was another's, or was wiped.
+            self.tell(c, Event::LeadershipLost);
+            self.coordinators[c].tick_due = false;
+        }
+    }
+
+    fn undo(&mut self, c: C, before: Option<(Controller, Shadow)>) {
+        if let Some((controller, shadow)) = before {
+            self.coordinators[c].controller = controller;
+            self.coordinators[c].shadow = shadow;
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! How a life ends: the faults stop, a steady load must find the capacity that it is owed, then the queue must empty and
+//! every instance go (invariants 5, 7 and 12). Each within a bounded virtual time.
+
+use crate::agenda::{Ev, Load};
+use crate::clock::{HOUR, MINUTE, SECOND, ms};
+use crate::faults::Heal;
+use crate::say;
+use crate::setup::Naming;
+use crate::watch::Invariant;
+use crate::world::World;
+
+/// The longest that back-offs, breakers and overdue drains of the fault phase may keep capacity away.
+const STEADY_WITHIN: u64 = 6 * HOUR;
+/// Beyond the work that is left, idle time and drains.
+const EMPTY_WITHIN: u64 = 5 * HOUR;
+const LOOK: u64 = 20 * SECOND;
+
+impl World {
+    pub(crate) fn ends(&mut self) {
+        self.calms_down();
+        self.is_steady = true;
+        self.agenda.put(self.now, Ev::Load(Load::TopUp));
+        let until = self.now + STEADY_WITHIN;
+        while self.violation.is_none() && !self.has_capacity() {
+            if self.now >= until {
+                return self.violate(Invariant::Converges, self.describe("the capacity that is wanted is not there"));
+            }
+            self.run_until(self.now + LOOK);
+        }
+        say!(self, "the steady load has the capacity that it is owed");
+        self.is_steady = false;
+        let until = self.now + self.work_left() + ms(self.setup.config.policy.idle) + EMPTY_WITHIN;
+        while self.violation.is_none() && !self.is_empty() {
+            if self.now >= until {
+                return self.not_empty();
+            }
+            self.run_until(self.now + LOOK);
+        }
+    }
+
+    /// All faults stop; what a person would mend is mended.
+    fn calms_down(&mut self) {
+        say!(self, "the faults stop");
+        self.is_calm = true;
+        self.net.heal_all(self.now);
+        self.heals(Heal::Redis);
+        for cut in [
+            &mut self.cloud.without_capacity,
+            &mut self.cloud.over_quota,
+            &mut self.cloud.unauthorized,
+            &mut self.cloud.throttles,
+            &mut self.cloud.bad_image,
+        ] {
+            cut.until = cut.until.min(self.now);
+        }
+        for n in 0..self.cloud.machines.len() {
+            if self.cloud.machines[n].token.is_none() {
+                self.ec2_shuts_down(n, "Client.UserInitiatedShutdown");
+            }
+        }
+        for c in 0..self.coordinators.len() {
+            self.coordinators[c].stands_still_until = self.now.min(self.coordinators[c].stands_still_until);
+            self.coordinator_starts(c);
+        }
+        self.heals(Heal::Unpause);
+        self.heals(Heal::Unlimit);
+        for minutes in [1, 3, 10] {
+            self.agenda.put(self.now + minutes * MINUTE, Ev::Heal(Heal::Resume));
+        }
+    }
+
+    /// The highest step's capacity is ready.
+    fn has_capacity(&self) -> bool {
+        let config = &self.setup.config;
+        let wanted = config.policy.steps.iter().map(|step| step.instances).max().unwrap_or(0);
+        let wanted = wanted.min(config.max_instances);
+        let Some(leader) = (0..self.coordinators.len()).find(|c| self.coordinators[*c].leads()) else { return false };
+        let state = self.coordinators[leader].controller.state();
+        // A worker whose jobs do not say whose they are cannot prove itself while it is busy (a limit of the design's).
+        let is_ready = self.setup.naming == Naming::None || state.counts(self.local(leader)).ready == wanted;
+        is_ready && state.desired() == Some(wanted)
+    }
+
+    /// If the primary had to do all of it, with a stall of each.
+    fn work_left(&self) -> u64 {
+        let open = self.bull.jobs.iter().filter(|job| job.is_open());
+        let (sum, most) = open.fold((0, 0), |(sum, most), job| (sum + job.took, job.took.max(most)));
+        2 * sum / self.setup.primary_slots as u64 + 3 * most + ms(self.setup.config.drain_timeout)
+    }
+
+    fn is_empty(&self) -> bool {
+        if self.bull.open() > 0 || self.cloud.live > 0 {
+            return false;
+        }
+        let Some(leader) = self.coordinators.iter().find(|coordinator| coordinator.leads()) else { return false };
+        leader.controller.state().instances().all(|instance| instance.is_gone() && !instance.owes_hand_back())
+    }
+
+    fn not_empty(&mut self) {
+        if self.cloud.live > 0 {
+            let text = self.describe(&format!("{} instances of ours are left", self.cloud.live));
+            return self.violate(Invariant::NoLeak, text);
+        }
+        let open: Vec<usize> = (0..self.bull.jobs.len()).filter(|job| self.bull.jobs[*job].is_open()).collect();
+        if let Some(job) = open.first() {
+            let entry = &self.bull.jobs[*job];
+            let run = entry.run.map(|run| &self.bull.runs[run]);
+            let text = format!("{} jobs are left; job {job} is {:?} ({run:?})", open.len(), entry.place);
+            return self.violate(Invariant::NoJobLost, text);
+        }
+        let text = self.describe("the leader has not come to its end");
+        self.violate(Invariant::Converges, text);
+    }
+
+    fn describe(&self, what: &str) -> String {
+        let mut words = what.to_owned();
+        for coordinator in self.coordinators.iter().filter(|coordinator| coordinator.leads()) {
+            let state = coordinator.controller.state();
+            let now = self.local(0);
+            words += &format!("; desired {:?}, {:?}", state.desired(), state.counts(now));
+            for instance in state.instances().filter(|instance| !instance.is_gone() || instance.owes_hand_back()) {
+                words += &format!(
+                    "; {} {} since {} s ({}), ec2 {:?}, agent {:?}, hand-back {:?}",
+                    instance.name(),
+                    instance.phase_name(),
+                    now.since(instance.phase_since).as_secs(),
+                    instance.phase_reason,
+                    instance.ec2_state,
+                    instance.agent_phase,
+                    instance.hand_back,
+                );
+            }
+        }
+        words
+    }
+}

@@ -1,0 +1,389 @@
+//! The faults: each comes again and again, at the pace that the seed drew, until they stop. Owns what each does at once and
+//! when it heals.
+
+use spillway_brain::{Ec2State, Event};
+
+use crate::agenda::{C, CoordinatorEv, Ev, N};
+use crate::clock::{HOUR, MINUTE, NEVER, SECOND};
+use crate::counts::Met;
+use crate::say;
+use crate::world::World;
+
+/// A kind of fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    Notice,
+    NoNotice,
+    Rebalance,
+    Vanish,
+    EndBehind,
+    StopBehind,
+    Foreign,
+    Hide,
+    HostHangs,
+    AgentCrash,
+    AgentDies,
+    WorkerCrash,
+    WorkerHangs,
+    CoordinatorCrash,
+    CoordinatorStalls,
+    CutEc2,
+    CutLedger,
+    CutSession,
+    CutWorker,
+    RedisDown,
+    Wipe,
+    Slow,
+    Throttle,
+    NoCapacity,
+    Quota,
+    Fatal,
+    BadImage,
+    Pause,
+    Limit,
+    Hold,
+    OperatorDrain,
+    OperatorCancel,
+    Rehearse,
+}
+
+impl Fault {
+    pub const ALL: &[Fault] = &[
+        Fault::Notice,
+        Fault::NoNotice,
+        Fault::Rebalance,
+        Fault::Vanish,
+        Fault::EndBehind,
+        Fault::StopBehind,
+        Fault::Foreign,
+        Fault::Hide,
+        Fault::HostHangs,
+        Fault::AgentCrash,
+        Fault::AgentDies,
+        Fault::WorkerCrash,
+        Fault::WorkerHangs,
+        Fault::CoordinatorCrash,
+        Fault::CoordinatorStalls,
+        Fault::CutEc2,
+        Fault::CutLedger,
+        Fault::CutSession,
+        Fault::CutWorker,
+        Fault::RedisDown,
+        Fault::Wipe,
+        Fault::Slow,
+        Fault::Throttle,
+        Fault::NoCapacity,
+        Fault::Quota,
+        Fault::Fatal,
+        Fault::BadImage,
+        Fault::Pause,
+        Fault::Limit,
+        Fault::Hold,
+        Fault::OperatorDrain,
+        Fault::OperatorCancel,
+        Fault::Rehearse,
+    ];
+}
+
+/// What ends by itself.
+#[derive(Clone, Copy, Debug)]
+pub enum Heal {
+    Worker(N),
+    Redis,
+    Unpause,
+    Unlimit,
+    Resume,
+    ForeignEnds(N),
+}
+
+impl World {
+    pub fn fault_is_due(&mut self, fault: Fault) {
+        let every = self.setup.every.iter().find(|(it, _)| *it == fault).map_or(NEVER, |(_, every)| *every);
+        if every != NEVER {
+            let at = self.now + every / 2 + self.rng.below(every);
+            self.agenda.put(at, Ev::Fault(fault));
+        }
+    }
+
+    pub fn fault_happens(&mut self, fault: Fault) {
+        if self.is_calm {
+            return;
+        }
+        self.fault_is_due(fault);
+        self.trace.mix(fault as u64);
+        let until = self.now + self.rng.octaves(5 * SECOND, 20 * MINUTE);
+        match fault {
+            Fault::CoordinatorCrash | Fault::CoordinatorStalls | Fault::CutEc2 | Fault::CutLedger => {
+                let c = self.rng.below(self.coordinators.len() as u64) as usize;
+                self.coordinator_fault(fault, c, until);
+            }
+            Fault::Hold | Fault::OperatorDrain | Fault::OperatorCancel | Fault::Rehearse => self.operator(fault),
+            Fault::RedisDown | Fault::Wipe | Fault::Pause | Fault::Limit => self.redis_fault(fault, until),
+            Fault::Foreign
+            | Fault::Slow
+            | Fault::Throttle
+            | Fault::NoCapacity
+            | Fault::Quota
+            | Fault::Fatal
+            | Fault::BadImage => self.region_fault(fault, until),
+            _ => {
+                if let Some(n) = self.some_instance() {
+                    self.instance_fault(fault, n, until);
+                }
+            }
+        }
+    }
+
+    fn some_instance(&mut self) -> Option<N> {
+        let is_ours = |n: &&N| {
+            let machine = &self.cloud.machines[**n];
+            machine.token.is_some() && machine.state() == Ec2State::Running
+        };
+        let running: Vec<N> = self.cloud.listed.iter().filter(is_ours).copied().collect();
+        if running.is_empty() { None } else { Some(self.rng.pick(&running)) }
+    }
+
+    fn coordinator_fault(&mut self, fault: Fault, c: C, until: u64) {
+        match fault {
+            Fault::CoordinatorCrash => self.coordinator_crashes(c, Met::CrashAnytime),
+            Fault::CoordinatorStalls => {
+                let until = self.now + self.rng.between(2, 60) * SECOND;
+                self.coordinators[c].stands_still_until = until;
+                say!(self, "{} stands still", crate::coordinator::name(c));
+                self.met(Met::Stalls);
+            }
+            Fault::CutEc2 => {
+                self.net.ec2[c].cut(self.now, until);
+                say!(self, "{} cannot reach EC2 for {} s", crate::coordinator::name(c), (until - self.now) / SECOND);
+                self.met(Met::CutEc2);
+            }
+            _ => {
+                self.net.redis[c].cut(self.now, until);
+                say!(self, "{} cannot reach Redis for {} s", crate::coordinator::name(c), (until - self.now) / SECOND);
+                self.met(Met::CutLedger);
+            }
+        }
+    }
+
+    fn redis_fault(&mut self, fault: Fault, until: u64) {
+        let seconds = (until - self.now) / SECOND;
+        match fault {
+            Fault::RedisDown => {
+                say!(self, "Redis is unreachable for {seconds} s");
+                self.met(Met::RedisDown);
+                self.net.redis_down.cut(self.now, until);
+                let mut runs = self.bull.primary.clone();
+                for n in self.live_hosts.clone() {
+                    self.hosts[n].disturbed_at = until;
+                    runs.extend(self.hosts[n].procs.iter().flat_map(|process| &process.runs));
+                }
+                runs.into_iter().for_each(|run| self.stops_renewing(run));
+                self.agenda.put(until, Ev::Heal(Heal::Redis));
+            }
+            Fault::Wipe => {
+                say!(self, "the ledger is wiped");
+                self.met(Met::Wiped);
+                self.ledger_is_wiped();
+            }
+            Fault::Pause => {
+                self.bull.paused = true;
+                self.met(Met::Paused);
+                self.agenda.put(until, Ev::Heal(Heal::Unpause));
+            }
+            _ => {
+                self.bull.limit = Some(self.rng.between(1, 3));
+                self.met(Met::Limited);
+                self.agenda.put(until, Ev::Heal(Heal::Unlimit));
+            }
+        }
+    }
+
+    fn region_fault(&mut self, fault: Fault, until: u64) {
+        let now = self.now;
+        match fault {
+            Fault::Foreign => {
+                let n = self.ec2_create(None);
+                self.met(Met::Foreign);
+                say!(self, "somebody launches i-{n} with the pool's tag, without a token");
+                let at = now + self.rng.octaves(5 * MINUTE, 2 * HOUR);
+                self.agenda.put(at, Ev::Heal(Heal::ForeignEnds(n)));
+            }
+            Fault::Slow => {
+                self.net.slow.cut(now, until);
+                self.met(Met::Slow);
+            }
+            Fault::Throttle => self.cloud.throttles.cut(now, until),
+            Fault::NoCapacity => self.cloud.without_capacity.cut(now, until),
+            Fault::Quota => self.cloud.over_quota.cut(now, until),
+            Fault::Fatal => {
+                self.cloud.unauthorized.cut(now, until);
+                // A person mends it, and says so.
+                self.agenda.put(until + MINUTE, Ev::Heal(Heal::Resume));
+            }
+            _ => self.cloud.bad_image.cut(now, now + self.rng.octaves(10 * MINUTE, 2 * HOUR)),
+        }
+    }
+
+    fn instance_fault(&mut self, fault: Fault, n: N, until: u64) {
+        let now = self.now;
+        match fault {
+            Fault::Notice => self.ec2_gives_notice(n),
+            Fault::NoNotice => {
+                self.met(Met::NoNotice);
+                self.hosts[n].disturbed_at = now;
+                self.ec2_shuts_down(n, "Server.SpotInstanceTermination");
+            }
+            Fault::Rebalance => {
+                self.met(Met::Rebalance);
+                say!(self, "ec2 recommends to rebalance i-{n}");
+                self.cloud.machines[n].rebalance_at = Some(now);
+                self.imds_shows(n);
+            }
+            Fault::Vanish => {
+                self.met(Met::Vanished);
+                say!(self, "i-{n} vanishes");
+                self.ec2_vanishes(n);
+            }
+            Fault::EndBehind => {
+                self.met(Met::EndedBehind);
+                self.hosts[n].disturbed_at = now;
+                self.ec2_shuts_down(n, "Client.UserInitiatedShutdown");
+            }
+            Fault::StopBehind => {
+                self.met(Met::StoppedBehind);
+                self.hosts[n].disturbed_at = now;
+                self.ec2_enter(n, Ec2State::Stopping, Some("Client.UserInitiatedShutdown"));
+                let off_at = now + self.rng.between(1, 25) * SECOND;
+                self.agenda.put(off_at, Ev::Cloud(crate::agenda::CloudEv::Off(n)));
+            }
+            Fault::Hide => {
+                self.met(Met::Hidden);
+                say!(self, "lists do not show i-{n} for a while");
+                self.cloud.machines[n].hidden.cut(now, now + self.rng.between(5, 60) * SECOND);
+            }
+            Fault::HostHangs => self.host_hangs(n),
+            Fault::AgentCrash => self.agent_crashes(n, false),
+            Fault::AgentDies => self.agent_crashes(n, true),
+            Fault::WorkerCrash | Fault::WorkerHangs => {
+                let index = self.rng.below(self.hosts[n].procs.len() as u64) as usize;
+                if fault == Fault::WorkerCrash {
+                    self.process_crashes(n, index);
+                } else {
+                    let until = now + self.rng.octaves(5 * SECOND, 180 * SECOND);
+                    self.process_hangs(n, index, until);
+                }
+            }
+            Fault::CutSession => {
+                self.met(Met::CutSession);
+                say!(self, "i-{n} cannot reach the coordinators for {} s", (until - now) / SECOND);
+                for c in 0..self.coordinators.len() {
+                    self.net.session[n][c].cut(now, until);
+                }
+                if let Some((_, session)) = self.hosts[n].session().filter(|_| until > now + 12 * SECOND) {
+                    self.session_breaks(n, session, 15 * SECOND);
+                }
+            }
+            _ => {
+                self.met(Met::CutWorker);
+                say!(self, "i-{n} cannot reach Redis for {} s", (until - now) / SECOND);
+                self.net.worker[n].cut(now, until);
+                self.hosts[n].disturbed_at = until;
+                let runs: Vec<usize> = self.hosts[n].procs.iter().flat_map(|it| it.runs.iter().copied()).collect();
+                runs.into_iter().for_each(|run| self.stops_renewing(run));
+                self.agenda.put(until, Ev::Heal(Heal::Worker(n)));
+            }
+        }
+    }
+
+    /// People ask the leader.
+    fn operator(&mut self, fault: Fault) {
+        let Some(c) = (0..self.coordinators.len()).find(|c| self.coordinators[*c].leads()) else { return };
+        let (reason, instance) = ("a drill".to_owned(), self.some_instance());
+        let id = instance.map(|n| self.cloud.machines[n].id.clone());
+        let event = match (fault, id) {
+            (Fault::Hold, _) => {
+                self.met(Met::Hold);
+                let at = self.now + self.rng.octaves(MINUTE, HOUR);
+                self.agenda.put(at, Ev::Heal(Heal::Resume));
+                Event::OperatorHold { reason }
+            }
+            (Fault::OperatorDrain, Some(id)) => {
+                self.met(Met::OperatorDrain);
+                Event::OperatorDrain { id, reason }
+            }
+            (Fault::OperatorCancel, _) => {
+                let state = self.coordinators[c].controller.state();
+                let Some(id) = state.instances().find(|it| it.drain_can_be_cancelled()).and_then(|it| it.id.clone())
+                else {
+                    return;
+                };
+                self.met(Met::OperatorCancel);
+                Event::OperatorCancelDrain { id }
+            }
+            (Fault::Rehearse, Some(_)) => return self.rehearses(c, instance),
+            _ => return,
+        };
+        self.put_coordinator(c, self.now, CoordinatorEv::Answer(Box::new(event)));
+    }
+
+    fn rehearses(&mut self, c: C, instance: Option<N>) {
+        let Some(n) = instance else { return };
+        let state = self.coordinators[c].controller.state();
+        let can_be = |it: &spillway_brain::Instance| {
+            it.interrupted_at.is_none() && matches!(it.phase_name(), "booting" | "ready")
+        };
+        if state.instance(&self.cloud.machines[n].id).is_some_and(can_be) {
+            self.met(Met::Rehearsal);
+            let deadline = spillway_machine::Timestamp(self.local(c).0 + 2 * MINUTE);
+            self.command(c, n, spillway_machine::Command::Rehearse { deadline });
+        }
+    }
+
+    pub fn heals(&mut self, heal: Heal) {
+        match heal {
+            Heal::Worker(n) => self.worker_reaches_redis(n),
+            Heal::Redis => {
+                if !self.net.redis_down.is_down(self.now) {
+                    self.bull.primary.clone().into_iter().for_each(|run| self.renews_again(run));
+                    self.live_hosts.clone().into_iter().for_each(|n| self.worker_reaches_redis(n));
+                }
+            }
+            Heal::Unpause => self.bull.paused = false,
+            Heal::Unlimit => self.bull.limit = None,
+            Heal::Resume => self.operator_resumes(),
+            Heal::ForeignEnds(n) => self.ec2_shuts_down(n, "Client.UserInitiatedShutdown"),
+        }
+        self.dispatch();
+    }
+
+    fn worker_reaches_redis(&mut self, n: N) {
+        if !self.hosts[n].is_on() || !self.net.host_redis(n, self.now) {
+            return;
+        }
+        let working = self.hosts[n].procs.iter().filter(|process| process.hung_until.is_none());
+        let runs: Vec<usize> = working.flat_map(|process| process.runs.iter().copied()).collect();
+        runs.into_iter().for_each(|run| self.renews_again(run));
+    }
+
+    pub fn operator_resumes(&mut self) {
+        for c in 0..self.coordinators.len() {
+            if self.coordinators[c].leads() {
+                self.put_coordinator(c, self.now, CoordinatorEv::Answer(Box::new(Event::OperatorResume)));
+            }
+        }
+    }
+
+    /// Somebody flushes the ledger's keys. What was under way and cannot be listed yet is forgotten by whoever comes next.
+    fn ledger_is_wiped(&mut self) {
+        self.ledger.wipe();
+        self.wiped_at = self.now;
+        let unseen = self.now.saturating_sub(3 * MINUTE);
+        for n in 0..self.cloud.machines.len() {
+            let machine = &mut self.cloud.machines[n];
+            if machine.is_live() && machine.launched_at >= unseen {
+                machine.forgotten = true;
+            }
+        }
+        self.cloud.forgotten = self.issued.clone();
+    }
+}

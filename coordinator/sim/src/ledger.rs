@@ -1,0 +1,53 @@
+//! The ledger in Redis, as far as decisions depend on it: the leader lease, its epoch, and the saved state. Owns the checks
+//! that its scripts make; who may reach it is the network's.
+
+use spillway_brain::State;
+
+use crate::clock::SECOND;
+use crate::watch::Shadow;
+
+/// As the coordinator's: how long the lease lasts without a renewal.
+pub const LEASE: u64 = 15 * SECOND;
+
+/// What is saved, by whom.
+#[derive(Clone, Debug)]
+pub struct Saved {
+    pub state: State,
+    pub epoch: u64,
+    /// What the invariants know of the same knowledge.
+    pub shadow: Shadow,
+}
+
+/// The keys.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    /// The holder, and until when.
+    lease: Option<(u64, u64)>,
+    epoch: u64,
+    pub saved: Option<Box<Saved>>,
+}
+
+impl Ledger {
+    /// The epoch in which `holder` leads, if it does.
+    pub fn renew(&mut self, holder: u64, now: u64) -> Option<u64> {
+        match self.lease.filter(|(_, until)| now < *until) {
+            Some((held_by, _)) if held_by != holder => return None,
+            Some(_) => {}
+            None => self.epoch += 1,
+        }
+        self.lease = Some((holder, now + LEASE));
+        Some(self.epoch)
+    }
+
+    pub fn is_held_by(&self, holder: u64, now: u64) -> bool {
+        self.lease.is_some_and(|(held_by, until)| held_by == holder && now < until)
+    }
+
+    pub fn is_held(&self, now: u64) -> bool {
+        self.lease.is_some_and(|(_, until)| now < until)
+    }
+
+    pub fn wipe(&mut self) {
+        *self = Ledger::default();
+    }
+}

@@ -1,0 +1,175 @@
+//! What a seed draws before its life begins: settings, load, and which faults happen how often. Every seed has its own few
+//! faults rather than all of them: what hides behind another fault is met alone somewhere.
+
+use std::time::Duration;
+
+use spillway_brain::{Config, OnRebalance, Step, Steps};
+use spillway_machine::Graceful;
+
+use crate::clock::{HOUR, MINUTE, NEVER, SECOND};
+use crate::faults::Fault;
+use crate::rng::Rng;
+
+/// How a worker's jobs say whose they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Naming {
+    /// Our shim: the lock's token begins with the instance's id, and `pb` is it.
+    Shim,
+    /// The user named the Worker: `pb` only.
+    Pb,
+    /// Nothing: Redis cannot tell.
+    None,
+}
+
+/// The world's constants.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    pub seed: u64,
+    pub config: Config,
+    pub coordinators: usize,
+    /// Added to the true time: each coordinator's clock.
+    pub skew: [i64; 2],
+    pub naming: Naming,
+    pub graceful: Graceful,
+    /// How long PM2 waits between the signal and the kill.
+    pub patience: u64,
+    pub processes: u32,
+    pub slots: usize,
+    pub primary_slots: usize,
+    /// Somebody looks for stalled jobs. Where nobody does, only a hand-back brings a dead worker's jobs back.
+    pub stall_check: bool,
+    /// Mean time between arrivals, and between bursts.
+    pub arrivals: u64,
+    pub bursts: u64,
+    pub burst_size: u64,
+    /// The shortest and the longest job.
+    pub job: (u64, u64),
+    /// Jobs that fail by themselves, per mille.
+    pub failing: u64,
+    /// The agents' dead-man's switch.
+    pub orphan_after: u64,
+    pub max_life: Option<u64>,
+    pub calls: Calls,
+    /// Mean time between two of each fault; `NEVER` where this life has none.
+    pub every: Vec<(Fault, u64)>,
+}
+
+/// What happens to single calls and messages, per mille.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Calls {
+    pub lost_request: u64,
+    pub lost_answer: u64,
+    pub late: u64,
+    pub twice: u64,
+    pub stale_list: u64,
+    pub throttled: u64,
+    pub no_capacity: u64,
+    pub crash: u64,
+    pub stall_before_execution: u64,
+    pub save_answer_lost: u64,
+    pub never_boots: u64,
+    pub slow_boot: u64,
+    pub step_fails: u64,
+    pub message_late: u64,
+    pub session_message_lost: u64,
+    pub imds_late: u64,
+}
+
+impl Setup {
+    pub fn draw(seed: u64, rng: &mut Rng) -> Setup {
+        let config = config(rng);
+        let naming = rng.pick(&[Naming::Shim, Naming::Shim, Naming::Shim, Naming::Shim, Naming::Pb, Naming::None]);
+        let graceful = match naming {
+            Naming::Shim => Graceful::Yes,
+            _ => rng.pick(&[Graceful::Yes, Graceful::No, Graceful::Unknown]),
+        };
+        let long = rng.one_in(2);
+        let skew = |rng: &mut Rng| rng.between(0, 4000) as i64 - 2000;
+        Setup {
+            seed,
+            coordinators: if rng.one_in(3) { 2 } else { 1 },
+            skew: [skew(rng), skew(rng)],
+            naming,
+            graceful,
+            patience: if rng.one_in(3) { 1600 } else { 30 * MINUTE },
+            processes: rng.between(1, 2) as u32,
+            slots: rng.between(1, 2) as usize,
+            primary_slots: rng.between(1, 3) as usize,
+            stall_check: !rng.one_in(4),
+            arrivals: rng.octaves(MINUTE / 2, 30 * MINUTE),
+            bursts: rng.octaves(HOUR / 2, 4 * HOUR),
+            burst_size: rng.octaves(8, 64),
+            job: if long { (10 * SECOND, HOUR) } else { (SECOND / 10, 5 * MINUTE) },
+            failing: rng.pick(&[0, 0, 10, 100]),
+            orphan_after: rng.pick(&[5, 15]) * MINUTE,
+            max_life: rng.pick(&[None, None, None, Some(6 * HOUR)]),
+            calls: calls(rng),
+            every: Fault::ALL.iter().map(|fault| (*fault, every(*fault, rng))).collect(),
+            config,
+        }
+    }
+}
+
+fn config(rng: &mut Rng) -> Config {
+    let seconds = Duration::from_secs;
+    let over = seconds(rng.pick(&[30, 60, 120, 300]));
+    let max_instances = rng.pick(&[1, 2, 2, 3, 3, 5]);
+    let first = rng.between(1, 6);
+    let mut steps = vec![Step { jobs: first, over, instances: 1 }];
+    if max_instances > 1 {
+        let most = rng.between(2, u64::from(max_instances) + 1) as u32;
+        steps.push(Step { jobs: first * 3, over: over * rng.between(1, 2) as u32, instances: most });
+    }
+    Config {
+        max_instances,
+        interval: seconds(rng.pick(&[10, 10, 10, 15, 30])),
+        listing_interval: seconds(rng.pick(&[15, 15, 30])),
+        boot_timeout: seconds(rng.pick(&[180, 300, 300])),
+        drain_timeout: seconds(rng.pick(&[60, 300, 600, 1800])),
+        terminate_timeout: seconds(rng.pick(&[60, 300])),
+        launches_per_tick: rng.pick(&[1, 2, 5]),
+        boot_failures: rng.pick(&[2, 3, 3]),
+        breaker_backoff: seconds(rng.pick(&[120, 600])),
+        interrupted_counts: !rng.one_in(4),
+        rebalance: rng.pick(&[OnRebalance::Replace, OnRebalance::Replace, OnRebalance::Fence, OnRebalance::Ignore]),
+        rebalance_limit: rng.between(1, 3) as u32,
+        policy: Steps { steps, idle: seconds(rng.pick(&[120, 300, 600])) },
+        ..Config::default()
+    }
+}
+
+fn calls(rng: &mut Rng) -> Calls {
+    let mut some = |most: u64| if rng.one_in(2) { rng.between(1, most) } else { 0 };
+    Calls {
+        lost_request: some(150),
+        lost_answer: some(250),
+        late: some(150),
+        twice: some(100),
+        stale_list: some(400),
+        throttled: some(150),
+        no_capacity: some(150),
+        crash: some(30),
+        stall_before_execution: some(30),
+        save_answer_lost: some(20),
+        never_boots: some(250),
+        slow_boot: some(200),
+        step_fails: some(300),
+        message_late: some(50),
+        session_message_lost: some(10),
+        imds_late: some(500),
+    }
+}
+
+fn every(fault: Fault, rng: &mut Rng) -> u64 {
+    if !rng.one_in(3) {
+        return NEVER;
+    }
+    let (from, to) = match fault {
+        // Single things on an instance.
+        Fault::Notice | Fault::Rebalance | Fault::AgentCrash | Fault::WorkerCrash => (20 * MINUTE, 4 * HOUR),
+        Fault::Wipe | Fault::Fatal | Fault::Hold => (4 * HOUR, 48 * HOUR),
+        Fault::Foreign | Fault::Quota | Fault::BadImage => (3 * HOUR, 24 * HOUR),
+        _ => (30 * MINUTE, 8 * HOUR),
+    };
+    rng.octaves(from, to)
+}

@@ -1,0 +1,214 @@
+//! Each plan, before it is saved: is it allowed by what was told, and by what is really there?
+
+use spillway_brain::{Decision, Plan, Planned, Reason, RefusalClass, Timestamp};
+
+use super::{Invariant, policy};
+use crate::agenda::{C, N};
+use crate::bull::Exec;
+use crate::clock::{MINUTE, SECOND, ms};
+use crate::coordinator::number;
+use crate::world::World;
+
+/// What two coordinators' clocks may differ by.
+const SKEW: u64 = 4 * SECOND;
+/// Hand-backs in one tick.
+const HAND_BACKS: usize = 10;
+/// A foreign instance that is there for so long is on every list that is fresh enough to act on.
+const SETTLED: u64 = 5 * MINUTE;
+
+impl World {
+    pub fn check_plan(&mut self, c: C, plan: &Plan) {
+        let now = self.local(c);
+        self.check_desired(c, plan, now);
+        self.check_blind(c, plan, now);
+        let launches = plan.decisions.iter().filter(|planned| self.is_new_launch(planned)).count();
+        if launches > 0 {
+            self.check_launches(c, launches, now);
+        }
+        let hand_backs = plan.decisions.iter().filter(|it| matches!(it.decision, Decision::HandBack { .. })).count();
+        if hand_backs > HAND_BACKS {
+            self.violate(Invariant::Bounded, format!("{hand_backs} hand-backs in one tick"));
+        }
+        for planned in &plan.decisions {
+            self.check_decision(c, planned, now);
+        }
+    }
+
+    fn is_new_launch(&self, planned: &Planned) -> bool {
+        matches!(&planned.decision, Decision::Launch { token } if !self.issued.contains(token))
+    }
+
+    fn check_decision(&mut self, c: C, planned: &Planned, now: Timestamp) {
+        let Planned { decision, reason } = planned;
+        let id = match decision {
+            Decision::Launch { .. } | Decision::Alert { .. } => return self.check_asks(decision),
+            Decision::Drain { id, .. }
+            | Decision::CancelDrain { id }
+            | Decision::Terminate { id }
+            | Decision::HandBack { id, .. } => id,
+        };
+        let n = number(id);
+        if self.cloud.machines.get(n).is_none_or(|machine| machine.token.is_none()) {
+            return self.violate(Invariant::OnlyOurs, format!("{} of {id}, which is foreign", decision.kind()));
+        }
+        match decision {
+            Decision::Drain { deadline, .. } => {
+                self.hosts[n].told_to_drain(self.now, deadline.0);
+                if matches!(reason, Reason::BootFailed { .. } | Reason::BootDeadline { .. }) {
+                    self.coordinators[c].shadow.boot_failed(n, now);
+                }
+            }
+            Decision::CancelDrain { .. } => self.hosts[n].told_at = None,
+            Decision::Terminate { .. } => self.check_terminate(c, n, now),
+            Decision::HandBack { certain: true, .. } => {
+                let works = self.works(n);
+                if works && !self.hosts[n].is_hung_or_off() {
+                    let text = format!("the jobs of i-{n} are handed back with certainty while its worker works");
+                    self.violate(Invariant::RunsOnce, text);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Some job of it is being worked on.
+    fn works(&self, n: N) -> bool {
+        let runs = self.hosts[n].procs.iter().flat_map(|process| process.runs.iter());
+        runs.into_iter().any(|run| self.bull.runs[*run].exec == Exec::Running)
+    }
+
+    /// Invariant 4, by what is really so.
+    fn check_terminate(&mut self, c: C, n: N, now: Timestamp) {
+        let config = &self.setup.config;
+        let last = self.coordinators[c].shadow.terminated_at.insert(n, now.0);
+        if last.is_some_and(|last| now.0.saturating_sub(last) < 2 * SECOND) && self.coordinators.len() == 1 {
+            let text = format!("i-{n} is asked to terminate again within 2 s");
+            return self.violate(Invariant::Bounded, text);
+        }
+        let (machine, host) = (&self.cloud.machines[n], &self.hosts[n]);
+        if !machine.is_running() {
+            return;
+        }
+        let Some(told_at) = host.told_at else {
+            let text = format!("i-{n} is terminated without having been drained");
+            return self.violate(Invariant::FencedAndEmpty, text);
+        };
+        if now.0 > host.told_deadline + 120 * SECOND {
+            return;
+        }
+        let redis_agrees = host.zero_seen_at + SKEW >= told_at || host.emptied_at >= told_at;
+        let silent = match host.heard_at {
+            0 => machine.launched_at + ms(config.boot_timeout) <= self.now + SKEW,
+            heard_at => heard_at + ms(config.lost_after()) <= self.now + SKEW,
+        };
+        let is_stopped = !host.has_worker() || !self.works(n) && host.is_hung_or_off();
+        if !redis_agrees {
+            let text = format!("i-{n} is terminated, and Redis has not been seen without its jobs since its fence");
+            self.violate(Invariant::FencedAndEmpty, text);
+        } else if !is_stopped && !silent {
+            let text = format!("i-{n} is terminated while its worker runs and its agent answers");
+            self.violate(Invariant::FencedAndEmpty, text);
+        }
+    }
+
+    /// Invariant 3: what is not known changes nothing.
+    fn check_blind(&mut self, c: C, plan: &Plan, now: Timestamp) {
+        if plan.decisions.is_empty() {
+            return;
+        }
+        let (config, shadow) = (&self.setup.config, &self.coordinators[c].shadow);
+        let is_old = |at: Option<u64>, most: u64| at.is_none_or(|at| now.0.saturating_sub(at) > most);
+        let observed_at = shadow.observed.back().map(|(at, _)| *at);
+        let queue = shadow.observation_failed || is_old(observed_at, ms(config.longest_gap()));
+        let ec2 = shadow.listing_failed || is_old(shadow.listed_at, ms(config.longest_listing_age()));
+        let may_hand_back = !shadow.observation_failed;
+        for Planned { decision, reason } in &plan.decisions {
+            let is_allowed = match decision {
+                Decision::Alert { .. } => true,
+                Decision::HandBack { .. } => may_hand_back,
+                _ => matches!(reason, Reason::OperatorAsked { .. }) || !(queue || ec2),
+            };
+            if !is_allowed {
+                let what = if queue { "the queue" } else { "EC2" };
+                let text = format!("{} {} while {what} is not seen", decision.kind(), decision.subject());
+                return self.violate(Invariant::UnknownIsNotZero, text);
+            }
+        }
+    }
+
+    fn check_desired(&mut self, c: C, plan: &Plan, now: Timestamp) {
+        let (config, shadow) = (&self.setup.config, &self.coordinators[c].shadow);
+        let is_old = |at: Option<u64>, most: u64| at.is_none_or(|at| now.0.saturating_sub(at) > most);
+        let observed_at = shadow.observed.back().map(|(at, _)| *at);
+        let blind = shadow.observation_failed
+            || shadow.listing_failed
+            || is_old(observed_at, ms(config.longest_gap()))
+            || is_old(shadow.listed_at, ms(config.longest_listing_age()));
+        let expected = match shadow.desired {
+            before if blind => before,
+            // A ledger that knows none takes what it finds.
+            None => plan.desired,
+            Some(before) => Some(policy::desired(config, shadow, before)),
+        };
+        if plan.desired != expected {
+            let text = format!("desired is {:?}, by the observations {expected:?}", plan.desired);
+            self.violate(if blind { Invariant::UnknownIsNotZero } else { Invariant::Policy }, text);
+        }
+        self.coordinators[c].shadow.desired = plan.desired;
+    }
+
+    /// Invariants 1 and 10, for new launches.
+    fn check_launches(&mut self, c: C, launches: usize, now: Timestamp) {
+        let (config, shadow) = (&self.setup.config, &self.coordinators[c].shadow);
+        let skew = if self.coordinators.len() == 1 { 0 } else { SKEW };
+        if launches > config.launches_per_tick as usize {
+            self.violate(Invariant::Bounded, format!("{launches} launches in one tick"));
+        } else if shadow.held {
+            self.violate(Invariant::Bounded, "a launch while an operator holds the pool".to_owned());
+        } else if let Some((class, at)) = shadow.refused {
+            let wait = match class {
+                RefusalClass::Retry => 2 * SECOND,
+                RefusalClass::Capacity => ms(config.capacity_backoff),
+                RefusalClass::Quota => ms(config.quota_backoff),
+                RefusalClass::Fatal => u64::MAX / 2,
+            };
+            if now.0 + skew < at + wait {
+                let text = format!("a launch {} s after a refusal ({class:?})", now.0.saturating_sub(at) / SECOND);
+                self.violate(Invariant::Bounded, text);
+            }
+        }
+        let (config, shadow) = (&self.setup.config, &self.coordinators[c].shadow);
+        let opened = shadow.boots_failed >= config.boot_failures;
+        if opened && now.0 + skew < shadow.boot_failed_at + ms(config.breaker_backoff) {
+            let text = format!("a launch after {} failed boots in a row", shadow.boots_failed);
+            self.violate(Invariant::Bounded, text);
+        }
+        let cap = self.setup.config.max_instances as usize * if self.setup.config.interrupted_counts { 1 } else { 2 };
+        let is_settled = |n: &&N| {
+            let machine = &self.cloud.machines[**n];
+            machine.token.is_none() && machine.is_live() && machine.launched_at + SETTLED < self.now
+        };
+        let foreign = self.cloud.listed.iter().filter(is_settled).count();
+        let live = self.cloud.listed.iter().filter(|n| {
+            let machine = &self.cloud.machines[**n];
+            machine.token.is_some() && machine.is_live() && !machine.forgotten
+        });
+        let live = live.count();
+        if live + foreign + launches > cap {
+            let text = format!("{launches} launched beside {live} of ours and {foreign} foreign; {cap} may be");
+            self.violate(Invariant::Cap, text);
+        }
+    }
+
+    /// Invariant 10: one intent is not asked for without end.
+    fn check_asks(&mut self, decision: &Decision) {
+        let Decision::Launch { token } = decision else { return };
+        let starts: u32 = self.coordinators.iter().map(|coordinator| coordinator.generation).sum();
+        let asks = self.asks.entry(token.clone()).or_default();
+        *asks += 1;
+        let asks = *asks;
+        if asks > 12 + 2 * starts {
+            self.violate(Invariant::Bounded, format!("{token} is asked for {asks} times"));
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! The `steps` policy, said once more: from all observations in the window rather than from counters. What the brain says
+//! must be the same.
+
+use spillway_brain::Config;
+
+use super::Shadow;
+use crate::clock::ms;
+
+/// Desired capacity now; `before` is what it was.
+pub fn desired(config: &Config, shadow: &Shadow, before: u32) -> u32 {
+    let holds = |over: u64, test: &dyn Fn(u64) -> bool| is_sustained(config, shadow, over, test);
+    if holds(ms(config.policy.idle), &|demand| demand == 0) {
+        return 0;
+    }
+    let steps = config.policy.steps.iter().filter(|step| holds(ms(step.over), &|demand| demand >= step.jobs));
+    steps.map(|step| step.instances).max().unwrap_or(0).max(before).min(config.max_instances)
+}
+
+/// Every observation of at least the last `over` passes, and no gap is too long to prove anything.
+fn is_sustained(config: &Config, shadow: &Shadow, over: u64, test: &dyn Fn(u64) -> bool) -> bool {
+    let longest_gap = ms(config.longest_gap());
+    let Some((last, _)) = shadow.observed.back() else { return false };
+    let mut later = *last;
+    for (at, demand) in shadow.observed.iter().rev() {
+        // A clock that was set back proves nothing either.
+        if *at > later || later - at > longest_gap || !test(*demand) {
+            return false;
+        }
+        later = *at;
+        if last - at >= over {
+            return true;
+        }
+    }
+    false
+}

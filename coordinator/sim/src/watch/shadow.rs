@@ -1,0 +1,95 @@
+//! What a line of knowledge was told, kept beside the brain's state: saved with it, taken over with it, undone with it.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use spillway_brain::{AgentPhase, Event, LaunchAnswer, RefusalClass, Timestamp};
+
+use crate::agenda::N;
+use crate::clock::MINUTE;
+use crate::coordinator::number;
+
+/// Longer than any window of a policy.
+const KEPT: u64 = 20 * MINUTE;
+
+/// By the coordinators' clocks.
+#[derive(Clone, Debug, Default)]
+pub struct Shadow {
+    /// When the queue was observed, and its demand.
+    pub observed: VecDeque<(u64, u64)>,
+    pub observation_failed: bool,
+    pub listed_at: Option<u64>,
+    pub listing_failed: bool,
+    /// By its last report it is ready; and EC2 takes it by what was told.
+    pub ready: BTreeSet<N>,
+    pub noticed: BTreeSet<N>,
+    pub refused: Option<(RefusalClass, u64)>,
+    pub held: bool,
+    pub boots_failed: u32,
+    pub boot_failed_at: u64,
+    pub failed: BTreeSet<N>,
+    pub desired: Option<u32>,
+    pub terminated_at: BTreeMap<N, u64>,
+}
+
+impl Shadow {
+    pub fn feed(&mut self, now: Timestamp, event: &Event) {
+        match event {
+            Event::BacklogObserved(backlog) => {
+                self.observation_failed = false;
+                self.observed.push_back((now.0, backlog.demand()));
+                while self.observed.front().is_some_and(|(at, _)| at + KEPT < now.0) {
+                    self.observed.pop_front();
+                }
+            }
+            Event::ObservationFailed { .. } => self.observation_failed = true,
+            Event::InstancesListed { asked_at, .. } => {
+                self.listed_at = Some(asked_at.0);
+                self.listing_failed = false;
+            }
+            Event::ListingFailed { .. } => self.listing_failed = true,
+            Event::AgentReported(report) => {
+                let n = number(&report.id);
+                if report.phase != AgentPhase::Ready {
+                    self.ready.remove(&n);
+                } else if report.proven && self.ready.insert(n) {
+                    self.boots_failed = 0;
+                }
+            }
+            Event::NoticeSeen { id, .. } => {
+                self.noticed.insert(number(id));
+            }
+            Event::LaunchAnswered { answer: LaunchAnswer::Accepted { .. }, .. } => self.refused = None,
+            Event::LaunchAnswered { answer: LaunchAnswer::Refused { class, .. }, .. } => {
+                self.refused = Some((*class, now.0));
+            }
+            Event::Started => self.forget_fatal(),
+            Event::OperatorHold { .. } => self.held = true,
+            Event::OperatorResume => {
+                self.held = false;
+                self.boots_failed = 0;
+                self.forget_fatal();
+            }
+            _ => {}
+        }
+    }
+
+    fn forget_fatal(&mut self) {
+        self.refused.take_if(|(class, _)| *class == RefusalClass::Fatal);
+    }
+
+    /// A boot was given up; each instance fails once.
+    pub fn boot_failed(&mut self, n: N, now: Timestamp) {
+        if self.failed.insert(n) {
+            self.boots_failed += 1;
+            self.boot_failed_at = now.0;
+        }
+    }
+
+    /// What it was told of instances that are long gone.
+    pub fn forget(&mut self, is_over: impl Fn(N) -> bool) {
+        self.ready.retain(|n| !is_over(*n));
+        self.noticed.retain(|n| !is_over(*n));
+        self.failed.retain(|n| !is_over(*n));
+        self.terminated_at.retain(|n, _| !is_over(*n));
+    }
+}

@@ -1,0 +1,56 @@
+//! What the leader knows after a tick, against what is there.
+
+use super::Invariant;
+use crate::agenda::{C, N};
+use crate::clock::MINUTE;
+use crate::coordinator::number;
+use crate::world::World;
+
+/// So long after the ledger was wiped its lists have shown everything that was there.
+const FOUND_AGAIN: u64 = 4 * MINUTE;
+
+impl World {
+    pub fn check_state(&mut self, c: C) {
+        let (state, shadow) = (self.coordinators[c].controller.state(), &self.coordinators[c].shadow);
+        let mut problem = None;
+        let known: Vec<_> = state.instances().filter(|instance| !instance.is_gone()).collect();
+        for (position, instance) in known.iter().enumerate() {
+            let twice = known[..position]
+                .iter()
+                .find(|other| other.token == instance.token || (other.id.is_some() && other.id == instance.id));
+            if twice.is_some() {
+                problem =
+                    Some((Invariant::OneToken, format!("{} is known twice ({})", instance.name(), instance.token)));
+            }
+            if instance.is_capacity() {
+                let n = instance.id.as_ref().map_or(N::MAX, number);
+                if !shadow.ready.contains(&n) || shadow.noticed.contains(&n) {
+                    let text = format!("{} counts as capacity, and is not ready by what it said", instance.name());
+                    problem = Some((Invariant::OnlyReady, text));
+                }
+            }
+        }
+        let listed_at = shadow.listed_at.map_or(0, |at| at.saturating_add_signed(-self.setup.skew[c]));
+        for n in &self.cloud.listed {
+            let machine = &self.cloud.machines[*n];
+            let Some(token) = machine.token.as_ref().filter(|_| machine.is_live() && !machine.forgotten) else {
+                continue;
+            };
+            let may_be_unseen = machine.launched_at <= self.wiped_at && listed_at < self.wiped_at + FOUND_AGAIN;
+            if !may_be_unseen && !known.iter().any(|instance| instance.token == *token) {
+                let text = format!("i-{n} bills, and the ledger does not know it ({token})");
+                problem = Some((Invariant::NothingForgotten, text));
+            }
+        }
+        if let Some((invariant, text)) = problem {
+            self.violate(invariant, text);
+        }
+        if self.cloud.machines.len() > self.forgotten_up_to + 64 {
+            let up_to = self.cloud.machines.len() - 64;
+            self.forgotten_up_to = up_to;
+            let machines = &self.cloud.machines;
+            let is_over = |n: N| n < up_to && machines.get(n).is_some_and(|machine| !machine.is_live());
+            self.coordinators[c].shadow.forget(is_over);
+        }
+    }
+}

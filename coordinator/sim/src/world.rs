@@ -1,0 +1,160 @@
+//! The world: all parts, and the loop that lets one thing happen after another.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use spillway_brain::LaunchToken;
+
+use crate::agenda::{Agenda, Ev, N};
+use crate::agent::Host;
+use crate::bull::Bull;
+use crate::clock::START;
+use crate::cloud::Cloud;
+use crate::coordinator::Coordinator;
+use crate::counts::Counts;
+use crate::faults::Fault;
+use crate::ledger::Ledger;
+use crate::net::Net;
+use crate::rng::Rng;
+use crate::setup::Setup;
+use crate::trace::{Keep, Trace};
+use crate::watch::Violation;
+
+/// All of it.
+#[derive(Debug)]
+pub struct World {
+    pub now: u64,
+    pub agenda: Agenda,
+    pub rng: Rng,
+    pub setup: Setup,
+    pub counts: Counts,
+    pub trace: Trace,
+    pub net: Net,
+    pub cloud: Cloud,
+    pub bull: Bull,
+    pub ledger: Ledger,
+    pub coordinators: Vec<Coordinator>,
+    pub hosts: Vec<Host>,
+    /// Those that are on.
+    pub live_hosts: Vec<N>,
+    /// No fault happens any more.
+    pub is_calm: bool,
+    /// The load is kept up.
+    pub is_steady: bool,
+    pub violation: Option<Violation>,
+    /// Tokens that went to EC2, and how often each was decided.
+    pub issued: BTreeSet<LaunchToken>,
+    pub asks: BTreeMap<LaunchToken, u32>,
+    pub commands: u64,
+    pub led_by: Option<usize>,
+    pub wiped_at: u64,
+    pub forgotten_up_to: usize,
+    /// Who could take a job: kept for its memory.
+    pub free: Vec<Option<(N, usize)>>,
+}
+
+/// How a life went.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    pub seed: u64,
+    pub hash: u64,
+    pub events: u64,
+    /// Virtual milliseconds lived.
+    pub lived: u64,
+    pub counts: Counts,
+    pub violation: Option<Violation>,
+    /// The end of the timeline, where it was kept.
+    pub timeline: Vec<String>,
+}
+
+/// The lines of a timeline that a failure shows.
+const LAST_LINES: usize = 40;
+
+impl World {
+    pub fn new(seed: u64, keep: Keep) -> World {
+        let mut rng = Rng::new(seed);
+        let setup = Setup::draw(seed, &mut rng);
+        let coordinators =
+            (0..setup.coordinators).map(|c| Coordinator::new(setup.config.clone(), format!("never-{c}"))).collect();
+        World {
+            now: START,
+            agenda: Agenda::default(),
+            rng,
+            counts: Counts::default(),
+            trace: Trace::new(keep),
+            net: Net::default(),
+            cloud: Cloud::default(),
+            bull: Bull::default(),
+            ledger: Ledger::default(),
+            coordinators,
+            hosts: Vec::new(),
+            live_hosts: Vec::new(),
+            is_calm: false,
+            is_steady: false,
+            violation: None,
+            issued: BTreeSet::new(),
+            asks: BTreeMap::new(),
+            commands: 0,
+            led_by: None,
+            wiped_at: 0,
+            forgotten_up_to: 0,
+            free: Vec::new(),
+            setup,
+        }
+    }
+
+    /// One life: `fault_time` of faults, then calm until everything has converged.
+    pub fn live(mut self, fault_time: u64) -> Outcome {
+        let begins = format!("{:?}", self.setup);
+        crate::say!(self, "{begins}");
+        for c in 0..self.coordinators.len() {
+            self.coordinator_starts(c);
+        }
+        self.load_begins();
+        for fault in Fault::ALL {
+            self.fault_is_due(*fault);
+        }
+        self.run_until(START + fault_time);
+        if self.violation.is_none() {
+            self.ends();
+        }
+        Outcome {
+            seed: self.setup.seed,
+            hash: self.trace.hash(),
+            events: self.trace.events,
+            lived: self.now - START,
+            counts: self.counts,
+            violation: self.violation,
+            timeline: self.trace.last(LAST_LINES).to_vec(),
+        }
+    }
+
+    /// Lets everything happen that is due until then, unless something does not hold.
+    pub fn run_until(&mut self, until: u64) {
+        while self.violation.is_none() && self.agenda.next_at().is_some_and(|at| at <= until) {
+            let Some((at, ev)) = self.agenda.next() else { return };
+            self.now = at;
+            self.trace.events += 1;
+            self.trace.mix(at);
+            self.happens(ev);
+            // Invariant 1 after every event; the others where what they are about changes.
+            self.check_cap();
+        }
+        self.now = self.now.max(until);
+    }
+
+    fn happens(&mut self, ev: Ev) {
+        match ev {
+            Ev::Load(load) => self.load_happens(load),
+            Ev::RunEnds(run) => self.run_ends(run),
+            Ev::Due(job) => self.job_is_due(job),
+            Ev::StallCheck => self.stall_check(),
+            Ev::Coordinator { c, generation, ev } => self.coordinator_happens(c, generation, ev),
+            Ev::StartCoordinator(c) => self.coordinator_starts(c),
+            Ev::Agent { n, generation, ev } => self.agent_happens(n, generation, ev),
+            Ev::Host { n, ev } => self.host_happens(n, ev),
+            Ev::Cloud(ev) => self.cloud_happens(ev),
+            Ev::Fault(fault) => self.fault_happens(fault),
+            Ev::Heal(heal) => self.heals(heal),
+        }
+    }
+}
