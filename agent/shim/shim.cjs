@@ -88,7 +88,7 @@ function state() {
       concurrency: entry.worker.concurrency || entry.worker.opts.concurrency || 1,
       sandboxed: entry.sandboxed, hand_back: entry.sandboxed || !entry.worker.processFn ? 'none' : 'wait',
     })),
-    jobs: [...runs].map(({ entry, job, token, begun }) => ({
+    jobs: [...runs].filter((run) => !run.moved).map(({ entry, job, token, begun }) => ({
       ...place(entry, job), token, name: `${job.name}`, ms: Math.round(now() - begun), sandboxed: entry.sandboxed,
     })),
   };
@@ -250,17 +250,17 @@ async function hand_back({ freeze }) {
   await fence();
   const handed_back = [], kept = [], moved = [], outside = 'handed back from outside once its process is dead';
   let frozen = !!freeze;
-  await Promise.all([...runs].map(async (run) => {
+  // Results that are on the way to Redis come first: from the first job that is moved on, the freeze must not be far.
+  for (const until = now() + FINISHING_MS; [...runs].some((run) => run.finishing) && now() < until; ) await bell(20);
+  await Promise.all([...runs].filter((run) => !run.moved).map(async (run) => {
     const where = place(run.entry, run.job);
     if (run.entry.sandboxed) return kept.push({ ...where, why: `sandboxed: ${outside}` });
     if (!run.entry.worker.processFn) return kept.push({ ...where, why: `fetched with getNextJob: ${outside}` });
     try {
-      // Its result may be on the way to Redis.
-      for (const until = now() + FINISHING_MS; run.finishing && runs.has(run) && now() < until; ) await bell(20);
-      if (!runs.has(run)) return;
       if (run.finishing || !run.reject) throw new Error('it was about to end, but Redis does not answer');
       await move(run);
       handed_back.push(where);
+      run.moved = true;
       moved.push(run);
     } catch (error) {
       frozen = false;

@@ -131,6 +131,7 @@ fn life(stage: &Stage, runtime: Runtime) {
         done["handed_back"].as_array().expect("a list").iter().map(|job| job["id"].as_str().expect("an id")).collect();
     handed_back.sort_unstable();
     assert_eq!(handed_back, both);
+    assert_eq!(shim.state()["jobs"], json!([]), "its last word");
     for id in both {
         let here = worker.started("q", id).expect("it started here");
         let there = until(&format!("job {id} elsewhere"), || other.started("q", id));
