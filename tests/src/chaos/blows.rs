@@ -301,7 +301,7 @@ async fn falls<'a>(
 
 /// An instance that runs, with the process whose id is in that file of its home.
 fn victim(site: &Site, random: &mut Random, file: &str) -> Option<(String, i32)> {
-    let with = |record: InstanceRecord| Some((site.process(&record.id, file)?, record.id));
+    let with = |record: InstanceRecord| Some((site.process(&record, file)?, record.id));
     let all: Vec<(i32, String)> = site.running().into_iter().filter_map(with).collect();
     let (pid, id) = (!all.is_empty()).then(|| random.one_of(&all))?;
     Some((id, pid))

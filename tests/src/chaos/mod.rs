@@ -192,9 +192,9 @@ async fn settle(
     until("the fleet is at zero", || site.ours().iter().all(gone)).await?;
     judge(site, dealt, seen, journal).await?;
     for id in seen.borrow().records.keys() {
-        let left = site.processes(id);
-        if left > 0 {
-            return Err(Broken(format!("{id} is gone, and {left} of its processes are left")));
+        let left = site::processes_with(id);
+        if !left.is_empty() {
+            return Err(Broken(format!("{id} is gone, and of its processes are left: {left:?}")));
         }
     }
     Ok(())
@@ -244,25 +244,11 @@ async fn end(mut site: Site, told: &impl Fn(&str)) -> usize {
         }
     }
     drop(site);
-    let left = processes_with(&directory);
+    let left = site::processes_with(&directory);
     for process in &left {
         told(&format!("left: {process}"));
     }
     left.len()
-}
-
-/// Processes that name this directory in their arguments or their environment.
-fn processes_with(directory: &str) -> Vec<String> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let read = |name: &str| std::fs::read(entry.path().join(name)).unwrap_or_default();
-        let (arguments, environment) = (read("cmdline"), read("environ"));
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).replace('\0', " ");
-        if text(&arguments).contains(directory) || text(&environment).contains(directory) {
-            found.push(format!("{} {}", entry.file_name().to_string_lossy(), text(&arguments)));
-        }
-    }
-    found
 }
 
 /// By the clock that Redis and EC2's emulator have as well.

@@ -24,8 +24,6 @@ const BULLMQ: &str = "5";
 const JOBS_MS: [&str; 2] = ["100", "6000"];
 /// Of an instance's worker and of the primary's.
 const CONCURRENCY: &str = "2";
-/// Where the emulator writes whose a process is.
-const INSTANCE_VARIABLE: &str = "SPILLWAY_EMULATOR_INSTANCE";
 
 #[derive(Debug)]
 pub struct Site {
@@ -118,16 +116,10 @@ impl Site {
     }
 
     /// The process of this instance whose id is in that file of its home; None when there is none (any more).
-    pub fn process(&self, instance: &str, file: &str) -> Option<i32> {
-        let pid = fs::read_to_string(self.home(instance).join(file)).ok()?.trim().parse().ok()?;
-        is_of(pid, instance).then_some(pid)
-    }
-
-    /// Processes of this instance's that are left.
-    pub fn processes(&self, instance: &str) -> usize {
-        let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-        let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-        pids.filter(|pid| is_of(*pid, instance)).count()
+    pub fn process(&self, instance: &InstanceRecord, file: &str) -> Option<i32> {
+        let pid = fs::read_to_string(self.home(&instance.id).join(file)).ok()?.trim().parse().ok()?;
+        let init = i32::try_from(instance.init_pid?).ok()?;
+        descends_from(pid, init).then_some(pid)
     }
 
     /// Adds jobs at this rate until the input that is given with it is dropped.
@@ -324,8 +316,30 @@ pub async fn another_client(world: &World, form: &[(String, String)]) {
     assert!(answer.status().is_success(), "{}", answer.text().await.unwrap_or_default());
 }
 
-fn is_of(pid: i32, instance: &str) -> bool {
-    let mark = format!("{INSTANCE_VARIABLE}={instance}");
-    let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-    environment.split(|byte| *byte == 0).any(|variable| variable == mark.as_bytes())
+/// Such as every process of an instance does from its init.
+fn descends_from(mut pid: i32, ancestor: i32) -> bool {
+    let parent = |pid: i32| -> Option<i32> {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        status.lines().find_map(|line| line.strip_prefix("PPid:"))?.trim().parse().ok()
+    };
+    while let Some(next) = parent(pid).filter(|next| *next > 1) {
+        if next == ancestor {
+            return true;
+        }
+        pid = next;
+    }
+    false
+}
+
+/// Processes that name this in their arguments or their environment: a directory or an instance.
+pub fn processes_with(name: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let read = |file: &str| fs::read(entry.path().join(file)).unwrap_or_default();
+        let text = |file: &str| String::from_utf8_lossy(&read(file)).replace('\0', " ");
+        if text("cmdline").contains(name) || text("environ").contains(name) {
+            found.push(format!("{} {}", entry.file_name().to_string_lossy(), text("cmdline")));
+        }
+    }
+    found
 }
