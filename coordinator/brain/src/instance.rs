@@ -112,6 +112,9 @@ pub struct Instance {
     /// By EC2's last list that had it.
     pub ec2_state: Option<Ec2State>,
     pub last_listed: Option<Timestamp>,
+    /// When the first list was asked for that did not show it; None while the last one did.
+    #[serde(default)]
+    pub missing_since: Option<Timestamp>,
     pub registered: bool,
     pub last_report: Option<Timestamp>,
     pub agent_phase: Option<AgentPhase>,
@@ -166,6 +169,7 @@ impl Instance {
             boot_deadline: None,
             ec2_state: None,
             last_listed: None,
+            missing_since: None,
             registered: false,
             last_report: None,
             agent_phase: None,

@@ -24,8 +24,12 @@ impl State {
         }
         for position in 0..self.instances.len() {
             let instance = &mut self.instances[position];
-            let is_listed = list.iter().any(|entry| is_entry_of(entry, instance));
-            if !is_listed && !instance.is_gone() && is_absent_for_sure(instance, asked_at, config) {
+            if list.iter().any(|entry| is_entry_of(entry, instance)) {
+                instance.missing_since = None;
+                continue;
+            }
+            let missing_since = *instance.missing_since.get_or_insert(asked_at);
+            if !instance.is_gone() && is_absent_for_sure(instance, missing_since, asked_at, config) {
                 let had_id = instance.id.is_some();
                 let reason = if had_id { "EC2 no longer lists it" } else { "EC2 never showed this launch" };
                 instance.enter(now, Phase::Gone, reason);
@@ -92,13 +96,14 @@ fn was_over(instance: &Instance) -> bool {
     matches!(instance.ec2_state, Some(Ec2State::ShuttingDown | Ec2State::Terminated))
 }
 
-/// It is not in the list that was asked for at `asked_at`, and the list had time enough to show it.
-fn is_absent_for_sure(instance: &Instance, asked_at: Timestamp, config: &Config) -> bool {
+/// It is not in the list that was asked for at `asked_at`, and the lists had time enough to show it. One list alone that
+/// does not is no proof, however long ago the last one was.
+fn is_absent_for_sure(instance: &Instance, missing_since: Timestamp, asked_at: Timestamp, config: &Config) -> bool {
     let known_since = match instance.phase {
         Phase::Launching { deadline, last_try, .. } => deadline.max(last_try),
         _ => instance.last_listed.or(instance.accepted_at).unwrap_or(instance.phase_since),
     };
-    asked_at > known_since + config.consistency_grace
+    asked_at > known_since.max(missing_since) + config.consistency_grace
 }
 
 fn order(state: Ec2State) -> u8 {

@@ -440,14 +440,26 @@ fn while_it_shuts_down_it_may_still_run_and_once_it_is_terminated_it_is_certain(
 
 #[test]
 fn an_instance_that_vanished_is_handed_back_with_care_once_it_is_gone_for_sure() {
-    // Last listed at 5:40: the grace is over after 7:40.
-    check_at_work("5:45 vanish i-1\n5:50..7:40 demand 5", "");
+    // Missing since 5:50: the grace is over after 7:50.
+    check_at_work("5:45 vanish i-1\n5:50..7:50 demand 5", "");
     check_at_work(
         "5:45 vanish i-1
-         5:50..7:50 demand 5
-         7:51 handed-back i-1 uncertain 1 0
-         8:00..9:00 demand 5",
-        "7:50 hand_back i-1 uncertain\n7:50 launch",
+         5:50..8:00 demand 5
+         8:01 handed-back i-1 uncertain 1 0
+         8:10..9:00 demand 5",
+        "8:00 hand_back i-1 uncertain\n8:00 launch",
+    );
+}
+
+#[test]
+fn one_list_that_does_not_show_an_instance_is_no_proof_however_long_ago_the_last_one_was() {
+    check_at_work(
+        "8:25 vanish i-1
+         8:30 demand 5
+         8:35 appear i-1
+         8:36 ready i-1
+         8:40..12:00 demand 5",
+        "",
     );
 }
 
@@ -455,14 +467,14 @@ fn an_instance_that_vanished_is_handed_back_with_care_once_it_is_gone_for_sure()
 fn an_instance_that_comes_back_after_it_vanished_is_handed_back_again_when_it_ends() {
     check_at_work(
         "5:45 vanish i-1
-         5:50..7:50 demand 0
-         7:51 handed-back i-1 uncertain 1 0
-         7:55 appear i-1
-         8:00 demand 0
-         8:01 ready i-1
-         8:05 vanish i-1
-         8:10..10:10 demand 0",
-        "7:50 hand_back i-1 uncertain\n10:10 hand_back i-1 uncertain",
+         5:50..8:00 demand 0
+         8:01 handed-back i-1 uncertain 1 0
+         8:05 appear i-1
+         8:10 demand 0
+         8:11 ready i-1
+         8:15 vanish i-1
+         8:20..10:30 demand 0",
+        "8:00 hand_back i-1 uncertain\n10:30 hand_back i-1 uncertain",
     );
 }
 
