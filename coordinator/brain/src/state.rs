@@ -307,11 +307,16 @@ impl State {
                 let refused = (class, code.clone(), message.clone());
                 let refusal = Refusal::next(self.refusal.as_ref(), now, config, refused);
                 if let Some(instance) = self.instances.iter_mut().find(|instance| instance.token == token)
-                    && let Phase::Launching { attempts, next_try, .. } = &mut instance.phase
+                    && let Phase::Launching { attempts, next_try, deadline, .. } = &mut instance.phase
                 {
                     match refusal::backoff(config, class, *attempts) {
                         Some(wait) if class == RefusalClass::Retry => {
                             *next_try = Some(now + wait);
+                            instance.problem = code.clone();
+                        }
+                        // An earlier attempt was not answered, and may have its effect yet: EC2's list tells.
+                        _ if *attempts > 1 => {
+                            (*next_try, *deadline) = (None, now.min(*deadline));
                             instance.problem = code.clone();
                         }
                         _ => instance.enter(now, Phase::Gone, format!("EC2 refused the launch: {code}")),

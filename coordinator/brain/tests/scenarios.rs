@@ -345,6 +345,33 @@ fn a_worker_that_loses_its_proof_is_no_capacity_and_must_prove_itself_again_by_a
 #[test]
 fn one_launch_a_tick_where_that_is_the_limit() {
     check_with(|config| config.launches_per_tick = 1, "0:00..5:20 demand 15", "5:00 launch\n5:10 launch");
+    // However often it ticks meanwhile.
+    let script = "0:00..5:00 demand 15\n5:00 tick\n5:01 tick\n5:09 tick\n5:10 tick";
+    check_with(|config| config.launches_per_tick = 1, script, "5:00 launch\n5:10 launch");
+}
+
+#[test]
+fn a_refusal_after_an_unanswered_attempt_does_not_say_that_nothing_was_launched() {
+    let configure = |config: &mut Config| {
+        (config.max_instances, config.capacity_backoff) = (1, Duration::from_secs(10));
+    };
+    check_with(
+        configure,
+        "0:00..5:00 demand 5
+         5:01 throttle
+         5:10 demand 5
+         5:11 refuse capacity InsufficientInstanceCapacity
+         5:20..7:20 demand 5",
+        "5:00 launch t-1\n5:10 launch t-1\n7:20 launch t-2",
+    );
+    // The first attempt was the only one: nothing can come of it.
+    check_with(
+        configure,
+        "0:00..5:00 demand 5
+         5:01 refuse capacity InsufficientInstanceCapacity
+         5:10..5:20 demand 5",
+        "5:00 launch t-1\n5:20 launch t-2",
+    );
 }
 
 #[test]

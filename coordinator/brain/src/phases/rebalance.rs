@@ -79,8 +79,7 @@ pub(crate) fn replace(state: &mut State, now: Timestamp, config: &Config, plan: 
             plan.notes.push(note);
             return;
         }
-        let launched = plan.decisions.iter().filter(|planned| matches!(planned.decision, Decision::Launch { .. }));
-        if launched.count() >= config.launches_per_tick as usize {
+        if scale_out::at_once(state, now, config) == 0 {
             return;
         }
         state.rebalances.push_back(now);

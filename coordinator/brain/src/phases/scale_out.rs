@@ -37,7 +37,7 @@ pub(crate) fn scale_out(state: &mut State, now: Timestamp, config: &Config, desi
     if room < need {
         plan.notes.push(Note::AtCap { max_instances: config.max_instances, billing: counts.billing });
     }
-    for _ in 0..need.min(room).min(allowed).min(config.launches_per_tick) {
+    for _ in 0..need.min(room).min(allowed).min(at_once(state, now, config)) {
         let token = state.intend(now, config);
         let reason = Reason::BelowDesired { demand, desired, ready: counts.ready, on_the_way: counts.on_the_way };
         plan.decisions.push(planned(Decision::Launch { token }, reason));
@@ -51,6 +51,13 @@ pub(super) fn room(counts: Counts, config: &Config) -> u32 {
         return cap.saturating_sub(counts.billing);
     }
     cap.saturating_sub(counts.billing - counts.interrupted).min(cap.saturating_mul(2).saturating_sub(counts.billing))
+}
+
+/// Launches that may be begun now: a tick follows whatever happens, so those of the last interval count (invariant 9).
+pub(super) fn at_once(state: &State, now: Timestamp, config: &Config) -> u32 {
+    let is_recent = |at: Timestamp| at <= now && now.since(at) < config.interval;
+    let begun = state.instances.iter().filter(|instance| !instance.adopted && is_recent(instance.planned_at));
+    config.launches_per_tick.saturating_sub(u32::try_from(begun.count()).unwrap_or(u32::MAX))
 }
 
 /// Why nothing is launched now, whatever it is for.
