@@ -2,7 +2,7 @@
 //! every job:
 //!
 //! ```text
-//! cargo run --release --bin interruptions [-- INTERRUPTIONS [SEED]]
+//! cargo run --release --bin interruptions [-- INTERRUPTIONS [SEED [BULLMQ [bun | node]]]]
 //! ```
 //!
 //! Jobs (0.1 s to 300 s), notices (120, 20, 0 s) and the drain's margin (10 s) are ten times shorter. It prints the table of
@@ -17,16 +17,20 @@ const VARIANTS: [(u32, &str); 6] = [(5, "bun"), (4, "bun"), (6, "bun"), (5, "nod
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let mut arguments = std::env::args().skip(1).map(|argument| argument.parse::<u64>());
-    let mut next = |otherwise| arguments.next().unwrap_or(Ok(otherwise));
-    let (Ok(interruptions), Ok(seed)) = (next(200), next(1)) else {
-        eprintln!("interruptions: give a number of interruptions and a seed, such as: interruptions 200 1");
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let number = |at: usize, otherwise: u64| arguments.get(at).map_or(Ok(otherwise), |text| text.parse());
+    let (Ok(interruptions), Ok(seed), Ok(only)) = (number(0, 200), number(1, 1), number(2, 0)) else {
+        eprintln!("interruptions: give numbers, such as: interruptions 200 1, or: interruptions 60 1 6 node");
         std::process::exit(2);
     };
+    let is_wanted = |(bullmq, runtime): &(u32, &str)| {
+        (only == 0 || only == u64::from(*bullmq)) && arguments.get(3).is_none_or(|name| name == runtime)
+    };
+    let variants: Vec<(u32, &str)> = VARIANTS.into_iter().filter(is_wanted).collect();
     let mut all = Tally::default();
-    for (number, (bullmq, runtime)) in VARIANTS.into_iter().enumerate() {
+    for (number, (bullmq, runtime)) in variants.iter().copied().enumerate() {
         // As evenly as it goes.
-        let variants = VARIANTS.len() as u64;
+        let variants = variants.len() as u64;
         let share = interruptions / variants + u64::from((number as u64) < interruptions % variants);
         if share == 0 {
             continue;

@@ -60,6 +60,8 @@ pub struct Tally {
     pub run_twice: u64,
     /// Of these: not held by an instance that was taken unannounced.
     pub run_twice_announced: u64,
+    /// What happened to each job that was not as promised.
+    pub stories: Vec<String>,
 }
 
 /// Jobs that have neither completed nor failed.
@@ -92,6 +94,13 @@ pub(super) fn count(redis: &RedisServer, added: u64, interruptions: Vec<Interrup
     }
     let twice: Vec<&String> = runs.iter().filter(|(_, runs)| ran_twice(runs)).map(|(job, _)| job).collect();
     tally.run_twice = twice.len() as u64;
+    for job in &twice {
+        let happened = events.iter().filter(|(_, fields)| is(fields, "jobId", job));
+        let happened: Vec<String> = happened.map(|(at, fields)| format!("{at} {fields:?}")).collect();
+        let taken: Vec<&Interruption> = interruptions.iter().filter(|it| it.jobs.contains(job)).collect();
+        let runs = &runs[*job];
+        tally.stories.push(format!("job {job} ran twice: {runs:?}\n  {}\n  {taken:?}", happened.join("\n  ")));
+    }
     let unannounced = |job: &String| interruptions.iter().any(|it| it.notice == Some(0) && it.jobs.contains(job));
     tally.run_twice_announced = twice.iter().filter(|job| !unannounced(job)).count() as u64;
     for interruption in &interruptions {
@@ -188,6 +197,7 @@ impl Tally {
         self.stalls_unbegun += other.stalls_unbegun;
         self.run_twice += other.run_twice;
         self.run_twice_announced += other.run_twice_announced;
+        self.stories.extend(other.stories);
     }
 
     /// The promise: every job completes, in one attempt and without a stall; twice at work only where its worker was killed.
@@ -234,6 +244,7 @@ impl fmt::Display for Tally {
             self.stalls_unbegun,
             self.run_twice,
             self.run_twice_announced
-        )
+        )?;
+        self.stories.iter().try_for_each(|story| write!(f, "\n{story}"))
     }
 }
