@@ -26,7 +26,7 @@ use blows::Dealt;
 use draw::Random;
 use journal::Journal;
 pub use report::Report;
-use site::Site;
+use site::{MAX_INSTANCES, Site};
 use watch::Seen;
 
 /// From the last fault until every job has ended, and from there until the fleet is at zero.
@@ -218,6 +218,9 @@ fn count(site: &Site, report: &mut Report, seen: &Seen, dealt: &Dealt, added: u6
     report.answers_lost = seen.calls_lost + by_proxies + site.agents.answers_lost();
     report.launches = seen.records.len();
     report.peak_billing = seen.peak_billing;
+    report.over_the_cap = seen.peak_billing.saturating_sub(MAX_INSTANCES);
+    report.double_launches = seen.records.len() - seen.tokens().len();
+    report.foreign_touched = site.foreign_touched().len();
     (report.most_calls_a_minute, report.most_acts_a_minute) = (seen.most_calls_a_minute, seen.most_acts_a_minute);
     report.terminated_with_jobs = seen.ended_with_jobs;
     report.instances_left = site.ours().iter().filter(|record| record.state != InstanceState::Terminated).count();

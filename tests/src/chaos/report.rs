@@ -16,6 +16,10 @@ pub struct Report {
     pub answers_lost: u32,
     pub launches: usize,
     pub peak_billing: usize,
+    pub over_the_cap: usize,
+    /// Instances beyond one of each launch token.
+    pub double_launches: usize,
+    pub foreign_touched: usize,
     pub most_calls_a_minute: usize,
     pub most_acts_a_minute: usize,
     pub terminated_with_jobs: u32,
@@ -44,12 +48,12 @@ impl fmt::Display for Report {
         }
         writeln!(f, "| answers lost | {} |", self.answers_lost)?;
         writeln!(f, "| launches | {} |", self.launches)?;
-        let verdict = |is_broken: bool| if is_broken { "see below" } else { "0" };
-        writeln!(f, "| most that billed at once | {} |", self.peak_billing)?;
+        let (billed, over) = (self.peak_billing, self.over_the_cap);
+        writeln!(f, "| most that billed at once, over the cap | {billed}, {over} |")?;
         writeln!(
             f,
-            "| over the cap, double launches, others' instances touched | {} |",
-            verdict(self.broken.is_some())
+            "| launched twice, others' instances touched | {}, {} |",
+            self.double_launches, self.foreign_touched
         )?;
         writeln!(
             f,
@@ -58,7 +62,7 @@ impl fmt::Display for Report {
         )?;
         writeln!(
             f,
-            "| instances terminated in our name while a job was active there, after a kill or a notice | {} |",
+            "| terminated in our name with a job active there, after a kill or a notice | {} |",
             self.terminated_with_jobs
         )?;
         writeln!(f, "| instances, processes left | {}, {} |", self.instances_left, self.processes_left)?;

@@ -86,6 +86,15 @@ impl Site {
         self.ours().into_iter().filter(|record| record.state == InstanceState::Running).collect()
     }
 
+    /// Somebody else's that do not live any more.
+    pub fn foreign_touched(&self) -> Vec<&String> {
+        let all = self.world.instances();
+        let is_it = |id: &str, record: &InstanceRecord| {
+            record.id == id && matches!(record.state, InstanceState::Pending | InstanceState::Running)
+        };
+        self.foreign.iter().filter(|id| !all.iter().any(|record| is_it(id, record))).collect()
+    }
+
     /// Whoever leads by its own word; agents are led there from now on.
     pub async fn leader(&self) -> Option<&Seat> {
         for seat in &self.seats {

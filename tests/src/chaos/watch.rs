@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use spillway_emulator::{InstanceRecord, InstanceState};
+use spillway_emulator::InstanceRecord;
 use tokio::time::{sleep, timeout};
 
 use super::blows::Dealt;
@@ -95,6 +95,13 @@ fn peak<'a>(records: impl Iterator<Item = &'a InstanceRecord>) -> usize {
     usize::try_from(now.max().unwrap_or(0)).unwrap_or(0)
 }
 
+impl Seen {
+    /// Launch tokens, by the instances' tags.
+    pub fn tokens(&self) -> BTreeSet<&String> {
+        self.records.values().filter_map(|record| record.tags.get(TOKEN_TAG)).collect()
+    }
+}
+
 fn check_tokens(seen: &Seen) -> Result<(), Broken> {
     let mut tokens = BTreeSet::new();
     for record in seen.records.values() {
@@ -109,11 +116,7 @@ fn check_tokens(seen: &Seen) -> Result<(), Broken> {
 }
 
 fn check_foreign(site: &Site) -> Result<(), Broken> {
-    let all = site.world.instances();
-    let lives = |id: &String| {
-        all.iter().any(|it| it.id == *id && matches!(it.state, InstanceState::Pending | InstanceState::Running))
-    };
-    match site.foreign.iter().find(|id| !lives(id)) {
+    match site.foreign_touched().first() {
         Some(id) => Err(Broken(format!("{id}, which is somebody else's, was ended"))),
         None => Ok(()),
     }
