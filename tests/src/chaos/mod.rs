@@ -45,6 +45,7 @@ pub struct Broken(String);
 
 /// Runs so many rounds. `told` hears of each, in words.
 pub async fn run(options: Options, told: impl Fn(&str)) -> Report {
+    told(&format!("seed {}", options.seed));
     let mut site = Site::start().await;
     let (seen, dealt) = (RefCell::new(Seen::default()), Dealt::default());
     let journal = RefCell::new(Journal::default());
@@ -71,7 +72,7 @@ pub async fn run(options: Options, told: impl Fn(&str)) -> Report {
     count(&site, &mut report, &seen.borrow(), &dealt, added.get());
     // Also where something else is broken: for the reader.
     if let Ok(mut redis) = connect(&site).await {
-        let mut journal = journal.borrow_mut();
+        let mut journal = journal.into_inner();
         let _ = journal.read(&mut redis).await;
         report.stalls = journal.stalls;
         report.runs_on_instances = journal.runs_elsewhere_than("primary");
@@ -81,20 +82,28 @@ pub async fn run(options: Options, told: impl Fn(&str)) -> Report {
         Some(run) => Err(Broken(format!("run again without an excuse: {run}"))),
         None => Ok(()),
     });
-    match outcome {
-        Ok(()) => report.processes_left = end(site, &told).await,
-        Err(Broken(what)) => {
-            let causes: Vec<String> = dealt.causes.borrow().iter().map(|cause| format!("{cause:?}")).collect();
-            let story = format!("{}\n--- befell\n{}", site.story().await, causes.join("\n"));
-            site.world.directory.disable_cleanup(true);
-            let kept = format!("{story}\n--- all logs are kept in {}", site.world.directory.path().display());
-            report.broken = Some((what, dealt.round.get(), kept));
-        }
-    }
-    if report.processes_left > 0 && report.broken.is_none() {
-        report.broken = Some(("processes are left".to_owned(), options.rounds, String::new()));
-    }
+    let round = dealt.round.get();
+    let outcome = match outcome {
+        Ok(()) => end(site).await.map(|left| {
+            left.iter().for_each(|process| told(&format!("left: {process}")));
+            report.processes_left = left.len();
+            (!left.is_empty()).then(|| ("processes are left".to_owned(), left.join("\n")))
+        }),
+        Err(Broken(what)) => Ok(Some((what, tell(&mut site, &dealt).await))),
+    };
+    report.broken = match outcome {
+        Ok(broken) => broken.map(|(what, story)| (what, round, story)),
+        Err(Broken(what)) => Some((what, round, String::new())),
+    };
     report
+}
+
+/// The whole story; what wrote it is kept.
+async fn tell(site: &mut Site, dealt: &Dealt) -> String {
+    let causes: Vec<String> = dealt.causes.borrow().iter().map(|cause| format!("{cause:?}")).collect();
+    site.world.directory.disable_cleanup(true);
+    let directory = site.world.directory.path().display();
+    format!("{}\n--- befell\n{}\n--- all logs are kept in {directory}", site.story().await, causes.join("\n"))
 }
 
 /// Agents come to whoever leads, as behind an address that moves. Sessions from before stay where they are.
@@ -236,22 +245,20 @@ fn jobs_key(id: u64) -> String {
     format!("bull:{}:{id}", crate::QUEUE)
 }
 
-/// Both coordinators stop as they should, and of the whole world no process is left: gives how many are.
-async fn end(mut site: Site, told: &impl Fn(&str)) -> usize {
+/// Both coordinators stop as they should; gives the processes that are left of the whole world.
+async fn end(mut site: Site) -> Result<Vec<String>, Broken> {
     let directory = site.world.directory.path().display().to_string();
     for seat in &mut site.seats {
-        if let Some(mut coordinator) = seat.take() {
-            coordinator.process.signal(libc::SIGTERM);
-            let status = coordinator.process.end_within(STOPS_WITHIN).await;
-            assert!(status.success(), "the {} coordinator stops: {status}\n{}", seat.name, coordinator.process.tail());
+        let Some(mut coordinator) = seat.take() else { continue };
+        coordinator.process.signal(libc::SIGTERM);
+        let status = coordinator.process.end_within(STOPS_WITHIN).await;
+        if !status.success() {
+            let tail = coordinator.process.tail();
+            return Err(Broken(format!("the {} coordinator does not stop well: {status}\n{tail}", seat.name)));
         }
     }
     drop(site);
-    let left = site::processes_with(&directory);
-    for process in &left {
-        told(&format!("left: {process}"));
-    }
-    left.len()
+    Ok(site::processes_with(&directory))
 }
 
 /// By the clock that Redis and EC2's emulator have as well.
