@@ -22,6 +22,8 @@ pub struct Setup {
     pub files: Vec<(&'static str, String)>,
     /// More of the agent's configuration, from its table `boot` on; `$REDIS` is the world's own.
     pub agent: String,
+    /// Keys of the agent's configuration that stand before its first table.
+    pub agent_keys: &'static str,
     /// User data instead of what starts the agent.
     pub user_data: Option<&'static str>,
     /// More of the coordinator's environment.
@@ -73,6 +75,7 @@ impl World {
         let emulator = spillway_emulator::start(options).await.expect("the emulator");
         let usual = || app.user_data(&redis.url(), grpc_port, &setup.agent.replace("$REDIS", &redis.url()));
         let user_data = setup.user_data.map_or_else(usual, str::to_owned);
+        let user_data = user_data.replacen("[worker]", &format!("{}\n[worker]", setup.agent_keys), 1);
         let template = LaunchTemplate { user_data, ..LaunchTemplate::default() };
         let template = emulator.create_launch_template("worker", template).expect("a launch template");
         let environment = environment(&redis.url(), &emulator.endpoint(), &template, setup.environment);
