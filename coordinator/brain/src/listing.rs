@@ -43,6 +43,9 @@ impl State {
     fn take_in(&mut self, now: Timestamp, entry: &Listed, config: &Config, foreign: &mut Vec<InstanceId>) {
         let ends = matches!(entry.state, Ec2State::ShuttingDown | Ec2State::Terminated);
         let Some(position) = self.instances.iter().position(|instance| is_entry_of(entry, instance)) else {
+            if let Some(token) = &entry.token {
+                self.not_again(token);
+            }
             match &entry.token {
                 _ if ends => {}
                 Some(token) => {

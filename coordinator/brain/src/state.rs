@@ -421,6 +421,12 @@ impl State {
         token
     }
 
+    /// The token was given out by somebody whose ledger is lost: an older state of it must not give it out once more.
+    pub(crate) fn not_again(&mut self, token: &LaunchToken) {
+        let number = token.0.strip_prefix(&self.nonce).and_then(|rest| rest.strip_prefix('-')?.parse().ok());
+        self.launches = self.launches.max(number.unwrap_or(0));
+    }
+
     pub(crate) fn raise(&mut self, alert: AlertKind, reason: Reason) {
         if self.alerts.insert(alert) {
             self.pending.push(Planned { decision: Decision::Alert { alert }, reason });

@@ -207,8 +207,10 @@ impl World {
                 let at = self.now + Duration::from_secs(word(2).parse().expect("seconds"));
                 self.tell(Event::NoticeSeen { id, at });
             }
+            // Launched by somebody else; with a token where that was another coordinator of ours.
             "foreign" => {
-                self.ec2.insert(word(1).to_owned(), (None, Ec2State::Running));
+                let token = words.get(2).map(|token| LaunchToken((*token).to_owned()));
+                self.ec2.insert(word(1).to_owned(), (token, Ec2State::Running));
             }
             "hold" => self.tell(Event::OperatorHold { reason: String::new() }),
             "resume" => self.tell(Event::OperatorResume),
