@@ -2,7 +2,7 @@
 //! instance. At a round's end no fault is left.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::time::Duration;
 
@@ -18,6 +18,8 @@ const LOOK: Duration = Duration::from_millis(4);
 const AGAIN: Duration = Duration::from_millis(200);
 /// A blow waits so long for an instance, or a launch, that it may hit.
 const VICTIM_WITHIN: Duration = Duration::from_secs(6);
+/// At first only for one that works on a job: there is something to lose.
+const BUSY_WITHIN: Duration = Duration::from_secs(3);
 /// A lease of 15 s after all faults, and a busy machine.
 const LEADS_WITHIN: Duration = Duration::from_secs(60);
 
@@ -53,6 +55,8 @@ pub struct Dealt {
     pub counts: RefCell<BTreeMap<String, u32>>,
     pub causes: RefCell<Vec<Cause>>,
     pub round: Cell<u32>,
+    /// Instances that hold a job, by the last look at Redis.
+    pub busy: RefCell<BTreeSet<String>>,
 }
 
 /// What is left to do in this round.
@@ -157,6 +161,15 @@ async fn falls<'a>(
 ) -> Option<(Instant, Step<'a>)> {
     let now = Instant::now();
     let emulator = site.world.emulator();
+    let candidates = || {
+        let is_busy = |record: &InstanceRecord| dealt.busy.borrow().contains(&record.id);
+        let may_be_idle = now + VICTIM_WITHIN >= until + BUSY_WITHIN;
+        let mut running = site.running();
+        if !may_be_idle || running.iter().any(is_busy) {
+            running.retain(is_busy);
+        }
+        running
+    };
     // The next look finds perhaps what this one did not.
     let later = || {
         let is_patient = now < until;
@@ -184,7 +197,7 @@ async fn falls<'a>(
             Some((now, Step::AtLaunch { seat, seen, back_after, until: now + VICTIM_WITHIN }))
         }
         Blow::KillAgent { back_after } => {
-            let Some((id, pid)) = victim(site, random, "agent.pid") else { return later() };
+            let Some((id, pid)) = victim(site, candidates(), random, "agent.pid") else { return later() };
             let home = site.home(&id);
             match back_after {
                 Some(after) => fs::write(home.join("restart-after"), after.as_secs_f64().to_string()),
@@ -197,14 +210,14 @@ async fn falls<'a>(
             None
         }
         Blow::KillWorker => {
-            let Some((id, pid)) = victim(site, random, ".pm2/pids/worker-0.pid") else { return later() };
+            let Some((id, pid)) = victim(site, candidates(), random, ".pm2/pids/worker-0.pid") else { return later() };
             kill(pid);
             dealt.count("worker killed");
             dealt.befell(id, What::WorkerKilled);
             None
         }
         Blow::KillPm2 => {
-            let Some((id, pid)) = victim(site, random, ".pm2/pm2.pid") else { return later() };
+            let Some((id, pid)) = victim(site, candidates(), random, ".pm2/pm2.pid") else { return later() };
             kill(pid);
             dealt.count("PM2 killed");
             dealt.befell(id, What::Pm2Killed);
@@ -254,7 +267,7 @@ async fn falls<'a>(
             Some((now + lasts, Step::FreshLists))
         }
         Blow::Interrupt { notice } => {
-            let Some(id) = any(site, random) else { return later() };
+            let Some(id) = any(candidates(), random) else { return later() };
             dealt.befell(id.clone(), What::Notice);
             // It may end by itself at this moment.
             if emulator.interrupt(&id, notice).is_ok() {
@@ -263,7 +276,7 @@ async fn falls<'a>(
             None
         }
         Blow::Vanish => {
-            let Some(id) = any(site, random) else { return later() };
+            let Some(id) = any(candidates(), random) else { return later() };
             dealt.befell(id.clone(), What::Taken);
             if emulator.interrupt(&id, Duration::ZERO).is_ok() {
                 dealt.count("interrupted without notice");
@@ -271,7 +284,7 @@ async fn falls<'a>(
             None
         }
         Blow::TerminateBehind => {
-            let Some(id) = any(site, random) else { return later() };
+            let Some(id) = any(candidates(), random) else { return later() };
             dealt.befell(id.clone(), What::Taken);
             let form = [("Action", "TerminateInstances"), ("InstanceId.1", id.as_str())];
             let form = form.map(|(name, value)| (name.to_owned(), value.to_owned()));
@@ -280,7 +293,7 @@ async fn falls<'a>(
             None
         }
         Blow::Rebalance => {
-            let Some(id) = any(site, random) else { return later() };
+            let Some(id) = any(candidates(), random) else { return later() };
             if emulator.rebalance(&id).is_ok() {
                 dealt.count("rebalance recommended");
             }
@@ -299,17 +312,16 @@ async fn falls<'a>(
     }
 }
 
-/// An instance that runs, with the process whose id is in that file of its home.
-fn victim(site: &Site, random: &mut Random, file: &str) -> Option<(String, i32)> {
+/// One of them, with the process whose id is in that file of its home.
+fn victim(site: &Site, among: Vec<InstanceRecord>, random: &mut Random, file: &str) -> Option<(String, i32)> {
     let with = |record: InstanceRecord| Some((site.process(&record, file)?, record.id));
-    let all: Vec<(i32, String)> = site.running().into_iter().filter_map(with).collect();
+    let all: Vec<(i32, String)> = among.into_iter().filter_map(with).collect();
     let (pid, id) = (!all.is_empty()).then(|| random.one_of(&all))?;
     Some((id, pid))
 }
 
-fn any(site: &Site, random: &mut Random) -> Option<String> {
-    let all: Vec<String> = site.running().into_iter().map(|record| record.id).collect();
-    (!all.is_empty()).then(|| random.one_of(&all))
+fn any(among: Vec<InstanceRecord>, random: &mut Random) -> Option<String> {
+    (!among.is_empty()).then(|| random.one_of(&among).id)
 }
 
 fn kill(pid: i32) {

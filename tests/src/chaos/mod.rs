@@ -21,7 +21,6 @@ use spillway_emulator::{InstanceRecord, InstanceState};
 use tokio::time::{Instant, sleep};
 
 use crate::jobs;
-use crate::process::Process;
 use blows::Dealt;
 use draw::Random;
 use journal::Journal;
@@ -64,7 +63,7 @@ pub async fn run(options: Options, told: impl Fn(&str)) -> Report {
             settle(&site, &dealt, &seen, &journal, added.get()).await
         };
         tokio::select! {
-            broken = watch::watch(&site, &seen) => Err(broken),
+            broken = watch::watch(&site, &seen, &dealt) => Err(broken),
             () = follow_the_leader(&site) => Ok(()),
             outcome = lives => outcome,
         }
@@ -164,23 +163,17 @@ async fn floods(site: &Site, goes_on: &Cell<bool>, added: &Cell<u64>, seed: u64)
         if !goes_on.get() {
             break;
         }
-        let per_second = 5.0 + random.unit() * 7.0;
-        let (mut flood, orders) = site.flood(number, per_second, u64::from(random.below(u32::MAX)));
-        sleep(random.seconds(4.0, 9.0)).await;
-        drop(orders);
-        flood.end_within(ENDS_WITHIN).await;
-        added.set(added.get() + added_by(&flood));
+        let (jobs, per_second) = (20 + random.below(80), 5.0 + random.unit() * 7.0);
+        let mut flood = site.flood(number, jobs, per_second, random.below(u32::MAX));
+        let status = flood.end_within(ENDS_WITHIN).await;
+        assert!(status.success(), "a flood: {status}\n{}", flood.tail());
+        added.set(added.get() + u64::from(jobs));
         let pause = Instant::now() + random.seconds(1.0, 14.0);
         while goes_on.get() && Instant::now() < pause {
             sleep(Duration::from_millis(100)).await;
         }
     }
     Ok(())
-}
-
-fn added_by(flood: &Process) -> u64 {
-    let log = flood.log();
-    log.lines().last().and_then(|line| line.parse().ok()).unwrap_or_else(|| panic!("a flood: {}", flood.tail()))
 }
 
 /// Nothing befalls it any more: every job completes, and the fleet goes to zero.

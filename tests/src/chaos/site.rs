@@ -4,7 +4,6 @@
 use std::cell::RefCell;
 use std::fs;
 use std::path::PathBuf;
-use std::process::ChildStdin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -131,13 +130,13 @@ impl Site {
         descends_from(pid, init).then_some(pid)
     }
 
-    /// Adds jobs at this rate until the input that is given with it is dropped.
-    pub fn flood(&self, number: u32, per_second: f64, seed: u64) -> (Process, ChildStdin) {
+    /// Adds so many jobs at this rate, and ends.
+    pub fn flood(&self, number: u32, jobs: u32, per_second: f64, seed: u32) -> Process {
         let mut node = command(programs::program("node"));
-        node.arg(programs::script("arena-load.mjs")).args([BULLMQ, QUEUE, &per_second.to_string()]).args(JOBS_MS);
-        node.arg(seed.to_string()).env("REDIS_URL", self.world.redis.url()).env_remove("QUEUE_PREFIX");
-        let log = self.world.directory.path().join(format!("flood-{number}.log"));
-        Process::start_fed("flood", &mut node, &log)
+        node.arg(binaries::workspace().join("tests/src/chaos/flood.mjs")).arg(programs::script("bullmq.mjs"));
+        node.args([BULLMQ, QUEUE, &jobs.to_string(), &per_second.to_string()]).args(JOBS_MS).arg(seed.to_string());
+        node.env("REDIS_URL", self.world.redis.url());
+        Process::start("flood", &mut node, &self.world.directory.path().join(format!("flood-{number}.log")))
     }
 
     /// All that a reader of a failure wants to see.

@@ -43,7 +43,7 @@ pub struct Seen {
 }
 
 /// Until something is broken.
-pub async fn watch(site: &Site, seen: &RefCell<Seen>) -> Broken {
+pub async fn watch(site: &Site, seen: &RefCell<Seen>, dealt: &Dealt) -> Broken {
     let mut redis = None;
     loop {
         if let Err(broken) = look(site, &mut seen.borrow_mut()) {
@@ -55,6 +55,7 @@ pub async fn watch(site: &Site, seen: &RefCell<Seen>) -> Broken {
         };
         match holders {
             Some(holders) => {
+                dealt.busy.replace(holders.values().cloned().collect());
                 if let Err(broken) = check_handed_back(&seen.borrow(), &holders) {
                     return broken;
                 }
