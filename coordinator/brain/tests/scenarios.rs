@@ -273,8 +273,8 @@ fn a_restart_forgets_neither_windows_nor_tokens() {
 
 #[test]
 fn an_older_ledger_does_not_give_out_a_token_again_that_another_leader_gave_out() {
-    check("0:00 foreign i-9 t-1\n0:10..5:00 demand 15", "5:00 launch t-2");
-    check("0:00 foreign i-9 t-3\n0:01 ec2 i-9 terminated\n0:10..5:00 demand 5", "5:00 launch t-4");
+    check("0:00 foreign i-9 t-1\n0:01 ready i-9\n0:10..5:10 demand 15", "5:10 launch t-2");
+    check("0:00 foreign i-9 t-3\n0:01 ec2 i-9 terminated\n0:10..5:10 demand 5", "5:10 launch t-4");
 }
 
 #[test]
