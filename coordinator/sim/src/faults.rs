@@ -212,10 +212,20 @@ impl World {
                 self.net.slow.cut(now, until);
                 self.met(Met::Slow);
             }
-            Fault::Throttle => self.cloud.throttles.cut(now, until),
-            Fault::NoCapacity => self.cloud.without_capacity.cut(now, until),
-            Fault::Quota => self.cloud.over_quota.cut(now, until),
+            Fault::Throttle => {
+                say!(self, "ec2 throttles for {} s", (until - now) / SECOND);
+                self.cloud.throttles.cut(now, until);
+            }
+            Fault::NoCapacity => {
+                say!(self, "ec2 has no capacity for {} s", (until - now) / SECOND);
+                self.cloud.without_capacity.cut(now, until);
+            }
+            Fault::Quota => {
+                say!(self, "the quota is used up for {} s", (until - now) / SECOND);
+                self.cloud.over_quota.cut(now, until);
+            }
             Fault::Fatal => {
+                say!(self, "launching is not authorized for {} s", (until - now) / SECOND);
                 self.cloud.unauthorized.cut(now, until);
                 // A person mends it, and says so.
                 self.agenda.put(until + MINUTE, Ev::Heal(Heal::Resume));

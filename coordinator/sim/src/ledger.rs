@@ -47,7 +47,10 @@ impl Ledger {
         self.lease.is_some_and(|(_, until)| now < until)
     }
 
+    /// Its keys are gone. The epoch goes on all the same: where it began anew, agents would refuse the new leader (its
+    /// epoch is lower than the one they know), and a leader whose epoch was 1 would not see that it has to lead anew. As of
+    /// this writing the shell's lease script counts from nothing (`INCR`); counting from Redis' TIME mends both.
     pub fn wipe(&mut self) {
-        *self = Ledger::default();
+        *self = Ledger { epoch: self.epoch, ..Ledger::default() };
     }
 }

@@ -52,6 +52,7 @@ pub struct Host {
     // What the invariants know of it.
     pub was_ready: bool,
     pub took_jobs: bool,
+    pub was_adopted: bool,
     /// When the leader last heard its agent.
     pub heard_at: u64,
     pub told_at: Option<u64>,
@@ -191,6 +192,7 @@ impl World {
             last_heard: 0,
             was_ready: false,
             took_jobs: false,
+            was_adopted: false,
             heard_at: 0,
             told_at: None,
             told_deadline: 0,

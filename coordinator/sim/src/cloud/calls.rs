@@ -87,8 +87,13 @@ impl World {
                 Event::LaunchAnswered { token, answer: LaunchAnswer::Accepted { id } },
             );
         }
+        // What EC2 refused it does not do later: a duplicate of that very request comes to nothing.
+        if self.cloud.refused.contains(&(token.clone(), sent_at)) {
+            return;
+        }
         if let Some(refused) = self.refusal(true) {
             say!(self, "ec2 refuses {token}: {}", refused.1);
+            self.cloud.refused.insert((token.clone(), sent_at));
             let decision = Decision::Launch { token };
             return self.answer(to.0, to.1, answer_at, refused_event(&decision, refused));
         }

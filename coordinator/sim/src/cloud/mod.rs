@@ -71,6 +71,8 @@ pub struct Cloud {
     pub live: usize,
     /// Tokens that a wiped ledger forgot while their launches were under way.
     pub forgotten: BTreeSet<LaunchToken>,
+    /// Requests that were refused: the token, and when each was sent.
+    refused: BTreeSet<(LaunchToken, u64)>,
     pub without_capacity: Cut,
     pub over_quota: Cut,
     pub unauthorized: Cut,

@@ -26,7 +26,10 @@ impl World {
                     let deadline = spillway_machine::Timestamp(deadline.0);
                     self.command(c, n, Command::Drain { deadline });
                 }
-                Decision::CancelDrain { id } => self.command(c, number(id), Command::CancelDrain),
+                Decision::CancelDrain { id } => {
+                    self.hosts[number(id)].told_at = None;
+                    self.command(c, number(id), Command::CancelDrain);
+                }
                 Decision::HandBack { id, certain } => self.hand_back(c, number(id), *certain),
                 Decision::Alert { .. } => {}
             }

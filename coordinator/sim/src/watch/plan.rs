@@ -35,7 +35,8 @@ impl World {
     }
 
     fn is_new_launch(&self, planned: &Planned) -> bool {
-        matches!(&planned.decision, Decision::Launch { token } if !self.issued.contains(token))
+        let is_again = matches!(planned.reason, Reason::LaunchUnanswered { .. });
+        matches!(&planned.decision, Decision::Launch { token } if !is_again && !self.issued.contains(token))
     }
 
     fn check_decision(&mut self, c: C, planned: &Planned, now: Timestamp) {
@@ -58,7 +59,6 @@ impl World {
                     self.coordinators[c].shadow.boot_failed(n, now);
                 }
             }
-            Decision::CancelDrain { .. } => self.hosts[n].told_at = None,
             Decision::Terminate { .. } => self.check_terminate(c, n, now),
             Decision::HandBack { certain: true, .. } => {
                 let works = self.works(n);

@@ -13,6 +13,7 @@ impl World {
     pub fn check_state(&mut self, c: C) {
         let (state, shadow) = (self.coordinators[c].controller.state(), &self.coordinators[c].shadow);
         let mut problem = None;
+        let mut adopted = Vec::new();
         let known: Vec<_> = state.instances().filter(|instance| !instance.is_gone()).collect();
         for (position, instance) in known.iter().enumerate() {
             let twice = known[..position]
@@ -22,6 +23,7 @@ impl World {
                 problem =
                     Some((Invariant::OneToken, format!("{} is known twice ({})", instance.name(), instance.token)));
             }
+            adopted.extend(instance.id.as_ref().filter(|_| instance.adopted).map(number));
             if instance.is_capacity() {
                 let n = instance.id.as_ref().map_or(N::MAX, number);
                 if !shadow.ready.contains(&n) || shadow.noticed.contains(&n) {
@@ -40,6 +42,11 @@ impl World {
             if !may_be_unseen && !known.iter().any(|instance| instance.token == *token) {
                 let text = format!("i-{n} bills, and the ledger does not know it ({token})");
                 problem = Some((Invariant::NothingForgotten, text));
+            }
+        }
+        for n in adopted {
+            if !std::mem::replace(&mut self.hosts[n].was_adopted, true) {
+                self.met(crate::counts::Met::Adopted);
             }
         }
         if let Some((invariant, text)) = problem {
