@@ -96,7 +96,7 @@ impl State {
     pub(crate) fn handle(&mut self, now: Timestamp, event: Event, config: &Config) {
         match event {
             Event::Started => self.started(now),
-            Event::LeadershipGained => self.leader = true,
+            Event::LeadershipGained => self.leads(now, config),
             Event::LeadershipLost => self.leader = false,
             Event::BacklogObserved(backlog) => self.observed(now, backlog, config),
             Event::ObservationFailed { detail } => self.observation_problem = Some(detail),
@@ -260,6 +260,17 @@ impl State {
             // Agents need time to come back before they are called silent.
             if instance.registered {
                 instance.last_report = Some(now);
+            }
+        }
+    }
+
+    /// What a standby found by itself, where no ledger tells more, could not report to it: it has its boot's time from now.
+    fn leads(&mut self, now: Timestamp, config: &Config) {
+        let led = std::mem::replace(&mut self.leader, true);
+        for instance in self.instances.iter_mut().filter(|it| !led && it.adopted && !it.registered) {
+            if let Phase::Booting { deadline } = &mut instance.phase {
+                *deadline = now + config.boot_timeout;
+                instance.boot_deadline = Some(*deadline);
             }
         }
     }

@@ -278,6 +278,24 @@ fn an_older_ledger_does_not_give_out_a_token_again_that_another_leader_gave_out(
 }
 
 #[test]
+fn what_a_standby_found_by_itself_has_time_to_report_once_it_leads() {
+    check(
+        "0:00 depose
+         0:01 foreign i-9 t-1
+         0:10..6:00 demand 5
+         6:05 lead
+         6:10..6:20 demand 5
+         6:25 ready i-9
+         6:30..9:00 demand 5",
+        "",
+    );
+    check(
+        "0:00 depose\n0:01 foreign i-9 t-1\n0:10..6:00 demand 3\n6:05 lead\n6:10..11:10 demand 3",
+        "11:10 drain i-9\n11:10 launch",
+    );
+}
+
+#[test]
 fn a_wiped_ledger_adopts_by_token_tag_and_neither_doubles_nor_kills() {
     check(
         "0:00..5:00 demand 5

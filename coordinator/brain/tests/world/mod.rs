@@ -215,6 +215,7 @@ impl World {
             "hold" => self.tell(Event::OperatorHold { reason: String::new() }),
             "resume" => self.tell(Event::OperatorResume),
             "depose" => self.tell(Event::LeadershipLost),
+            "lead" => self.tell(Event::LeadershipGained),
             "restart" => {
                 let kept = serde_json::to_string(self.controller.state()).expect("state is written");
                 let state: State = serde_json::from_str(&kept).expect("state is read");
