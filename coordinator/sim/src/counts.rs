@@ -38,7 +38,6 @@ met! {
     Drained "agents drained",
     PowerOff "dead-man's switches",
     CancelObeyed "agents back at work",
-    RefusedCommand "commands refused for their epoch",
     // Jobs.
     Arrived "jobs arrived",
     Completed "jobs completed",

@@ -17,7 +17,7 @@ pub struct Sweep {
     pub fault_time: u64,
     pub threads: usize,
     /// End at the first violation.
-    pub stop_at_first: bool,
+    pub until_first: bool,
 }
 
 /// What came of it.
@@ -55,6 +55,20 @@ pub fn guarded(seed: u64, fault_time: u64, keep: Keep) -> Outcome {
     })
 }
 
+/// A sweep of more lives must meet every kind of fault.
+const ALL_MET: u64 = 50;
+
+impl Totals {
+    /// What should have happened, and did not.
+    pub fn never(&self) -> Vec<&'static str> {
+        if self.lives > ALL_MET && self.failures.is_empty() { self.counts.never() } else { Vec::new() }
+    }
+
+    pub fn is_well(&self) -> bool {
+        self.failures.is_empty() && self.unsteady.is_empty() && self.never().is_empty()
+    }
+}
+
 impl Sweep {
     pub fn run(&self) -> Totals {
         let next = AtomicU64::new(self.seeds.start);
@@ -83,7 +97,7 @@ impl Sweep {
             own.lived += outcome.lived;
             own.counts.merge(&outcome.counts);
             if outcome.violation.is_some() {
-                if self.stop_at_first {
+                if self.until_first {
                     stop.store(true, Ordering::Relaxed);
                 }
                 own.failures.push(outcome);

@@ -55,6 +55,8 @@ impl World {
         }
         agent.look += 1;
         let look = agent.look;
+        let drains = matches!(agent.machine.phase(), Phase::Draining(_));
+        self.hosts[n].draining_since = if drains { self.now } else { NEVER };
         if pace != NEVER {
             let at = self.now + self.rng.between(5, 300);
             self.put_agent(n, at, AgentEv::Look(look));
@@ -75,10 +77,10 @@ impl World {
                     agent.step = None;
                 }
             }
-            Action::Fence => after(self, 2, 50, AgentEv::Fenced(true)),
+            Action::Fence => self.fences(n, true),
             Action::Unfence => {
                 self.met(Met::CancelObeyed);
-                after(self, 2, 50, AgentEv::Fenced(false));
+                self.fences(n, false);
             }
             Action::HandBack { pid } => after(self, 2, 100, AgentEv::HandBack { pid }),
             Action::HandBackOutside => after(self, 5, 300, AgentEv::HandBackOutside),
@@ -98,6 +100,14 @@ impl World {
         }
     }
 
+    /// The processes hear of it in the order in which it was said.
+    fn fences(&mut self, n: N, on: bool) {
+        let at = self.now + self.rng.between(2, 50);
+        let at = at.max(self.hosts[n].fences_at + 1);
+        self.hosts[n].fences_at = at;
+        self.put_agent(n, at, AgentEv::Fenced(on));
+    }
+
     fn reports(&mut self, n: N, report: Report) {
         match report {
             Report::Beat => self.beat(n),
@@ -105,12 +115,7 @@ impl World {
                 let Some(agent) = &mut self.hosts[n].agent else { return };
                 let must_refuse = agent.must_refuse.take().is_some_and(|expected| expected.to_string() == id);
                 match refused {
-                    Some(why) => {
-                        say!(self, "i-{n}: agent refuses: {why}");
-                        if must_refuse {
-                            self.met(Met::RefusedCommand);
-                        }
-                    }
+                    Some(why) => say!(self, "i-{n}: agent refuses: {why}"),
                     None if must_refuse => {
                         let text = format!("the agent of i-{n} obeys a leader of an epoch that is over");
                         self.violate(Invariant::OnlyTheLeader, text);

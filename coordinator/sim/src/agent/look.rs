@@ -9,10 +9,14 @@ use crate::agenda::{AgentEv, N, Said};
 use crate::bull::Where;
 use crate::clock::SECOND;
 use crate::setup::Naming;
+use crate::watch::Invariant;
 use crate::world::World;
 
 /// A lock with more left is being renewed.
 const LIVE: u64 = 14 * SECOND;
+
+/// Longer than a machine believes what it has seen.
+const UNSEEN: u64 = 150 * SECOND;
 
 /// The last look.
 #[derive(Debug, Default)]
@@ -62,6 +66,7 @@ impl World {
             agent.seen.active = active;
             agent.seen.by_name = self.setup.naming == Naming::Pb && (up > 0 || live_locks > 0);
         }
+        self.hosts[n].saw_redis_at = self.now;
         let evidence = Some(Evidence { connections: up, fetching });
         Observation { worker: Some(worker), evidence, jobs: Some(Jobs { at, active, live_locks }) }
     }
@@ -114,6 +119,14 @@ impl World {
         self.agent_feed(n, Event::JobFinished { class: class.to_owned(), took });
     }
 
+    /// Invariant 6, from within: nobody says that it is ready who has not seen its worker in Redis lately.
+    fn check_ready(&mut self, n: N, phase: AgentPhase) {
+        let host = &self.hosts[n];
+        if phase == AgentPhase::Ready && host.saw_redis_at + UNSEEN < self.now {
+            self.violate(Invariant::OnlyReady, format!("i-{n} says it is ready, and has not seen Redis for long"));
+        }
+    }
+
     /// A heartbeat: the state as it now is.
     pub(super) fn beat(&mut self, n: N) {
         let host = &self.hosts[n];
@@ -131,6 +144,9 @@ impl World {
             Phase::Failed(_) => AgentPhase::Failed,
         };
         let may_be_proven = matches!(phase, AgentPhase::Proving | AgentPhase::Ready);
+        self.check_ready(n, phase);
+        let host = &self.hosts[n];
+        let Some(agent) = &host.agent else { return };
         let report = Report {
             id: self.cloud.machines[n].id.clone(),
             phase,

@@ -15,10 +15,14 @@ use crate::counts::Met;
 use crate::net::Cut;
 use crate::say;
 use crate::setup::Naming;
+use crate::watch::Invariant;
 use crate::world::World;
 
 pub use worker::Proc;
 
+/// Told to fence, a process obeys within it, and a drain cuts nothing off earlier than so long before its deadline.
+const FENCED_WITHIN: u64 = 10 * SECOND;
+const MARGIN: u64 = 12 * SECOND;
 /// Boot steps: pull, install, start.
 const STEPS: usize = 3;
 
@@ -45,6 +49,7 @@ pub struct Host {
     next_number: u64,
     /// The shims' mark: a new process begins fenced.
     fence_mark: bool,
+    fences_at: u64,
     stop: Option<Stop>,
     /// When its messages and commands come in order.
     pub last_said: u64,
@@ -55,6 +60,9 @@ pub struct Host {
     pub was_adopted: bool,
     /// When the leader last heard its agent.
     pub heard_at: u64,
+    /// When its agent last saw Redis, and since when it drains.
+    saw_redis_at: u64,
+    draining_since: u64,
     pub told_at: Option<u64>,
     pub told_deadline: u64,
     /// The last look at Redis that a coordinator was told of and that showed no job of it, and its last certain hand-back.
@@ -187,6 +195,7 @@ impl World {
             next_pid: 100,
             next_number: 0,
             fence_mark: false,
+            fences_at: 0,
             stop: None,
             last_said: 0,
             last_heard: 0,
@@ -194,6 +203,8 @@ impl World {
             took_jobs: false,
             was_adopted: false,
             heard_at: 0,
+            saw_redis_at: 0,
+            draining_since: NEVER,
             told_at: None,
             told_deadline: 0,
             zero_seen_at: 0,
@@ -357,6 +368,33 @@ impl World {
         }
     }
 
+    /// Invariant 4: a worker with the shim that drains takes no new job.
+    pub fn check_fenced(&mut self, n: N) {
+        let host = &self.hosts[n];
+        let fenced =
+            host.draining_since != NEVER && host.draining_since.max(host.disturbed_at) + FENCED_WITHIN < self.now;
+        if fenced && host.agent.is_some() && self.setup.naming == Naming::Shim {
+            let text = format!("i-{n} takes a job, and has been draining for long");
+            self.violate(Invariant::FencedAndEmpty, text);
+        }
+    }
+
+    /// A drain that has time cuts nothing off.
+    fn check_stopped_in_peace(&mut self, n: N, index: usize) {
+        let host = &self.hosts[n];
+        let works = host.procs[index].runs.iter().any(|run| self.bull.runs[*run].exec == Exec::Running);
+        let deadline = match host.agent.as_ref().map(|agent| agent.machine.phase()) {
+            Some(machine::Phase::Draining(drain)) => drain.deadline.0 + host.zero,
+            _ => return,
+        };
+        let undisturbed = host.disturbed_at + MINUTE < host.draining_since;
+        if works && undisturbed && self.setup.naming == Naming::Shim && deadline > self.now + MARGIN {
+            let text =
+                format!("i-{n}: a job is cut off {} s before the drain's deadline", (deadline - self.now) / SECOND);
+            self.violate(Invariant::HandedBackInTime, text);
+        }
+    }
+
     /// Invariant 5's promise to a worker with the shim: two minutes are enough to hand everything back.
     pub fn check_notice_was_enough(&mut self, n: N) {
         let machine = &self.cloud.machines[n];
@@ -368,7 +406,7 @@ impl World {
         let works = left.iter().any(|run| self.bull.runs[*run].exec == Exec::Running);
         if is_safe && works {
             let text = format!("i-{n} still works when EC2 takes it, two minutes after its notice");
-            self.violate(crate::watch::Invariant::HandedBackInTime, text);
+            self.violate(Invariant::HandedBackInTime, text);
         }
     }
 }

@@ -149,6 +149,7 @@ impl World {
         let was_stopping = process.is_stopping;
         if was_stopping {
             self.hosts[n].owes_hand_back = true;
+            self.check_stopped_in_peace(n, index);
         }
         self.process_dies(n, index);
         if let Some(stop) = &mut self.hosts[n].stop {

@@ -91,6 +91,7 @@ impl World {
                 self.hosts[n].took_jobs = true;
                 self.met(Met::RanOnInstance);
                 say!(self, "i-{n} begins job {job} ({} s)", took / SECOND);
+                self.check_fenced(n);
                 self.shims_changed(n);
             }
         }

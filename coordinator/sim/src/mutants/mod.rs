@@ -1,0 +1,167 @@
+//! The mutation check: each deliberate bug of the list is built into a copy of brain, machine and simulator, and seeds are
+//! lived until one shows it. A bug that no seed shows is a hole in the checks. Owns the copy; production code has no switch.
+
+mod list;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde::Deserialize;
+
+pub use list::{MUTANTS, Mutant};
+
+/// What a copy needs.
+const MEMBERS: [&str; 3] = ["coordinator/brain", "agent/machine", "coordinator/sim"];
+
+/// How the mutants are lived.
+#[derive(Clone, Debug)]
+pub struct Check {
+    pub seeds: u64,
+    pub days: f64,
+    pub threads: usize,
+    /// Only those whose name contains it.
+    pub only: Option<String>,
+}
+
+/// What became of one.
+#[derive(Clone, Debug)]
+pub enum Fate {
+    Caught {
+        seed: u64,
+        invariant: String,
+    },
+    Survived,
+    /// It could not be built, or its find text is not there exactly once.
+    Invalid(String),
+}
+
+/// The part of a sweep's JSON that matters here.
+#[derive(Deserialize)]
+struct Swept {
+    failures: Vec<Failure>,
+}
+
+#[derive(Deserialize)]
+struct Failure {
+    seed: u64,
+    invariant: String,
+}
+
+/// The repository that this program was built from.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// The mutated text; an error where the text to find is not there exactly once.
+pub fn mutate(mutant: &Mutant, text: &str) -> Result<String, String> {
+    match text.matches(mutant.find).count() {
+        1 => Ok(text.replacen(mutant.find, mutant.replace, 1)),
+        n => Err(format!("{}: its text is {n} times in {}", mutant.name, mutant.file)),
+    }
+}
+
+impl Check {
+    /// Tells of each as soon as it is known; the first is the unmutated control, which must pass.
+    pub fn run(&self, mut tell: impl FnMut(&str, &str, &Fate)) -> Result<bool, String> {
+        let work = std::env::temp_dir().join(format!("spillway-mutants-{}", std::process::id()));
+        let result = self.run_in(&work, &mut tell);
+        // What is left is only in the way.
+        let _ = fs::remove_dir_all(&work);
+        result
+    }
+
+    fn run_in(&self, work: &Path, tell: &mut impl FnMut(&str, &str, &Fate)) -> Result<bool, String> {
+        copy(work).map_err(|error| format!("cannot copy into {}: {error}", work.display()))?;
+        let mut all_well = true;
+        let control = self.live(work);
+        all_well &= matches!(control, Fate::Survived);
+        tell("(control)", "nothing is changed", &control);
+        let is_wanted = |mutant: &&Mutant| self.only.as_ref().is_none_or(|only| mutant.name.contains(only.as_str()));
+        for mutant in MUTANTS.iter().filter(is_wanted) {
+            let file = work.join(mutant.file);
+            let original = fs::read_to_string(&file).map_err(|error| format!("{}: {error}", mutant.file))?;
+            let fate = match mutate(mutant, &original) {
+                Err(problem) => Fate::Invalid(problem),
+                Ok(mutated) => {
+                    fs::write(&file, mutated).map_err(|error| error.to_string())?;
+                    let fate = self.live(work);
+                    fs::write(&file, original).map_err(|error| error.to_string())?;
+                    fate
+                }
+            };
+            all_well &= matches!(fate, Fate::Caught { .. });
+            tell(mutant.name, mutant.what, &fate);
+        }
+        Ok(all_well)
+    }
+
+    /// Builds what is there, and lives seeds until one fails.
+    fn live(&self, work: &Path) -> Fate {
+        let target = work.join("target");
+        let built = Command::new("cargo")
+            .args(["build", "--offline", "--quiet", "--release", "-p", "spillway-sim"])
+            .current_dir(work)
+            .env("CARGO_TARGET_DIR", &target)
+            .env("CARGO_INCREMENTAL", "1")
+            .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1")
+            .env("CARGO_PROFILE_RELEASE_LTO", "off")
+            .env("CARGO_PROFILE_RELEASE_PANIC", "unwind")
+            .env("RUSTFLAGS", "-Awarnings")
+            .output();
+        match built {
+            Ok(built) if built.status.success() => {}
+            Ok(built) => return Fate::Invalid(String::from_utf8_lossy(&built.stderr).into_owned()),
+            Err(error) => return Fate::Invalid(error.to_string()),
+        }
+        let swept = Command::new(target.join("release/spillway-sim"))
+            .args(["--until-first", "--json", "--seeds", &format!("0..{}", self.seeds)])
+            .args(["--days", &self.days.to_string(), "--threads", &self.threads.to_string()])
+            .env_remove("SEED")
+            .output();
+        let swept = match swept {
+            Ok(swept) => swept,
+            Err(error) => return Fate::Invalid(error.to_string()),
+        };
+        match serde_json::from_slice::<Swept>(&swept.stdout) {
+            Ok(Swept { failures }) => match failures.into_iter().next() {
+                Some(Failure { seed, invariant }) => Fate::Caught { seed, invariant },
+                None => Fate::Survived,
+            },
+            Err(error) => Fate::Invalid(format!("its sweep said: {error}")),
+        }
+    }
+}
+
+/// A workspace of the three packages alone.
+fn copy(work: &Path) -> std::io::Result<()> {
+    let root = root();
+    for member in MEMBERS {
+        copy_directory(&root.join(member), &work.join(member))?;
+    }
+    let manifest = fs::read_to_string(root.join("Cargo.toml"))?;
+    let members = format!("members = {MEMBERS:?}");
+    let lines = manifest.lines().map(|line| match line {
+        _ if line.starts_with("members = ") => members.clone(),
+        _ if line.starts_with("default-members = ") => format!("default-{members}"),
+        // Of packages that are not there.
+        _ if line.starts_with("[profile.release.package") => "[profile.release.package.spillway-sim]".to_owned(),
+        _ => line.to_owned(),
+    });
+    fs::write(work.join("Cargo.toml"), lines.collect::<Vec<_>>().join("\n"))?;
+    fs::copy(root.join("Cargo.lock"), work.join("Cargo.lock")).map(drop)
+}
+
+fn copy_directory(from: &Path, to: &Path) -> std::io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let (from, to) = (entry.path(), to.join(entry.file_name()));
+        if entry.file_type()?.is_dir() {
+            copy_directory(&from, &to)?;
+        } else {
+            fs::copy(from, to).map(drop)?;
+        }
+    }
+    Ok(())
+}
