@@ -131,10 +131,19 @@ impl AgentService for Service {
         tracing::info!(pool = pool.name, %id, "agent connected");
         let agents = self.context.agents.clone();
         let mut stream = request.into_inner();
+        let mut status = pool.status.clone();
         tokio::spawn(async move {
             let mut ended = "stream closed".to_owned();
             loop {
-                match stream.next().await {
+                let said = tokio::select! {
+                    said = stream.next() => said,
+                    // Whoever leads now must hear the agent, and be heard by it: it comes again, and finds the way there.
+                    _ = status.wait_for(|status| !status.leading) => {
+                        "no longer the leader".clone_into(&mut ended);
+                        break;
+                    }
+                };
+                match said {
                     Some(Ok(message)) => {
                         if let Some(said) = message.message
                             && heard(&agents, &pool, &id, said).await.is_err()

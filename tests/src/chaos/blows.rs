@@ -18,6 +18,8 @@ const LOOK: Duration = Duration::from_millis(4);
 const AGAIN: Duration = Duration::from_millis(200);
 /// A blow waits so long for an instance, or a launch, that it may hit.
 const VICTIM_WITHIN: Duration = Duration::from_secs(6);
+/// Of the leader.
+const LEASE: Duration = Duration::from_secs(15);
 /// At first only for one that works on a job: there is something to lose.
 const BUSY_WITHIN: Duration = Duration::from_secs(3);
 /// A lease of 15 s after all faults, and a busy machine.
@@ -237,6 +239,7 @@ async fn falls<'a>(
             proxy.set(trouble);
             let what = match trouble {
                 Trouble::None | Trouble::Delay(_) => "slow",
+                Trouble::Stall | Trouble::Reset if lasts > LEASE => "cut off for longer than the lease",
                 Trouble::Stall => "partitioned",
                 Trouble::LoseAnswers(_) => "answers lost",
                 Trouble::Reset => "reset",

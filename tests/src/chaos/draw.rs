@@ -6,8 +6,10 @@ use super::proxy::Trouble;
 
 /// Blows of a round fall within this.
 const WITHIN: f64 = 4.0;
-/// Longer than a job and than the coordinator's patience with Redis; shorter than its lease.
+/// Up to longer than a job and than the coordinator's patience with Redis; shorter than its lease.
 const TROUBLE_LASTS: (f64, f64) = (1.0, 8.0);
+/// Longer than its lease: it is deposed, and lives on.
+const DEPOSED_IN: (f64, f64) = (16.0, 20.0);
 
 #[derive(Debug)]
 pub struct Round {
@@ -141,7 +143,9 @@ fn trouble(random: &mut Random) -> Blow {
         2 => Trouble::LoseAnswers(if matches!(link, Link::Ec2(_)) { 0 } else { 3 + random.below(6) }),
         _ => Trouble::Reset,
     };
-    Blow::Trouble { link, trouble, lasts: random.seconds(TROUBLE_LASTS.0, TROUBLE_LASTS.1) }
+    let is_cut_off = link == Link::Redis(Who::Leader) && matches!(trouble, Trouble::Stall | Trouble::Reset);
+    let (from, to) = if is_cut_off && random.below(3) == 0 { DEPOSED_IN } else { TROUBLE_LASTS };
+    Blow::Trouble { link, trouble, lasts: random.seconds(from, to) }
 }
 
 fn refusal(random: &mut Random) -> Blow {

@@ -24,6 +24,7 @@ use crate::jobs;
 use blows::Dealt;
 use draw::Random;
 use journal::Journal;
+use proxy::Trouble;
 pub use report::Report;
 use site::{MAX_INSTANCES, Site};
 use watch::Seen;
@@ -95,6 +96,31 @@ pub async fn run(options: Options, told: impl Fn(&str)) -> Report {
         Err(Broken(what)) => Some((what, round, String::new())),
     };
     report
+}
+
+/// The leader is cut off from Redis until the other one leads, and lives on: gives how it went for the agents, in words.
+pub async fn depose() -> Result<(), String> {
+    let site = Site::start().await;
+    let watching = watch_the_deposed(&site);
+    let outcome = tokio::select! {
+        outcome = watching => outcome,
+        () = follow_the_leader(&site) => Ok(()),
+    };
+    let Err(Broken(what)) = outcome else { return Ok(()) };
+    Err(format!("{what}\n{}", site.story().await))
+}
+
+async fn watch_the_deposed(site: &Site) -> Result<(), Broken> {
+    let mut flood = site.flood(1, 400, 8.0, 1);
+    until("two instances are ready", async || site.ready().await >= 2).await?;
+    let old = site.leader().await.ok_or_else(|| Broken("nobody leads".to_owned()))?;
+    old.redis.set(Trouble::Reset);
+    until("the other leads", async || site.leader().await.is_some_and(|seat| seat.name != old.name)).await?;
+    old.redis.set(Trouble::None);
+    until("agents have come to the new leader", async || site.ready().await >= 2).await?;
+    let ended = site.ours().iter().filter(|record| record.ending_ms.is_some()).count();
+    flood.kill();
+    if ended == 0 { Ok(()) } else { Err(Broken(format!("{ended} instances were given up meanwhile"))) }
 }
 
 /// The whole story; what wrote it is kept.
@@ -184,14 +210,16 @@ async fn settle(
     journal: &RefCell<Journal>,
     added: u64,
 ) -> Result<(), Broken> {
-    until("every job has ended", || jobs::completed(&site.world.redis) + jobs::failed(&site.world.redis) >= added)
-        .await?;
+    until("every job has ended", async || {
+        jobs::completed(&site.world.redis) + jobs::failed(&site.world.redis) >= added
+    })
+    .await?;
     let (completed, failed) = (jobs::completed(&site.world.redis), jobs::failed(&site.world.redis));
     if completed != added || failed != 0 {
         return Err(Broken(format!("of {added} jobs {completed} completed and {failed} failed")));
     }
     let gone = |record: &InstanceRecord| record.state == InstanceState::Terminated;
-    until("the fleet is at zero", || site.ours().iter().all(gone)).await?;
+    until("the fleet is at zero", async || site.ours().iter().all(gone)).await?;
     judge(site, dealt, seen, journal).await?;
     for id in seen.borrow().records.keys() {
         let left = site::processes_with(id);
@@ -202,9 +230,9 @@ async fn settle(
     Ok(())
 }
 
-async fn until(what: &str, is_so: impl Fn() -> bool) -> Result<(), Broken> {
+async fn until(what: &str, is_so: impl AsyncFn() -> bool) -> Result<(), Broken> {
     let end = Instant::now() + ENDS_WITHIN;
-    while !is_so() {
+    while !is_so().await {
         if Instant::now() > end {
             return Err(Broken(format!("not {ENDS_WITHIN:?} after the last fault: {what}")));
         }

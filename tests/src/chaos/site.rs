@@ -105,6 +105,14 @@ impl Site {
         None
     }
 
+    /// Instances that the leader hears to be ready.
+    pub async fn ready(&self) -> usize {
+        let Some(seat) = self.leader().await else { return 0 };
+        let Some(coordinator) = seat.coordinator.borrow().clone() else { return 0 };
+        let Some(pool) = coordinator.try_pool().await else { return 0 };
+        pool.instances.iter().filter(|it| it.phase == "ready" && it.connected).count()
+    }
+
     /// The coordinator that is meant; without a leader neither is.
     pub async fn seat(&self, who: Who) -> Option<&Seat> {
         let leader = self.leader().await?;
