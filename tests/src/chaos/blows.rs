@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 
 use super::draw::{Blow, Link, Random, Round, Who};
 use super::proxy::{Proxy, Trouble};
-use super::site::{Seat, Site, another_client};
+use super::site::{MAX_INSTANCES, Seat, Site, another_client};
 use super::{Broken, now_ms};
 
 const LOOK: Duration = Duration::from_millis(4);
@@ -20,6 +20,8 @@ const AGAIN: Duration = Duration::from_millis(200);
 const VICTIM_WITHIN: Duration = Duration::from_secs(6);
 /// Of the leader.
 const LEASE: Duration = Duration::from_secs(15);
+/// The flood may be in a pause.
+const LAUNCH_WITHIN: Duration = Duration::from_secs(10);
 /// At first only for one that works on a job: there is something to lose.
 const BUSY_WITHIN: Duration = Duration::from_secs(3);
 /// A lease of 15 s after all faults, and a busy machine.
@@ -195,8 +197,16 @@ async fn falls<'a>(
                 let delay = Delay { action: "RunInstances".to_owned(), milliseconds: 300, calls: 1 };
                 emulator.delay(delay).expect("a fault");
             }
+            let running = site.running();
+            if let (true, Some(record)) = (running.len() >= MAX_INSTANCES, running.first()) {
+                // There is no room for a launch: one is taken.
+                dealt.befell(record.id.clone(), What::Taken);
+                if emulator.interrupt(&record.id, Duration::ZERO).is_ok() {
+                    dealt.count("interrupted without notice");
+                }
+            }
             let seen = seat.ec2.seen();
-            Some((now, Step::AtLaunch { seat, seen, back_after, until: now + VICTIM_WITHIN }))
+            Some((now, Step::AtLaunch { seat, seen, back_after, until: now + LAUNCH_WITHIN }))
         }
         Blow::KillAgent { back_after } => {
             let Some((id, pid)) = victim(site, candidates(), random, "agent.pid") else { return later() };
