@@ -16,9 +16,9 @@ use super::{Broken, now_ms};
 
 const LOOK: Duration = Duration::from_millis(4);
 const AGAIN: Duration = Duration::from_millis(200);
-/// A blow waits so long for an instance, or a launch, that it may hit.
+/// A blow waits so long for an instance that it may hit.
 const VICTIM_WITHIN: Duration = Duration::from_secs(6);
-/// Of the leader.
+/// The coordinator's.
 const LEASE: Duration = Duration::from_secs(15);
 /// The flood may be in a pause.
 const LAUNCH_WITHIN: Duration = Duration::from_secs(10);
@@ -37,7 +37,7 @@ pub struct Cause {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum What {
-    /// EC2 took it after a notice, or recommended to replace it.
+    /// EC2 took it after a notice.
     Notice,
     /// It was taken without a word.
     Taken,

@@ -19,7 +19,8 @@ pub struct Journal {
     /// By job: when it left the active ones.
     left: BTreeMap<String, Vec<u64>>,
     read_to: [String; 2],
-    pub stalls: u32,
+    /// By job: when BullMQ's stall check found it.
+    stalled: BTreeMap<String, Vec<u64>>,
 }
 
 #[derive(Clone, Debug)]
@@ -36,6 +37,8 @@ struct Run {
 pub struct Again {
     /// None: nothing had.
     pub begun: BTreeMap<Option<What>, u32>,
+    /// Of these: found by BullMQ's stall check, and not handed back.
+    pub stalled: BTreeMap<Option<What>, u32>,
     /// Of these: completed twice, or at work in two places at once.
     pub at_once: BTreeMap<Option<What>, u32>,
     /// In words, those without an excuse.
@@ -54,9 +57,12 @@ impl Journal {
         }
         for (at, fields) in self.entries(redis, 1, &format!("bull:{QUEUE}:events")).await? {
             let is = |name: &str, value: &str| fields.get(name).is_some_and(|found| found == value);
-            self.stalls += u32::from(is("event", "stalled"));
             let left = is("event", "completed") || is("event", "failed") || is("prev", "active");
-            if let (Some(job), true) = (fields.get("jobId"), left) {
+            let Some(job) = fields.get("jobId") else { continue };
+            if is("event", "stalled") {
+                self.stalled.entry(job.clone()).or_default().push(at);
+            }
+            if left {
                 self.left.entry(job.clone()).or_default().push(at);
             }
         }
@@ -90,6 +96,10 @@ impl Journal {
         self.runs.values().filter(held).map(|run| run.job.clone()).collect()
     }
 
+    pub fn stalls(&self) -> usize {
+        self.stalled.values().map(Vec::len).sum()
+    }
+
     pub fn runs_elsewhere_than(&self, place: &str) -> usize {
         self.runs.values().filter(|run| run.on != place).count()
     }
@@ -112,6 +122,10 @@ impl Journal {
                 let cause = causes.iter().filter(befell).map(|cause| cause.what).max();
                 let at_once = earlier.done || earlier.last > later.began + TOLERATED_OVERLAP_MS;
                 *again.begun.entry(cause).or_default() += 1;
+                let mut stalled = self.stalled.get(job).into_iter().flatten();
+                if stalled.any(|at| (earlier.began..=later.began).contains(at)) {
+                    *again.stalled.entry(cause).or_default() += 1;
+                }
                 if at_once {
                     *again.at_once.entry(cause).or_default() += 1;
                 }

@@ -74,7 +74,7 @@ pub async fn run(options: Options, told: impl Fn(&str)) -> Report {
     if let Ok(mut redis) = connect(&site).await {
         let mut journal = journal.into_inner();
         let _ = journal.read(&mut redis).await;
-        report.stalls = journal.stalls;
+        report.stalls = journal.stalls();
         report.runs_on_instances = journal.runs_elsewhere_than("primary");
         report.again = journal.again(&dealt.causes.borrow());
     }

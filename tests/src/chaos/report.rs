@@ -31,7 +31,7 @@ pub struct Report {
     /// Jobs that BullMQ counts more than one attempt of.
     pub attempts_spent: u64,
     /// Times that BullMQ's stall check found a job.
-    pub stalls: u32,
+    pub stalls: usize,
     pub runs_on_instances: usize,
     pub again: Again,
     /// What does not hold, in which round, with the story.
@@ -70,6 +70,7 @@ impl fmt::Display for Report {
         writeln!(f, "| runs on instances | {} |", self.runs_on_instances)?;
         writeln!(f, "| attempts spent, stalls found by BullMQ | {}, {} |", self.attempts_spent, self.stalls)?;
         writeln!(f, "| runs begun again, by what befell the earlier one | {} |", by_cause(&again.begun))?;
+        writeln!(f, "| of these found by BullMQ's stall check | {} |", by_cause(&again.stalled))?;
         writeln!(f, "| of these at once in two places, or completed twice | {} |", by_cause(&again.at_once))?;
         write!(f, "| of these without an excuse | {} |", again.unexcused.len())?;
         if let Some((what, round, story)) = &self.broken {
