@@ -124,7 +124,7 @@ pub enum AgentEv {
     },
     HandBackOutside,
     Kill,
-    Start,
+    Start(u64),
     Welcome {
         session: u32,
     },

@@ -90,7 +90,14 @@ impl World {
                 after(self, 50, 3000, AgentEv::Kill);
                 after(self, 5, 300, AgentEv::HandBackOutside);
             }
-            Action::StartWorker => after(self, 500, 3000, AgentEv::Start),
+            Action::StartWorker => {
+                // What is seen until it has started says nothing.
+                let number = self.hosts[n].number();
+                if let Some(agent) = &mut self.hosts[n].agent {
+                    agent.starting = Some(number);
+                }
+                after(self, 500, 3000, AgentEv::Start(number));
+            }
             Action::PowerOff(reason) => {
                 say!(self, "i-{n}: the dead-man's switch ({reason:?})");
                 self.met(Met::PowerOff);

@@ -59,7 +59,11 @@ impl World {
             AgentEv::HandBack { pid } => self.hands_back_inside(n, pid),
             AgentEv::HandBackOutside => self.hands_back_outside(n),
             AgentEv::Kill => self.kills_worker(n),
-            AgentEv::Start => self.starts_worker(n),
+            AgentEv::Start(number) => {
+                if agent.starting.take_if(|starting| *starting == number).is_some() {
+                    self.starts_worker(n);
+                }
+            }
             AgentEv::Welcome { session } => self.welcome(n, session),
             AgentEv::Command { session, epoch, id, command } => self.commanded(n, session, epoch, id, command),
             AgentEv::Lost { session, token_refused } => {

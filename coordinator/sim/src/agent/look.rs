@@ -31,8 +31,11 @@ impl World {
         if agent.look != number {
             return;
         }
-        let pace = agent.pace;
+        let (pace, is_starting) = (agent.pace, agent.starting.is_some());
         self.put_agent(n, self.now + pace, AgentEv::Look(number));
+        if is_starting {
+            return;
+        }
         let observation = self.observation(n);
         self.agent_feed(n, Event::Observed(observation));
     }

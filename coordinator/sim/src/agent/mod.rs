@@ -103,6 +103,8 @@ struct Agent {
     must_refuse: Option<u64>,
     /// A registration that is not answered yet.
     asking: Option<u64>,
+    /// PM2 is being asked to start the worker again.
+    starting: Option<u64>,
     leader: Option<C>,
 }
 
@@ -269,6 +271,7 @@ impl World {
             rebalance: None,
             must_refuse: None,
             asking: None,
+            starting: None,
             leader: None,
         });
         say!(self, "i-{n}: agent starts");

@@ -99,6 +99,8 @@ impl World {
         let host = &mut self.hosts[n];
         if let Some(agent) = &mut host.agent {
             agent.step = None;
+            // The shell must not report the worker stopped while a start of its own is under way.
+            agent.starting = None;
         }
         host.stop = Some(Stop::default());
         for index in 0..host.procs.len() {
