@@ -5,7 +5,7 @@ use spillway_tests::chaos::{Options, depose, run};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_few_rounds_of_chaos_break_nothing() {
-    let seed = std::env::var("SEED").ok().map_or(17, |seed| seed.parse().expect("a number"));
+    let seed = std::env::var("SEED").ok().map_or(4163, |seed| seed.parse().expect("a number"));
     let report = run(Options { rounds: 4, seed }, |words| println!("{words}")).await;
     println!("{report}");
     assert!(report.broken.is_none(), "seed {seed}");

@@ -301,8 +301,9 @@ async fn falls<'a>(
             dealt.befell(id.clone(), What::Taken);
             let form = [("Action", "TerminateInstances"), ("InstanceId.1", id.as_str())];
             let form = form.map(|(name, value)| (name.to_owned(), value.to_owned()));
-            another_client(&site.world, &form).await;
-            dealt.count("terminated by another client");
+            if another_client(&site.world, &form).await {
+                dealt.count("terminated by another client");
+            }
             None
         }
         Blow::Rebalance => {
