@@ -264,13 +264,20 @@ impl State {
         }
     }
 
-    /// What a standby found by itself, where no ledger tells more, could not report to it: it has its boot's time from now.
+    /// Agents spoke with another leader meanwhile. Where no ledger tells what they said (it was wiped), they have time to
+    /// come here before they are called silent, and what a standby found by itself has its boot's time from now.
     fn leads(&mut self, now: Timestamp, config: &Config) {
-        let led = std::mem::replace(&mut self.leader, true);
-        for instance in self.instances.iter_mut().filter(|it| !led && it.adopted && !it.registered) {
-            if let Phase::Booting { deadline } = &mut instance.phase {
-                *deadline = now + config.boot_timeout;
-                instance.boot_deadline = Some(*deadline);
+        if std::mem::replace(&mut self.leader, true) {
+            return;
+        }
+        for instance in &mut self.instances {
+            match &mut instance.phase {
+                _ if instance.registered => instance.last_report = Some(now),
+                Phase::Booting { deadline } if instance.adopted => {
+                    *deadline = now + config.boot_timeout;
+                    instance.boot_deadline = Some(*deadline);
+                }
+                _ => {}
             }
         }
     }

@@ -296,6 +296,18 @@ fn what_a_standby_found_by_itself_has_time_to_report_once_it_leads() {
 }
 
 #[test]
+fn agents_that_spoke_with_another_leader_are_not_called_silent_at_once() {
+    check_at_work(
+        "5:45 depose\n5:46 silent i-1\n5:47 redis-jobs i-1 0\n5:50..12:00 demand 5\n12:05 lead\n12:10..17:00 demand 5",
+        "",
+    );
+    check_at_work(
+        "5:45 depose\n5:46 silent i-1\n5:47 redis-jobs i-1 0\n5:50..12:00 demand 5\n12:05 lead\n12:10..17:10 demand 5",
+        "17:10 drain i-1\n17:10 launch",
+    );
+}
+
+#[test]
 fn a_wiped_ledger_adopts_by_token_tag_and_neither_doubles_nor_kills() {
     check(
         "0:00..5:00 demand 5
