@@ -61,7 +61,8 @@ pub enum CoordinatorEv {
     List(u64),
     Listed(Box<ListAnswer>),
     Interruptions(Vec<N>),
-    Renew,
+    /// The renewal that was set down with this number, unless another was since.
+    Renew(u64),
     Lead(u64),
     Due(u64),
     /// A plan that was saved before the coordinator stood still.
@@ -207,24 +208,60 @@ impl Ord for Entry {
     }
 }
 
-/// The agenda.
+/// The agenda. What only comes round, and what comes from outside, are kept apart: where there is nothing else, time skips.
 #[derive(Debug, Default)]
 pub struct Agenda {
-    heap: BinaryHeap<Entry>,
+    /// The coordinators' rounds.
+    rounds: BinaryHeap<Entry>,
+    /// Load, faults, and what ends by itself.
+    outside: BinaryHeap<Entry>,
+    /// Everything else.
+    inside: BinaryHeap<Entry>,
     number: u64,
 }
 
 impl Agenda {
     pub fn put(&mut self, at: u64, ev: Ev) {
+        use CoordinatorEv::{List, Observe, Renew};
         self.number += 1;
-        self.heap.push(Entry { at, number: self.number, ev });
+        let heap = match ev {
+            Ev::Coordinator { ev: Observe | List(_) | Renew(_), .. } => &mut self.rounds,
+            Ev::Load(_) | Ev::Fault(_) | Ev::Heal(_) | Ev::Due(_) | Ev::StartCoordinator(_) => &mut self.outside,
+            Ev::Cloud(CloudEv::Unlist(_)) => &mut self.outside,
+            _ => &mut self.inside,
+        };
+        heap.push(Entry { at, number: self.number, ev });
     }
 
-    pub fn next(&mut self) -> Option<(u64, Ev)> {
-        self.heap.pop().map(|entry| (entry.at, entry.ev))
+    fn first(&mut self) -> &mut BinaryHeap<Entry> {
+        let key = |heap: &BinaryHeap<Entry>| heap.peek().map_or((u64::MAX, u64::MAX), |entry| (entry.at, entry.number));
+        let (rounds, outside, inside) = (key(&self.rounds), key(&self.outside), key(&self.inside));
+        if rounds < outside && rounds < inside {
+            &mut self.rounds
+        } else if outside < inside {
+            &mut self.outside
+        } else {
+            &mut self.inside
+        }
     }
 
-    pub fn next_at(&self) -> Option<u64> {
-        self.heap.peek().map(|entry| entry.at)
+    /// What is due by `until`, the first of it.
+    pub fn next(&mut self, until: u64) -> Option<(u64, Ev)> {
+        let first = self.first();
+        if first.peek()?.at > until {
+            return None;
+        }
+        first.pop().map(|entry| (entry.at, entry.ev))
+    }
+
+    /// Where nothing but rounds is under way: when something comes from outside.
+    pub fn quiet_until(&self) -> Option<u64> {
+        self.inside.is_empty().then(|| self.outside.peek().map_or(u64::MAX, |entry| entry.at))
+    }
+
+    /// All rounds come so much later.
+    pub fn put_off_rounds(&mut self, by: u64) {
+        let later = |entry: Entry| Entry { at: entry.at + by, ..entry };
+        self.rounds = std::mem::take(&mut self.rounds).into_iter().map(later).collect();
     }
 }

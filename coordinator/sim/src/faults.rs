@@ -147,6 +147,7 @@ impl World {
         match fault {
             Fault::CoordinatorCrash => self.coordinator_crashes(c, Met::CrashAnytime),
             Fault::CoordinatorStalls => {
+                self.renews_no_longer(c);
                 let until = self.now + self.rng.between(2, 60) * SECOND;
                 self.coordinators[c].stands_still_until = until;
                 say!(self, "{} stands still", crate::coordinator::name(c));
@@ -158,6 +159,7 @@ impl World {
                 self.met(Met::CutEc2);
             }
             _ => {
+                self.renews_no_longer(c);
                 self.net.redis[c].cut(self.now, until);
                 say!(self, "{} cannot reach Redis for {} s", crate::coordinator::name(c), (until - self.now) / SECOND);
                 self.met(Met::CutLedger);
@@ -171,6 +173,7 @@ impl World {
             Fault::RedisDown => {
                 say!(self, "Redis is unreachable for {seconds} s");
                 self.met(Met::RedisDown);
+                (0..self.coordinators.len()).for_each(|c| self.renews_no_longer(c));
                 self.net.redis_down.cut(self.now, until);
                 let mut runs = self.bull.primary.clone();
                 for n in self.live_hosts.clone() {
@@ -225,6 +228,7 @@ impl World {
                 self.cloud.over_quota.cut(now, until);
             }
             Fault::Fatal => {
+                let until = now + self.rng.octaves(5 * MINUTE, HOUR);
                 say!(self, "launching is not authorized for {} s", (until - now) / SECOND);
                 self.cloud.unauthorized.cut(now, until);
                 // A person mends it, and says so.
@@ -385,6 +389,7 @@ impl World {
 
     /// Somebody flushes the ledger's keys. What was under way and cannot be listed yet is forgotten by whoever comes next.
     fn ledger_is_wiped(&mut self) {
+        (0..self.coordinators.len()).for_each(|c| self.renews_no_longer(c));
         self.ledger.wipe();
         self.wiped_at = self.now;
         let unseen = self.now.saturating_sub(3 * MINUTE);

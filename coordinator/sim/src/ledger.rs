@@ -12,10 +12,21 @@ pub const LEASE: u64 = 15 * SECOND;
 /// What is saved, by whom.
 #[derive(Clone, Debug)]
 pub struct Saved {
-    pub state: State,
+    pub kept: Kept,
     pub epoch: u64,
     /// What the invariants know of the same knowledge.
     pub shadow: Shadow,
+}
+
+/// A saved state, as it is or as it would come out again: few are ever read, and a copy at each tick is dear.
+#[derive(Clone, Debug)]
+pub enum Kept {
+    State(Box<State>),
+    /// The first so many entries of a coordinator's journal.
+    Journal {
+        c: usize,
+        entries: usize,
+    },
 }
 
 /// The keys.
@@ -24,23 +35,44 @@ pub struct Ledger {
     /// The holder, and until when.
     lease: Option<(u64, u64)>,
     epoch: u64,
-    pub saved: Option<Box<Saved>>,
+    pub saved: Option<Saved>,
 }
 
 impl Ledger {
     /// The epoch in which `holder` leads, if it does.
-    pub fn renew(&mut self, holder: u64, now: u64) -> Option<u64> {
+    pub fn renew(&mut self, holder: u64, now: u64, span: u64) -> Option<u64> {
         match self.lease.filter(|(_, until)| now < *until) {
             Some((held_by, _)) if held_by != holder => return None,
             Some(_) => {}
             None => self.epoch += 1,
         }
-        self.lease = Some((holder, now + LEASE));
+        self.lease = Some((holder, now + span));
         Some(self.epoch)
     }
 
     pub fn is_held_by(&self, holder: u64, now: u64) -> bool {
         self.lease.is_some_and(|(held_by, until)| held_by == holder && now < until)
+    }
+
+    /// When the lease is over, unless it is renewed; 0 where nobody holds it.
+    pub fn held_until(&self) -> u64 {
+        self.lease.map_or(0, |(_, until)| until)
+    }
+
+    /// Its holder's renewals came to an end.
+    pub fn ends_at(&mut self, holder: u64, at: u64) {
+        if let Some((held_by, until)) = &mut self.lease
+            && *held_by == holder
+        {
+            *until = at;
+        }
+    }
+
+    /// Time was skipped.
+    pub fn put_off(&mut self, by: u64) {
+        if let Some((_, until)) = &mut self.lease {
+            *until += by;
+        }
     }
 
     pub fn is_held(&self, now: u64) -> bool {

@@ -17,6 +17,7 @@ mod net;
 pub mod report;
 mod rng;
 mod setup;
+mod skip;
 pub mod sweep;
 mod trace;
 pub mod watch;

@@ -51,6 +51,10 @@ impl Net {
         if self.slow.is_down(now) { rng.between(50, 3000) } else { rng.between(1, 20) }
     }
 
+    pub fn is_cut(&self, now: u64) -> bool {
+        self.redis_down.is_down(now) || self.ec2.iter().chain(&self.redis).any(|cut| cut.is_down(now))
+    }
+
     pub fn heal_all(&mut self, now: u64) {
         let heal = |cut: &mut Cut| cut.until = cut.until.min(now);
         self.ec2.iter_mut().chain(&mut self.redis).for_each(heal);

@@ -85,9 +85,17 @@ impl Setup {
         };
         let long = rng.one_in(2);
         let skew = |rng: &mut Rng| rng.between(0, 4000) as i64 - 2000;
+        let coordinators = if rng.one_in(3) { 2 } else { 1 };
+        let mut every: Vec<_> = Fault::ALL.iter().map(|fault| (*fault, every(*fault, rng))).collect();
+        if coordinators == 2 && rng.one_in(2) {
+            // Leadership goes back and forth, and the ledger is lost in between.
+            let often = rng.octaves(HOUR / 2, 4 * HOUR);
+            let is_meant = |fault: &Fault| matches!(fault, Fault::Wipe | Fault::CoordinatorStalls);
+            every.iter_mut().filter(|(fault, _)| is_meant(fault)).for_each(|(_, every)| *every = often);
+        }
         Setup {
             seed,
-            coordinators: if rng.one_in(3) { 2 } else { 1 },
+            coordinators,
             skew: [skew(rng), skew(rng)],
             naming,
             graceful,
@@ -104,7 +112,7 @@ impl Setup {
             orphan_after: rng.pick(&[5, 15]) * MINUTE,
             max_life: rng.pick(&[None, None, None, Some(6 * HOUR)]),
             calls: calls(rng),
-            every: Fault::ALL.iter().map(|fault| (*fault, every(*fault, rng))).collect(),
+            every,
             config,
         }
     }
@@ -167,7 +175,8 @@ fn every(fault: Fault, rng: &mut Rng) -> u64 {
     let (from, to) = match fault {
         // Single things on an instance.
         Fault::Notice | Fault::Rebalance | Fault::AgentCrash | Fault::WorkerCrash => (20 * MINUTE, 4 * HOUR),
-        Fault::Wipe | Fault::Fatal | Fault::Hold => (4 * HOUR, 48 * HOUR),
+        Fault::Wipe | Fault::Hold => (4 * HOUR, 48 * HOUR),
+        Fault::Fatal => (HOUR, 16 * HOUR),
         Fault::Foreign | Fault::Quota | Fault::BadImage => (3 * HOUR, 24 * HOUR),
         _ => (30 * MINUTE, 8 * HOUR),
     };

@@ -130,14 +130,15 @@ impl World {
 
     /// Lets everything happen that is due until then, unless something does not hold.
     pub fn run_until(&mut self, until: u64) {
-        while self.violation.is_none() && self.agenda.next_at().is_some_and(|at| at <= until) {
-            let Some((at, ev)) = self.agenda.next() else { return };
+        while self.violation.is_none() {
+            let Some((at, ev)) = self.agenda.next(until) else { break };
             self.now = at;
             self.trace.events += 1;
             self.trace.mix(at);
             self.happens(ev);
             // Invariant 1 after every event; the others where what they are about changes.
             self.check_cap();
+            self.skips(until);
         }
         self.now = self.now.max(until);
     }

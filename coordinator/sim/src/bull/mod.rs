@@ -95,6 +95,11 @@ impl Bull {
         self.wait.len() + self.prioritized.len()
     }
 
+    /// A job waits, or is worked on.
+    pub fn is_busy(&self) -> bool {
+        self.waiting() > 0 || !self.active.is_empty()
+    }
+
     /// Neither done nor failed.
     pub fn open(&self) -> usize {
         self.waiting() + self.delayed.len() + self.active.len()

@@ -3,6 +3,7 @@
 
 mod execute;
 mod hand_back;
+mod journal;
 mod lease;
 mod observe;
 mod sessions;
@@ -32,10 +33,14 @@ pub struct Coordinator {
     pub stands_still_until: u64,
     pub controller: Controller,
     pub shadow: Shadow,
+    journal: journal::Journal,
     epoch: u64,
     loaded_epoch: Option<u64>,
     /// Until when by its own clock, and in which epoch.
     lease: Option<(u64, u64)>,
+    /// When it was last taken or renewed; renewals that change nothing are counted rather than made.
+    renewed_at: u64,
+    renewal: u64,
     is_observing: bool,
     is_listing: bool,
     listing_number: u64,
@@ -58,9 +63,12 @@ impl Coordinator {
             stands_still_until: 0,
             controller: Controller::new(config, nonce),
             shadow: Shadow::default(),
+            journal: journal::Journal::default(),
             epoch: 0,
             loaded_epoch: None,
             lease: None,
+            renewed_at: 0,
+            renewal: 0,
             is_observing: false,
             is_listing: false,
             listing_number: 0,
@@ -73,6 +81,20 @@ impl Coordinator {
             notices: BTreeSet::new(),
             looks: BTreeMap::new(),
         }
+    }
+
+    /// Time was skipped.
+    pub fn put_off(&mut self, by: u64) {
+        self.ticked += by;
+        self.renewed_at += by;
+        self.next_interruptions += by;
+        if let Some((until, _)) = &mut self.lease {
+            *until += by;
+        }
+    }
+
+    pub fn is_looking(&self) -> bool {
+        self.is_observing || self.is_listing
     }
 
     pub fn leads(&self) -> bool {
@@ -116,7 +138,7 @@ impl World {
         self.put_coordinator(c, self.now, CoordinatorEv::Observe);
         self.put_coordinator(c, self.now, CoordinatorEv::List(0));
         let renews = self.now + self.rng.between(1, 50);
-        self.put_coordinator(c, renews, CoordinatorEv::Renew);
+        self.renew_at(c, renews);
     }
 
     /// Its process is gone, with all that is not in the ledger; systemd starts it again.
@@ -126,6 +148,8 @@ impl World {
         }
         say!(self, "{} crashes: {}", name(c), met.words());
         self.met(met);
+        self.settle_ledger();
+        self.renews_no_longer(c);
         self.coordinators[c].is_up = false;
         self.sessions_end_with(c);
         let after = if self.rng.one_in(4) { self.rng.octaves(5 * SECOND, 1200 * SECOND) } else { 5 * SECOND };
@@ -147,7 +171,7 @@ impl World {
             CoordinatorEv::List(number) => self.list(c, number),
             CoordinatorEv::Listed(answer) => self.listed(c, *answer),
             CoordinatorEv::Interruptions(taken) => self.interruptions_listed(c, &taken),
-            CoordinatorEv::Renew => self.renew(c),
+            CoordinatorEv::Renew(number) => self.renew(c, number),
             CoordinatorEv::Lead(epoch) => self.lead(c, epoch),
             CoordinatorEv::Due(at) => {
                 if self.coordinators[c].due == Some(at) {
@@ -175,6 +199,9 @@ impl World {
         let coordinator = &mut self.coordinators[c];
         coordinator.tick_due |= is_news(&coordinator.controller, &event);
         coordinator.shadow.feed(now, &event);
+        if coordinator.controller.state().is_leader() {
+            coordinator.journal.told(now, &event);
+        }
         self.note_told(c, &event);
         self.coordinators[c].controller.handle(now, event);
     }

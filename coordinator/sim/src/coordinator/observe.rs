@@ -41,6 +41,10 @@ impl World {
         let with_jobs = self.coordinators[c].controller.state().instances().any(|instance| !instance.is_gone());
         let jobs = with_jobs.then(|| (self.local(c), self.jobs_by_instance()));
         let seen = Seen { backlog: self.bull.backlog(self.now), jobs };
+        if !self.net.slow.is_down(self.now) {
+            // A few milliseconds: at once.
+            return self.observed(c, Some(Box::new(seen)));
+        }
         self.put_coordinator(c, answers_at, CoordinatorEv::Observed(Some(Box::new(seen))));
     }
 
@@ -86,7 +90,11 @@ impl World {
             self.met(Met::StaleList);
         }
         let answer = ListAnswer { asked_at, listed: Some(self.ec2_list(as_of)) };
-        self.put_coordinator(c, answers_at, CoordinatorEv::Listed(Box::new(answer)));
+        if self.net.slow.is_down(self.now) || self.rng.one_in(4) {
+            self.put_coordinator(c, answers_at, CoordinatorEv::Listed(Box::new(answer)));
+        } else {
+            self.listed(c, answer);
+        }
         let state = self.coordinators[c].controller.state();
         if self.now >= self.coordinators[c].next_interruptions && state.instances().any(|it| it.may_bill()) {
             self.coordinators[c].next_interruptions = self.now + INTERRUPTIONS_EACH;

@@ -1,13 +1,13 @@
 //! One tick: decide, save, execute, with a crash or a standstill wherever the fault is drawn. Owns the order that invariant
 //! 11 rests on: what is not in the ledger does not happen.
 
-use spillway_brain::{Controller, Event, Plan, Planned};
+use spillway_brain::{Controller, Event, Plan, Planned, Timestamp};
 
 use super::name;
 use crate::agenda::{C, CoordinatorEv};
 use crate::clock::SECOND;
 use crate::counts::Met;
-use crate::ledger::Saved;
+use crate::ledger::{Kept, Saved};
 use crate::say;
 use crate::watch::{Invariant, Shadow};
 use crate::world::World;
@@ -35,12 +35,12 @@ impl World {
             .then(|| (self.coordinators[c].controller.clone(), self.coordinators[c].shadow.clone()));
         let plan = self.coordinators[c].controller.tick(now);
         self.met(Met::Tick);
-        self.check_plan(c, &plan);
-        let again = self.coordinators[c].controller.tick(now);
-        if !again.decisions.is_empty() {
-            self.violate(Invariant::NothingNew, format!("a second tick decides {:?}", again.decisions));
+        // What cannot be saved is undone: a leader that has been deposed and does not know it yet may think what it likes.
+        if holds {
+            self.check_plan(c, &plan);
+            self.tick_again(c, now, &plan);
+            self.check_state(c);
         }
-        self.check_state(c);
         let crashes = !plan.decisions.is_empty() && !self.is_calm && self.rng.per_mille(self.setup.calls.crash);
         if crashes && self.rng.one_in(3) {
             return self.coordinator_crashes(c, Met::CrashBeforeSave);
@@ -48,7 +48,14 @@ impl World {
         if !holds {
             return self.not_saved(c, before, reaches);
         }
-        self.save(c);
+        let kept = if answer_lost {
+            // Its writer goes on as if nothing had been written.
+            Kept::State(Box::new(self.coordinators[c].controller.state().clone()))
+        } else {
+            self.journal_tick(c, now)
+        };
+        let (epoch, shadow) = (self.coordinators[c].epoch, self.coordinators[c].shadow.clone());
+        self.ledger.saved = Some(Saved { kept, epoch, shadow });
         if answer_lost {
             self.met(Met::SaveAnswerLost);
             say!(self, "{}: the answer to its save is lost", name(c));
@@ -69,6 +76,7 @@ impl World {
         }
         if !self.is_calm && self.rng.per_mille(self.setup.calls.stall_before_execution) {
             let until = self.now + self.rng.between(1, 40) * SECOND;
+            self.renews_no_longer(c);
             self.coordinators[c].stands_still_until = until;
             self.met(Met::StallBeforeExecution);
             say!(self, "{} stands still between save and execution", name(c));
@@ -77,13 +85,14 @@ impl World {
         self.execute(c, &plan);
     }
 
-    fn save(&mut self, c: C) {
-        let coordinator = &self.coordinators[c];
-        let (state, epoch) = (coordinator.controller.state().clone(), coordinator.epoch);
-        let shadow = coordinator.shadow.clone();
-        match &mut self.ledger.saved {
-            Some(saved) => **saved = Saved { state, epoch, shadow },
-            None => self.ledger.saved = Some(Box::new(Saved { state, epoch, shadow })),
+    /// Invariant 9. After a tick that decided nothing few are tried, for their time.
+    fn tick_again(&mut self, c: C, now: Timestamp, plan: &Plan) {
+        if plan.decisions.is_empty() && !self.rng.one_in(8) {
+            return;
+        }
+        let again = self.coordinators[c].controller.tick(now);
+        if !again.decisions.is_empty() {
+            self.violate(Invariant::NothingNew, format!("a second tick decides {:?}", again.decisions));
         }
     }
 

@@ -9,7 +9,7 @@ use crate::clock::MINUTE;
 use crate::coordinator::number;
 
 /// Longer than any window of a policy.
-const KEPT: u64 = 20 * MINUTE;
+const KEPT: u64 = 11 * MINUTE;
 
 /// By the coordinators' clocks.
 #[derive(Clone, Debug, Default)]
