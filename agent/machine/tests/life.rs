@@ -82,6 +82,12 @@ fn a_crash_loop_fails_and_stops_the_worker() {
     assert!(life.outcome().clean);
 
     let mut life = Life::new(config(&[]));
+    life.on(Event::Identified).look(seen(Graceful::Yes, 3, Some(1)));
+    assert_eq!(life.did_all().last(), Some(&Action::StopWorker));
+    life.on(Event::WorkerStopped { killed: false });
+    assert_eq!(life.did_all(), [Action::HandBackOutside], "no drain is waited for");
+
+    let mut life = Life::new(config(&[]));
     life.on(Event::Identified).look(seen(Graceful::Yes, 3, Some(0))).stopped(false, Some(0)).drain("d", 600);
     assert_eq!(life.did_all().last(), Some(&Action::HandBackOutside), "what the crashes left in Redis");
     life.on(Event::HandedBackOutside { jobs: 1, left: Some(0), again: false });

@@ -174,8 +174,11 @@ impl Machine {
     pub(super) fn worker_stopped(&mut self, now: Timestamp, killed: bool) {
         self.life = Life::Stopped;
         self.shims.seen(now, Vec::new());
-        if let Phase::Draining(drain) = &mut self.phase {
-            drain.stopped(now, killed);
+        match &mut self.phase {
+            Phase::Draining(drain) => drain.stopped(now, killed),
+            // The coordinator's drain may be long in coming: until then nobody else would.
+            Phase::Failed(_) => self.actions.push(Action::HandBackOutside),
+            _ => {}
         }
     }
 
