@@ -10,6 +10,8 @@ use crate::QUEUE;
 
 /// What a worker still tells of its job that long after another began it has only been late.
 const TOLERATED_OVERLAP_MS: u64 = 50;
+/// After so many restarts the agent takes the worker for one that crash-loops, and stops it.
+const CRASH_LOOP: usize = 3;
 /// A kill is noted a moment after it was done.
 const NOTED_LATE_MS: u64 = 500;
 
@@ -114,12 +116,13 @@ impl Journal {
             runs.sort_by_key(|run| run.began);
             for pair in runs.windows(2) {
                 let (earlier, later) = (pair[0], pair[1]);
-                let befell = |cause: &&Cause| {
-                    cause.instance == earlier.on
-                        && cause.at_ms <= later.began + NOTED_LATE_MS
-                        && (cause.what.lasts() || cause.at_ms + NOTED_LATE_MS >= earlier.began)
+                let is_there =
+                    |cause: &&Cause| cause.instance == earlier.on && cause.at_ms <= later.began + NOTED_LATE_MS;
+                let befell: Vec<&Cause> = causes.iter().filter(is_there).collect();
+                let excuses = |cause: &&&Cause| {
+                    cause.what.lasts() || befell.len() >= CRASH_LOOP || cause.at_ms + NOTED_LATE_MS >= earlier.began
                 };
-                let cause = causes.iter().filter(befell).map(|cause| cause.what).max();
+                let cause = befell.iter().filter(excuses).map(|cause| cause.what).max();
                 let at_once = earlier.done || earlier.last > later.began + TOLERATED_OVERLAP_MS;
                 *again.begun.entry(cause).or_default() += 1;
                 let mut stalled = self.stalled.get(job).into_iter().flatten();
