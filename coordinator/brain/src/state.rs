@@ -104,6 +104,7 @@ impl State {
                 for instance in &mut self.instances {
                     let jobs = instance.id.as_ref().and_then(|id| seen.jobs.get(id)).copied().unwrap_or(0);
                     instance.jobs_in_redis = Some((jobs, asked_at));
+                    instance.emptied &= jobs == 0;
                 }
             }
             Event::InstancesListed { asked_at, instances } => self.listed(now, asked_at, instances, config),
@@ -358,6 +359,8 @@ impl State {
         instance.registered = true;
         instance.last_report = Some(now);
         instance.agent_phase = Some(report.phase);
+        // An agent that restarted may have started its worker again.
+        instance.emptied &= report.phase == AgentPhase::Drained;
         instance.proven = report.proven;
         instance.named |= report.named;
         instance.active_jobs = report.active_jobs;

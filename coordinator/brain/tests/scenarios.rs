@@ -542,6 +542,18 @@ fn an_instance_that_comes_back_after_it_vanished_is_handed_back_again_when_it_en
 }
 
 #[test]
+fn what_works_again_after_both_sources_said_that_no_job_is_left_is_handed_back() {
+    let drained = "5:45 jobs i-1 0\n5:46 operator-drain i-1\n5:50 demand 0\n5:55 drained i-1\n6:00 demand 0\n";
+    let ends = "6:10 ec2 i-1 terminated\n6:20 demand 0";
+    let expected = "5:50 drain i-1\n6:00 terminate i-1";
+    check_at_work(&format!("{drained}{ends}"), expected);
+    let handed_back = format!("{expected}\n6:20 hand_back i-1 certain");
+    check_at_work(&format!("{drained}6:05 ready i-1\n{ends}"), &handed_back);
+    let handed_back = format!("{expected}\n6:06 hand_back i-1 uncertain\n6:20 hand_back i-1 certain");
+    check_at_work(&format!("{drained}6:05 redis-jobs i-1 1\n6:06 demand 0\n{ends}"), &handed_back);
+}
+
+#[test]
 fn what_was_adopted_may_have_held_a_job_although_its_agent_was_never_heard() {
     check_at_work(
         "5:41 silent i-1
