@@ -36,6 +36,8 @@ pub struct Coordinator {
     journal: journal::Journal,
     epoch: u64,
     loaded_epoch: Option<u64>,
+    /// What it knows is from an earlier leadership of its own: the ledger was wiped, and another has led since.
+    pub is_behind: bool,
     /// Until when by its own clock, and in which epoch.
     lease: Option<(u64, u64)>,
     /// When it was last taken or renewed; renewals that change nothing are counted rather than made.
@@ -66,6 +68,7 @@ impl Coordinator {
             journal: journal::Journal::default(),
             epoch: 0,
             loaded_epoch: None,
+            is_behind: false,
             lease: None,
             renewed_at: 0,
             renewal: 0,

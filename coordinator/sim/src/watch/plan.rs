@@ -86,7 +86,13 @@ impl World {
             return self.violate(Invariant::Bounded, text);
         }
         let (machine, host) = (&self.cloud.machines[n], &self.hosts[n]);
-        if !machine.is_running() {
+        // Weaker: what was decided by two sources is asked for again whatever an agent that restarted meanwhile does.
+        if !machine.is_running() || last.is_some() {
+            return;
+        }
+        // Weaker: with a wiped ledger a leader goes on from what it knew when it led last, and may end a drain that the other
+        // has taken back since. (It could rather begin anew, as the shell does where it has never led.)
+        if self.coordinators[c].is_behind && machine.launched_at <= self.wiped_at {
             return;
         }
         let Some(told_at) = host.told_at else {
