@@ -76,9 +76,11 @@ impl World {
         let wanted = wanted.min(config.max_instances);
         let Some(leader) = (0..self.coordinators.len()).find(|c| self.coordinators[*c].leads()) else { return false };
         let state = self.coordinators[leader].controller.state();
+        // A ledger that was lost takes what it finds, which may be more.
+        let desired = state.desired().unwrap_or(0);
         // A worker whose jobs do not say whose they are cannot prove itself while it is busy (a limit of the design's).
-        let is_ready = self.setup.naming == Naming::None || state.counts(self.local(leader)).ready == wanted;
-        is_ready && state.desired() == Some(wanted)
+        let is_ready = self.setup.naming == Naming::None || state.counts(self.local(leader)).ready == desired;
+        is_ready && desired >= wanted
     }
 
     /// If the primary had to do all of it, with a stall of each.

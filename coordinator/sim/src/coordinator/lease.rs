@@ -85,6 +85,8 @@ impl World {
     pub(super) fn stands_by(&mut self, c: C) {
         say!(self, "{} no longer leads", name(c));
         self.tell(c, Event::LeadershipLost);
+        // Whoever leads now must hear the agents.
+        self.sessions_end_with(c, &[500]);
     }
 
     /// Takes over from what the ledger has. Without it nothing is decided: unknown is not empty.

@@ -154,7 +154,8 @@ impl World {
         self.settle_ledger();
         self.renews_no_longer(c);
         self.coordinators[c].is_up = false;
-        self.sessions_end_with(c);
+        // At once, or by the keep-alive where the whole machine is gone.
+        self.sessions_end_with(c, &[100, 15 * SECOND]);
         let after = if self.rng.one_in(4) { self.rng.octaves(5 * SECOND, 1200 * SECOND) } else { 5 * SECOND };
         self.agenda.put(self.now + after, Ev::StartCoordinator(c));
     }

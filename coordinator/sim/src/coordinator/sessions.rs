@@ -127,10 +127,10 @@ impl World {
         self.agenda.put(at, Ev::Agent { n, generation, ev });
     }
 
-    pub(super) fn sessions_end_with(&mut self, c: C) {
+    /// Within one of these.
+    pub(super) fn sessions_end_with(&mut self, c: C, within: &[u64]) {
         for (n, session) in std::mem::take(&mut self.coordinators[c].sessions.open) {
-            // At once, or by the keep-alive where the whole machine is gone.
-            let within = self.rng.pick(&[100, 15 * SECOND]);
+            let within = self.rng.pick(within);
             self.session_breaks(n, session, within);
         }
     }

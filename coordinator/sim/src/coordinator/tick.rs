@@ -1,7 +1,7 @@
 //! One tick: decide, save, execute, with a crash or a standstill wherever the fault is drawn. Owns the order that invariant
 //! 11 rests on: what is not in the ledger does not happen.
 
-use spillway_brain::{Controller, Event, Plan, Planned, Timestamp};
+use spillway_brain::{Controller, Plan, Planned, Timestamp};
 
 use super::name;
 use crate::agenda::{C, CoordinatorEv};
@@ -101,7 +101,7 @@ impl World {
         self.undo(c, before);
         if reaches {
             // The lease was another's, or was wiped.
-            self.tell(c, Event::LeadershipLost);
+            self.stands_by(c);
             self.coordinators[c].tick_due = false;
         }
     }
