@@ -1,7 +1,7 @@
 //! The load: jobs that trickle in, bursts, and floods. Owns how many and how long; what becomes of them is BullMQ's.
 
 use crate::agenda::{Ev, Load};
-use crate::clock::{MINUTE, SECOND};
+use crate::clock::{MINUTE, NEVER, SECOND};
 use crate::counts::Met;
 use crate::world::World;
 
@@ -10,7 +10,9 @@ const TOP_UP: u64 = 10 * SECOND;
 
 impl World {
     pub fn load_begins(&mut self) {
-        self.agenda.put(self.now + self.setup.arrivals, Ev::Load(Load::Arrive));
+        if self.setup.arrivals != NEVER {
+            self.agenda.put(self.now + self.setup.arrivals, Ev::Load(Load::Arrive));
+        }
         let first = self.rng.below(self.setup.bursts);
         self.agenda.put(self.now + first, Ev::Load(Load::Burst));
     }

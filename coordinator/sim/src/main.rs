@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 use spillway_sim::clock::DAY;
 use spillway_sim::mutants::{Check, Fate};
-use spillway_sim::sweep::{Sweep, guarded};
+use spillway_sim::sweep::{Sweep, guarded, seed_of_this_thread};
 use spillway_sim::{Keep, Outcome, report};
 
 /// Runs Spillway's brain and its agents' machines in a virtual world of seeded faults, and checks what must always hold.
@@ -64,6 +64,13 @@ fn days(text: &str) -> Result<f64, String> {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    let default = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if let Some(seed) = seed_of_this_thread() {
+            eprintln!("seed {seed} panics: {panic}");
+        }
+        default(panic);
+    }));
     if let Some(Subcommands::Mutants { seeds, days, threads, only }) = arguments.command {
         return mutants(&Check { seeds, days, threads, only });
     }

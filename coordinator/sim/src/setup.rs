@@ -38,7 +38,7 @@ pub struct Setup {
     pub primary_slots: usize,
     /// Somebody looks for stalled jobs. Where nobody does, only a hand-back brings a dead worker's jobs back.
     pub stall_check: bool,
-    /// Mean time between arrivals, and between bursts.
+    /// Mean time between arrivals (`NEVER`: jobs come in bursts alone), and between bursts.
     pub arrivals: u64,
     pub bursts: u64,
     pub burst_size: u64,
@@ -104,7 +104,7 @@ impl Setup {
             slots: rng.between(1, 2) as usize,
             primary_slots: rng.between(1, 3) as usize,
             stall_check: !rng.one_in(4),
-            arrivals: rng.octaves(MINUTE / 2, 30 * MINUTE),
+            arrivals: if rng.one_in(3) { NEVER } else { rng.octaves(MINUTE / 2, 30 * MINUTE) },
             bursts: rng.octaves(HOUR / 2, 4 * HOUR),
             burst_size: rng.octaves(8, 64),
             job: if long { (10 * SECOND, HOUR) } else { (SECOND / 10, 5 * MINUTE) },

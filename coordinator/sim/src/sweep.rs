@@ -1,5 +1,6 @@
 //! Many lives, on some threads. Owns the totals; a life's failure is lived once more for its timeline.
 
+use std::cell::Cell;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -34,8 +35,18 @@ pub struct Totals {
     pub lived_twice: u64,
 }
 
-/// A life that cannot take the others down.
+thread_local! {
+    static LIVED: Cell<Option<u64>> = const { Cell::new(None) };
+}
+
+/// The seed that this thread lives: a panic's hook says it, where a panic ends the program.
+pub fn seed_of_this_thread() -> Option<u64> {
+    LIVED.get()
+}
+
+/// A life that cannot take the others down (where panics unwind).
 pub fn guarded(seed: u64, fault_time: u64, keep: Keep) -> Outcome {
+    LIVED.set(Some(seed));
     std::panic::catch_unwind(|| live(seed, fault_time, keep)).unwrap_or_else(|panic| {
         let words = panic.downcast_ref::<String>().cloned();
         let words = words.or_else(|| panic.downcast_ref::<&str>().map(|words| (*words).to_owned()));

@@ -54,8 +54,15 @@ impl World {
         } else {
             self.journal_tick(c, now)
         };
-        let (epoch, shadow) = (self.coordinators[c].epoch, self.coordinators[c].shadow.clone());
-        self.ledger.saved = Some(Saved { kept, epoch, shadow });
+        let (epoch, shadow) = (self.coordinators[c].epoch, &self.coordinators[c].shadow);
+        match &mut self.ledger.saved {
+            // What it holds already is used again: this happens at each tick.
+            Some(saved) => {
+                (saved.kept, saved.epoch) = (kept, epoch);
+                saved.shadow.clone_from(shadow);
+            }
+            None => self.ledger.saved = Some(Saved { kept, epoch, shadow: shadow.clone() }),
+        }
         if answer_lost {
             self.met(Met::SaveAnswerLost);
             say!(self, "{}: the answer to its save is lost", name(c));

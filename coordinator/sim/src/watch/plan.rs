@@ -59,6 +59,8 @@ impl World {
                     self.coordinators[c].shadow.boot_failed(n, now);
                 }
             }
+            // It must prove itself again.
+            Decision::CancelDrain { .. } => drop(self.coordinators[c].shadow.ready.remove(&n)),
             Decision::Terminate { .. } => self.check_terminate(c, n, now),
             Decision::HandBack { certain: true, .. } => {
                 let works = self.works(n);

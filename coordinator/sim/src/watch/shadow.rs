@@ -12,7 +12,7 @@ use crate::coordinator::number;
 const KEPT: u64 = 11 * MINUTE;
 
 /// By the coordinators' clocks.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Shadow {
     /// When the queue was observed, and its demand.
     pub observed: VecDeque<(u64, u64)>,
@@ -29,6 +29,36 @@ pub struct Shadow {
     pub failed: BTreeSet<N>,
     pub desired: Option<u32>,
     pub terminated_at: BTreeMap<N, u64>,
+}
+
+impl Clone for Shadow {
+    fn clone(&self) -> Shadow {
+        let mut shadow = Shadow::default();
+        shadow.clone_from(self);
+        shadow
+    }
+
+    /// Most of it is as it was the last time.
+    fn clone_from(&mut self, other: &Shadow) {
+        fn renew<T: Clone + PartialEq>(mine: &mut T, theirs: &T) {
+            if mine != theirs {
+                mine.clone_from(theirs);
+            }
+        }
+        renew(&mut self.observed, &other.observed);
+        renew(&mut self.ready, &other.ready);
+        renew(&mut self.noticed, &other.noticed);
+        renew(&mut self.failed, &other.failed);
+        renew(&mut self.terminated_at, &other.terminated_at);
+        self.observation_failed = other.observation_failed;
+        self.listed_at = other.listed_at;
+        self.listing_failed = other.listing_failed;
+        self.refused = other.refused;
+        self.held = other.held;
+        self.boots_failed = other.boots_failed;
+        self.boot_failed_at = other.boot_failed_at;
+        self.desired = other.desired;
+    }
 }
 
 impl Shadow {

@@ -1,13 +1,18 @@
 //! The faults: each comes again and again, at the pace that the seed drew, until they stop. Owns what each does at once and
 //! when it heals.
 
-use spillway_brain::{Ec2State, Event};
+mod heal;
+mod instances;
 
-use crate::agenda::{C, CoordinatorEv, Ev, N};
+use spillway_brain::Ec2State;
+
+use crate::agenda::{C, Ev, N};
 use crate::clock::{HOUR, MINUTE, NEVER, SECOND};
 use crate::counts::Met;
 use crate::say;
 use crate::world::World;
+
+pub use heal::Heal;
 
 /// A kind of fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,17 +88,6 @@ impl Fault {
         Fault::OperatorCancel,
         Fault::Rehearse,
     ];
-}
-
-/// What ends by itself.
-#[derive(Clone, Copy, Debug)]
-pub enum Heal {
-    Worker(N),
-    Redis,
-    Unpause,
-    Unlimit,
-    Resume,
-    ForeignEnds(N),
 }
 
 impl World {
@@ -235,155 +229,6 @@ impl World {
                 self.agenda.put(until + MINUTE, Ev::Heal(Heal::Resume));
             }
             _ => self.cloud.bad_image.cut(now, now + self.rng.octaves(10 * MINUTE, 2 * HOUR)),
-        }
-    }
-
-    fn instance_fault(&mut self, fault: Fault, n: N, until: u64) {
-        let now = self.now;
-        match fault {
-            Fault::Notice => self.ec2_gives_notice(n),
-            Fault::NoNotice => {
-                self.met(Met::NoNotice);
-                self.hosts[n].disturbed_at = now;
-                self.ec2_shuts_down(n, "Server.SpotInstanceTermination");
-            }
-            Fault::Rebalance => {
-                self.met(Met::Rebalance);
-                say!(self, "ec2 recommends to rebalance i-{n}");
-                self.cloud.machines[n].rebalance_at = Some(now);
-                self.imds_shows(n);
-            }
-            Fault::Vanish => {
-                self.met(Met::Vanished);
-                say!(self, "i-{n} vanishes");
-                self.ec2_vanishes(n);
-            }
-            Fault::EndBehind => {
-                self.met(Met::EndedBehind);
-                self.hosts[n].disturbed_at = now;
-                self.ec2_shuts_down(n, "Client.UserInitiatedShutdown");
-            }
-            Fault::StopBehind => {
-                self.met(Met::StoppedBehind);
-                self.hosts[n].disturbed_at = now;
-                self.ec2_enter(n, Ec2State::Stopping, Some("Client.UserInitiatedShutdown"));
-                let off_at = now + self.rng.between(1, 25) * SECOND;
-                self.agenda.put(off_at, Ev::Cloud(crate::agenda::CloudEv::Off(n)));
-            }
-            Fault::Hide => {
-                self.met(Met::Hidden);
-                say!(self, "lists do not show i-{n} for a while");
-                self.cloud.machines[n].hidden.cut(now, now + self.rng.between(5, 60) * SECOND);
-            }
-            Fault::HostHangs => self.host_hangs(n),
-            Fault::AgentCrash => self.agent_crashes(n, false),
-            Fault::AgentDies => self.agent_crashes(n, true),
-            Fault::WorkerCrash | Fault::WorkerHangs => {
-                let index = self.rng.below(self.hosts[n].procs.len() as u64) as usize;
-                if fault == Fault::WorkerCrash {
-                    self.process_crashes(n, index);
-                } else {
-                    let until = now + self.rng.octaves(5 * SECOND, 180 * SECOND);
-                    self.process_hangs(n, index, until);
-                }
-            }
-            Fault::CutSession => {
-                self.met(Met::CutSession);
-                say!(self, "i-{n} cannot reach the coordinators for {} s", (until - now) / SECOND);
-                for c in 0..self.coordinators.len() {
-                    self.net.session[n][c].cut(now, until);
-                }
-                if let Some((_, session)) = self.hosts[n].session().filter(|_| until > now + 12 * SECOND) {
-                    self.session_breaks(n, session, 15 * SECOND);
-                }
-            }
-            _ => {
-                self.met(Met::CutWorker);
-                say!(self, "i-{n} cannot reach Redis for {} s", (until - now) / SECOND);
-                self.net.worker[n].cut(now, until);
-                self.hosts[n].disturbed_at = until;
-                let runs: Vec<usize> = self.hosts[n].procs.iter().flat_map(|it| it.runs.iter().copied()).collect();
-                runs.into_iter().for_each(|run| self.stops_renewing(run));
-                self.agenda.put(until, Ev::Heal(Heal::Worker(n)));
-            }
-        }
-    }
-
-    /// People ask the leader.
-    fn operator(&mut self, fault: Fault) {
-        let Some(c) = (0..self.coordinators.len()).find(|c| self.coordinators[*c].leads()) else { return };
-        let (reason, instance) = ("a drill".to_owned(), self.some_instance());
-        let id = instance.map(|n| self.cloud.machines[n].id.clone());
-        let event = match (fault, id) {
-            (Fault::Hold, _) => {
-                self.met(Met::Hold);
-                let at = self.now + self.rng.octaves(MINUTE, HOUR);
-                self.agenda.put(at, Ev::Heal(Heal::Resume));
-                Event::OperatorHold { reason }
-            }
-            (Fault::OperatorDrain, Some(id)) => {
-                self.met(Met::OperatorDrain);
-                Event::OperatorDrain { id, reason }
-            }
-            (Fault::OperatorCancel, _) => {
-                let state = self.coordinators[c].controller.state();
-                let Some(id) = state.instances().find(|it| it.drain_can_be_cancelled()).and_then(|it| it.id.clone())
-                else {
-                    return;
-                };
-                self.met(Met::OperatorCancel);
-                Event::OperatorCancelDrain { id }
-            }
-            (Fault::Rehearse, Some(_)) => return self.rehearses(c, instance),
-            _ => return,
-        };
-        self.put_coordinator(c, self.now, CoordinatorEv::Answer(Box::new(event)));
-    }
-
-    fn rehearses(&mut self, c: C, instance: Option<N>) {
-        let Some(n) = instance else { return };
-        let state = self.coordinators[c].controller.state();
-        let can_be = |it: &spillway_brain::Instance| {
-            it.interrupted_at.is_none() && matches!(it.phase_name(), "booting" | "ready")
-        };
-        if state.instance(&self.cloud.machines[n].id).is_some_and(can_be) {
-            self.met(Met::Rehearsal);
-            let deadline = spillway_machine::Timestamp(self.local(c).0 + 2 * MINUTE);
-            self.command(c, n, spillway_machine::Command::Rehearse { deadline });
-        }
-    }
-
-    pub fn heals(&mut self, heal: Heal) {
-        match heal {
-            Heal::Worker(n) => self.worker_reaches_redis(n),
-            Heal::Redis => {
-                if !self.net.redis_down.is_down(self.now) {
-                    self.bull.primary.clone().into_iter().for_each(|run| self.renews_again(run));
-                    self.live_hosts.clone().into_iter().for_each(|n| self.worker_reaches_redis(n));
-                }
-            }
-            Heal::Unpause => self.bull.paused = false,
-            Heal::Unlimit => self.bull.limit = None,
-            Heal::Resume => self.operator_resumes(),
-            Heal::ForeignEnds(n) => self.ec2_shuts_down(n, "Client.UserInitiatedShutdown"),
-        }
-        self.dispatch();
-    }
-
-    fn worker_reaches_redis(&mut self, n: N) {
-        if !self.hosts[n].is_on() || !self.net.host_redis(n, self.now) {
-            return;
-        }
-        let working = self.hosts[n].procs.iter().filter(|process| process.hung_until.is_none());
-        let runs: Vec<usize> = working.flat_map(|process| process.runs.iter().copied()).collect();
-        runs.into_iter().for_each(|run| self.renews_again(run));
-    }
-
-    pub fn operator_resumes(&mut self) {
-        for c in 0..self.coordinators.len() {
-            if self.coordinators[c].leads() {
-                self.put_coordinator(c, self.now, CoordinatorEv::Answer(Box::new(Event::OperatorResume)));
-            }
         }
     }
 
