@@ -1,5 +1,7 @@
 //! `spillway-sim`: sweeps seeds, replays one with its timeline, or checks the mutants.
 
+mod progress;
+
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -8,6 +10,8 @@ use spillway_sim::clock::DAY;
 use spillway_sim::mutants::{Check, Fate};
 use spillway_sim::sweep::{Sweep, guarded, seed_of_this_thread};
 use spillway_sim::{Keep, Outcome, report};
+
+use progress::Progress;
 
 /// Runs Spillway's brain and its agents' machines in a virtual world of seeded faults, and checks what must always hold.
 #[derive(Debug, Parser)]
@@ -82,9 +86,12 @@ fn main() -> ExitCode {
         return code(outcome.violation.is_none());
     }
     let Arguments { seeds, threads, until_first, .. } = arguments;
+    let lives = seeds.end.saturating_sub(seeds.start);
     let sweep = Sweep { seeds, fault_time, threads, until_first };
     let began = now();
-    let totals = sweep.run();
+    let progress = Progress::new(lives);
+    let totals = sweep.run(|outcome, ended| progress.tell(outcome, ended));
+    progress.end();
     let took = now().saturating_sub(began);
     if arguments.json {
         println!("{}", report::json(&totals, took));
@@ -111,12 +118,20 @@ fn print_again(failure: &Outcome, fault_time: u64) {
 
 fn mutants(check: &Check) -> ExitCode {
     println!("{:<26} {:<12} {:<52} seed", "mutant", "fate", "invariant");
-    let told = check.run(|name, what, fate| match fate {
-        Fate::Caught { seed, invariant } => println!("{name:<26} {:<12} {invariant:<52} {seed}", "caught"),
-        Fate::Survived if name == "(control)" => println!("{name:<26} passes"),
-        Fate::Survived => println!("{name:<26} SURVIVES: {what}"),
-        Fate::Invalid(problem) => println!("{name:<26} INVALID: {problem}"),
+    let (mut caught, mut all) = (0, 0);
+    let told = check.run(|name, what, fate| {
+        if name != "(control)" {
+            all += 1;
+            caught += u32::from(matches!(fate, Fate::Caught { .. }));
+        }
+        match fate {
+            Fate::Caught { seed, invariant } => println!("{name:<26} {:<12} {invariant:<52} {seed}", "caught"),
+            Fate::Survived if name == "(control)" => println!("{name:<26} passes"),
+            Fate::Survived => println!("{name:<26} SURVIVES: {what}"),
+            Fate::Invalid(problem) => println!("{name:<26} INVALID: {problem}"),
+        }
     });
+    println!("{caught} of {all} caught, each within {} seeds of {} days", check.seeds, check.days);
     match told {
         Ok(all_well) => code(all_well),
         Err(problem) => {
@@ -131,6 +146,6 @@ fn code(is_well: bool) -> ExitCode {
 }
 
 #[expect(clippy::disallowed_methods, reason = "the sweep's stop watch; the world has no clock but its own")]
-fn now() -> Duration {
+pub(crate) fn now() -> Duration {
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default()
 }

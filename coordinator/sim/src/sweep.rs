@@ -81,13 +81,16 @@ impl Totals {
 }
 
 impl Sweep {
-    pub fn run(&self) -> Totals {
+    /// Lives them all. `tell` hears of each life as it ends, and how many have ended.
+    pub fn run(&self, tell: impl Fn(&Outcome, u64) + Sync) -> Totals {
         let next = AtomicU64::new(self.seeds.start);
         let stop = AtomicBool::new(false);
         let totals = Mutex::new(Totals::default());
+        let lives = AtomicU64::new(0);
+        let ended = |outcome: &Outcome| tell(outcome, lives.fetch_add(1, Ordering::Relaxed) + 1);
         std::thread::scope(|scope| {
             for _ in 0..self.threads.max(1) {
-                scope.spawn(|| self.work(&next, &stop, &totals));
+                scope.spawn(|| self.work(&next, &stop, &totals, &ended));
             }
         });
         let mut totals = totals.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -95,7 +98,7 @@ impl Sweep {
         totals
     }
 
-    fn work(&self, next: &AtomicU64, stop: &AtomicBool, totals: &Mutex<Totals>) {
+    fn work(&self, next: &AtomicU64, stop: &AtomicBool, totals: &Mutex<Totals>, ended: &impl Fn(&Outcome)) {
         let mut own = Totals::default();
         while !stop.load(Ordering::Relaxed) {
             let seed = next.fetch_add(1, Ordering::Relaxed);
@@ -103,6 +106,7 @@ impl Sweep {
                 break;
             }
             let outcome = guarded(seed, self.fault_time, Keep::Nothing);
+            ended(&outcome);
             own.lives += 1;
             own.events += outcome.events;
             own.lived += outcome.lived;

@@ -9,7 +9,7 @@ use spillway_sim::{Keep, report};
 const HALF_A_DAY: u64 = DAY / 2;
 
 fn sweep(seeds: std::ops::Range<u64>, fault_time: u64) -> Totals {
-    Sweep { seeds, fault_time, threads: 2, until_first: false }.run()
+    Sweep { seeds, fault_time, threads: 2, until_first: false }.run(|_, _| {})
 }
 
 fn failures(totals: &Totals) -> String {
