@@ -104,35 +104,105 @@ pub enum AlertKind {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
-    BelowDesired { demand: u64, desired: u32, ready: u32, on_the_way: u32 },
-    LaunchUnanswered { attempt: u32 },
-    ScaleIn { desired: u32, idle: bool },
-    Interrupted { at: Timestamp, left: Duration },
-    BootFailed { detail: String },
-    BootDeadline { after: Duration, detail: String },
-    AgentLost { silent: Duration },
-    Stopped { state: String },
-    OperatorAsked { reason: String },
-    DemandReturned { demand: u64, desired: u32 },
-    ToldAgain { cause: DrainCause },
-    Drained { cause: DrainCause },
-    NoAgentNoJob { cause: DrainCause },
-    DrainOverdue { by: Duration },
-    TerminateAgain { attempt: u32 },
-    BreakerOpened { failures: u32, until: Timestamp, wait: Duration },
-    Refused { class: RefusalClass, code: String, message: String },
-    NotOurs { id: InstanceId },
-    HandedBack { cause: DrainCause, jobs: u32 },
-    LeftByDrain { jobs: u32 },
+    BelowDesired {
+        demand: u64,
+        desired: u32,
+        ready: u32,
+        on_the_way: u32,
+    },
+    LaunchUnanswered {
+        attempt: u32,
+    },
+    ScaleIn {
+        desired: u32,
+        idle: bool,
+    },
+    Interrupted {
+        at: Timestamp,
+        left: Duration,
+    },
+    BootFailed {
+        detail: String,
+    },
+    BootDeadline {
+        after: Duration,
+        detail: String,
+    },
+    AgentLost {
+        silent: Duration,
+    },
+    /// Its agent drains without having been told to.
+    AgentDrains {
+        detail: String,
+    },
+    Stopped {
+        state: String,
+    },
+    OperatorAsked {
+        reason: String,
+    },
+    DemandReturned {
+        demand: u64,
+        desired: u32,
+    },
+    ToldAgain {
+        cause: DrainCause,
+    },
+    Drained {
+        cause: DrainCause,
+    },
+    NoAgentNoJob {
+        cause: DrainCause,
+    },
+    DrainOverdue {
+        by: Duration,
+    },
+    TerminateAgain {
+        attempt: u32,
+    },
+    BreakerOpened {
+        failures: u32,
+        until: Timestamp,
+        wait: Duration,
+    },
+    Refused {
+        class: RefusalClass,
+        code: String,
+        message: String,
+    },
+    NotOurs {
+        id: InstanceId,
+    },
+    HandedBack {
+        cause: DrainCause,
+        jobs: u32,
+    },
+    LeftByDrain {
+        jobs: u32,
+    },
     Terminated,
     ShutsDown,
     Vanished,
-    HandBackAgain { left: Option<u32>, problem: String },
-    HandBackFails { id: InstanceId, detail: String },
-    JobsLeft { id: InstanceId, left: u32, span: Duration },
+    HandBackAgain {
+        left: Option<u32>,
+        problem: String,
+    },
+    HandBackFails {
+        id: InstanceId,
+        detail: String,
+    },
+    JobsLeft {
+        id: InstanceId,
+        left: u32,
+        span: Duration,
+    },
     RebalanceRecommended,
-    Replaces { id: InstanceId },
-    Replaced { by: String },
+    Replaces {
+        id: InstanceId,
+    },
+    Replaced {
+        by: String,
+    },
 }
 
 impl fmt::Display for Reason {
@@ -161,6 +231,8 @@ impl fmt::Display for Reason {
             Reason::BootDeadline { after, detail } => {
                 write!(f, "not ready {} after its launch: {detail}", in_words(*after))
             }
+            Reason::AgentDrains { detail } if detail.is_empty() => f.write_str("its agent drains by itself"),
+            Reason::AgentDrains { detail } => write!(f, "its agent drains by itself: {detail}"),
             Reason::AgentLost { silent } => {
                 write!(f, "its agent has been silent for {} and Redis shows no job there", in_words(*silent))
             }
@@ -253,6 +325,7 @@ impl DrainCause {
             DrainCause::Interruption => "interruption",
             DrainCause::BootFailed => "failed boot",
             DrainCause::AgentLost => "lost agent",
+            DrainCause::Agent => "agent",
             DrainCause::Operator => "operator",
             DrainCause::Rebalance => "rebalance recommendation",
         }

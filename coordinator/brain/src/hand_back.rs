@@ -7,6 +7,7 @@
 //!             └───────────────────────────────────────────────┘
 //! ```
 //!
+//! The ten minutes are of answers in a row: who has just come back has seen nothing yet.
 //! What is given up is not lost: BullMQ's stall check takes such jobs back when nobody renews their locks.
 
 use std::time::Duration;
@@ -34,6 +35,9 @@ pub struct HandBack {
     pub next: Next,
     /// Jobs that the last answer left; None before the first.
     pub left: Option<u32>,
+    /// Since when answers have come, and each left some: a failure or another asker looks anew.
+    #[serde(default)]
+    left_since: Option<Timestamp>,
     /// Why the last attempt failed; empty when it did not.
     pub problem: String,
     /// In a row.
@@ -74,7 +78,7 @@ pub(crate) enum Turn {
 impl HandBack {
     pub(crate) fn begin(now: Timestamp, certain: bool) -> HandBack {
         let next = Next::Ask { at: now };
-        HandBack { certain, began_at: now, next, left: None, problem: String::new(), failures: 0 }
+        HandBack { certain, began_at: now, next, left: None, left_since: None, problem: String::new(), failures: 0 }
     }
 
     /// When it is to be asked for; None when it is over.
@@ -103,9 +107,10 @@ impl HandBack {
         self.left = Some(left);
         self.problem.clear();
         self.failures = 0;
+        let left_since = *self.left_since.get_or_insert(now);
         let (next, turn) = match left {
             0 => (Next::Done { at: now }, Turn::Done),
-            _ if now.since(self.began_at) >= LEFT_FOR_LONG => (Next::GivenUp { at: now }, Turn::GivenUp),
+            _ if now.since(left_since) >= LEFT_FOR_LONG => (Next::GivenUp { at: now }, Turn::GivenUp),
             _ => (Next::Ask { at: now + LOOKED_AT_AGAIN }, Turn::GoesOn),
         };
         self.next = next;
@@ -115,6 +120,7 @@ impl HandBack {
     pub(crate) fn failed(&mut self, now: Timestamp, problem: String) -> Turn {
         self.problem = problem;
         self.failures += 1;
+        self.left_since = None;
         let span = now.since(self.began_at);
         if span >= FAILED_FOR_LONG {
             self.next = Next::GivenUp { at: now };
@@ -131,8 +137,9 @@ impl HandBack {
         self.next = Next::Done { at: now };
     }
 
-    /// Whoever was asked is gone.
+    /// Whoever was asked is gone, with what was seen.
     pub(crate) fn unanswered(&mut self, now: Timestamp) {
+        self.left_since = None;
         if let Next::Answer { .. } = self.next {
             self.next = Next::Ask { at: now };
         }
@@ -166,6 +173,20 @@ mod tests {
         assert!(hand_back.is_done() && hand_back.is_over());
     }
 
+    /// Whether a lock is renewed takes two looks: the first answer after an hour without Redis is only the first look.
+    #[test]
+    fn the_ten_minutes_run_from_the_first_answer_after_a_failure_or_a_restart() {
+        let mut hand_back = HandBack::begin(at(0), false);
+        hand_back.failed(at(1), "Redis does not answer".to_owned());
+        assert_eq!(hand_back.answered(at(3600), 2), Turn::GoesOn);
+        assert_eq!(hand_back.answered(at(3605), 2), Turn::GoesOn);
+        hand_back.unanswered(at(4300));
+        assert_eq!(hand_back.answered(at(4300), 2), Turn::GoesOn);
+        hand_back.failed(at(4899), "Redis does not answer".to_owned());
+        assert_eq!(hand_back.answered(at(4901), 2), Turn::GoesOn);
+        assert_eq!(hand_back.answered(at(5501), 2), Turn::GivenUp);
+    }
+
     #[test]
     fn an_answer_that_never_comes_is_not_waited_for() {
         let mut hand_back = HandBack::begin(at(0), false);
@@ -178,6 +199,7 @@ mod tests {
     #[test]
     fn jobs_that_stay_are_given_up_after_ten_minutes_and_failures_after_a_day() {
         let mut hand_back = HandBack::begin(at(0), false);
+        assert_eq!(hand_back.answered(at(0), 1), Turn::GoesOn);
         assert_eq!(hand_back.answered(at(599), 1), Turn::GoesOn);
         assert_eq!(hand_back.answered(at(600), 1), Turn::GivenUp);
         assert!(hand_back.is_over() && !hand_back.is_done());

@@ -12,10 +12,15 @@
 //! refusal, `terminated`, or absence from its list for longer than the consistency grace.
 
 use std::fmt;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::{AgentPhase, Ec2State, HandBack, Timestamp};
+
+/// No message is under way for longer: sessions that say nothing for some seconds are ended, and a coordinator that stands
+/// still is not the leader after its lease.
+const CROSSED_WITHIN: Duration = Duration::from_secs(180);
 
 /// EC2's instance id, `i-…`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -81,6 +86,8 @@ pub enum DrainCause {
     BootFailed,
     /// Its agent has been silent for too long.
     AgentLost,
+    /// Its agent ends it, as at `max_life`.
+    Agent,
     Operator,
     /// EC2 recommends it.
     Rebalance,
@@ -129,6 +136,9 @@ pub struct Instance {
     pub interrupted_at: Option<Timestamp>,
     /// When the agent was last told to drain.
     pub drain_told_at: Option<Timestamp>,
+    /// When a drain was taken back, until a report shows that the agent knows: that it was drained may be older news.
+    #[serde(default)]
+    pub cancelled_at: Option<Timestamp>,
     /// It was found by its token tag rather than launched by this ledger.
     pub adopted: bool,
     /// Its boot counted as failed.
@@ -180,6 +190,7 @@ impl Instance {
             jobs_in_redis: None,
             interrupted_at: None,
             drain_told_at: None,
+            cancelled_at: None,
             adopted: false,
             boot_failed: false,
             emptied: false,
@@ -243,6 +254,11 @@ impl Instance {
         self.id.is_some() && (self.registered || self.adopted || seen_in_redis) && !self.emptied
     }
 
+    /// Whether the agent's word that it is drained is of the present drain: one that crossed the last cancellation is not.
+    pub(crate) fn is_news(&self, now: Timestamp) -> bool {
+        self.cancelled_at.is_none_or(|at| now.since(at) > CROSSED_WITHIN)
+    }
+
     /// It ended, and what it may have held is not handed back yet: it must not be forgotten.
     pub fn owes_hand_back(&self) -> bool {
         self.is_gone() && self.may_hold_jobs() && self.hand_back.as_ref().is_none_or(|hand_back| !hand_back.is_over())
@@ -270,7 +286,7 @@ impl Instance {
     }
 
     /// The agent has said nothing for longer than `timeout`, or nothing yet.
-    pub fn is_silent(&self, now: Timestamp, timeout: std::time::Duration) -> bool {
+    pub fn is_silent(&self, now: Timestamp, timeout: Duration) -> bool {
         self.last_report.is_none_or(|at| now.since(at) > timeout)
     }
 

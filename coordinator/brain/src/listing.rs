@@ -9,6 +9,8 @@ use crate::{InstanceId, Timestamp};
 
 impl State {
     pub(crate) fn listed(&mut self, now: Timestamp, asked_at: Timestamp, list: Vec<Listed>, config: &Config) {
+        // Absence must be seen all along: what was missing before a while without lists may have been there since.
+        let is_gap = self.listed_at.is_none_or(|last| asked_at.since(last) > config.longest_listing_age());
         self.listed_at = Some(asked_at);
         self.listing_problem = None;
         let mut foreign = Vec::new();
@@ -27,6 +29,9 @@ impl State {
             if list.iter().any(|entry| is_entry_of(entry, instance)) {
                 instance.missing_since = None;
                 continue;
+            }
+            if is_gap {
+                instance.missing_since = None;
             }
             let missing_since = *instance.missing_since.get_or_insert(asked_at);
             if !instance.is_gone() && is_absent_for_sure(instance, missing_since, asked_at, config) {

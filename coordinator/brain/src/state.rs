@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
 use crate::decision::{AlertKind, Decision, Note, Plan, Planned, Reason};
-use crate::event::{AgentPhase, Backlog, Event, LaunchAnswer, RefusalClass, Report};
+use crate::event::{AgentPhase, Backlog, Ec2State, Event, LaunchAnswer, RefusalClass, Report};
 use crate::hand_back::Turn;
 use crate::instance::{DrainCause, Instance, InstanceId, LaunchToken, Phase, Rebalance};
 use crate::policy::{self, Sustain};
@@ -23,6 +23,9 @@ pub struct State {
     nonce: String,
     launches: u64,
     pub(crate) leader: bool,
+    /// When it began to lead, or to go on: what came due before nobody could do.
+    #[serde(default)]
+    pub(crate) led_since: Option<Timestamp>,
     pub(crate) backlog: Option<(Backlog, Timestamp)>,
     pub(crate) observation_problem: Option<String>,
     pub(crate) listed_at: Option<Timestamp>,
@@ -73,6 +76,7 @@ impl State {
             nonce: nonce.into(),
             launches: 0,
             leader: false,
+            led_since: None,
             backlog: None,
             observation_problem: None,
             listed_at: None,
@@ -124,6 +128,8 @@ impl State {
                 if let Some(instance) = self.by_id(&id) {
                     instance.registered = true;
                     instance.last_report = Some(now);
+                    // A session goes on without it: this agent knows nothing of before, as after a reboot.
+                    listens_anew(instance);
                 }
             }
             Event::AgentReported(report) => self.reported(now, report, config),
@@ -166,6 +172,9 @@ impl State {
             }
             Event::OperatorCancelDrain { id } => {
                 let reason = Reason::OperatorAsked { reason: String::new() };
+                if self.would_drain_again() {
+                    return;
+                }
                 if let Some(instance) = self.by_id(&id) {
                     let planned = phases::draining::cancel(instance, now, config, reason);
                     self.pending.extend(planned);
@@ -249,7 +258,9 @@ impl State {
 
     fn started(&mut self, now: Timestamp) {
         self.forget_fatal();
+        self.led_since = Some(now);
         for instance in &mut self.instances {
+            listens_anew(instance);
             match &mut instance.phase {
                 Phase::Launching { next_try: next_try @ None, .. } => *next_try = Some(now),
                 Phase::Terminating { next_try, .. } => *next_try = now,
@@ -266,19 +277,22 @@ impl State {
     }
 
     /// Agents spoke with another leader meanwhile. Where no ledger tells what they said (it was wiped), they have time to
-    /// come here before they are called silent, and what a standby found by itself has its boot's time from now.
+    /// come here before they are called silent, and one that never came here has a boot's time from now.
     fn leads(&mut self, now: Timestamp, config: &Config) {
         if std::mem::replace(&mut self.leader, true) {
             return;
         }
+        self.led_since = Some(now);
         for instance in &mut self.instances {
-            match &mut instance.phase {
-                _ if instance.registered => instance.last_report = Some(now),
-                Phase::Booting { deadline } if instance.adopted => {
-                    *deadline = now + config.boot_timeout;
-                    instance.boot_deadline = Some(*deadline);
+            listens_anew(instance);
+            if instance.registered {
+                instance.last_report = Some(now);
+            } else if instance.boot_deadline.is_some() {
+                let from_now = now + config.boot_timeout;
+                instance.boot_deadline = Some(from_now);
+                if let Phase::Booting { deadline } = &mut instance.phase {
+                    *deadline = from_now;
                 }
-                _ => {}
             }
         }
     }
@@ -361,6 +375,10 @@ impl State {
         instance.agent_phase = Some(report.phase);
         // An agent that restarted may have started its worker again.
         instance.emptied &= report.phase == AgentPhase::Drained;
+        if !matches!(report.phase, AgentPhase::Draining | AgentPhase::Drained) {
+            instance.cancelled_at = None;
+        }
+        let is_drained = report.phase == AgentPhase::Drained && instance.is_news(now);
         instance.proven = report.proven;
         instance.named |= report.named;
         instance.active_jobs = report.active_jobs;
@@ -382,8 +400,10 @@ impl State {
                 };
                 instance.enter(now, Phase::Booting { deadline }, reason);
             }
-            Phase::Draining { drained_at: drained_at @ None, .. } if report.phase == AgentPhase::Drained => {
-                *drained_at = Some(now);
+            Phase::Draining { drained_at: drained_at @ None, .. } if is_drained => *drained_at = Some(now),
+            // It started over: whatever it was handed back for runs again.
+            Phase::Draining { drained_at: drained_at @ Some(_), .. } if report.phase != AgentPhase::Drained => {
+                (*drained_at, instance.hand_back) = (None, None);
             }
             _ => {}
         }
@@ -394,7 +414,10 @@ impl State {
         // Said again when the agent comes back; a heartbeat may have told of the end before.
         let more = handed_back.saturating_sub(instance.handed_back_by_agent);
         instance.handed_back_by_agent += more;
-        if let Phase::Draining { drained_at, .. } = &mut instance.phase {
+        let is_news = instance.is_news(now);
+        if let Phase::Draining { drained_at, .. } = &mut instance.phase
+            && is_news
+        {
             drained_at.get_or_insert(now);
             instance.active_jobs = jobs_left;
             instance.last_report = Some(now);
@@ -510,6 +533,11 @@ impl State {
         }
     }
 
+    /// What goes back to work now is drained again at once: no instance is wanted. Not while the pool is held.
+    pub fn would_drain_again(&self) -> bool {
+        self.hold.is_none() && self.desired == Some(0)
+    }
+
     pub fn demand(&self) -> Option<u64> {
         self.backlog.as_ref().map(|(backlog, _)| backlog.demand())
     }
@@ -571,6 +599,19 @@ impl State {
     /// Instances that EC2 showed as gone, since this ledger began.
     pub fn terminated_total(&self) -> u64 {
         self.terminated_total
+    }
+}
+
+/// What its agent said was said to another leader, or before a while in which it may have worked again: it says it anew.
+fn listens_anew(instance: &mut Instance) {
+    instance.agent_phase = None;
+    if let Phase::Draining { drained_at, .. } = &mut instance.phase {
+        *drained_at = None;
+    }
+    if matches!(instance.phase, Phase::Draining { .. } | Phase::Terminating { .. })
+        && instance.ec2_state != Some(Ec2State::Terminated)
+    {
+        instance.hand_back = None;
     }
 }
 

@@ -623,8 +623,8 @@ fn jobs_that_somebody_renews_are_given_up_after_ten_minutes_and_a_person_is_told
         )
     };
     let once = "5:50 hand_back i-1 uncertain\n15:40 hand_back i-1 uncertain\n";
-    check_at_work(&given_up("49"), &format!("{once}15:56 hand_back i-1 uncertain"));
-    check_at_work(&given_up("50"), &format!("{once}15:50 alert jobs_left"));
+    check_at_work(&given_up("50"), &format!("{once}15:56 hand_back i-1 uncertain"));
+    check_at_work(&given_up("51"), &format!("{once}15:51 alert jobs_left"));
     // One that fails goes on: whoever may mend it is told once.
     check_at_work(
         "5:45 ec2 i-1 terminated
@@ -676,6 +676,8 @@ fn each_alert_about_jobs_is_raised_again_for_what_comes_later() {
             "{two}6:00 ec2 i-1 terminated
              6:00 ec2 i-2 terminated
              6:10 demand 0
+             6:10 handed-back i-1 certain 0 1
+             6:11 handed-back i-2 certain 0 1
              16:10 handed-back i-1 certain 0 1
              16:10 tick
              16:11 handed-back i-2 certain 0 1
@@ -779,6 +781,7 @@ fn what_a_drain_left_is_handed_back_at_once_and_redis_has_the_word_on_what_is_le
         "5:50..15:50 demand 0 active=1
          15:50 drained i-1 left=1
          16:00 demand 0 active=1
+         16:01 handed-back i-1 certain 0 1
          26:01 handed-back i-1 certain 0 1
          26:10..26:20 demand 0 active=1",
         "15:50 drain i-1\n16:00 hand_back i-1 certain\n26:10 alert jobs_left",

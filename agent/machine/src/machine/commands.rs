@@ -138,6 +138,10 @@ impl Machine {
     fn cancel_drain(&mut self) -> Option<String> {
         match &mut self.phase {
             Phase::Draining(drain) if drain.forced => Some("EC2 takes the instance: this drain stands".to_owned()),
+            Phase::Draining(Drain { last: Some(LastReason::TooOld), .. })
+            | Phase::Drained(DrainOutcome { last: Some(LastReason::TooOld), .. }) => {
+                Some("the instance is older than max_life: this drain stands".to_owned())
+            }
             Phase::Draining(drain) if drain.stage == Stage::Waiting && !drain.has_frozen() => {
                 self.resume(false);
                 None

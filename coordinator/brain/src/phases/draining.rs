@@ -25,9 +25,12 @@ pub(crate) fn begin(
     reason: Reason,
 ) -> Option<Planned> {
     let id = instance.id.clone()?;
-    let drained_at = (instance.agent_phase == Some(AgentPhase::Drained)).then_some(now);
+    let is_drained = instance.agent_phase == Some(AgentPhase::Drained) && instance.is_news(now);
+    let drained_at = is_drained.then_some(now);
     instance.enter(now, Phase::Draining { cause, deadline, drained_at }, reason.to_string());
     instance.drain_told_at = Some(now);
+    // An earlier drain's speaks for what it held then.
+    instance.hand_back = None;
     Some(planned(Decision::Drain { id, deadline }, reason))
 }
 
@@ -40,17 +43,25 @@ pub(crate) fn cancel(instance: &mut Instance, now: Timestamp, config: &Config, r
     let deadline = now + config.boot_timeout;
     instance.boot_deadline = Some(deadline);
     instance.enter(now, Phase::Booting { deadline }, reason.to_string());
+    instance.cancelled_at = Some(now);
     Some(planned(Decision::CancelDrain { id }, reason))
 }
 
 /// The reason for an alert, when the deadline is long past.
-pub(super) fn tick(instance: &mut Instance, now: Timestamp, config: &Config, plan: &mut Plan) -> Option<Reason> {
+pub(super) fn tick(
+    instance: &mut Instance,
+    now: Timestamp,
+    led_since: Option<Timestamp>,
+    config: &Config,
+    plan: &mut Plan,
+) -> Option<Reason> {
     let Phase::Draining { cause, deadline, drained_at } = instance.phase else { return None };
     let id = instance.id.clone()?;
     // Seen after the fence: what was observed before it proves nothing about now.
     let in_redis = instance.jobs_after_fence();
     let is_handed_back = instance.hand_back.as_ref().is_some_and(|it| it.certain && it.is_done());
-    let overdue = now > deadline + BEYOND_DEADLINE;
+    // Nobody told the agent while nobody led.
+    let overdue = now > led_since.map_or(deadline, |since| deadline.max(since)) + BEYOND_DEADLINE;
     match (drained_at, in_redis) {
         (Some(_), Some(0)) if !is_handed_back => {
             instance.emptied = instance.active_jobs == Some(0);
@@ -81,7 +92,10 @@ pub(super) fn tick(instance: &mut Instance, now: Timestamp, config: &Config, pla
         }),
     }
     // The command may have been lost with the connection; a report made since shows it.
-    let obeys = matches!(instance.agent_phase, Some(AgentPhase::Draining | AgentPhase::Drained));
+    let obeys = match instance.agent_phase {
+        Some(AgentPhase::Drained) => instance.is_news(now),
+        phase => phase == Some(AgentPhase::Draining),
+    };
     let told_at = instance.drain_told_at.unwrap_or(instance.phase_since);
     if !obeys && instance.last_report.is_some_and(|at| at > told_at + TOLD_AGAIN_AFTER) {
         instance.drain_told_at = Some(now);

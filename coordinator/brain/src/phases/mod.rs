@@ -29,6 +29,7 @@ pub(crate) fn tick(state: &mut State, now: Timestamp, config: &Config, plan: &mu
         && state.demand().is_some_and(|demand| demand > 0);
     let mut failed_boots = 0;
     let mut overdue = Vec::new();
+    let led_since = state.led_since;
     for instance in &mut state.instances {
         if is_stopped(instance) {
             let state = instance.ec2_state.map_or("stopped", Ec2State::as_str).to_owned();
@@ -42,7 +43,9 @@ pub(crate) fn tick(state: &mut State, now: Timestamp, config: &Config, plan: &mu
             Phase::Launching { .. } => launching::tick(instance, now, wants_launches, plan),
             Phase::Booting { .. } => failed_boots += u32::from(booting::tick(instance, now, config, plan)),
             Phase::Ready => ready::tick(instance, now, config, plan),
-            Phase::Draining { .. } => overdue.extend(draining::tick(instance, now, config, plan)),
+            Phase::Draining { .. } => {
+                overdue.extend(draining::tick(instance, now, led_since, config, plan));
+            }
             Phase::Terminating { .. } => terminating::tick(instance, now, config, plan),
             Phase::Gone => {}
         }
