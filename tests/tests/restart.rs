@@ -4,11 +4,16 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use spillway_brain::{Config, Controller};
+use spillway_coordinator::ledger::{LEASE, Lease, LeaseChange, Ledger, LedgerProblem};
+use spillway_coordinator::redis_client::Redis;
 use spillway_emulator::{Delay, InstanceState};
 use spillway_tests::coordinator::ServingStatus::{NotServing, Serving};
 use spillway_tests::process::text;
-use spillway_tests::world::{Setup, World};
+use spillway_tests::redis_server::RedisServer;
+use spillway_tests::world::{Setup, World, directory};
 use spillway_tests::{jobs, wait};
+use tokio::time::Instant;
 
 /// systemd is told five seconds; a busy machine gets more.
 const STOPS_WITHIN: Duration = Duration::from_secs(20);
@@ -108,14 +113,17 @@ async fn of_two_coordinators_one_acts_and_the_other_takes_over() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lease_and_a_ledger_that_vanish_are_made_anew_and_nothing_is_forgotten() {
     let idle = ("SPILLWAY_POOL_POLICY_IDLE", "10m".to_owned());
-    let world = World::start(Setup { environment: vec![idle], ..Setup::default() }).await;
+    let mut world = World::without_coordinator(Setup { environment: vec![idle], ..Setup::default() }).await;
+    // Others have led before.
+    let _: String = world.redis.ask(&["SET", "spillway:epoch", "5"]);
+    world.start_coordinator().await;
     jobs::add(&world.redis, 5, 0.5);
     let ready = world.until_ready(1).await;
     // As after a Redis that came back without its data: the ledger refuses the holder of a lease that is not there.
-    let keys = ["spillway:leader", "spillway:pool:spillway:state"];
-    let removed: u64 = world.redis.ask(&["DEL", keys[0], keys[1]]);
-    assert_eq!(removed, 2);
-    let are_back = || world.redis.ask::<u64>(&["EXISTS", keys[0], keys[1]]) == 2;
+    let keys = ["spillway:leader", "spillway:epoch", "spillway:pool:spillway:state"];
+    let removed: u64 = world.redis.ask(&["DEL", keys[0], keys[1], keys[2]]);
+    assert_eq!(removed, 3);
+    let are_back = || world.redis.ask::<u64>(&["EXISTS", keys[0], keys[1], keys[2]]) == 3;
     world.until("lease and ledger are there again", are_back).await;
     assert_eq!(world.until_ready(1).await, ready);
     assert_eq!(world.acts(), 1, "{}", world.story().await);
@@ -123,6 +131,10 @@ async fn a_lease_and_a_ledger_that_vanish_are_made_anew_and_nothing_is_forgotten
     jobs::add(&world.redis, 20, 1.0);
     world.until_ready(2).await;
     assert_eq!(world.calls("RunInstances").len(), 2, "{}", world.story().await);
+    // And agents obey it: its epoch is not older than the one that they know.
+    world.coordinator().json(&["drain", &ready[0]]);
+    let drained = || world.coordinator().explained("drained (operator): agent and Redis both show no job left");
+    world.until("the agent drains", drained).await;
 }
 
 /// Three times the lease.
@@ -163,4 +175,49 @@ async fn agents_find_the_leader_through_the_standby_and_the_standby_when_the_lea
         .await;
     world.until("all jobs are completed", || jobs::completed(&world.redis) == 6).await;
     assert_eq!(world.instances().len(), 1, "{}", world.story().await);
+}
+
+#[tokio::test]
+async fn the_ledger_says_how_long_the_lease_lasts_and_an_epoch_is_newer_than_any_before() {
+    let directory = directory();
+    let redis = RedisServer::start(directory.path());
+    let connect = || Redis::new("ledger.url", &redis.url()).expect("a URL");
+    let mut lease = Lease::new(connect(), "spillway:", "a");
+    let mut ledger = Ledger::new(connect(), "spillway:", "pool");
+    let controller = Controller::new(Config::default(), "nonce");
+    let gained = async |lease: &mut Lease| {
+        // An epoch is a millisecond of Redis' clock.
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        match lease.renew().await {
+            (LeaseChange::Gained { epoch }, None) => epoch,
+            other => panic!("{other:?}"),
+        }
+    };
+    let first = gained(&mut lease).await;
+    let asked_at = Instant::now();
+    let until = ledger.save("a", first, controller.state(), None).await.expect("it leads");
+    assert!(until > asked_at + LEASE / 2 && until <= Instant::now() + LEASE, "{:?}", until - asked_at);
+    // What is left of the lease, not what a renewal would give.
+    let _: u64 = redis.ask(&["PEXPIRE", "spillway:leader", "700"]);
+    let until = ledger.save("a", first, controller.state(), None).await.expect("it leads");
+    assert!(until <= Instant::now() + Duration::from_millis(700), "{:?}", until - asked_at);
+    wait::until(
+        "the lease runs out",
+        async || String::new(),
+        async || (redis.ask::<u64>(&["EXISTS", "spillway:leader"]) == 0).then_some(()),
+    )
+    .await;
+    let refused = ledger.save("a", first, controller.state(), None).await.expect_err("nobody leads");
+    assert!(matches!(refused, LedgerProblem::NotLeader), "{refused}");
+    // Lost with everything, lost alone while the lease is held, and ahead of Redis' clock.
+    let _: String = redis.ask(&["FLUSHALL"]);
+    let second = gained(&mut lease).await;
+    assert!(second > first, "{first} {second}");
+    let _: u64 = redis.ask(&["DEL", "spillway:epoch"]);
+    let third = gained(&mut lease).await;
+    assert!(third > second, "{second} {third}");
+    let ahead = third + 1_000_000_000;
+    let _: String = redis.ask(&["SET", "spillway:epoch", &ahead.to_string()]);
+    let _: u64 = redis.ask(&["DEL", "spillway:leader"]);
+    assert_eq!(gained(&mut lease).await, ahead + 1);
 }

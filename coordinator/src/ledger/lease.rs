@@ -1,4 +1,4 @@
-//! The leader lease: SET NX PX, renewed by its holder only, with an epoch that counts leaderships.
+//! The leader lease: SET NX PX, renewed by its holder only, with an epoch that rises with each leadership.
 
 use std::time::Duration;
 
@@ -35,14 +35,20 @@ pub struct Lease {
 impl Lease {
     /// `holder` must be unique to this process; what follows an `@` in it is where agents reach it.
     pub fn new(redis: Redis, prefix: &str, holder: &str) -> Lease {
+        // An epoch that counted from nothing after Redis lost its data would be older than the one that agents know, and
+        // they would obey nobody: it is Redis' time in milliseconds, or one more than the last where that is later.
         let take = Script::new(
             "local holder = redis.call('GET', KEYS[1])
-             if holder == ARGV[1] then
+             local last = tonumber(redis.call('GET', KEYS[2]))
+             if holder == ARGV[1] and last then
                redis.call('PEXPIRE', KEYS[1], ARGV[2])
-               return {tonumber(redis.call('GET', KEYS[2]) or '0'), holder}
-             elseif not holder then
+               return {last, holder}
+             elseif holder == ARGV[1] or not holder then
+               local time = redis.call('TIME')
+               local epoch = math.max((last or 0) + 1, time[1] * 1000 + math.floor(time[2] / 1000))
+               redis.call('SET', KEYS[2], string.format('%d', epoch))
                redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-               return {redis.call('INCR', KEYS[2]), ARGV[1]}
+               return {epoch, ARGV[1]}
              end
              return {-1, holder}",
         );

@@ -3,19 +3,23 @@
 //! | key (after the prefix, `spillway:` unless set) | type | content |
 //! |---|---|---|
 //! | `leader` | STRING, expires | the lease: who leads |
-//! | `epoch` | STRING | counts leaderships; a command of an older epoch is not obeyed |
+//! | `epoch` | STRING | rises with each leadership; a command of an older epoch is not obeyed |
 //! | `pool:<name>:state` | STRING | `{"version":1,"epoch":…,"state":…}`: intents, instances, timers, breaker |
 //! | `pool:<name>:plans` | STREAM, capped | every plan with the backlog it was made from: `explain`, replay |
 //!
 //! State is saved before a plan is acted on, in one script that first checks that the lease is still held: a launch
-//! token is never lost, and a deposed leader writes nothing.
+//! token is never lost, and a deposed leader writes nothing. The script says how long the lease lasts: a coordinator that
+//! stood still after its save acts no more once that is over.
 
 mod lease;
+
+use std::time::Duration;
 
 use redis::{Script, pipe};
 use serde::{Deserialize, Serialize};
 use spillway_brain::{Backlog, Plan, State};
 use thiserror::Error;
+use tokio::time::Instant;
 
 use crate::redis_client::{Redis, RedisProblem};
 pub use lease::{LEASE, Lease, LeaseChange};
@@ -30,6 +34,8 @@ pub enum LedgerProblem {
     Redis(#[from] RedisProblem),
     #[error("the lease was lost: another coordinator leads")]
     NotLeader,
+    #[error("the lease ran out while the plan was saved: this coordinator stood still")]
+    TooLate,
     /// A newer program wrote it: this one must not act on what it does not understand.
     #[error("the ledger {key} was written by a newer version ({version}): upgrade this coordinator, or remove the key")]
     Newer { key: String, version: u32 },
@@ -88,10 +94,10 @@ pub struct Ledger {
 impl Ledger {
     pub fn new(redis: Redis, prefix: &str, pool: &str) -> Ledger {
         let save = Script::new(
-            "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+            "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return -1 end
              redis.call('SET', KEYS[2], ARGV[2])
              if ARGV[3] ~= '' then redis.call('XADD', KEYS[3], 'MAXLEN', '~', ARGV[4], '*', 'plan', ARGV[3]) end
-             return 1",
+             return math.max(redis.call('PTTL', KEYS[1]), 0)",
         );
         Ledger { redis, prefix: prefix.to_owned(), pool: pool.to_owned(), save }
     }
@@ -103,14 +109,15 @@ impl Ledger {
         text.map(|text| read(&key, &text)).transpose()
     }
 
-    /// Saves the state and records what it decided, if this holder still leads.
+    /// Saves the state and records what it decided, if this holder still leads. Until when it does for sure, without another
+    /// renewal: counted from before the question, so never longer than Redis holds the lease.
     pub async fn save(
         &mut self,
         holder: &str,
         epoch: u64,
         state: &State,
         recorded: Option<&Recorded>,
-    ) -> Result<(), LedgerProblem> {
+    ) -> Result<Instant, LedgerProblem> {
         let key = self.key("state");
         let unreadable = |source| LedgerProblem::Unreadable { key: key.clone(), source };
         let text = serde_json::to_string(&Written { version: VERSION, epoch, state }).map_err(unreadable)?;
@@ -118,8 +125,10 @@ impl Ledger {
         let mut invocation = self.save.prepare_invoke();
         invocation.key(format!("{}leader", self.prefix)).key(&key).key(self.key("plans"));
         invocation.arg(holder).arg(text).arg(record).arg(RECORD_LENGTH);
-        let saved: u8 = self.redis.invoke(&invocation).await?;
-        if saved == 1 { Ok(()) } else { Err(LedgerProblem::NotLeader) }
+        let asked_at = Instant::now();
+        let lease_left: i64 = self.redis.invoke(&invocation).await?;
+        let lease_left = u64::try_from(lease_left).map_err(|_| LedgerProblem::NotLeader)?;
+        Ok(asked_at + Duration::from_millis(lease_left))
     }
 
     /// The newest entries of the record, newest first. Entries that cannot be read are passed over.

@@ -110,6 +110,10 @@ pub(super) fn operator(controller: &Controller, event: &Event) -> Result<String,
             None => Err(format!("no instance {id} here: `spillway status` lists them")),
         },
         Event::OperatorCancelDrain { id } => match state.instance(id) {
+            Some(instance) if instance.drain_can_be_cancelled() && state.would_drain_again() => Err(format!(
+                "{id} would be drained again at once: 0 instances are wanted. `spillway hold` keeps what there is; cancel \
+                 the drain after that"
+            )),
             Some(instance) if instance.drain_can_be_cancelled() => Ok(format!("{id} goes back to work")),
             Some(instance) => Err(format!(
                 "{id} is {}{}: there is no drain that could be taken back",

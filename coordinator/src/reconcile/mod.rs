@@ -277,7 +277,10 @@ impl Reconciler {
             || before.state().backlog() != self.controller.state().backlog()
             || history::age(&self.history, plan.at).is_none_or(|age| age >= self.pool.brain.interval);
         let recorded = is_new.then_some(&recorded);
-        match self.ledger.save(&self.holder, self.epoch, self.controller.state(), recorded).await {
+        let saved = self.ledger.save(&self.holder, self.epoch, self.controller.state(), recorded).await;
+        // This process, or its machine, may have stood still since: another may lead, from a ledger that was lost meanwhile.
+        let saved = saved.and_then(|until| if Instant::now() < until { Ok(()) } else { Err(LedgerProblem::TooLate) });
+        match saved {
             Ok(()) => {
                 self.ledger_problem = None;
                 self.ticked_at = Some(plan.at);
@@ -285,7 +288,7 @@ impl Reconciler {
                 self.history.push(&self.pool.name, plan);
             }
             Err(problem) => {
-                // Undone: what is not in the ledger does not happen.
+                // Undone: what is not in the ledger does not happen. Nor does what is there for whoever leads now.
                 self.controller = before;
                 if self.ledger_problem.is_none() {
                     tracing::warn!(pool = self.pool.name, %problem, "cannot write the ledger: nothing is done meanwhile");
@@ -294,8 +297,11 @@ impl Reconciler {
                 plan.notes.truncate(8);
                 self.ticked_at = Some(plan.at);
                 self.history.push(&self.pool.name, plan);
-                if matches!(problem, LedgerProblem::NotLeader) {
-                    self.tell(Event::LeadershipLost);
+                match problem {
+                    LedgerProblem::NotLeader => self.tell(Event::LeadershipLost),
+                    // The next save tells who leads.
+                    LedgerProblem::TooLate => self.tick_due = true,
+                    _ => {}
                 }
                 self.ledger_problem = Some(problem.to_string());
             }
