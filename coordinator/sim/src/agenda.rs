@@ -3,10 +3,10 @@
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
-use spillway_brain::{self as brain, Event, Plan};
+use spillway_brain::{self as brain, Event};
 use spillway_machine as machine;
 
-use crate::coordinator::{Attempt, ListAnswer, Seen};
+use crate::coordinator::{Attempt, ListAnswer, SavedPlan, Seen};
 use crate::faults::{Fault, Heal};
 
 /// An instance's number: EC2's and its host's.
@@ -66,7 +66,7 @@ pub enum CoordinatorEv {
     Lead(u64),
     Due(u64),
     /// A plan that was saved before the coordinator stood still.
-    Execute(Box<Plan>),
+    Execute(Box<SavedPlan>),
     /// EC2's answer.
     Answer(Box<Event>),
     HandBack {
@@ -165,7 +165,7 @@ pub enum CloudEv {
         generation: u32,
         token: brain::LaunchToken,
         answer_at: u64,
-        sent_at: u64,
+        saved_at: u64,
     },
     Terminate {
         c: C,
@@ -174,6 +174,7 @@ pub enum CloudEv {
         answer_at: u64,
     },
     Runs(N),
+    Reboots(N),
     /// EC2 takes it, as its notice said.
     Takes(N),
     /// The operating system is off.

@@ -78,6 +78,7 @@ met! {
     SlowBoot "instances that boot slowly",
     StepFailed "boot steps failed",
     HostHung "instances that hung",
+    Rebooted "instances rebooted",
     // The programs' faults.
     CrashBeforeSave "crashes before a save",
     CrashAfterSave "crashes between save and execution",
@@ -85,6 +86,7 @@ met! {
     CrashAnytime "crashes at any time",
     Stalls "coordinators that stood still",
     StallBeforeExecution "stood still between save and execution",
+    ExecutionForgone "plans not executed, the lease was over",
     SaveFailed "saves that failed",
     SaveAnswerLost "saves whose answer was lost",
     AgentCrash "agent crashes",

@@ -79,9 +79,7 @@ impl Ledger {
         self.lease.is_some_and(|(_, until)| now < until)
     }
 
-    /// Its keys are gone. The epoch goes on all the same: where it began anew, agents would refuse the new leader (its
-    /// epoch is lower than the one they know), and a leader whose epoch was 1 would not see that it has to lead anew. As of
-    /// this writing the shell's lease script counts from nothing (`INCR`); counting from Redis' TIME mends both.
+    /// Its keys are gone. The epoch goes on all the same: the shell's is Redis' time at the least.
     pub fn wipe(&mut self) {
         *self = Ledger { epoch: self.epoch, ..Ledger::default() };
     }

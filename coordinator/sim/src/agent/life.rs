@@ -6,7 +6,7 @@ use spillway_machine::{self as machine, Machine};
 use super::{Agent, Host, Proc, STEPS, look};
 use crate::agenda::{AgentEv, Ev, HostEv, N};
 use crate::bull::Exec;
-use crate::clock::{NEVER, SECOND};
+use crate::clock::{MINUTE, NEVER, SECOND};
 use crate::counts::Met;
 use crate::net::Cut;
 use crate::say;
@@ -156,6 +156,20 @@ impl World {
             self.process_dies(n, index);
         }
         say!(self, "i-{n} is off");
+    }
+
+    /// It is off for a while. What was in memory is gone: its worker, and all that its agent knew. Its jobs are left to the
+    /// stall check, as after a crash.
+    pub fn host_reboots(&mut self, n: N, back_at: u64) {
+        self.host_dies(n);
+        let host = &mut self.hosts[n];
+        (host.is_hung, host.owes_hand_back, host.fence_mark, host.has_ticket) = (false, false, false, false);
+        host.steps_done = 0;
+        host.disturbed_at = back_at + 5 * MINUTE;
+        host.draining_since = NEVER;
+        for process in &mut host.procs {
+            *process = Proc::default();
+        }
     }
 
     /// The whole operating system stands still: nothing answers, nothing renews.

@@ -19,8 +19,8 @@ const LATE_MOST: u64 = 40 * SECOND;
 type Refused = (RefusalClass, &'static str);
 
 impl World {
-    /// Sends a launch or a termination.
-    pub fn ec2_call(&mut self, c: C, decision: &Decision) {
+    /// Sends a launch or a termination whose intent was saved at `saved_at`.
+    pub fn ec2_call(&mut self, c: C, decision: &Decision, saved_at: u64) {
         let generation = self.coordinators[c].generation;
         let cut = self.net.ec2[c].is_down(self.now);
         let calls = self.setup.calls;
@@ -50,7 +50,7 @@ impl World {
         let mut put = |at: u64, answer_at: u64| {
             let ev = match decision {
                 Decision::Launch { token } => {
-                    CloudEv::Launch { c, generation, token: token.clone(), answer_at, sent_at: self.now }
+                    CloudEv::Launch { c, generation, token: token.clone(), answer_at, saved_at }
                 }
                 Decision::Terminate { id } => {
                     CloudEv::Terminate { c, generation, n: crate::coordinator::number(id), answer_at }
@@ -73,7 +73,7 @@ impl World {
         }
     }
 
-    pub(super) fn ec2_launch(&mut self, to: (C, u32), token: LaunchToken, answer_at: u64, sent_at: u64) {
+    pub(super) fn ec2_launch(&mut self, to: (C, u32), token: LaunchToken, answer_at: u64, saved_at: u64) {
         self.trace.mix_text(&token.0);
         if let Some(n) = self.cloud.by_token.get(&token).copied() {
             // The same token, the same instance: whatever has become of it.
@@ -88,12 +88,12 @@ impl World {
             );
         }
         // What EC2 refused it does not do later: a duplicate of that very request comes to nothing.
-        if self.cloud.refused.contains(&(token.clone(), sent_at)) {
+        if self.cloud.refused.contains(&(token.clone(), saved_at)) {
             return;
         }
         if let Some(refused) = self.refusal(true) {
             say!(self, "ec2 refuses {token}: {}", refused.1);
-            self.cloud.refused.insert((token.clone(), sent_at));
+            self.cloud.refused.insert((token.clone(), saved_at));
             let decision = Decision::Launch { token };
             return self.answer(to.0, to.1, answer_at, refused_event(&decision, refused));
         }
@@ -103,7 +103,7 @@ impl World {
             "ec2 launches i-{n} for {token}{}",
             if answer_at == NEVER { ", and its answer is lost" } else { "" }
         );
-        if self.cloud.forgotten.contains(&token) || sent_at < self.wiped_at {
+        if self.cloud.forgotten.contains(&token) || saved_at <= self.wiped_at {
             self.cloud.machines[n].forgotten = true;
         }
         self.check_cap();

@@ -51,6 +51,11 @@ impl Machine {
         matches!(self.state(), Ec2State::Pending | Ec2State::Running)
     }
 
+    /// Every list shows it, however stale.
+    pub fn is_settled(&self, now: u64) -> bool {
+        self.visible_at + MINUTE < now
+    }
+
     pub fn is_interrupted(&self) -> bool {
         self.takes_at.is_some() || self.rehearsed
     }
@@ -71,7 +76,7 @@ pub struct Cloud {
     pub live: usize,
     /// Tokens that a wiped ledger forgot while their launches were under way.
     pub forgotten: BTreeSet<LaunchToken>,
-    /// Requests that were refused: the token, and when each was sent.
+    /// Requests that were refused: the token, and when the intent was saved.
     refused: BTreeSet<(LaunchToken, u64)>,
     pub without_capacity: Cut,
     pub over_quota: Cut,
@@ -167,13 +172,18 @@ impl World {
 
     pub fn cloud_happens(&mut self, ev: CloudEv) {
         match ev {
-            CloudEv::Launch { c, generation, token, answer_at, sent_at } => {
-                self.ec2_launch((c, generation), token, answer_at, sent_at);
+            CloudEv::Launch { c, generation, token, answer_at, saved_at } => {
+                self.ec2_launch((c, generation), token, answer_at, saved_at);
             }
             CloudEv::Terminate { c, generation, n, answer_at } => self.ec2_terminate((c, generation), n, answer_at),
             CloudEv::Runs(n) => {
                 if self.cloud.machines[n].state() == Ec2State::Pending {
                     self.ec2_enter(n, Ec2State::Running, None);
+                    self.host_boots(n);
+                }
+            }
+            CloudEv::Reboots(n) => {
+                if self.cloud.machines[n].state() == Ec2State::Running {
                     self.host_boots(n);
                 }
             }

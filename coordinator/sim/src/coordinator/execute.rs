@@ -11,6 +11,7 @@ use crate::world::World;
 
 impl World {
     pub(super) fn execute(&mut self, c: C, plan: &Plan) {
+        let saved_at = plan.at.0.saturating_add_signed(-self.setup.skew[c]);
         for planned in &plan.decisions {
             let Planned { decision, reason } = planned;
             say!(self, "{} {} {}: {reason}", name(c), verb(decision), decision.subject());
@@ -18,7 +19,7 @@ impl World {
             self.trace.mix_text(decision.subject());
             self.count_decision(decision, reason);
             match decision {
-                Decision::Launch { .. } | Decision::Terminate { .. } => self.ec2_call(c, decision),
+                Decision::Launch { .. } | Decision::Terminate { .. } => self.ec2_call(c, decision, saved_at),
                 Decision::Drain { id, deadline } => {
                     let n = number(id);
                     self.hosts[n].told_to_drain(self.now, deadline.0);

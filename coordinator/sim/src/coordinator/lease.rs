@@ -98,8 +98,6 @@ impl World {
         self.coordinators[c].epoch = epoch;
         let loaded_epoch = self.coordinators[c].loaded_epoch;
         let saved = self.ledger.saved.as_ref().filter(|saved| loaded_epoch != Some(saved.epoch)).cloned();
-        let is_older = self.ledger.saved.is_none() && loaded_epoch.is_some() && self.led_by != Some(c);
-        self.coordinators[c].is_behind = (self.coordinators[c].is_behind && saved.is_none()) || is_older;
         if let Some(saved) = saved {
             // As it is kept in Redis: in words.
             let Kept::State(state) = saved.kept else { return };

@@ -23,6 +23,7 @@ use crate::world::World;
 pub use hand_back::{Attempt, Looks};
 pub use observe::{ListAnswer, Seen};
 pub use sessions::Sessions;
+pub use tick::SavedPlan;
 
 /// A coordinator process, and what it knows.
 #[derive(Debug)]
@@ -36,8 +37,6 @@ pub struct Coordinator {
     journal: journal::Journal,
     epoch: u64,
     loaded_epoch: Option<u64>,
-    /// What it knows is from an earlier leadership of its own: the ledger was wiped, and another has led since.
-    pub is_behind: bool,
     /// Until when by its own clock, and in which epoch.
     lease: Option<(u64, u64)>,
     /// When it was last taken or renewed; renewals that change nothing are counted rather than made.
@@ -68,7 +67,6 @@ impl Coordinator {
             journal: journal::Journal::default(),
             epoch: 0,
             loaded_epoch: None,
-            is_behind: false,
             lease: None,
             renewed_at: 0,
             renewal: 0,
@@ -183,7 +181,7 @@ impl World {
                     self.coordinators[c].tick_due = true;
                 }
             }
-            CoordinatorEv::Execute(plan) => self.execute(c, &plan),
+            CoordinatorEv::Execute(saved) => self.executes_late(c, *saved),
             CoordinatorEv::Answer(event) => self.answered(c, *event),
             CoordinatorEv::HandBack { n, certain } => self.hand_back_now(c, n, certain),
             CoordinatorEv::HandedBack(attempt) => self.handed_back(c, *attempt),

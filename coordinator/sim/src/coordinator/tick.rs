@@ -12,6 +12,14 @@ use crate::say;
 use crate::watch::{Invariant, Shadow};
 use crate::world::World;
 
+/// What was saved and is not executed yet; what was known before; and until when the lease is held.
+#[derive(Debug)]
+pub struct SavedPlan {
+    plan: Plan,
+    before: Option<(Controller, Shadow)>,
+    lease: u64,
+}
+
 impl World {
     pub(super) fn tick(&mut self, c: C) {
         self.coordinators[c].ticked = self.now;
@@ -31,7 +39,8 @@ impl World {
         let reaches = self.net.coordinator_redis(c, self.now);
         let holds = reaches && self.ledger.is_held_by(holder, self.now);
         let answer_lost = holds && !self.is_calm && self.rng.per_mille(self.setup.calls.save_answer_lost);
-        let before: Option<(Controller, Shadow)> = (!holds || answer_lost)
+        let stalls = holds && !self.is_calm && self.rng.per_mille(self.setup.calls.stall_before_execution);
+        let before: Option<(Controller, Shadow)> = (!holds || answer_lost || stalls)
             .then(|| (self.coordinators[c].controller.clone(), self.coordinators[c].shadow.clone()));
         let plan = self.coordinators[c].controller.tick(now);
         self.met(Met::Tick);
@@ -75,21 +84,35 @@ impl World {
             // Some of it happens; at the least nothing, at the most all.
             let some = self.rng.below(plan.decisions.len() as u64 + 1) as usize;
             let decisions: Vec<Planned> = plan.decisions.into_iter().take(some).collect();
-            self.execute(c, &Plan { decisions, ..Plan::default() });
+            self.execute(c, &Plan { at: plan.at, decisions, ..Plan::default() });
             return self.coordinator_crashes(c, Met::CrashInside);
         }
         if plan.decisions.is_empty() {
             return;
         }
-        if !self.is_calm && self.rng.per_mille(self.setup.calls.stall_before_execution) {
+        if stalls {
             let until = self.now + self.rng.between(1, 40) * SECOND;
             self.renews_no_longer(c);
             self.coordinators[c].stands_still_until = until;
             self.met(Met::StallBeforeExecution);
             say!(self, "{} stands still between save and execution", name(c));
-            return self.put_coordinator(c, until, CoordinatorEv::Execute(Box::new(plan)));
+            let lease = self.coordinators[c].lease.map_or(0, |(until, _)| until);
+            let saved = SavedPlan { plan, before, lease };
+            return self.put_coordinator(c, until, CoordinatorEv::Execute(Box::new(saved)));
         }
         self.execute(c, &plan);
+    }
+
+    /// It goes on after its save. By its own clock the lease may be over: then nothing of it is done.
+    pub(super) fn executes_late(&mut self, c: C, saved: SavedPlan) {
+        let SavedPlan { plan, before, lease } = saved;
+        if self.now < lease {
+            return self.execute(c, &plan);
+        }
+        self.met(Met::ExecutionForgone);
+        say!(self, "{}: its lease is over, nothing of its plan is done", name(c));
+        self.undo(c, before);
+        self.coordinators[c].tick_due = true;
     }
 
     /// Invariant 9. After a tick that decided nothing few are tried, for their time.

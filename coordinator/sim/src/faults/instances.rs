@@ -42,12 +42,21 @@ impl World {
                 let off_at = now + self.rng.between(1, 25) * SECOND;
                 self.agenda.put(off_at, Ev::Cloud(CloudEv::Off(n)));
             }
+            // What no list can have shown yet would be out of sight for longer than the grace.
+            Fault::Hide if !self.cloud.machines[n].is_settled(now) => {}
             Fault::Hide => {
                 self.met(Met::Hidden);
                 say!(self, "lists do not show i-{n} for a while");
                 self.cloud.machines[n].hidden.cut(now, now + self.rng.between(5, 60) * SECOND);
             }
             Fault::HostHangs => self.host_hangs(n),
+            Fault::Reboot => {
+                self.met(Met::Rebooted);
+                say!(self, "i-{n} reboots");
+                let after = self.rng.between(10, 60) * SECOND;
+                self.host_reboots(n, now + after);
+                self.agenda.put(now + after, Ev::Cloud(CloudEv::Reboots(n)));
+            }
             Fault::AgentCrash => self.agent_crashes(n, false),
             Fault::AgentDies => self.agent_crashes(n, true),
             Fault::WorkerCrash | Fault::WorkerHangs => {

@@ -92,12 +92,11 @@ impl World {
         if !machine.is_running() || last.is_some() {
             return;
         }
-        // Weaker: with a wiped ledger a leader goes on from what it knew when it led last, and may end a drain that the other
-        // has taken back since. (It could rather begin anew, as the shell does where it has never led.)
-        if self.coordinators[c].is_behind && machine.launched_at <= self.wiped_at {
-            return;
-        }
         let Some(told_at) = host.told_at else {
+            // Weaker: nobody can tell an agent that is not heard, and the drain of the one who led before has a deadline.
+            if host.heard_at + 120 * SECOND <= self.now + SKEW {
+                return;
+            }
             let text = format!("i-{n} is terminated without having been drained");
             return self.violate(Invariant::FencedAndEmpty, text);
         };
