@@ -1,4 +1,5 @@
 //! The world of the scenarios: a queue, an EC2 and agents as simple as can be, driven by a script.
+#![allow(dead_code, reason = "each file of scenarios uses a part")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -125,6 +126,7 @@ impl World {
                 self.tick();
             }
             "unlisted" => self.unlisted = true,
+            "listed" => self.unlisted = false,
             "unnamed" => self.named = false,
             "tick" => self.tick(),
             "accept" => {
@@ -142,6 +144,8 @@ impl World {
             "refuse" if word(1) == "capacity" => self.refuse(RefusalClass::Capacity, word(2)),
             "refuse" => self.refuse(RefusalClass::Fatal, word(2)),
             "ready" => self.agent(word(1), AgentPhase::Ready, ""),
+            "draining" => self.agent(word(1), AgentPhase::Draining, "older than max_life"),
+            "registers" => self.tell(Event::AgentRegistered { id }),
             "proving" => self.agent(word(1), AgentPhase::Proving, "not blocked"),
             "failed" => {
                 self.agent(word(1), AgentPhase::Failed, word(2));

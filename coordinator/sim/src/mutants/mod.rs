@@ -141,14 +141,21 @@ fn copy(work: &Path) -> std::io::Result<()> {
     }
     let manifest = fs::read_to_string(root.join("Cargo.toml"))?;
     let members = format!("members = {MEMBERS:?}");
-    let lines = manifest.lines().map(|line| match line {
-        _ if line.starts_with("members = ") => members.clone(),
-        _ if line.starts_with("default-members = ") => format!("default-{members}"),
-        // Of packages that are not there.
-        _ if line.starts_with("[profile.release.package") => "[profile.release.package.spillway-sim]".to_owned(),
-        _ => line.to_owned(),
-    });
-    fs::write(work.join("Cargo.toml"), lines.collect::<Vec<_>>().join("\n"))?;
+    let mut lines = Vec::new();
+    let mut is_kept = true;
+    for line in manifest.lines() {
+        if line.starts_with('[') {
+            // Of packages that are not there.
+            is_kept = !line.starts_with("[profile.") || !line.contains(".package.");
+        }
+        match line {
+            _ if !is_kept => {}
+            _ if line.starts_with("members = ") => lines.push(members.clone()),
+            _ if line.starts_with("default-members = ") => lines.push(format!("default-{members}")),
+            _ => lines.push(line.to_owned()),
+        }
+    }
+    fs::write(work.join("Cargo.toml"), lines.join("\n"))?;
     fs::copy(root.join("Cargo.lock"), work.join("Cargo.lock")).map(drop)
 }
 
