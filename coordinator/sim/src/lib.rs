@@ -32,7 +32,8 @@
 //!   not be fenced: Redis' word alone ends its drain, and what it holds all the same is handed back after its end. Past the
 //!   drain's deadline and two minutes an instance is terminated with its jobs, which are handed back. A worker without the
 //!   shim and without a name shows nothing in Redis: one source is silent. A termination that was decided is asked for again
-//!   whatever a restarted agent does meanwhile. After a wiped ledger a leader may act by what it knew when it led last.
+//!   whatever a restarted agent does meanwhile. A drain that nobody could tell its agent, because the coordinator that decided
+//!   it crashed and the agent is not heard by the next one, ends all the same two minutes after somebody leads again.
 //! - **5, runs once**: a job may run beside its old run where that one's worker could not renew its lock (cut off from Redis,
 //!   or hung): BullMQ's own contract. No hand-back and no stall check may ever do that to a worker that renews.
 //! - **5, no job lost**: BullMQ fails a job for good at its second stall; each stall here has a killed, crashed, cut-off or
@@ -41,14 +42,15 @@
 //! - **6, 12, capacity**: a worker without shim and name cannot prove itself while all its slots are busy: in such lives the
 //!   steady load only asks for desired capacity.
 //! - **9**: after a tick that decided nothing one in eight is asked again.
-//! - **11**: who executes has saved under a lease that the store held for it at that moment; it may stand still in between
-//!   and act after its lease is over. Tokens, ids and the agents' epochs make that harmless.
+//! - **11**: who executes has saved under a lease that is not over by its own clock. A request that left then may arrive up to
+//!   40 s later. Tokens, ids and the agents' epochs make that harmless, but for a ledger that is wiped in between.
 //!
 //! # What is not modelled
 //!
 //! CreateFleet, prices and budgets; several queues or pools; TLS and proofs of identity; clocks off by more than 2 s, or that
 //! drift; EC2 slower than its grace; a Redis that loses BullMQ's data, or forgets a write that it answered; a primary that
-//! fails; sandboxed processors; children that outlive their process; the dashboard and what it shows.
+//! fails; a machine that stands still between a last look at its clock and the request; sandboxed processors; children that
+//! outlive their process; the dashboard and what it shows.
 
 mod agenda;
 mod agent;

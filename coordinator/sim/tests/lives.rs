@@ -25,20 +25,11 @@ fn what_must_hold_holds_in_a_hundred_lives_that_meet_every_fault() {
 }
 
 #[test]
-fn seeds_that_once_showed_a_bug_show_none() {
-    // Each is told of in the commit that mended what it showed, or in one of the mutants.
-    for seed in [193, 194, 197, 320, 345, 370, 476, 625, 905, 932, 1413] {
-        let outcome = guarded(seed, HALF_A_DAY, Keep::Nothing);
-        assert!(outcome.violation.is_none(), "{}", report::failure(&outcome));
-    }
-}
-
-#[test]
 #[expect(clippy::disallowed_methods, reason = "new seeds each time; a failure says which")]
 fn what_must_hold_holds_in_some_new_lives() {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
     let from = now.as_micros() as u64 % 1_000_000_000 + 1_000_000;
-    let totals = sweep(from..from + 20, 6 * HOUR);
+    let totals = sweep(from..from + 40, 6 * HOUR);
     assert!(totals.failures.is_empty(), "with --days 0.25: {}", failures(&totals));
 }
 
