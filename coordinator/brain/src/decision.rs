@@ -104,105 +104,36 @@ pub enum AlertKind {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
-    BelowDesired {
-        demand: u64,
-        desired: u32,
-        ready: u32,
-        on_the_way: u32,
-    },
-    LaunchUnanswered {
-        attempt: u32,
-    },
-    ScaleIn {
-        desired: u32,
-        idle: bool,
-    },
-    Interrupted {
-        at: Timestamp,
-        left: Duration,
-    },
-    BootFailed {
-        detail: String,
-    },
-    BootDeadline {
-        after: Duration,
-        detail: String,
-    },
-    AgentLost {
-        silent: Duration,
-    },
-    /// Its agent drains without having been told to.
-    AgentDrains {
-        detail: String,
-    },
-    Stopped {
-        state: String,
-    },
-    OperatorAsked {
-        reason: String,
-    },
-    DemandReturned {
-        demand: u64,
-        desired: u32,
-    },
-    ToldAgain {
-        cause: DrainCause,
-    },
-    Drained {
-        cause: DrainCause,
-    },
-    NoAgentNoJob {
-        cause: DrainCause,
-    },
-    DrainOverdue {
-        by: Duration,
-    },
-    TerminateAgain {
-        attempt: u32,
-    },
-    BreakerOpened {
-        failures: u32,
-        until: Timestamp,
-        wait: Duration,
-    },
-    Refused {
-        class: RefusalClass,
-        code: String,
-        message: String,
-    },
-    NotOurs {
-        id: InstanceId,
-    },
-    HandedBack {
-        cause: DrainCause,
-        jobs: u32,
-    },
-    LeftByDrain {
-        jobs: u32,
-    },
+    BelowDesired { demand: u64, desired: u32, ready: u32, on_the_way: u32 },
+    LaunchUnanswered { attempt: u32 },
+    ScaleIn { desired: u32, idle: bool },
+    Interrupted { at: Timestamp, left: Duration },
+    BootFailed { detail: String },
+    BootDeadline { after: Duration, detail: String },
+    AgentLost { silent: Duration },
+    AgentDrains { detail: String },
+    Stopped { state: String },
+    OperatorAsked { reason: String },
+    DemandReturned { demand: u64, desired: u32 },
+    ToldAgain { cause: DrainCause },
+    Drained { cause: DrainCause },
+    NoAgentNoJob { cause: DrainCause },
+    DrainOverdue { by: Duration },
+    TerminateAgain { attempt: u32 },
+    BreakerOpened { failures: u32, until: Timestamp, wait: Duration },
+    Refused { class: RefusalClass, code: String, message: String },
+    NotOurs { id: InstanceId },
+    HandedBack { cause: DrainCause, jobs: u32 },
+    LeftByDrain { jobs: u32 },
     Terminated,
     ShutsDown,
     Vanished,
-    HandBackAgain {
-        left: Option<u32>,
-        problem: String,
-    },
-    HandBackFails {
-        id: InstanceId,
-        detail: String,
-    },
-    JobsLeft {
-        id: InstanceId,
-        left: u32,
-        span: Duration,
-    },
+    HandBackAgain { left: Option<u32>, problem: String },
+    HandBackFails { id: InstanceId, detail: String },
+    JobsLeft { id: InstanceId, left: u32, span: Duration },
     RebalanceRecommended,
-    Replaces {
-        id: InstanceId,
-    },
-    Replaced {
-        by: String,
-    },
+    Replaces { id: InstanceId },
+    Replaced { by: String },
 }
 
 impl fmt::Display for Reason {

@@ -2,7 +2,10 @@
 
 use spillway_brain::Event;
 
-use crate::agenda::{CoordinatorEv, N};
+use crate::agenda::{C, CoordinatorEv, N};
+use crate::clock::{MINUTE, SECOND};
+use crate::counts::Met;
+use crate::say;
 use crate::world::World;
 
 /// What ends by itself.
@@ -14,6 +17,10 @@ pub enum Heal {
     Unlimit,
     Resume,
     ForeignEnds(N),
+    /// Not yet: it was slow only.
+    CutBegins(C, u64),
+    /// Not yet: the first lists do not show it.
+    HiddenOnce(N),
 }
 
 impl World {
@@ -29,6 +36,13 @@ impl World {
             Heal::Unpause => self.bull.paused = false,
             Heal::Unlimit => self.bull.limit = None,
             Heal::Resume => self.operator_resumes(),
+            Heal::CutBegins(c, until) => {
+                if !self.is_calm {
+                    self.met(Met::CutEc2);
+                    self.net.ec2[c].cut(self.now, until);
+                }
+            }
+            Heal::HiddenOnce(n) => drop(self.hides(n, 60 * SECOND)),
             Heal::ForeignEnds(n) => self.ec2_shuts_down(n, "Client.UserInitiatedShutdown"),
         }
         self.dispatch();
@@ -41,6 +55,19 @@ impl World {
         let working = self.hosts[n].procs.iter().filter(|process| process.hung_until.is_none());
         let runs: Vec<usize> = working.flat_map(|process| process.runs.iter().copied()).collect();
         runs.into_iter().for_each(|run| self.renews_again(run));
+    }
+
+    /// Lists do not show it for so long. Not what no list can have shown yet, or what was hidden a moment ago: it would be
+    /// out of sight for longer than the grace.
+    pub(super) fn hides(&mut self, n: N, span: u64) -> bool {
+        let machine = &self.cloud.machines[n];
+        if self.is_calm || !machine.is_settled(self.now) || machine.hidden.until + 2 * MINUTE > self.now {
+            return false;
+        }
+        self.met(Met::Hidden);
+        say!(self, "lists do not show i-{n} for a while");
+        self.cloud.machines[n].hidden.cut(self.now, self.now + span);
+        true
     }
 
     pub fn operator_resumes(&mut self) {

@@ -42,12 +42,9 @@ impl World {
                 let off_at = now + self.rng.between(1, 25) * SECOND;
                 self.agenda.put(off_at, Ev::Cloud(CloudEv::Off(n)));
             }
-            // What no list can have shown yet would be out of sight for longer than the grace.
-            Fault::Hide if !self.cloud.machines[n].is_settled(now) => {}
             Fault::Hide => {
-                self.met(Met::Hidden);
-                say!(self, "lists do not show i-{n} for a while");
-                self.cloud.machines[n].hidden.cut(now, now + self.rng.between(5, 60) * SECOND);
+                let span = self.rng.between(5, 60) * SECOND;
+                self.hides(n, span);
             }
             Fault::HostHangs => self.host_hangs(n),
             Fault::Reboot => {

@@ -150,6 +150,15 @@ impl World {
                 self.met(Met::Stalls);
             }
             Fault::CutEc2 => {
+                // A region that is not well: before and after, its lists do not show what is there.
+                if self.rng.one_in(3)
+                    && let Some(n) = self.some_instance()
+                    && self.hides(n, 30 * SECOND)
+                {
+                    self.agenda.put(self.now + 29 * SECOND, Ev::Heal(Heal::CutBegins(c, until + MINUTE)));
+                    self.agenda.put(until + MINUTE, Ev::Heal(Heal::HiddenOnce(n)));
+                    return;
+                }
                 self.net.ec2[c].cut(self.now, until);
                 say!(self, "{} cannot reach EC2 for {} s", crate::coordinator::name(c), (until - self.now) / SECOND);
                 self.met(Met::CutEc2);
