@@ -49,9 +49,9 @@ enum Subcommands {
         days: f64,
         #[arg(long, default_value_t = 2)]
         threads: usize,
-        /// Only those whose name contains this.
-        #[arg(long)]
-        only: Option<String>,
+        /// Only those whose name contains one of these.
+        #[arg(long, value_delimiter = ',')]
+        only: Vec<String>,
     },
 }
 

@@ -20,8 +20,8 @@ pub struct Check {
     pub seeds: u64,
     pub days: f64,
     pub threads: usize,
-    /// Only those whose name contains it.
-    pub only: Option<String>,
+    /// Only those whose name contains one of them; none: all.
+    pub only: Vec<String>,
 }
 
 /// What became of one.
@@ -77,7 +77,8 @@ impl Check {
         let control = self.live(work);
         all_well &= matches!(control, Fate::Survived);
         tell("(control)", "nothing is changed", &control);
-        let is_wanted = |mutant: &&Mutant| self.only.as_ref().is_none_or(|only| mutant.name.contains(only.as_str()));
+        let is_wanted =
+            |mutant: &&Mutant| self.only.is_empty() || self.only.iter().any(|only| mutant.name.contains(only.as_str()));
         for mutant in MUTANTS.iter().filter(is_wanted) {
             let file = work.join(mutant.file);
             let original = fs::read_to_string(&file).map_err(|error| format!("{}: {error}", mutant.file))?;
