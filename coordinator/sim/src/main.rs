@@ -45,7 +45,7 @@ enum Subcommands {
         /// Seeds that a bug may need.
         #[arg(long, default_value_t = 1000)]
         seeds: u64,
-        #[arg(long, default_value_t = 0.5, value_parser = days)]
+        #[arg(long, default_value_t = 1.0, value_parser = days)]
         days: f64,
         #[arg(long, default_value_t = 2)]
         threads: usize,

@@ -275,20 +275,6 @@ pub const MUTANTS: &[Mutant] = &[
         "            if is_gap && instance.is_gone() {",
     ),
     brain(
-        "drained-by-an-older-word",
-        "an agent that was drained and works again counts as drained",
-        "coordinator/brain/src/state.rs",
-        "(*drained_at, instance.hand_back) = (None, None);",
-        "(*drained_at, instance.problem) = (*drained_at, String::new());",
-    ),
-    brain(
-        "word-of-another-leadership",
-        "what an agent said to another leader counts",
-        "coordinator/brain/src/state.rs",
-        "        *drained_at = None;\n",
-        "        instance.problem = format!(\"{drained_at:?}\");\n",
-    ),
-    brain(
         "crossed-word",
         "an agent's word that crossed a cancellation counts for the next drain",
         "coordinator/brain/src/instance.rs",
@@ -301,13 +287,6 @@ pub const MUTANTS: &[Mutant] = &[
         "coordinator/brain/src/phases/draining.rs",
         "led_since.map_or(deadline, |since| deadline.max(since))",
         "led_since.map_or(deadline, |since| deadline.min(since.max(deadline)))",
-    ),
-    brain(
-        "given-up-at-first-sight",
-        "a hand-back that could not look for long is given up at its first look",
-        "coordinator/brain/src/hand_back.rs",
-        "_ if now.since(left_since) >= LEFT_FOR_LONG",
-        "_ if now.since(left_since.min(self.began_at)) >= LEFT_FOR_LONG",
     ),
     brain(
         "terminate-once",
