@@ -164,7 +164,7 @@ async fn agents_find_the_leader_through_the_standby_and_the_standby_when_the_lea
     let console = world.emulator().console(&id).expect("a console");
     assert!(console.contains("the leader is elsewhere"), "{console}");
 
-    let killed = tokio::time::Instant::now();
+    let killed = Instant::now();
     leader.process.kill();
     until_leads(&world, world.coordinator()).await;
     assert!(killed.elapsed() < TAKES_OVER_WITHIN, "took {:?}", killed.elapsed());
