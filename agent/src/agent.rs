@@ -102,6 +102,8 @@ struct Agent {
     sessions: u64,
     session: Option<Open>,
     step: Option<Running>,
+    /// The worker is being started again, as after a drain that was taken back.
+    start: Option<JoinHandle<()>>,
     kill: latest::Sender<bool>,
     watching: latest::Sender<Watching>,
     flight: FlightRecord,
@@ -206,7 +208,7 @@ impl Agent {
             seed: seed(&document.instance_id),
             ..spillway_machine::Config::new(config.boot.steps.iter().map(|step| step.retries).collect())
         };
-        let watching = Watching { pace: Pace::Off, generation: 0, baseline: baseline.clone() };
+        let watching = Watching { pace: Pace::Off, generation: 0, is_starting: false, baseline: baseline.clone() };
         let (watching, watched) = latest::channel(watching);
         let observer = Observer::new(pm2.clone(), redis.clone(), clock, baseline);
         tokio::spawn(watcher::watch(observer, watched, inputs.clone()));
@@ -220,6 +222,7 @@ impl Agent {
             sessions: 0,
             session: None,
             step: None,
+            start: None,
             kill: latest::Sender::new(false),
             notices: Vec::new(),
             config,

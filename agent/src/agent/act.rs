@@ -118,13 +118,17 @@ impl Agent {
     fn stop_worker(&mut self) {
         tracing::info!("stopping the worker");
         self.kill.send_replace(false);
-        let step = self.step.take();
+        let (step, start) = (self.step.take(), self.start.take());
         let (pm2, kill, inputs) = (self.pm2.clone(), self.kill.subscribe(), self.inputs.clone());
         let instance_id = self.document.instance_id.clone();
         tokio::spawn(async move {
             if let Some(step) = step {
                 // It may be starting the worker this moment.
                 let _ = step.task.await;
+            }
+            if let Some(start) = start {
+                // What PM2 was asked to start would come up after its stop.
+                let _ = start.await;
             }
             let stopped = stop::stop(&pm2, &instance_id, kill).await;
             tracing::info!(killed = stopped.killed, "the worker is stopped");
@@ -174,13 +178,13 @@ impl Agent {
         tracing::info!("starting the worker again");
         let (pm2, inputs) = (self.pm2.clone(), self.inputs.clone());
         let watching = self.watching.clone();
-        // What is seen until it has started says nothing.
-        let next_generation = |watching: &mut Watching| {
+        let next_generation = |watching: &mut Watching, is_starting: bool| {
             watching.generation += 1;
             watching.baseline = Baseline::Now;
+            watching.is_starting = is_starting;
         };
-        watching.send_modify(next_generation);
-        tokio::spawn(async move {
+        watching.send_modify(|watching| next_generation(watching, true));
+        self.start = Some(tokio::spawn(async move {
             match pm2.list().await {
                 Ok(processes) => {
                     for process in processes.iter().filter(|process| !process.is_online()) {
@@ -191,8 +195,8 @@ impl Agent {
                 }
                 Err(error) => tracing::warn!(%error, "pm2 cannot be asked to start the worker"),
             }
-            watching.send_modify(next_generation);
+            watching.send_modify(|watching| next_generation(watching, false));
             let _ = inputs.send(Input::Machine(Event::WorkerStarted)).await;
-        });
+        }));
     }
 }

@@ -42,7 +42,11 @@ impl Agent {
                 None => return,
             },
             Input::Looked(generation, look) => {
-                if generation != self.watching.borrow().generation {
+                let (current, is_starting) = {
+                    let watching = self.watching.borrow();
+                    (watching.generation, watching.is_starting)
+                };
+                if generation != current || is_starting {
                     return;
                 }
                 let observation: Observation = look.observation.clone();

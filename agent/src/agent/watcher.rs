@@ -17,6 +17,8 @@ pub struct Watching {
     pub pace: Pace,
     /// Changes when the worker is started again: looks at the one before are void.
     pub generation: u64,
+    /// The worker is being started again: what is seen meanwhile says nothing.
+    pub is_starting: bool,
     /// Where restarts are counted from.
     pub baseline: Baseline,
 }

@@ -109,6 +109,25 @@ fn a_cancelled_drain_brings_the_worker_back() {
     assert!(stage.coordinator.results().iter().all(|result| result.accepted == (result.command_id != "old")));
 }
 
+/// PM2 takes a second or two to start what it stopped: a drain in between waits for that, and stops it after all.
+#[test]
+fn a_drain_that_comes_while_the_worker_is_started_again_leaves_none_behind() {
+    for pause in [0, 300, 900] {
+        let stage = ready("worker.js");
+        stage.coordinator.drain("d1", LONG);
+        stage.wait("drained", |stage| stage.coordinator.drained().is_some());
+        stage.coordinator.command("c1", 1, Command::CancelDrain(CancelDrain {}));
+        std::thread::sleep(Duration::from_millis(pause));
+        stage.coordinator.drain("d2", LONG);
+        stage.wait("drained again", |stage| stage.coordinator.drained().is_some_and(|it| it.command_id == "d2"));
+        // What came up all the same would be there by then, and would work.
+        stage.add_jobs(&[1]);
+        std::thread::sleep(Duration::from_secs(4));
+        assert_eq!(stage.worker_pids(), [0; 0], "after {pause} ms: a worker was left\n{}", stage.story());
+        assert_eq!((stage.completed(), stage.active()), (0, 0), "{}", stage.story());
+    }
+}
+
 #[test]
 fn a_notice_is_told_at_once_and_drains_without_being_asked() {
     let stage = ready("worker.js");
