@@ -128,6 +128,7 @@ pub enum AgentEv {
     Start(u64),
     Welcome {
         session: u32,
+        epoch: u64,
     },
     Command {
         session: u32,

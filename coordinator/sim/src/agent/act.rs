@@ -101,6 +101,7 @@ impl World {
             Action::PowerOff(reason) => {
                 say!(self, "i-{n}: the dead-man's switch ({reason:?})");
                 self.met(Met::PowerOff);
+                self.check_power_off(n, reason);
                 self.ec2_shuts_down(n, "Client.InstanceInitiatedShutdown");
             }
             Action::Report(report) => self.reports(n, report),

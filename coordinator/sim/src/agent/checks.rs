@@ -25,6 +25,18 @@ impl World {
         }
     }
 
+    /// Invariant 7's other side: the dead-man's switch ends nobody who works, and nobody whose coordinator is there.
+    pub(super) fn check_power_off(&mut self, n: N, reason: machine::LastReason) {
+        let host = &self.hosts[n];
+        let works = host.procs.iter().flat_map(|it| &it.runs).any(|run| self.bull.runs[*run].exec == Exec::Running);
+        let is_welcome = host.agent.as_ref().and_then(|agent| agent.session).is_some_and(|session| session.is_welcome);
+        if works || (is_welcome && reason == machine::LastReason::Orphaned) {
+            let text =
+                format!("i-{n} powers itself off ({reason:?}): it works {works}, it has a coordinator {is_welcome}");
+            self.violate(Invariant::NoLeak, text);
+        }
+    }
+
     /// A drain that has time cuts nothing off.
     pub(super) fn check_stopped_in_peace(&mut self, n: N, index: usize) {
         let host = &self.hosts[n];

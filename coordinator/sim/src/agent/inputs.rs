@@ -64,7 +64,7 @@ impl World {
                     self.starts_worker(n);
                 }
             }
-            AgentEv::Welcome { session } => self.welcome(n, session),
+            AgentEv::Welcome { session, epoch } => self.welcome(n, session, epoch),
             AgentEv::Command { session, epoch, id, command } => self.commanded(n, session, epoch, id, command),
             AgentEv::Lost { session, token_refused } => {
                 if agent.session.take_if(|open| open.number == session).is_some() {
@@ -94,7 +94,7 @@ impl World {
         }
     }
 
-    fn welcome(&mut self, n: N, session: u32) {
+    fn welcome(&mut self, n: N, session: u32, epoch: u64) {
         let Some(agent) = &mut self.hosts[n].agent else { return };
         let Some(open) = agent.session.as_mut().filter(|open| open.number == session) else { return };
         open.is_welcome = true;
@@ -102,8 +102,8 @@ impl World {
         // What a coordinator may have missed.
         notice.into_iter().for_each(|at| self.tells(n, Said::Interruption(at)));
         rebalance.into_iter().for_each(|at| self.tells(n, Said::Rebalance(at)));
-        // As the coordinator's welcome: it carries no epoch.
-        self.agent_feed(n, Event::Connected { epoch: 0 });
+        self.hosts[n].epoch = self.hosts[n].epoch.max(epoch);
+        self.agent_feed(n, Event::Connected { epoch });
     }
 
     fn commanded(&mut self, n: N, session: u32, epoch: u64, id: u64, command: Command) {

@@ -66,7 +66,7 @@ impl World {
             AgentEv::Lost { session, token_refused: false }
         } else if is_known {
             self.coordinators[c].sessions.open.insert(n, session);
-            AgentEv::Welcome { session }
+            AgentEv::Welcome { session, epoch: self.coordinators[c].epoch }
         } else {
             AgentEv::Lost { session, token_refused: true }
         };

@@ -68,10 +68,15 @@ impl World {
             Fault::CutSession => {
                 self.met(Met::CutSession);
                 say!(self, "i-{n} cannot reach the coordinators for {} s", (until - now) / SECOND);
-                for c in 0..self.coordinators.len() {
+                // From all of them, or from one.
+                let of = self.coordinators.len();
+                let only = (of > 1 && self.rng.one_in(2)).then(|| self.rng.below(of as u64) as usize);
+                for c in (0..of).filter(|c| only.is_none_or(|only| only == *c)) {
                     self.net.session[n][c].cut(now, until);
                 }
-                if let Some((_, session)) = self.hosts[n].session().filter(|_| until > now + 12 * SECOND) {
+                let is_cut = |c: &C| only.is_none_or(|only| only == *c);
+                let broken = self.hosts[n].session().filter(|(c, _)| is_cut(c) && until > now + 12 * SECOND);
+                if let Some((_, session)) = broken {
                     self.session_breaks(n, session, 15 * SECOND);
                 }
             }
