@@ -5,6 +5,7 @@
 //! - `process`: a child that ends with its test; `redis_server`, `coordinator`: the two that most tests start
 //! - `jobs`, `driver`: jobs and whole queues, made by BullMQ itself
 //! - `app`: the demo's application as a git repository, and the user data that brings it up
+//! - `other_client`: somebody else at the same EC2
 //! - `chaos`: two coordinators, kills, partitions and lost answers, and what must hold all the while
 //! - `interruptions`: instances taken at random moments, and what became of every job
 //! - `world`: all of it together around one queue; `wait`: until something is so, with the whole story when it is not
@@ -16,6 +17,7 @@ pub mod coordinator;
 pub mod driver;
 pub mod interruptions;
 pub mod jobs;
+pub mod other_client;
 pub mod ports;
 pub mod process;
 pub mod programs;

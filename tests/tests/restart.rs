@@ -8,11 +8,12 @@ use spillway_brain::{Config, Controller};
 use spillway_coordinator::ledger::{LEASE, Lease, LeaseChange, Ledger, LedgerProblem};
 use spillway_coordinator::redis_client::Redis;
 use spillway_emulator::{Delay, InstanceState};
+use spillway_proto::v1;
 use spillway_tests::coordinator::ServingStatus::{NotServing, Serving};
 use spillway_tests::process::text;
 use spillway_tests::redis_server::RedisServer;
 use spillway_tests::world::{Setup, World, directory};
-use spillway_tests::{jobs, wait};
+use spillway_tests::{jobs, other_client, wait};
 use tokio::time::Instant;
 
 /// systemd is told five seconds; a busy machine gets more.
@@ -137,6 +138,29 @@ async fn a_lease_and_a_ledger_that_vanish_are_made_anew_and_nothing_is_forgotten
     world.until("the agent drains", drained).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_no_ledger_knows_is_reported_and_only_what_carries_a_launch_token_is_ended() {
+    let environment = vec![("SPILLWAY_POOL_BOOT_TIMEOUT", "4s".to_owned()), ("EC2_SPOT_MAX_COUNT", "3".to_owned())];
+    let mut world = World::without_coordinator(Setup { environment, ..Setup::default() }).await;
+    let tags = [("Name", "spillway"), ("ManagedBy", "auto-scaler"), ("spillway:pool", "spillway")];
+    // One by hand, and one of a ledger that is lost, whose agent never comes.
+    assert!(other_client::launch(&world, &tags).await);
+    let by_hand = world.instances()[0].id.clone();
+    let lost: Vec<(&str, &str)> = tags.into_iter().chain([("spillway:token", "spillway-0-1")]).collect();
+    assert!(other_client::launch(&world, &lost).await);
+    let of_a_ledger = world.instances().into_iter().find(|it| it.id != by_hand).expect("two were launched").id;
+    world.start_coordinator().await;
+    let carries_none = format!("{by_hand} carries the pool's tag but no launch token");
+    world.until("the first is reported", || world.coordinator().explained(&carries_none)).await;
+    let is_known = |pool: &v1::Pool| pool.instances.iter().any(|it| it.id == of_a_ledger).then_some(());
+    world.until_pool("the second is adopted", is_known).await;
+    world.until("it ends after its grace", || world.instance(&of_a_ledger).ending_ms.is_some()).await;
+    let drained = format!("drain {of_a_ledger}");
+    assert!(world.coordinator().explained("its agent never registered"), "{drained}: {}", world.story().await);
+    world.throughout(Duration::from_secs(5), "the first lives", || world.instance(&by_hand).ending_ms.is_none()).await;
+    assert_eq!(world.calls("TerminateInstances").len(), 1, "{}", world.story().await);
+}
+
 /// Three times the lease.
 const TAKES_OVER_WITHIN: Duration = Duration::from_secs(45);
 
@@ -197,6 +221,10 @@ async fn the_ledger_says_how_long_the_lease_lasts_and_an_epoch_is_newer_than_any
     let asked_at = Instant::now();
     let until = ledger.save("a", first, controller.state(), None).await.expect("it leads");
     assert!(until > asked_at + LEASE / 2 && until <= Instant::now() + LEASE, "{:?}", until - asked_at);
+    // One that was held up on its way, by the same holder, comes after that.
+    let mut held_up = Ledger::new(connect(), "spillway:", "pool");
+    let refused = held_up.save("a", first, controller.state(), None).await.expect_err("a later one is there");
+    assert!(matches!(refused, LedgerProblem::Overtaken), "{refused}");
     // What is left of the lease, not what a renewal would give.
     let _: u64 = redis.ask(&["PEXPIRE", "spillway:leader", "700"]);
     let until = ledger.save("a", first, controller.state(), None).await.expect("it leads");

@@ -6,7 +6,7 @@ use std::time::Duration;
 use spillway_emulator::InstanceState;
 use spillway_proto::v1;
 use spillway_tests::world::{Setup, World, in_phase};
-use spillway_tests::{QUEUE, jobs, wait};
+use spillway_tests::{QUEUE, jobs, other_client, wait};
 
 /// One instance at the most, so that nothing but the primary can run what is handed back.
 fn setup() -> Setup {
@@ -30,17 +30,9 @@ async fn busy(world: &World, seconds: f64) -> (String, String) {
     (id, job)
 }
 
-/// Terminates it, or takes its tags, as another client of EC2's would.
+/// A call to EC2 of somebody else's.
 async fn another_client(world: &World, form: &[(&str, &str)]) {
-    let http = reqwest::Client::builder().no_proxy().build().expect("a client");
-    let body: Vec<String> = form.iter().map(|(name, value)| format!("{name}={value}")).collect();
-    let request = http
-        .post(world.emulator().endpoint())
-        .header("content-type", "application/x-www-form-urlencoded")
-        .header("authorization", "AWS4-HMAC-SHA256 Credential=other/20260101/us-east-1/ec2/aws4_request")
-        .body(format!("Version=2016-11-15&{}", body.join("&")));
-    let answer = request.send().await.expect("an answer");
-    assert!(answer.status().is_success(), "{}", answer.text().await.unwrap_or_default());
+    assert!(other_client::call(world, form).await, "{form:?}");
 }
 
 fn field(world: &World, job: &str, name: &str) -> Option<u32> {

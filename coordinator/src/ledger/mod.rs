@@ -5,6 +5,7 @@
 //! | `leader` | STRING, expires | the lease: who leads |
 //! | `epoch` | STRING | rises with each leadership; a command of an older epoch is not obeyed |
 //! | `pool:<name>:state` | STRING | `{"version":1,"epoch":…,"state":…}`: intents, instances, timers, breaker |
+//! | `pool:<name>:save` | STRING | the last save, as `EPOCH NUMBER`: one that was held up on its way does not undo a later one |
 //! | `pool:<name>:plans` | STREAM, capped | every plan with the backlog it was made from: `explain`, replay |
 //!
 //! State is saved before a plan is acted on, in one script that first checks that the lease is still held: a launch
@@ -34,6 +35,8 @@ pub enum LedgerProblem {
     Redis(#[from] RedisProblem),
     #[error("the lease was lost: another coordinator leads")]
     NotLeader,
+    #[error("a later save is there already")]
+    Overtaken,
     #[error("the lease ran out while the plan was saved: this coordinator stood still")]
     TooLate,
     /// A newer program wrote it: this one must not act on what it does not understand.
@@ -89,17 +92,23 @@ pub struct Ledger {
     prefix: String,
     pool: String,
     save: Script,
+    /// Saves that were tried.
+    saves: u64,
 }
 
 impl Ledger {
     pub fn new(redis: Redis, prefix: &str, pool: &str) -> Ledger {
         let save = Script::new(
             "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return -1 end
+             local epoch, number = string.match(redis.call('GET', KEYS[4]) or '', '^(%d+) (%d+)$')
+             local newer = tonumber(epoch or 0) - tonumber(ARGV[5])
+             if newer > 0 or (newer == 0 and tonumber(number) >= tonumber(ARGV[6])) then return -2 end
+             redis.call('SET', KEYS[4], ARGV[5] .. ' ' .. ARGV[6])
              redis.call('SET', KEYS[2], ARGV[2])
              if ARGV[3] ~= '' then redis.call('XADD', KEYS[3], 'MAXLEN', '~', ARGV[4], '*', 'plan', ARGV[3]) end
              return math.max(redis.call('PTTL', KEYS[1]), 0)",
         );
-        Ledger { redis, prefix: prefix.to_owned(), pool: pool.to_owned(), save }
+        Ledger { redis, prefix: prefix.to_owned(), pool: pool.to_owned(), save, saves: 0 }
     }
 
     /// The saved state and the epoch that saved it; None where there is none.
@@ -123,10 +132,14 @@ impl Ledger {
         let text = serde_json::to_string(&Written { version: VERSION, epoch, state }).map_err(unreadable)?;
         let record = recorded.map(serde_json::to_string).transpose().map_err(unreadable)?.unwrap_or_default();
         let mut invocation = self.save.prepare_invoke();
-        invocation.key(format!("{}leader", self.prefix)).key(&key).key(self.key("plans"));
-        invocation.arg(holder).arg(text).arg(record).arg(RECORD_LENGTH);
+        self.saves += 1;
+        invocation.key(format!("{}leader", self.prefix)).key(&key).key(self.key("plans")).key(self.key("save"));
+        invocation.arg(holder).arg(text).arg(record).arg(RECORD_LENGTH).arg(epoch).arg(self.saves);
         let asked_at = Instant::now();
         let lease_left: i64 = self.redis.invoke(&invocation).await?;
+        if lease_left == -2 {
+            return Err(LedgerProblem::Overtaken);
+        }
         let lease_left = u64::try_from(lease_left).map_err(|_| LedgerProblem::NotLeader)?;
         Ok(asked_at + Duration::from_millis(lease_left))
     }

@@ -68,6 +68,8 @@ pub struct PoolStatus {
     pub queue_serving: bool,
     pub cloud_serving: bool,
     pub leading: bool,
+    /// In which it leads, or led last.
+    pub epoch: u64,
     /// When it last ticked: None before the first tick as the leader.
     pub ticked_at: Option<Timestamp>,
     /// When the loop last came round.
@@ -107,6 +109,8 @@ pub struct Reconciler {
     is_listing: bool,
     failed_listings: u32,
     lead_again: Option<u64>,
+    /// The epoch that is to be led, or is; None as a standby. A retry for another comes too late.
+    leads_in: Option<u64>,
     /// Something happened that may change a decision.
     tick_due: bool,
     ticked: Instant,
@@ -156,6 +160,7 @@ impl Reconciler {
             is_listing: false,
             failed_listings: 0,
             lead_again: None,
+            leads_in: None,
             tick_due: false,
             ticked: now,
             under_way: JoinSet::new(),
@@ -202,7 +207,7 @@ impl Reconciler {
                 }
                 self.receive(message).await;
             }
-            if let Some(epoch) = self.lead_again.take() {
+            if let Some(epoch) = self.lead_again.take().filter(|epoch| self.leads_in == Some(*epoch)) {
                 self.lead(epoch).await;
             }
             if std::mem::take(&mut self.tick_due) {
@@ -230,8 +235,12 @@ impl Reconciler {
             Message::Explain(limit, reply) => {
                 let _ = reply.send(self.history.newest(limit));
             }
-            Message::Lead { epoch } => self.lead(epoch).await,
+            Message::Lead { epoch } => {
+                self.leads_in = Some(epoch);
+                self.lead(epoch).await;
+            }
             Message::StandBy => {
+                self.leads_in = None;
                 tracing::warn!(pool = self.pool.name, "no longer the leader");
                 self.tell(Event::LeadershipLost);
             }
@@ -329,6 +338,7 @@ impl Reconciler {
             queue_serving,
             cloud_serving,
             leading,
+            epoch: self.epoch,
             ticked_at,
             alive_at: Some(now),
             observation_took,

@@ -124,7 +124,8 @@ impl AgentService for Service {
             self.pool_of(&id).ok_or_else(|| Status::unauthenticated(format!("{id} is not expected any more")))?;
         let (commands, receiver) = mpsc::channel(COMMANDS_WAITING);
         let welcome = v1::Welcome { coordinator_version: env!("CARGO_PKG_VERSION").to_owned() };
-        let first = v1::CoordinatorMessage { command: Some(Command::Welcome(welcome)), ..Default::default() };
+        let epoch = pool.status.borrow().epoch;
+        let first = v1::CoordinatorMessage { epoch, command: Some(Command::Welcome(welcome)), ..Default::default() };
         // The channel is new: there is room.
         let _ = commands.try_send(first);
         let number = self.context.agents.opened(&id, commands);

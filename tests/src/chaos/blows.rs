@@ -11,8 +11,9 @@ use tokio::time::{Instant, sleep};
 
 use super::draw::{Blow, Link, Random, Round, Who};
 use super::proxy::{Proxy, Trouble};
-use super::site::{MAX_INSTANCES, Seat, Site, another_client};
+use super::site::{MAX_INSTANCES, Seat, Site};
 use super::{Broken, now_ms};
+use crate::other_client;
 
 const LOOK: Duration = Duration::from_millis(4);
 const AGAIN: Duration = Duration::from_millis(200);
@@ -301,7 +302,7 @@ async fn falls<'a>(
             dealt.befell(id.clone(), What::Taken);
             let form = [("Action", "TerminateInstances"), ("InstanceId.1", id.as_str())];
             let form = form.map(|(name, value)| (name.to_owned(), value.to_owned()));
-            if another_client(&site.world, &form).await {
+            if other_client::call(&site.world, &form).await {
                 dealt.count("terminated by another client");
             }
             None

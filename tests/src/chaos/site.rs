@@ -15,7 +15,7 @@ use super::proxy::Proxy;
 use crate::coordinator::{Coordinator, Environment, ServingStatus};
 use crate::process::{Process, command};
 use crate::world::{Setup, World, environment};
-use crate::{QUEUE, binaries, ports, programs};
+use crate::{QUEUE, binaries, other_client, ports, programs};
 
 pub const MAX_INSTANCES: usize = 3;
 const BULLMQ: &str = "5";
@@ -298,37 +298,8 @@ async fn launch_foreign(world: &World) {
         &[("Name", "other"), ("ManagedBy", "auto-scaler"), ("spillway:pool", "other"), ("spillway:token", "other-1")],
     ];
     for tags in tags {
-        let mut form: Vec<(String, String)> = [
-            ("Action", "RunInstances"),
-            ("ImageId", "ami-0e000000000000001"),
-            ("InstanceType", "t3.micro"),
-            ("MinCount", "1"),
-            ("MaxCount", "1"),
-        ]
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .to_vec();
-        if !tags.is_empty() {
-            form.push(("TagSpecification.1.ResourceType".to_owned(), "instance".to_owned()));
-        }
-        for (number, (key, value)) in tags.iter().enumerate() {
-            let tag = format!("TagSpecification.1.Tag.{}", number + 1);
-            form.push((format!("{tag}.Key"), (*key).to_owned()));
-            form.push((format!("{tag}.Value"), (*value).to_owned()));
-        }
-        assert!(another_client(world, &form).await, "EC2 launches for everybody");
+        assert!(other_client::launch(world, tags).await, "EC2 launches for everybody");
     }
-}
-
-/// A call to EC2 of somebody else's: whether it was answered well. A fault of EC2's may hit it as any other.
-pub async fn another_client(world: &World, form: &[(String, String)]) -> bool {
-    let http = reqwest::Client::builder().no_proxy().build().expect("a client");
-    let body: Vec<String> = form.iter().map(|(name, value)| format!("{name}={}", value.replace(':', "%3A"))).collect();
-    let request = http
-        .post(world.emulator().endpoint())
-        .header("content-type", "application/x-www-form-urlencoded")
-        .header("authorization", "AWS4-HMAC-SHA256 Credential=other/20260101/us-east-1/ec2/aws4_request")
-        .body(format!("Version=2016-11-15&{}", body.join("&")));
-    request.send().await.is_ok_and(|answer| answer.status().is_success())
 }
 
 /// Such as every process of an instance does from its init.
