@@ -143,6 +143,7 @@ async fn what_no_ledger_knows_is_reported_and_only_what_carries_a_launch_token_i
     let environment = vec![("SPILLWAY_POOL_BOOT_TIMEOUT", "4s".to_owned()), ("EC2_SPOT_MAX_COUNT", "3".to_owned())];
     let mut world = World::without_coordinator(Setup { environment, ..Setup::default() }).await;
     let tags = [("Name", "spillway"), ("ManagedBy", "auto-scaler"), ("spillway:pool", "spillway")];
+    jobs::add(&world.redis, 1, 0.1);
     // One by hand, and one of a ledger that is lost, whose agent never comes.
     assert!(other_client::launch(&world, &tags).await);
     let by_hand = world.instances()[0].id.clone();
