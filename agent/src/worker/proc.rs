@@ -141,10 +141,20 @@ mod tests {
     fn a_frozen_process_shows_what_it_was_sent() {
         let mut child = std::process::Command::new("sleep").arg("30").spawn().unwrap();
         let known = Known::of(child.id()).unwrap();
-        assert!(!is_pending(known.pid, SIGINT));
+        // Not SIGINT, which whoever started the tests may have had ignored: then it is never pending.
+        let usr1 = Signal::USR1.as_raw().unsigned_abs();
+        assert!(!is_pending(known.pid, usr1));
         known.signal(Signal::STOP);
-        known.signal(Signal::INT);
-        assert!(is_pending(known.pid, SIGINT) && known.lives());
+        // Of two signals that it has not looked at yet the smaller one comes first, and would end it.
+        let is_frozen = || stat(known.pid).unwrap().state == 'T';
+        for _ in 0..60_000 {
+            if is_frozen() {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        known.signal(Signal::USR1);
+        assert!(is_pending(known.pid, usr1) && known.lives());
         child.kill().unwrap();
         child.wait().unwrap();
     }
