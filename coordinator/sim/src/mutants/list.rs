@@ -317,20 +317,6 @@ pub const MUTANTS: &[Mutant] = &[
         "Life::Started => {}",
     ),
     brain(
-        "older-epoch-obeyed",
-        "the agent obeys a leader that was deposed",
-        "agent/machine/src/machine/commands.rs",
-        "let refused = if epoch < self.epoch {",
-        "let refused = if epoch < self.epoch.min(1) {",
-    ),
-    brain(
-        "orphan-at-work",
-        "the dead-man's switch does not look for jobs",
-        "agent/machine/src/machine/commands.rs",
-        "self.dead_man.reason(now, self.jobs_known(), &self.config)",
-        "self.dead_man.reason(now, Some(0), &self.config)",
-    ),
-    brain(
         "blind-is-proof",
         "a worker is ready whose Redis does not answer",
         "agent/machine/src/readiness.rs",
