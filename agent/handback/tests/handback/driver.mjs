@@ -2,7 +2,7 @@
 // BullMQ's own workers run what was handed back.
 //
 // One JSON command a line on stdin, one JSON answer a line on stdout, until stdin ends. `version` is 3, 4, 50 (5.0.0),
-// 512 (5.12.0), 5 or 6; the packages are those of tests/js, or of the directory $BULLMQ_MODULES.
+// 512 (5.12.0), 5 or 6; the packages are those of tests/js.
 //   {"cmd":"state","seed":7,"version":5,"redis":"redis+unix:///…"}
 //     a queue that follows from the seed; the answer:
 //       prefix queue   where it is
@@ -21,8 +21,7 @@ import { randomUUID } from "node:crypto";
 import { createRequire } from "node:module";
 import { createInterface } from "node:readline";
 
-const modules = process.env.BULLMQ_MODULES;
-const require = createRequire(modules ? `${modules}/package.json` : new URL("../../../../tests/js/package.json", import.meta.url));
+const require = createRequire(new URL("../../../../tests/js/package.json", import.meta.url));
 const { Redis } = require("ioredis");
 
 const instance = "i-1";

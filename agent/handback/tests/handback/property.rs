@@ -1,7 +1,6 @@
-//! In random states of a queue, made by BullMQ 4, 5 and 6 themselves: a hand-back changes what it must and nothing else,
+//! In random states of a queue, made by BullMQ 3 to 6 themselves (50 is 5.0.0, 512 is 5.12.0): a hand-back changes what it must and nothing else,
 //! asking again changes nothing, and BullMQ's own workers then run every job that can run, once. `SEED=N` replays one
-//! state of each version; without it the seeds are fixed ones and a fresh one. `BULLMQ=3,50,512` with `BULLMQ_MODULES=DIR`
-//! tries the versions of another directory (50 is 5.0.0, 512 is 5.12.0, as its packages are called).
+//! state of each version; without it the seeds are fixed ones and a fresh one.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -321,13 +320,20 @@ async fn a_killed_process_of_bullmq_6() {
     a_killed_process_costs_nothing(6).await;
 }
 
-/// `BULLMQ=3,50,512 BULLMQ_MODULES=/somewhere cargo test -p spillway-handback other -- --ignored`
 #[tokio::test]
-#[ignore = "their packages are not among those that tests/setup installs"]
-async fn other_versions() {
-    let versions = std::env::var("BULLMQ").expect("BULLMQ=3,50,512");
-    for version in versions.split(',').map(|version| version.parse().expect("a number")) {
-        holds_in_every_state(version).await;
-        a_killed_process_costs_nothing(version).await;
-    }
+async fn bullmq_3() {
+    holds_in_every_state(3).await;
+    a_killed_process_costs_nothing(3).await;
+}
+
+#[tokio::test]
+async fn bullmq_5_0() {
+    holds_in_every_state(50).await;
+    a_killed_process_costs_nothing(50).await;
+}
+
+#[tokio::test]
+async fn bullmq_5_12() {
+    holds_in_every_state(512).await;
+    a_killed_process_costs_nothing(512).await;
 }

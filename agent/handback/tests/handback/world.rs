@@ -69,8 +69,7 @@ fn here() -> PathBuf {
 /// `node`, with a script beside this file.
 pub fn node(script: &str) -> Command {
     let modules = here().join("../../../../tests/js/node_modules/bullmq5");
-    let elsewhere = std::env::var_os("BULLMQ_MODULES").is_some();
-    assert!(elsewhere || modules.is_dir(), "tests/js has no BullMQ: run tests/setup");
+    assert!(modules.is_dir(), "tests/js has no BullMQ: run tests/setup");
     let mut node = Command::new("node");
     node.arg(here().join(script));
     node
