@@ -1,17 +1,22 @@
 //! What is known of one pool: how events change it, and what a tick does about it.
 
+mod launches;
+mod queries;
+
 use std::collections::{BTreeSet, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
 use crate::decision::{AlertKind, Decision, Note, Plan, Planned, Reason};
-use crate::event::{AgentPhase, Backlog, Ec2State, Event, LaunchAnswer, RefusalClass, Report};
+use crate::event::{AgentPhase, Backlog, Ec2State, Event, RefusalClass, Report};
 use crate::hand_back::Turn;
 use crate::instance::{DrainCause, Instance, InstanceId, LaunchToken, Phase, Rebalance};
 use crate::policy::{self, Sustain};
 use crate::refusal::{self, Refusal};
 use crate::{Breaker, Timestamp, phases};
+
+pub(crate) use launches::accepted;
 
 /// Instances that are gone are kept for `status`, this many.
 const GONE_KEPT: usize = 20;
@@ -320,54 +325,6 @@ impl State {
         self.observation_problem = None;
     }
 
-    fn launch_answered(&mut self, now: Timestamp, token: LaunchToken, answer: LaunchAnswer, config: &Config) {
-        match answer {
-            LaunchAnswer::Accepted { id } => {
-                self.refusal = None;
-                self.alerts.remove(&AlertKind::Quota);
-                self.alerts.remove(&AlertKind::FatalRefusal);
-                let launched = &mut self.launched_total;
-                match self.instances.iter_mut().find(|instance| instance.token == token) {
-                    Some(instance) if instance.id.is_none() => {
-                        *launched += 1;
-                        accepted(instance, now, id, config, "EC2 accepted the launch");
-                    }
-                    Some(_) => {}
-                    None => self.adopt(now, token, id, config),
-                }
-            }
-            LaunchAnswer::Refused { class, code, message } => {
-                let refused = (class, code.clone(), message.clone());
-                let refusal = Refusal::next(self.refusal.as_ref(), now, config, refused);
-                if let Some(instance) = self.instances.iter_mut().find(|instance| instance.token == token)
-                    && let Phase::Launching { attempts, next_try, deadline, .. } = &mut instance.phase
-                {
-                    match refusal::backoff(config, class, *attempts) {
-                        Some(wait) if class == RefusalClass::Retry => {
-                            *next_try = Some(now + wait);
-                            instance.problem = code.clone();
-                        }
-                        // An earlier attempt was not answered, and may have its effect yet: EC2's list tells.
-                        _ if *attempts > 1 => {
-                            (*next_try, *deadline) = (None, now.min(*deadline));
-                            instance.problem = code.clone();
-                        }
-                        _ => instance.enter(now, Phase::Gone, format!("EC2 refused the launch: {code}")),
-                    }
-                }
-                let alert = match class {
-                    RefusalClass::Quota => Some(AlertKind::Quota),
-                    RefusalClass::Fatal => Some(AlertKind::FatalRefusal),
-                    RefusalClass::Retry | RefusalClass::Capacity => None,
-                };
-                if let Some(alert) = alert {
-                    self.raise(alert, Reason::Refused { class, code, message });
-                }
-                self.refusal = Some(refusal);
-            }
-        }
-    }
-
     fn reported(&mut self, now: Timestamp, report: Report, config: &Config) {
         let Some(instance) = self.by_id(&report.id) else { return };
         instance.registered = true;
@@ -448,29 +405,6 @@ impl State {
         }
     }
 
-    /// Takes in an instance that carries one of our tokens and that the ledger does not know.
-    pub(crate) fn adopt(&mut self, now: Timestamp, token: LaunchToken, id: InstanceId, config: &Config) {
-        let mut instance = Instance::intended(token, now, now + config.launch_timeout);
-        instance.adopted = true;
-        accepted(&mut instance, now, id, config, "found by its launch token");
-        self.launched_total += 1;
-        self.instances.push_back(instance);
-    }
-
-    /// A new intent, to be persisted before the call.
-    pub(crate) fn intend(&mut self, now: Timestamp, config: &Config) -> LaunchToken {
-        self.launches += 1;
-        let token = LaunchToken(format!("{}-{}", self.nonce, self.launches));
-        self.instances.push_back(Instance::intended(token.clone(), now, now + config.launch_timeout));
-        token
-    }
-
-    /// The token was given out by somebody whose ledger is lost: an older state of it must not give it out once more.
-    pub(crate) fn not_again(&mut self, token: &LaunchToken) {
-        let number = token.0.strip_prefix(&self.nonce).and_then(|rest| rest.strip_prefix('-')?.parse().ok());
-        self.launches = self.launches.max(number.unwrap_or(0));
-    }
-
     pub(crate) fn raise(&mut self, alert: AlertKind, reason: Reason) {
         if self.alerts.insert(alert) {
             self.pending.push(Planned { decision: Decision::Alert { alert }, reason });
@@ -537,69 +471,6 @@ impl State {
     pub fn would_drain_again(&self) -> bool {
         self.hold.is_none() && self.desired == Some(0)
     }
-
-    pub fn demand(&self) -> Option<u64> {
-        self.backlog.as_ref().map(|(backlog, _)| backlog.demand())
-    }
-
-    /// The last observation, and when it was made.
-    pub fn backlog(&self) -> Option<&(Backlog, Timestamp)> {
-        self.backlog.as_ref()
-    }
-
-    pub fn observation_problem(&self) -> Option<&str> {
-        self.observation_problem.as_deref()
-    }
-
-    /// When EC2 was asked for the last list that it answered.
-    pub fn listed_at(&self) -> Option<Timestamp> {
-        self.listed_at
-    }
-
-    pub fn listing_problem(&self) -> Option<&str> {
-        self.listing_problem.as_deref()
-    }
-
-    pub fn desired(&self) -> Option<u32> {
-        self.desired
-    }
-
-    /// Oldest first; those that are gone for a while too.
-    pub fn instances(&self) -> impl Iterator<Item = &Instance> {
-        self.instances.iter()
-    }
-
-    pub fn instance(&self, id: &InstanceId) -> Option<&Instance> {
-        self.instances.iter().find(|instance| instance.id.as_ref() == Some(id))
-    }
-
-    /// The operator's reason, while the pool is held.
-    pub fn hold(&self) -> Option<&str> {
-        self.hold.as_deref()
-    }
-
-    pub fn is_leader(&self) -> bool {
-        self.leader
-    }
-
-    pub fn breaker(&self) -> &Breaker {
-        &self.breaker
-    }
-
-    /// Launches that EC2 accepted, since this ledger began.
-    pub fn launched_total(&self) -> u64 {
-        self.launched_total
-    }
-
-    /// Jobs put back to wait, by agents and by the coordinator, since this ledger began.
-    pub fn handed_back_total(&self) -> u64 {
-        self.handed_back_total
-    }
-
-    /// Instances that EC2 showed as gone, since this ledger began.
-    pub fn terminated_total(&self) -> u64 {
-        self.terminated_total
-    }
 }
 
 /// What its agent said was said to another leader, or before a while in which it may have worked again: it says it anew.
@@ -613,15 +484,4 @@ fn listens_anew(instance: &mut Instance) {
     {
         instance.hand_back = None;
     }
-}
-
-/// EC2 has it: the boot's deadline runs from here.
-pub(crate) fn accepted(instance: &mut Instance, now: Timestamp, id: InstanceId, config: &Config, reason: &str) {
-    let deadline = now + config.boot_timeout;
-    instance.id = Some(id);
-    instance.accepted_at = Some(now);
-    instance.boot_deadline = Some(deadline);
-    instance.problem.clear();
-    (instance.emptied, instance.hand_back) = (false, None);
-    instance.enter(now, Phase::Booting { deadline }, reason);
 }

@@ -46,14 +46,14 @@ pub const MUTANTS: &[Mutant] = &[
     brain(
         "unanswered-forgotten",
         "a launch without an answer is taken for refused",
-        "coordinator/brain/src/state.rs",
+        "coordinator/brain/src/state/launches.rs",
         "Some(wait) if class == RefusalClass::Retry => {",
         "Some(wait) if class == RefusalClass::Retry && wait.is_zero() => {",
     ),
     brain(
         "refused-after-unanswered",
         "a refusal of the second attempt is taken for one of the first as well",
-        "coordinator/brain/src/state.rs",
+        "coordinator/brain/src/state/launches.rs",
         "_ if *attempts > 1 => {",
         "_ if *attempts > 1_000 => {",
     ),
@@ -235,7 +235,7 @@ pub const MUTANTS: &[Mutant] = &[
     brain(
         "token-again",
         "an older ledger gives out a token that is another's",
-        "coordinator/brain/src/state.rs",
+        "coordinator/brain/src/state/launches.rs",
         "self.launches = self.launches.max(number.unwrap_or(0));",
         "self.launches = self.launches.max(number.unwrap_or(0).min(0));",
     ),

@@ -1,0 +1,71 @@
+//! What others may ask of the state: the shell, the interfaces, the simulator.
+
+use super::State;
+use crate::event::Backlog;
+use crate::instance::{Instance, InstanceId};
+use crate::{Breaker, Timestamp};
+
+impl State {
+    pub fn demand(&self) -> Option<u64> {
+        self.backlog.as_ref().map(|(backlog, _)| backlog.demand())
+    }
+
+    /// The last observation, and when it was made.
+    pub fn backlog(&self) -> Option<&(Backlog, Timestamp)> {
+        self.backlog.as_ref()
+    }
+
+    pub fn observation_problem(&self) -> Option<&str> {
+        self.observation_problem.as_deref()
+    }
+
+    /// When EC2 was asked for the last list that it answered.
+    pub fn listed_at(&self) -> Option<Timestamp> {
+        self.listed_at
+    }
+
+    pub fn listing_problem(&self) -> Option<&str> {
+        self.listing_problem.as_deref()
+    }
+
+    pub fn desired(&self) -> Option<u32> {
+        self.desired
+    }
+
+    /// Oldest first; those that are gone for a while too.
+    pub fn instances(&self) -> impl Iterator<Item = &Instance> {
+        self.instances.iter()
+    }
+
+    pub fn instance(&self, id: &InstanceId) -> Option<&Instance> {
+        self.instances.iter().find(|instance| instance.id.as_ref() == Some(id))
+    }
+
+    /// The operator's reason, while the pool is held.
+    pub fn hold(&self) -> Option<&str> {
+        self.hold.as_deref()
+    }
+
+    pub fn is_leader(&self) -> bool {
+        self.leader
+    }
+
+    pub fn breaker(&self) -> &Breaker {
+        &self.breaker
+    }
+
+    /// Launches that EC2 accepted, since this ledger began.
+    pub fn launched_total(&self) -> u64 {
+        self.launched_total
+    }
+
+    /// Jobs put back to wait, by agents and by the coordinator, since this ledger began.
+    pub fn handed_back_total(&self) -> u64 {
+        self.handed_back_total
+    }
+
+    /// Instances that EC2 showed as gone, since this ledger began.
+    pub fn terminated_total(&self) -> u64 {
+        self.terminated_total
+    }
+}
