@@ -5,6 +5,17 @@ mod act;
 mod inputs;
 mod watcher;
 
+use std::pin::pin;
+use std::time::Duration;
+
+use spillway_machine::{Event, Machine, Phase};
+use spillway_proto::v1::AgentMessage;
+use spillway_proto::v1::agent_message::Message;
+use tokio::net::UnixListener;
+use tokio::sync::{mpsc, watch as latest};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout};
+
 use crate::boot::account::AccountError;
 use crate::boot::launcher::Launcher;
 use crate::boot::marker::{Memory, Ticket};
@@ -22,15 +33,6 @@ use crate::worker::clients::Who;
 use crate::worker::evidence::Redis;
 use crate::worker::pm2::Pm2;
 use crate::worker::{Baseline, Look, Observer, Pace};
-use spillway_machine::{Event, Machine, Phase};
-use spillway_proto::v1::AgentMessage;
-use spillway_proto::v1::agent_message::Message;
-use std::pin::pin;
-use std::time::Duration;
-use tokio::net::UnixListener;
-use tokio::sync::{mpsc, watch as latest};
-use tokio::task::JoinHandle;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout};
 use watcher::Watching;
 
 /// Notices that are kept for a coordinator that was away.

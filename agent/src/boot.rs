@@ -6,13 +6,15 @@ pub mod launcher;
 pub mod marker;
 pub mod process;
 
+use std::time::{Duration, SystemTime};
+
+use spillway_machine::StepOutcome;
+use tokio::sync::watch;
+
 use crate::clock;
 use crate::config::Step;
 use launcher::Launcher;
 use process::{End, Finished};
-use spillway_machine::StepOutcome;
-use std::time::{Duration, SystemTime};
-use tokio::sync::watch;
 
 /// How one attempt at a step went.
 #[derive(Debug)]

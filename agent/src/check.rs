@@ -1,6 +1,11 @@
 //! `spillway-agent check`: whether a boot can succeed here, found out without one. Owns the questions and their
 //! order; changes nothing.
 
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::time::timeout;
+
 use crate::boot::account::Account;
 use crate::boot::launcher::Launcher;
 use crate::config::{Config, Secret};
@@ -12,12 +17,9 @@ use crate::worker::evidence::Redis;
 use crate::worker::pm2::Pm2;
 use crate::worker::{Baseline, Observer, Pace};
 use crate::{clock::Clock, imds::Document};
-use serde::Serialize;
-use std::time::Duration;
-use tokio::time::timeout;
 
 /// One answer.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
     /// What was looked at.
     pub what: String,
@@ -28,7 +30,7 @@ pub struct Finding {
 }
 
 /// How something is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
     /// As it should be.

@@ -1,7 +1,8 @@
 //! The command line. Owns what can be typed; what it says is done elsewhere.
 
-use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
 
 /// Boots the worker on this instance, proves that it processes jobs, watches for the end, drains.
 #[derive(Debug, Parser)]

@@ -1,12 +1,13 @@
 //! Time: the machine's monotonic count, and the wall clock for what others read. Owns the agent's one reading of the
 //! wall clock; never sleeps.
 
-use spillway_machine::Timestamp;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use spillway_machine::Timestamp;
 use tokio::time::Instant;
 
 /// Counts the machine's time from the moment it was made.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct Clock {
     start: Instant,
 }

@@ -12,10 +12,11 @@ pub use dotenv::DotenvError;
 pub use secret::{RedisUrl, Secret};
 pub use source::{ConfigError, Source, duration};
 
-use spillway_machine::DrainSignal;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
+
+use spillway_machine::DrainSignal;
 
 /// Where the file is unless `--config` says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/spillway/agent.toml";
@@ -50,7 +51,7 @@ pub(crate) const STEP_KEYS: &[&str] = &["name", "run", "timeout", "retries"];
 const MOST_STEPS: usize = 64;
 
 /// The configuration, checked.
-#[derive(Debug, Clone)]
+#[derive(Clone, Debug)]
 pub struct Config {
     /// The coordinator's gRPC address: `http://HOST:PORT`.
     pub coordinator: String,
@@ -77,7 +78,7 @@ pub struct Config {
 }
 
 /// How the worker is brought up.
-#[derive(Debug, Clone)]
+#[derive(Clone, Debug)]
 pub struct Boot {
     /// Where the steps run.
     pub directory: PathBuf,
@@ -90,7 +91,7 @@ pub struct Boot {
 }
 
 /// One command of the boot.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
     /// For the reader.
     pub name: String,
@@ -103,7 +104,7 @@ pub struct Step {
 }
 
 /// What the worker is.
-#[derive(Debug, Clone)]
+#[derive(Clone, Debug)]
 pub struct Worker {
     /// BullMQ's queues.
     pub queues: Vec<String>,
@@ -116,7 +117,7 @@ pub struct Worker {
 }
 
 /// How the worker goes.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct Drain {
     /// How long before its deadline a drain stops the worker.
     pub margin: Duration,

@@ -1,15 +1,17 @@
 //! Who this instance is. Owns where that is learnt from: the metadata service, or `SPILLWAY_INSTANCE_ID` where there is
 //! none; never invents it.
 
-use crate::imds::{Document, Imds, ImdsError};
 use std::time::Duration;
+
 use tokio::time::sleep;
+
+use crate::imds::{Document, Imds, ImdsError};
 
 /// The most that is waited between two attempts.
 const BACK_OFF_MOST: Duration = Duration::from_secs(15);
 
 /// Where identity and notices come from, as the environment has it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
     /// The metadata service, at another endpoint than EC2's where one is given.
     Imds(Option<String>),

@@ -3,9 +3,10 @@
 
 pub mod watch;
 
+use std::time::{Duration, SystemTime};
+
 use reqwest::StatusCode;
 use serde::Deserialize;
-use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
 const DEFAULT_ENDPOINT: &str = "http://169.254.169.254";
@@ -41,7 +42,7 @@ const NOTICES: [(&str, Read); 3] = [
 ];
 
 /// Who this instance is.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Document {
     /// `i-…`.
@@ -70,13 +71,12 @@ impl Document {
 }
 
 /// What EC2 has in mind for this instance.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
     /// It takes the instance.
     Interruption {
         /// terminate, stop or hibernate.
         action: String,
-        /// When.
         at: SystemTime,
     },
     /// It may soon.
@@ -88,7 +88,6 @@ pub enum Notice {
     Maintenance {
         /// As `system-reboot`.
         code: String,
-        /// When.
         at: SystemTime,
     },
 }
@@ -235,8 +234,9 @@ fn spelled_out(text: &str) -> Option<SystemTime> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::time::UNIX_EPOCH;
+
+    use super::*;
 
     #[test]
     fn reads_the_services_own_examples() {

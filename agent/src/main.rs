@@ -1,5 +1,9 @@
 //! `spillway-agent`: reads the command line, sets up the runtime, and hands over.
 
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
 use anyhow::Context;
 use clap::Parser;
 use spillway_agent::agent::{self, AgentError};
@@ -9,9 +13,6 @@ use spillway_agent::config::{Config, ConfigError, DEFAULT_PATH, Source};
 use spillway_agent::identity::Origin;
 use spillway_agent::imds::Notice;
 use spillway_agent::imds::watch::{self, Seen};
-use std::path::PathBuf;
-use std::process::ExitCode;
-use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tracing_subscriber::filter::Targets;

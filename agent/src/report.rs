@@ -1,16 +1,18 @@
 //! What the coordinator is told of the agent's state: the heartbeat and the boot flight record. Owns the words; never
 //! sends them.
 
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use spillway_machine::{DrainSignal, Failure, Graceful, Machine, Missing, Phase, ShimProcess, Timestamp};
+use spillway_proto::v1::{BootStep, Heartbeat, WorkerProof};
+
 use crate::clock::{self, Clock};
 use crate::config::Config;
 use crate::imds::Document;
 use crate::session::messages::{duration, phase, time};
 use crate::vitals::Vitals;
 use crate::worker::Look;
-use spillway_machine::{DrainSignal, Failure, Graceful, Machine, Missing, Phase, ShimProcess, Timestamp};
-use spillway_proto::v1::{BootStep, Heartbeat, WorkerProof};
-use std::collections::VecDeque;
-use std::time::Duration;
 
 /// Lines that wait for the coordinator: each holds up to 4 KiB of output.
 const LINES_KEPT: usize = 64;

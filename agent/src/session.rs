@@ -3,18 +3,20 @@
 
 pub mod messages;
 
-use crate::config::Secret;
+use std::time::{Duration, SystemTime};
+
 use futures_util::StreamExt;
 use spillway_machine::{Command, Refusal};
 use spillway_proto::v1::agent_service_client::AgentServiceClient;
 use spillway_proto::v1::coordinator_message::Command as Wire;
 use spillway_proto::v1::{AgentMessage, CoordinatorMessage, Drain, RegisterRequest, Rehearse, register_response};
-use std::time::{Duration, SystemTime};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::AsciiMetadataValue;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
+
+use crate::config::Secret;
 
 /// Messages that may wait for a coordinator that reads slowly; one that reads slower is taken for gone.
 pub const QUEUE: usize = 256;
@@ -22,7 +24,7 @@ const CONNECT: Duration = Duration::from_secs(5);
 const ANSWER: Duration = Duration::from_secs(10);
 
 /// What the coordinator gave.
-#[derive(Debug, Clone)]
+#[derive(Clone, Debug)]
 pub struct Registered {
     /// For the session.
     pub token: Secret,
@@ -48,7 +50,6 @@ pub enum Heard {
         epoch: u64,
         /// The command's.
         id: String,
-        /// What.
         command: Asked,
     },
     /// The coordinator asks for something that this agent does not know, or without what belongs to it.
@@ -59,7 +60,7 @@ pub enum Heard {
 }
 
 /// A command as the wire has it: its times are the wall clock's.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Asked {
     /// Stop the worker by then.
     Drain {
@@ -229,10 +230,11 @@ fn understood(message: CoordinatorMessage) -> Heard {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::clock::Clock;
     use proptest::prelude::*;
     use prost::Message as _;
+
+    use super::*;
+    use crate::clock::Clock;
 
     proptest! {
         #[test]

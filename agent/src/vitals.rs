@@ -7,7 +7,7 @@ pub struct Vitals {
 }
 
 /// One reading.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Reading {
     /// Of the whole machine, since the reading before.
     pub cpu_percent: Option<f64>,
@@ -17,7 +17,7 @@ pub struct Reading {
     pub memory_total_bytes: u64,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 struct Times {
     busy: u64,
     all: u64,

@@ -8,17 +8,19 @@ pub mod pm2;
 pub mod proc;
 pub mod stop;
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use spillway_machine::{Evidence, Graceful, Jobs, Observation, Worker};
+use tokio::time::Instant;
+
 use crate::clock::Clock;
 use clients::Connections;
 use evidence::{Redis, RedisLook};
 use pm2::{Pm2, Process};
-use spillway_machine::{Evidence, Graceful, Jobs, Observation, Worker};
-use std::collections::BTreeMap;
-use std::time::Duration;
-use tokio::time::Instant;
 
 /// How closely the worker is watched.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pace {
     /// Not at all: there is none yet, or no more.
     Off,
@@ -61,7 +63,7 @@ impl Pace {
 }
 
 /// One look at the worker: the machine's part, and what a reader wants to know besides.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Look {
     /// For the machine.
     pub observation: Observation,
@@ -76,7 +78,7 @@ pub struct Look {
 }
 
 /// Where restarts are counted from.
-#[derive(Debug, Clone)]
+#[derive(Clone, Debug)]
 pub enum Baseline {
     /// From nothing; for these processes, which PM2 had before the boot, from where they are when first seen.
     Boot(Vec<u32>),

@@ -35,7 +35,7 @@ pub struct Redis {
 
 impl Redis {
     /// `name` is the key or variable that the URL came from, for the error. Does not connect yet.
-    pub fn new(name: &str, url: &str) -> Result<Redis, RedisProblem> {
+    pub fn new(name: &str, url: &str) -> Result<Self, RedisProblem> {
         let bad = |error: RedisError| RedisProblem::BadUrl { name: name.to_owned(), detail: error.to_string() };
         // A bare path is a unix socket, as redis-cli and ioredis take it.
         let url = if url.starts_with('/') { format!("redis+unix://{url}") } else { url.to_owned() };

@@ -152,8 +152,9 @@ pub fn duration(span: std::time::Duration) -> prost_types::Duration {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use proptest::prelude::*;
+
+    use super::*;
 
     proptest! {
         #[test]

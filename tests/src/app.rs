@@ -14,7 +14,7 @@ pub struct App {
 
 impl App {
     /// Commits the demo's application in `directory`, with these files instead of its own.
-    pub fn commit(directory: &Path, files: &[(&str, String)]) -> App {
+    pub fn commit(directory: &Path, files: &[(&str, String)]) -> Self {
         let origin = directory.join("origin");
         fs::create_dir_all(&origin).expect("a directory");
         let source = binaries::workspace().join("coordinator/src/demo/app");

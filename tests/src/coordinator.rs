@@ -35,7 +35,7 @@ pub fn spillway(environment: &Environment) -> Command {
 
 impl Coordinator {
     /// Starts it on these ports, and waits until it answers.
-    pub async fn start(directory: &Path, environment: &Environment, grpc_port: u16) -> Coordinator {
+    pub async fn start(directory: &Path, environment: &Environment, grpc_port: u16) -> Self {
         let http_port = ports::free();
         let mut run = spillway(environment);
         run.arg("run").current_dir(directory);

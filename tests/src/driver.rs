@@ -17,7 +17,7 @@ pub struct Driver {
 }
 
 impl Driver {
-    pub fn start(redis_url: &str) -> Driver {
+    pub fn start(redis_url: &str) -> Self {
         let mut node = command(programs::program("node"));
         node.arg(programs::script("random-queue.mjs")).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = node.spawn().expect("node");

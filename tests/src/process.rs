@@ -53,7 +53,7 @@ pub fn text(bytes: &[u8]) -> String {
 
 impl Process {
     /// Starts a command of [`command`]'s in a process group of its own; what it prints is appended to `log`.
-    pub fn start(name: &str, command: &mut Command, log: &Path) -> Process {
+    pub fn start(name: &str, command: &mut Command, log: &Path) -> Self {
         let open = || OpenOptions::new().create(true).append(true).open(log).expect("a log");
         let child = command.process_group(0).stdout(open()).stderr(open()).spawn();
         let child = child.unwrap_or_else(|error| panic!("{name} cannot be started: {error}"));

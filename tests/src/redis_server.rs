@@ -20,12 +20,12 @@ pub struct RedisServer {
 }
 
 impl RedisServer {
-    pub fn start(directory: &Path) -> RedisServer {
+    pub fn start(directory: &Path) -> Self {
         RedisServer::with(directory, &[])
     }
 
     /// With more arguments of redis-server's.
-    pub fn with(directory: &Path, more: &[&str]) -> RedisServer {
+    pub fn with(directory: &Path, more: &[&str]) -> Self {
         let port = ports::free();
         let more: Vec<String> = more.iter().map(|&argument| argument.to_owned()).collect();
         let mut server =

@@ -51,7 +51,7 @@ pub fn directory() -> TempDir {
 
 impl World {
     /// The usual one, with its coordinator running.
-    pub async fn start(setup: Setup) -> World {
+    pub async fn start(setup: Setup) -> Self {
         let mut world = World::without_coordinator(setup).await;
         world.start_coordinator().await;
         world
@@ -63,7 +63,7 @@ impl World {
     }
 
     /// Everything but the coordinator.
-    pub async fn without_coordinator(setup: Setup) -> World {
+    pub async fn without_coordinator(setup: Setup) -> Self {
         let directory = directory();
         let redis = RedisServer::with(directory.path(), &setup.redis);
         let app = App::commit(directory.path(), &setup.files);

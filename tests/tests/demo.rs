@@ -38,7 +38,7 @@ struct Demo {
 }
 
 impl Demo {
-    fn start(arguments: &[&str]) -> Demo {
+    fn start(arguments: &[&str]) -> Self {
         for program in ["redis-server", "git", "bun", "pm2", "node"] {
             programs::program(program);
         }

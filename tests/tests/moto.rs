@@ -17,7 +17,7 @@ struct Moto {
 }
 
 impl Moto {
-    async fn start(directory: &std::path::Path) -> Moto {
+    async fn start(directory: &std::path::Path) -> Self {
         let port = ports::free();
         let mut server = command(programs::tool("moto/bin/moto_server"));
         server.args(["-H", "127.0.0.1", "-p", &port.to_string()]).current_dir(directory);

@@ -23,7 +23,7 @@ const RENEWED_ABOVE: Duration = Duration::from_secs(14);
 static HAND_BACK: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("handback.lua")));
 
 /// A queue, as BullMQ's keys name it: `<prefix>:<name>:…`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Queue<'a> {
     pub prefix: &'a str,
     pub name: &'a str,
@@ -36,7 +36,7 @@ impl Queue<'_> {
 }
 
 /// What says that a job is an instance's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Claim {
     /// Its lock does: the token begins with the instance id, or the worker has reported it. Proof.
     Token,
@@ -46,7 +46,7 @@ pub enum Claim {
 }
 
 /// A job in `active` that says it is an instance's.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Held {
     /// The job's id.
     pub id: String,
@@ -59,13 +59,13 @@ pub struct Held {
 
 impl Held {
     /// A job that the worker itself has said it holds, with the token of its lock.
-    pub fn reported(id: impl Into<String>, token: impl Into<String>) -> Held {
+    pub fn reported(id: impl Into<String>, token: impl Into<String>) -> Self {
         Held { id: id.into(), token: Some(token.into()), lock_left: None, claim: Claim::Token }
     }
 }
 
 /// Where a job waits again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
     Wait,
     /// The list of a paused queue (BullMQ 3 to 5).
@@ -74,7 +74,7 @@ pub enum Place {
 }
 
 /// What became of a job.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     HandedBack(Place),
     /// Its hash is gone: it has left `active`, and nothing is queued.

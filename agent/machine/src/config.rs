@@ -1,10 +1,11 @@
 //! What the machine decides by. Owns the numbers; never what a step runs or where a worker lives.
 
 use core::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 /// The machine's settings. `Config::new` gives those that nobody has to think about.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Config {
     /// Retries of each boot step, in order: 0 means one attempt.
     pub step_retries: Vec<u32>,
@@ -47,7 +48,7 @@ pub struct Config {
 }
 
 /// When a drain signals the worker.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum DrainSignal {
     /// At once where the worker is seen to catch the signal, when idle elsewhere.
     Auto,

@@ -1,7 +1,8 @@
 //! When to register, when to connect, how long to wait between. Owns the back-off and its jitter; never speaks.
 
-use crate::{Action, Config, Refusal, Timestamp};
 use core::time::Duration;
+
+use crate::{Action, Config, Refusal, Timestamp};
 
 #[derive(Debug)]
 pub(crate) struct Connection {
@@ -10,7 +11,7 @@ pub(crate) struct Connection {
     random: u64,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum State {
     /// Identity is not known yet.
     Off,

@@ -1,8 +1,9 @@
 //! The dead-man's switch: an instance that nobody looks after any more ends itself. Owns when; what a power-off is, is the
 //! shell's. Instances are launched so that a power-off terminates them.
 
-use crate::{Config, Timestamp};
 use core::time::Duration;
+
+use crate::{Config, Timestamp};
 
 /// Where nobody can tell whether a job runs, so many times `orphan_after` must pass: by then no lock of one is alive.
 const UNKNOWN_TIMES: u32 = 4;
@@ -22,7 +23,7 @@ pub(crate) struct DeadMan {
 }
 
 /// Why the instance ends itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum LastReason {
     /// No coordinator for `orphan_after`, and no active job.
     Orphaned,

@@ -17,11 +17,13 @@
 //! A worker with the shim is fenced by it. Without, its own graceful shutdown is the fence: on the signal it takes no
 //! more jobs and finishes those it has. One that would die of the signal is therefore left alone while it has jobs.
 
+use core::time::Duration;
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
 use crate::shims::Shims;
 use crate::{Action, Config, DrainSignal, Graceful, Jobs, LastReason, ShimProcess, Timestamp, Worker};
-use core::time::Duration;
-use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 
 /// So many successive looks without an active job are needed before a worker is stopped that would not finish one.
 const IDLE_LOOKS: u8 = 2;
@@ -36,7 +38,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 const STILL: Duration = Duration::from_secs(20);
 
 /// A drain under way.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Drain {
     /// The command that asked for it; `None` where a notice did.
     pub command: Option<String>,
@@ -66,7 +68,7 @@ pub struct Drain {
 }
 
 /// What became of the order to a process to hand its jobs back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Asked {
     /// No answer yet.
     At(Timestamp),
@@ -77,7 +79,7 @@ enum Asked {
 }
 
 /// Where a drain stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Stage {
     /// Its jobs run on.
     Waiting,

@@ -1,11 +1,13 @@
 //! What happens to the agent, and what it does about it. Owns the vocabulary between machine and shell, no behaviour.
 
-use crate::{LastReason, Timestamp};
 use core::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
+use crate::{LastReason, Timestamp};
+
 /// Something that happened.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Event {
     /// The instance knows who it is.
     Identified,
@@ -25,9 +27,7 @@ pub enum Event {
     },
     /// A boot step ended.
     StepFinished {
-        /// Which.
         index: usize,
-        /// How.
         outcome: StepOutcome,
     },
     /// The supervisor and Redis were looked at.
@@ -57,9 +57,7 @@ pub enum Event {
     },
     /// A process answers that it put its jobs back to wait.
     HandedBack {
-        /// Which.
         pid: u32,
-        /// So many.
         jobs: u32,
         /// So many could not be, and run on.
         kept: u32,
@@ -71,7 +69,6 @@ pub enum Event {
     },
     /// What the stopped worker had left active in Redis was put back to wait.
     HandedBackOutside {
-        /// So many.
         jobs: u32,
         /// Jobs of this instance that are still active; `None` where that cannot be known.
         left: Option<u32>,
@@ -83,7 +80,7 @@ pub enum Event {
 }
 
 /// Why the coordinator gave no session token.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Refusal {
     /// It cannot answer now: ask again soon.
     Unavailable,
@@ -92,7 +89,7 @@ pub enum Refusal {
 }
 
 /// How a boot step ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum StepOutcome {
     /// It did what it should.
     Succeeded,
@@ -101,7 +98,7 @@ pub enum StepOutcome {
 }
 
 /// What the coordinator can ask for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Command {
     /// Take no new job, finish the current ones, stop the worker.
     Drain {
@@ -118,7 +115,7 @@ pub enum Command {
 }
 
 /// A process of the worker that has the shim.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShimProcess {
     /// Its number.
     pub pid: u32,
@@ -131,7 +128,7 @@ pub struct ShimProcess {
 }
 
 /// An active job, as the process says that runs it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShimJob {
     /// Its kind: queue and name.
     pub class: String,
@@ -140,7 +137,7 @@ pub struct ShimJob {
 }
 
 /// One look at the worker. A part that did not answer is `None`: unknown, which is never read as "nothing there".
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Observation {
     /// As the supervisor shows it.
     pub worker: Option<Worker>,
@@ -151,7 +148,7 @@ pub struct Observation {
 }
 
 /// The worker, as the supervisor shows it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Worker {
     /// Processes that are online.
     pub processes: u32,
@@ -166,7 +163,7 @@ pub struct Worker {
 }
 
 /// Whether a worker finishes its jobs on the stop signal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Graceful {
     /// It catches the signal.
     Yes,
@@ -177,7 +174,7 @@ pub enum Graceful {
 }
 
 /// This instance's worker connections in Redis.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Evidence {
     /// How many there are.
     pub connections: u32,
@@ -186,7 +183,7 @@ pub struct Evidence {
 }
 
 /// This instance's active jobs in Redis.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Jobs {
     /// When the look began: one from before a drain proves nothing about it.
     pub at: Timestamp,
@@ -197,7 +194,7 @@ pub struct Jobs {
 }
 
 /// Something to do. Each is answered by an event, reports aside.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Action {
     /// Ask the coordinator for a session token.
     Register,
@@ -205,7 +202,6 @@ pub enum Action {
     Connect,
     /// Run a boot step.
     RunStep {
-        /// Which.
         index: usize,
         /// From 1.
         attempt: u32,
@@ -218,7 +214,6 @@ pub enum Action {
     Unfence,
     /// Have a process put its jobs back to wait, and freeze.
     HandBack {
-        /// Which.
         pid: u32,
     },
     /// Put back to wait what the stopped worker left active in Redis.
@@ -236,7 +231,7 @@ pub enum Action {
 }
 
 /// Something the coordinator should know at once.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Report {
     /// The state as it now is.
     Beat,
@@ -257,7 +252,7 @@ pub enum Report {
 }
 
 /// How a drain ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DrainOutcome {
     /// Of the command that asked for it; `None` where a notice did.
     pub command: Option<String>,

@@ -3,20 +3,22 @@
 
 mod commands;
 
+use core::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
 use crate::connection::Connection;
 use crate::dead_man::DeadMan;
 use crate::readiness::{Readiness, Verdict};
 use crate::shims::Shims;
 use crate::{Action, Config, Drain, DrainOutcome, Event, Missing, Observation, Report, StepOutcome, Timestamp};
-use core::time::Duration;
-use serde::{Deserialize, Serialize};
 
 /// A worker that is found fenced, with no drain under way, is let loose when the coordinator had so long to say that it
 /// shall drain: an agent that restarts in the middle of one does not know of it.
 const DRAIN_TOLD_WITHIN: Duration = Duration::from_secs(20);
 
 /// Where the agent stands in its life.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Phase {
     /// It does not know yet who it is.
     Identifying,
@@ -47,22 +49,20 @@ pub enum Phase {
 }
 
 /// Why an instance is of no use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Failure {
     /// A boot step failed for good.
     Step {
-        /// Which.
         index: usize,
     },
     /// The worker restarts again and again, or its supervisor gave it up.
     CrashLoop {
-        /// So many.
         restarts: u32,
     },
 }
 
 /// Whether there is a worker to stop.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Life {
     /// The boot steps may have started it.
     Started,

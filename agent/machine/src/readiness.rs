@@ -1,10 +1,11 @@
 //! Whether the worker is proven to process jobs. Owns the reading of the evidence and the crash loop; never acts.
 
-use crate::{Config, Evidence, Jobs, Observation, Timestamp, Worker};
 use serde::{Deserialize, Serialize};
 
+use crate::{Config, Evidence, Jobs, Observation, Timestamp, Worker};
+
 /// What the proof lacks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Missing {
     /// The supervisor does not answer.
     Supervisor,
@@ -23,7 +24,7 @@ pub enum Missing {
 }
 
 /// The verdict on one observation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     Proven,
     Missing(Missing),
@@ -101,9 +102,10 @@ impl Readiness {
 
 #[cfg(test)]
 mod tests {
+    use core::time::Duration;
+
     use super::*;
     use crate::Graceful;
-    use core::time::Duration;
 
     fn worker(processes: u32, errored: u32, restarts: u32) -> Option<Worker> {
         Some(Worker { processes, errored, restarts, graceful: Graceful::Yes, patience: Duration::from_secs(60) })

@@ -1,10 +1,11 @@
 //! A point in time as the shell counts it. Owns arithmetic that cannot overflow; never reads a clock.
 
 use core::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 /// Milliseconds since a moment that the shell chose. Only differences mean anything.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Timestamp(pub u64);
 
 impl Timestamp {

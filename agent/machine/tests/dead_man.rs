@@ -3,9 +3,11 @@
 mod world;
 
 use core::time::Duration;
+
 use spillway_machine::{
     Action, Config, Event, Graceful, LastReason, Observation, Phase, ShimJob, ShimProcess, Timestamp,
 };
+
 use world::{Life, SECOND, T0, config, seen};
 
 const ORPHAN: u64 = 900;

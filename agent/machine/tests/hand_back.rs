@@ -3,9 +3,11 @@
 mod world;
 
 use core::time::Duration;
+
 use spillway_machine::{
     Action, Command, Config, Event, Graceful, Missing, Observation, Phase, Report, ShimJob, ShimProcess, Timestamp,
 };
+
 use world::{Life, SECOND, T0, config, seen};
 
 /// A process with jobs that began at these seconds.

@@ -3,10 +3,12 @@
 mod world;
 
 use core::time::Duration;
+
 use spillway_machine::{
     Action, Command, Config, DrainOutcome, DrainSignal, Event, Evidence, Failure, Graceful, Observation, Phase, Report,
     Stage, StepOutcome, Timestamp, Worker,
 };
+
 use world::{Life, SECOND, T0, config, seen};
 
 fn finished(index: usize, outcome: StepOutcome) -> Event {

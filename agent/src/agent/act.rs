@@ -1,5 +1,9 @@
 //! What the machine wants, done. Owns the tasks behind each action; their ends come back as inputs.
 
+use spillway_machine::{Action, Event, LastReason, Report};
+use spillway_proto::v1::agent_message::Message;
+use tokio::sync::{mpsc, watch};
+
 use super::watcher::Watching;
 use super::{Agent, Input, Open, Running};
 use crate::boot;
@@ -8,9 +12,6 @@ use crate::session::{self, QUEUE, SessionError};
 use crate::worker::hand_back::Returned;
 use crate::worker::{Baseline, stop};
 use crate::{clock, config::Secret};
-use spillway_machine::{Action, Event, LastReason, Report};
-use spillway_proto::v1::agent_message::Message;
-use tokio::sync::{mpsc, watch};
 
 impl Agent {
     pub(super) fn do_what_the_machine_wants(&mut self) {

@@ -1,5 +1,11 @@
 //! What came in, told to the machine. Owns the log lines and records that belong to it.
 
+use std::time::Duration;
+
+use spillway_machine::{Event, Observation};
+use spillway_proto::v1::agent_message::Message;
+use tokio::time::Instant;
+
 use super::{Agent, Input, NOTICES_KEPT};
 use crate::boot::Attempt;
 use crate::boot::marker::Ticket;
@@ -8,10 +14,6 @@ use crate::imds::watch::Seen;
 use crate::session::messages::{command_result, notice, step_ended};
 use crate::session::{Heard, Registered, SessionError};
 use crate::shim::Said;
-use spillway_machine::{Event, Observation};
-use spillway_proto::v1::agent_message::Message;
-use std::time::Duration;
-use tokio::time::Instant;
 
 /// Between two beats that jobs bring about.
 const BEAT_FOR_JOBS: Duration = Duration::from_secs(1);

@@ -1,17 +1,19 @@
 //! The task that looks at the worker. Owns the rhythm: at the pace that the phase asks for, and at once when a process
 //! of the worker is no longer the one that was seen.
 
-use super::Input;
-use crate::worker::{Baseline, Observer, Pace};
 use std::time::Duration;
+
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep};
+
+use super::Input;
+use crate::worker::{Baseline, Observer, Pace};
 
 /// Between two looks at the process table alone.
 const GLANCE: Duration = Duration::from_secs(1);
 
 /// What to look at, and how often.
-#[derive(Debug, Clone)]
+#[derive(Clone, Debug)]
 pub struct Watching {
     /// How often.
     pub pace: Pace,

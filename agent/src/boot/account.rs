@@ -1,11 +1,12 @@
 //! Users of the machine. Owns looking one up, with all groups; never changes this process's own.
 
-use nix::unistd::{Gid, Uid, User, getgrouplist};
 use std::ffi::CString;
 use std::path::PathBuf;
 
+use nix::unistd::{Gid, Uid, User, getgrouplist};
+
 /// A user that steps run as.
-#[derive(Debug, Clone)]
+#[derive(Clone, Debug)]
 pub struct Account {
     /// Its name.
     pub name: String,

@@ -1,13 +1,15 @@
 //! How commands of the application are started: where, as whom, with which environment. Owns that environment, and so
 //! the worker's; never waits for a command.
 
-use super::account::{Account, AccountError};
-use crate::config::Boot;
-use crate::shim::Place;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
+
 use tokio::process::Command;
+
+use super::account::{Account, AccountError};
+use crate::config::Boot;
+use crate::shim::Place;
 
 /// A day: no drain is cut short by PM2, which would wait 1.6 s. The agent kills in time what does not stop.
 const PM2_KILL_TIMEOUT_MS: &str = "86400000";
@@ -24,7 +26,7 @@ const NOT_INHERITED: &[&str] = &[
 ];
 
 /// Starts commands of the application.
-#[derive(Debug, Clone)]
+#[derive(Clone, Debug)]
 pub struct Launcher {
     account: Option<Account>,
     directory: PathBuf,

@@ -1,15 +1,17 @@
 //! What an agent must know after a restart of its own: how far the boot got, and the session token. Owns the two files
 //! in the state directory; never trusts them for another instance, another boot of the machine or other steps.
 
-use crate::config::{Secret, Step};
-use serde::{Deserialize, Serialize};
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
+use crate::config::{Secret, Step};
+
 /// The agent's memory in the state directory.
-#[derive(Debug, Clone)]
+#[derive(Clone, Debug)]
 pub struct Memory {
     directory: PathBuf,
     instance_id: String,
@@ -17,7 +19,7 @@ pub struct Memory {
 }
 
 /// A session that this boot has registered.
-#[derive(Debug, Clone)]
+#[derive(Clone, Debug)]
 pub struct Ticket {
     /// For the session's metadata.
     pub token: Secret,
@@ -112,8 +114,9 @@ fn commands(steps: &[Step]) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
 
     fn steps(runs: &[&str]) -> Vec<Step> {
         let step = |run: &&str| Step {

@@ -1,12 +1,13 @@
 //! Runs one command in a process group of its own: time-out, abort, the tail of its output. Owns that nothing of the
 //! group outlives a command that did not end well; never reads its output for meaning.
 
-use rustix::process::{Pid, Signal, kill_process_group};
 use std::collections::VecDeque;
 use std::os::unix::process::ExitStatusExt;
 use std::pin::pin;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::{Child, Command};
 use tokio::sync::watch;

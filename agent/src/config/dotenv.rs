@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 /// What is wrong with a line. The line itself is not repeated: it may hold a secret.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DotenvError {
     /// No `=` in it.
     #[error("line {0} is not NAME=value")]

@@ -1,14 +1,15 @@
 //! Where a value comes from: the environment before the file. Owns the reading of single values and the errors about
 //! them; never knows what a value is for.
 
-use super::KEYS;
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::path::Path;
 use std::time::Duration;
 
+use super::KEYS;
+
 /// A value that cannot be used: where it stands, what is wrong, and what to write instead.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{place}: {key} {problem}: {remedy}")]
 pub struct ConfigError {
     /// The file or the variable.

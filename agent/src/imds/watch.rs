@@ -1,11 +1,13 @@
 //! Watches the metadata service for notices. Owns the rhythm, the back-off and that each notice is told once; never
 //! acts on one.
 
-use super::{Imds, ImdsError, Notice};
-use crate::clock;
 use std::time::{Duration, SystemTime};
+
 use tokio::sync::mpsc;
 use tokio::time::sleep;
+
+use super::{Imds, ImdsError, Notice};
+use crate::clock;
 
 /// The most that is waited after errors.
 const BACK_OFF_MOST: Duration = Duration::from_secs(15);
@@ -14,11 +16,9 @@ const BACK_OFF_MOST: Duration = Duration::from_secs(15);
 const TOLD_KEPT: usize = 64;
 
 /// A notice, and when it was read.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seen {
-    /// What.
     pub notice: Notice,
-    /// When.
     pub at: SystemTime,
 }
 

@@ -1,7 +1,8 @@
 //! The flight record through lost sessions, and the words about what a drain cannot protect.
 
-use super::*;
 use spillway_machine::Worker;
+
+use super::*;
 
 fn line(index: u32, attempt: u32, state: i32) -> BootStep {
     BootStep { index, attempt, state, ..BootStep::default() }

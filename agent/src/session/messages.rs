@@ -1,10 +1,7 @@
 //! The agent's words on the wire. Owns the translation from the agent's types to the protocol's; never sends.
 
-use crate::boot::Attempt;
-use crate::clock::since_epoch;
-use crate::config::Step;
-use crate::imds::watch::Seen;
-use crate::imds::{Document, Notice as Imds};
+use std::time::{Duration, SystemTime};
+
 use prost_types::{Duration as WireDuration, Timestamp as WireTime};
 use spillway_machine::{DrainOutcome, Phase};
 use spillway_proto::v1::agent_message::Message;
@@ -13,7 +10,12 @@ use spillway_proto::v1::{
     AgentMessage, AgentPhase, BootStep, CommandResult, Drained, Farewell, Identity, Notice, NoticeKind,
     RegisterRequest, StepState,
 };
-use std::time::{Duration, SystemTime};
+
+use crate::boot::Attempt;
+use crate::clock::since_epoch;
+use crate::config::Step;
+use crate::imds::watch::Seen;
+use crate::imds::{Document, Notice as Imds};
 
 /// The message with this inside.
 pub fn envelope(message: Message) -> AgentMessage {

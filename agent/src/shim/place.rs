@@ -1,16 +1,18 @@
 //! Where the shim lies and where its socket is. Owns both files: written anew at each start of the agent, readable by the
 //! worker's user alone.
 
-use crate::boot::account::Account;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+
 use tokio::net::UnixListener;
+
+use crate::boot::account::Account;
 
 /// A socket's path may be no longer (sun_path, with its end).
 const PATH_MOST: usize = 107;
 
 /// The shim, installed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
     /// The preload file.
     pub file: PathBuf,

@@ -1,12 +1,14 @@
 //! One process with the shim: its connection, and what it said last.
 
-use super::wire::{self, Job, State};
-use crate::worker::proc::Known;
-use spillway_machine::{ShimJob, ShimProcess, Timestamp};
 use std::collections::BTreeSet;
+
+use spillway_machine::{ShimJob, ShimProcess, Timestamp};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
+
+use super::wire::{self, Job, State};
+use crate::worker::proc::Known;
 
 /// Orders that may wait for a process to read them; more end the connection.
 pub const ORDERS: usize = 16;

@@ -1,19 +1,21 @@
 //! All processes with the shim. Owns who is there and what was ordered: an order to fence holds for those, too, that come
 //! later.
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use spillway_machine::{Event, ShimProcess};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::mpsc;
+use tokio::time::interval;
+
 use super::place::Place;
 use super::process::{Brought, ORDERS, Process, carry, millis};
 use super::wire::{Job, Line, Order};
 use crate::clock::Clock;
 use crate::worker::proc::Known;
-use spillway_machine::{Event, ShimProcess};
-use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
-use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::mpsc;
-use tokio::time::interval;
 
 /// Between two looks whether a process that is not connected still lives.
 const LIFE: Duration = Duration::from_millis(250);
@@ -36,7 +38,7 @@ enum Asked {
 }
 
 /// The way to them.
-#[derive(Debug, Clone)]
+#[derive(Clone, Debug)]
 pub struct Shims {
     orders: mpsc::UnboundedSender<Asked>,
     jobs: Arc<Mutex<Jobs>>,

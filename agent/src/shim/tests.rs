@@ -1,11 +1,12 @@
 //! The agent's end of the socket, with this test as the worker's process.
 
-use super::*;
-use crate::clock::Clock;
 use spillway_machine::{Event, ShimProcess};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
+
+use super::*;
+use crate::clock::Clock;
 
 struct Stage {
     directory: tempfile::TempDir,

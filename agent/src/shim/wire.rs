@@ -7,7 +7,7 @@ use serde_json::json;
 pub const LINE_MOST: usize = 4 * 1024 * 1024;
 
 /// What a process says.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Line {
     /// First on each connection.
@@ -23,7 +23,7 @@ pub enum Line {
 }
 
 /// Who speaks.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct Hello {
     /// Of these lines.
     #[serde(default)]
@@ -34,7 +34,7 @@ pub struct Hello {
 }
 
 /// A process as it now is.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 pub struct State {
     /// None of its workers takes a new job.
     pub fenced: bool,
@@ -47,7 +47,7 @@ pub struct State {
 }
 
 /// A BullMQ Worker.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 pub struct Worker {
     /// Of the queue.
     pub queue: String,
@@ -63,7 +63,7 @@ pub struct Worker {
 }
 
 /// An active job.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 pub struct Job {
     /// Of the queue.
     pub queue: String,
@@ -87,7 +87,7 @@ pub struct Job {
 }
 
 /// How long a job took.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct Finished {
     /// Of the queue.
     pub queue: String,
@@ -99,7 +99,7 @@ pub struct Finished {
 }
 
 /// What became of an order.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 pub struct Done {
     /// The order's.
     pub id: u64,
@@ -115,7 +115,7 @@ pub struct Done {
 }
 
 /// A job that runs on.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct Kept {
     /// BullMQ's.
     #[serde(default)]
@@ -126,7 +126,7 @@ pub struct Kept {
 }
 
 /// What a process is told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum Order {
     /// Take no new job.
     Fence,

@@ -1,14 +1,15 @@
 //! Redis's list of clients, read for worker connections. Owns BullMQ's naming of them; never asks Redis itself.
 
+use std::net::IpAddr;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use std::net::IpAddr;
 
 /// A connection that has asked for a job within this time works; a blocked one asks again each 5 to 10 s.
 const FRESH_SECONDS: u64 = 10;
 
 /// Who this instance is, among connections.
-#[derive(Debug, Clone)]
+#[derive(Clone, Debug)]
 pub struct Who {
     /// The name that its workers carry.
     pub instance_id: String,
@@ -25,7 +26,7 @@ impl Who {
 }
 
 /// This instance's worker connections.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Connections {
     /// How many there are.
     pub count: u32,

@@ -1,14 +1,16 @@
 //! What Redis shows of this instance's worker: its connections and its active jobs. Owns the questions and the reading
 //! of the answers; writes nothing, and never reads a missing answer as "none".
 
-use super::clients::{self, Connections, Who};
-use crate::config::{Config, RedisUrl};
-use redis::aio::MultiplexedConnection;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
 use tokio::time::{Instant, timeout};
+
+use super::clients::{self, Connections, Who};
+use crate::config::{Config, RedisUrl};
 
 /// For one answer.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -20,7 +22,7 @@ const LOCK_MS: i64 = 30_000;
 const LIVE_MS: i64 = 14_000;
 
 /// One look at Redis.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct RedisLook {
     /// How long a PING took.
     pub round_trip: Duration,

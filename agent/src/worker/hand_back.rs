@@ -1,12 +1,14 @@
 //! What a worker that is gone left active in Redis, handed back from outside. Owns which queues and jobs are looked at;
 //! the script and its checks are `spillway-handback`'s.
 
-use super::evidence::{Redis, in_words};
-use crate::shim::wire::Job;
-use spillway_handback::{Held, Outcome, Queue, hand_back, hand_back_all};
 use std::collections::BTreeSet;
 use std::time::Duration;
+
+use spillway_handback::{Held, Outcome, Queue, hand_back, hand_back_all};
 use tokio::time::timeout;
+
+use super::evidence::{Redis, in_words};
+use crate::shim::wire::Job;
 
 /// For one attempt: a queue with a thousand active jobs takes a tenth of it.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -1,14 +1,16 @@
 //! PM2, by its own command line. Owns its calls and the reading of its list; never keeps or logs the rest of that
 //! list, which holds the whole environment of every process, and never starts PM2's daemon just to look.
 
-use super::proc::{self, Known};
-use crate::boot::launcher::Launcher;
-use crate::boot::process;
-use rustix::process::Signal;
-use serde::Deserialize;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
+
+use rustix::process::Signal;
+use serde::Deserialize;
+
+use super::proc::{self, Known};
+use crate::boot::launcher::Launcher;
+use crate::boot::process;
 
 /// A call that only asks.
 const ASK: Duration = Duration::from_secs(15);
@@ -16,7 +18,7 @@ const ASK: Duration = Duration::from_secs(15);
 const DEFAULT_PATIENCE: Duration = Duration::from_millis(1600);
 
 /// A process of PM2's.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Process {
     /// PM2's own number of it.
     pub id: u32,
@@ -64,7 +66,7 @@ pub enum Pm2Error {
 }
 
 /// PM2 as the worker's user has it.
-#[derive(Debug, Clone)]
+#[derive(Clone, Debug)]
 pub struct Pm2 {
     launcher: Launcher,
     /// The names of the processes that are the worker; empty: all.

@@ -1,14 +1,15 @@
 //! What `/proc` says about processes. Owns the parsing; a process that is gone, or somebody else's, reads as `None`.
 
-use rustix::process::{Pid, Signal, kill_process};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+
+use rustix::process::{Pid, Signal, kill_process};
 
 /// The number of SIGINT, PM2's stop signal.
 pub const SIGINT: u32 = 2;
 
 /// A process that cannot be taken for a later one of the same number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Known {
     /// Its number.
     pub pid: u32,

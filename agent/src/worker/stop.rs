@@ -4,14 +4,16 @@
 //! other. Before that the whole tree is written down: a sandboxed processor's child outlives its parent and would go on
 //! with its job.
 
-use super::pm2::{Pm2, Process};
-use super::proc::{self, Known};
-use rustix::process::Signal;
 use std::collections::BTreeSet;
 use std::time::Duration;
+
+use rustix::process::Signal;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
+
+use super::pm2::{Pm2, Process};
+use super::proc::{self, Known};
 
 /// Between two looks at what still runs; it grows to the second.
 const LOOK: Duration = Duration::from_millis(200);
@@ -24,7 +26,7 @@ const TOLD_WITHIN: Duration = Duration::from_secs(5);
 const STOP_LIMIT: Duration = Duration::from_secs(86_400);
 
 /// How a worker was stopped.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stopped {
     /// Something of it had to be killed, by us or by PM2.
     pub killed: bool,

@@ -1,7 +1,8 @@
 //! From a fresh instance to a proven worker, and the ways in which that fails.
 
-use crate::stage::Stage;
 use spillway_proto::v1::{AgentPhase, StepState};
+
+use crate::stage::Stage;
 
 #[test]
 fn boots_from_the_repository_and_is_proven_by_name() {

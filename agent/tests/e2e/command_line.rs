@@ -1,9 +1,11 @@
 //! `check` and `watch`, and what every command says to the shell.
 
-use crate::stage::Stage;
-use spillway_proto::v1::AgentPhase;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
+
+use spillway_proto::v1::AgentPhase;
+
+use crate::stage::Stage;
 
 /// The exit status, stdout and stderr.
 fn ran(command: &mut Command) -> (Option<i32>, String, String) {

@@ -1,6 +1,11 @@
 //! A coordinator that writes down what it hears and says what the test wants. Owns its own runtime, so that it can
 //! vanish as a crashed one does.
 
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
 use spillway_proto::v1::agent_message::Message;
 use spillway_proto::v1::agent_service_server::{AgentService, AgentServiceServer};
 use spillway_proto::v1::coordinator_message::Command;
@@ -8,10 +13,6 @@ use spillway_proto::v1::{
     AgentMessage, AgentPhase, BootStep, CommandResult, CoordinatorMessage, Drained, Heartbeat, Notice, RegisterRequest,
     RegisterResponse, Registered, Welcome, register_request, register_response,
 };
-use std::net::SocketAddr;
-use std::pin::Pin;
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};

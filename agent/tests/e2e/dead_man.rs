@@ -1,8 +1,10 @@
 //! An instance that nobody looks after powers itself off: not while a job runs, and not while its coordinator is there.
 
-use crate::stage::Stage;
-use spillway_proto::v1::AgentPhase;
 use std::time::Duration;
+
+use spillway_proto::v1::AgentPhase;
+
+use crate::stage::Stage;
 
 fn ready(top: &'static str) -> Stage {
     let mut stage = Stage::new("deaf.js");

@@ -1,9 +1,11 @@
 //! The ways in which a worker without the shim goes: gracefully, idle, or killed; asked, cancelled, or on EC2's notice.
 
-use crate::stage::Stage;
+use std::time::Duration;
+
 use spillway_proto::v1::coordinator_message::Command;
 use spillway_proto::v1::{AgentPhase, CancelDrain, NoticeKind};
-use std::time::Duration;
+
+use crate::stage::Stage;
 
 const LONG: Duration = Duration::from_secs(300);
 

@@ -1,10 +1,12 @@
 //! No job is lost, whatever takes the instance away: an unmodified worker, its jobs finished or handed back, and run by
 //! another worker in their first attempt and without a stall.
 
-use crate::stage::Stage;
+use std::time::Duration;
+
 use spillway_proto::v1::coordinator_message::Command;
 use spillway_proto::v1::{AgentPhase, Drained, NoticeKind, Rehearse};
-use std::time::Duration;
+
+use crate::stage::Stage;
 
 const LONG: Duration = Duration::from_secs(300);
 

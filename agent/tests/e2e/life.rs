@@ -1,8 +1,9 @@
 //! Coordinators that come and go, and agents that do.
 
+use spillway_proto::v1::{AgentPhase, StepState};
+
 use crate::coordinator::Coordinator;
 use crate::stage::Stage;
-use spillway_proto::v1::{AgentPhase, StepState};
 
 #[test]
 fn boots_without_a_coordinator_and_tells_it_all_later() {

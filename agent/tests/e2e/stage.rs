@@ -1,16 +1,18 @@
 //! Everything that one test needs around the agent: Redis, a git repository, a home and a PM2 of its own. Owns what it
 //! starts, and ends it by its process number: by Redis's, the agent's, and those that carry this stage's PM2_HOME.
 
-use crate::coordinator::{Coordinator, JOIN_TOKEN};
-use crate::imds::Imds;
 use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
+
 use tempfile::TempDir;
 use tokio::time::Instant;
+
+use crate::coordinator::{Coordinator, JOIN_TOKEN};
+use crate::imds::Imds;
 
 /// For anything that should happen: generous, since the machine may be busy. Nothing here measures speed.
 pub const PATIENCE: Duration = Duration::from_secs(90);

@@ -1,9 +1,11 @@
 //! What a fence may not cost: other workers' wake-ups, locks, the user's own pauses; and whom it must reach.
 
-use crate::stage::{Runtime, Stage, at, blocked, until, wall_clock_ms};
+use std::time::Duration;
+
 use rustix::process::Signal;
 use serde_json::json;
-use std::time::Duration;
+
+use crate::stage::{Runtime, Stage, at, blocked, until, wall_clock_ms};
 
 const BUN: Runtime = ("bun", "ts");
 const NODE: Runtime = ("node", "cjs");

@@ -1,8 +1,10 @@
 //! Jobs that go back, jobs that cannot, and what the process does then.
 
-use crate::stage::{Process, Runtime, Stage, at, blocked, until};
-use serde_json::{Value, json};
 use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use crate::stage::{Process, Runtime, Stage, at, blocked, until};
 
 const BUN: Runtime = ("bun", "ts");
 const NODE: Runtime = ("node", "cjs");

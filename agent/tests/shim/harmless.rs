@@ -1,9 +1,11 @@
 //! The shim broken, mistreated, or of no use: the application is as it would be without it.
 
-use crate::stage::{Process, Runtime, Stage, until};
-use serde_json::json;
 use std::fs;
 use std::path::Path;
+
+use serde_json::json;
+
+use crate::stage::{Process, Runtime, Stage, until};
 
 const BUN: Runtime = ("bun", "ts");
 const NODE: Runtime = ("node", "mjs");

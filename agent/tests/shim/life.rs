@@ -1,9 +1,11 @@
 //! One life of a worker with each BullMQ in each runtime: its names, its reports, a fence under load, its jobs handed
 //! back.
 
-use crate::stage::{Runtime, Stage, at, until};
-use serde_json::json;
 use std::collections::BTreeSet;
+
+use serde_json::json;
+
+use crate::stage::{Runtime, Stage, at, until};
 
 const BUN: [Runtime; 4] = [("bun", "ts"), ("bun", "js"), ("bun", "cjs"), ("bun", "mjs")];
 const NODE: [Runtime; 2] = [("node", "cjs"), ("node", "mjs")];

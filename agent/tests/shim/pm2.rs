@@ -1,8 +1,10 @@
 //! Under PM2, which loads a bun script by require() from a wrapper of its own: two processes, as the agent boots them.
 
-use crate::stage::{Stage, until};
-use serde_json::json;
 use std::collections::BTreeSet;
+
+use serde_json::json;
+
+use crate::stage::{Stage, until};
 
 #[test]
 fn bun_in_fork_mode() {

@@ -1,8 +1,6 @@
 //! Everything around one test: Redis, an application with a BullMQ of its own, its workers, and the agent's socket.
 //! Owns what it starts, and ends it by its process group.
 
-use redis::{Connection, FromRedisValue};
-use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -14,6 +12,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+
+use redis::{Connection, FromRedisValue};
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::time::Instant;
 

@@ -77,7 +77,7 @@ impl Config {
 
 impl Default for Config {
     /// The defaults of the configuration file.
-    fn default() -> Config {
+    fn default() -> Self {
         let minutes = |n: u64| Duration::from_secs(n * 60);
         Config {
             max_instances: 2,
@@ -119,7 +119,7 @@ pub struct Step {
 }
 
 impl Default for Steps {
-    fn default() -> Steps {
+    fn default() -> Self {
         let five_minutes = Duration::from_secs(300);
         Steps {
             steps: vec![

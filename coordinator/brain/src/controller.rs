@@ -12,12 +12,12 @@ pub struct Controller {
 impl Controller {
     /// A controller that knows nothing yet. `nonce` must differ from that of any earlier ledger of this pool: it goes
     /// into the launch tokens. At most 32 ASCII letters, digits and dashes, so that a token fits EC2's 64.
-    pub fn new(config: Config, nonce: impl Into<String>) -> Controller {
+    pub fn new(config: Config, nonce: impl Into<String>) -> Self {
         Controller { config, state: State::new(nonce) }
     }
 
     /// Goes on from what the ledger kept. Tell it [`Event::Started`] next.
-    pub fn restore(config: Config, state: State) -> Controller {
+    pub fn restore(config: Config, state: State) -> Self {
         Controller { config, state }
     }
 

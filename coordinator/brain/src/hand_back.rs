@@ -76,7 +76,7 @@ pub(crate) enum Turn {
 }
 
 impl HandBack {
-    pub(crate) fn begin(now: Timestamp, certain: bool) -> HandBack {
+    pub(crate) fn begin(now: Timestamp, certain: bool) -> Self {
         let next = Next::Ask { at: now };
         HandBack { certain, began_at: now, next, left: None, left_since: None, problem: String::new(), failures: 0 }
     }

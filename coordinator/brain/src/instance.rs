@@ -167,7 +167,7 @@ pub struct Instance {
 }
 
 impl Instance {
-    pub(crate) fn intended(token: LaunchToken, now: Timestamp, deadline: Timestamp) -> Instance {
+    pub(crate) fn intended(token: LaunchToken, now: Timestamp, deadline: Timestamp) -> Self {
         Instance {
             token,
             id: None,

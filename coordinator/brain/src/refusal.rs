@@ -26,7 +26,7 @@ impl Refusal {
         now: Timestamp,
         config: &Config,
         (class, code, message): (RefusalClass, String, String),
-    ) -> Refusal {
+    ) -> Self {
         let times = before.filter(|refusal| refusal.class == class).map_or(1, |refusal| refusal.times + 1);
         Refusal { class, code, message, at: now, until: backoff(config, class, times).map(|span| now + span), times }
     }

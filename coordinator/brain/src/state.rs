@@ -76,7 +76,7 @@ impl Counts {
 }
 
 impl State {
-    pub(crate) fn new(nonce: impl Into<String>) -> State {
+    pub(crate) fn new(nonce: impl Into<String>) -> Self {
         State {
             nonce: nonce.into(),
             launches: 0,

@@ -120,7 +120,7 @@ struct Life {
 }
 
 impl Life {
-    fn new(seed: u64) -> Life {
+    fn new(seed: u64) -> Self {
         // Long jobs and short patience: drains that are taken back, and drains that come to their deadline.
         let mut policy = Steps::default();
         if seed.is_multiple_of(4) {

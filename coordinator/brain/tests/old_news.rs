@@ -4,6 +4,7 @@
 mod world;
 
 use spillway_brain::InstanceId;
+
 use world::{check, reasons, state_after};
 
 /// One instance with a job, then 0 demand until it drains at 15:50.

@@ -8,6 +8,7 @@ mod world;
 use std::time::Duration;
 
 use spillway_brain::{Config, Instance, InstanceId, OnRebalance, Timestamp};
+
 use world::{check, check_with, due_after, notes, notes_with, reasons, state_after};
 
 #[test]

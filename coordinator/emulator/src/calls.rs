@@ -10,7 +10,7 @@ const MAX_CALLS: usize = 1_000;
 const MAX_ACTIONS: usize = 200;
 
 /// One call to the EC2 API.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Call {
     /// 1 for the first call since the start.
     pub number: u64,
@@ -25,7 +25,7 @@ pub struct Call {
 }
 
 /// All calls since the start, as far as they are kept.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct Calls {
     /// The latest calls, oldest first.
     pub calls: VecDeque<Call>,

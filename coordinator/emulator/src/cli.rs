@@ -11,7 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::{Options, init};
 
 /// EC2's API and instance metadata on loopback; the instances are local processes.
-#[derive(Debug, Clone, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// Where to listen; loopback only, port 0 takes a free one
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7470")]

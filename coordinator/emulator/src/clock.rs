@@ -15,7 +15,7 @@ const EVENT: &[FormatItem<'_>] =
 const TRANSITION: &[FormatItem<'_>] = format_description!("[year]-[month]-[day] [hour]:[minute]:[second] GMT");
 
 /// Wall-clock time that never goes backwards.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock {
     epoch_ms: u64,
     started: Instant,

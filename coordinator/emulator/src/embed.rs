@@ -17,7 +17,7 @@ use crate::record::InstanceRecord;
 use crate::{Emulator, faults};
 
 /// A launch template's first version, as far as it matters here.
-#[derive(Debug, Clone)]
+#[derive(Clone, Debug)]
 pub struct LaunchTemplate {
     pub image_id: String,
     pub instance_type: String,

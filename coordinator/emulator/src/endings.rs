@@ -5,7 +5,7 @@ use crate::model::{InstanceState, Interruption, ShutdownBehavior, StateReason};
 use crate::shared::State;
 
 /// Why an instance ends.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) enum End {
     User {
         at_once: bool,

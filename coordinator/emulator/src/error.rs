@@ -27,7 +27,7 @@ pub enum StartError {
 }
 
 /// An error answer of the EC2 API: its code, its message and the HTTP status that goes with the code.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{code}: {message}")]
 pub struct ApiError {
     /// EC2's error code, for example `InvalidInstanceID.NotFound`.
@@ -79,7 +79,7 @@ impl ApiError {
 }
 
 /// Why an order on the control API (or its in-process form) was not carried out.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ControlError {
     #[error("there is no instance {0}")]

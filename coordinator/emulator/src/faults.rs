@@ -16,7 +16,7 @@ const MAX_FAULTS: usize = 256;
 const MAX_DELAY_MS: u64 = 5 * 60 * 1000;
 
 /// The next `calls` calls of `action` are answered with this error, and have no effect.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Refuse {
     pub action: String,
@@ -27,7 +27,7 @@ pub struct Refuse {
 }
 
 /// The next `calls` calls of `action` have their effect, and then the connection is dropped without an answer.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Lose {
     pub action: String,
@@ -35,7 +35,7 @@ pub struct Lose {
 }
 
 /// The next `calls` calls of `action` are handled only after a delay.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Delay {
     pub action: String,
@@ -44,7 +44,7 @@ pub struct Delay {
 }
 
 /// Where there is capacity, or none. What is absent matches everything.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Capacity {
     #[serde(default)]
@@ -58,7 +58,7 @@ pub struct Capacity {
 }
 
 /// All faults that are pending.
-#[derive(Debug, Default, Clone, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct Faults {
     refuse: VecDeque<Refuse>,
     lose: VecDeque<Lose>,

@@ -12,7 +12,7 @@ const MAX_TOKEN_CHARS: usize = 64;
 pub(crate) type Fingerprint = BTreeMap<String, String>;
 
 /// What a call brought about, for its repetition.
-#[derive(Debug, Clone)]
+#[derive(Clone, Debug)]
 pub(crate) enum Outcome {
     Instances(Vec<String>),
     Fleet(crate::api::FleetOutcome),

@@ -27,14 +27,14 @@ const WITHOUT_EFFECT: &[&str] = &[
 ];
 
 /// How the instance is to be paid for.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Spot {
     /// Dollars per hour; none = the on-demand price.
     pub(crate) max_price: Option<String>,
 }
 
 /// Root volume and others: recorded, shown, without effect.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct BlockDevice {
     pub(crate) device_name: String,
     pub(crate) size_gib: Option<String>,
@@ -44,7 +44,7 @@ pub(crate) struct BlockDevice {
 }
 
 /// Metadata options, where given.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct MetadataRequest {
     pub(crate) http_tokens: Option<&'static str>,
     pub(crate) http_endpoint: Option<&'static str>,
@@ -53,7 +53,7 @@ pub(crate) struct MetadataRequest {
 }
 
 /// All that can be said about a launch. What is absent was not said.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct LaunchData {
     pub(crate) image_id: Option<String>,
     pub(crate) instance_type: Option<String>,

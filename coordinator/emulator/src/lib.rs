@@ -70,7 +70,7 @@ const STOP_PATIENCE: Duration = Duration::from_secs(30);
 const LONG_DIRECTORY_BYTES: usize = 60;
 
 /// How to run an emulator.
-#[derive(Debug, Clone)]
+#[derive(Clone, Debug)]
 pub struct Options {
     /// Where to listen: loopback only. Port 0 takes a free one.
     pub listen: SocketAddr,

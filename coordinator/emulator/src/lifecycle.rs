@@ -22,7 +22,7 @@ const INIT_PATIENCE: Duration = Duration::from_secs(10);
 const ORDERS: usize = 16;
 
 /// What an instance is told from outside.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) enum Order {
     /// The API asked for it. `at_once`: without an orderly shutdown.
     Terminate { at_once: bool },

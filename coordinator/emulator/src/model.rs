@@ -16,7 +16,7 @@ use serde::Serialize;
 pub(crate) type Tags = BTreeMap<String, String>;
 
 /// Where an instance is in its life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum InstanceState {
     Pending,
@@ -54,7 +54,7 @@ impl InstanceState {
 }
 
 /// How an instance is paid for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Lifecycle {
     Spot,
@@ -71,7 +71,7 @@ impl Lifecycle {
 }
 
 /// What EC2 does to a spot instance that it interrupts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Interruption {
     #[default]
@@ -91,7 +91,7 @@ impl Interruption {
 }
 
 /// An interruption notice, as the instance's metadata shows it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Notice {
     pub action: Interruption,
     /// When the instance is taken.
@@ -99,7 +99,7 @@ pub struct Notice {
 }
 
 /// A scheduled maintenance event.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Maintenance {
     pub event_id: String,
     pub code: String,
@@ -111,7 +111,7 @@ pub struct Maintenance {
 }
 
 /// Why an instance is in the state that it is in.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct StateReason {
     pub code: String,
     pub message: String,
@@ -124,7 +124,7 @@ impl StateReason {
 }
 
 /// What a power-off from within does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ShutdownBehavior {
     #[default]
@@ -133,7 +133,7 @@ pub enum ShutdownBehavior {
 }
 
 /// How an instance's metadata service behaves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct MetadataOptions {
     /// Off: every request is answered 403.
     pub(crate) enabled: bool,
@@ -144,7 +144,7 @@ pub(crate) struct MetadataOptions {
 }
 
 /// One instance.
-#[derive(Debug, Clone)]
+#[derive(Clone, Debug)]
 pub(crate) struct Instance {
     /// Order of creation among all records; also the page mark.
     pub(crate) seq: u64,
@@ -200,7 +200,7 @@ impl Instance {
 }
 
 /// One spot request: one-time, for one instance.
-#[derive(Debug, Clone)]
+#[derive(Clone, Debug)]
 pub(crate) struct SpotRequest {
     pub(crate) seq: u64,
     pub(crate) id: String,
@@ -220,7 +220,7 @@ pub(crate) struct SpotRequest {
 }
 
 /// One machine image.
-#[derive(Debug, Clone)]
+#[derive(Clone, Debug)]
 pub(crate) struct Image {
     pub(crate) seq: u64,
     pub(crate) id: String,

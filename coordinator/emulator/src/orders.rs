@@ -18,7 +18,7 @@ const MAX_AHEAD_SECONDS: f64 = 7.0 * 24.0 * 3600.0;
 const MAX_EVENTS: usize = 20;
 
 /// EC2 takes a spot instance.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Interrupt {
     pub(crate) instance: String,
@@ -29,14 +29,14 @@ pub(crate) struct Interrupt {
 }
 
 /// EC2 recommends to replace a spot instance.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Rebalance {
     pub(crate) instance: String,
 }
 
 /// EC2 schedules maintenance of an instance.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ScheduleMaintenance {
     instance: String,

@@ -11,7 +11,7 @@ use crate::error::ApiError;
 const MAX_PARAMETERS: usize = 4_000;
 
 /// Parameters under one prefix.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[must_use]
 pub(crate) struct Params {
     /// What stood before these names, with the dot: for error messages.

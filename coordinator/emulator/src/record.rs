@@ -10,7 +10,7 @@ use crate::model::{Instance, InstanceState, Lifecycle, Maintenance, Notice, Shut
 const MINIMUM_BILLED_SECONDS: u64 = 60;
 
 /// All that the emulator knows about an instance. Times are milliseconds since the Unix epoch.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct InstanceRecord {
     pub id: String,

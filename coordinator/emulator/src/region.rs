@@ -7,7 +7,7 @@ pub(crate) const ACCOUNT_ID: &str = "123456789012";
 pub(crate) const VPC_ID: &str = "vpc-0e000000000000001";
 
 /// One availability zone and its only subnet.
-#[derive(Debug, Clone)]
+#[derive(Clone, Debug)]
 pub(crate) struct Zone {
     pub(crate) name: String,
     pub(crate) id: String,
@@ -17,7 +17,7 @@ pub(crate) struct Zone {
 }
 
 /// The region.
-#[derive(Debug, Clone)]
+#[derive(Clone, Debug)]
 pub(crate) struct Region {
     pub(crate) name: String,
     pub(crate) zones: Vec<Zone>,

@@ -9,7 +9,7 @@ use crate::query::Params;
 use crate::world::World;
 
 /// One launch template.
-#[derive(Debug, Clone)]
+#[derive(Clone, Debug)]
 pub(crate) struct Template {
     pub(crate) seq: u64,
     pub(crate) id: String,
@@ -22,7 +22,7 @@ pub(crate) struct Template {
 }
 
 /// One version of a template; it never changes.
-#[derive(Debug, Clone)]
+#[derive(Clone, Debug)]
 pub(crate) struct TemplateVersion {
     pub(crate) number: u64,
     pub(crate) description: Option<String>,
@@ -57,7 +57,7 @@ impl Template {
 }
 
 /// How a request names a template.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum TemplateName {
     Id(String),
     Name(String),

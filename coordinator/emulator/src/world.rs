@@ -20,7 +20,7 @@ const MAX_HISTORY: usize = 1_024;
 pub(crate) const MAX_INSTANCES: usize = 1_000;
 
 /// All records. The keys are the records' ids.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct World {
     pub(crate) instances: BTreeMap<String, Arc<Instance>>,
     pub(crate) spot_requests: BTreeMap<String, Arc<SpotRequest>>,

@@ -3,6 +3,7 @@
 mod support;
 
 use spillway_emulator::{InstanceState, LaunchTemplate};
+
 use support::{SPOT, records_only, running};
 
 #[tokio::test]

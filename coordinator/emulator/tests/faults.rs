@@ -3,6 +3,7 @@
 mod support;
 
 use reqwest::Method;
+
 use support::{SPOT, records_only};
 
 const LAUNCH: [(&str, &str); 4] =

@@ -2,9 +2,11 @@
 
 mod support;
 
+use std::time::Duration;
+
 use reqwest::{Method, StatusCode};
 use spillway_emulator::{Emulator, InstanceState};
-use std::time::Duration;
+
 use support::{NEVER, SPOT, World, records_only};
 
 struct Metadata {

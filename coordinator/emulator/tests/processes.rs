@@ -8,9 +8,10 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use spillway_emulator::InstanceState;
-use support::{Client, DAEMON, NEVER, PROGRAM, SOON, SPOT, World, eventually, exists, file, processes_of, running};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio::net::TcpStream;
+
+use support::{Client, DAEMON, NEVER, PROGRAM, SOON, SPOT, World, eventually, exists, file, processes_of, running};
 
 #[tokio::test]
 async fn user_data_runs_in_an_environment_of_its_own() {

@@ -122,7 +122,7 @@ met! {
 pub struct Counts([u64; Met::ALL.len()]);
 
 impl Default for Counts {
-    fn default() -> Counts {
+    fn default() -> Self {
         Counts([0; Met::ALL.len()])
     }
 }

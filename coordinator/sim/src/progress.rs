@@ -17,7 +17,7 @@ pub struct Progress {
 }
 
 impl Progress {
-    pub fn new(lives: u64) -> Progress {
+    pub fn new(lives: u64) -> Self {
         let began = crate::now();
         Progress { lives, is_terminal: stderr().is_terminal(), began, shown: Mutex::new(began) }
     }

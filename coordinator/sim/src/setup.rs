@@ -76,7 +76,7 @@ pub struct Calls {
 }
 
 impl Setup {
-    pub fn draw(seed: u64, rng: &mut Rng) -> Setup {
+    pub fn draw(seed: u64, rng: &mut Rng) -> Self {
         let config = config(rng);
         let naming = rng.pick(&[Naming::Shim, Naming::Shim, Naming::Shim, Naming::Shim, Naming::Pb, Naming::None]);
         let graceful = match naming {

@@ -24,7 +24,7 @@ pub enum Keep {
 }
 
 impl Trace {
-    pub fn new(keep: Keep) -> Trace {
+    pub fn new(keep: Keep) -> Self {
         Trace { hash: 0xcbf2_9ce4_8422_2325, events: 0, keep, lines: Vec::new() }
     }
 

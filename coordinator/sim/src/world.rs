@@ -70,7 +70,7 @@ pub struct Outcome {
 const LAST_LINES: usize = 40;
 
 impl World {
-    pub fn new(seed: u64, keep: Keep) -> World {
+    pub fn new(seed: u64, keep: Keep) -> Self {
         let mut rng = Rng::new(seed);
         let setup = Setup::draw(seed, &mut rng);
         let coordinators =

@@ -17,7 +17,7 @@ pub struct Refused {
 }
 
 impl<E: ProvideErrorMetadata + Error + 'static> From<SdkError<E, HttpResponse>> for Refused {
-    fn from(error: SdkError<E, HttpResponse>) -> Refused {
+    fn from(error: SdkError<E, HttpResponse>) -> Self {
         if let SdkError::ServiceError(service) = &error {
             let status = service.raw().status().as_u16();
             let metadata = service.err().meta();

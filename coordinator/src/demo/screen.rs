@@ -25,7 +25,7 @@ pub(super) struct Screen {
 }
 
 impl Screen {
-    pub(super) fn new(options: &Options) -> Screen {
+    pub(super) fn new(options: &Options) -> Self {
         let scale = format!("one minute of the plan is {} here, boots take what they take", in_words(MINUTE));
         let title = format!("spillway demo: {} jobs of {} s each; {scale}", options.jobs, options.job_seconds);
         println!("{title}");

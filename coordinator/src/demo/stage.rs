@@ -42,7 +42,7 @@ pub(super) struct Stage {
 
 impl Stage {
     /// Looks for what is needed, and touches nothing yet.
-    pub(super) fn new() -> anyhow::Result<Stage> {
+    pub(super) fn new() -> anyhow::Result<Self> {
         let programs = Programs::find()?;
         // Short, since PM2 keeps sockets below it.
         let directory = tempfile::Builder::new().prefix("spillway-").tempdir().context("cannot make a directory")?;
@@ -266,7 +266,7 @@ impl Stage {
 }
 
 impl Programs {
-    fn find() -> anyhow::Result<Programs> {
+    fn find() -> anyhow::Result<Self> {
         let coordinator = std::env::current_exe()?;
         let agent = coordinator.with_file_name("spillway-agent");
         let agent = if is_program(&agent) { Some(agent) } else { in_path("spillway-agent") };

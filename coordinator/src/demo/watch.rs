@@ -43,7 +43,7 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    pub(super) async fn new(stage: &Stage, options: &Options) -> anyhow::Result<Watch> {
+    pub(super) async fn new(stage: &Stage, options: &Options) -> anyhow::Result<Self> {
         let redis = redis::Client::open(stage.redis_url.as_str())?.get_multiplexed_async_connection().await?;
         let coordinator = OperatorServiceClient::connect(format!("http://{}", stage.coordinator())).await?;
         Ok(Watch {

@@ -40,7 +40,7 @@ pub(super) struct Follow {
 
 impl Follow {
     /// From now on.
-    pub(super) async fn new(scene: &mut Scene, target: &Target) -> anyhow::Result<Follow> {
+    pub(super) async fn new(scene: &mut Scene, target: &Target) -> anyhow::Result<Self> {
         let mut pipeline = pipe();
         for queue in &target.queues {
             pipeline.cmd("XREVRANGE").arg(events(target, queue)).arg("+").arg("-").arg("COUNT").arg(1);

@@ -84,7 +84,7 @@ impl Score {
         fates: impl Iterator<Item = &'a JobFate> + Clone,
         replacement_ready_after_seconds: Option<f64>,
         seconds_total: f64,
-    ) -> Score {
+    ) -> Self {
         let count = |is: fn(&JobFate) -> bool| fates.clone().filter(|fate| is(fate)).count();
         let mut seconds_until_again: Vec<f64> = fates.clone().filter_map(JobFate::seconds_until_again).collect();
         seconds_until_again.sort_by(f64::total_cmp);

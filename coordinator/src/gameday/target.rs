@@ -27,7 +27,7 @@ pub(super) struct Target {
 
 impl Target {
     /// The one that was asked for, or the ready one with the most jobs; waits until it holds one.
-    pub(super) async fn choose(scene: &mut Scene, options: &Options) -> anyhow::Result<Target> {
+    pub(super) async fn choose(scene: &mut Scene, options: &Options) -> anyhow::Result<Self> {
         let until = Instant::now() + options.wait;
         let mut told = false;
         loop {

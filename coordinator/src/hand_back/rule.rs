@@ -43,7 +43,7 @@ pub enum Verdict {
 }
 
 impl Look {
-    pub fn new((asked, answered): (Instant, Instant), job: &Held, before: Option<&Look>) -> Look {
+    pub fn new((asked, answered): (Instant, Instant), job: &Held, before: Option<&Look>) -> Self {
         let last = Seen { asked, answered, left: job.lock_left };
         let token = job.token.clone();
         match before {

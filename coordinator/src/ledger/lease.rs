@@ -34,7 +34,7 @@ pub struct Lease {
 
 impl Lease {
     /// `holder` must be unique to this process; what follows an `@` in it is where agents reach it.
-    pub fn new(redis: Redis, prefix: &str, holder: &str) -> Lease {
+    pub fn new(redis: Redis, prefix: &str, holder: &str) -> Self {
         // An epoch that counted from nothing after Redis lost its data would be older than the one that agents know, and
         // they would obey nobody: it is Redis' time in milliseconds, or one more than the last where that is later.
         let take = Script::new(

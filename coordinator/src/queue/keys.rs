@@ -10,7 +10,7 @@ pub struct QueueKeys {
 }
 
 impl QueueKeys {
-    pub fn new(prefix: &str, queue: &str) -> QueueKeys {
+    pub fn new(prefix: &str, queue: &str) -> Self {
         QueueKeys { prefix: prefix.to_owned(), queue: queue.to_owned() }
     }
 

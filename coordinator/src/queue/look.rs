@@ -211,9 +211,10 @@ impl Answers {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use proptest::collection::vec;
     use proptest::prelude::*;
+
+    use super::*;
 
     fn value() -> impl Strategy<Value = Value> {
         let leaf = prop_oneof![

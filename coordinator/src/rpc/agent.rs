@@ -35,7 +35,7 @@ pub(super) struct Service {
 }
 
 impl Service {
-    pub(super) fn new(context: Context) -> Service {
+    pub(super) fn new(context: Context) -> Self {
         Service { context }
     }
 

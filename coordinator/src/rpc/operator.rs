@@ -28,7 +28,7 @@ pub(super) struct Service {
 }
 
 impl Service {
-    pub(super) fn new(context: Context) -> Service {
+    pub(super) fn new(context: Context) -> Self {
         Service { context }
     }
 

@@ -166,7 +166,7 @@ fn refusal(random: &mut Random) -> Blow {
 pub struct Random(u64);
 
 impl Random {
-    pub fn new(seed: u64) -> Random {
+    pub fn new(seed: u64) -> Self {
         let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
         random.unit();
         random

@@ -45,7 +45,7 @@ struct Shared {
 
 impl Proxy {
     /// To this port of loopback; `counted` is looked for in requests.
-    pub async fn start(target: u16, counted: &'static str) -> Proxy {
+    pub async fn start(target: u16, counted: &'static str) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
         let port = listener.local_addr().expect("an address").port();
         let shared = Arc::new(Shared {

@@ -48,7 +48,7 @@ pub struct Seat {
 }
 
 impl Site {
-    pub async fn start() -> Site {
+    pub async fn start() -> Self {
         let worker = fs::read_to_string(programs::script("arena-worker.cjs")).expect("arena-worker.cjs");
         let ecosystem = "module.exports = { apps: [{ name: \"worker\", script: \"worker.cjs\", interpreter: \"bun\", \
                          exec_mode: \"fork\" }] };\n";
@@ -163,7 +163,7 @@ impl Site {
 }
 
 impl Seat {
-    async fn new(name: &'static str, world: &World, template: &str) -> Seat {
+    async fn new(name: &'static str, world: &World, template: &str) -> Self {
         let ec2 = Proxy::start(world.emulator().address().port(), "Action=RunInstances").await;
         let redis = Proxy::start(world.redis.port(), "").await;
         let steps = "[{ jobs = 2, for = \"1s\", instances = 1 }, { jobs = 6, for = \"1s\", instances = 2 }, \

@@ -1,11 +1,12 @@
 //! What a hand-back may change, and nothing else: a model of each BullMQ's rules, which knows the version that the script
 //! has to find out.
 
-use crate::world::{Content, Contents};
 use spillway_handback::{Claim, Held, Outcome, Place};
 
+use crate::world::{Content, Contents};
+
 /// A job of the driver's `active`.
-#[derive(Debug, Clone)]
+#[derive(Clone, Debug)]
 pub struct Job {
     pub id: String,
     pub kind: String,
@@ -18,7 +19,7 @@ pub struct Job {
 }
 
 /// BullMQ by the driver's number: 3, 4, 50 (5.0.0), 512 (5.12.0), 5, 6.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Version(pub u32);
 
 impl Version {

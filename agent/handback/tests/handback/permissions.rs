@@ -1,9 +1,10 @@
 //! A Redis user with the permissions that the documentation names can do it all; one that lacks any of them is told so,
 //! and no job is lost by it.
 
-use crate::world::{RedisServer, ask, contents};
 use redis::aio::MultiplexedConnection;
 use spillway_handback::{Held, Outcome, Place, Queue, hand_back, held_by};
+
+use crate::world::{RedisServer, ask, contents};
 
 const QUEUE: Queue<'static> = Queue { prefix: "bull", name: "q" };
 const WRITES: [&str; 8] = ["lrem", "rpush", "zadd", "del", "srem", "hdel", "hincrby", "xadd"];

@@ -8,12 +8,13 @@ use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::Stdio;
 use std::time::Duration;
 
-use crate::model::{Job, Version, is_as_claimed, is_same};
-use crate::world::{Contents, Driver, Ending, RedisServer, contents, node};
 use redis::aio::MultiplexedConnection;
 use serde_json::{Value, json};
 use spillway_handback::{Claim, Held, Outcome, Place, Queue, hand_back, hand_back_all, held_by};
 use tokio::time::Instant;
+
+use crate::model::{Job, Version, is_as_claimed, is_same};
+use crate::world::{Contents, Driver, Ending, RedisServer, contents, node};
 
 /// The instance that is dead, as the driver has it.
 const INSTANCE: &str = "i-1";

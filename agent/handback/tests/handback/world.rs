@@ -30,7 +30,7 @@ pub struct RedisServer {
 }
 
 impl RedisServer {
-    pub async fn start() -> RedisServer {
+    pub async fn start() -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let socket = directory.path().join("redis.sock");
         let mut server = Command::new("redis-server");
@@ -86,7 +86,7 @@ pub struct Driver {
 }
 
 impl Driver {
-    pub fn start(redis: &RedisServer, version: u32) -> Driver {
+    pub fn start(redis: &RedisServer, version: u32) -> Self {
         let mut node = node("driver.mjs").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("node");
         let orders = node.stdin.take().expect("a pipe");
         let answers = BufReader::new(node.stdout.take().expect("a pipe"));
@@ -112,7 +112,7 @@ impl Driver {
 }
 
 /// What a key holds.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Content {
     Text(String),
     List(Vec<String>),

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 use core::time::Duration;
+
 use spillway_machine::{
     Action, Command, Config, DrainOutcome, Event, Evidence, Graceful, Jobs, Machine, Observation, Phase, Report,
     Timestamp, Worker,

@@ -81,7 +81,7 @@ struct World {
 }
 
 impl World {
-    fn run(config: Config, script: &str) -> World {
+    fn run(config: Config, script: &str) -> Self {
         let mut controller = Controller::new(config, "t");
         controller.handle(Timestamp(0), Event::LeadershipGained);
         let mut world = World {

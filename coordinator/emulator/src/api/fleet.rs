@@ -16,7 +16,7 @@ use crate::xml::Xml;
 const MAX_OVERRIDES: usize = 300;
 
 /// What came of a fleet.
-#[derive(Debug, Clone)]
+#[derive(Clone, Debug)]
 pub(crate) struct Outcome {
     fleet_id: String,
     instances: Vec<(Pool, Vec<String>)>,
@@ -24,7 +24,7 @@ pub(crate) struct Outcome {
 }
 
 /// One place where instances may come from.
-#[derive(Debug, Clone)]
+#[derive(Clone, Debug)]
 struct Pool {
     template_id: String,
     version: u64,
@@ -38,7 +38,7 @@ struct Pool {
     lifecycle: Lifecycle,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 struct Target {
     spot: usize,
     on_demand: usize,

@@ -1,9 +1,10 @@
 //! What the agent sees of its worker, in PM2, in Redis and by the shims, and what it says of it in its heartbeats. A part
 //! that does not answer is unknown.
 
+use std::time::Duration;
+
 use spillway_brain::{AgentPhase, Report};
 use spillway_machine::{Event, Evidence, Jobs, Observation, Phase, ShimJob, ShimProcess, Worker};
-use std::time::Duration;
 
 use crate::agenda::{AgentEv, N, Said};
 use crate::bull::Where;

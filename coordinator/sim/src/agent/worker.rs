@@ -3,14 +3,13 @@
 
 use spillway_machine::{Event, Graceful};
 
+use super::{Host, Stop};
 use crate::agenda::{AgentEv, Ev, HostEv, N};
 use crate::bull::Exec;
 use crate::counts::Met;
 use crate::say;
 use crate::setup::Naming;
 use crate::world::World;
-
-use super::{Host, Stop};
 
 /// One process of the worker.
 #[derive(Debug, Default)]

@@ -41,7 +41,7 @@ pub struct Attempt {
 }
 
 impl Look {
-    fn new(at: u64, token: Option<usize>, left: Option<u64>, before: Option<&Look>) -> Look {
+    fn new(at: u64, token: Option<usize>, left: Option<u64>, before: Option<&Look>) -> Self {
         let last = (at, left);
         match before {
             Some(before) if before.token == token && !expires_later(last, before.since) => Look { last, ..*before },

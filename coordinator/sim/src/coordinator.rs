@@ -57,7 +57,7 @@ pub struct Coordinator {
 }
 
 impl Coordinator {
-    pub fn new(config: spillway_brain::Config, nonce: String) -> Coordinator {
+    pub fn new(config: spillway_brain::Config, nonce: String) -> Self {
         Coordinator {
             is_up: false,
             generation: 0,

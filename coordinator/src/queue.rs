@@ -36,7 +36,7 @@ pub enum ObservationProblem {
 }
 
 /// What `spillway queues` prints of one queue. Null where unknown.
-#[derive(Clone, Debug, Serialize, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct QueueReport {
     pub queue: String,
     pub waiting: u64,
@@ -65,7 +65,7 @@ pub struct QueueObserver {
 }
 
 impl QueueObserver {
-    pub fn new(redis: Redis, prefix: &str, queues: &[String]) -> QueueObserver {
+    pub fn new(redis: Redis, prefix: &str, queues: &[String]) -> Self {
         let queues = queues.iter().map(|queue| QueueKeys::new(prefix, queue)).collect();
         QueueObserver { redis, queues, last: BTreeMap::new() }
     }

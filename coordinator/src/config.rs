@@ -176,7 +176,7 @@ struct StepSection {
 struct Span(Duration);
 
 impl<'de> Deserialize<'de> for Span {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Span, D::Error> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         let span = humantime::parse_duration(&text)
             .map_err(|_| serde::de::Error::custom(format!("\"{text}\" is not a duration: write 90s, 5m or 2h")))?;

@@ -45,7 +45,7 @@ pub struct Cloud {
 impl Cloud {
     /// Credentials, region and endpoint come from the SDK's standard places (`AWS_…`, profile, instance role);
     /// `region` beats them.
-    pub async fn connect(region: Option<&str>) -> Cloud {
+    pub async fn connect(region: Option<&str>) -> Self {
         let http =
             aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
         let timeouts =

@@ -97,7 +97,7 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    pub fn new(redis: Redis, prefix: &str, pool: &str) -> Ledger {
+    pub fn new(redis: Redis, prefix: &str, pool: &str) -> Self {
         let save = Script::new(
             "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return -1 end
              local epoch, number = string.match(redis.call('GET', KEYS[4]) or '', '^(%d+) (%d+)$')
@@ -160,9 +160,10 @@ impl Ledger {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use proptest::prelude::*;
     use spillway_brain::{Config, Controller};
+
+    use super::*;
 
     fn saved() -> String {
         let controller = Controller::new(Config::default(), "nonce");

@@ -97,7 +97,7 @@ fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Arguments, Str
 }
 
 /// How the tree is to end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ending {
     /// SIGTERM, and after the grace SIGKILL.
     Orderly(Duration),
