@@ -1,6 +1,7 @@
 //! A coordinator that writes down what it hears and says what the test wants. Owns its own runtime, so that it can
 //! vanish as a crashed one does.
 
+use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
@@ -13,13 +14,16 @@ use spillway_proto::v1::{
     AgentMessage, AgentPhase, BootStep, CommandResult, CoordinatorMessage, Drained, Heartbeat, Notice, RegisterRequest,
     RegisterResponse, Registered, Welcome, register_request, register_response,
 };
+use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::ports;
+use crate::stage::PATIENCE;
 
 /// The join token that it takes.
 pub const JOIN_TOKEN: &str = "let-me-in";
@@ -57,7 +61,7 @@ impl Coordinator {
     pub fn appear(&mut self) {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("runtime");
-        let listener = runtime.block_on(tokio::net::TcpListener::bind(self.address)).expect("its own port");
+        let listener = runtime.block_on(listen(self.address));
         let service = AgentServiceServer::new(Service(self.heard.clone()));
         let serve = tonic::transport::Server::builder().add_service(service);
         runtime.spawn(serve.serve_with_incoming(TcpListenerStream::new(listener)));
@@ -135,6 +139,19 @@ impl Coordinator {
 impl Drop for Coordinator {
     fn drop(&mut self) {
         self.vanish();
+    }
+}
+
+/// On its own port again. A child that another test forks holds the listener of the life before until its exec.
+async fn listen(address: SocketAddr) -> TcpListener {
+    let begun = Instant::now();
+    loop {
+        match TcpListener::bind(address).await {
+            Err(error) if error.kind() == ErrorKind::AddrInUse && begun.elapsed() < PATIENCE => {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            listener => return listener.unwrap_or_else(|error| panic!("{address}: {error}")),
+        }
     }
 }
 
