@@ -10,6 +10,7 @@ mod drain;
 mod faults;
 mod fuzz;
 mod gameday;
+mod impostor;
 mod interfaces;
 mod interruptions;
 mod moto;
