@@ -8,13 +8,14 @@ use spillway_tests::jobs;
 use spillway_tests::process::text;
 use spillway_tests::world::{Setup, World, in_phase};
 
-/// Waits until an instance works on a job by Redis' word, and gives both.
-async fn busy(world: &World) -> (String, String) {
+/// Waits until an instance works, by Redis' word, on a job of so many seconds that has long to go, and gives both.
+async fn busy(world: &World, seconds: f64) -> (String, String) {
     world
-        .until_pool("an instance works on a job", |pool| {
+        .until_pool("an instance works on a job that has long to go", |pool| {
             let active = jobs::active(&world.redis);
             active.into_iter().find_map(|id| {
-                let by = jobs::job(&world.redis, &id).by?;
+                let job = jobs::job(&world.redis, &id);
+                let by = job.by.clone().filter(|_| job.has_long_to_go(&world.redis, seconds))?;
                 in_phase(pool, "ready").any(|instance| instance.id == by).then_some((by, id))
             })
         })
@@ -25,7 +26,7 @@ async fn busy(world: &World) -> (String, String) {
 async fn an_operators_drain_lets_the_job_finish_and_the_instance_is_replaced() {
     let world = World::start(Setup::default()).await;
     jobs::add(&world.redis, 6, 5.0);
-    let (id, job) = busy(&world).await;
+    let (id, job) = busy(&world, 5.0).await;
     let said = world.coordinator().json(&["drain", &id, "--reason", "a new image"]);
     let promised = format!("{id} takes no new job; it is terminated once its jobs are finished");
     assert_eq!(said["message"], promised.as_str());
@@ -51,7 +52,7 @@ async fn an_operators_drain_lets_the_job_finish_and_the_instance_is_replaced() {
 async fn a_drain_that_is_taken_back_leaves_the_instance_at_work() {
     let world = World::start(Setup::default()).await;
     jobs::add(&world.redis, 6, 5.0);
-    let (id, _) = busy(&world).await;
+    let (id, _) = busy(&world, 5.0).await;
     // Held, so that no replacement is launched meanwhile.
     world.coordinator().json(&["hold", "--reason", "a look at it"]);
     world.coordinator().json(&["drain", &id]);
@@ -96,7 +97,7 @@ async fn an_interruption_in_the_middle_of_a_job_costs_no_job_and_the_instance_is
     let world = World::start(setup).await;
     jobs::add(&world.redis, 40, 2.0);
     world.until_ready(2).await;
-    let (id, job) = busy(&world).await;
+    let (id, job) = busy(&world, 2.0).await;
     world.emulator().interrupt(&id, Duration::from_secs(20)).expect("a notice");
     world
         .until_pool("it is counted out", |pool| {

@@ -46,7 +46,7 @@ async fn a_coordinator_that_is_stopped_leaves_instances_at_work_and_the_next_one
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_coordinator_that_is_killed_while_it_launches_doubles_nothing() {
     let mut world = World::start(Setup::default()).await;
-    let slow = Delay { action: "RunInstances".to_owned(), milliseconds: 4_000, calls: 2 };
+    let slow = Delay { action: "RunInstances".to_owned(), milliseconds: 8_000, calls: 2 };
     world.emulator().delay(slow).expect("a fault");
     jobs::add(&world.redis, 20, 2.0);
     let intended: BTreeSet<String> = world
@@ -232,7 +232,7 @@ async fn the_ledger_says_how_long_the_lease_lasts_and_an_epoch_is_newer_than_any
     assert!(until <= Instant::now() + Duration::from_millis(700), "{:?}", until - asked_at);
     wait::until(
         "the lease runs out",
-        async || String::new(),
+        async || format!("{} ms of it are left", redis.ask::<i64>(&["PTTL", "spillway:leader"])),
         async || (redis.ask::<u64>(&["EXISTS", "spillway:leader"]) == 0).then_some(()),
     )
     .await;

@@ -21,7 +21,7 @@ async fn busy(world: &World, seconds: f64) -> (String, String) {
         .until_pool("it works on a job that has long to go", |_| {
             let mine = |job: &String| {
                 let job = jobs::job(&world.redis, job);
-                job.by.as_deref() == Some(&*id) && job.started_ms.is_some()
+                job.by.as_deref() == Some(&*id) && job.has_long_to_go(&world.redis, seconds)
             };
             jobs::active(&world.redis).into_iter().find(mine)
         })
@@ -37,11 +37,6 @@ async fn another_client(world: &World, form: &[(&str, &str)]) {
 
 fn field(world: &World, job: &str, name: &str) -> Option<u32> {
     world.redis.ask(&["HGET", &format!("bull:{QUEUE}:{job}"), name])
-}
-
-fn now_ms(world: &World) -> u64 {
-    let (seconds, microseconds): (u64, u64) = world.redis.ask(&["TIME"]);
-    seconds * 1000 + microseconds / 1000
 }
 
 /// It was run again, from its start, by the primary; and nothing of what a stall or a failure costs was spent.
@@ -74,7 +69,7 @@ async fn until_handed_back(world: &World, id: &str, job: &str) {
         })
         .await;
     let ended = world.instance(id).ending_ms.expect("it has ended");
-    println!("{id}: job {job} handed back {} ms after its end", now_ms(world).saturating_sub(ended));
+    println!("{id}: job {job} handed back {} ms after its end", jobs::now_ms(&world.redis).saturating_sub(ended));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
