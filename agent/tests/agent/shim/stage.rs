@@ -42,8 +42,8 @@ impl Stage {
         fs::create_dir(directory.path().join("node_modules")).expect("node_modules");
         // The directory's name is an alias there, the package's is bullmq.
         symlink(installed, directory.path().join("node_modules/bullmq")).expect("bullmq");
-        for entry in fs::read_dir(here.join("tests/shim/app")).expect("tests/shim/app") {
-            let entry = entry.expect("tests/shim/app");
+        for entry in fs::read_dir(here.join("tests/agent/shim/app")).expect("tests/agent/shim/app") {
+            let entry = entry.expect("tests/agent/shim/app");
             fs::copy(entry.path(), directory.path().join(entry.file_name())).expect("copy");
         }
         fs::copy(here.join("shim/shim.cjs"), directory.path().join("shim.cjs")).expect("shim.cjs");

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::json;
 
-use crate::stage::{Process, Runtime, Stage, until};
+use crate::shim::stage::{Process, Runtime, Stage, until};
 
 const BUN: Runtime = ("bun", "ts");
 const NODE: Runtime = ("node", "mjs");

@@ -250,8 +250,10 @@ impl Stage {
     fn repository(&self) {
         let seed = self.path("seed");
         fs::create_dir(&seed).expect("seed");
-        for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/app")).expect("tests/app") {
-            let entry = entry.expect("tests/app");
+        for entry in
+            fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/agent/app")).expect("tests/agent/app")
+        {
+            let entry = entry.expect("tests/agent/app");
             if entry.file_type().expect("type").is_file() {
                 fs::copy(entry.path(), seed.join(entry.file_name())).expect("copy");
             }

@@ -9,4 +9,5 @@ mod drain;
 mod hand_back;
 mod imds;
 mod life;
+mod shim;
 mod stage;

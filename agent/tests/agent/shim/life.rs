@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use serde_json::json;
 
-use crate::stage::{Runtime, Stage, at, until};
+use crate::shim::stage::{Runtime, Stage, at, until};
 
 const BUN: [Runtime; 4] = [("bun", "ts"), ("bun", "js"), ("bun", "cjs"), ("bun", "mjs")];
 const NODE: [Runtime; 2] = [("node", "cjs"), ("node", "mjs")];
@@ -126,7 +126,7 @@ fn life(stage: &Stage, runtime: Runtime) {
     other_shim.unfence();
 
     // They go back, and start elsewhere, with nothing spent; what ran them stands still.
-    let asked = crate::stage::wall_clock_ms();
+    let asked = crate::shim::stage::wall_clock_ms();
     let done = shim.hand_back();
     assert_eq!((&done["kept"], &done["frozen"]), (&json!([]), &json!(true)));
     let mut handed_back: Vec<&str> =

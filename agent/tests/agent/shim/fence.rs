@@ -5,7 +5,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde_json::json;
 
-use crate::stage::{Runtime, Stage, at, blocked, until, wall_clock_ms};
+use crate::shim::stage::{Runtime, Stage, at, blocked, until, wall_clock_ms};
 
 const BUN: Runtime = ("bun", "ts");
 const NODE: Runtime = ("node", "cjs");

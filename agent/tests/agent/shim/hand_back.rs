@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use crate::stage::{Process, Runtime, Stage, at, blocked, until};
+use crate::shim::stage::{Process, Runtime, Stage, at, blocked, until};
 
 const BUN: Runtime = ("bun", "ts");
 const NODE: Runtime = ("node", "cjs");

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::json;
 
-use crate::stage::{Stage, until};
+use crate::shim::stage::{Stage, until};
 
 #[test]
 fn bun_in_fork_mode() {
