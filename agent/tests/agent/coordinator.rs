@@ -1,7 +1,7 @@
 //! A coordinator that writes down what it hears and says what the test wants. Owns its own runtime, so that it can
 //! vanish as a crashed one does.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -18,6 +18,8 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status, Streaming};
+
+use crate::ports;
 
 /// The join token that it takes.
 pub const JOIN_TOKEN: &str = "let-me-in";
@@ -42,8 +44,7 @@ pub struct Coordinator {
 impl Coordinator {
     /// One that is not there yet, but has an address.
     pub fn absent() -> Self {
-        let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let address = free.local_addr().expect("its address");
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, ports::free()));
         Self { address, heard: Arc::default(), runtime: None }
     }
 

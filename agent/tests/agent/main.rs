@@ -9,5 +9,7 @@ mod drain;
 mod hand_back;
 mod imds;
 mod life;
+mod ports;
+mod redis_server;
 mod shim;
 mod stage;

@@ -1,8 +1,8 @@
 //! Everything that one test needs around the agent: Redis, a git repository, a home and a PM2 of its own. Owns what it
 //! starts, and ends it by its process number: by Redis's, the agent's, and those that carry this stage's PM2_HOME.
 
+use std::cell::Cell;
 use std::fs;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use crate::coordinator::{Coordinator, JOIN_TOKEN};
 use crate::imds::Imds;
+use crate::redis_server;
 
 /// For anything that should happen: generous, since the machine may be busy. Nothing here measures speed.
 pub const PATIENCE: Duration = Duration::from_secs(90);
@@ -29,6 +30,8 @@ pub struct Stage {
     agent: Option<Child>,
     primary: Option<Child>,
     environment: Vec<(String, String)>,
+    /// A failure has shown the story already.
+    told: Cell<bool>,
     /// More of the configuration, before its first table.
     pub top: &'static str,
 }
@@ -41,7 +44,7 @@ impl Stage {
         }
         let instance_id = format!("i-{:x}{:04x}", std::process::id(), STAGES.fetch_add(1, Ordering::Relaxed));
         let directory = tempfile::tempdir().expect("a directory");
-        let (redis, redis_port) = redis(directory.path());
+        let (redis, redis_port) = redis_server::start(directory.path());
         for name in ["home", "state"] {
             fs::create_dir(directory.path().join(name)).expect(name);
         }
@@ -55,6 +58,7 @@ impl Stage {
             agent: None,
             primary: None,
             environment: vec![("WORKER".to_owned(), worker.to_owned())],
+            told: Cell::new(false),
             top: "",
         };
         stage.repository();
@@ -205,6 +209,7 @@ impl Stage {
 
     /// What a reader of a failure wants to see.
     pub fn story(&self) -> String {
+        self.told.set(true);
         let log = fs::read_to_string(self.path("agent.log")).unwrap_or_default();
         let phases = self.coordinator.phases();
         let out = fs::read_to_string(self.path("pm2/logs/worker-error.log")).unwrap_or_default();
@@ -293,6 +298,9 @@ impl Stage {
 
 impl Drop for Stage {
     fn drop(&mut self) {
+        if std::thread::panicking() && !self.told.get() {
+            eprintln!("{}", self.story());
+        }
         if let Some(mut primary) = self.primary.take() {
             let _ = primary.kill();
             let _ = primary.wait();
@@ -315,26 +323,6 @@ impl Drop for Stage {
         let _ = self.redis.kill();
         let _ = self.redis.wait();
     }
-}
-
-fn redis(directory: &Path) -> (Child, u16) {
-    for _ in 0..20 {
-        let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port").port();
-        let mut server = Command::new("redis-server")
-            .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir"])
-            .arg(directory)
-            .stdout(Stdio::null())
-            .spawn()
-            .expect("redis-server");
-        let begun = Instant::now();
-        while server.try_wait().expect("redis-server").is_none() && begun.elapsed() < PATIENCE {
-            if std::net::TcpStream::connect(("127.0.0.1", port)).is_ok() {
-                return (server, port);
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
-    panic!("redis-server does not start");
 }
 
 fn run(command: &mut Command) -> String {

@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::net::TcpListener;
 use std::os::unix::fs::symlink;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt;
@@ -18,6 +17,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::time::Instant;
 
+use crate::redis_server;
+
 /// For anything that should happen: generous, since the machine may be busy.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -26,7 +27,7 @@ pub type Runtime = (&'static str, &'static str);
 
 pub struct Stage {
     directory: TempDir,
-    redis: Group,
+    redis: Child,
     redis_port: u16,
     pub agent: Agent,
     /// Of tests/js: 50 is 5.0.0, 512 is 5.12.0.
@@ -47,7 +48,7 @@ impl Stage {
             fs::copy(entry.path(), directory.path().join(entry.file_name())).expect("copy");
         }
         fs::copy(here.join("shim/shim.cjs"), directory.path().join("shim.cjs")).expect("shim.cjs");
-        let (redis, redis_port) = redis(directory.path());
+        let (redis, redis_port) = redis_server::start(directory.path());
         let agent = Agent::at(directory.path().join("s"));
         Self { directory, redis, redis_port, agent, bullmq }
     }
@@ -138,29 +139,9 @@ impl Stage {
 impl Drop for Stage {
     fn drop(&mut self) {
         self.agent.leave();
-        self.redis.kill();
+        let _ = self.redis.kill();
+        let _ = self.redis.wait();
     }
-}
-
-fn redis(directory: &Path) -> (Group, u16) {
-    for _ in 0..20 {
-        let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port").port();
-        let mut command = Command::new("redis-server");
-        command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir"]);
-        let mut server = Group::start(command.arg(directory).stdout(Stdio::null()));
-        let begun = Instant::now();
-        while server.0.try_wait().expect("redis-server").is_none() && begun.elapsed() < PATIENCE {
-            // This very server: another's port may have been taken in between.
-            let client = redis::Client::open(("127.0.0.1", port)).expect("an address");
-            let info = client.get_connection().and_then(|mut redis| redis::cmd("INFO").query::<String>(&mut redis));
-            if info.is_ok_and(|info| info.contains(&format!("process_id:{}\r", server.0.id()))) {
-                return (server, port);
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        server.kill();
-    }
-    panic!("redis-server does not start");
 }
 
 /// A process and all that it started, unless that made groups of its own.
