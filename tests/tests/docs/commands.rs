@@ -12,9 +12,10 @@ use super::pages::{self, Page};
 use super::shell::{check_syntax, lines, simple_commands, words};
 
 /// What cannot run here, and why.
-const ELSEWHERE: [(&str, &str); 5] = [
+const ELSEWHERE: [(&str, &str); 6] = [
     ("aws", "needs an AWS account"),
     ("sudo", "needs root on a primary or a builder"),
+    ("sync", "flushes the disk of the machine that is copied next"),
     ("systemctl", "needs root and a running systemd"),
     ("install", "writes to /usr/local and /etc as root; its sources must exist"),
     ("scp", "needs another machine; its sources must exist"),

@@ -108,6 +108,31 @@ fn the_code_map_has_every_crate() {
     }
 }
 
+#[test]
+fn every_test_that_a_page_names_is_there() {
+    let mut files = Vec::new();
+    pages::collect(workspace(), "rs", &mut files);
+    let source: String = files.iter().filter_map(|file| std::fs::read_to_string(file).ok()).collect();
+    // A scenario is a text file of its name.
+    let mut scenarios = Vec::new();
+    pages::collect(&workspace().join("coordinator/brain/tests"), "txt", &mut scenarios);
+    let named = |name: &str| {
+        let is_file = |path: &PathBuf| path.file_name().is_some_and(|it| it.to_string_lossy().starts_with(name));
+        source.contains(&format!("fn {name}")) || scenarios.iter().any(is_file)
+    };
+    let mut count = 0;
+    let page = pages::page("tests/README.md");
+    for (line, span) in page.spans() {
+        let name = span.rsplit("::").next().unwrap_or_default().trim_end_matches('…');
+        let is_name = name.matches('_').count() > 2 && name.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+        if is_name {
+            count += 1;
+            assert!(named(name), "{}: there is no test {name}", page.at(line));
+        }
+    }
+    assert!(count > 20, "only {count} names were found");
+}
+
 /// `[text](target)`, each target with its line.
 fn links(page: &Page) -> Vec<(usize, String)> {
     let mut found = Vec::new();

@@ -90,7 +90,8 @@ impl Said {
 /// Whether some literal has the sentence in it. Values stand for values only: numbers with what they count, ids, `…`.
 fn is_said(sentence: &str, literals: &[Literal]) -> bool {
     let tokens = tokens(sentence);
-    literals.iter().any(|literal| (0..literal.len()).any(|from| matches(&tokens, &literal[from..], true)))
+    let comparison = Comparison { literals, depth: 2 };
+    literals.iter().any(|literal| (0..literal.len()).any(|from| comparison.matches(&tokens, &literal[from..], true)))
 }
 
 /// A character that must be in the literal, or a value that may be.
@@ -105,9 +106,9 @@ fn tokens(sentence: &str) -> Vec<Token> {
     let mut after_number = false;
     for (index, word) in sentence.split(' ').enumerate() {
         let core = word.trim_matches([',', ':', ';', '.', '(', ')']);
-        let is_number = core.chars().next().is_some_and(|c| c.is_ascii_digit());
+        let is_number = core.chars().any(|c| c.is_ascii_digit());
         let is_id = core.starts_with("i-") || core.starts_with("spillway-");
-        let is_value = is_number || is_id || core == "…" || after_number && COUNTED.contains(&core);
+        let is_value = is_number || is_id || ["…", "spot"].contains(&core) || after_number && COUNTED.contains(&core);
         after_number = is_number || after_number && is_value;
         if index > 0 {
             tokens.push(Token::Plain(' '));
@@ -124,22 +125,52 @@ fn tokens(sentence: &str) -> Vec<Token> {
     tokens
 }
 
-/// `start`: nothing of the literal is used yet, and what stands in front of the sentence may be a value's end.
-fn matches(tokens: &[Token], literal: &[Option<char>], start: bool) -> bool {
-    match (tokens.split_first(), literal.split_first()) {
-        // A sentence that is only values says nothing.
-        (None, _) => !start,
-        (Some((Token::Plain(c), rest)), Some((Some(l), after))) if c == l => matches(rest, after, false),
-        // A value in the place of a value, with all that belongs to it.
-        (Some((Token::Value(_), rest)), Some((None, after))) => {
-            matches(rest, after, start)
-                || matches!(rest, [Token::Plain(' '), Token::Value(_), ..]) && matches(&rest[1..], literal, start)
+/// One sentence against literals, which may be formatted into each other so many times.
+#[derive(Clone, Copy)]
+struct Comparison<'a> {
+    literals: &'a [Literal],
+    depth: u8,
+}
+
+impl Comparison<'_> {
+    /// `start`: nothing of the literal is used yet. A sentence may end before the literal does, but not be values only.
+    fn matches(self, tokens: &[Token], literal: &[Option<char>], start: bool) -> bool {
+        match (tokens.split_first(), literal.split_first()) {
+            (None, _) => !start,
+            (Some((Token::Plain(c), rest)), Some((Some(l), after))) if c == l => self.matches(rest, after, false),
+            // A value in the place of a value, with all that belongs to it.
+            (Some((Token::Value(_), rest)), Some((None, after))) => {
+                self.matches(rest, after, start)
+                    || matches!(rest, [Token::Plain(' '), Token::Value(_), ..])
+                        && self.matches(&rest[1..], literal, start)
+            }
+            // A number or a noun that the literal spells out.
+            (Some((Token::Value(value), rest)), Some((Some(_), _))) => {
+                let length = value.chars().count();
+                let spelt = literal.len() >= length && value.chars().zip(literal).all(|(c, l)| *l == Some(c));
+                spelt && self.matches(rest, &literal[length..], false)
+            }
+            // Another literal in the place of a value, the whole of it.
+            (Some((Token::Plain(_), _)), Some((None, after))) if self.depth > 0 && !start => {
+                let inner = Comparison { depth: self.depth - 1, ..self };
+                self.literals.iter().filter(|it| it.len() > 3).any(|it| {
+                    (3..=tokens.len())
+                        .any(|end| is_whole(&tokens[..end], it) && inner.matches(&tokens[end..], after, false))
+                })
+            }
+            _ => false,
         }
-        // A number or a noun that the literal spells out.
-        (Some((Token::Value(value), rest)), Some((Some(_), _))) => {
-            let length = value.chars().count();
-            let spelt = literal.len() >= length && value.chars().zip(literal).all(|(c, l)| *l == Some(c));
-            spelt && matches(rest, &literal[length..], false)
+    }
+}
+
+/// The tokens are this literal from its first character to its last, with values for its values.
+fn is_whole(tokens: &[Token], literal: &[Option<char>]) -> bool {
+    match (tokens.split_first(), literal.split_first()) {
+        (None, None) => true,
+        (Some((Token::Plain(c), rest)), Some((Some(l), after))) if c == l => is_whole(rest, after),
+        (Some((Token::Value(_), rest)), Some((None, after))) => {
+            is_whole(rest, after)
+                || matches!(rest, [Token::Plain(' '), Token::Value(_), ..]) && is_whole(&rest[1..], literal)
         }
         _ => false,
     }

@@ -71,7 +71,7 @@ pub fn simple_commands(line: &str) -> Vec<String> {
     let plain = |command: &String| {
         let command = command.trim();
         let command = command.strip_prefix("do ").unwrap_or(command);
-        let is_structure = command == "done" || command.starts_with("for ");
+        let is_structure = ["do", "done"].contains(&command) || command.starts_with("for ");
         let rest = without_assignments(command);
         (!is_structure && !rest.is_empty()).then(|| rest.to_owned())
     };
