@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use spillway_brain::{Controller, Decision, Event, InstanceId, Plan, in_words};
 use spillway_proto::v1;
-use spillway_proto::v1::coordinator_message::Command;
+use spillway_proto::v1::session_response::Command;
 
 use super::Reconciler;
 use super::observe::Outcome;
@@ -86,9 +86,9 @@ impl Reconciler {
         ))
     }
 
-    fn message(&self, command: Command) -> v1::CoordinatorMessage {
+    fn message(&self, command: Command) -> v1::SessionResponse {
         let command_id = uuid::Uuid::new_v4().to_string();
-        v1::CoordinatorMessage { epoch: self.epoch, command_id, command: Some(command) }
+        v1::SessionResponse { epoch: self.epoch, command_id, command: Some(command) }
     }
 }
 
