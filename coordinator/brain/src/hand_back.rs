@@ -14,7 +14,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Timestamp, refusal};
+use crate::backoff;
+use crate::time::Timestamp;
 
 /// Jobs that may still run somewhere, or cannot be told from such, are looked at again.
 const LOOKED_AT_AGAIN: Duration = Duration::from_secs(5);
@@ -126,7 +127,7 @@ impl HandBack {
             self.next = Next::GivenUp { at: now };
             return Turn::GivenUp;
         }
-        let wait = refusal::retried_after(self.failures);
+        let wait = backoff::retried_after(self.failures);
         self.next = Next::Ask { at: now + wait };
         if span >= LEFT_FOR_LONG { Turn::FailsForLong } else { Turn::GoesOn }
     }

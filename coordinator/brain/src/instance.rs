@@ -1,97 +1,18 @@
-//! One instance's life.
-//!
-//! ```text
-//!            intent persisted   accepted by EC2     worker proved       scale in / notice        jobs gone
-//!   (none) ───────────────► Launching ───────► Booting ───────► Ready ───────────► Draining ───────► Terminating ──► Gone
-//!                               │                 ▲ └─ boot failed or past its deadline ─┘ │             ▲
-//!                               │                 └──────────── drain cancelled ───────────┘             │
-//!                               └── refused, or never seen by EC2 ──────────────────────────────────► Gone
-//! ```
-//!
-//! Busy, stale and interrupted are conditions of an instance, not phases. Only EC2's own word makes it Gone: a
-//! refusal, `terminated`, or absence from its list for longer than the consistency grace.
+//! One intended instance: what is known of it, and what follows from that.
 
-use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AgentPhase, Ec2State, HandBack, Timestamp};
+use crate::event::{AgentPhase, Ec2State};
+use crate::hand_back::HandBack;
+use crate::id::{InstanceId, LaunchToken};
+use crate::phase::{DrainCause, Phase, PhaseKind};
+use crate::time::Timestamp;
 
 /// No message is under way for longer: sessions that say nothing for some seconds are ended, and a coordinator that stands
 /// still is not the leader after its lease.
 const CROSSED_WITHIN: Duration = Duration::from_secs(180);
-
-/// EC2's instance id, `i-…`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct InstanceId(pub String);
-
-impl fmt::Display for InstanceId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-/// One per intended launch: EC2's ClientToken, the instance's `spillway:token` tag, and its identity in the ledger.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct LaunchToken(pub String);
-
-impl fmt::Display for LaunchToken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-/// Where an instance is in its life; each phase but Ready and Gone has a deadline.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Phase {
-    /// The intent is persisted and the call is made, or made again at `next_try`.
-    Launching {
-        attempts: u32,
-        /// When the call is to be made (again); None while an answer is awaited.
-        next_try: Option<Timestamp>,
-        last_try: Timestamp,
-        deadline: Timestamp,
-    },
-    /// EC2 accepted it; the worker has not yet proved itself.
-    Booting {
-        deadline: Timestamp,
-    },
-    Ready,
-    /// Fenced: takes no new job.
-    Draining {
-        cause: DrainCause,
-        deadline: Timestamp,
-        /// When the agent said that the worker is stopped.
-        drained_at: Option<Timestamp>,
-    },
-    /// TerminateInstances is decided, and made again at `next_try` until EC2 shows it.
-    Terminating {
-        attempts: u32,
-        next_try: Timestamp,
-    },
-    Gone,
-}
-
-/// Why an instance is drained.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum DrainCause {
-    ScaleIn,
-    /// EC2 takes it.
-    Interruption,
-    BootFailed,
-    /// Its agent has been silent for too long.
-    AgentLost,
-    /// Its agent ends it, as at `max_life`.
-    Agent,
-    Operator,
-    /// EC2 recommends it.
-    Rebalance,
-}
 
 /// EC2's recommendation to replace an instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -209,6 +130,12 @@ impl Instance {
         self.phase_reason = reason.into();
     }
 
+    /// Its worker must prove itself until `deadline`: it is no capacity before that.
+    pub(crate) fn must_prove_itself(&mut self, now: Timestamp, deadline: Timestamp, reason: impl Into<String>) {
+        self.boot_deadline = Some(deadline);
+        self.enter(now, Phase::Booting { deadline }, reason);
+    }
+
     /// It bills or may bill: it counts against the cap (invariant 1). EC2 bills until `shutting-down`.
     pub fn may_bill(&self) -> bool {
         match self.phase {
@@ -295,16 +222,13 @@ impl Instance {
         self.id.as_ref().map_or(&self.token.0, |id| &id.0)
     }
 
+    pub fn phase_kind(&self) -> PhaseKind {
+        self.phase.kind()
+    }
+
     /// The phase as the interfaces write it.
     pub fn phase_name(&self) -> &'static str {
-        match self.phase {
-            Phase::Launching { .. } => "launching",
-            Phase::Booting { .. } => "booting",
-            Phase::Ready => "ready",
-            Phase::Draining { .. } => "draining",
-            Phase::Terminating { .. } => "terminating",
-            Phase::Gone => "gone",
-        }
+        self.phase_kind().as_str()
     }
 
     pub fn phase_deadline(&self) -> Option<Timestamp> {

@@ -1,15 +1,21 @@
 //! Draining: fenced. Terminated only when two sources agree that no job is left (invariant 4): the agent, by its word
 //! that the worker is stopped, and Redis, by an observation made after that. What Redis still shows then is handed back
-//! (`handing_back`), which ends with Redis' word too.
+//! (`hand_back`), which ends with Redis' word too.
+//!
+//! It becomes Terminating when that is so, when nobody can be told to drain, or when its deadline is long past; Booting
+//! when the drain is cancelled.
 
 use std::time::Duration;
 
-use super::{planned, terminating};
-use crate::Timestamp;
+use super::terminating;
 use crate::config::Config;
-use crate::decision::{Decision, Note, Plan, Planned, Reason};
-use crate::event::AgentPhase;
-use crate::instance::{DrainCause, Instance, Phase};
+use crate::event::{AgentPhase, Ec2State};
+use crate::instance::Instance;
+use crate::note::Note;
+use crate::phase::{DrainCause, Phase};
+use crate::plan::{Decision, Plan, Planned};
+use crate::reason::Reason;
+use crate::time::Timestamp;
 
 /// An agent that goes on working so long after it was told to drain is told again.
 const TOLD_AGAIN_AFTER: Duration = Duration::from_secs(10);
@@ -31,7 +37,7 @@ pub(crate) fn begin(
     instance.drain_told_at = Some(now);
     // An earlier drain's speaks for what it held then.
     instance.hand_back = None;
-    Some(planned(Decision::Drain { id, deadline }, reason))
+    Some(Planned::new(Decision::Drain { id, deadline }, reason))
 }
 
 /// Takes a drain back, unless EC2 takes the instance or its worker is stopped already. It must prove itself again.
@@ -40,15 +46,65 @@ pub(crate) fn cancel(instance: &mut Instance, now: Timestamp, config: &Config, r
     if !instance.drain_can_be_cancelled() {
         return None;
     }
-    let deadline = now + config.boot_timeout;
-    instance.boot_deadline = Some(deadline);
-    instance.enter(now, Phase::Booting { deadline }, reason.to_string());
+    instance.must_prove_itself(now, now + config.boot_timeout, reason.to_string());
     instance.cancelled_at = Some(now);
-    Some(planned(Decision::CancelDrain { id }, reason))
+    Some(Planned::new(Decision::CancelDrain { id }, reason))
+}
+
+/// EC2 takes it: the agent drains on its own as well, this is the second word. A drain that is under way for another
+/// reason has only until then.
+pub(crate) fn interrupted(instance: &mut Instance, now: Timestamp) -> Option<Planned> {
+    let at = instance.interrupted_at?;
+    let reason = Reason::Interrupted { at, left: now.until(at) };
+    match &mut instance.phase {
+        Phase::Booting { .. } | Phase::Ready => begin(instance, now, at, DrainCause::Interruption, reason),
+        Phase::Draining { deadline, drained_at: None, .. } if at < *deadline => {
+            *deadline = at;
+            instance.drain_told_at = Some(now);
+            Some(Planned::new(Decision::Drain { id: instance.id.clone()?, deadline: at }, reason))
+        }
+        _ => None,
+    }
+}
+
+/// Its agent reported, in a heartbeat.
+pub(crate) fn reported(instance: &mut Instance, now: Timestamp) {
+    let is_drained = instance.agent_phase == Some(AgentPhase::Drained);
+    let is_news = instance.is_news(now);
+    match &mut instance.phase {
+        Phase::Draining { drained_at: drained_at @ None, .. } if is_drained && is_news => *drained_at = Some(now),
+        // It started over: whatever it was handed back for runs again.
+        Phase::Draining { drained_at: drained_at @ Some(_), .. } if !is_drained => {
+            (*drained_at, instance.hand_back) = (None, None);
+        }
+        _ => {}
+    }
+}
+
+/// Its agent's last word: its worker is dead.
+pub(crate) fn drained(instance: &mut Instance, now: Timestamp, jobs_left: Option<u32>) {
+    let is_news = instance.is_news(now);
+    if let Phase::Draining { drained_at, .. } = &mut instance.phase
+        && is_news
+    {
+        drained_at.get_or_insert(now);
+        instance.active_jobs = jobs_left;
+        instance.last_report = Some(now);
+    }
+}
+
+/// That it is drained was said to somebody else: it counts once it is said again.
+pub(crate) fn expect_to_hear_again(instance: &mut Instance) {
+    if let Phase::Draining { drained_at, .. } = &mut instance.phase {
+        *drained_at = None;
+        if instance.ec2_state != Some(Ec2State::Terminated) {
+            instance.hand_back = None;
+        }
+    }
 }
 
 /// The reason for an alert, when the deadline is long past.
-pub(super) fn tick(
+pub(crate) fn tick(
     instance: &mut Instance,
     now: Timestamp,
     led_since: Option<Timestamp>,
@@ -100,7 +156,7 @@ pub(super) fn tick(
     if !obeys && instance.last_report.is_some_and(|at| at > told_at + TOLD_AGAIN_AFTER) {
         instance.drain_told_at = Some(now);
         let reason = Reason::ToldAgain { cause };
-        plan.decisions.push(planned(Decision::Drain { id, deadline }, reason));
+        plan.decisions.push(Planned::new(Decision::Drain { id, deadline }, reason));
     }
     None
 }

@@ -1,13 +1,31 @@
 //! Ready: capacity. A silent agent is unknown, not gone: the instance goes on counting until the agent has been silent
 //! for long *and* Redis shows no job there.
+//!
+//! It becomes Booting when its worker loses its proof, and Draining when its agent is lost (or by scale-in, a notice, a
+//! recommendation, an operator).
 
 use super::draining;
-use crate::Timestamp;
 use crate::config::Config;
-use crate::decision::{Note, Plan, Reason};
-use crate::instance::{DrainCause, Instance};
+use crate::event::AgentPhase;
+use crate::instance::Instance;
+use crate::note::Note;
+use crate::phase::DrainCause;
+use crate::plan::Plan;
+use crate::reason::Reason;
+use crate::time::Timestamp;
 
-pub(super) fn tick(instance: &mut Instance, now: Timestamp, config: &Config, plan: &mut Plan) {
+/// Its agent reported. Where the proof was lost it is no capacity until it proves itself again, by a deadline.
+pub(crate) fn reported(instance: &mut Instance, now: Timestamp, config: &Config) {
+    if instance.agent_phase != Some(AgentPhase::Ready) {
+        let reason = match instance.problem.as_str() {
+            "" => "its worker no longer proves itself".to_owned(),
+            problem => format!("its worker no longer proves itself: {problem}"),
+        };
+        instance.must_prove_itself(now, now + config.boot_timeout, reason);
+    }
+}
+
+pub(crate) fn tick(instance: &mut Instance, now: Timestamp, config: &Config, plan: &mut Plan) {
     if !instance.is_silent(now, config.heartbeat_timeout) {
         return;
     }

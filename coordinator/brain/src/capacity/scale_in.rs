@@ -2,16 +2,19 @@
 
 use std::cmp::Reverse;
 
-use super::draining;
-use crate::Timestamp;
+use super::steps::Wanted;
 use crate::config::Config;
-use crate::decision::{Note, Plan, Reason};
-use crate::instance::{DrainCause, Instance, Phase};
+use crate::instance::Instance;
+use crate::phase::{DrainCause, PhaseKind};
+use crate::phases::draining;
+use crate::plan::Plan;
+use crate::reason::Reason;
 use crate::state::State;
+use crate::time::Timestamp;
 
-pub(crate) fn scale_in(state: &mut State, now: Timestamp, config: &Config, desired: u32, plan: &mut Plan) {
+pub(super) fn scale_in(state: &mut State, now: Timestamp, config: &Config, wanted: &Wanted, plan: &mut Plan) {
     let counts = state.counts(now);
-    let idle = plan.notes.iter().any(|note| matches!(note, Note::Idle { .. }));
+    let (desired, idle) = (wanted.desired, wanted.is_idle);
     let excess = counts.capacity_to_be().saturating_sub(desired);
     if excess == 0 {
         return;
@@ -19,7 +22,7 @@ pub(crate) fn scale_in(state: &mut State, now: Timestamp, config: &Config, desir
     let mut candidates: Vec<&mut Instance> = state
         .instances
         .iter_mut()
-        .filter(|instance| instance.is_capacity() || matches!(instance.phase, Phase::Booting { .. }))
+        .filter(|instance| instance.phase_kind() == PhaseKind::Booting || instance.is_capacity())
         .collect();
     // A replacement and the one it is for are both there as long as nothing is in excess.
     let replacements = candidates.iter().filter(|it| it.replaces.is_some() && !it.is_capacity()).count();

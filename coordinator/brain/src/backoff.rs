@@ -1,10 +1,13 @@
-//! What EC2's refusals of launches do to the next ones: a back-off by class, and a stop that only a person ends.
+//! How long to wait after a failure: EC2's refusals of launches keep the next ones off, by class; one class does until a
+//! person acts.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Config, RefusalClass, Timestamp};
+use crate::config::Config;
+use crate::event::RefusalClass;
+use crate::time::Timestamp;
 
 /// The refusal that launches are waiting out.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -28,7 +31,7 @@ impl Refusal {
         (class, code, message): (RefusalClass, String, String),
     ) -> Self {
         let times = before.filter(|refusal| refusal.class == class).map_or(1, |refusal| refusal.times + 1);
-        Refusal { class, code, message, at: now, until: backoff(config, class, times).map(|span| now + span), times }
+        Refusal { class, code, message, at: now, until: wait(config, class, times).map(|span| now + span), times }
     }
 
     /// Whether launches still wait for it.
@@ -38,7 +41,7 @@ impl Refusal {
 }
 
 /// How long to leave EC2 alone after `times` refusals of `class` in a row; None: until a person acts.
-pub(crate) fn backoff(config: &Config, class: RefusalClass, times: u32) -> Option<Duration> {
+pub(crate) fn wait(config: &Config, class: RefusalClass, times: u32) -> Option<Duration> {
     match class {
         RefusalClass::Retry => Some(retried_after(times)),
         RefusalClass::Capacity => Some(doubled(config.capacity_backoff, config.capacity_backoff * 5, times)),
@@ -63,7 +66,7 @@ mod tests {
     #[test]
     fn the_back_off_grows_by_class_up_to_a_limit() {
         let config = Config::default();
-        let seconds = |class, times| backoff(&config, class, times).map(|span| span.as_secs());
+        let seconds = |class, times| wait(&config, class, times).map(|span| span.as_secs());
         assert_eq!(seconds(RefusalClass::Retry, 1), Some(2));
         assert_eq!(seconds(RefusalClass::Retry, 4), Some(16));
         assert_eq!(seconds(RefusalClass::Retry, 1000), Some(60));

@@ -1,13 +1,16 @@
 //! Scale-out: the guards above every policy, in the order in which a reader would ask, then the launches.
 
-use super::{draining, planned};
+use super::cannot_help::cannot_help;
 use crate::config::{Config, OnRebalance};
-use crate::decision::{Decision, Note, Plan, Reason};
 use crate::event::RefusalClass;
+use crate::note::Note;
+use crate::phases::{draining, launching};
+use crate::plan::{Decision, Plan, Planned};
+use crate::reason::Reason;
 use crate::state::{Counts, State};
-use crate::{Backlog, Timestamp};
+use crate::time::Timestamp;
 
-pub(crate) fn scale_out(state: &mut State, now: Timestamp, config: &Config, desired: u32, plan: &mut Plan) {
+pub(super) fn scale_out(state: &mut State, now: Timestamp, config: &Config, desired: u32, plan: &mut Plan) {
     let counts = state.counts(now);
     if counts.on_the_way > 0 {
         let deadlines = state.instances.iter().filter(|instance| instance.is_on_its_way(now));
@@ -38,9 +41,9 @@ pub(crate) fn scale_out(state: &mut State, now: Timestamp, config: &Config, desi
         plan.notes.push(Note::AtCap { max_instances: config.max_instances, billing: counts.billing });
     }
     for _ in 0..need.min(room).min(allowed).min(at_once(state, now, config)) {
-        let token = state.intend(now, config);
+        let token = launching::intend(state, now, config);
         let reason = Reason::BelowDesired { demand, desired, ready: counts.ready, on_the_way: counts.on_the_way };
-        plan.decisions.push(planned(Decision::Launch { token }, reason));
+        plan.decisions.push(Planned::new(Decision::Launch { token }, reason));
     }
 }
 
@@ -69,19 +72,6 @@ pub(super) fn kept_off(state: &State, now: Timestamp) -> Option<Note> {
             _ => (state.breaker.allows(now, state.counts(now).on_the_way) == 0).then_some(Note::BreakerTries),
         }
     })
-}
-
-/// Why more instances could not help now.
-fn cannot_help(backlog: &Backlog, desired: u32) -> Option<Note> {
-    if backlog.demand() == 0 {
-        return Some(Note::NoDemandNoReplacement { desired });
-    }
-    let mut wanting = backlog.queues.iter().filter(|queue| queue.demand() > 0);
-    if wanting.clone().all(|queue| queue.is_limited()) {
-        let queue = wanting.next()?;
-        return Some(Note::ConcurrencyReached { queue: queue.queue.clone(), limit: queue.concurrency.unwrap_or(0) });
-    }
-    None
 }
 
 /// Takes back up to `need` drains: an instance that already works beats one that must boot.

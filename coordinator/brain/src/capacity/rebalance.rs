@@ -10,18 +10,23 @@
 
 use std::time::Duration;
 
-use super::{draining, planned, scale_out};
+use super::scale_out;
 use crate::config::{Config, OnRebalance};
-use crate::decision::{Decision, Note, Plan, Reason, WorksOn};
-use crate::instance::{DrainCause, Instance, InstanceId, Phase};
+use crate::id::{InstanceId, LaunchToken};
+use crate::instance::Instance;
+use crate::note::{Note, WorksOn};
+use crate::phase::{DrainCause, PhaseKind};
+use crate::phases::{draining, launching};
+use crate::plan::{Decision, Plan, Planned};
+use crate::reason::Reason;
 use crate::state::State;
-use crate::{LaunchToken, Timestamp};
+use crate::time::Timestamp;
 
 /// What `rebalance_limit` is counted over. A replacement that is recommended against sooner works on all the same.
 const HOUR: Duration = Duration::from_secs(3600);
 
 /// Goes on with the replacement under way: the recommended one is drained once it is ready.
-pub(super) fn go_on(state: &mut State, now: Timestamp, config: &Config, plan: &mut Plan) {
+pub(crate) fn go_on(state: &mut State, now: Timestamp, config: &Config, plan: &mut Plan) {
     let under_way = |instance: &Instance| Some((instance.token.clone(), instance.replaces.clone()?));
     let pairs: Vec<(LaunchToken, InstanceId)> = state.instances.iter().filter_map(under_way).collect();
     for (token, id) in pairs {
@@ -46,11 +51,11 @@ pub(super) fn go_on(state: &mut State, now: Timestamp, config: &Config, plan: &m
 }
 
 /// Drains what EC2 recommends against, where that is wanted. Not taken back when demand returns: it is what made room.
-pub(crate) fn fence(state: &mut State, now: Timestamp, config: &Config, plan: &mut Plan) {
+pub(super) fn fence(state: &mut State, now: Timestamp, config: &Config, plan: &mut Plan) {
     if config.rebalance != OnRebalance::Fence {
         return;
     }
-    for id in due(state, |instance| instance.is_capacity() || matches!(instance.phase, Phase::Booting { .. })) {
+    for id in due(state, |instance| instance.is_capacity() || instance.phase_kind() == PhaseKind::Booting) {
         if let Some(why) = held_back(state, now, config, &id) {
             plan.notes.push(Note::RebalanceHeld { id, why });
             continue;
@@ -63,7 +68,7 @@ pub(crate) fn fence(state: &mut State, now: Timestamp, config: &Config, plan: &m
 }
 
 /// Launches a replacement for the one that has been recommended against for longest.
-pub(crate) fn replace(state: &mut State, now: Timestamp, config: &Config, plan: &mut Plan) {
+pub(super) fn replace(state: &mut State, now: Timestamp, config: &Config, plan: &mut Plan) {
     if config.rebalance != OnRebalance::Replace {
         return;
     }
@@ -83,11 +88,11 @@ pub(crate) fn replace(state: &mut State, now: Timestamp, config: &Config, plan: 
             return;
         }
         state.rebalances.push_back(now);
-        let token = state.intend(now, config);
+        let token = launching::intend(state, now, config);
         if let Some(by) = state.by_token(&token) {
             (by.is_replacement, by.replaces) = (true, Some(id.clone()));
         }
-        plan.decisions.push(planned(Decision::Launch { token }, Reason::Replaces { id }));
+        plan.decisions.push(Planned::new(Decision::Launch { token }, Reason::Replaces { id }));
     }
 }
 
