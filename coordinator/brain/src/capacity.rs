@@ -9,6 +9,7 @@ mod steps;
 
 use crate::config::Config;
 use crate::note::Note;
+use crate::or_empty;
 use crate::plan::Plan;
 use crate::state::State;
 use crate::time::Timestamp;
@@ -27,7 +28,7 @@ pub(crate) fn decide(state: &mut State, now: Timestamp, config: &Config, plan: &
         plan.notes.push(Note::NotOurs { id: id.clone() });
     }
     if let Some(reason) = &state.hold {
-        plan.notes.push(Note::Held { reason: reason.clone() });
+        plan.notes.push(Note::Held { reason: or_empty::some(reason.clone()) });
         return;
     }
     scale_in::scale_in(state, now, config, &wanted, plan);

@@ -119,8 +119,8 @@ pub struct Listed {
     /// The `spillway:token` tag; an instance without it was not launched by us.
     pub token: Option<LaunchToken>,
     pub state: Ec2State,
-    /// EC2's StateReason code, such as `Server.SpotInstanceTermination`.
-    pub state_reason: Option<String>,
+    /// Why EC2 ends it, where it says so.
+    pub state_reason: Option<StateReason>,
     pub launched_at: Timestamp,
 }
 
@@ -149,6 +149,36 @@ impl Ec2State {
     }
 }
 
+/// EC2's StateReason by its code.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
+pub enum StateReason {
+    /// EC2 took the spot instance back: `Server.SpotInstanceTermination`, `Server.SpotInstanceShutdown`.
+    Spot(String),
+    Other(String),
+}
+
+impl StateReason {
+    /// As EC2 writes it.
+    pub fn code(&self) -> &str {
+        match self {
+            StateReason::Spot(code) | StateReason::Other(code) => code,
+        }
+    }
+}
+
+impl From<String> for StateReason {
+    fn from(code: String) -> Self {
+        if code.starts_with("Server.Spot") { StateReason::Spot(code) } else { StateReason::Other(code) }
+    }
+}
+
+impl From<StateReason> for String {
+    fn from(reason: StateReason) -> Self {
+        reason.code().to_owned()
+    }
+}
+
 /// An agent's heartbeat, as far as decisions depend on it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Report {
@@ -161,7 +191,8 @@ pub struct Report {
     /// None where the agent cannot know.
     pub active_jobs: Option<u32>,
     /// What keeps it from being ready, in the reader's words.
-    pub problem: String,
+    #[serde(with = "crate::or_empty")]
+    pub problem: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

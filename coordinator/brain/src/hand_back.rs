@@ -39,8 +39,9 @@ pub struct HandBack {
     /// Since when answers have come, and each left some: a failure or another asker looks anew.
     #[serde(default)]
     left_since: Option<Timestamp>,
-    /// Why the last attempt failed; empty when it did not.
-    pub problem: String,
+    /// Why the last attempt failed; None when it did not.
+    #[serde(with = "crate::or_empty")]
+    pub problem: Option<String>,
     /// In a row.
     failures: u32,
 }
@@ -79,7 +80,7 @@ pub(crate) enum Turn {
 impl HandBack {
     pub(crate) fn begin(now: Timestamp, certain: bool) -> Self {
         let next = Next::Ask { at: now };
-        HandBack { certain, began_at: now, next, left: None, left_since: None, problem: String::new(), failures: 0 }
+        HandBack { certain, began_at: now, next, left: None, left_since: None, problem: None, failures: 0 }
     }
 
     /// When it is to be asked for; None when it is over.
@@ -106,7 +107,7 @@ impl HandBack {
 
     pub(crate) fn answered(&mut self, now: Timestamp, left: u32) -> Turn {
         self.left = Some(left);
-        self.problem.clear();
+        self.problem = None;
         self.failures = 0;
         let left_since = *self.left_since.get_or_insert(now);
         let (next, turn) = match left {
@@ -119,7 +120,7 @@ impl HandBack {
     }
 
     pub(crate) fn failed(&mut self, now: Timestamp, problem: String) -> Turn {
-        self.problem = problem;
+        self.problem = Some(problem);
         self.failures += 1;
         self.left_since = None;
         let span = now.since(self.began_at);
@@ -167,7 +168,7 @@ mod tests {
             now = now + Duration::from_secs(wait);
         }
         assert_eq!(hand_back.answered(now, 1), Turn::GoesOn);
-        assert_eq!((hand_back.due_at(), hand_back.problem.as_str()), (Some(now + Duration::from_secs(5)), ""));
+        assert_eq!((hand_back.due_at(), hand_back.problem.as_deref()), (Some(now + Duration::from_secs(5)), None));
         hand_back.failed(now, "no".to_owned());
         assert_eq!(hand_back.due_at(), Some(now + Duration::from_secs(2)), "the back-off begins anew");
         assert_eq!(hand_back.answered(now, 0), Turn::Done);

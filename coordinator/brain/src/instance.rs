@@ -23,10 +23,12 @@ pub struct Rebalance {
     pub answered: bool,
 }
 
-/// One intended instance, from its launch token to Gone.
+/// One intended instance, from its launch token to Gone. The ledger has its parts side by side, as they were before they
+/// had names.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Instance {
     pub token: LaunchToken,
+    /// None until EC2 accepted the launch.
     pub id: Option<InstanceId>,
     pub phase: Phase,
     pub phase_since: Timestamp,
@@ -37,33 +39,72 @@ pub struct Instance {
     pub accepted_at: Option<Timestamp>,
     /// When the boot must have succeeded; kept beyond Booting for a drain that finds no agent.
     pub boot_deadline: Option<Timestamp>,
-    /// By EC2's last list that had it.
-    pub ec2_state: Option<Ec2State>,
-    pub last_listed: Option<Timestamp>,
-    /// When the first list was asked for that did not show it; None while the last one did.
-    #[serde(default)]
-    pub missing_since: Option<Timestamp>,
-    pub registered: bool,
-    pub last_report: Option<Timestamp>,
-    pub agent_phase: Option<AgentPhase>,
-    pub proven: bool,
-    /// Its worker has been proven by name: that Redis shows no job of its name means that there is none.
-    pub named: bool,
-    pub active_jobs: Option<u32>,
-    pub problem: String,
-    /// By Redis' word, and when that was.
-    pub jobs_in_redis: Option<(u32, Timestamp)>,
-    /// When EC2 takes it, by an interruption notice.
-    pub interrupted_at: Option<Timestamp>,
-    /// When the agent was last told to drain.
-    pub drain_told_at: Option<Timestamp>,
-    /// When a drain was taken back, until a report shows that the agent knows: that it was drained may be older news.
-    #[serde(default)]
-    pub cancelled_at: Option<Timestamp>,
     /// It was found by its token tag rather than launched by this ledger.
     pub adopted: bool,
     /// Its boot counted as failed.
     pub boot_failed: bool,
+    /// What keeps it from going on, by its agent or by EC2.
+    #[serde(with = "crate::or_empty")]
+    pub problem: Option<String>,
+    #[serde(flatten)]
+    pub ec2: SaidByEc2,
+    #[serde(flatten)]
+    pub agent: SaidByAgent,
+    /// Active jobs that carry its name, and when the look at Redis that found them began.
+    pub jobs_in_redis: Option<(u32, Timestamp)>,
+    /// When the agent was last told to drain.
+    pub drain_told_at: Option<Timestamp>,
+    /// When a drain was cancelled, until a report shows that the agent knows: that it was drained may be older news.
+    #[serde(default)]
+    pub cancelled_at: Option<Timestamp>,
+    #[serde(flatten)]
+    pub owed: Owed,
+    /// It was launched because EC2 recommended to replace another.
+    #[serde(default)]
+    pub is_replacement: bool,
+    /// The one it is to replace, which works on until this one is ready.
+    #[serde(default)]
+    pub replaces: Option<InstanceId>,
+}
+
+/// What EC2 says of an instance, in its lists and by its agent's IMDS.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SaidByEc2 {
+    /// By the last list that had it; never an earlier state than one that was seen.
+    #[serde(rename = "ec2_state")]
+    pub state: Option<Ec2State>,
+    /// When a list last had it.
+    pub last_listed: Option<Timestamp>,
+    /// When the first list was asked for that did not show it; None while the last one did.
+    #[serde(default)]
+    pub missing_since: Option<Timestamp>,
+    /// When EC2 takes it, by an interruption notice.
+    pub interrupted_at: Option<Timestamp>,
+    /// EC2's last recommendation to replace it.
+    #[serde(default)]
+    pub rebalance: Option<Rebalance>,
+}
+
+/// What its agent says of an instance; by its last report, where nothing else is said.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SaidByAgent {
+    /// It has reported once.
+    pub registered: bool,
+    pub last_report: Option<Timestamp>,
+    /// None also where what it said was said to another leader, or before a reboot.
+    #[serde(rename = "agent_phase")]
+    pub phase: Option<AgentPhase>,
+    /// Its worker is proven to process jobs.
+    pub proven: bool,
+    /// Its worker has once been proven by name: that Redis shows no job of its name means that there is none.
+    pub named: bool,
+    /// None where the agent cannot know.
+    pub active_jobs: Option<u32>,
+}
+
+/// Whether an instance owes a hand-back of jobs, and what has been handed back.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Owed {
     /// Agent and Redis both said, after the fence, that no job is left: there is nothing to hand back.
     #[serde(default)]
     pub emptied: bool,
@@ -76,15 +117,6 @@ pub struct Instance {
     /// Jobs put back to wait by the agent, as it said when it was drained.
     #[serde(default)]
     pub handed_back_by_agent: u32,
-    /// EC2's last recommendation to replace it.
-    #[serde(default)]
-    pub rebalance: Option<Rebalance>,
-    /// It was launched because EC2 recommended to replace another.
-    #[serde(default)]
-    pub is_replacement: bool,
-    /// The one it is to replace, which works on until this one is ready.
-    #[serde(default)]
-    pub replaces: Option<InstanceId>,
 }
 
 impl Instance {
@@ -98,27 +130,15 @@ impl Instance {
             planned_at: now,
             accepted_at: None,
             boot_deadline: None,
-            ec2_state: None,
-            last_listed: None,
-            missing_since: None,
-            registered: false,
-            last_report: None,
-            agent_phase: None,
-            proven: false,
-            named: false,
-            active_jobs: None,
-            problem: String::new(),
-            jobs_in_redis: None,
-            interrupted_at: None,
-            drain_told_at: None,
-            cancelled_at: None,
             adopted: false,
             boot_failed: false,
-            emptied: false,
-            hand_back: None,
-            handed_back: 0,
-            handed_back_by_agent: 0,
-            rebalance: None,
+            problem: None,
+            ec2: SaidByEc2::default(),
+            agent: SaidByAgent::default(),
+            jobs_in_redis: None,
+            drain_told_at: None,
+            cancelled_at: None,
+            owed: Owed::default(),
             is_replacement: false,
             replaces: None,
         }
@@ -140,18 +160,18 @@ impl Instance {
     pub fn may_bill(&self) -> bool {
         match self.phase {
             Phase::Gone => false,
-            _ => !matches!(self.ec2_state, Some(Ec2State::ShuttingDown | Ec2State::Terminated)),
+            _ => !matches!(self.ec2.state, Some(Ec2State::ShuttingDown | Ec2State::Terminated)),
         }
     }
 
     /// It is capacity: proven to process jobs, and not about to go (invariant 6).
     pub fn is_capacity(&self) -> bool {
-        matches!(self.phase, Phase::Ready) && self.interrupted_at.is_none()
+        matches!(self.phase, Phase::Ready) && self.ec2.interrupted_at.is_none()
     }
 
     /// It is on its way to be capacity, and holds back further launches until its deadline (invariant 6).
     pub fn is_on_its_way(&self, now: Timestamp) -> bool {
-        self.interrupted_at.is_none()
+        self.ec2.interrupted_at.is_none()
             && match self.phase {
                 Phase::Launching { deadline, .. } | Phase::Booting { deadline } => now < deadline,
                 _ => false,
@@ -171,14 +191,14 @@ impl Instance {
                 drained_at: None,
                 ..
             }
-        ) && self.interrupted_at.is_none()
-            && self.registered
+        ) && self.ec2.interrupted_at.is_none()
+            && self.agent.registered
     }
 
     /// Its worker may have taken jobs, and not both sources have said that none is left.
     pub fn may_hold_jobs(&self) -> bool {
         let seen_in_redis = self.jobs_in_redis.is_some_and(|(jobs, _)| jobs > 0);
-        self.id.is_some() && (self.registered || self.adopted || seen_in_redis) && !self.emptied
+        self.id.is_some() && (self.agent.registered || self.adopted || seen_in_redis) && !self.owed.emptied
     }
 
     /// Whether the agent's word that it is drained is of the present drain: one that crossed the last cancellation is not.
@@ -188,12 +208,14 @@ impl Instance {
 
     /// It ended, and what it may have held is not handed back yet: it must not be forgotten.
     pub fn owes_hand_back(&self) -> bool {
-        self.is_gone() && self.may_hold_jobs() && self.hand_back.as_ref().is_none_or(|hand_back| !hand_back.is_over())
+        self.is_gone()
+            && self.may_hold_jobs()
+            && self.owed.hand_back.as_ref().is_none_or(|hand_back| !hand_back.is_over())
     }
 
     /// Jobs put back to wait, by whomever.
     pub fn jobs_handed_back(&self) -> u32 {
-        self.handed_back.saturating_add(self.handed_back_by_agent)
+        self.owed.handed_back.saturating_add(self.owed.handed_back_by_agent)
     }
 
     /// Its jobs by Redis' word, where that was asked after the fence (and the agent's word that the worker is dead).
@@ -205,7 +227,7 @@ impl Instance {
 
     /// EC2 recommends to replace it, and nothing has been done about that yet.
     pub(crate) fn is_rebalance_due(&self) -> bool {
-        self.rebalance.is_some_and(|rebalance| !rebalance.answered)
+        self.ec2.rebalance.is_some_and(|rebalance| !rebalance.answered)
     }
 
     pub fn is_gone(&self) -> bool {
@@ -214,7 +236,7 @@ impl Instance {
 
     /// The agent has said nothing for longer than `timeout`, or nothing yet.
     pub fn is_silent(&self, now: Timestamp, timeout: Duration) -> bool {
-        self.last_report.is_none_or(|at| now.since(at) > timeout)
+        self.agent.last_report.is_none_or(|at| now.since(at) > timeout)
     }
 
     /// EC2's id where there is one, the launch token before that.

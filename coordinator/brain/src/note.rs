@@ -15,36 +15,117 @@ use crate::words::{counted, in_words};
 pub enum Note {
     NotLeader,
     NotObservedYet,
-    ObservationFailed { detail: String },
-    ObservationStale { age: Duration },
+    ObservationFailed {
+        detail: String,
+    },
+    ObservationStale {
+        age: Duration,
+    },
     NotListedYet,
-    ListingFailed { detail: String },
-    ListingStale { age: Duration },
-    Held { reason: String },
+    ListingFailed {
+        detail: String,
+    },
+    ListingStale {
+        age: Duration,
+    },
+    Held {
+        #[serde(with = "crate::or_empty")]
+        reason: Option<String>,
+    },
     NothingWaits,
-    Idle { over: Duration },
-    IdleCounting { since: Duration, of: Duration },
-    Sustaining { demand: u64, jobs: u64, instances: u32, since: Duration, of: Duration },
-    BelowStep { demand: u64, jobs: u64, desired: u32 },
-    HighestStep { demand: u64, desired: u32 },
-    Paused { waiting: u64 },
-    ConcurrencyReached { queue: String, limit: u64 },
-    NoDemandNoReplacement { desired: u32 },
-    OnTheWay { count: u32, next_deadline: Duration },
-    AtCap { max_instances: u32, billing: u32 },
-    BreakerOpen { failures: u32, left: Duration },
+    Idle {
+        over: Duration,
+    },
+    IdleCounting {
+        since: Duration,
+        of: Duration,
+    },
+    Sustaining {
+        demand: u64,
+        jobs: u64,
+        instances: u32,
+        since: Duration,
+        of: Duration,
+    },
+    BelowStep {
+        demand: u64,
+        jobs: u64,
+        desired: u32,
+    },
+    HighestStep {
+        demand: u64,
+        desired: u32,
+    },
+    Paused {
+        waiting: u64,
+    },
+    ConcurrencyReached {
+        queue: String,
+        limit: u64,
+    },
+    NoDemandNoReplacement {
+        desired: u32,
+    },
+    OnTheWay {
+        count: u32,
+        next_deadline: Duration,
+    },
+    AtCap {
+        max_instances: u32,
+        billing: u32,
+    },
+    BreakerOpen {
+        failures: u32,
+        left: Duration,
+    },
     BreakerTries,
-    BackOff { class: RefusalClass, code: String, message: String, left: Duration },
-    FatalRefusal { code: String, message: String },
-    LaunchUnseen { token: LaunchToken },
-    WaitsForDrain { name: String, jobs: Option<u32>, silent: bool },
-    SourcesDisagree { id: InstanceId, redis: u32 },
-    RedisViewMissing { id: InstanceId },
-    AgentSilent { id: InstanceId, silent: Duration },
-    NotOurs { id: InstanceId },
-    HandsBack { id: InstanceId, certain: bool, left: Option<u32>, problem: String },
-    RebalanceWaits { id: InstanceId, replacement: String },
-    RebalanceHeld { id: InstanceId, why: WorksOn },
+    BackOff {
+        class: RefusalClass,
+        code: String,
+        message: String,
+        left: Duration,
+    },
+    FatalRefusal {
+        code: String,
+        message: String,
+    },
+    LaunchUnseen {
+        token: LaunchToken,
+    },
+    WaitsForDrain {
+        name: String,
+        jobs: Option<u32>,
+        silent: bool,
+    },
+    SourcesDisagree {
+        id: InstanceId,
+        redis: u32,
+    },
+    RedisViewMissing {
+        id: InstanceId,
+    },
+    AgentSilent {
+        id: InstanceId,
+        silent: Duration,
+    },
+    NotOurs {
+        id: InstanceId,
+    },
+    HandsBack {
+        id: InstanceId,
+        certain: bool,
+        left: Option<u32>,
+        #[serde(with = "crate::or_empty")]
+        problem: Option<String>,
+    },
+    RebalanceWaits {
+        id: InstanceId,
+        replacement: String,
+    },
+    RebalanceHeld {
+        id: InstanceId,
+        why: WorksOn,
+    },
 }
 
 /// Why an instance that EC2 recommends to replace works on.
@@ -90,8 +171,10 @@ impl fmt::Display for Note {
             Note::ListingStale { age } => {
                 write!(f, "EC2's last list is {} old: everything holds", in_words(*age))
             }
-            Note::Held { reason } if reason.is_empty() => write!(f, "an operator holds the pool: `spillway resume`"),
-            Note::Held { reason } => write!(f, "an operator holds the pool ({reason}): `spillway resume`"),
+            Note::Held { reason: None } => write!(f, "an operator holds the pool: `spillway resume`"),
+            Note::Held { reason: Some(reason) } => {
+                write!(f, "an operator holds the pool ({reason}): `spillway resume`")
+            }
             Note::NothingWaits => write!(f, "no job waits"),
             Note::Idle { over } => write!(f, "no job has waited for {}: idle", in_words(*over)),
             Note::IdleCounting { since, of } => {
@@ -170,7 +253,7 @@ impl fmt::Display for Note {
             Note::NotOurs { id } => {
                 write!(f, "{id} carries the pool's tag but no launch token: counted, never touched")
             }
-            Note::HandsBack { id, problem, .. } if !problem.is_empty() => {
+            Note::HandsBack { id, problem: Some(problem), .. } => {
                 write!(f, "the jobs of {id} are not handed back yet: {problem}")
             }
             Note::HandsBack { id, left: Some(left), certain: false, .. } => {

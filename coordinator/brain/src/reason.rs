@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::event::RefusalClass;
+use crate::event::{Ec2State, RefusalClass};
 use crate::id::InstanceId;
 use crate::phase::DrainCause;
 use crate::time::Timestamp;
@@ -15,36 +15,109 @@ use crate::words::{counted, in_words};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
-    BelowDesired { demand: u64, desired: u32, ready: u32, on_the_way: u32 },
-    LaunchUnanswered { attempt: u32 },
-    ScaleIn { desired: u32, idle: bool },
-    Interrupted { at: Timestamp, left: Duration },
-    BootFailed { detail: String },
-    BootDeadline { after: Duration, detail: String },
-    AgentLost { silent: Duration },
-    AgentDrains { detail: String },
-    Stopped { state: String },
-    OperatorAsked { reason: String },
-    DemandReturned { demand: u64, desired: u32 },
-    ToldAgain { cause: DrainCause },
-    Drained { cause: DrainCause },
-    NoAgentNoJob { cause: DrainCause },
-    DrainOverdue { by: Duration },
-    TerminateAgain { attempt: u32 },
-    BreakerOpened { failures: u32, until: Timestamp, wait: Duration },
-    Refused { class: RefusalClass, code: String, message: String },
-    NotOurs { id: InstanceId },
-    HandedBack { cause: DrainCause, jobs: u32 },
-    LeftByDrain { jobs: u32 },
+    BelowDesired {
+        demand: u64,
+        desired: u32,
+        ready: u32,
+        on_the_way: u32,
+    },
+    LaunchUnanswered {
+        attempt: u32,
+    },
+    ScaleIn {
+        desired: u32,
+        idle: bool,
+    },
+    Interrupted {
+        at: Timestamp,
+        left: Duration,
+    },
+    BootFailed {
+        #[serde(with = "crate::or_empty")]
+        detail: Option<String>,
+    },
+    BootDeadline {
+        after: Duration,
+        #[serde(with = "crate::or_empty")]
+        detail: Option<String>,
+    },
+    AgentLost {
+        silent: Duration,
+    },
+    AgentDrains {
+        #[serde(with = "crate::or_empty")]
+        detail: Option<String>,
+    },
+    Stopped {
+        state: Ec2State,
+    },
+    OperatorAsked {
+        #[serde(with = "crate::or_empty")]
+        reason: Option<String>,
+    },
+    DemandReturned {
+        demand: u64,
+        desired: u32,
+    },
+    ToldAgain {
+        cause: DrainCause,
+    },
+    Drained {
+        cause: DrainCause,
+    },
+    NoAgentNoJob {
+        cause: DrainCause,
+    },
+    DrainOverdue {
+        by: Duration,
+    },
+    TerminateAgain {
+        attempt: u32,
+    },
+    BreakerOpened {
+        failures: u32,
+        until: Timestamp,
+        wait: Duration,
+    },
+    Refused {
+        class: RefusalClass,
+        code: String,
+        message: String,
+    },
+    NotOurs {
+        id: InstanceId,
+    },
+    HandedBack {
+        cause: DrainCause,
+        jobs: u32,
+    },
+    LeftByDrain {
+        jobs: u32,
+    },
     Terminated,
     ShutsDown,
     Vanished,
-    HandBackAgain { left: Option<u32>, problem: String },
-    HandBackFails { id: InstanceId, detail: String },
-    JobsLeft { id: InstanceId, left: u32, span: Duration },
+    HandBackAgain {
+        left: Option<u32>,
+        #[serde(with = "crate::or_empty")]
+        problem: Option<String>,
+    },
+    HandBackFails {
+        id: InstanceId,
+        detail: String,
+    },
+    JobsLeft {
+        id: InstanceId,
+        left: u32,
+        span: Duration,
+    },
     RebalanceRecommended,
-    Replaces { id: InstanceId },
-    Replaced { by: String },
+    Replaces {
+        id: InstanceId,
+    },
+    Replaced {
+        by: String,
+    },
 }
 
 impl fmt::Display for Reason {
@@ -66,21 +139,22 @@ impl fmt::Display for Reason {
                 write!(f, "more instances than wanted ({desired})")
             }
             Reason::Interrupted { left, .. } => write!(f, "EC2 takes the instance in {}", in_words(*left)),
-            Reason::BootFailed { detail } => write!(f, "the boot failed: {detail}"),
-            Reason::BootDeadline { after, detail } if detail.is_empty() => {
+            Reason::BootFailed { detail: Some(detail) } => write!(f, "the boot failed: {detail}"),
+            Reason::BootFailed { detail: None } => f.write_str("the boot failed"),
+            Reason::BootDeadline { after, detail: None } => {
                 write!(f, "not ready {} after its launch; its agent never registered", in_words(*after))
             }
-            Reason::BootDeadline { after, detail } => {
+            Reason::BootDeadline { after, detail: Some(detail) } => {
                 write!(f, "not ready {} after its launch: {detail}", in_words(*after))
             }
-            Reason::AgentDrains { detail } if detail.is_empty() => f.write_str("its agent drains by itself"),
-            Reason::AgentDrains { detail } => write!(f, "its agent drains by itself: {detail}"),
+            Reason::AgentDrains { detail: None } => f.write_str("its agent drains by itself"),
+            Reason::AgentDrains { detail: Some(detail) } => write!(f, "its agent drains by itself: {detail}"),
             Reason::AgentLost { silent } => {
                 write!(f, "its agent has been silent for {} and Redis shows no job there", in_words(*silent))
             }
-            Reason::Stopped { state } => write!(f, "EC2 shows it {state}: it does no work"),
-            Reason::OperatorAsked { reason } if reason.is_empty() => write!(f, "an operator asked for it"),
-            Reason::OperatorAsked { reason } => write!(f, "an operator asked for it: {reason}"),
+            Reason::Stopped { state } => write!(f, "EC2 shows it {}: it does no work", state.as_str()),
+            Reason::OperatorAsked { reason: None } => write!(f, "an operator asked for it"),
+            Reason::OperatorAsked { reason: Some(reason) } => write!(f, "an operator asked for it: {reason}"),
             Reason::DemandReturned { demand, desired } => write!(
                 f,
                 "{} could start again and {} wanted: cheaper than a new instance",
@@ -133,7 +207,7 @@ impl fmt::Display for Reason {
             Reason::Vanished => {
                 write!(f, "EC2 no longer lists it: jobs whose locks nobody renews go back to wait")
             }
-            Reason::HandBackAgain { problem, .. } if !problem.is_empty() => {
+            Reason::HandBackAgain { problem: Some(problem), .. } => {
                 write!(f, "the last attempt failed: {problem}")
             }
             Reason::HandBackAgain { left: Some(left), .. } => {

@@ -320,8 +320,7 @@ impl Life {
             self.controller.handle(self.now, Event::RebalanceRecommended { id: id.clone(), at });
         }
         let proven = phase == AgentPhase::Ready;
-        let report =
-            Report { id: id.clone(), phase, proven, named: true, active_jobs: Some(jobs), problem: String::new() };
+        let report = Report { id: id.clone(), phase, proven, named: true, active_jobs: Some(jobs), problem: None };
         self.controller.handle(self.now, Event::AgentReported(report));
         if phase == AgentPhase::Drained && self.one_in(2) {
             let jobs_left = (!self.random.is_multiple_of(3)).then_some(jobs);

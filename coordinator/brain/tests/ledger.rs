@@ -44,5 +44,5 @@ fn a_ledger_of_today_is_read_and_written_again_as_it_was() {
     let all = ["ready", "draining", "gone", "terminating", "draining", "booting", "draining", "launching"];
     assert_eq!(phases[..8], all);
     let gone = state.instances().find(|instance| instance.owes_hand_back()).expect("one owes a hand-back");
-    assert_eq!(gone.hand_back.as_ref().map(|it| it.problem.as_str()), Some("NOPERM"));
+    assert_eq!(gone.owed.hand_back.as_ref().and_then(|it| it.problem.as_deref()), Some("NOPERM"));
 }

@@ -184,7 +184,7 @@ async fn heard(agents: &crate::agents::Agents, pool: &PoolHandle, id: &InstanceI
                 // The worker shim puts the name into the locks of its jobs.
                 named: heartbeat.shims > 0 || heartbeat.worker.as_ref().is_some_and(|worker| worker.by == "name"),
                 active_jobs: heartbeat.active_jobs,
-                problem: heartbeat.problem.clone(),
+                problem: Some(heartbeat.problem.clone()).filter(|problem| !problem.is_empty()),
             });
             agents.beat(id, clock::now(), heartbeat);
             match report {

@@ -99,13 +99,13 @@ pub(super) fn replace(state: &mut State, now: Timestamp, config: &Config, plan: 
 /// Whose recommendation waits to be acted on, the oldest first.
 fn due(state: &State, can_be: impl Fn(&Instance) -> bool) -> Vec<InstanceId> {
     let due = state.instances.iter().filter(|instance| instance.is_rebalance_due() && can_be(instance));
-    let mut due: Vec<_> = due.filter_map(|it| Some((it.rebalance?.at, it.id.clone()?))).collect();
+    let mut due: Vec<_> = due.filter_map(|it| Some((it.ec2.rebalance?.at, it.id.clone()?))).collect();
     due.sort();
     due.into_iter().map(|(_, id)| id).collect()
 }
 
 fn begin_drain(instance: &mut Instance, now: Timestamp, config: &Config, reason: Reason, plan: &mut Plan) {
-    if let Some(rebalance) = &mut instance.rebalance {
+    if let Some(rebalance) = &mut instance.ec2.rebalance {
         rebalance.answered = true;
     }
     plan.decisions.extend(draining::begin(instance, now, now + config.drain_timeout, DrainCause::Rebalance, reason));
@@ -114,7 +114,7 @@ fn begin_drain(instance: &mut Instance, now: Timestamp, config: &Config, reason:
 /// Why the recommended one works on, in either way of acting on it.
 fn held_back(state: &mut State, now: Timestamp, config: &Config, id: &InstanceId) -> Option<WorksOn> {
     let instance = state.by_id(id)?;
-    let recommended_at = instance.rebalance?.at;
+    let recommended_at = instance.ec2.rebalance?.at;
     if instance.is_replacement && recommended_at < instance.planned_at + HOUR {
         return Some(WorksOn::Replacement);
     }

@@ -29,11 +29,11 @@ pub(super) fn scale_in(state: &mut State, now: Timestamp, config: &Config, wante
     // Not yet ready, then what EC2 recommends against, then the fewest jobs, then the youngest. What is not known is
     // taken for many.
     candidates.sort_by_key(|instance| {
-        let jobs = instance.active_jobs.unwrap_or(u32::MAX);
+        let jobs = instance.agent.active_jobs.unwrap_or(u32::MAX);
         (
             instance.is_capacity(),
             instance.replaces.is_none(),
-            instance.rebalance.is_none(),
+            instance.ec2.rebalance.is_none(),
             jobs,
             Reverse(instance.planned_at),
         )

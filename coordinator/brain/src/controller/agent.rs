@@ -11,8 +11,8 @@ use crate::time::Timestamp;
 
 pub(super) fn registered(state: &mut State, now: Timestamp, id: &InstanceId) {
     if let Some(instance) = state.by_id(id) {
-        instance.registered = true;
-        instance.last_report = Some(now);
+        instance.agent.registered = true;
+        instance.agent.last_report = Some(now);
         // A session goes on without it: this agent knows nothing of before, as after a reboot.
         leadership::expect_to_hear_again(instance);
     }
@@ -20,17 +20,17 @@ pub(super) fn registered(state: &mut State, now: Timestamp, id: &InstanceId) {
 
 pub(super) fn reported(state: &mut State, now: Timestamp, report: Report, config: &Config) {
     let Some(instance) = state.by_id(&report.id) else { return };
-    instance.registered = true;
-    instance.last_report = Some(now);
-    instance.agent_phase = Some(report.phase);
+    instance.agent.registered = true;
+    instance.agent.last_report = Some(now);
+    instance.agent.phase = Some(report.phase);
     // An agent that restarted may have started its worker again.
-    instance.emptied &= report.phase == AgentPhase::Drained;
+    instance.owed.emptied &= report.phase == AgentPhase::Drained;
     if !matches!(report.phase, AgentPhase::Draining | AgentPhase::Drained) {
         instance.cancelled_at = None;
     }
-    instance.proven = report.proven;
-    instance.named |= report.named;
-    instance.active_jobs = report.active_jobs;
+    instance.agent.proven = report.proven;
+    instance.agent.named |= report.named;
+    instance.agent.active_jobs = report.active_jobs;
     instance.problem = report.problem;
     match instance.phase_kind() {
         PhaseKind::Booting => booting::reported(state, now, &report.id),
@@ -44,8 +44,8 @@ pub(super) fn reported(state: &mut State, now: Timestamp, report: Report, config
 /// before.
 pub(super) fn drained(state: &mut State, now: Timestamp, id: &InstanceId, jobs_left: Option<u32>, handed_back: u32) {
     let Some(instance) = state.by_id(id) else { return };
-    let more = handed_back.saturating_sub(instance.handed_back_by_agent);
-    instance.handed_back_by_agent += more;
+    let more = handed_back.saturating_sub(instance.owed.handed_back_by_agent);
+    instance.owed.handed_back_by_agent += more;
     draining::drained(instance, now, jobs_left);
     state.handed_back_total += u64::from(more);
 }

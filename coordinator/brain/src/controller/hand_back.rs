@@ -18,22 +18,22 @@ const AT_ONCE: usize = 10;
 pub(super) fn tick(state: &mut State, now: Timestamp, plan: &mut Plan) {
     let awaited = |instance: &&Instance| {
         let answers = |it: &HandBack| matches!(it.next, Next::Answer { .. }) && it.due_at().is_some_and(|at| now < at);
-        instance.hand_back.as_ref().is_some_and(answers)
+        instance.owed.hand_back.as_ref().is_some_and(answers)
     };
     let mut room = AT_ONCE.saturating_sub(state.instances.iter().filter(awaited).count());
     for instance in &mut state.instances {
         let Some((certain, why)) = why(instance) else { continue };
         let Some(id) = instance.id.clone() else { continue };
-        let is_new = instance.hand_back.as_ref().is_none_or(|before| certain && !before.certain);
+        let is_new = instance.owed.hand_back.as_ref().is_none_or(|before| certain && !before.certain);
         if is_new {
-            instance.hand_back = Some(HandBack::begin(now, certain));
+            instance.owed.hand_back = Some(HandBack::begin(now, certain));
         }
-        let Some(hand_back) = &mut instance.hand_back else { continue };
+        let Some(hand_back) = &mut instance.owed.hand_back else { continue };
         let Some(due_at) = hand_back.due_at() else { continue };
         if now >= due_at && room > 0 {
             room -= 1;
             let again = Reason::HandBackAgain { left: hand_back.left, problem: hand_back.problem.clone() };
-            let reason = if is_new || (hand_back.left, hand_back.problem.as_str()) == (None, "") { why } else { again };
+            let reason = if is_new || (hand_back.left, &hand_back.problem) == (None, &None) { why } else { again };
             hand_back.asked(now);
             let decision = Decision::HandBack { id: id.clone(), certain: hand_back.certain };
             plan.decisions.push(Planned::new(decision, reason));
@@ -49,7 +49,7 @@ fn why(instance: &Instance) -> Option<(bool, Reason)> {
         return None;
     }
     let jobs = instance.jobs_after_fence();
-    match (&instance.phase, instance.ec2_state, jobs) {
+    match (&instance.phase, instance.ec2.state, jobs) {
         (_, Some(Ec2State::Terminated), _) => Some((true, Reason::Terminated)),
         (_, Some(Ec2State::ShuttingDown), _) => Some((false, Reason::ShutsDown)),
         (Phase::Gone, ..) => Some((false, Reason::Vanished)),
@@ -65,9 +65,9 @@ pub(super) fn answered(state: &mut State, now: Timestamp, id: InstanceId, certai
     state.handed_back_total += u64::from(jobs);
     state.alerts.remove(&AlertKind::HandBackFails);
     let Some(instance) = state.by_id(&id) else { return };
-    instance.handed_back += jobs;
+    instance.owed.handed_back += jobs;
     // An answer to what was asked while it was uncertain does not speak for after.
-    if let Some(hand_back) = instance.hand_back.as_mut().filter(|it| it.certain == certain && !it.is_over())
+    if let Some(hand_back) = instance.owed.hand_back.as_mut().filter(|it| it.certain == certain && !it.is_over())
         && hand_back.answered(now, left) == Turn::GivenUp
     {
         let span = now.since(hand_back.began_at);
@@ -77,7 +77,7 @@ pub(super) fn answered(state: &mut State, now: Timestamp, id: InstanceId, certai
 }
 
 pub(super) fn failed(state: &mut State, now: Timestamp, id: InstanceId, certain: bool, detail: String) {
-    let hand_back = state.by_id(&id).and_then(|instance| instance.hand_back.as_mut());
+    let hand_back = state.by_id(&id).and_then(|instance| instance.owed.hand_back.as_mut());
     let Some(hand_back) = hand_back.filter(|it| it.certain == certain && !it.is_over()) else { return };
     if hand_back.failed(now, detail.clone()) != Turn::GoesOn {
         state.raise(AlertKind::HandBackFails, Reason::HandBackFails { id, detail });

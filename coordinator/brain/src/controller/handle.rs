@@ -33,15 +33,15 @@ pub(super) fn handle(state: &mut State, now: Timestamp, event: Event, config: &C
         }
         Event::NoticeSeen { id, at } => {
             if let Some(instance) = state.by_id(&id) {
-                instance.interrupted_at = Some(instance.interrupted_at.map_or(at, |earlier| earlier.min(at)));
+                instance.ec2.interrupted_at = Some(instance.ec2.interrupted_at.map_or(at, |earlier| earlier.min(at)));
             }
         }
         Event::RebalanceRecommended { id, at } => {
             // Agents repeat what they saw when they come back.
             if let Some(instance) = state.by_id(&id)
-                && instance.rebalance.is_none_or(|known| known.at < at)
+                && instance.ec2.rebalance.is_none_or(|known| known.at < at)
             {
-                instance.rebalance = Some(Rebalance { at, answered: false });
+                instance.ec2.rebalance = Some(Rebalance { at, answered: false });
             }
         }
         Event::HandedBack { id, certain, handed_back, left } => {
@@ -71,6 +71,6 @@ fn jobs_seen(state: &mut State, asked_at: Timestamp, seen: &JobsByInstance) {
     for instance in &mut state.instances {
         let jobs = instance.id.as_ref().and_then(|id| seen.jobs.get(id)).copied().unwrap_or(0);
         instance.jobs_in_redis = Some((jobs, asked_at));
-        instance.emptied &= jobs == 0;
+        instance.owed.emptied &= jobs == 0;
     }
 }

@@ -14,12 +14,12 @@ pub(super) fn started(state: &mut State, now: Timestamp) {
         expect_to_hear_again(instance);
         launching::ask_again(instance, now);
         terminating::ask_again(instance, now);
-        if let Some(hand_back) = &mut instance.hand_back {
+        if let Some(hand_back) = &mut instance.owed.hand_back {
             hand_back.unanswered(now);
         }
         // Agents need time to come back before they are called silent.
-        if instance.registered {
-            instance.last_report = Some(now);
+        if instance.agent.registered {
+            instance.agent.last_report = Some(now);
         }
     }
 }
@@ -33,8 +33,8 @@ pub(super) fn gained(state: &mut State, now: Timestamp, config: &Config) {
     state.led_since = Some(now);
     for instance in &mut state.instances {
         expect_to_hear_again(instance);
-        if instance.registered {
-            instance.last_report = Some(now);
+        if instance.agent.registered {
+            instance.agent.last_report = Some(now);
         } else {
             booting::begin_deadline_anew(instance, now, config);
         }
@@ -44,7 +44,7 @@ pub(super) fn gained(state: &mut State, now: Timestamp, config: &Config) {
 /// What its agent said was said to another leader, or before a while in which it may have worked again: it counts once
 /// the agent says it again.
 pub(super) fn expect_to_hear_again(instance: &mut Instance) {
-    instance.agent_phase = None;
+    instance.agent.phase = None;
     draining::expect_to_hear_again(instance);
     terminating::expect_to_hear_again(instance);
 }

@@ -1,7 +1,7 @@
 //! EC2's list: the only word that makes an instance Gone, and how launches whose answers were lost are found again.
 
 use crate::config::Config;
-use crate::event::{Ec2State, Listed};
+use crate::event::{Ec2State, Listed, StateReason};
 use crate::id::InstanceId;
 use crate::instance::Instance;
 use crate::phase::PhaseKind;
@@ -29,7 +29,7 @@ pub(super) fn listed(state: &mut State, now: Timestamp, asked_at: Timestamp, lis
     }
     for instance in &mut state.instances {
         if list.iter().any(|entry| is_entry_of(entry, instance)) {
-            instance.missing_since = None;
+            instance.ec2.missing_since = None;
         } else if gone::absent(instance, now, asked_at, is_gap, config) {
             state.terminated_total += 1;
         }
@@ -53,17 +53,18 @@ fn take_in(state: &mut State, now: Timestamp, entry: &Listed, config: &Config, f
         return;
     };
     let instance = &mut state.instances[position];
-    instance.last_listed = Some(now);
+    instance.ec2.last_listed = Some(now);
     if instance.id.is_none() {
         booting::begin(instance, now, entry.id.clone(), config, "its launch was answered by EC2's list");
     }
     // Lists are eventually consistent: an older state does not undo a later one.
-    if instance.ec2_state.is_none_or(|seen| order(seen) <= order(entry.state)) {
-        instance.ec2_state = Some(entry.state);
+    if instance.ec2.state.is_none_or(|seen| order(seen) <= order(entry.state)) {
+        instance.ec2.state = Some(entry.state);
     }
-    let why = entry.state_reason.as_deref().unwrap_or("no reason given");
+    let why = entry.state_reason.as_ref().map_or("no reason given", StateReason::code);
     let was_booting = instance.phase_kind() == PhaseKind::Booting;
-    let was_interrupted = instance.interrupted_at.is_some() || why.starts_with("Server.Spot");
+    let was_interrupted =
+        instance.ec2.interrupted_at.is_some() || matches!(entry.state_reason, Some(StateReason::Spot(_)));
     let has_ended = match entry.state {
         Ec2State::Terminated => {
             let has_ended = gone::terminated(instance, now, why);

@@ -6,6 +6,7 @@ use crate::breaker::Breaker;
 use crate::config::Config;
 use crate::event::Event;
 use crate::id::InstanceId;
+use crate::or_empty;
 use crate::phase::{DrainCause, PhaseKind};
 use crate::phases::draining;
 use crate::plan::AlertKind;
@@ -69,7 +70,7 @@ pub(super) fn check(state: &State, event: &Event) -> Result<(), Rejection> {
         Event::OperatorCancelDrain { id } => {
             let instance = known(state, id)?;
             if !instance.drain_can_be_cancelled() {
-                let (phase, interrupted) = (instance.phase_kind(), instance.interrupted_at.is_some());
+                let (phase, interrupted) = (instance.phase_kind(), instance.ec2.interrupted_at.is_some());
                 return Err(Rejection::NoDrainToCancel { id: id.clone(), phase, interrupted });
             }
             if state.would_drain_again() { Err(Rejection::WouldDrainAgain { id: id.clone() }) } else { Ok(()) }
@@ -93,7 +94,7 @@ pub(super) fn resume(state: &mut State) {
 pub(super) fn drain(state: &mut State, now: Timestamp, id: InstanceId, reason: String, config: &Config) {
     let deadline = now + config.drain_timeout;
     if let Some(instance) = state.by_id(&id).filter(|instance| instance.phase_kind().can_be_drained()) {
-        let reason = Reason::OperatorAsked { reason };
+        let reason = Reason::OperatorAsked { reason: or_empty::some(reason) };
         let planned = draining::begin(instance, now, deadline, DrainCause::Operator, reason);
         state.pending.extend(planned);
     }
@@ -104,7 +105,7 @@ pub(super) fn cancel_drain(state: &mut State, now: Timestamp, id: InstanceId, co
         return;
     }
     if let Some(instance) = state.by_id(&id) {
-        let planned = draining::cancel(instance, now, config, Reason::OperatorAsked { reason: String::new() });
+        let planned = draining::cancel(instance, now, config, Reason::OperatorAsked { reason: None });
         state.pending.extend(planned);
     }
 }

@@ -41,7 +41,7 @@ pub(super) fn due_at(state: &State) -> Option<Timestamp> {
     if state.observation_problem.is_some() {
         return None;
     }
-    state.instances.iter().filter_map(|instance| instance.hand_back.as_ref()?.due_at()).min()
+    state.instances.iter().filter_map(|instance| instance.owed.hand_back.as_ref()?.due_at()).min()
 }
 
 fn summarize(state: &State, plan: &mut Plan) {

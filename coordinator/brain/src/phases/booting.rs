@@ -20,15 +20,15 @@ use crate::time::Timestamp;
 pub(crate) fn begin(instance: &mut Instance, now: Timestamp, id: InstanceId, config: &Config, reason: &str) {
     instance.id = Some(id);
     instance.accepted_at = Some(now);
-    instance.problem.clear();
-    (instance.emptied, instance.hand_back) = (false, None);
+    instance.problem = None;
+    (instance.owed.emptied, instance.owed.hand_back) = (false, None);
     instance.must_prove_itself(now, now + config.boot_timeout, reason);
 }
 
 /// Its agent reported: a worker that is proven to process jobs makes it Ready.
 pub(crate) fn reported(state: &mut State, now: Timestamp, id: &InstanceId) {
     let Some(instance) = state.by_id(id) else { return };
-    if instance.agent_phase == Some(AgentPhase::Ready) && instance.proven {
+    if instance.agent.phase == Some(AgentPhase::Ready) && instance.agent.proven {
         instance.enter(now, Phase::Ready, "its worker is proven to process jobs");
         state.breaker.succeeded();
         state.alerts.remove(&AlertKind::BootsFail);
@@ -59,20 +59,17 @@ pub(crate) fn begin_deadline_anew(instance: &mut Instance, now: Timestamp, confi
 pub(crate) fn tick(instance: &mut Instance, now: Timestamp, config: &Config, plan: &mut Plan) -> bool {
     let Phase::Booting { deadline } = instance.phase else { return false };
     // Not where the word may have crossed a cancellation.
-    if matches!(instance.agent_phase, Some(AgentPhase::Draining | AgentPhase::Drained)) && instance.is_news(now) {
+    if matches!(instance.agent.phase, Some(AgentPhase::Draining | AgentPhase::Drained)) && instance.is_news(now) {
         let reason = Reason::AgentDrains { detail: instance.problem.clone() };
         plan.decisions.extend(draining::begin(instance, now, now + config.drain_timeout, DrainCause::Agent, reason));
         return false;
     }
-    let reason = if instance.agent_phase == Some(AgentPhase::Failed) {
+    let reason = if instance.agent.phase == Some(AgentPhase::Failed) {
         Reason::BootFailed { detail: instance.problem.clone() }
     } else if now >= deadline {
         let after = now.since(instance.accepted_at.unwrap_or(instance.phase_since));
-        let detail = match (instance.registered, instance.problem.as_str()) {
-            (false, _) => String::new(),
-            (true, "") => "its worker did not prove itself".to_owned(),
-            (true, problem) => problem.to_owned(),
-        };
+        let problem = || instance.problem.clone().unwrap_or_else(|| "its worker did not prove itself".to_owned());
+        let detail = instance.agent.registered.then(problem);
         Reason::BootDeadline { after, detail }
     } else {
         return false;

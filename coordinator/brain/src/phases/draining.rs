@@ -31,12 +31,12 @@ pub(crate) fn begin(
     reason: Reason,
 ) -> Option<Planned> {
     let id = instance.id.clone()?;
-    let is_drained = instance.agent_phase == Some(AgentPhase::Drained) && instance.is_news(now);
+    let is_drained = instance.agent.phase == Some(AgentPhase::Drained) && instance.is_news(now);
     let drained_at = is_drained.then_some(now);
     instance.enter(now, Phase::Draining { cause, deadline, drained_at }, reason.to_string());
     instance.drain_told_at = Some(now);
     // An earlier drain's speaks for what it held then.
-    instance.hand_back = None;
+    instance.owed.hand_back = None;
     Some(Planned::new(Decision::Drain { id, deadline }, reason))
 }
 
@@ -54,7 +54,7 @@ pub(crate) fn cancel(instance: &mut Instance, now: Timestamp, config: &Config, r
 /// EC2 takes it: the agent drains on its own as well, this is the second word. A drain that is under way for another
 /// reason has only until then.
 pub(crate) fn interrupted(instance: &mut Instance, now: Timestamp) -> Option<Planned> {
-    let at = instance.interrupted_at?;
+    let at = instance.ec2.interrupted_at?;
     let reason = Reason::Interrupted { at, left: now.until(at) };
     match &mut instance.phase {
         Phase::Booting { .. } | Phase::Ready => begin(instance, now, at, DrainCause::Interruption, reason),
@@ -69,13 +69,13 @@ pub(crate) fn interrupted(instance: &mut Instance, now: Timestamp) -> Option<Pla
 
 /// Its agent reported, in a heartbeat.
 pub(crate) fn reported(instance: &mut Instance, now: Timestamp) {
-    let is_drained = instance.agent_phase == Some(AgentPhase::Drained);
+    let is_drained = instance.agent.phase == Some(AgentPhase::Drained);
     let is_news = instance.is_news(now);
     match &mut instance.phase {
         Phase::Draining { drained_at: drained_at @ None, .. } if is_drained && is_news => *drained_at = Some(now),
         // It started over: whatever it was handed back for runs again.
         Phase::Draining { drained_at: drained_at @ Some(_), .. } if !is_drained => {
-            (*drained_at, instance.hand_back) = (None, None);
+            (*drained_at, instance.owed.hand_back) = (None, None);
         }
         _ => {}
     }
@@ -88,8 +88,8 @@ pub(crate) fn drained(instance: &mut Instance, now: Timestamp, jobs_left: Option
         && is_news
     {
         drained_at.get_or_insert(now);
-        instance.active_jobs = jobs_left;
-        instance.last_report = Some(now);
+        instance.agent.active_jobs = jobs_left;
+        instance.agent.last_report = Some(now);
     }
 }
 
@@ -97,8 +97,8 @@ pub(crate) fn drained(instance: &mut Instance, now: Timestamp, jobs_left: Option
 pub(crate) fn expect_to_hear_again(instance: &mut Instance) {
     if let Phase::Draining { drained_at, .. } = &mut instance.phase {
         *drained_at = None;
-        if instance.ec2_state != Some(Ec2State::Terminated) {
-            instance.hand_back = None;
+        if instance.ec2.state != Some(Ec2State::Terminated) {
+            instance.owed.hand_back = None;
         }
     }
 }
@@ -115,18 +115,18 @@ pub(crate) fn tick(
     let id = instance.id.clone()?;
     // Seen after the fence: what was observed before it proves nothing about now.
     let in_redis = instance.jobs_after_fence();
-    let is_handed_back = instance.hand_back.as_ref().is_some_and(|it| it.certain && it.is_done());
+    let is_handed_back = instance.owed.hand_back.as_ref().is_some_and(|it| it.certain && it.is_done());
     // Nobody told the agent while nobody led.
     let overdue = now > led_since.map_or(deadline, |since| deadline.max(since)) + BEYOND_DEADLINE;
     match (drained_at, in_redis) {
         (Some(_), Some(0)) if !is_handed_back => {
-            instance.emptied = instance.active_jobs == Some(0);
-            instance.hand_back.iter_mut().for_each(|hand_back| hand_back.ends(now));
+            instance.owed.emptied = instance.agent.active_jobs == Some(0);
+            instance.owed.hand_back.iter_mut().for_each(|hand_back| hand_back.ends(now));
             plan.decisions.extend(terminating::begin(instance, now, config, Reason::Drained { cause }));
             return None;
         }
         (Some(_), _) if is_handed_back => {
-            let reason = Reason::HandedBack { cause, jobs: instance.handed_back };
+            let reason = Reason::HandedBack { cause, jobs: instance.owed.handed_back };
             plan.decisions.extend(terminating::begin(instance, now, config, reason));
             return None;
         }
@@ -143,17 +143,17 @@ pub(crate) fn tick(
         (Some(_), None) => plan.notes.push(Note::RedisViewMissing { id: id.clone() }),
         (None, _) => plan.notes.push(Note::WaitsForDrain {
             name: instance.name().to_owned(),
-            jobs: instance.active_jobs,
+            jobs: instance.agent.active_jobs,
             silent: instance.is_silent(now, config.heartbeat_timeout),
         }),
     }
     // The command may have been lost with the connection; a report made since shows it.
-    let obeys = match instance.agent_phase {
+    let obeys = match instance.agent.phase {
         Some(AgentPhase::Drained) => instance.is_news(now),
         phase => phase == Some(AgentPhase::Draining),
     };
     let told_at = instance.drain_told_at.unwrap_or(instance.phase_since);
-    if !obeys && instance.last_report.is_some_and(|at| at > told_at + TOLD_AGAIN_AFTER) {
+    if !obeys && instance.agent.last_report.is_some_and(|at| at > told_at + TOLD_AGAIN_AFTER) {
         instance.drain_told_at = Some(now);
         let reason = Reason::ToldAgain { cause };
         plan.decisions.push(Planned::new(Decision::Drain { id, deadline }, reason));
@@ -163,9 +163,9 @@ pub(crate) fn tick(
 
 /// Nobody can be told to fence: the agent never registered by the boot's deadline, or has been silent for too long.
 fn is_unreachable(instance: &Instance, now: Timestamp, config: &Config) -> bool {
-    if instance.registered {
+    if instance.agent.registered {
         // Of a worker without a name Redis shows nothing: its jobs get the whole drain.
-        instance.named && instance.is_silent(now, config.lost_after())
+        instance.agent.named && instance.is_silent(now, config.lost_after())
     } else {
         instance.boot_deadline.is_none_or(|deadline| now >= deadline)
     }

@@ -32,9 +32,9 @@ pub(crate) fn absent(
     config: &Config,
 ) -> bool {
     if is_gap {
-        instance.missing_since = None;
+        instance.ec2.missing_since = None;
     }
-    let missing_since = *instance.missing_since.get_or_insert(asked_at);
+    let missing_since = *instance.ec2.missing_since.get_or_insert(asked_at);
     if instance.is_gone() || !is_absent_for_sure(instance, missing_since, asked_at, config) {
         return false;
     }
@@ -48,14 +48,14 @@ pub(crate) fn absent(
 fn is_absent_for_sure(instance: &Instance, missing_since: Timestamp, asked_at: Timestamp, config: &Config) -> bool {
     let known_since = match instance.phase {
         Phase::Launching { deadline, last_try, .. } => deadline.max(last_try),
-        _ => instance.last_listed.or(instance.accepted_at).unwrap_or(instance.phase_since),
+        _ => instance.ec2.last_listed.or(instance.accepted_at).unwrap_or(instance.phase_since),
     };
     asked_at > known_since.max(missing_since) + config.consistency_grace
 }
 
 /// EC2 lists as alive what was gone: it boots again, unless EC2 has shown its end. A stale list is not believed.
 pub(crate) fn listed_alive(instance: &mut Instance, now: Timestamp, config: &Config) {
-    let was_over = matches!(instance.ec2_state, Some(Ec2State::ShuttingDown | Ec2State::Terminated));
+    let was_over = matches!(instance.ec2.state, Some(Ec2State::ShuttingDown | Ec2State::Terminated));
     if let Some(id) = instance.id.clone().filter(|_| instance.is_gone() && !was_over) {
         booting::begin(instance, now, id, config, "EC2 lists it after all");
     }

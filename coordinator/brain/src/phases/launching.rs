@@ -74,12 +74,12 @@ fn refused(
         match backoff::wait(config, class, *attempts) {
             Some(wait) if class == RefusalClass::Retry => {
                 *next_try = Some(now + wait);
-                instance.problem = code.clone();
+                instance.problem = Some(code.clone());
             }
             // An earlier attempt was not answered, and may have its effect yet: EC2's list tells.
             _ if *attempts > 1 => {
                 (*next_try, *deadline) = (None, now.min(*deadline));
-                instance.problem = code.clone();
+                instance.problem = Some(code.clone());
             }
             _ => instance.enter(now, Phase::Gone, format!("EC2 refused the launch: {code}")),
         }
@@ -112,9 +112,9 @@ pub(crate) fn tick(instance: &mut Instance, now: Timestamp, wanted: bool, plan: 
     if let Some(at) = *next_try
         && wanted
         && now < at
-        && !instance.problem.is_empty()
+        && let Some(code) = instance.problem.clone()
     {
-        let (class, code) = (RefusalClass::Retry, instance.problem.clone());
+        let class = RefusalClass::Retry;
         plan.notes.push(Note::BackOff { class, code, message: String::new(), left: now.until(at) });
     }
     if wanted && next_try.is_some_and(|at| now >= at) {

@@ -16,10 +16,10 @@ use crate::time::Timestamp;
 
 /// Its agent reported. Where the proof was lost it is no capacity until it proves itself again, by a deadline.
 pub(crate) fn reported(instance: &mut Instance, now: Timestamp, config: &Config) {
-    if instance.agent_phase != Some(AgentPhase::Ready) {
-        let reason = match instance.problem.as_str() {
-            "" => "its worker no longer proves itself".to_owned(),
-            problem => format!("its worker no longer proves itself: {problem}"),
+    if instance.agent.phase != Some(AgentPhase::Ready) {
+        let reason = match &instance.problem {
+            None => "its worker no longer proves itself".to_owned(),
+            Some(problem) => format!("its worker no longer proves itself: {problem}"),
         };
         instance.must_prove_itself(now, now + config.boot_timeout, reason);
     }
@@ -29,9 +29,9 @@ pub(crate) fn tick(instance: &mut Instance, now: Timestamp, config: &Config, pla
     if !instance.is_silent(now, config.heartbeat_timeout) {
         return;
     }
-    let silent = now.since(instance.last_report.unwrap_or(instance.phase_since));
+    let silent = now.since(instance.agent.last_report.unwrap_or(instance.phase_since));
     // Of a worker without a name Redis shows nothing, whatever it runs.
-    let no_job = instance.named
+    let no_job = instance.agent.named
         && instance.jobs_in_redis.is_some_and(|(jobs, at)| jobs == 0 && now.since(at) <= config.longest_gap());
     if silent > config.lost_after() && no_job {
         let reason = Reason::AgentLost { silent };

@@ -21,11 +21,11 @@ pub(crate) fn begin(instance: &mut Instance, now: Timestamp, config: &Config, re
 
 /// EC2 stopped it: it does no work, whatever phase it is in.
 pub(crate) fn stopped_by_ec2(instance: &mut Instance, now: Timestamp, config: &Config) -> Option<Planned> {
-    let state = instance.ec2_state.filter(|state| matches!(state, Ec2State::Stopping | Ec2State::Stopped))?;
+    let state = instance.ec2.state.filter(|state| matches!(state, Ec2State::Stopping | Ec2State::Stopped))?;
     if ends_already(instance) {
         return None;
     }
-    begin(instance, now, config, Reason::Stopped { state: state.as_str().to_owned() })
+    begin(instance, now, config, Reason::Stopped { state })
 }
 
 /// EC2's list shows it shutting down. True where nobody here had decided that.
@@ -46,7 +46,7 @@ fn ends_already(instance: &Instance) -> bool {
 pub(crate) fn refused(instance: &mut Instance, now: Timestamp, class: RefusalClass, code: &str, config: &Config) {
     if let Phase::Terminating { attempts, next_try } = &mut instance.phase {
         *next_try = now + backoff::wait(config, class, *attempts).unwrap_or(config.terminate_timeout);
-        instance.problem = format!("EC2 refused to terminate it: {code}");
+        instance.problem = Some(format!("EC2 refused to terminate it: {code}"));
     }
 }
 
@@ -59,14 +59,14 @@ pub(crate) fn ask_again(instance: &mut Instance, now: Timestamp) {
 
 /// What its agent said of its jobs was said to somebody else.
 pub(crate) fn expect_to_hear_again(instance: &mut Instance) {
-    if instance.phase_kind() == PhaseKind::Terminating && instance.ec2_state != Some(Ec2State::Terminated) {
-        instance.hand_back = None;
+    if instance.phase_kind() == PhaseKind::Terminating && instance.ec2.state != Some(Ec2State::Terminated) {
+        instance.owed.hand_back = None;
     }
 }
 
 pub(crate) fn tick(instance: &mut Instance, now: Timestamp, config: &Config, plan: &mut Plan) {
     let Phase::Terminating { attempts, next_try } = &mut instance.phase else { return };
-    if now < *next_try || matches!(instance.ec2_state, Some(Ec2State::ShuttingDown | Ec2State::Terminated)) {
+    if now < *next_try || matches!(instance.ec2.state, Some(Ec2State::ShuttingDown | Ec2State::Terminated)) {
         return;
     }
     let Some(id) = instance.id.clone() else { return };

@@ -79,7 +79,7 @@ impl State {
             ready: count(&Instance::is_capacity),
             on_the_way: count(&|instance| instance.is_on_its_way(now)),
             billing: count(&Instance::may_bill).saturating_add(u32::try_from(self.foreign.len()).unwrap_or(u32::MAX)),
-            interrupted: count(&|instance| instance.may_bill() && instance.interrupted_at.is_some()),
+            interrupted: count(&|instance| instance.may_bill() && instance.ec2.interrupted_at.is_some()),
             replacements: count(&|instance| instance.replaces.is_some() && instance.is_on_its_way(now)),
         }
     }

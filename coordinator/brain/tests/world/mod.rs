@@ -262,7 +262,7 @@ impl World {
                 proven: phase == AgentPhase::Ready,
                 named: self.named,
                 active_jobs: jobs,
-                problem,
+                problem: Some(problem).filter(|problem| !problem.is_empty()),
             };
             self.tell(Event::AgentReported(report));
         }

@@ -103,7 +103,7 @@ pub const MUTANTS: &[Mutant] = &[
         "soon-unreachable",
         "an agent is given up after one missed heartbeat, whatever its worker's name",
         "coordinator/brain/src/phases/draining.rs",
-        "instance.named && instance.is_silent(now, config.lost_after())",
+        "instance.agent.named && instance.is_silent(now, config.lost_after())",
         "instance.is_silent(now, config.heartbeat_timeout)",
     ),
     brain(
@@ -146,7 +146,7 @@ pub const MUTANTS: &[Mutant] = &[
         "a box whose agent never registered boots for ever",
         "coordinator/brain/src/phases/booting.rs",
         "} else if now >= deadline {",
-        "} else if now >= deadline && instance.registered {",
+        "} else if now >= deadline && instance.agent.registered {",
     ),
     brain(
         "breaker-never-opens",
@@ -173,8 +173,8 @@ pub const MUTANTS: &[Mutant] = &[
         "hold-ignored",
         "a held pool is scaled",
         "coordinator/brain/src/capacity.rs",
-        "plan.notes.push(Note::Held { reason: reason.clone() });\n        return;",
-        "plan.notes.push(Note::Held { reason: reason.clone() });",
+        "plan.notes.push(Note::Held { reason: or_empty::some(reason.clone()) });\n        return;",
+        "plan.notes.push(Note::Held { reason: or_empty::some(reason.clone()) });",
     ),
     brain(
         "burst-of-launches",
@@ -243,15 +243,15 @@ pub const MUTANTS: &[Mutant] = &[
         "interrupted-is-capacity",
         "an instance that EC2 takes counts as capacity",
         "coordinator/brain/src/instance.rs",
-        "matches!(self.phase, Phase::Ready) && self.interrupted_at.is_none()",
+        "matches!(self.phase, Phase::Ready) && self.ec2.interrupted_at.is_none()",
         "matches!(self.phase, Phase::Ready)",
     ),
     brain(
         "unproven-is-capacity",
         "an instance whose worker lost its proof counts as capacity",
         "coordinator/brain/src/phases/ready.rs",
-        "if instance.agent_phase != Some(AgentPhase::Ready) {",
-        "if instance.agent_phase == Some(AgentPhase::Failed) {",
+        "if instance.agent.phase != Some(AgentPhase::Ready) {",
+        "if instance.agent.phase == Some(AgentPhase::Failed) {",
     ),
     brain(
         "gone-at-first-absence",
