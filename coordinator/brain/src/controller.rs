@@ -4,6 +4,7 @@
 mod agent;
 mod hand_back;
 mod handle;
+mod invariants;
 mod leadership;
 mod listing;
 mod operator;

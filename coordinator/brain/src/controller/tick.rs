@@ -1,5 +1,6 @@
 //! What a tick does, in its order: what events decided, each instance by its phase, how many there should be, hand-backs.
 
+use super::{hand_back, invariants};
 use crate::capacity::{self, rebalance};
 use crate::config::Config;
 use crate::note::Note;
@@ -8,8 +9,6 @@ use crate::phases::{booting, draining, gone, launching, ready, terminating};
 use crate::plan::{AlertKind, Plan};
 use crate::state::State;
 use crate::time::Timestamp;
-
-use super::hand_back;
 
 pub(super) fn tick(state: &mut State, now: Timestamp, config: &Config) -> Plan {
     let mut plan = Plan { at: now, ..Plan::default() };
@@ -20,7 +19,8 @@ pub(super) fn tick(state: &mut State, now: Timestamp, config: &Config) -> Plan {
     }
     plan.decisions.append(&mut state.pending);
     let blind = blind(state, now, config);
-    if blind.is_empty() {
+    let is_blind = !blind.is_empty();
+    if !is_blind {
         each_instance(state, now, config, &mut plan);
         capacity::decide(state, now, config, &mut plan);
     } else {
@@ -33,6 +33,7 @@ pub(super) fn tick(state: &mut State, now: Timestamp, config: &Config) -> Plan {
     plan.decisions.append(&mut state.pending);
     gone::forget(state);
     summarize(state, &mut plan);
+    invariants::check(state, now, config, &plan, is_blind);
     plan
 }
 
