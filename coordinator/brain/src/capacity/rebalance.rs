@@ -23,7 +23,7 @@ use crate::state::State;
 use crate::time::Timestamp;
 
 /// What `rebalance_limit` is counted over. A replacement that is recommended against sooner works on all the same.
-const HOUR: Duration = Duration::from_secs(3600);
+pub(crate) const HOUR: Duration = Duration::from_secs(3600);
 
 /// Goes on with the replacement under way: the recommended one is drained once it is ready.
 pub(crate) fn go_on(state: &mut State, now: Timestamp, config: &Config, plan: &mut Plan) {

@@ -1,6 +1,7 @@
 //! What must hold after each tick, whatever happened: checked in debug builds, so in every test and in the simulator. The
 //! numbers are those of the architecture page.
 
+use crate::capacity::rebalance::HOUR;
 use crate::config::Config;
 use crate::phase::PhaseKind;
 use crate::plan::{Decision, Plan, Planned};
@@ -30,6 +31,12 @@ pub(super) fn check(state: &State, now: Timestamp, config: &Config, plan: &Plan,
         debug_assert!(alive[..position].iter().find(is_same).is_none(), "invariant 2: {} twice", instance.name());
     }
     debug_assert!(state.desired.is_none_or(|desired| desired <= config.max_instances), "desired is above the cap");
+    let replaced = state.instances.iter().filter(|instance| instance.replaces.is_some()).count();
+    debug_assert!(replaced <= 1, "{replaced} are replaced at a time");
+    if plan.decisions.iter().any(|planned| is_for_rebalance(&planned.reason)) {
+        let in_an_hour = state.rebalances.iter().filter(|at| now.since(**at) < HOUR).count();
+        debug_assert!(in_an_hour <= config.rebalance_limit as usize, "{in_an_hour} rebalances in an hour");
+    }
     for planned in &plan.decisions {
         debug_assert!(!is_blind || is_allowed_blind(planned), "invariant 3: {planned:?} while blind");
         debug_assert!(is_of_its_phase(state, &planned.decision), "{planned:?} in another phase");
@@ -38,6 +45,10 @@ pub(super) fn check(state: &State, now: Timestamp, config: &Config, plan: &Plan,
 
 fn is_new_launch(planned: &Planned) -> bool {
     matches!(planned.decision, Decision::Launch { .. }) && !matches!(planned.reason, Reason::LaunchUnanswered { .. })
+}
+
+fn is_for_rebalance(reason: &Reason) -> bool {
+    matches!(reason, Reason::Replaces { .. } | Reason::RebalanceRecommended)
 }
 
 /// People are told, operators obeyed, and what is known to be dead handed back.

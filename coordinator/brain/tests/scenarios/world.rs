@@ -1,73 +1,22 @@
-//! The world of the scenarios: a queue, an EC2 and agents as simple as can be, driven by a script.
-#![allow(dead_code, reason = "each file of scenarios uses a part")]
+//! The world of the scenarios: a queue, an EC2 and agents as simple as can be, driven by the lines of a script.
+//!
+//! Each `demand` line is one observation of the queue, of EC2's list and of every agent that is not silent, then a tick.
+//! `notes`, `show` and `due` change nothing: they say the last tick's notes, what is known of each instance, and when a tick
+//! is due by the time alone.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
 use std::time::Duration;
 
 use spillway_brain::{
-    AgentPhase, Backlog, Config, Controller, Decision, Ec2State, Event, InstanceId, JobsByInstance, LaunchAnswer,
-    LaunchToken, Listed, QueueBacklog, RefusalClass, Report, State, Timestamp,
+    AgentPhase, Backlog, Config, Controller, Decision, Ec2State, Event, Instance, InstanceId, JobsByInstance,
+    LaunchAnswer, LaunchToken, Listed, QueueBacklog, RefusalClass, Report, State, Timestamp,
 };
 
-/// Runs the script under the default configuration; the log must be `expected`. Lines of the log are compared without
-/// the launch token unless `expected` names one.
-#[track_caller]
-pub fn check(script: &str, expected: &str) {
-    check_with(|_| {}, script, expected);
-}
-
-#[track_caller]
-pub fn check_with(configure: impl FnOnce(&mut Config), script: &str, expected: &str) {
-    let mut config = Config::default();
-    configure(&mut config);
-    let world = World::run(config, script);
-    let strip = |line: &str| {
-        let line = line.trim();
-        if expected.contains("launch t-") {
-            line.to_owned()
-        } else {
-            line.split(" t-").next().unwrap_or(line).to_owned()
-        }
-    };
-    let mut said: Vec<String> = world.log.lines().map(strip).collect();
-    let mut wanted: Vec<String> = expected.lines().map(|line| line.trim().to_owned()).collect();
-    said.sort();
-    wanted.sort();
-    assert_eq!(said, wanted, "\nscript:\n{script}\nlog with reasons:\n{}", world.reasons);
-}
-
-/// The notes of the last tick.
-pub fn notes(script: &str) -> Vec<String> {
-    notes_with(|_| {}, script)
-}
-
-pub fn notes_with(configure: impl FnOnce(&mut Config), script: &str) -> Vec<String> {
-    let mut config = Config::default();
-    configure(&mut config);
-    World::run(config, script).notes
-}
-
-/// The reasons of all decisions, each after its line of the log.
-pub fn reasons(script: &str) -> String {
-    World::run(Config::default(), script).reasons
-}
-
-/// When it wants the next tick, by the time alone.
-pub fn due_after(script: &str) -> Option<Timestamp> {
-    World::run(Config::default(), script).controller.due_at()
-}
-
-/// What is known at the end.
-pub fn state_after(script: &str) -> State {
-    World::run(Config::default(), script).controller.state().clone()
-}
-
-struct World {
+pub struct World {
     controller: Controller,
     now: Timestamp,
-    log: String,
-    reasons: String,
+    /// What was said since the last line of the script.
+    said: Vec<String>,
     notes: Vec<String>,
     unanswered: Vec<LaunchToken>,
     ec2: BTreeMap<String, (Option<LaunchToken>, Ec2State)>,
@@ -81,14 +30,13 @@ struct World {
 }
 
 impl World {
-    fn run(config: Config, script: &str) -> Self {
+    pub fn new(config: Config) -> Self {
         let mut controller = Controller::new(config, "t");
         controller.handle(Timestamp(0), Event::LeadershipGained);
-        let mut world = World {
+        World {
             controller,
             now: Timestamp(0),
-            log: String::new(),
-            reasons: String::new(),
+            said: Vec::new(),
             notes: Vec::new(),
             unanswered: Vec::new(),
             ec2: BTreeMap::new(),
@@ -98,19 +46,21 @@ impl World {
             hidden: BTreeSet::new(),
             unlisted: false,
             named: true,
-        };
-        for line in script.lines().map(str::trim).filter(|line| !line.is_empty()) {
-            let (when, what) = line.split_once(' ').expect("TIME what");
-            let (from, to) = when.split_once("..").unwrap_or((when, when));
-            let (from, to) = (time(from), time(to));
-            let mut at = from;
-            while at <= to {
-                world.now = at;
-                world.happens(what);
-                at = at + Duration::from_secs(10);
-            }
         }
-        world
+    }
+
+    /// One line of the script; what is said to it.
+    pub fn line(&mut self, line: &str) -> Vec<String> {
+        let (when, what) = line.trim().split_once(' ').expect("TIME what");
+        let (from, to) = when.split_once("..").unwrap_or((when, when));
+        let (mut at, to) = (time(from), time(to));
+        assert!(self.now <= at, "time goes on: {line}");
+        while at <= to {
+            self.now = at;
+            self.happens(what.trim());
+            at = at + Duration::from_secs(10);
+        }
+        std::mem::take(&mut self.said)
     }
 
     fn happens(&mut self, what: &str) {
@@ -172,6 +122,12 @@ impl World {
             }
             "appear" => {
                 self.hidden.remove(word(1));
+            }
+            "notes" => self.said.extend(self.notes.iter().map(|note| format!("note: {note}"))),
+            "show" => self.show(),
+            "due" => {
+                let due = self.controller.due_at().map_or_else(|| "not by the time".to_owned(), clock);
+                self.said.push(format!("due: {due}"));
             }
             "list" => self.list(),
             "handed-back" => {
@@ -315,53 +271,82 @@ impl World {
 
     fn tick(&mut self) {
         let plan = self.controller.tick(self.now);
+        let again = self.controller.clone().tick(self.now);
+        assert!(again.decisions.is_empty(), "a second tick decides {again:?}");
         self.notes = plan.notes.iter().map(ToString::to_string).collect();
-        let (minutes, seconds) = (self.now.0 / 60_000, self.now.0 / 1000 % 60);
         for planned in plan.decisions {
-            let subject = match &planned.decision {
-                Decision::Launch { token } => {
-                    self.unanswered.push(token.clone());
-                    token.0.clone()
-                }
-                Decision::Terminate { id } => {
-                    if let Some(instance) = self.ec2.get_mut(&id.0) {
-                        instance.1 = Ec2State::ShuttingDown;
-                    }
-                    self.agents.remove(&id.0);
-                    id.0.clone()
-                }
-                Decision::Drain { id, .. } => {
-                    if let Some(agent) = self.agents.get_mut(&id.0) {
-                        agent.0 = AgentPhase::Draining;
-                    }
-                    id.0.clone()
-                }
-                Decision::CancelDrain { id } => {
-                    if let Some(agent) = self.agents.get_mut(&id.0) {
-                        agent.0 = AgentPhase::Ready;
-                    }
-                    id.0.clone()
-                }
-                Decision::HandBack { id, certain } => {
-                    format!("{id} {}", if *certain { "certain" } else { "uncertain" })
-                }
-                Decision::Alert { alert } => {
-                    serde_json::to_value(alert).expect("written").as_str().unwrap_or_default().to_owned()
-                }
-            };
-            let line = format!("{minutes}:{seconds:02} {} {subject}", planned.decision.kind());
-            writeln!(self.log, "{line}").expect("written");
-            writeln!(self.reasons, "{line}: {}", planned.reason).expect("written");
+            let subject = self.execute(&planned.decision);
+            let kind = planned.decision.kind();
+            self.said.push(format!("{} {kind} {subject}: {}", clock(self.now), planned.reason));
         }
         let counts = self.controller.state().counts(self.now);
         let config = self.controller.config();
         let cap = if config.interrupted_counts { config.max_instances + 1 } else { config.max_instances * 2 };
-        assert!(counts.billing <= cap, "{}", self.reasons);
+        assert!(counts.billing <= cap, "{} may bill", counts.billing);
     }
+
+    /// What a decision does at once; whom it is about.
+    fn execute(&mut self, decision: &Decision) -> String {
+        match decision {
+            Decision::Launch { token } => {
+                self.unanswered.push(token.clone());
+                token.0.clone()
+            }
+            Decision::Terminate { id } => {
+                if let Some(instance) = self.ec2.get_mut(&id.0) {
+                    instance.1 = Ec2State::ShuttingDown;
+                }
+                self.agents.remove(&id.0);
+                id.0.clone()
+            }
+            Decision::Drain { id, .. } => {
+                if let Some(agent) = self.agents.get_mut(&id.0) {
+                    agent.0 = AgentPhase::Draining;
+                }
+                id.0.clone()
+            }
+            Decision::CancelDrain { id } => {
+                if let Some(agent) = self.agents.get_mut(&id.0) {
+                    agent.0 = AgentPhase::Ready;
+                }
+                id.0.clone()
+            }
+            Decision::HandBack { id, certain } => {
+                format!("{id} {}", if *certain { "certain" } else { "uncertain" })
+            }
+            Decision::Alert { alert } => {
+                serde_json::to_value(alert).expect("written").as_str().unwrap_or_default().to_owned()
+            }
+        }
+    }
+
+    fn show(&mut self) {
+        let state = self.controller.state();
+        let desired = state.desired().map_or_else(|| "unknown".to_owned(), |desired| desired.to_string());
+        let again = if state.would_drain_again() { ", cancelled drains would begin again" } else { "" };
+        let handed_back = state.handed_back_total();
+        self.said.push(format!("pool: desired {desired}, {handed_back} jobs handed back{again}"));
+        self.said.extend(state.instances().map(shown));
+    }
+}
+
+fn shown(instance: &Instance) -> String {
+    let mut parts = vec![instance.phase_name().to_owned()];
+    parts.extend(instance.phase_deadline().map(|deadline| format!("until {}", clock(deadline))));
+    parts.extend(instance.drain_can_be_cancelled().then(|| "can go back to work".to_owned()));
+    parts.extend(instance.boot_failed.then(|| "boot failed".to_owned()));
+    parts.extend(instance.owes_hand_back().then(|| "owes a hand-back".to_owned()));
+    let jobs = instance.jobs_handed_back();
+    parts.extend((jobs > 0).then(|| format!("{jobs} jobs handed back")));
+    format!("{}: {} ({})", instance.name(), parts.join(", "), instance.phase_reason)
 }
 
 fn time(text: &str) -> Timestamp {
     let (minutes, seconds) = text.split_once(':').expect("minutes:seconds");
     let (minutes, seconds): (u64, u64) = (minutes.parse().expect("minutes"), seconds.parse().expect("seconds"));
     Timestamp((minutes * 60 + seconds) * 1000)
+}
+
+fn clock(at: Timestamp) -> String {
+    format!("{}:{:02}", at.0 / 60_000, at.0 / 1000 % 60)
 }
