@@ -126,7 +126,7 @@ impl Instance {
             id: None,
             phase: Phase::Launching { attempts: 1, next_try: None, last_try: now, deadline },
             phase_since: now,
-            phase_reason: String::new(),
+            phase_reason: "launch requested".to_owned(),
             planned_at: now,
             accepted_at: None,
             boot_deadline: None,

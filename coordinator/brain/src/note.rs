@@ -142,13 +142,17 @@ pub enum WorksOn {
 impl fmt::Display for WorksOn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            WorksOn::NotWanted => write!(f, "no job waits for a replacement"),
-            WorksOn::OneAtATime => write!(f, "another is being replaced"),
+            WorksOn::NotWanted => f.write_str("no replacement is needed now"),
+            WorksOn::OneAtATime => f.write_str("another instance is being replaced"),
             WorksOn::AtCap { max_instances } => {
-                write!(f, "max_instances ({max_instances}) leaves no room for a replacement")
+                write!(f, "at the cap: max_instances {max_instances} leaves no room for a replacement")
             }
-            WorksOn::Limit { limit } => write!(f, "{limit} in an hour is the limit (rebalance_limit)"),
-            WorksOn::Replacement => write!(f, "it is a replacement itself: another would be no better off"),
+            WorksOn::Limit { limit } => {
+                write!(f, "the limit of {limit} rebalances an hour is reached (rebalance_limit)")
+            }
+            WorksOn::Replacement => {
+                f.write_str("it is a recent replacement itself, and another would be no better off")
+            }
         }
     }
 }
@@ -156,33 +160,84 @@ impl fmt::Display for WorksOn {
 impl fmt::Display for Note {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Note::NotLeader => write!(f, "another coordinator leads: nothing is decided here"),
-            Note::NotObservedYet => write!(f, "the queues have not been observed yet: unknown is not zero"),
+            Note::NotLeader
+            | Note::NotObservedYet
+            | Note::ObservationFailed { .. }
+            | Note::ObservationStale { .. }
+            | Note::NotListedYet
+            | Note::ListingFailed { .. }
+            | Note::ListingStale { .. }
+            | Note::Held { .. } => self.of_no_scaling(f),
+            Note::NothingWaits
+            | Note::Idle { .. }
+            | Note::IdleCounting { .. }
+            | Note::Sustaining { .. }
+            | Note::BelowStep { .. }
+            | Note::HighestStep { .. } => self.of_policy(f),
+            Note::Paused { .. }
+            | Note::ConcurrencyReached { .. }
+            | Note::NoDemandNoReplacement { .. }
+            | Note::OnTheWay { .. }
+            | Note::AtCap { .. }
+            | Note::BreakerOpen { .. }
+            | Note::BreakerTries
+            | Note::BackOff { .. }
+            | Note::FatalRefusal { .. }
+            | Note::LaunchUnseen { .. } => self.of_launches(f),
+            Note::WaitsForDrain { .. }
+            | Note::SourcesDisagree { .. }
+            | Note::RedisViewMissing { .. }
+            | Note::AgentSilent { .. }
+            | Note::NotOurs { .. }
+            | Note::HandsBack { .. }
+            | Note::RebalanceWaits { .. }
+            | Note::RebalanceHeld { .. } => self.of_instances(f),
+        }
+    }
+}
+
+impl Note {
+    fn of_no_scaling(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Note::NotLeader => f.write_str("standby: another coordinator is the leader and decides"),
+            Note::NotObservedYet => f.write_str("the queues have not been read yet: no scaling until they are"),
             Note::ObservationFailed { detail } => {
-                write!(f, "the queues cannot be observed ({detail}): everything holds; unknown is not zero")
+                write!(f, "cannot read the queues ({detail}): no scaling until this works again")
             }
             Note::ObservationStale { age } => {
-                write!(f, "the last observation of the queues is {} old: everything holds", in_words(*age))
+                write!(f, "the queues were last read {} ago: no scaling until they are read again", in_words(*age))
             }
-            Note::NotListedYet => write!(f, "EC2's instances have not been listed yet: everything holds"),
+            Note::NotListedYet => f.write_str("EC2's instances have not been listed yet: no scaling until they are"),
             Note::ListingFailed { detail } => {
-                write!(f, "EC2's instances cannot be listed ({detail}): everything holds")
+                write!(f, "cannot list EC2's instances ({detail}): no scaling until this works again")
             }
             Note::ListingStale { age } => {
-                write!(f, "EC2's last list is {} old: everything holds", in_words(*age))
+                write!(
+                    f,
+                    "EC2's instances were last listed {} ago: no scaling until they are listed again",
+                    in_words(*age)
+                )
             }
-            Note::Held { reason: None } => write!(f, "an operator holds the pool: `spillway resume`"),
             Note::Held { reason: Some(reason) } => {
-                write!(f, "an operator holds the pool ({reason}): `spillway resume`")
+                write!(f, "an operator holds the pool ({reason}): no scaling until `spillway resume`")
             }
-            Note::NothingWaits => write!(f, "no job waits"),
-            Note::Idle { over } => write!(f, "no job has waited for {}: idle", in_words(*over)),
+            Note::Held { reason: None } => {
+                f.write_str("an operator holds the pool: no scaling until `spillway resume`")
+            }
+            other => write!(f, "{other:?}"),
+        }
+    }
+
+    fn of_policy(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Note::NothingWaits => f.write_str("no jobs ready to run"),
+            Note::Idle { over } => write!(f, "idle: no jobs ready to run for {}", in_words(*over)),
             Note::IdleCounting { since, of } => {
-                write!(f, "no job waits: idle for {} of {}", in_words(*since), in_words(*of))
+                write!(f, "no jobs ready to run: idle for {} of {}", in_words(*since), in_words(*of))
             }
             Note::Sustaining { demand, jobs, instances, since, of } => write!(
                 f,
-                "{} could start: {jobs} or more for {} of {}, then {}",
+                "{} ready to run: {jobs} or more for {} of {}, then {} desired",
                 counted(*demand, "job"),
                 in_words(*since),
                 in_words(*of),
@@ -190,87 +245,107 @@ impl fmt::Display for Note {
             ),
             Note::BelowStep { demand, jobs, desired } => write!(
                 f,
-                "{} could start: below {jobs}, so {} as before",
+                "{} ready to run: below the next step ({jobs}), so {} desired as before",
                 counted(*demand, "job"),
                 counted(*desired, "instance")
             ),
             Note::HighestStep { demand, desired } => write!(
                 f,
-                "{} could start: the highest step is reached, {} wanted",
+                "{} ready to run: the highest step is reached, {} desired",
                 counted(*demand, "job"),
                 counted(*desired, "instance")
             ),
+            other => write!(f, "{other:?}"),
+        }
+    }
+
+    fn of_launches(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
             Note::Paused { waiting } => {
                 write!(f, "the queue is paused with {} waiting: more instances cannot help", counted(*waiting, "job"))
             }
             Note::ConcurrencyReached { queue, limit } => {
-                write!(f, "the global concurrency of {queue} ({limit}) is used up: more instances cannot help")
+                write!(f, "queue {queue} is at its global concurrency ({limit}): more instances cannot help")
             }
             Note::NoDemandNoReplacement { desired } => {
-                write!(f, "{} wanted, but no job waits: nothing is launched for it now", counted(*desired, "instance"))
+                write!(f, "{} desired, but no jobs ready to run: no launch for now", counted(*desired, "instance"))
             }
             Note::OnTheWay { count, next_deadline } => {
-                write!(f, "{} on the way, at most {} more", counted(*count, "instance"), in_words(*next_deadline))
+                write!(f, "{} starting, at most {} left", counted(*count, "instance"), in_words(*next_deadline))
             }
             Note::AtCap { max_instances, billing } => {
-                write!(f, "{} may bill and max_instances is {max_instances}", counted(*billing, "instance"))
+                write!(f, "at the cap: {billing} of max_instances {max_instances} are running or starting")
             }
-            Note::BreakerOpen { failures, left } => {
-                write!(f, "{failures} boots in a row failed: no launch for {}", in_words(*left))
-            }
-            Note::BreakerTries => write!(f, "boots failed before: one instance tries first"),
+            Note::BreakerOpen { failures, left } => write!(
+                f,
+                "{failures} boots failed in a row: no launch for {}. `spillway status` shows the boot step that failed",
+                in_words(*left)
+            ),
+            Note::BreakerTries => f.write_str("boots failed before: one instance is tried first"),
             Note::BackOff { class: RefusalClass::Retry, code, left, .. } => {
-                write!(f, "EC2 answered {code}: asked again in {}", in_words(*left))
+                write!(f, "EC2 answered {code}: the launch is retried in {}", in_words(*left))
             }
             Note::BackOff { class, code, message, left } => {
-                let what = if *class == RefusalClass::Quota { "a limit of the account" } else { "no capacity" };
+                let what = if *class == RefusalClass::Quota { "account limit" } else { "no capacity" };
                 write!(f, "EC2 refused a launch ({what}: {code}: {message}): no launch for {}", in_words(*left))
             }
-            Note::FatalRefusal { code, message } => {
-                write!(f, "EC2 refused a launch for good ({code}: {message}): mend it, then `spillway resume`")
-            }
-            Note::LaunchUnseen { token } => {
-                write!(f, "launch {token} was never answered: it counts until EC2's list shows that it is not there")
-            }
+            Note::FatalRefusal { code, message } => write!(
+                f,
+                "EC2 refused a launch ({code}: {message}): launching is stopped. Fix it, then run `spillway resume`"
+            ),
+            Note::LaunchUnseen { token } => write!(
+                f,
+                "launch {token} was never answered: it counts toward max_instances until EC2's list shows that it does not \
+                 exist"
+            ),
+            other => write!(f, "{other:?}"),
+        }
+    }
+
+    fn of_instances(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
             Note::WaitsForDrain { name, silent: true, .. } => {
-                write!(f, "{name} drains, but its agent does not answer")
+                write!(f, "{name} is draining, but its agent does not answer")
             }
             Note::WaitsForDrain { name, jobs: Some(jobs), .. } => {
-                write!(f, "{name} drains: {} left", counted(*jobs, "job"))
+                write!(f, "{name} is draining: {} left", counted(*jobs, "job"))
             }
-            Note::WaitsForDrain { name, jobs: None, .. } => write!(f, "{name} drains"),
+            Note::WaitsForDrain { name, jobs: None, .. } => write!(f, "{name} is draining"),
             Note::SourcesDisagree { id, redis } => write!(
                 f,
-                "{id} is drained by its agent's word, but Redis shows {} there: handed back before it is terminated",
+                "the agent of {id} reports it drained, but Redis shows {}: they are handed back before it is terminated",
                 counted(*redis, "active job")
             ),
             Note::RedisViewMissing { id } => {
-                write!(f, "{id} is drained by its agent's word; Redis has not confirmed it yet")
+                write!(f, "the agent of {id} reports it drained; Redis has not confirmed it yet")
             }
             Note::AgentSilent { id, silent } => {
-                write!(f, "the agent of {id} has been silent for {}", in_words(*silent))
+                write!(f, "no heartbeat from the agent of {id} for {}", in_words(*silent))
             }
-            Note::NotOurs { id } => {
-                write!(f, "{id} carries the pool's tag but no launch token: counted, never touched")
-            }
+            Note::NotOurs { id } => write!(
+                f,
+                "{id} has the pool's tag but no launch token: it counts toward max_instances and is never touched"
+            ),
             Note::HandsBack { id, problem: Some(problem), .. } => {
-                write!(f, "the jobs of {id} are not handed back yet: {problem}")
+                write!(f, "the jobs of {id} are not handed back yet, and this is retried: {problem}")
             }
-            Note::HandsBack { id, left: Some(left), certain: false, .. } => {
-                write!(
-                    f,
-                    "{} of {id} left: handed back once it is seen that nobody renews the lock",
-                    counted(*left, "job")
-                )
-            }
+            Note::HandsBack { id, left: Some(left), certain: false, .. } => write!(
+                f,
+                "{} of {id} left: handed back once their locks are seen not to be renewed",
+                counted(*left, "job")
+            ),
             Note::HandsBack { id, left: Some(left), .. } => {
                 write!(f, "{} of {id} left to hand back", counted(*left, "job"))
             }
             Note::HandsBack { id, .. } => write!(f, "the jobs of {id} are being handed back"),
             Note::RebalanceWaits { id, replacement } => {
-                write!(f, "EC2 recommends a rebalance of {id}: it works on until {replacement} is ready")
+                write!(
+                    f,
+                    "EC2 recommends a rebalance of {id}: it keeps working until its replacement {replacement} is ready"
+                )
             }
-            Note::RebalanceHeld { id, why } => write!(f, "EC2 recommends a rebalance of {id}; it works on: {why}"),
+            Note::RebalanceHeld { id, why } => write!(f, "EC2 recommends a rebalance of {id}; it keeps working: {why}"),
+            other => write!(f, "{other:?}"),
         }
     }
 }

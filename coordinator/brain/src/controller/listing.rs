@@ -55,7 +55,7 @@ fn take_in(state: &mut State, now: Timestamp, entry: &Listed, config: &Config, f
     let instance = &mut state.instances[position];
     instance.ec2.last_listed = Some(now);
     if instance.id.is_none() {
-        booting::begin(instance, now, entry.id.clone(), config, "its launch was answered by EC2's list");
+        booting::begin(instance, now, entry.id.clone(), config, "EC2's list shows the launch");
     }
     // Lists are eventually consistent: an older state does not undo a later one.
     if instance.ec2.state.is_none_or(|seen| order(seen) <= order(entry.state)) {

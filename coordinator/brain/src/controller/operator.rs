@@ -46,15 +46,15 @@ impl fmt::Display for Rejection {
                 write!(f, "{id} is {phase}: only a booting or ready instance can be drained")
             }
             Rejection::NoDrainToCancel { id, phase, interrupted } => {
-                let going = if *interrupted { " and EC2 takes it" } else { "" };
-                write!(f, "{id} is {phase}{going}: there is no drain that could be taken back")
+                let going = if *interrupted { " and EC2 reclaims it" } else { "" };
+                write!(f, "{id} is {phase}{going}: it has no drain that can be cancelled")
             }
             Rejection::WouldDrainAgain { id } => write!(
                 f,
-                "{id} would be drained again at once: 0 instances are wanted. `spillway hold` keeps what there is; \
-                 cancel the drain after that"
+                "{id} would be drained again at once: 0 instances desired. Run `spillway hold` first, then cancel the \
+                 drain"
             ),
-            Rejection::NotAnOperators => write!(f, "not an operator's wish"),
+            Rejection::NotAnOperators => write!(f, "not an operator's request"),
         }
     }
 }

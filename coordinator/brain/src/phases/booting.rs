@@ -29,7 +29,7 @@ pub(crate) fn begin(instance: &mut Instance, now: Timestamp, id: InstanceId, con
 pub(crate) fn reported(state: &mut State, now: Timestamp, id: &InstanceId) {
     let Some(instance) = state.by_id(id) else { return };
     if instance.agent.phase == Some(AgentPhase::Ready) && instance.agent.proven {
-        instance.enter(now, Phase::Ready, "its worker is proven to process jobs");
+        instance.enter(now, Phase::Ready, "its worker is ready to process jobs");
         state.breaker.succeeded();
         state.alerts.remove(&AlertKind::BootsFail);
     }
@@ -68,7 +68,7 @@ pub(crate) fn tick(instance: &mut Instance, now: Timestamp, config: &Config, pla
         Reason::BootFailed { detail: instance.problem.clone() }
     } else if now >= deadline {
         let after = now.since(instance.accepted_at.unwrap_or(instance.phase_since));
-        let problem = || instance.problem.clone().unwrap_or_else(|| "its worker did not prove itself".to_owned());
+        let problem = || instance.problem.clone().unwrap_or_else(|| "its worker did not become ready".to_owned());
         let detail = instance.agent.registered.then(problem);
         Reason::BootDeadline { after, detail }
     } else {

@@ -39,7 +39,7 @@ pub(crate) fn absent(
         return false;
     }
     let had_id = instance.id.is_some();
-    let reason = if had_id { "EC2 no longer lists it" } else { "EC2 never showed this launch" };
+    let reason = if had_id { "EC2 no longer lists it" } else { "EC2 never listed this launch" };
     instance.enter(now, Phase::Gone, reason);
     had_id
 }
@@ -57,7 +57,7 @@ fn is_absent_for_sure(instance: &Instance, missing_since: Timestamp, asked_at: T
 pub(crate) fn listed_alive(instance: &mut Instance, now: Timestamp, config: &Config) {
     let was_over = matches!(instance.ec2.state, Some(Ec2State::ShuttingDown | Ec2State::Terminated));
     if let Some(id) = instance.id.clone().filter(|_| instance.is_gone() && !was_over) {
-        booting::begin(instance, now, id, config, "EC2 lists it after all");
+        booting::begin(instance, now, id, config, "EC2 lists it again");
     }
 }
 

@@ -34,7 +34,7 @@ pub(crate) fn never_again(state: &mut State, token: &LaunchToken) {
 pub(crate) fn adopt(state: &mut State, now: Timestamp, token: LaunchToken, id: InstanceId, config: &Config) {
     let mut instance = Instance::intended(token, now, now + config.launch_timeout);
     instance.adopted = true;
-    booting::begin(&mut instance, now, id, config, "found by its launch token");
+    booting::begin(&mut instance, now, id, config, "adopted: EC2's list shows it with a launch token of ours");
     state.launched_total += 1;
     state.instances.push_back(instance);
 }

@@ -18,8 +18,8 @@ use crate::time::Timestamp;
 pub(crate) fn reported(instance: &mut Instance, now: Timestamp, config: &Config) {
     if instance.agent.phase != Some(AgentPhase::Ready) {
         let reason = match &instance.problem {
-            None => "its worker no longer proves itself".to_owned(),
-            Some(problem) => format!("its worker no longer proves itself: {problem}"),
+            None => "its worker is no longer ready".to_owned(),
+            Some(problem) => format!("its worker is no longer ready: {problem}"),
         };
         instance.must_prove_itself(now, now + config.boot_timeout, reason);
     }

@@ -34,7 +34,7 @@ pub(crate) fn shut_down_by_ec2(instance: &mut Instance, now: Timestamp, why: &st
         return false;
     }
     let next_try = now + config.terminate_timeout;
-    instance.enter(now, Phase::Terminating { attempts: 1, next_try }, format!("EC2 shuts it down ({why})"));
+    instance.enter(now, Phase::Terminating { attempts: 1, next_try }, format!("EC2 is shutting it down ({why})"));
     true
 }
 
