@@ -50,7 +50,7 @@ pub(crate) fn wait(config: &Config, class: RefusalClass, times: u32) -> Option<D
     }
 }
 
-/// How long to wait after `times` failures in a row of what only has to be asked again.
+/// How long to wait after `times` failures in a row of what only has to be retried.
 pub(crate) fn retried_after(times: u32) -> Duration {
     doubled(Duration::from_secs(2), Duration::from_secs(60), times)
 }

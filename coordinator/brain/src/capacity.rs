@@ -32,7 +32,7 @@ pub(crate) fn decide(state: &mut State, now: Timestamp, config: &Config, plan: &
         return;
     }
     scale_in::scale_in(state, now, config, &wanted, plan);
-    rebalance::fence(state, now, config, plan);
+    rebalance::drain_recommended(state, now, config, plan);
     scale_out::scale_out(state, now, config, wanted.desired, plan);
-    rebalance::replace(state, now, config, plan);
+    rebalance::launch_replacements(state, now, config, plan);
 }

@@ -9,7 +9,7 @@ use crate::time::Timestamp;
 /// Everything that the controller ever learns.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Event {
-    /// This process began: what an earlier one left unanswered is asked again, and a person may have mended
+    /// This process began: what an earlier one left unanswered is retried, and a person may have fixed
     /// what was fatal.
     Started,
     /// This coordinator holds the leader lease.
@@ -19,7 +19,8 @@ pub enum Event {
     ObservationFailed {
         detail: String,
     },
-    /// Who holds which active job, by Redis' word. `asked_at` is when the look began: it proves nothing of later.
+    /// Which instance holds how many active jobs, as Redis shows it. `asked_at` is when the look began: it proves nothing about
+    /// what happened after that.
     JobsSeen {
         asked_at: Timestamp,
         seen: JobsByInstance,
@@ -57,7 +58,7 @@ pub enum Event {
         jobs_left: Option<u32>,
         jobs_handed_back: u32,
     },
-    /// EC2 takes the instance at about `at`. From the agent's IMDS watch or from DescribeSpotInstanceRequests.
+    /// An interruption notice: EC2 reclaims the instance at about `at`. From the agent's IMDS watch or from DescribeSpotInstanceRequests.
     NoticeSeen {
         id: InstanceId,
         at: Timestamp,
@@ -67,7 +68,7 @@ pub enum Event {
         id: InstanceId,
         at: Timestamp,
     },
-    /// What a hand-back came to: `left` jobs are still the instance's by Redis' word. `certain` as in the decision.
+    /// What a hand-back came to: `left` jobs are still active under its name in Redis. `certain` as in the decision.
     HandedBack {
         id: InstanceId,
         certain: bool,

@@ -17,13 +17,13 @@ use serde::{Deserialize, Serialize};
 use crate::backoff;
 use crate::time::Timestamp;
 
-/// Jobs that may still run somewhere, or cannot be told from such, are looked at again.
+/// After an answer that left jobs: how long until the next attempt, which sees whether their locks were renewed meanwhile.
 const LOOKED_AT_AGAIN: Duration = Duration::from_secs(5);
-/// Jobs that are still left then have a worker that lives: a person should look.
+/// Jobs still left after this have a worker that renews their locks: given up, and a person is alerted.
 const LEFT_FOR_LONG: Duration = Duration::from_secs(600);
-/// Past every lock and every stall check: nothing is left to be handed back.
+/// Attempts that fail for this long are given up: every lock has expired, and BullMQ's stall check has requeued the jobs.
 const FAILED_FOR_LONG: Duration = Duration::from_secs(24 * 3600);
-/// An answer that has not come by then was lost with whoever waited for it.
+/// An attempt without an answer for this long counts as lost, and is made again.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(60);
 
 /// One instance's hand-back; a new one begins when uncertainty ends.
@@ -36,7 +36,7 @@ pub struct HandBack {
     pub next: Next,
     /// Jobs that the last answer left; None before the first.
     pub left: Option<u32>,
-    /// Since when answers have come, and each left some: a failure or another asker looks anew.
+    /// Since when every answer has left some; a failure or a restart begins anew.
     #[serde(default)]
     left_since: Option<Timestamp>,
     /// Why the last attempt failed; None when it did not.

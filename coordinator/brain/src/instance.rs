@@ -10,8 +10,8 @@ use crate::id::{InstanceId, LaunchToken};
 use crate::phase::{DrainCause, Phase, PhaseKind};
 use crate::time::Timestamp;
 
-/// No message is under way for longer: sessions that say nothing for some seconds are ended, and a coordinator that stands
-/// still is not the leader after its lease.
+/// No message from an agent is in flight for longer than this: silent sessions are closed after some seconds, and a
+/// coordinator that is paused loses its lease.
 const CROSSED_WITHIN: Duration = Duration::from_secs(180);
 
 /// EC2's recommendation to replace an instance.
@@ -19,7 +19,7 @@ const CROSSED_WITHIN: Duration = Duration::from_secs(180);
 pub struct Rebalance {
     /// When EC2 recommended it.
     pub at: Timestamp,
-    /// Its drain was begun: nothing more follows from this recommendation, also when an operator takes the drain back.
+    /// Its drain was begun: nothing more follows from this recommendation, also when an operator cancels the drain.
     pub answered: bool,
 }
 
@@ -78,7 +78,7 @@ pub struct SaidByEc2 {
     /// When the first list was asked for that did not show it; None while the last one did.
     #[serde(default)]
     pub missing_since: Option<Timestamp>,
-    /// When EC2 takes it, by an interruption notice.
+    /// When EC2 reclaims it, by an interruption notice.
     pub interrupted_at: Option<Timestamp>,
     /// EC2's last recommendation to replace it.
     #[serde(default)]
@@ -201,8 +201,9 @@ impl Instance {
         self.id.is_some() && (self.agent.registered || self.adopted || seen_in_redis) && !self.owed.emptied
     }
 
-    /// Whether the agent's word that it is drained is of the present drain: one that crossed the last cancellation is not.
-    pub(crate) fn is_news(&self, now: Timestamp) -> bool {
+    /// Whether the agent's report that it drains, or is drained, is about the present drain. One that may have been sent before
+    /// the last cancellation reached the agent is not.
+    pub(crate) fn is_current_word(&self, now: Timestamp) -> bool {
         self.cancelled_at.is_none_or(|at| now.since(at) > CROSSED_WITHIN)
     }
 
@@ -218,7 +219,7 @@ impl Instance {
         self.owed.handed_back.saturating_add(self.owed.handed_back_by_agent)
     }
 
-    /// Its jobs by Redis' word, where that was asked after the fence (and the agent's word that the worker is dead).
+    /// Its active jobs in Redis, by a look that began after the drain did (and after the agent reported the worker stopped).
     pub(crate) fn jobs_after_fence(&self) -> Option<u32> {
         let Phase::Draining { drained_at, .. } = self.phase else { return None };
         let since = drained_at.unwrap_or(self.phase_since);

@@ -103,15 +103,15 @@ impl fmt::Display for PhaseKind {
 #[serde(rename_all = "kebab-case")]
 pub enum DrainCause {
     ScaleIn,
-    /// EC2 takes it.
+    /// EC2 reclaims it, by an interruption notice.
     Interruption,
     BootFailed,
-    /// Its agent has been silent for too long.
+    /// No heartbeat from its agent for too long.
     AgentLost,
     /// Its agent ends it, as at `max_life`.
     Agent,
     Operator,
-    /// EC2 recommends it.
+    /// EC2 recommends a rebalance.
     Rebalance,
 }
 

@@ -25,7 +25,7 @@ pub struct State {
     pub(crate) nonce: String,
     pub(crate) launches: u64,
     pub(crate) leader: bool,
-    /// When it began to lead, or to go on: what came due before nobody could do.
+    /// When this coordinator became the leader, or restarted: deadlines that passed before are not held against agents.
     #[serde(default)]
     pub(crate) led_since: Option<Timestamp>,
     pub(crate) backlog: Option<(Backlog, Timestamp)>,
@@ -114,7 +114,7 @@ impl State {
         }
     }
 
-    /// A person may have mended what EC2 refused for good.
+    /// A person may have fixed what made EC2 refuse: launches are tried again.
     pub(crate) fn forget_fatal(&mut self) {
         self.refusal.take_if(|refusal| refusal.class == RefusalClass::Fatal);
         self.alerts.remove(&AlertKind::FatalRefusal);

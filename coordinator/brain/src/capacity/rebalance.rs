@@ -1,5 +1,5 @@
-//! Rebalance recommendations: EC2 may take the instance before long, or never. It works on and is capacity until its
-//! replacement is ready (`replace`), or is drained at once (`fence`). One at a time, a few in any hour, and a
+//! Rebalance recommendations: EC2 may reclaim the instance soon, or never. It keeps working and is capacity until its
+//! replacement is ready (`launch_replacements`, `drain_replaced`), or is drained at once (`drain_recommended`). One at a time, a few in any hour, and a
 //! replacement is not replaced in turn: where all of EC2's pools are recommended against, nothing churns.
 //!
 //! ```text
@@ -22,11 +22,11 @@ use crate::reason::Reason;
 use crate::state::State;
 use crate::time::Timestamp;
 
-/// What `rebalance_limit` is counted over. A replacement that is recommended against sooner works on all the same.
+/// What `rebalance_limit` is counted over. A replacement that is itself recommended against within it is not replaced.
 pub(crate) const HOUR: Duration = Duration::from_secs(3600);
 
-/// Goes on with the replacement under way: the recommended one is drained once it is ready.
-pub(crate) fn go_on(state: &mut State, now: Timestamp, config: &Config, plan: &mut Plan) {
+/// Drains a recommended instance once its replacement is ready; forgets the pair where either is no longer what it was.
+pub(crate) fn drain_replaced(state: &mut State, now: Timestamp, config: &Config, plan: &mut Plan) {
     let under_way = |instance: &Instance| Some((instance.token.clone(), instance.replaces.clone()?));
     let pairs: Vec<(LaunchToken, InstanceId)> = state.instances.iter().filter_map(under_way).collect();
     for (token, id) in pairs {
@@ -50,13 +50,14 @@ pub(crate) fn go_on(state: &mut State, now: Timestamp, config: &Config, plan: &m
     }
 }
 
-/// Drains what EC2 recommends against, where that is wanted. Not taken back when demand returns: it is what made room.
-pub(super) fn fence(state: &mut State, now: Timestamp, config: &Config, plan: &mut Plan) {
+/// With `rebalance = "fence"`: drains what EC2 recommends to replace, at once. Returning demand does not cancel these drains,
+/// since they are what made room for the replacements.
+pub(super) fn drain_recommended(state: &mut State, now: Timestamp, config: &Config, plan: &mut Plan) {
     if config.rebalance != OnRebalance::Fence {
         return;
     }
     for id in due(state, |instance| instance.is_capacity() || instance.phase_kind() == PhaseKind::Booting) {
-        if let Some(why) = held_back(state, now, config, &id) {
+        if let Some(why) = not_acted_on(state, now, config, &id) {
             plan.notes.push(Note::RebalanceHeld { id, why });
             continue;
         }
@@ -67,8 +68,8 @@ pub(super) fn fence(state: &mut State, now: Timestamp, config: &Config, plan: &m
     }
 }
 
-/// Launches a replacement for the one that has been recommended against for longest.
-pub(super) fn replace(state: &mut State, now: Timestamp, config: &Config, plan: &mut Plan) {
+/// With `rebalance = "replace"`: launches a replacement for the instance with the oldest recommendation.
+pub(super) fn launch_replacements(state: &mut State, now: Timestamp, config: &Config, plan: &mut Plan) {
     if config.rebalance != OnRebalance::Replace {
         return;
     }
@@ -76,15 +77,15 @@ pub(super) fn replace(state: &mut State, now: Timestamp, config: &Config, plan: 
     let mut waiting = due(state, Instance::is_capacity);
     waiting.retain(|id| !is_replaced(id));
     for id in waiting {
-        if let Some(why) = keeps_on(state, now, config, &id) {
+        if let Some(why) = not_replaced(state, now, config, &id) {
             plan.notes.push(Note::RebalanceHeld { id, why });
             continue;
         }
-        if let Some(note) = scale_out::kept_off(state, now) {
+        if let Some(note) = scale_out::launches_blocked(state, now) {
             plan.notes.push(note);
             return;
         }
-        if scale_out::at_once(state, now, config) == 0 {
+        if scale_out::launches_left(state, now, config) == 0 {
             return;
         }
         state.rebalances.push_back(now);
@@ -96,7 +97,7 @@ pub(super) fn replace(state: &mut State, now: Timestamp, config: &Config, plan: 
     }
 }
 
-/// Whose recommendation waits to be acted on, the oldest first.
+/// Instances whose recommendation has not been acted on, the oldest recommendation first.
 fn due(state: &State, can_be: impl Fn(&Instance) -> bool) -> Vec<InstanceId> {
     let due = state.instances.iter().filter(|instance| instance.is_rebalance_due() && can_be(instance));
     let mut due: Vec<_> = due.filter_map(|it| Some((it.ec2.rebalance?.at, it.id.clone()?))).collect();
@@ -111,8 +112,8 @@ fn begin_drain(instance: &mut Instance, now: Timestamp, config: &Config, reason:
     plan.decisions.extend(draining::begin(instance, now, now + config.drain_timeout, DrainCause::Rebalance, reason));
 }
 
-/// Why the recommended one works on, in either way of acting on it.
-fn held_back(state: &mut State, now: Timestamp, config: &Config, id: &InstanceId) -> Option<WorksOn> {
+/// Why a recommendation is not acted on, whichever way is configured.
+fn not_acted_on(state: &mut State, now: Timestamp, config: &Config, id: &InstanceId) -> Option<WorksOn> {
     let instance = state.by_id(id)?;
     let recommended_at = instance.ec2.rebalance?.at;
     if instance.is_replacement && recommended_at < instance.planned_at + HOUR {
@@ -123,8 +124,8 @@ fn held_back(state: &mut State, now: Timestamp, config: &Config, id: &InstanceId
     (state.rebalances.len() >= limit as usize).then_some(WorksOn::Limit { limit })
 }
 
-/// Why the recommended one works on without a replacement.
-fn keeps_on(state: &mut State, now: Timestamp, config: &Config, id: &InstanceId) -> Option<WorksOn> {
+/// Why no replacement is launched for a recommended instance.
+fn not_replaced(state: &mut State, now: Timestamp, config: &Config, id: &InstanceId) -> Option<WorksOn> {
     let counts = state.counts(now);
     let is_wanted = state.demand().is_some_and(|demand| demand > 0)
         && state.desired.is_some_and(|desired| counts.capacity_to_be() <= desired);
@@ -134,7 +135,7 @@ fn keeps_on(state: &mut State, now: Timestamp, config: &Config, id: &InstanceId)
     if counts.replacements > 0 {
         return Some(WorksOn::OneAtATime);
     }
-    held_back(state, now, config, id).or_else(|| {
+    not_acted_on(state, now, config, id).or_else(|| {
         let max_instances = config.max_instances;
         (scale_out::room(counts, config) == 0).then_some(WorksOn::AtCap { max_instances })
     })

@@ -1,4 +1,4 @@
-//! Scale-in: when more is there than wanted, the cheapest to lose are drained first.
+//! Scale-in: when there is more capacity than desired, the cheapest to lose are drained first.
 
 use std::cmp::Reverse;
 
@@ -24,10 +24,10 @@ pub(super) fn scale_in(state: &mut State, now: Timestamp, config: &Config, wante
         .iter_mut()
         .filter(|instance| instance.phase_kind() == PhaseKind::Booting || instance.is_capacity())
         .collect();
-    // A replacement and the one it is for are both there as long as nothing is in excess.
+    // A replacement that is still starting is not counted as excess (`capacity_to_be`), but goes with the instance it is for.
     let replacements = candidates.iter().filter(|it| it.replaces.is_some() && !it.is_capacity()).count();
-    // Not yet ready, then what EC2 recommends against, then the fewest jobs, then the youngest. What is not known is
-    // taken for many.
+    // Not yet ready, then what EC2 recommends against, then the fewest jobs, then the youngest. An unknown
+    // number of jobs counts as many.
     candidates.sort_by_key(|instance| {
         let jobs = instance.agent.active_jobs.unwrap_or(u32::MAX);
         (

@@ -28,7 +28,7 @@ pub(super) fn scale_out(state: &mut State, now: Timestamp, config: &Config, desi
         return;
     }
     let need = need - cancel_drains(state, now, config, need, (demand, desired), plan);
-    if let Some(note) = kept_off(state, now) {
+    if let Some(note) = launches_blocked(state, now) {
         plan.notes.push(note);
         return;
     }
@@ -40,14 +40,14 @@ pub(super) fn scale_out(state: &mut State, now: Timestamp, config: &Config, desi
     if room < need {
         plan.notes.push(Note::AtCap { max_instances: config.max_instances, billing: counts.billing });
     }
-    for _ in 0..need.min(room).min(allowed).min(at_once(state, now, config)) {
+    for _ in 0..need.min(room).min(allowed).min(launches_left(state, now, config)) {
         let token = launching::intend(state, now, config);
         let reason = Reason::BelowDesired { demand, desired, ready: counts.ready, on_the_way: counts.on_the_way };
         plan.decisions.push(Planned::new(Decision::Launch { token }, reason));
     }
 }
 
-/// Launches that the cap has room for. Where interrupted ones do not count, a second cap holds all the same.
+/// Launches that `max_instances` has room for. Where interrupted instances do not count, twice that is a second cap.
 pub(super) fn room(counts: Counts, config: &Config) -> u32 {
     let cap = config.max_instances;
     if config.interrupted_counts {
@@ -56,15 +56,15 @@ pub(super) fn room(counts: Counts, config: &Config) -> u32 {
     cap.saturating_sub(counts.billing - counts.interrupted).min(cap.saturating_mul(2).saturating_sub(counts.billing))
 }
 
-/// Launches that may be begun now: a tick follows whatever happens, so those of the last interval count (invariant 9).
-pub(super) fn at_once(state: &State, now: Timestamp, config: &Config) -> u32 {
+/// Launches that `launches_per_tick` leaves for now. Ticks follow whatever happens, so those of the last interval count.
+pub(super) fn launches_left(state: &State, now: Timestamp, config: &Config) -> u32 {
     let is_recent = |at: Timestamp| at <= now && now.since(at) < config.interval;
     let begun = state.instances.iter().filter(|instance| !instance.adopted && is_recent(instance.planned_at));
     config.launches_per_tick.saturating_sub(u32::try_from(begun.count()).unwrap_or(u32::MAX))
 }
 
-/// Why nothing is launched now, whatever it is for.
-pub(super) fn kept_off(state: &State, now: Timestamp) -> Option<Note> {
+/// Why nothing may be launched now, whatever it is for: EC2 refused, or the breaker is open.
+pub(super) fn launches_blocked(state: &State, now: Timestamp) -> Option<Note> {
     refused(state, now).or_else(|| {
         let failures = state.breaker.failures;
         match state.breaker.open_until? {
@@ -74,7 +74,7 @@ pub(super) fn kept_off(state: &State, now: Timestamp) -> Option<Note> {
     })
 }
 
-/// Takes back up to `need` drains: an instance that already works beats one that must boot.
+/// Cancels up to `need` scale-in drains: an instance that already works beats one that must boot. How many.
 fn cancel_drains(
     state: &mut State,
     now: Timestamp,
@@ -87,7 +87,7 @@ fn cancel_drains(
     for instance in state.instances.iter_mut() {
         let is_alive = !instance.is_silent(now, config.heartbeat_timeout);
         let by_scale_in = instance.is_draining_for_scale_in();
-        // It would only be fenced again.
+        // It would only be drained again for its rebalance recommendation.
         let is_unwanted = config.rebalance == OnRebalance::Fence && instance.is_rebalance_due();
         if cancelled < need && is_alive && by_scale_in && !is_unwanted {
             let decision = draining::cancel(instance, now, config, Reason::DemandReturned { demand, desired });

@@ -40,8 +40,7 @@ pub(super) fn reported(state: &mut State, now: Timestamp, report: Report, config
     }
 }
 
-/// The agent's last word: its worker is dead. Said again when the agent comes back; a heartbeat may have told of the end
-/// before.
+/// The agent reports its worker stopped. Repeated when it reconnects; a heartbeat may have said so before.
 pub(super) fn drained(state: &mut State, now: Timestamp, id: &InstanceId, jobs_left: Option<u32>, handed_back: u32) {
     let Some(instance) = state.by_id(id) else { return };
     let more = handed_back.saturating_sub(instance.owed.handed_back_by_agent);

@@ -20,7 +20,7 @@ pub(super) fn handle(state: &mut State, now: Timestamp, event: Event, config: &C
         Event::InstancesListed { asked_at, instances } => listing::listed(state, now, asked_at, instances, config),
         Event::ListingFailed { detail } => state.listing_problem = Some(detail),
         Event::LaunchAnswered { token, answer } => launching::answered(state, now, token, answer, config),
-        Event::TerminateAccepted { .. } => {} // EC2's list confirms it, or it is asked again
+        Event::TerminateAccepted { .. } => {} // EC2's list confirms it, or it is retried
         Event::TerminateFailed { id, class, code } => {
             if let Some(instance) = state.by_id(&id) {
                 terminating::refused(instance, now, class, &code, config);

@@ -6,7 +6,7 @@ use crate::phases::{booting, draining, launching, terminating};
 use crate::state::State;
 use crate::time::Timestamp;
 
-/// This process began: what an earlier one left unanswered is asked again.
+/// This process began: what an earlier one left unanswered is retried.
 pub(super) fn started(state: &mut State, now: Timestamp) {
     state.forget_fatal();
     state.led_since = Some(now);

@@ -78,7 +78,7 @@ fn take_in(state: &mut State, now: Timestamp, entry: &Listed, config: &Config, f
         }
         Ec2State::Stopping | Ec2State::Stopped => false,
     };
-    if has_ended && was_booting && !was_interrupted && booting::fails_first(&mut state.instances[position]) {
+    if has_ended && was_booting && !was_interrupted && booting::count_once(&mut state.instances[position]) {
         booting::count_failure(state, now, config);
     }
 }

@@ -83,7 +83,7 @@ fn known<'a>(state: &'a State, id: &InstanceId) -> Result<&'a crate::instance::I
     state.instance(id).ok_or_else(|| Rejection::NoSuchInstance { id: id.clone() })
 }
 
-/// Launches are tried again: a person has acted.
+/// Ends a hold; what stopped launching until a person acts is tried again.
 pub(super) fn resume(state: &mut State) {
     state.hold = None;
     state.forget_fatal();

@@ -97,7 +97,7 @@ fn each_instance(state: &mut State, now: Timestamp, config: &Config, plan: &mut 
             Phase::Gone => {}
         }
     }
-    rebalance::go_on(state, now, config, plan);
+    rebalance::drain_replaced(state, now, config, plan);
     for _ in 0..failed_boots {
         booting::count_failure(state, now, config);
     }

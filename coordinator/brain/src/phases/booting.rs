@@ -1,5 +1,6 @@
-//! Booting: EC2 has it, its worker has not proved itself. The agent's word that the boot failed, or the deadline, ends
-//! it: a box that never worked is never counted and does not block its replacement. One whose agent drains it is no boot.
+//! Booting: EC2 accepted the launch, the worker is not proven ready yet. The agent's report that the boot failed, or the
+//! deadline, ends it: an instance that never worked is never capacity and does not block its replacement. Where the agent
+//! drains by itself, that is no failed boot.
 //!
 //! It becomes Ready when its agent reports a proven worker, and Draining otherwise; failed boots in a row open the breaker.
 
@@ -16,7 +17,7 @@ use crate::reason::Reason;
 use crate::state::State;
 use crate::time::Timestamp;
 
-/// EC2 has it: the boot's deadline runs from here.
+/// EC2 accepted the launch, or lists it: the boot deadline runs from here.
 pub(crate) fn begin(instance: &mut Instance, now: Timestamp, id: InstanceId, config: &Config, reason: &str) {
     instance.id = Some(id);
     instance.accepted_at = Some(now);
@@ -58,8 +59,9 @@ pub(crate) fn begin_deadline_anew(instance: &mut Instance, now: Timestamp, confi
 /// True when the boot failed now.
 pub(crate) fn tick(instance: &mut Instance, now: Timestamp, config: &Config, plan: &mut Plan) -> bool {
     let Phase::Booting { deadline } = instance.phase else { return false };
-    // Not where the word may have crossed a cancellation.
-    if matches!(instance.agent.phase, Some(AgentPhase::Draining | AgentPhase::Drained)) && instance.is_news(now) {
+    // Not where that report may have been sent before a cancellation reached the agent.
+    if matches!(instance.agent.phase, Some(AgentPhase::Draining | AgentPhase::Drained)) && instance.is_current_word(now)
+    {
         let reason = Reason::AgentDrains { detail: instance.problem.clone() };
         plan.decisions.extend(draining::begin(instance, now, now + config.drain_timeout, DrainCause::Agent, reason));
         return false;
@@ -75,15 +77,15 @@ pub(crate) fn tick(instance: &mut Instance, now: Timestamp, config: &Config, pla
         return false;
     };
     plan.decisions.extend(draining::begin(instance, now, now + config.drain_timeout, DrainCause::BootFailed, reason));
-    fails_first(instance)
+    count_once(instance)
 }
 
-/// One box fails once, also when a drain was cancelled in between.
-pub(crate) fn fails_first(instance: &mut Instance) -> bool {
+/// True the first time: an instance counts as one failed boot, also when a drain was cancelled in between.
+pub(crate) fn count_once(instance: &mut Instance) -> bool {
     !std::mem::replace(&mut instance.boot_failed, true)
 }
 
-/// A boot failed: so many in a row open the breaker, and a person is told.
+/// A boot failed: `boot_failures` in a row open the breaker, and a person is alerted.
 pub(crate) fn count_failure(state: &mut State, now: Timestamp, config: &Config) {
     if state.breaker.failed(now, config.boot_failures, config.breaker_backoff) {
         let until = state.breaker.open_until.unwrap_or(now);

@@ -17,7 +17,7 @@ use crate::plan::{Decision, Plan, Planned};
 use crate::reason::Reason;
 use crate::time::Timestamp;
 
-/// An agent that goes on working so long after it was told to drain is told again.
+/// An agent whose reports this long after a drain command do not show a drain is sent the command again.
 const TOLD_AGAIN_AFTER: Duration = Duration::from_secs(10);
 /// What an agent may need beyond the deadline, to stop the worker and to say so.
 const BEYOND_DEADLINE: Duration = Duration::from_secs(120);
@@ -31,7 +31,7 @@ pub(crate) fn begin(
     reason: Reason,
 ) -> Option<Planned> {
     let id = instance.id.clone()?;
-    let is_drained = instance.agent.phase == Some(AgentPhase::Drained) && instance.is_news(now);
+    let is_drained = instance.agent.phase == Some(AgentPhase::Drained) && instance.is_current_word(now);
     let drained_at = is_drained.then_some(now);
     instance.enter(now, Phase::Draining { cause, deadline, drained_at }, reason.to_string());
     instance.drain_told_at = Some(now);
@@ -40,7 +40,8 @@ pub(crate) fn begin(
     Some(Planned::new(Decision::Drain { id, deadline }, reason))
 }
 
-/// Takes a drain back, unless EC2 takes the instance or its worker is stopped already. It must prove itself again.
+/// Cancels a drain, unless EC2 reclaims the instance or its worker is stopped already. It must become ready again, by a
+/// deadline.
 pub(crate) fn cancel(instance: &mut Instance, now: Timestamp, config: &Config, reason: Reason) -> Option<Planned> {
     let id = instance.id.clone()?;
     if !instance.drain_can_be_cancelled() {
@@ -51,7 +52,7 @@ pub(crate) fn cancel(instance: &mut Instance, now: Timestamp, config: &Config, r
     Some(Planned::new(Decision::CancelDrain { id }, reason))
 }
 
-/// EC2 takes it: the agent drains on its own as well, this is the second word. A drain that is under way for another
+/// An interruption notice: the agent starts to drain by itself, this command only makes sure. A drain that is under way for another
 /// reason has only until then.
 pub(crate) fn interrupted(instance: &mut Instance, now: Timestamp) -> Option<Planned> {
     let at = instance.ec2.interrupted_at?;
@@ -70,9 +71,11 @@ pub(crate) fn interrupted(instance: &mut Instance, now: Timestamp) -> Option<Pla
 /// Its agent reported, in a heartbeat.
 pub(crate) fn reported(instance: &mut Instance, now: Timestamp) {
     let is_drained = instance.agent.phase == Some(AgentPhase::Drained);
-    let is_news = instance.is_news(now);
+    let is_current_word = instance.is_current_word(now);
     match &mut instance.phase {
-        Phase::Draining { drained_at: drained_at @ None, .. } if is_drained && is_news => *drained_at = Some(now),
+        Phase::Draining { drained_at: drained_at @ None, .. } if is_drained && is_current_word => {
+            *drained_at = Some(now)
+        }
         // It started over: whatever it was handed back for runs again.
         Phase::Draining { drained_at: drained_at @ Some(_), .. } if !is_drained => {
             (*drained_at, instance.owed.hand_back) = (None, None);
@@ -81,11 +84,11 @@ pub(crate) fn reported(instance: &mut Instance, now: Timestamp) {
     }
 }
 
-/// Its agent's last word: its worker is dead.
+/// Its agent says that the drain is over: its worker is stopped.
 pub(crate) fn drained(instance: &mut Instance, now: Timestamp, jobs_left: Option<u32>) {
-    let is_news = instance.is_news(now);
+    let is_current_word = instance.is_current_word(now);
     if let Phase::Draining { drained_at, .. } = &mut instance.phase
-        && is_news
+        && is_current_word
     {
         drained_at.get_or_insert(now);
         instance.agent.active_jobs = jobs_left;
@@ -93,7 +96,7 @@ pub(crate) fn drained(instance: &mut Instance, now: Timestamp, jobs_left: Option
     }
 }
 
-/// That it is drained was said to somebody else: it counts once it is said again.
+/// That it is drained was said to another leader: it counts once the agent says it to this one.
 pub(crate) fn expect_to_hear_again(instance: &mut Instance) {
     if let Phase::Draining { drained_at, .. } = &mut instance.phase {
         *drained_at = None;
@@ -103,7 +106,8 @@ pub(crate) fn expect_to_hear_again(instance: &mut Instance) {
     }
 }
 
-/// The reason for an alert, when the deadline is long past.
+/// Terminates it once its drain is over, and says what that waits for until then. The reason for an alert, where the
+/// deadline is long past.
 pub(crate) fn tick(
     instance: &mut Instance,
     now: Timestamp,
@@ -149,7 +153,7 @@ pub(crate) fn tick(
     }
     // The command may have been lost with the connection; a report made since shows it.
     let obeys = match instance.agent.phase {
-        Some(AgentPhase::Drained) => instance.is_news(now),
+        Some(AgentPhase::Drained) => instance.is_current_word(now),
         phase => phase == Some(AgentPhase::Draining),
     };
     let told_at = instance.drain_told_at.unwrap_or(instance.phase_since);
@@ -161,7 +165,7 @@ pub(crate) fn tick(
     None
 }
 
-/// Nobody can be told to fence: the agent never registered by the boot's deadline, or has been silent for too long.
+/// No agent can be told to drain: it never registered by the boot's deadline, or has been silent for too long.
 fn is_unreachable(instance: &Instance, now: Timestamp, config: &Config) -> bool {
     if instance.agent.registered {
         // Of a worker without a name Redis shows nothing: its jobs get the whole drain.

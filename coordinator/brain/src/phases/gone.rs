@@ -22,7 +22,7 @@ pub(crate) fn terminated(instance: &mut Instance, now: Timestamp, why: &str) -> 
 }
 
 /// A list that was asked for at `asked_at` does not show it. One list alone that does not is no proof, however long ago
-/// the last one was. `is_gap`: so long ago that it may have been there in between. True where it is gone now, and was an
+/// the last one was. `is_gap`: lists were missing for so long that the instance may have been there in between. True where it is gone now, and was an
 /// instance of EC2's.
 pub(crate) fn absent(
     instance: &mut Instance,

@@ -24,7 +24,8 @@ pub(crate) fn intend(state: &mut State, now: Timestamp, config: &Config) -> Laun
     token
 }
 
-/// The token was given out by somebody whose ledger is lost: an older state of it must not give it out once more.
+/// EC2 shows a token of this ledger's nonce that this state of the ledger may not know of (an older copy was restored):
+/// its number must not be used again.
 pub(crate) fn never_again(state: &mut State, token: &LaunchToken) {
     let number = token.0.strip_prefix(&state.nonce).and_then(|rest| rest.strip_prefix('-')?.parse().ok());
     state.launches = state.launches.max(number.unwrap_or(0));
@@ -102,7 +103,7 @@ pub(crate) fn ask_again(instance: &mut Instance, now: Timestamp) {
     }
 }
 
-/// `wanted`: there is demand for what it would become.
+/// `wanted`: there is demand, and the pool is not held: an unanswered launch may be retried.
 pub(crate) fn tick(instance: &mut Instance, now: Timestamp, wanted: bool, plan: &mut Plan) {
     let Phase::Launching { attempts, next_try, last_try, deadline } = &mut instance.phase else { return };
     if now >= *deadline {

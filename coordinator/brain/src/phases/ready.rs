@@ -1,5 +1,5 @@
-//! Ready: capacity. A silent agent is unknown, not gone: the instance goes on counting until the agent has been silent
-//! for long *and* Redis shows no job there.
+//! Ready: capacity. An agent that sends no heartbeat is unknown, not gone: its instance remains capacity until that has
+//! lasted for long *and* Redis shows no job there.
 //!
 //! It becomes Booting when its worker loses its proof, and Draining when its agent is lost (or by scale-in, a notice, a
 //! recommendation, an operator).

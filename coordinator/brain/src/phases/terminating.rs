@@ -1,4 +1,4 @@
-//! Terminating: TerminateInstances was decided, and is decided again until EC2's list shows it. Or EC2 shuts it down by
+//! Terminating: TerminateInstances was decided, and is retried until EC2's list shows it. Or EC2 shuts it down by
 //! itself.
 //!
 //! It becomes Gone when EC2's list says so.
@@ -42,7 +42,7 @@ fn ends_already(instance: &Instance) -> bool {
     matches!(instance.phase_kind(), PhaseKind::Terminating | PhaseKind::Gone)
 }
 
-/// EC2 refused to terminate it: asked again after a back-off.
+/// EC2 refused to terminate it: retried after a back-off.
 pub(crate) fn refused(instance: &mut Instance, now: Timestamp, class: RefusalClass, code: &str, config: &Config) {
     if let Phase::Terminating { attempts, next_try } = &mut instance.phase {
         *next_try = now + backoff::wait(config, class, *attempts).unwrap_or(config.terminate_timeout);

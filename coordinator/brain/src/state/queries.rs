@@ -84,7 +84,8 @@ impl State {
         }
     }
 
-    /// What goes back to work now is drained again at once: no instance is wanted. Not while the pool is held.
+    /// A drain that is cancelled now would begin again at the next tick, since no instance is desired. Not while the pool is
+    /// held.
     pub fn would_drain_again(&self) -> bool {
         self.hold.is_none() && self.desired == Some(0)
     }
