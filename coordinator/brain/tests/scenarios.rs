@@ -3,7 +3,7 @@
 //! the files anew; the diff is what changed, and is read as such. `SCENARIO=part-of-a-name` runs some of them.
 //!
 //! A script line is `TIME what`, or `FROM..TO what` for every ten seconds of that span; times are `minutes:seconds`.
-//! `scenarios/world.rs` has what a line may say, `scenarios/text.rs` the form of a file.
+//! `scenarios/lines.rs` has what a line may say, `scenarios/text.rs` the form of a file.
 
 #[path = "scenarios/text.rs"]
 mod text;

@@ -4,12 +4,14 @@
 //! `notes`, `show` and `due` change nothing: they say the last tick's notes, what is known of each instance, and when a tick
 //! is due by the time alone.
 
+mod lines;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use spillway_brain::{
     AgentPhase, Backlog, Config, Controller, Decision, Ec2State, Event, Instance, InstanceId, JobsByInstance,
-    LaunchAnswer, LaunchToken, Listed, QueueBacklog, RefusalClass, Report, State, Timestamp,
+    LaunchAnswer, LaunchToken, Listed, QueueBacklog, RefusalClass, Report, Timestamp,
 };
 
 pub struct World {
@@ -61,136 +63,6 @@ impl World {
             at = at + Duration::from_secs(10);
         }
         std::mem::take(&mut self.said)
-    }
-
-    fn happens(&mut self, what: &str) {
-        let words: Vec<&str> = what.split(' ').collect();
-        let word = |n: usize| words.get(n).copied().unwrap_or_default();
-        let id = InstanceId(word(1).to_owned());
-        match word(0) {
-            "demand" => self.observe(&words[1..]),
-            "blind" => {
-                self.heartbeats();
-                self.list();
-                self.tell(Event::ObservationFailed { detail: "Redis does not answer".to_owned() });
-                self.tick();
-            }
-            "unlisted" => self.unlisted = true,
-            "listed" => self.unlisted = false,
-            "unnamed" => self.named = false,
-            "tick" => self.tick(),
-            "accept" => {
-                for token in std::mem::take(&mut self.unanswered) {
-                    let id = self.launch(token.clone());
-                    self.tell(Event::LaunchAnswered { token, answer: LaunchAnswer::Accepted { id: InstanceId(id) } });
-                }
-            }
-            "lose-answer" => {
-                for token in std::mem::take(&mut self.unanswered) {
-                    self.launch(token);
-                }
-            }
-            "throttle" => self.refuse(RefusalClass::Retry, "RequestLimitExceeded"),
-            "refuse" if word(1) == "capacity" => self.refuse(RefusalClass::Capacity, word(2)),
-            "refuse" => self.refuse(RefusalClass::Fatal, word(2)),
-            "ready" => self.agent(word(1), AgentPhase::Ready, ""),
-            "draining" => self.agent(word(1), AgentPhase::Draining, "older than max_life"),
-            "registers" => self.tell(Event::AgentRegistered { id }),
-            "proving" => self.agent(word(1), AgentPhase::Proving, "not blocked"),
-            "failed" => {
-                self.agent(word(1), AgentPhase::Failed, word(2));
-                self.list();
-                self.tick();
-            }
-            "drained" => {
-                let number = |key: &str| words.iter().find_map(|word| word.strip_prefix(key)?.parse().ok());
-                let left = if words.contains(&"left=?") { None } else { Some(number("left=").unwrap_or(0)) };
-                self.agents.insert(word(1).to_owned(), (AgentPhase::Drained, left, String::new()));
-                let jobs_handed_back = number("handed=").unwrap_or(0);
-                self.tell(Event::AgentDrained { id, jobs_left: left, jobs_handed_back });
-            }
-            "ec2" => {
-                let state = serde_json::from_value(word(2).into()).expect("one of EC2's states");
-                self.ec2.get_mut(word(1)).expect("it was launched").1 = state;
-                if state != Ec2State::Running {
-                    self.agents.remove(word(1));
-                }
-            }
-            "vanish" => {
-                self.hidden.insert(word(1).to_owned());
-                self.agents.remove(word(1));
-            }
-            "appear" => {
-                self.hidden.remove(word(1));
-            }
-            "notes" => self.said.extend(self.notes.iter().map(|note| format!("note: {note}"))),
-            "show" => self.show(),
-            "due" => {
-                let due = self.controller.due_at().map_or_else(|| "not by the time".to_owned(), clock);
-                self.said.push(format!("due: {due}"));
-            }
-            "list" => self.list(),
-            "handed-back" => {
-                let certain = word(2) == "certain";
-                let [handed_back, left] = [3, 4].map(|n| word(n).parse().expect("a number"));
-                self.tell(Event::HandedBack { id, certain, handed_back, left });
-            }
-            "hand-back-fails" => {
-                self.tell(Event::HandBackFailed { id, certain: word(2) == "certain", detail: "NOPERM".to_owned() });
-            }
-            // Now, or seen again of then.
-            "rebalance" => {
-                let at = words.get(2).map_or(self.now, |when| time(when));
-                self.tell(Event::RebalanceRecommended { id, at });
-            }
-            "operator-drain" => self.tell(Event::OperatorDrain { id, reason: String::new() }),
-            "cancel" => self.tell(Event::OperatorCancelDrain { id }),
-            // A look that began so many seconds ago and whose answer comes now.
-            "late-look" => {
-                let asked_at = self.now - Duration::from_secs(word(1).parse().expect("seconds"));
-                self.tell(Event::JobsSeen { asked_at, seen: JobsByInstance { jobs: self.redis_jobs.clone() } });
-            }
-            "silent" => {
-                self.agents.remove(word(1));
-            }
-            "jobs" => {
-                let jobs = word(2).parse().expect("a number");
-                self.redis_jobs.insert(id, jobs);
-                if let Some(agent) = self.agents.get_mut(word(1)) {
-                    agent.1 = Some(jobs);
-                }
-            }
-            "redis-jobs" => {
-                self.redis_jobs.insert(id, word(2).parse().expect("a number"));
-            }
-            "notice" => {
-                let at = self.now + Duration::from_secs(word(2).parse().expect("seconds"));
-                self.tell(Event::NoticeSeen { id, at });
-            }
-            // Launched by somebody else; with a token where that was another coordinator of ours.
-            "foreign" => {
-                let token = words.get(2).map(|token| LaunchToken((*token).to_owned()));
-                self.ec2.insert(word(1).to_owned(), (token, Ec2State::Running));
-            }
-            "hold" => self.tell(Event::OperatorHold { reason: String::new() }),
-            "resume" => self.tell(Event::OperatorResume),
-            "depose" => self.tell(Event::LeadershipLost),
-            "lead" => self.tell(Event::LeadershipGained),
-            "restart" => {
-                let kept = serde_json::to_string(self.controller.state()).expect("state is written");
-                let state: State = serde_json::from_str(&kept).expect("state is read");
-                assert_eq!(&state, self.controller.state(), "nothing is lost in the ledger");
-                self.controller = Controller::restore(self.controller.config().clone(), state);
-                self.unanswered.clear();
-                self.tell(Event::Started);
-            }
-            "wipe" => {
-                self.controller = Controller::new(self.controller.config().clone(), "u");
-                self.tell(Event::LeadershipGained);
-                self.list();
-            }
-            other => panic!("no such line: {other}"),
-        }
     }
 
     fn observe(&mut self, words: &[&str]) {
