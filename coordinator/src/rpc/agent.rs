@@ -204,7 +204,7 @@ fn heard(record: &mut AgentRecord, pool: &PoolHandle, id: &InstanceId, said: Sai
                 // The worker shim puts the name into the locks of its jobs.
                 named: heartbeat.shims > 0 || heartbeat.worker.as_ref().is_some_and(|worker| worker.by == "name"),
                 active_jobs: heartbeat.active_jobs,
-                problem: heartbeat.problem.clone(),
+                problem: Some(heartbeat.problem.clone()).filter(|problem| !problem.is_empty()),
             });
             record.beat(clock::now(), heartbeat);
             report.map(Event::AgentReported)
