@@ -7,12 +7,12 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use spillway_proto::v1::agent_message::Message;
 use spillway_proto::v1::agent_service_server::{AgentService, AgentServiceServer};
-use spillway_proto::v1::coordinator_message::Command;
+use spillway_proto::v1::session_request::Message;
+use spillway_proto::v1::session_response::Command;
 use spillway_proto::v1::{
-    AgentMessage, AgentPhase, BootStep, CommandResult, CoordinatorMessage, Drained, Heartbeat, Notice, RegisterRequest,
-    RegisterResponse, Registered, Welcome, register_request, register_response,
+    AgentPhase, BootStep, CommandResult, Drained, Heartbeat, Notice, RegisterRequest, RegisterResponse, Registered,
+    SessionRequest, SessionResponse, Welcome, register_request, register_response,
 };
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
@@ -36,7 +36,7 @@ pub struct Heard {
     pub messages: Vec<Message>,
     /// Sessions with another token are refused.
     token: u32,
-    commands: Option<mpsc::Sender<Result<CoordinatorMessage, Status>>>,
+    commands: Option<mpsc::Sender<Result<SessionResponse, Status>>>,
 }
 
 pub struct Coordinator {
@@ -86,7 +86,7 @@ impl Coordinator {
     }
 
     pub fn command(&self, id: &str, epoch: u64, command: Command) {
-        let message = CoordinatorMessage { epoch, command_id: id.to_owned(), command: Some(command) };
+        let message = SessionResponse { epoch, command_id: id.to_owned(), command: Some(command) };
         let commands = self.heard(|heard| heard.commands.clone()).expect("no agent is connected");
         commands.blocking_send(Ok(message)).expect("the agent is gone");
     }
@@ -185,11 +185,11 @@ impl AgentService for Service {
         Ok(Response::new(RegisterResponse { outcome: Some(register_response::Outcome::Registered(registered)) }))
     }
 
-    type SessionStream = Pin<Box<dyn Stream<Item = Result<CoordinatorMessage, Status>> + Send>>;
+    type SessionStream = Pin<Box<dyn Stream<Item = Result<SessionResponse, Status>> + Send>>;
 
     async fn session(
         &self,
-        request: Request<Streaming<AgentMessage>>,
+        request: Request<Streaming<SessionRequest>>,
     ) -> Result<Response<Self::SessionStream>, Status> {
         let (commands, outbound) = mpsc::channel(16);
         {
@@ -202,8 +202,7 @@ impl AgentService for Service {
             heard.commands = Some(commands.clone());
         }
         let welcome = Welcome { coordinator_version: "test".into() };
-        let welcome =
-            CoordinatorMessage { epoch: 1, command_id: String::new(), command: Some(Command::Welcome(welcome)) };
+        let welcome = SessionResponse { epoch: 1, command_id: String::new(), command: Some(Command::Welcome(welcome)) };
         commands.send(Ok(welcome)).await.map_err(|_| Status::internal("gone"))?;
         let (heard, mut inbound) = (self.0.clone(), request.into_inner());
         tokio::spawn(async move {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use spillway_proto::v1::coordinator_message::Command;
+use spillway_proto::v1::session_response::Command;
 use spillway_proto::v1::{AgentPhase, CancelDrain, NoticeKind};
 
 use crate::stage::Stage;

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use spillway_proto::v1::coordinator_message::Command;
+use spillway_proto::v1::session_response::Command;
 use spillway_proto::v1::{AgentPhase, Drained, NoticeKind, Rehearse};
 
 use crate::stage::Stage;

@@ -127,9 +127,9 @@ impl World {
                     instance.phase_name(),
                     now.since(instance.phase_since).as_secs(),
                     instance.phase_reason,
-                    instance.ec2_state,
-                    instance.agent_phase,
-                    instance.hand_back,
+                    instance.ec2.state,
+                    instance.agent.phase,
+                    instance.owed.hand_back,
                 );
             }
         }

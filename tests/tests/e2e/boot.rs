@@ -41,12 +41,16 @@ async fn boots_without_an_agent_end_at_the_deadline_and_three_of_them_open_the_b
     world.throughout(Duration::from_millis(BREAKER_MS / 2), "no fourth launch while the breaker is open", three).await;
     let coordinator = world.coordinator();
     assert!(coordinator.explained("its agent never registered"), "{}", world.story().await);
-    assert!(coordinator.explained("3 boots in a row failed: no launch for"), "{}", world.story().await);
+    assert!(coordinator.explained("3 boots failed in a row: no launch for"), "{}", world.story().await);
     let alerts = coordinator.explain().iter().flat_map(decisions).filter(|it| it["kind"] == "alert").count();
     assert_eq!(alerts, 1, "{}", world.story().await);
 
     world.until("one instance tries when the back-off is over", || world.calls("RunInstances").len() == 4).await;
-    assert!(world.coordinator().explained("boots failed before: one instance tries first"), "{}", world.story().await);
+    assert!(
+        world.coordinator().explained("boots failed before: one instance is tried first"),
+        "{}",
+        world.story().await
+    );
     let records = world.instances();
     let third_ended = records[2].ending_ms.expect("it was terminated");
     let waited = records[3].launch_ms.saturating_sub(third_ended);
@@ -86,7 +90,8 @@ async fn a_worker_that_crashes_again_and_again_is_never_ready_and_its_instance_i
     }
     let said = step(&instance, "start")["output_tail"].as_str().unwrap_or_default();
     assert!(said.contains("video-worker"), "PM2's own table is in the record: {instance:#}");
-    let explained = world.coordinator().explained("the boot failed:") || world.coordinator().explained("not ready");
+    let explained =
+        world.coordinator().explained("boot failed:") || world.coordinator().explained("boot timed out: not ready");
     assert!(explained, "{}", world.story().await);
     world.until("it is replaced", || world.instances().len() >= 2).await;
     assert_eq!((jobs::completed(&world.redis), jobs::failed(&world.redis)), (0, 0));
@@ -104,5 +109,5 @@ async fn a_boot_step_that_fails_ends_the_instance_and_its_output_is_shown() {
     assert_eq!(install["state"], "failed", "{instance:#}");
     assert_eq!(install["attempt"], 3, "twice again: {install:#}");
     assert!(install["output_tail"].as_str().is_some_and(|said| said.contains("lockfile is frozen")), "{install:#}");
-    assert!(world.coordinator().explained("the boot failed: "), "{}", world.story().await);
+    assert!(world.coordinator().explained("boot failed: "), "{}", world.story().await);
 }

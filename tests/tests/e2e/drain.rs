@@ -34,7 +34,7 @@ async fn an_operators_drain_lets_the_job_finish_and_the_instance_is_replaced() {
     world.until("it is terminated", || world.instance(&id).ending_ms.is_some()).await;
     let finished = jobs::job(&world.redis, &job).finished_ms.expect("the job was finished first");
     assert!(Some(finished) <= world.instance(&id).ending_ms, "{}", world.story().await);
-    assert!(world.coordinator().explained("an operator asked for it: a new image"), "{}", world.story().await);
+    assert!(world.coordinator().explained("requested by an operator: a new image"), "{}", world.story().await);
     world.until("another works off the rest", || jobs::completed(&world.redis) == 6).await;
     world.until_zero().await;
     assert_eq!(world.instances().len(), 2, "{}", world.story().await);
@@ -112,7 +112,7 @@ async fn an_interruption_in_the_middle_of_a_job_costs_no_job_and_the_instance_is
     assert!(Some(finished) <= world.instance(&id).ending_ms, "{}", world.story().await);
     world.until("all jobs are completed", || jobs::completed(&world.redis) == 40).await;
     world.until_zero().await;
-    assert!(world.coordinator().explained("EC2 takes the instance in"), "{}", world.story().await);
+    assert!(world.coordinator().explained("EC2 reclaims the instance in"), "{}", world.story().await);
     assert_eq!(world.instances().len(), 3, "{}", world.story().await);
     world.assert_each_ran_once(40);
 }

@@ -52,7 +52,7 @@ async fn nothing_happens_without_redis(
     world.until_zero().await;
     assert_eq!(jobs::failed(&world.redis), 0);
     assert!(world.instances().len() >= 2, "the flood goes on to be worked off: {}", world.story().await);
-    assert!(world.coordinator().explained("everything holds"), "{}", world.story().await);
+    assert!(world.coordinator().explained("no scaling until"), "{}", world.story().await);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -101,7 +101,9 @@ async fn a_throttled_launch_is_asked_again_ever_more_slowly_with_the_same_token(
     jobs::add(&world.redis, 6, 1.0);
     world.until("four launches are refused", || world.calls("RunInstances").len() >= 4).await;
     world
-        .until("it is said", || world.coordinator().explained("EC2 answered RequestLimitExceeded: asked again in"))
+        .until("it is said", || {
+            world.coordinator().explained("EC2 answered RequestLimitExceeded: the launch is retried in")
+        })
         .await;
     let calls = world.calls("RunInstances");
     let gaps = gaps(&calls);
@@ -121,11 +123,11 @@ async fn a_launch_that_is_not_allowed_is_not_tried_again_until_a_person_resumes(
     refuse(&world, "RunInstances", "UnauthorizedOperation");
     jobs::add(&world.redis, 6, 1.0);
     world.until("a launch is refused", || !world.calls("RunInstances").is_empty()).await;
-    world.until("an alert", || world.coordinator().explained("Launching is stopped: mend it")).await;
+    world.until("an alert", || world.coordinator().explained("Launching is stopped: fix it")).await;
     world.emulator().clear_faults();
     let once = || world.calls("RunInstances").len() == 1;
     world.throughout(Duration::from_secs(15), "no launch although EC2 would allow it now", once).await;
-    assert!(world.coordinator().explained("for good (UnauthorizedOperation"), "{}", world.story().await);
+    assert!(world.coordinator().explained("EC2 refused a launch (UnauthorizedOperation"), "{}", world.story().await);
     let alerts = world.coordinator().explain();
     let alerts = alerts.iter().flat_map(|plan| plan["decisions"].as_array().cloned().unwrap_or_default());
     assert_eq!(alerts.filter(|decision| decision["kind"] == "alert").count(), 1, "raised once");

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use prost::Message as _;
 use spillway_proto::v1;
-use spillway_proto::v1::agent_message::Message as Said;
 use spillway_proto::v1::agent_service_client::AgentServiceClient;
+use spillway_proto::v1::session_request::Message as Said;
 use spillway_tests::coordinator::ServingStatus::Serving;
 use spillway_tests::jobs;
 use spillway_tests::world::{Setup, World};
@@ -165,7 +165,7 @@ async fn an_agent_may_say_anything() {
 
 /// Random bytes that happen to be a message, or one with extreme values. It never says that it has no job: that is for the
 /// two sources.
-fn anything(random: &mut Random) -> v1::AgentMessage {
+fn anything(random: &mut Random) -> v1::SessionRequest {
     let number = |random: &mut Random| [0, 1, -1, i64::MAX, i64::MIN, 1_800_000_000][random.below(6)];
     let at =
         |random: &mut Random| Some(prost_types::Timestamp { seconds: number(random), nanos: number(random) as i32 });
@@ -210,12 +210,12 @@ fn anything(random: &mut Random) -> v1::AgentMessage {
         }),
         _ => {
             let bytes: Vec<u8> = (0..random.below(40)).map(|_| random.below(256) as u8).collect();
-            let message = v1::AgentMessage::decode(&*bytes).unwrap_or_default();
+            let message = v1::SessionRequest::decode(&*bytes).unwrap_or_default();
             return match message.message {
-                Some(Said::Drained(_) | Said::Notice(_)) => v1::AgentMessage::default(),
+                Some(Said::Drained(_) | Said::Notice(_)) => v1::SessionRequest::default(),
                 _ => message,
             };
         }
     };
-    v1::AgentMessage { message: Some(said) }
+    v1::SessionRequest { message: Some(said) }
 }

@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use spillway_proto::v1;
-use spillway_proto::v1::agent_message::Message as Said;
 use spillway_proto::v1::agent_service_client::AgentServiceClient;
-use spillway_proto::v1::coordinator_message::Command;
+use spillway_proto::v1::session_request::Message as Said;
+use spillway_proto::v1::session_response::Command;
 use spillway_tests::world::{Setup, World};
 use spillway_tests::{QUEUE, jobs, wait};
 use tokio::sync::mpsc;
@@ -15,8 +15,8 @@ use tonic::Streaming;
 
 /// A session as an agent has it.
 struct Session {
-    says: mpsc::Sender<v1::AgentMessage>,
-    commands: Streaming<v1::CoordinatorMessage>,
+    says: mpsc::Sender<v1::SessionRequest>,
+    commands: Streaming<v1::SessionResponse>,
 }
 
 impl Session {
@@ -39,7 +39,7 @@ impl Session {
     }
 
     async fn say(&self, said: Said) {
-        self.says.send(v1::AgentMessage { message: Some(said) }).await.expect("the session is open");
+        self.says.send(v1::SessionRequest { message: Some(said) }).await.expect("the session is open");
     }
 }
 
@@ -68,7 +68,7 @@ async fn a_session_that_is_not_the_newest_is_not_heard() {
     wait::until("the first is heard", story, || says("the first says")).await;
     let new = Session::open(&world, &id).await;
     // Whether it still gets through or not: it is not heard.
-    let _ = old.says.send(v1::AgentMessage { message: Some(beat("the first says more")) }).await;
+    let _ = old.says.send(v1::SessionRequest { message: Some(beat("the first says more")) }).await;
     let ended = tokio::time::timeout(Duration::from_secs(10), async {
         while old.commands.message().await.is_ok_and(|it| it.is_some()) {}
     });

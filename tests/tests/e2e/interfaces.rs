@@ -65,6 +65,15 @@ async fn the_real_grpcurl_checks_health_lists_and_describes() {
     assert!(described.contains("rpc Drain (") && described.contains("rpc WatchFleet ("), "{described}");
     let fleet: Value = serde_json::from_str(&good(&[], &["spillway.v1.OperatorService/GetFleet"])).expect("JSON");
     assert_eq!(fleet["pools"][0]["name"], "spillway", "{fleet}");
+
+    let described = good(&[], &["describe", "spillway.v1.StsProof"]);
+    for field in ["access_key_id = 1", "session_token = 2", "amz_date = 3", "signature = 4", "never logged"] {
+        assert!(described.contains(field), "{field} is not in\n{described}");
+    }
+    let proof = json!({ "identity": { "instanceId": "i-1" }, "stsProof": { "accessKeyId": "ASIA0000000000000000" } });
+    let refused = ask(&["-d", &proof.to_string()], &["spillway.v1.AgentService/Register"]);
+    let said = text(&refused.stderr);
+    assert!(said.contains("Unimplemented") && said.contains("use a join token"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -17,7 +17,9 @@ async fn four_jobs_launch_nothing_and_a_fifth_that_stays_launches_exactly_one() 
         .until_pool("four jobs are seen", |pool| pool.backlog.as_ref().filter(|seen| seen.demand == 4).map(drop))
         .await;
     world.throughout(Duration::from_millis(3 * SUSTAINED_MS), "four jobs launch nothing", || world.acts() == 0).await;
-    assert!(world.coordinator().explained("4 jobs could start: below 5, so 0 instances as before"));
+    assert!(
+        world.coordinator().explained("4 jobs ready to run: below the next step (5), so 0 instances desired as before")
+    );
     assert_eq!(world.coordinator().status()["desired"], 0);
 
     jobs::add(&world.redis, 1, 1.0);

@@ -72,8 +72,8 @@ async fn an_instance_that_ec2_recommends_to_replace_works_until_its_replacement_
         .await;
     world.until("it is terminated", || world.instance(&first).ending_ms.is_some()).await;
     let explained = |words: &str| world.coordinator().explained(words);
-    assert!(explained(&format!("EC2 recommends a rebalance of {first}: its replacement first")));
-    assert!(explained(&format!("{second} is ready in its place")), "{}", world.story().await);
+    assert!(explained(&format!("EC2 recommends a rebalance of {first}: its replacement is launched first")));
+    assert!(explained(&format!("the replacement {second} is ready")), "{}", world.story().await);
     world.until("all jobs are completed", || jobs::completed(&world.redis) == 12).await;
     world.until_zero().await;
     assert_eq!(world.instances().len(), 2, "{}", world.story().await);

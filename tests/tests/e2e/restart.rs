@@ -151,7 +151,7 @@ async fn what_no_ledger_knows_is_reported_and_only_what_carries_a_launch_token_i
     assert!(other_client::launch(&world, &lost).await);
     let of_a_ledger = world.instances().into_iter().find(|it| it.id != by_hand).expect("two were launched").id;
     world.start_coordinator().await;
-    let carries_none = format!("{by_hand} carries the pool's tag but no launch token");
+    let carries_none = format!("{by_hand} has the pool's tag but no launch token");
     world.until("the first is reported", || world.coordinator().explained(&carries_none)).await;
     let is_known = |pool: &v1::Pool| pool.instances.iter().any(|it| it.id == of_a_ledger).then_some(());
     world.until_pool("the second is adopted", is_known).await;

@@ -79,7 +79,7 @@ async fn what_another_client_terminates_costs_no_job() {
     world.start_primary();
     another_client(&world, &[("Action", "TerminateInstances"), ("InstanceId.1", &id)]).await;
     until_handed_back(&world, &id, &job).await;
-    assert!(world.coordinator().explained("what it worked on goes back to wait"), "{}", world.story().await);
+    assert!(world.coordinator().explained("its active jobs are handed back"), "{}", world.story().await);
     assert_run_again(&world, &id, &job).await;
     assert_eq!(world.calls("RunInstances").len(), 1);
 }
@@ -134,7 +134,7 @@ async fn an_instance_that_is_only_out_of_sight_keeps_its_job_until_nobody_renews
     wait::throughout(Duration::from_secs(25), "its job is left to it", async || world.story().await, left).await;
     assert!(jobs::active(&world.redis).contains(&job));
     assert_eq!(jobs::runs(&world.redis)[&format!("{QUEUE}:{job}")], 1);
-    let said = "1 job of ".to_owned() + &id + " left: handed back once it is seen that nobody renews the lock";
+    let said = "1 job of ".to_owned() + &id + " left: handed back once their locks are seen not to be renewed";
     assert!(world.coordinator().explained(&said), "{}", world.story().await);
 
     world.start_primary();

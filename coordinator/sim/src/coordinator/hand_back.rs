@@ -129,7 +129,7 @@ impl World {
             Event::HandedBack { id: id.clone(), certain, handed_back, left }
         };
         self.tell(c, event);
-        let hand_back = self.coordinators[c].controller.state().instance(&id).and_then(|it| it.hand_back.as_ref());
+        let hand_back = self.coordinators[c].controller.state().instance(&id).and_then(|it| it.owed.hand_back.as_ref());
         if hand_back.is_some_and(|it| it.certain == certain && !it.is_over()) {
             self.coordinators[c].looks.insert(n, (certain, looks));
         }
