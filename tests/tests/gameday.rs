@@ -30,7 +30,7 @@ async fn an_instance_is_taken_and_its_jobs_run_elsewhere() {
     let (ok, _, said) = gameday(&world, true, &["--wait", "1s"]).await;
     assert!(!ok && said.contains("no ready instance works on a job: add jobs"), "{said}");
     jobs::add(&world.redis, 30, 6.0);
-    world.start_primary();
+    world.start_primary().await;
     world.until_ready(2).await;
     for (emulator, notice, by) in [(true, "5s", "emulator"), (false, "5s", "agent"), (true, "0s", "emulator")] {
         let (ok, out, said) = gameday(&world, emulator, &["--notice", notice, "--json"]).await;
