@@ -9,11 +9,11 @@ use clap::{Args, Parser, Subcommand};
 #[command(name = "spillway", version, max_term_width = 100, arg_required_else_help = true)]
 #[command(after_help = "Exit status: 0 done, 1 failed, 2 bad usage or configuration.")]
 pub struct Arguments {
-    /// Settings [default: /etc/spillway/coordinator.toml where it exists; REDIS_URL, QUEUE_NAMES,
+    /// Configuration file [default: /etc/spillway/coordinator.toml where it exists; REDIS_URL, QUEUE_NAMES,
     /// EC2_LAUNCH_TEMPLATE_ID, … are enough without a file]
     #[arg(long, global = true, value_name = "FILE", env = "SPILLWAY_CONFIG")]
     pub config: Option<PathBuf>,
-    /// What to log: error, warn, info, debug, or as in RUST_LOG [default: info; the demo: error]
+    /// Log level: error, warn, info, debug, or a filter as in RUST_LOG [default: info; demo: error]
     #[arg(long, global = true, value_name = "LEVEL", env = "SPILLWAY_LOG")]
     pub log: Option<String>,
     /// Log in JSON lines
@@ -29,7 +29,7 @@ pub enum Command {
     Run,
     /// Show the fleet: each pool's queue, instances with their boot steps, and the last plan
     Status {
-        /// Show it again at each change
+        /// Follow: print it again at each change
         #[arg(long, short)]
         watch: bool,
         #[command(flatten)]
@@ -39,9 +39,9 @@ pub enum Command {
         #[arg(long, help = JSON)]
         json: bool,
     },
-    /// Say why it did what it did, and why it did not
+    /// Show the plans: what was decided and why, and why nothing more
     Explain {
-        /// How many plans, newest first
+        /// Number of plans, newest first
         #[arg(long, short = 'n', value_name = "N", default_value_t = 20)]
         limit: u32,
         #[command(flatten)]
@@ -51,19 +51,19 @@ pub enum Command {
         #[arg(long, help = JSON)]
         json: bool,
     },
-    /// Show what Redis shows of the queues; needs only REDIS_URL and QUEUE_NAMES
+    /// Show the queues as Redis has them; needs only REDIS_URL and QUEUE_NAMES
     Queues {
         #[arg(long, help = JSON)]
         json: bool,
     },
-    /// Let an instance finish its jobs, take no new ones, and be terminated
+    /// Drain an instance: no new jobs, finish the current ones, then terminate it
     Drain {
-        /// Its id, as `spillway status` shows it
+        /// Instance id, as in `spillway status`
         instance: String,
-        /// Take the drain back instead
+        /// Cancel the drain instead: the instance takes jobs again
         #[arg(long)]
         cancel: bool,
-        /// For the record
+        /// Reason, for `spillway explain`
         #[arg(long, value_name = "TEXT", default_value = "")]
         reason: String,
         #[command(flatten)]
@@ -71,9 +71,9 @@ pub enum Command {
         #[arg(long, help = JSON)]
         json: bool,
     },
-    /// Launch nothing and scale nothing in until `resume`; what is under way goes on
+    /// Stop launches and scale-in until `resume`; drains and boots in progress continue
     Hold {
-        /// For the record
+        /// Reason, for `spillway explain`
         #[arg(long, value_name = "TEXT", default_value = "")]
         reason: String,
         #[command(flatten)]
@@ -83,7 +83,7 @@ pub enum Command {
         #[arg(long, help = JSON)]
         json: bool,
     },
-    /// End a hold; also clears what waits for a person: a fatal refusal, the boot-failure breaker
+    /// End a hold; also clears a fatal EC2 refusal and closes the boot-failure breaker
     Resume {
         #[command(flatten)]
         pool: PoolArgument,
@@ -92,7 +92,7 @@ pub enum Command {
         #[arg(long, help = JSON)]
         json: bool,
     },
-    /// Take one instance away, as EC2 would, and score what became of its jobs
+    /// Interrupt one instance as EC2 would, and report what became of its jobs
     Gameday {
         #[command(flatten)]
         options: crate::gameday::Options,
@@ -101,18 +101,18 @@ pub enum Command {
         #[arg(long, help = JSON)]
         json: bool,
     },
-    /// See it work: the whole thing on this machine, no AWS account
+    /// See it work: everything on this machine, no AWS account
     Demo(crate::demo::Options),
-    /// Play EC2 and instance metadata on loopback; the instances are local processes
+    /// Emulate EC2 and instance metadata on loopback; instances are local processes
     Emulator(spillway_emulator::cli::Args),
 }
 
 const JSON: &str = "Print JSON";
 
-/// Which coordinator is asked.
+/// The coordinator to talk to.
 #[derive(Debug, Args)]
 pub struct Server {
-    /// The coordinator's gRPC address; it answers operators on its own machine only
+    /// gRPC address of the coordinator; it accepts operators from its own machine only
     #[arg(long, value_name = "HOST:PORT", env = "SPILLWAY_SERVER", default_value = "127.0.0.1:7443")]
     pub server: String,
 }

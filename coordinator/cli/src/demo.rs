@@ -53,7 +53,7 @@ pub struct Options {
     /// Interrupt one instance while it works on a job
     #[arg(long)]
     pub interrupt: bool,
-    /// Stay when it is over, until Ctrl-C
+    /// Stay until Ctrl-C, and show commands to try meanwhile
     #[arg(long)]
     pub keep: bool,
     /// Print the result as JSON in the last line

@@ -1,7 +1,7 @@
-//! `spillway gameday`: takes one instance away, as EC2 would, and scores what became of its jobs.
+//! `spillway gameday`: interrupts one instance as EC2 would, and reports what became of its jobs.
 //!
 //! - `target`: which instance, and what it holds
-//! - `interrupt`: EC2's emulator takes it where there is one; else its agent is told to behave as if EC2 had given notice
+//! - `interrupt`: EC2's emulator interrupts it where there is one; else its agent behaves as if EC2 had given notice
 //! - `follow`: BullMQ's own events of its jobs, and the fleet, until all is settled
 //! - `score`: what it came to
 
@@ -29,13 +29,13 @@ use target::Target;
 /// What a person may choose.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Options {
-    /// The instance to take [default: the ready one with the most jobs]
+    /// Instance to interrupt [default: the ready one with the most jobs]
     #[arg(long, value_name = "ID")]
     pub instance: Option<String>,
-    /// How much notice EC2 gives; an agent can only be given some, the emulator takes without any at 0s
+    /// Interruption notice; 0s (none at all) works with the emulator only
     #[arg(long, value_name = "SPAN", default_value = "120s", value_parser = humantime::parse_duration)]
     pub notice: Duration,
-    /// How long to wait for an instance that works on a job
+    /// How long to wait for an instance with a running job
     #[arg(long, value_name = "SPAN", default_value = "60s", value_parser = humantime::parse_duration)]
     pub wait: Duration,
 }

@@ -45,7 +45,7 @@ pub(super) async fn explain(server: &Server, pool: PoolArgument, limit: u32, as_
     if as_json {
         println!("{}", json!(plans.iter().map(json::plan).collect::<Vec<_>>()));
     } else if plans.is_empty() {
-        println!("nothing was planned yet: it begins with the first observation as the leader");
+        println!("no plans yet: the first follows the first reading of the queues by the leader");
     } else {
         print!("{}", words::plans(&plans, clock::system_now()));
     }

@@ -42,7 +42,7 @@ fn in_lines(report: &QueueReport) -> String {
     let paused = if report.paused { "  PAUSED" } else { "" };
     format!(
         "{}{paused}\n  demand {} = waiting {} + prioritized {} + delayed and due {}{}\n  active {}, delayed {}, \
-         waiting for children {}, completed {}, failed {}\n  oldest has waited {}, mean duration {}, finished per minute {}\n  \
+         waiting for children {}, completed {}, failed {}\n  oldest waiting {}, mean duration {}, finished per minute {}\n  \
          worker connections {}, global concurrency {}\n",
         report.queue,
         report.demand,

@@ -18,7 +18,7 @@ const REHEARSAL: &str = "rehearsal";
 pub fn fleet(pools: &[v1::Pool], leads: bool, now: SystemTime) -> String {
     let mut text = String::new();
     if !leads {
-        text.push_str("STANDBY: this coordinator does not lead; it watches, and decides nothing\n");
+        text.push_str("STANDBY: another coordinator is the leader; this one observes and decides nothing\n");
     }
     for pool in pools {
         // Writing to a string does not fail.
@@ -31,14 +31,14 @@ fn write_pool(out: &mut String, pool: &v1::Pool, now: SystemTime) -> std::fmt::R
     let desired = pool.desired.map_or("?".to_owned(), |desired| desired.to_string());
     writeln!(
         out,
-        "{}: {desired} wanted, at most {}{}",
+        "{}: {desired} desired, max {}{}",
         pool.name,
         pool.max_instances,
         if pool.held { ", HELD" } else { "" }
     )?;
     match &pool.backlog {
         Some(backlog) => writeln!(out, "  queue      {}", backlog_line(backlog, now))?,
-        None => writeln!(out, "  queue      not observed yet")?,
+        None => writeln!(out, "  queue      not read yet")?,
     }
     if !pool.observation_problem.is_empty() {
         writeln!(out, "  PROBLEM    {}", pool.observation_problem)?;
@@ -69,7 +69,7 @@ fn write_pool(out: &mut String, pool: &v1::Pool, now: SystemTime) -> std::fmt::R
 
 /// One queue observation in a line.
 pub fn backlog_line(backlog: &v1::Backlog, now: SystemTime) -> String {
-    let mut parts = vec![format!("{} could start", backlog.demand)];
+    let mut parts = vec![format!("{} ready to run", backlog.demand)];
     if backlog.paused {
         parts.push(format!("PAUSED with {} waiting", backlog.waiting));
     }
@@ -78,9 +78,9 @@ pub fn backlog_line(backlog: &v1::Backlog, now: SystemTime) -> String {
         parts.push(format!("{} delayed", backlog.delayed - backlog.delayed_due));
     }
     if let Some(age) = backlog.oldest_age.as_ref().filter(|_| backlog.demand > 0) {
-        parts.push(format!("the oldest has waited {}", in_words(span(age))));
+        parts.push(format!("oldest waiting {}", in_words(span(age))));
     }
-    parts.push(format!("seen {}", ago(backlog.at.as_ref(), now)));
+    parts.push(format!("read {}", ago(backlog.at.as_ref(), now)));
     parts.join(", ")
 }
 
@@ -127,19 +127,12 @@ pub fn instance_line(instance: &v1::Instance, now: SystemTime) -> String {
     let Some(beat) = &instance.heartbeat else {
         return match (instance.phase.as_str(), instance.phase_reason.as_str()) {
             ("booting", _) => "its agent has not registered yet".to_owned(),
-            (_, "") => "asked for".to_owned(),
+            (_, "") => "launch requested".to_owned(),
             (_, reason) => reason.to_owned(),
         };
     };
     let mut parts = Vec::new();
-    if let Some(worker) = &beat.worker {
-        match (worker.proven, worker.live_locks) {
-            (true, 0) => parts.push(format!("worker proven by {}, fetching", worker.by)),
-            (true, _) => parts.push(format!("worker proven by {}", worker.by)),
-            (false, _) if worker.missing.is_empty() => parts.push("worker not proven yet".to_owned()),
-            (false, _) => parts.push(format!("worker not proven: {}", worker.missing)),
-        }
-    }
+    parts.extend(beat.worker.as_ref().and_then(|worker| worker_line(worker, &instance.phase)));
     match beat.active_jobs {
         Some(1) => parts.push("1 job".to_owned()),
         Some(jobs) => parts.push(format!("{jobs} jobs")),
@@ -153,13 +146,26 @@ pub fn instance_line(instance: &v1::Instance, now: SystemTime) -> String {
     }
     let heard = ago(instance.last_heartbeat_at.as_ref(), now);
     match (instance.stale, instance.connected) {
-        (true, _) => parts.push(format!("SILENT: last heard {heard}")),
-        (false, false) => parts.push(format!("not connected, last heard {heard}")),
+        (true, _) => parts.push(format!("NO HEARTBEAT: the last was {heard}")),
+        (false, false) => parts.push(format!("not connected, last heartbeat {heard}")),
         (false, true) => {}
     }
     parts.extend(handed_back(instance));
     parts.extend(beat.unprotected.iter().map(|what| format!("not protected: {what}")));
     parts.join("; ")
+}
+
+/// Whether its worker processes jobs, as its agent proves it. Until it does, that is a wait while the instance boots, a
+/// problem once it was ready, and the plan while it drains.
+fn worker_line(worker: &v1::WorkerProof, phase: &str) -> Option<String> {
+    let missing = if worker.missing.is_empty() { "no proof yet that it processes jobs" } else { &worker.missing };
+    match (phase, worker.proven) {
+        (_, true) if worker.live_locks == 0 => Some(format!("worker ready (by {}), waiting for jobs", worker.by)),
+        (_, true) => Some(format!("worker ready (by {})", worker.by)),
+        ("launching" | "booting", false) => Some(format!("waiting for the worker: {missing}")),
+        ("ready", false) => Some(format!("worker not ready: {missing}")),
+        (_, false) => (!worker.missing.is_empty()).then(|| worker.missing.clone()),
+    }
 }
 
 /// What became of the jobs that it could not finish; None where there were none.
@@ -171,7 +177,7 @@ fn handed_back(instance: &v1::Instance) -> Option<String> {
     };
     let still = match instance.hand_back.as_str() {
         "under-way" => Some("its jobs are being handed back"),
-        "given-up" => Some("SOME OF ITS JOBS ARE LEFT: see `spillway explain`"),
+        "given-up" => Some("SOME OF ITS JOBS COULD NOT BE HANDED BACK: see `spillway explain`"),
         _ => None,
     };
     let parts: Vec<String> = jobs.into_iter().chain(still.map(str::to_owned)).collect();
@@ -187,7 +193,7 @@ pub fn step_line(step: &v1::BootStep, now: SystemTime) -> String {
         v1::StepState::Succeeded => format!("{place} done in {}{again}", took.unwrap_or_default()),
         v1::StepState::Failed | v1::StepState::Retrying => {
             let last = step.output_tail.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default();
-            let next = if step.state() == v1::StepState::Failed { "FAILED" } else { "failed, tried again" };
+            let next = if step.state() == v1::StepState::Failed { "FAILED" } else { "failed, retried" };
             format!("{place} {next}{again}: {}: {last}", step.problem)
         }
         v1::StepState::Running => {
@@ -209,7 +215,7 @@ fn notice_line(notice: &v1::Notice, now: SystemTime) -> String {
     let when = if left.is_zero() { ago(notice.at.as_ref(), now) } else { format!("in {}", in_words(left)) };
     match notice.kind() {
         v1::NoticeKind::Interruption if notice.action == REHEARSAL => format!("a rehearsed interruption {when}"),
-        v1::NoticeKind::Interruption => format!("EC2 will {} it {when}", notice.action),
+        v1::NoticeKind::Interruption => format!("EC2 will {} the instance {when}", notice.action),
         v1::NoticeKind::Rebalance => format!("EC2 recommended a rebalance {when}"),
         _ => format!("{} {when}", notice.action),
     }
@@ -231,12 +237,12 @@ fn write_plan(out: &mut String, plan: &v1::PlanRecord, with_pool: bool, now: Sys
         && let (Some(first), Some(last)) = (&plan.at, &plan.until)
     {
         let over = times::between(first, last);
-        let _ = write!(when, ", the same for {}", in_words(over));
+        let _ = write!(when, ", unchanged for {}", in_words(over));
     }
     let desired = plan.desired.map_or("unknown".to_owned(), |desired| desired.to_string());
     let demand = plan.demand.map_or("unknown".to_owned(), |demand| demand.to_string());
     let pool = if with_pool { format!("{}: ", plan.pool) } else { String::new() };
-    writeln!(out, "{pool}{when}: demand {demand}, instances wanted {desired}")?;
+    writeln!(out, "{pool}{when}: demand {demand}, instances desired {desired}")?;
     for decision in &plan.decisions {
         writeln!(out, "  -> {}", decision_line(decision))?;
     }
@@ -252,5 +258,34 @@ pub fn decision_line(decision: &v1::Decision) -> String {
     match decision.instance.as_str() {
         "" => format!("{kind}: {}", decision.reason),
         instance => format!("{kind} {instance}: {}", decision.reason),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(phase: &str, proven: bool, missing: &str) -> String {
+        let worker =
+            v1::WorkerProof { proven, missing: missing.to_owned(), by: "name".to_owned(), ..Default::default() };
+        let beat = v1::Heartbeat { worker: Some(worker), ..v1::Heartbeat::default() };
+        let instance = v1::Instance {
+            phase: phase.to_owned(),
+            phase_reason: "an operator asked".to_owned(),
+            connected: true,
+            heartbeat: Some(beat),
+            ..v1::Instance::default()
+        };
+        instance_line(&instance, SystemTime::UNIX_EPOCH)
+    }
+
+    #[test]
+    fn a_worker_without_proof_is_a_problem_only_where_it_should_have_one() {
+        assert_eq!(line("ready", true, ""), "worker ready (by name), waiting for jobs");
+        assert_eq!(line("booting", false, "PM2 shows no process"), "waiting for the worker: PM2 shows no process");
+        assert_eq!(line("booting", false, ""), "waiting for the worker: no proof yet that it processes jobs");
+        assert_eq!(line("ready", false, "PM2 shows no process"), "worker not ready: PM2 shows no process");
+        assert_eq!(line("draining", false, "the worker is drained"), "the worker is drained; an operator asked");
+        assert_eq!(line("draining", false, ""), "an operator asked");
     }
 }

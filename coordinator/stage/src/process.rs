@@ -43,13 +43,30 @@ pub fn command(program: impl AsRef<OsStr>) -> Command {
 ///
 /// It cannot be started, or fails: then with all that it printed. `what` completes "could not …".
 pub async fn finish(what: &str, command: Command) -> anyhow::Result<String> {
-    let output = tokio::process::Command::from(command).kill_on_drop(true).output().await;
-    let output = output.with_context(|| format!("could not {what}"))?;
+    let context = || format!("could not {what}");
+    let mut command = tokio::process::Command::from(command);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true).spawn();
+    let child = child.with_context(context)?;
+    let mut group = Group(child.id().and_then(|pid| i32::try_from(pid).ok()));
+    let output = child.wait_with_output().await.with_context(context)?;
+    group.0 = None;
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
     let printed = [output.stdout, output.stderr].concat();
     bail!("could not {what} ({}):\n{}", output.status, String::from_utf8_lossy(&printed).trim());
+}
+
+/// The process group of a command that nobody waits for any more: git, for one, has children of its own.
+struct Group(Option<i32>);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(pid) = self.0 {
+            // SAFETY: kill has no memory effects; the group's id was its leader's, a child of ours that was just killed.
+            unsafe { libc::kill(-pid, libc::SIGKILL) };
+        }
+    }
 }
 
 impl Process {

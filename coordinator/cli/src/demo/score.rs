@@ -37,7 +37,9 @@ pub(super) struct Score {
 impl Score {
     /// For people.
     pub(super) fn lines(&self) -> Vec<String> {
-        let by: Vec<String> = self.done_on.iter().map(|(worker, jobs)| format!("{jobs} on {worker}")).collect();
+        let by_primary = self.done_on.iter().filter(|(worker, _)| worker == "primary");
+        let by_others = self.done_on.iter().filter(|(worker, _)| worker != "primary");
+        let by: Vec<String> = by_primary.chain(by_others).map(|(worker, jobs)| format!("{jobs} on {worker}")).collect();
         let by = if by.is_empty() { String::new() } else { format!(": {}", by.join(", ")) };
         let mut lines = vec![format!(
             "{} of {} jobs completed, {} failed{by}",
@@ -45,9 +47,9 @@ impl Score {
         )];
         match self.jobs_handed_back {
             0 => {}
-            1 => lines.push("1 job handed back when its instance was taken, and completed elsewhere".to_owned()),
+            1 => lines.push("1 job handed back when its instance was taken, and run again elsewhere".to_owned()),
             jobs => {
-                lines.push(format!("{jobs} jobs handed back when their instances were taken, and completed elsewhere"))
+                lines.push(format!("{jobs} jobs handed back when their instances were taken, and run again elsewhere"))
             }
         }
         if self.jobs_run_twice > 0 {

@@ -10,6 +10,7 @@ use spillway_coordinator::clock;
 use spillway_emulator::{Emulator, InstanceRecord, InstanceState};
 use spillway_proto::v1;
 use spillway_proto::v1::operator_service_client::OperatorServiceClient;
+use spillway_words::counted;
 use tonic::transport::Channel;
 
 use super::jobs::{HandBack, Jobs};
@@ -103,14 +104,17 @@ impl Watch {
 
     fn take_decisions(&mut self, plan: &v1::PlanRecord) {
         let at = self.since_flood(times::system_time(plan.at.as_ref()));
-        for decision in &plan.decisions {
-            let text = match decision.kind.as_str() {
-                // There is no instance yet, and nobody knows it by its launch token.
-                "launch" => format!("launch requested: {}", decision.reason),
-                _ => words::decision_line(decision),
-            };
-            let of = plan.at.map_or(0, |at| at.seconds);
-            self.tell_once(format!("{of} {} {}", decision.kind, decision.instance), at, Style::Plain, text);
+        let of = plan.at.map_or(0, |at| at.seconds);
+        // There is no instance yet, and nobody knows it by its launch token.
+        let (launches, others): (Vec<_>, Vec<_>) =
+            plan.decisions.iter().partition(|decision| decision.kind == "launch");
+        if let Some(first) = launches.first() {
+            let count = if launches.len() == 1 { "launch".to_owned() } else { format!("{} launches", launches.len()) };
+            self.tell_once(format!("{of} launch"), at, Style::Yellow, format!("{count} requested: {}", first.reason));
+        }
+        for decision in others {
+            let key = format!("{of} {} {}", decision.kind, decision.instance);
+            self.tell_once(key, at, Style::Plain, words::decision_line(decision));
         }
     }
 
@@ -139,7 +143,7 @@ impl Watch {
                 }
                 ("gone", _) => {
                     let done = self.model.done_on.get(id).copied().unwrap_or(0);
-                    let text = format!("{id} gone, {done} jobs done there: {}", instance.phase_reason);
+                    let text = format!("{id} gone, {} done there: {}", counted(done, "job"), instance.phase_reason);
                     self.tell_once(format!("{id} gone"), since, Style::Plain, text);
                 }
                 _ => {}

@@ -79,7 +79,7 @@ impl Follow {
                     return Ok(self.score(notice, way));
                 }
                 print!("{}", if scene.says { self.score(notice, way).in_lines() } else { String::new() });
-                bail!("not settled after {}: {open} jobs neither finished nor run again", in_words(notice + PATIENCE));
+                bail!("timed out after {}: {open} jobs neither finished nor ran again", in_words(notice + PATIENCE));
             }
             sleep(LOOK).await;
         }
@@ -120,7 +120,7 @@ impl Follow {
             && let Some(instance) = instances.iter().find(|it| is_new(it) && !it.id.is_empty())
         {
             self.replacement = Some(instance.id.clone());
-            scene.say(&format!("{:>7}  {} is launched in its place", self.elapsed(), instance.id));
+            scene.say(&format!("{:>7}  {} launched as its replacement", self.elapsed(), instance.id));
         }
         let is_ready = |instance: &v1::Instance| is_new(&instance) && instance.phase == "ready";
         if self.replaced.is_none()
@@ -137,7 +137,7 @@ impl Follow {
         if settled > self.told {
             self.told = settled;
             let of = self.fates.len();
-            scene.say(&format!("{:>7}  {settled} of {of} jobs have finished or run again", self.elapsed()));
+            scene.say(&format!("{:>7}  {settled} of {of} jobs finished or running again", self.elapsed()));
         }
     }
 

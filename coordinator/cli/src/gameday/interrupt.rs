@@ -25,8 +25,8 @@ pub(super) enum Way {
 impl Way {
     pub(super) fn in_words(&self) -> &'static str {
         match self {
-            Way::Emulator(_) => "EC2's emulator takes it",
-            Way::Agent => "its agent is told that EC2 takes it",
+            Way::Emulator(_) => "the emulator interrupts it",
+            Way::Agent => "its agent rehearses an interruption",
         }
     }
 
@@ -47,7 +47,7 @@ pub(super) async fn way(target: &Target, notice: Duration) -> anyhow::Result<Way
         }
     }
     if notice.is_zero() {
-        bail!("only the emulator takes an instance without notice: set ${ENDPOINT} to it, or give --notice 120s");
+        bail!("only the emulator can interrupt without notice: set ${ENDPOINT} to it, or use --notice 120s");
     }
     Ok(Way::Agent)
 }

@@ -110,21 +110,20 @@ impl Score {
         let mut lines = String::new();
         let jobs = |n: usize| if n == 1 { "1 job".to_owned() } else { format!("{n} jobs") };
         let _ = writeln!(lines, "  {:<22}{}", "held", jobs(self.jobs_on_box));
-        let _ = writeln!(lines, "  {:<22}{}", "finished there", self.jobs_finished);
+        let _ = writeln!(lines, "  {:<22}{}", "finished in time", self.jobs_finished);
         let _ = writeln!(lines, "  {:<22}{}", "handed back", self.jobs_handed_back);
         let _ = writeln!(lines, "  {:<22}{}", "run twice", self.jobs_run_twice);
         if self.jobs_stalled + self.jobs_failed + self.jobs_lost > 0 {
             let (stalled, failed, lost) = (self.jobs_stalled, self.jobs_failed, self.jobs_lost);
-            let _ =
-                writeln!(lines, "  {:<22}{stalled} stalled, {failed} failed, {lost} not seen again", "NOT AS PROMISED");
+            let _ = writeln!(lines, "  {:<22}{stalled} stalled, {failed} failed, {lost} lost", "NOT AS PROMISED");
         }
         if let Some(longest) = self.seconds_until_again.last() {
             let median = self.seconds_until_again[(self.seconds_until_again.len() - 1) / 2];
-            let _ = writeln!(lines, "  {:<22}{median:.3} s (median), {longest:.3} s at most", "ran again after");
+            let _ = writeln!(lines, "  {:<22}{median:.3} s (median), {longest:.3} s (max)", "running again after");
         }
         let replacement = match self.replacement_ready_after_seconds {
             Some(seconds) => format!("ready after {seconds:.1} s"),
-            None => "none was wanted".to_owned(),
+            None => "none was needed".to_owned(),
         };
         let _ = writeln!(lines, "  {:<22}{replacement}", "replacement");
         lines
@@ -134,7 +133,7 @@ impl Score {
     pub(super) fn verdict(&self) -> anyhow::Result<()> {
         if self.jobs_failed + self.jobs_lost + self.jobs_stalled > 0 {
             bail!(
-                "{} failed, {} lost, {} left to BullMQ's stall check",
+                "{} jobs failed, {} lost, {} recovered only by BullMQ's stall check",
                 self.jobs_failed,
                 self.jobs_lost,
                 self.jobs_stalled

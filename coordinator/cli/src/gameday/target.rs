@@ -38,14 +38,14 @@ impl Target {
                 return Ok(target);
             }
             if Instant::now() >= until {
-                let who = options.instance.as_deref().unwrap_or("no ready instance");
-                bail!(
-                    "{who} works on a job{}: add jobs, or wait longer with --wait 10m",
-                    if options.instance.is_some() { " not" } else { "" }
-                );
+                let who = match &options.instance {
+                    Some(id) => format!("{id} has no running job"),
+                    None => "no ready instance has a running job".to_owned(),
+                };
+                bail!("{who}: add jobs, or wait longer with --wait 10m");
             }
             if !told {
-                scene.say("waiting for an instance that works on a job …");
+                scene.say("waiting for an instance with a running job …");
                 told = true;
             }
             sleep(LOOK).await;
@@ -66,7 +66,7 @@ async fn look(scene: &mut Scene, wanted: Option<&str>) -> anyhow::Result<Vec<Tar
             }
             if instance.phase != "ready" {
                 if wanted.is_some() {
-                    bail!("{} is {}: only a ready instance can be taken", instance.id, instance.phase);
+                    bail!("{} is {}: only a ready instance can be interrupted", instance.id, instance.phase);
                 }
                 continue;
             }
