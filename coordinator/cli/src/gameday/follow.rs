@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use anyhow::bail;
 use redis::{Value, pipe};
+use spillway_console::client::refused;
+use spillway_coordinator::queue::QueueKeys;
 use spillway_proto::v1;
 use spillway_words::in_words;
 use tokio::time::{Instant, sleep};
@@ -14,8 +16,6 @@ use super::Scene;
 use super::interrupt::Way;
 use super::score::{JobFate, Score};
 use super::target::Target;
-use spillway_console::client::refused;
-use spillway_coordinator::queue::QueueKeys;
 
 const LOOK: Duration = Duration::from_millis(100);
 /// Once the instance is gone, a replacement that nobody has begun by then is none.

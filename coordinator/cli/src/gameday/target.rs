@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, bail};
+use spillway_console::client::refused;
 use spillway_handback::{Queue, held_by};
 use spillway_proto::v1;
 use tokio::time::{Duration, Instant, sleep};
 
 use super::{Options, Scene};
-use spillway_console::client::refused;
 
 const LOOK: Duration = Duration::from_millis(250);
 
