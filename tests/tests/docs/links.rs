@@ -149,6 +149,25 @@ fn every_test_that_a_page_names_is_there() {
     assert!(count > 20, "only {count} names were found");
 }
 
+#[test]
+fn what_proves_an_invariant_is_there() {
+    let page = pages::page("coordinator/ARCHITECTURE.md");
+    let section = page.text.split("## Invariants").nth(1).and_then(|rest| rest.split("\n## ").next()).expect("them");
+    let rows: Vec<&str> = section.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| |")).collect();
+    assert_eq!(rows.len(), 12);
+    // The simulator, a folder of tests, or a file in one of them.
+    let folders = ["tests/tests/e2e", "coordinator/brain/tests", "agent/machine/tests"].map(|it| workspace().join(it));
+    for row in rows {
+        let cells: Vec<&str> = row.split(" | ").collect();
+        let proofs: Vec<&str> = cells[2].split('`').skip(1).step_by(2).collect();
+        assert!(!proofs.is_empty(), "{row}");
+        for name in proofs {
+            let is_test = folders.iter().any(|folder| folder.join(name).with_extension("rs").is_file());
+            assert!(name == "sim" || is_test || workspace().join(name).exists(), "there is no {name}: {row}");
+        }
+    }
+}
+
 /// `[text](target)`, each target with its line.
 fn links(page: &Page) -> Vec<(usize, String)> {
     let mut found = Vec::new();
