@@ -87,7 +87,7 @@ impl Jobs {
     }
 
     /// Reads again; gives the jobs that run again since the last reading.
-    pub(super) async fn look(&mut self) -> anyhow::Result<Vec<HandBack>> {
+    pub(super) async fn observe(&mut self) -> anyhow::Result<Vec<HandBack>> {
         let mut call = self.read.prepare_invoke();
         call.arg(format!("bull:{QUEUE}:")).arg(&self.read_to);
         let (waiting, done, failed, active, holders, events): Read = call.invoke_async(&mut self.redis).await?;

@@ -19,7 +19,7 @@ use super::score::Score;
 use super::stage::Stage;
 use super::{MAX_INSTANCES, Options, frame, price};
 
-/// Plans that are asked for at each look.
+/// Plans that are asked for at each observation.
 const PLANS: u32 = 30;
 
 #[derive(Debug)]
@@ -65,13 +65,13 @@ impl Watch {
         self.model.story.tell(Duration::ZERO, Style::Bold, text);
     }
 
-    /// One look at everything.
-    pub(super) async fn look(&mut self, stage: &Stage) -> anyhow::Result<()> {
+    /// Observes everything once.
+    pub(super) async fn observe(&mut self, stage: &Stage) -> anyhow::Result<()> {
         let request = v1::GetFleetRequest::default();
         let fleet = self.coordinator.get_fleet(request).await.context("the coordinator does not answer")?;
         self.pool = fleet.into_inner().pools.into_iter().next().unwrap_or_default();
         let explained = self.coordinator.explain(v1::ExplainRequest { pool: String::new(), limit: PLANS }).await?;
-        let again = self.jobs.look().await?;
+        let again = self.jobs.observe().await?;
         self.records = stage.emulator.iter().flat_map(Emulator::instances).collect();
         self.peak = self.peak.max(self.records.iter().filter(|record| is_billing(record)).count());
         let now = clock::system_now();
@@ -234,7 +234,7 @@ fn instance(shown: &v1::Instance, before: &[Instance], now: SystemTime) -> Insta
         in_phase_for,
         ready_after: known.or(booted),
         steps: shown.boot_steps.iter().map(|it| step(it, now)).collect(),
-        taken_in: ending.map(|notice| times::until(notice.at.as_ref(), now)).next_back(),
+        reclaimed_in: ending.map(|notice| times::until(notice.at.as_ref(), now)).next_back(),
         silent_for: shown.stale.then(|| times::since(shown.last_heartbeat_at.as_ref(), now)),
     }
 }
