@@ -88,7 +88,7 @@ impl Watch {
         let (before, counts) = (self.model.jobs, self.jobs.counts);
         self.model.jobs = counts;
         self.model.running_on.clone_from(&self.jobs.running_on);
-        self.model.done_on.clone_from(&self.jobs.done_on);
+        self.model.done_on.clone_from(&self.jobs.fates.done_on);
         self.model.sample(counts.waiting);
         if counts.waiting == 0 && (before.waiting > 0 || self.worked_off.is_none()) && counts.all() > 0 {
             self.worked_off = Some(self.model.elapsed);
@@ -201,8 +201,8 @@ impl Watch {
             max_instances: MAX_INSTANCES,
             seconds_to_first_ready: self.first_ready.map(|span| span.as_secs_f64()),
             seconds_total: took.as_secs_f64(),
-            jobs_handed_back: self.jobs.hand_backs(),
-            done_on: self.jobs.done_on.clone().into_iter().collect(),
+            jobs_handed_back: self.jobs.fates.hand_backs(),
+            done_on: self.jobs.fates.done_on.clone().into_iter().collect(),
             worked_off: self.worked_off,
             cost: price::estimate(&self.records),
         })
