@@ -1,6 +1,6 @@
 //! The demo's jobs as Redis shows them: one atomic reading, so that its numbers add up, and BullMQ's events since the last.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use redis::Script;
@@ -70,8 +70,6 @@ pub(super) struct Fates {
     waiting_again: BTreeMap<String, u64>,
     /// Hand-backs so far of each job.
     handed_back: BTreeMap<String, u64>,
-    /// Jobs that BullMQ's stall check is about to put back to wait: that is no hand-back.
-    stalled: BTreeSet<String>,
 }
 
 /// What the demo's worker returns.
@@ -135,11 +133,12 @@ impl Fates {
         let at_ms: u64 = id.split('-').next().and_then(|ms| ms.parse().ok()).unwrap_or(0);
         let job = get("jobId").to_owned();
         match (get("event"), get("prev")) {
-            // BullMQ's stall check tells `stalled` first, and then `waiting`.
+            // BullMQ's stall check puts it back to wait too, and says so in the same script: that is no hand-back.
             ("stalled", _) => {
-                self.stalled.insert(job);
+                if let (Some(_), Some(count)) = (self.waiting_again.remove(&job), self.handed_back.get_mut(&job)) {
+                    *count -= 1;
+                }
             }
-            ("waiting", "active") if self.stalled.remove(&job) => {}
             ("waiting", "active") => {
                 *self.handed_back.entry(job.clone()).or_default() += 1;
                 self.waiting_again.insert(job, at_ms);
@@ -196,7 +195,7 @@ mod tests {
 
     #[test]
     fn a_stalled_job_is_no_hand_back() {
-        let stalled = [(1, "stalled", "", ""), (1, "waiting", "active", ""), (5, "active", "waiting", "")];
+        let stalled = [(1, "waiting", "active", ""), (1, "stalled", "", ""), (5, "active", "waiting", "")];
         let (fates, again) = told(&stalled);
         assert_eq!((fates.hand_backs(), again.len()), (0, 0));
     }
