@@ -258,9 +258,9 @@ impl Reconciler {
     fn is_news(&self, event: &Event) -> bool {
         let Event::AgentReported(report) = event else { return true };
         self.controller.state().instance(&report.id).is_some_and(|known| {
-            known.agent_phase != Some(report.phase)
-                || known.proven != report.proven
-                || (report.active_jobs == Some(0) && known.active_jobs != Some(0))
+            known.agent.phase != Some(report.phase)
+                || known.agent.proven != report.proven
+                || (report.active_jobs == Some(0) && known.agent.active_jobs != Some(0))
         })
     }
 

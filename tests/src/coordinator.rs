@@ -1,5 +1,6 @@
 //! `spillway run` as a process of its own, and the ways to ask it: the command line as a person would, and gRPC.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -33,12 +34,12 @@ impl Coordinator {
     pub async fn start(directory: &Path, environment: &Environment, grpc_port: u16) -> Self {
         let http_port = ports::free();
         let started = spillway_stage::coordinator::start(spillway(environment), directory, grpc_port, http_port);
+        let log = directory.join(format!("coordinator-{http_port}.log"));
         let process = started.unwrap_or_else(|error| panic!("{error:#}")).into();
         let mut coordinator = Coordinator { process, grpc_port, http_port, directory: directory.to_owned() };
-        let story = coordinator.process.tail();
         wait::until(
             "the coordinator answers",
-            async || story.clone(),
+            async || fs::read_to_string(&log).unwrap_or_default(),
             async || {
                 if let Some(status) = coordinator.process.ended() {
                     panic!("the coordinator has ended: {status}\n{}", coordinator.process.tail());

@@ -228,8 +228,8 @@ impl World {
 fn is_news(controller: &Controller, event: &Event) -> bool {
     let Event::AgentReported(report) = event else { return true };
     controller.state().instance(&report.id).is_some_and(|known| {
-        known.agent_phase != Some(report.phase)
-            || known.proven != report.proven
-            || (report.active_jobs == Some(0) && known.active_jobs != Some(0))
+        known.agent.phase != Some(report.phase)
+            || known.agent.proven != report.proven
+            || (report.active_jobs == Some(0) && known.agent.active_jobs != Some(0))
     })
 }

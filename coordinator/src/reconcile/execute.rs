@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use spillway_brain::{Controller, Decision, Event, InstanceId, Plan, in_words};
 use spillway_proto::v1;
-use spillway_proto::v1::coordinator_message::Command;
+use spillway_proto::v1::session_response::Command;
 
 use super::Reconciler;
 use super::observe::Outcome;
@@ -68,8 +68,8 @@ impl Reconciler {
         let Some(instance) = state.instance(id) else {
             return Err(format!("no instance {id} here: `spillway status` lists them"));
         };
-        if instance.interrupted_at.is_some() || !matches!(instance.phase_name(), "booting" | "ready") {
-            let going = if instance.interrupted_at.is_some() { " and interrupted" } else { "" };
+        if instance.ec2.interrupted_at.is_some() || !instance.phase_kind().can_be_drained() {
+            let going = if instance.ec2.interrupted_at.is_some() { " and interrupted" } else { "" };
             let phase = instance.phase_name();
             return Err(format!(
                 "{id} is {phase}{going}: only a booting or ready instance can rehearse an interruption"
@@ -86,9 +86,9 @@ impl Reconciler {
         ))
     }
 
-    fn message(&self, command: Command) -> v1::CoordinatorMessage {
+    fn message(&self, command: Command) -> v1::SessionResponse {
         let command_id = uuid::Uuid::new_v4().to_string();
-        v1::CoordinatorMessage { epoch: self.epoch, command_id, command: Some(command) }
+        v1::SessionResponse { epoch: self.epoch, command_id, command: Some(command) }
     }
 }
 
@@ -101,7 +101,7 @@ pub(super) fn operator(controller: &Controller, event: &Event) -> Result<String,
         }
         Event::OperatorResume => Ok("resumed: the next tick decides again".to_owned()),
         Event::OperatorDrain { id, .. } => match state.instance(id) {
-            Some(instance) if matches!(instance.phase_name(), "booting" | "ready") => {
+            Some(instance) if instance.phase_kind().can_be_drained() => {
                 Ok(format!("{id} takes no new job; it is terminated once its jobs are finished"))
             }
             Some(instance) => {
@@ -118,7 +118,7 @@ pub(super) fn operator(controller: &Controller, event: &Event) -> Result<String,
             Some(instance) => Err(format!(
                 "{id} is {}{}: there is no drain that could be taken back",
                 instance.phase_name(),
-                if instance.interrupted_at.is_some() { " and EC2 takes it" } else { "" }
+                if instance.ec2.interrupted_at.is_some() { " and EC2 takes it" } else { "" }
             )),
             None => Err(format!("no instance {id} here: `spillway status` lists them")),
         },

@@ -151,7 +151,7 @@ impl Reconciler {
             None => self.tell(Event::HandedBack { id: id.clone(), certain, handed_back, left }),
         }
         let goes_on = |it: &HandBack| it.certain == certain && !it.is_over();
-        if self.controller.state().instance(&id).and_then(|it| it.hand_back.as_ref()).is_some_and(goes_on) {
+        if self.controller.state().instance(&id).and_then(|it| it.owed.hand_back.as_ref()).is_some_and(goes_on) {
             self.looks.insert(id, (certain, looks));
         }
     }

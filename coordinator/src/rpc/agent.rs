@@ -5,16 +5,17 @@ use std::time::Duration;
 
 use spillway_brain::{AgentPhase, Event, InstanceId, Report};
 use spillway_proto::v1;
-use spillway_proto::v1::agent_message::Message as Said;
 use spillway_proto::v1::agent_service_server::AgentService;
-use spillway_proto::v1::coordinator_message::Command;
+use spillway_proto::v1::register_request::Proof;
+use spillway_proto::v1::session_request::Message as Said;
+use spillway_proto::v1::session_response::Command;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::Context;
-use crate::agents::equal_in_constant_time;
+use crate::agents::{AgentRecord, equal_in_constant_time};
 use crate::reconcile::{Message, PoolHandle};
 use crate::{clock, view};
 
@@ -56,6 +57,26 @@ impl Service {
         Err(status)
     }
 
+    /// Whether this proof lets in whoever gives it.
+    fn check_proof(&self, proof: Option<&Proof>) -> Result<(), Status> {
+        let given = match proof {
+            Some(Proof::JoinToken(token)) => token.as_str(),
+            Some(Proof::StsProof(_)) => {
+                return Err(Status::unimplemented(
+                    "this coordinator cannot verify an sts:GetCallerIdentity proof: use a join token \
+                     (grpc.join_token of the coordinator, join_token or join_token_file of the agent)",
+                ));
+            }
+            None => "",
+        };
+        match &self.context.door.join_token {
+            Some(wanted) if !equal_in_constant_time(wanted, given) => Err(Status::unauthenticated(
+                "wrong join token: compare grpc.join_token of the coordinator with join_token of the agent",
+            )),
+            _ => Ok(()),
+        }
+    }
+
     /// The pool whose ledger expects this instance.
     fn pool_of(&self, id: &InstanceId) -> Option<PoolHandle> {
         let expects = |pool: &&PoolHandle| {
@@ -72,17 +93,9 @@ impl AgentService for Service {
         let peer = request.remote_addr();
         let request = request.into_inner();
         let identity = request.identity.ok_or_else(|| Status::invalid_argument("identity is missing"))?;
-        if let Some(wanted) = &self.context.door.join_token {
-            let given = match &request.proof {
-                Some(v1::register_request::Proof::JoinToken(token)) => token.as_str(),
-                None => "",
-            };
-            if !equal_in_constant_time(wanted, given) {
-                tracing::warn!(instance = identity.instance_id, ?peer, "registration refused: wrong join token");
-                return Err(Status::unauthenticated(
-                    "the join token is not this coordinator's: compare grpc.join_token there with join_token here",
-                ));
-            }
+        if let Err(status) = self.check_proof(request.proof.as_ref()) {
+            tracing::warn!(instance = identity.instance_id, ?peer, why = status.message(), "registration refused");
+            return Err(status);
         }
         let id = InstanceId(identity.instance_id.clone());
         let Some(pool) = self.pool_of(&id) else {
@@ -93,9 +106,10 @@ impl AgentService for Service {
         };
         self.only_of_the_leader(&pool)?;
         let session_token = uuid::Uuid::new_v4().to_string();
-        self.context.agents.registered(&id, identity, session_token.clone());
+        let room = room(&pool).await?;
+        let registered = Message::Event(Event::AgentRegistered { id: id.clone() });
+        self.context.agents.registered(&id, identity, session_token.clone(), || room.send(registered));
         tracing::info!(pool = pool.name, %id, version = request.agent_version, "agent registered");
-        tell(&pool, Event::AgentRegistered { id }).await?;
         let registered = v1::Registered {
             session_token,
             pool: pool.name.clone(),
@@ -106,11 +120,11 @@ impl AgentService for Service {
         }))
     }
 
-    type SessionStream = Pin<Box<dyn Stream<Item = Result<v1::CoordinatorMessage, Status>> + Send>>;
+    type SessionStream = Pin<Box<dyn Stream<Item = Result<v1::SessionResponse, Status>> + Send>>;
 
     async fn session(
         &self,
-        request: Request<Streaming<v1::AgentMessage>>,
+        request: Request<Streaming<v1::SessionRequest>>,
     ) -> Result<Response<Self::SessionStream>, Status> {
         let bearer = request.metadata().get("authorization").and_then(|value| value.to_str().ok());
         let token = bearer.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
@@ -125,10 +139,10 @@ impl AgentService for Service {
         let (commands, receiver) = mpsc::channel(COMMANDS_WAITING);
         let welcome = v1::Welcome { coordinator_version: env!("CARGO_PKG_VERSION").to_owned() };
         let epoch = pool.status.borrow().epoch;
-        let first = v1::CoordinatorMessage { epoch, command: Some(Command::Welcome(welcome)), ..Default::default() };
+        let first = v1::SessionResponse { epoch, command: Some(Command::Welcome(welcome)), ..Default::default() };
         // The channel is new: there is room.
         let _ = commands.try_send(first);
-        let number = self.context.agents.opened(&id, commands);
+        let (number, replaced) = self.context.agents.opened(&id, commands);
         tracing::info!(pool = pool.name, %id, "agent connected");
         let agents = self.context.agents.clone();
         let mut stream = request.into_inner();
@@ -138,6 +152,10 @@ impl AgentService for Service {
             loop {
                 let said = tokio::select! {
                     said = stream.next() => said,
+                    () = replaced.notified() => {
+                        REPLACED.clone_into(&mut ended);
+                        break;
+                    }
                     // Whoever leads now must hear the agent, and be heard by it: it comes again, and finds the way there.
                     _ = status.wait_for(|status| !status.leading) => {
                         "no longer the leader".clone_into(&mut ended);
@@ -146,9 +164,15 @@ impl AgentService for Service {
                 };
                 match said {
                     Some(Ok(message)) => {
-                        if let Some(said) = message.message
-                            && heard(&agents, &pool, &id, said).await.is_err()
-                        {
+                        let Some(said) = message.message else { continue };
+                        let Ok(room) = room(&pool).await else { break };
+                        let hear = |record: &mut AgentRecord| {
+                            if let Some(event) = heard(record, &pool, &id, said) {
+                                room.send(Message::Event(event));
+                            }
+                        };
+                        if agents.from(&id, number, hear).is_none() {
+                            REPLACED.clone_into(&mut ended);
                             break;
                         }
                     }
@@ -166,15 +190,16 @@ impl AgentService for Service {
     }
 }
 
-async fn tell(pool: &PoolHandle, event: Event) -> Result<(), Status> {
-    pool.messages
-        .send(Message::Event(event))
-        .await
-        .map_err(|_| Status::unavailable("the coordinator is stopping: connect again"))
+/// Why a session ends whose instance has a newer one.
+const REPLACED: &str = "the instance registered again, or opened another session: this one is not heard any more";
+
+/// Room for one message to the pool. Waited for first, so that what an agent says is checked and passed on at once.
+async fn room(pool: &PoolHandle) -> Result<mpsc::Permit<'_, Message>, Status> {
+    pool.messages.reserve().await.map_err(|_| Status::unavailable("the coordinator is stopping: connect again"))
 }
 
 /// Takes in what an agent said: details for people, an event for the brain.
-async fn heard(agents: &crate::agents::Agents, pool: &PoolHandle, id: &InstanceId, said: Said) -> Result<(), Status> {
+fn heard(record: &mut AgentRecord, pool: &PoolHandle, id: &InstanceId, said: Said) -> Option<Event> {
     match said {
         Said::Heartbeat(heartbeat) => {
             let report = phase(heartbeat.phase()).map(|phase| Report {
@@ -184,49 +209,43 @@ async fn heard(agents: &crate::agents::Agents, pool: &PoolHandle, id: &InstanceI
                 // The worker shim puts the name into the locks of its jobs.
                 named: heartbeat.shims > 0 || heartbeat.worker.as_ref().is_some_and(|worker| worker.by == "name"),
                 active_jobs: heartbeat.active_jobs,
-                problem: heartbeat.problem.clone(),
+                problem: Some(heartbeat.problem.clone()).filter(|problem| !problem.is_empty()),
             });
-            agents.beat(id, clock::now(), heartbeat);
-            match report {
-                Some(report) => tell(pool, Event::AgentReported(report)).await,
-                None => Ok(()),
-            }
+            record.beat(clock::now(), heartbeat);
+            report.map(Event::AgentReported)
         }
         Said::BootStep(step) => {
             tracing::debug!(%id, step = step.name, state = step.state().as_str_name(), "boot step");
-            agents.step(id, step);
-            Ok(())
+            record.step(step);
+            None
         }
         Said::Notice(notice) => {
             let (kind, at) = (notice.kind(), notice.at);
-            if !agents.notice(id, notice) {
-                return Ok(());
+            if !record.notice(notice) {
+                return None;
             }
             tracing::warn!(pool = pool.name, %id, kind = kind.as_str_name(), "notice");
-            match (kind, at) {
-                (v1::NoticeKind::Interruption, Some(at)) => {
-                    tell(pool, Event::NoticeSeen { id: id.clone(), at: view::from_timestamp(&at) }).await
-                }
-                (v1::NoticeKind::Rebalance, Some(at)) => {
-                    tell(pool, Event::RebalanceRecommended { id: id.clone(), at: view::from_timestamp(&at) }).await
-                }
-                _ => Ok(()),
+            let (id, at) = (id.clone(), view::from_timestamp(&at?));
+            match kind {
+                v1::NoticeKind::Interruption => Some(Event::NoticeSeen { id, at }),
+                v1::NoticeKind::Rebalance => Some(Event::RebalanceRecommended { id, at }),
+                _ => None,
             }
         }
         Said::Drained(drained) => {
             tracing::info!(pool = pool.name, %id, clean = drained.clean, jobs_left = drained.jobs_left, handed_back = drained.jobs_handed_back, "drained");
             let v1::Drained { jobs_left, jobs_handed_back, .. } = drained;
-            tell(pool, Event::AgentDrained { id: id.clone(), jobs_left, jobs_handed_back }).await
+            Some(Event::AgentDrained { id: id.clone(), jobs_left, jobs_handed_back })
         }
         Said::CommandResult(result) => {
             if !result.accepted {
                 tracing::warn!(%id, problem = result.problem, "the agent refused a command");
             }
-            Ok(())
+            None
         }
         Said::Farewell(farewell) => {
             tracing::info!(%id, reason = farewell.reason, "the agent leaves");
-            Ok(())
+            None
         }
     }
 }
@@ -241,4 +260,43 @@ fn phase(phase: v1::AgentPhase) -> Option<AgentPhase> {
         v1::AgentPhase::Drained => AgentPhase::Drained,
         v1::AgentPhase::Failed => AgentPhase::Failed,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::watch;
+    use tonic::Code;
+
+    use super::*;
+    use crate::agents::Agents;
+
+    async fn register(join_token: Option<&str>, proof: Option<Proof>) -> Status {
+        let door = AgentDoor { join_token: join_token.map(str::to_owned), heartbeat_interval: Duration::from_secs(5) };
+        let context = Context { pools: Vec::new(), agents: Agents::default(), door, leader_at: watch::channel(None).1 };
+        let identity = Some(v1::Identity { instance_id: "i-1".to_owned(), ..Default::default() });
+        let request = v1::RegisterRequest { identity, proof, ..Default::default() };
+        Service::new(context).register(Request::new(request)).await.expect_err("no ledger knows it")
+    }
+
+    #[tokio::test]
+    async fn a_proof_that_cannot_be_verified_is_refused_with_what_to_use_instead() {
+        let proof = || {
+            Some(Proof::StsProof(v1::StsProof {
+                access_key_id: "ASIA0000000000000000".to_owned(),
+                session_token: "c2VjcmV0".to_owned(),
+                amz_date: "20261127T103000Z".to_owned(),
+                signature: "0".repeat(64),
+            }))
+        };
+        for join_token in [None, Some("wanted")] {
+            let refused = register(join_token, proof()).await;
+            assert_eq!(refused.code(), Code::Unimplemented, "{refused}");
+            assert!(refused.message().contains("use a join token"), "{refused}");
+            assert!(!refused.message().contains("c2VjcmV0"), "{refused}");
+        }
+        let token = |token: &str| Some(Proof::JoinToken(token.to_owned()));
+        assert_eq!(register(Some("wanted"), token("another")).await.code(), Code::Unauthenticated);
+        assert_eq!(register(Some("wanted"), token("wanted")).await.code(), Code::Unavailable);
+        assert_eq!(register(None, None).await.code(), Code::Unavailable);
+    }
 }

@@ -43,19 +43,18 @@ impl Service {
         Ok(pools)
     }
 
-    async fn ask_all(&self, pool: &str, event: Event) -> Result<Response<v1::OperatorReply>, Status> {
+    async fn ask_all(&self, pool: &str, event: Event) -> Result<String, Status> {
         let mut said = Vec::new();
         for pool in self.pools(pool)? {
             let answer = ask(&pool, |reply| Message::Operator(event.clone(), reply)).await?;
             said.push(format!("{}: {answer}", pool.name));
         }
-        Ok(Response::new(v1::OperatorReply { message: said.join("\n") }))
+        Ok(said.join("\n"))
     }
 
-    async fn ask_for(&self, id: &str, event: Event) -> Result<Response<v1::OperatorReply>, Status> {
+    async fn ask_for(&self, id: &str, event: Event) -> Result<String, Status> {
         let pool = self.pool_of(id)?;
-        let message = ask(&pool, |reply| Message::Operator(event, reply)).await?;
-        Ok(Response::new(v1::OperatorReply { message }))
+        ask(&pool, |reply| Message::Operator(event, reply)).await
     }
 
     fn pool_of(&self, id: &str) -> Result<PoolHandle, Status> {
@@ -84,9 +83,9 @@ fn only_from_here<T>(request: &Request<T>) -> Result<(), Status> {
     Err(Status::permission_denied("operators are answered on the coordinator's own machine only: ask over 127.0.0.1"))
 }
 
-fn fleet(pools: &[PoolHandle]) -> v1::Fleet {
+fn fleet(pools: &[PoolHandle]) -> v1::GetFleetResponse {
     let statuses: Vec<_> = pools.iter().map(|pool| pool.status.borrow().clone()).collect();
-    v1::Fleet {
+    v1::GetFleetResponse {
         at: Some(view::timestamp(clock::now())),
         leader: statuses.iter().all(|status| status.leading),
         pools: statuses.into_iter().map(|status| status.view).collect(),
@@ -95,21 +94,23 @@ fn fleet(pools: &[PoolHandle]) -> v1::Fleet {
 
 #[tonic::async_trait]
 impl OperatorService for Service {
-    async fn get_fleet(&self, request: Request<v1::GetFleetRequest>) -> Result<Response<v1::Fleet>, Status> {
+    async fn get_fleet(&self, request: Request<v1::GetFleetRequest>) -> Result<Response<v1::GetFleetResponse>, Status> {
         only_from_here(&request)?;
         Ok(Response::new(fleet(&self.pools(&request.get_ref().pool)?)))
     }
 
-    type WatchFleetStream = Pin<Box<dyn Stream<Item = Result<v1::Fleet, Status>> + Send>>;
+    type WatchFleetStream = Pin<Box<dyn Stream<Item = Result<v1::WatchFleetResponse, Status>> + Send>>;
 
     async fn watch_fleet(
         &self,
-        request: Request<v1::GetFleetRequest>,
+        request: Request<v1::WatchFleetRequest>,
     ) -> Result<Response<Self::WatchFleetStream>, Status> {
         only_from_here(&request)?;
         let pools = self.pools(&request.get_ref().pool)?;
         let (sender, receiver) = mpsc::channel(1);
-        tokio::spawn(async move { while sender.send(Ok(fleet(&pools))).await.is_ok() && changed(&pools).await {} });
+        tokio::spawn(
+            async move { while sender.send(Ok(fleet(&pools).into())).await.is_ok() && changed(&pools).await {} },
+        );
         Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
     }
 
@@ -129,23 +130,25 @@ impl OperatorService for Service {
         Ok(Response::new(v1::ExplainResponse { plans }))
     }
 
-    async fn drain(&self, request: Request<v1::DrainInstanceRequest>) -> Result<Response<v1::OperatorReply>, Status> {
+    async fn drain(&self, request: Request<v1::DrainRequest>) -> Result<Response<v1::DrainResponse>, Status> {
         only_from_here(&request)?;
         let request = request.into_inner();
         let event = Event::OperatorDrain { id: InstanceId(request.instance_id.clone()), reason: request.reason };
-        self.ask_for(&request.instance_id, event).await
+        let message = self.ask_for(&request.instance_id, event).await?;
+        Ok(Response::new(v1::DrainResponse { message }))
     }
 
     async fn cancel_drain(
         &self,
-        request: Request<v1::CancelDrainInstanceRequest>,
-    ) -> Result<Response<v1::OperatorReply>, Status> {
+        request: Request<v1::CancelDrainRequest>,
+    ) -> Result<Response<v1::CancelDrainResponse>, Status> {
         only_from_here(&request)?;
         let id = request.into_inner().instance_id;
-        self.ask_for(&id, Event::OperatorCancelDrain { id: InstanceId(id.clone()) }).await
+        let message = self.ask_for(&id, Event::OperatorCancelDrain { id: InstanceId(id.clone()) }).await?;
+        Ok(Response::new(v1::CancelDrainResponse { message }))
     }
 
-    async fn rehearse(&self, request: Request<v1::RehearseRequest>) -> Result<Response<v1::OperatorReply>, Status> {
+    async fn rehearse(&self, request: Request<v1::RehearseRequest>) -> Result<Response<v1::RehearseResponse>, Status> {
         only_from_here(&request)?;
         let request = request.into_inner();
         let notice = match &request.notice {
@@ -162,17 +165,19 @@ impl OperatorService for Service {
         let id = InstanceId(request.instance_id);
         let pool = self.pool_of(&id.0)?;
         let message = ask(&pool, |reply| Message::Rehearse(id, notice, reply)).await?;
-        Ok(Response::new(v1::OperatorReply { message }))
+        Ok(Response::new(v1::RehearseResponse { message }))
     }
 
-    async fn hold(&self, request: Request<v1::HoldRequest>) -> Result<Response<v1::OperatorReply>, Status> {
+    async fn hold(&self, request: Request<v1::HoldRequest>) -> Result<Response<v1::HoldResponse>, Status> {
         only_from_here(&request)?;
         let request = request.into_inner();
-        self.ask_all(&request.pool, Event::OperatorHold { reason: request.reason }).await
+        let message = self.ask_all(&request.pool, Event::OperatorHold { reason: request.reason }).await?;
+        Ok(Response::new(v1::HoldResponse { message }))
     }
 
-    async fn resume(&self, request: Request<v1::ResumeRequest>) -> Result<Response<v1::OperatorReply>, Status> {
+    async fn resume(&self, request: Request<v1::ResumeRequest>) -> Result<Response<v1::ResumeResponse>, Status> {
         only_from_here(&request)?;
-        self.ask_all(&request.get_ref().pool, Event::OperatorResume).await
+        let message = self.ask_all(&request.get_ref().pool, Event::OperatorResume).await?;
+        Ok(Response::new(v1::ResumeResponse { message }))
     }
 }

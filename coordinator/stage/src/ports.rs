@@ -1,6 +1,6 @@
 //! Ports for servers that must know theirs before they start.
 
-use std::net::TcpListener;
+use std::net::TcpStream;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::bail;
@@ -17,7 +17,8 @@ pub fn free() -> anyhow::Result<u16> {
     for _ in 0..TRIES {
         let number = std::process::id().wrapping_mul(61).wrapping_add(TAKEN.fetch_add(1, Ordering::Relaxed));
         let port = u16::try_from(FIRST + number % COUNT)?;
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+        // Asked, not bound: a child that another thread forks would hold what is bound here until its exec.
+        if TcpStream::connect(("127.0.0.1", port)).is_err() {
             return Ok(port);
         }
     }

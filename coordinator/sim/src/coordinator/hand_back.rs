@@ -50,6 +50,15 @@ impl Look {
         }
     }
 
+    /// Less than half of what the first look saw is left: its worker would have renewed it.
+    fn is_overdue(&self) -> bool {
+        match (self.token, self.since.1, self.last.1) {
+            (Some(_), Some(before), Some(left)) => left + SAME_EXPIRY < before / 2,
+            (Some(_), ..) => false,
+            (None, ..) => self.last != self.since,
+        }
+    }
+
     fn is_not_renewed(&self) -> bool {
         match self.token {
             Some(_) => self.last.0 - self.since.0 >= APART && self.last.1.is_some_and(|left| left < RENEWED_ABOVE),
@@ -91,7 +100,7 @@ impl World {
             if is_anothers || (certain && held.token.is_some() && !its_own && look.was_renewed) {
                 continue;
             }
-            let goes_back = (certain && (its_own || held.token.is_none())) || look.is_not_renewed();
+            let goes_back = look.is_not_renewed() || (certain && look.is_overdue());
             attempt.left += 1;
             if goes_back && self.moves_back(held, met) {
                 attempt.left -= 1;
@@ -120,7 +129,7 @@ impl World {
             Event::HandedBack { id: id.clone(), certain, handed_back, left }
         };
         self.tell(c, event);
-        let hand_back = self.coordinators[c].controller.state().instance(&id).and_then(|it| it.hand_back.as_ref());
+        let hand_back = self.coordinators[c].controller.state().instance(&id).and_then(|it| it.owed.hand_back.as_ref());
         if hand_back.is_some_and(|it| it.certain == certain && !it.is_over()) {
             self.coordinators[c].looks.insert(n, (certain, looks));
         }

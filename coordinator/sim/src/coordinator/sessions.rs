@@ -43,7 +43,9 @@ impl World {
             self.points_to_leader(n);
             return answer(self, answers_at, AgentEv::NotRegistered);
         }
-        self.coordinators[c].sessions.tickets.insert(n);
+        let sessions = &mut self.coordinators[c].sessions;
+        sessions.tickets.insert(n);
+        sessions.open.remove(&n);
         say!(self, "i-{n} registers with {}", super::name(c));
         self.tell(c, Event::AgentRegistered { id: self.id(n) });
         if self.net.session[n][c].is_down(self.now) {
@@ -136,8 +138,9 @@ impl World {
     }
 
     pub(super) fn heard(&mut self, c: C, n: N, session: u32, said: &Said) {
+        // Another session took its place, or another registration: what it says is not heard.
         if self.coordinators[c].sessions.open.get(&n) != Some(&session) {
-            self.met(Met::OldSession);
+            return self.met(Met::OldSession);
         }
         let id = self.id(n);
         match said {

@@ -126,9 +126,8 @@ impl World {
     fn rehearses(&mut self, c: C, instance: Option<N>) {
         let Some(n) = instance else { return };
         let state = self.coordinators[c].controller.state();
-        let can_be = |it: &spillway_brain::Instance| {
-            it.interrupted_at.is_none() && matches!(it.phase_name(), "booting" | "ready")
-        };
+        let can_be =
+            |it: &spillway_brain::Instance| it.ec2.interrupted_at.is_none() && it.phase_kind().can_be_drained();
         if state.instance(&self.cloud.machines[n].id).is_some_and(can_be) {
             self.met(Met::Rehearsal);
             let deadline = spillway_machine::Timestamp(self.local(c).0 + 2 * MINUTE);
