@@ -17,7 +17,7 @@ use super::interrupt::Way;
 use super::score::{JobFate, Score};
 use super::target::Target;
 
-const LOOK: Duration = Duration::from_millis(100);
+const POLL: Duration = Duration::from_millis(100);
 /// Once the instance is gone, a replacement that nobody has begun by then is none.
 const REPLACED_WITHIN: Duration = Duration::from_secs(30);
 /// Beyond the notice: EC2's own end of an instance, a boot, and a job that waits for a free worker.
@@ -81,7 +81,7 @@ impl Follow {
                 print!("{}", if scene.says { self.score(notice, way).in_lines() } else { String::new() });
                 bail!("timed out after {}: {open} jobs neither finished nor ran again", in_words(notice + PATIENCE));
             }
-            sleep(LOOK).await;
+            sleep(POLL).await;
         }
     }
 

@@ -10,7 +10,7 @@ use tokio::time::{Duration, Instant, sleep};
 
 use super::{Options, Scene};
 
-const LOOK: Duration = Duration::from_millis(250);
+const POLL: Duration = Duration::from_millis(250);
 
 /// The instance that is taken.
 #[derive(Clone, Debug)]
@@ -48,7 +48,7 @@ impl Target {
                 scene.say("waiting for an instance with a running job …");
                 told = true;
             }
-            sleep(LOOK).await;
+            sleep(POLL).await;
         }
     }
 }
