@@ -38,7 +38,7 @@ pub const MINUTE: Duration = Duration::from_secs(1);
 const NOTICE: Duration = Duration::from_secs(20);
 /// Everything must be over by then.
 const PATIENCE: Duration = Duration::from_secs(600);
-const LOOK: Duration = Duration::from_millis(250);
+const POLL: Duration = Duration::from_millis(250);
 const MAX_INSTANCES: u32 = 2;
 
 /// What a person may choose.
@@ -120,7 +120,7 @@ async fn play(
     watch.flooded();
     let mut over_at = None;
     loop {
-        watch.look(stage).await?;
+        watch.observe(stage).await?;
         if options.interrupt && watch.interrupted.is_none() {
             watch.interrupt_a_busy_one(stage, NOTICE)?;
         }
@@ -140,6 +140,6 @@ async fn play(
             _ => {}
         }
         stage.check_children()?;
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(POLL).await;
     }
 }

@@ -75,7 +75,7 @@ fn interrupted() -> Model {
     model.elapsed = Duration::from_secs(20);
     model.instances[1] = instance("i-0aaaaaaaaaaaaaaa2", "draining");
     model.instances[1].phase_reason = "EC2 takes the instance in 1 min 58 s".to_owned();
-    model.instances[1].taken_in = Some(Duration::from_secs(18));
+    model.instances[1].reclaimed_in = Some(Duration::from_secs(18));
     model.instances.push(instance("", "launching"));
     let told = "1 job handed back, running again on i-0aaaaaaaaaaaaaaa1 after 4 ms";
     model.story.tell(Duration::from_secs(19), Style::Magenta, told);
