@@ -26,10 +26,7 @@ pub enum Event {
         token_refused: bool,
     },
     /// A boot step ended.
-    StepFinished {
-        index: usize,
-        outcome: StepOutcome,
-    },
+    StepFinished { index: usize, outcome: StepOutcome },
     /// The supervisor and Redis were looked at.
     Observed(Observation),
     /// EC2 takes the instance at this time.
@@ -213,9 +210,7 @@ pub enum Action {
     /// They take jobs again.
     Unfence,
     /// Have a process put its jobs back to wait, and freeze.
-    HandBack {
-        pid: u32,
-    },
+    HandBack { pid: u32 },
     /// Put back to wait what the stopped worker left active in Redis.
     HandBackOutside,
     /// Tell the worker to stop, and see that nothing of it is left.

@@ -52,13 +52,9 @@ pub enum Phase {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Failure {
     /// A boot step failed for good.
-    Step {
-        index: usize,
-    },
+    Step { index: usize },
     /// The worker restarts again and again, or its supervisor gave it up.
-    CrashLoop {
-        restarts: u32,
-    },
+    CrashLoop { restarts: u32 },
 }
 
 /// Whether there is a worker to stop.
