@@ -3,30 +3,15 @@
 
 use spillway_brain::State;
 
-use crate::clock::SECOND;
 use crate::watch::Shadow;
-
-/// As the coordinator's: how long the lease lasts without a renewal.
-pub const LEASE: u64 = 15 * SECOND;
 
 /// What is saved, by whom.
 #[derive(Clone, Debug)]
 pub struct Saved {
-    pub kept: Kept,
+    pub state: Box<State>,
     pub epoch: u64,
     /// What the invariants know of the same knowledge.
     pub shadow: Shadow,
-}
-
-/// A saved state, as it is or as it would come out again: few are ever read, and a copy at each tick is dear.
-#[derive(Clone, Debug)]
-pub enum Kept {
-    State(Box<State>),
-    /// The first so many entries of a coordinator's journal.
-    Journal {
-        c: usize,
-        entries: usize,
-    },
 }
 
 /// The keys.
@@ -34,7 +19,7 @@ pub enum Kept {
 pub struct Ledger {
     /// The holder, and until when.
     lease: Option<(u64, u64)>,
-    epoch: u64,
+    pub epoch: u64,
     pub saved: Option<Saved>,
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use spillway_brain::{Event, HandBack, InstanceId, LaunchAnswer, Listed, Timestamp};
+use spillway_brain::{Event, HandBack, InstanceId, Listed, Timestamp};
 
 use super::Pool;
 use crate::{
