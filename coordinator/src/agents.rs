@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use spillway_brain::{InstanceId, Timestamp};
 use spillway_proto::v1;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 /// Boot steps kept for each instance: a limit on what an agent can make us remember.
 const STEPS_KEPT: usize = 64;
@@ -26,13 +26,48 @@ pub struct AgentRecord {
     pub boot_steps: BTreeMap<u32, v1::BootStep>,
     pub notices: Vec<v1::Notice>,
     session_token: String,
-    /// While its session is open; the number tells an old session's end from a new one's.
-    session: Option<(u64, Commands)>,
+    /// While its session is open.
+    session: Option<Session>,
+}
+
+/// An open session: the newest of its instance. Another one, or another registration, takes its place.
+#[derive(Clone, Debug)]
+struct Session {
+    number: u64,
+    commands: Commands,
+    replaced: Arc<Notify>,
 }
 
 impl AgentRecord {
     pub fn is_connected(&self) -> bool {
         self.session.is_some()
+    }
+
+    pub fn beat(&mut self, now: Timestamp, heartbeat: v1::Heartbeat) {
+        self.heartbeat = Some(heartbeat);
+        self.last_heartbeat = Some(now);
+    }
+
+    pub fn step(&mut self, step: v1::BootStep) {
+        if self.boot_steps.len() < STEPS_KEPT || self.boot_steps.contains_key(&step.index) {
+            self.boot_steps.insert(step.index, step);
+        }
+    }
+
+    /// True when it is news: agents repeat their notices when they come back.
+    pub fn notice(&mut self, notice: v1::Notice) -> bool {
+        let known = self.notices.iter().any(|known| known.kind == notice.kind && known.at == notice.at);
+        if !known {
+            self.notices.truncate(NOTICES_KEPT - 1);
+            self.notices.push(notice);
+        }
+        !known
+    }
+
+    fn replace_session(&mut self, session: Option<Session>) {
+        if let Some(before) = std::mem::replace(&mut self.session, session) {
+            before.replaced.notify_one();
+        }
     }
 }
 
@@ -61,12 +96,15 @@ impl Agents {
         act(&mut self.inner.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// A new registration takes the place of the one before: an agent that restarts registers anew.
-    pub fn registered(&self, id: &InstanceId, identity: v1::Identity, session_token: String) {
+    /// A new registration takes the place of the one before, and of its session: an agent that restarts registers anew.
+    /// `tell` runs before anything that a later session says is heard.
+    pub fn registered(&self, id: &InstanceId, identity: v1::Identity, session_token: String, tell: impl FnOnce()) {
         self.with(|inner| {
             let record = inner.records.entry(id.clone()).or_default();
             record.identity = identity;
             record.session_token = session_token;
+            record.replace_session(None);
+            tell();
         });
     }
 
@@ -81,52 +119,33 @@ impl Agents {
         })
     }
 
-    /// Opens a session; the number goes to `closed`.
-    pub fn opened(&self, id: &InstanceId, commands: Commands) -> u64 {
+    /// Opens a session in the place of the one before. The number goes to `from` and `closed`; the other half tells when
+    /// the session's place is taken in turn.
+    pub fn opened(&self, id: &InstanceId, commands: Commands) -> (u64, Arc<Notify>) {
         self.with(|inner| {
             inner.sessions += 1;
-            let number = inner.sessions;
-            inner.records.entry(id.clone()).or_default().session = Some((number, commands));
-            number
+            let (number, replaced) = (inner.sessions, Arc::new(Notify::new()));
+            let session = Session { number, commands, replaced: replaced.clone() };
+            inner.records.entry(id.clone()).or_default().replace_session(Some(session));
+            (number, replaced)
+        })
+    }
+
+    /// Lets a session say something. None, and nothing is heard, where it is not the instance's newest any more. What
+    /// `hear` passes on is in order with registrations: it must not wait.
+    pub fn from<T>(&self, id: &InstanceId, number: u64, hear: impl FnOnce(&mut AgentRecord) -> T) -> Option<T> {
+        self.with(|inner| {
+            let is_newest = |record: &&mut AgentRecord| record.session.as_ref().is_some_and(|it| it.number == number);
+            inner.records.get_mut(id).filter(is_newest).map(hear)
         })
     }
 
     pub fn closed(&self, id: &InstanceId, number: u64) {
         self.with(|inner| {
             if let Some(record) = inner.records.get_mut(id) {
-                record.session.take_if(|(open, _)| *open == number);
+                record.session.take_if(|open| open.number == number);
             }
         });
-    }
-
-    pub fn beat(&self, id: &InstanceId, now: Timestamp, heartbeat: v1::Heartbeat) {
-        self.with(|inner| {
-            let record = inner.records.entry(id.clone()).or_default();
-            record.heartbeat = Some(heartbeat);
-            record.last_heartbeat = Some(now);
-        });
-    }
-
-    pub fn step(&self, id: &InstanceId, step: v1::BootStep) {
-        self.with(|inner| {
-            let steps = &mut inner.records.entry(id.clone()).or_default().boot_steps;
-            if steps.len() < STEPS_KEPT || steps.contains_key(&step.index) {
-                steps.insert(step.index, step);
-            }
-        });
-    }
-
-    /// True when it is news: agents repeat their notices when they come back.
-    pub fn notice(&self, id: &InstanceId, notice: v1::Notice) -> bool {
-        self.with(|inner| {
-            let notices = &mut inner.records.entry(id.clone()).or_default().notices;
-            let known = notices.iter().any(|known| known.kind == notice.kind && known.at == notice.at);
-            if !known {
-                notices.truncate(NOTICES_KEPT - 1);
-                notices.push(notice);
-            }
-            !known
-        })
     }
 
     pub fn record(&self, id: &InstanceId) -> Option<AgentRecord> {
@@ -136,7 +155,7 @@ impl Agents {
     /// Hands a command to the agent's session. That it is carried out shows in the agent's next reports.
     pub fn send(&self, id: &InstanceId, message: v1::CoordinatorMessage) -> Result<(), NotConnected> {
         let session = self.with(|inner| inner.records.get(id).and_then(|record| record.session.clone()));
-        let sent = session.is_some_and(|(_, commands)| commands.try_send(message).is_ok());
+        let sent = session.is_some_and(|session| session.commands.try_send(message).is_ok());
         if sent { Ok(()) } else { Err(NotConnected { id: id.clone() }) }
     }
 
@@ -155,27 +174,50 @@ pub fn equal_in_constant_time(a: &str, b: &str) -> bool {
 mod tests {
     use super::*;
 
+    fn registered(agents: &Agents, id: &InstanceId, token: &str) {
+        agents.registered(id, v1::Identity::default(), token.to_owned(), || ());
+    }
+
     #[test]
     fn an_old_sessions_end_does_not_close_the_new_one() {
         let agents = Agents::default();
         let id = InstanceId("i-1".to_owned());
-        agents.registered(&id, v1::Identity::default(), "secret".to_owned());
+        registered(&agents, &id, "secret");
         assert_eq!(agents.holder("secret"), Some(id.clone()));
         assert_eq!(agents.holder("secreT"), None);
         let (first, _first_end) = mpsc::channel(1);
         let (second, mut second_end) = mpsc::channel(1);
-        let old = agents.opened(&id, first);
+        let (old, _) = agents.opened(&id, first);
         agents.opened(&id, second);
         agents.closed(&id, old);
         assert!(agents.send(&id, v1::CoordinatorMessage::default()).is_ok());
         assert!(second_end.try_recv().is_ok());
     }
 
-    #[test]
-    fn a_repeated_notice_is_no_news() {
+    #[tokio::test]
+    async fn a_session_that_is_not_the_newest_is_not_heard() {
         let agents = Agents::default();
         let id = InstanceId("i-1".to_owned());
-        assert!(agents.notice(&id, v1::Notice::default()));
-        assert!(!agents.notice(&id, v1::Notice::default()));
+        registered(&agents, &id, "first");
+        let (old, replaced) = agents.opened(&id, mpsc::channel(1).0);
+        assert_eq!(agents.from(&id, old, |_| "heard"), Some("heard"));
+        // Its connection broke and it came back: what the old stream still holds is not heard.
+        let (new, replaced_too) = agents.opened(&id, mpsc::channel(1).0);
+        replaced.notified().await;
+        assert_eq!(agents.from(&id, old, |_| "heard"), None);
+        assert_eq!(agents.from(&id, new, |_| "heard"), Some("heard"));
+        // Another registration, of an agent that restarted or of somebody else: before it has opened a session of its own.
+        registered(&agents, &id, "second");
+        replaced_too.notified().await;
+        assert_eq!(agents.from(&id, new, |_| "heard"), None);
+        assert!(agents.send(&id, v1::CoordinatorMessage::default()).is_err());
+        assert_eq!(agents.holder("first"), None);
+    }
+
+    #[test]
+    fn a_repeated_notice_is_no_news() {
+        let mut record = AgentRecord::default();
+        assert!(record.notice(v1::Notice::default()));
+        assert!(!record.notice(v1::Notice::default()));
     }
 }

@@ -15,7 +15,7 @@ pub type Looks = BTreeMap<(String, String), Look>;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attempt {
     pub id: InstanceId,
-    /// The instance's worker is dead.
+    /// The worker of the instance is said to be dead, by EC2 or by its agent.
     pub certain: bool,
     pub handed_back: u32,
     /// Jobs that are still the instance's.

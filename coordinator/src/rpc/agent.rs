@@ -14,7 +14,7 @@ use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::Context;
-use crate::agents::equal_in_constant_time;
+use crate::agents::{AgentRecord, equal_in_constant_time};
 use crate::reconcile::{Message, PoolHandle};
 use crate::{clock, view};
 
@@ -93,9 +93,10 @@ impl AgentService for Service {
         };
         self.only_of_the_leader(&pool)?;
         let session_token = uuid::Uuid::new_v4().to_string();
-        self.context.agents.registered(&id, identity, session_token.clone());
+        let room = room(&pool).await?;
+        let registered = Message::Event(Event::AgentRegistered { id: id.clone() });
+        self.context.agents.registered(&id, identity, session_token.clone(), || room.send(registered));
         tracing::info!(pool = pool.name, %id, version = request.agent_version, "agent registered");
-        tell(&pool, Event::AgentRegistered { id }).await?;
         let registered = v1::Registered {
             session_token,
             pool: pool.name.clone(),
@@ -128,7 +129,7 @@ impl AgentService for Service {
         let first = v1::CoordinatorMessage { epoch, command: Some(Command::Welcome(welcome)), ..Default::default() };
         // The channel is new: there is room.
         let _ = commands.try_send(first);
-        let number = self.context.agents.opened(&id, commands);
+        let (number, replaced) = self.context.agents.opened(&id, commands);
         tracing::info!(pool = pool.name, %id, "agent connected");
         let agents = self.context.agents.clone();
         let mut stream = request.into_inner();
@@ -138,6 +139,10 @@ impl AgentService for Service {
             loop {
                 let said = tokio::select! {
                     said = stream.next() => said,
+                    () = replaced.notified() => {
+                        REPLACED.clone_into(&mut ended);
+                        break;
+                    }
                     // Whoever leads now must hear the agent, and be heard by it: it comes again, and finds the way there.
                     _ = status.wait_for(|status| !status.leading) => {
                         "no longer the leader".clone_into(&mut ended);
@@ -146,9 +151,15 @@ impl AgentService for Service {
                 };
                 match said {
                     Some(Ok(message)) => {
-                        if let Some(said) = message.message
-                            && heard(&agents, &pool, &id, said).await.is_err()
-                        {
+                        let Some(said) = message.message else { continue };
+                        let Ok(room) = room(&pool).await else { break };
+                        let hear = |record: &mut AgentRecord| {
+                            if let Some(event) = heard(record, &pool, &id, said) {
+                                room.send(Message::Event(event));
+                            }
+                        };
+                        if agents.from(&id, number, hear).is_none() {
+                            REPLACED.clone_into(&mut ended);
                             break;
                         }
                     }
@@ -166,15 +177,16 @@ impl AgentService for Service {
     }
 }
 
-async fn tell(pool: &PoolHandle, event: Event) -> Result<(), Status> {
-    pool.messages
-        .send(Message::Event(event))
-        .await
-        .map_err(|_| Status::unavailable("the coordinator is stopping: connect again"))
+/// Why a session ends whose instance has a newer one.
+const REPLACED: &str = "the instance registered again, or opened another session: this one is not heard any more";
+
+/// Room for one message to the pool. Waited for first, so that what an agent says is checked and passed on at once.
+async fn room(pool: &PoolHandle) -> Result<mpsc::Permit<'_, Message>, Status> {
+    pool.messages.reserve().await.map_err(|_| Status::unavailable("the coordinator is stopping: connect again"))
 }
 
 /// Takes in what an agent said: details for people, an event for the brain.
-async fn heard(agents: &crate::agents::Agents, pool: &PoolHandle, id: &InstanceId, said: Said) -> Result<(), Status> {
+fn heard(record: &mut AgentRecord, pool: &PoolHandle, id: &InstanceId, said: Said) -> Option<Event> {
     match said {
         Said::Heartbeat(heartbeat) => {
             let report = phase(heartbeat.phase()).map(|phase| Report {
@@ -186,47 +198,41 @@ async fn heard(agents: &crate::agents::Agents, pool: &PoolHandle, id: &InstanceI
                 active_jobs: heartbeat.active_jobs,
                 problem: heartbeat.problem.clone(),
             });
-            agents.beat(id, clock::now(), heartbeat);
-            match report {
-                Some(report) => tell(pool, Event::AgentReported(report)).await,
-                None => Ok(()),
-            }
+            record.beat(clock::now(), heartbeat);
+            report.map(Event::AgentReported)
         }
         Said::BootStep(step) => {
             tracing::debug!(%id, step = step.name, state = step.state().as_str_name(), "boot step");
-            agents.step(id, step);
-            Ok(())
+            record.step(step);
+            None
         }
         Said::Notice(notice) => {
             let (kind, at) = (notice.kind(), notice.at);
-            if !agents.notice(id, notice) {
-                return Ok(());
+            if !record.notice(notice) {
+                return None;
             }
             tracing::warn!(pool = pool.name, %id, kind = kind.as_str_name(), "notice");
-            match (kind, at) {
-                (v1::NoticeKind::Interruption, Some(at)) => {
-                    tell(pool, Event::NoticeSeen { id: id.clone(), at: view::from_timestamp(&at) }).await
-                }
-                (v1::NoticeKind::Rebalance, Some(at)) => {
-                    tell(pool, Event::RebalanceRecommended { id: id.clone(), at: view::from_timestamp(&at) }).await
-                }
-                _ => Ok(()),
+            let (id, at) = (id.clone(), view::from_timestamp(&at?));
+            match kind {
+                v1::NoticeKind::Interruption => Some(Event::NoticeSeen { id, at }),
+                v1::NoticeKind::Rebalance => Some(Event::RebalanceRecommended { id, at }),
+                _ => None,
             }
         }
         Said::Drained(drained) => {
             tracing::info!(pool = pool.name, %id, clean = drained.clean, jobs_left = drained.jobs_left, handed_back = drained.jobs_handed_back, "drained");
             let v1::Drained { jobs_left, jobs_handed_back, .. } = drained;
-            tell(pool, Event::AgentDrained { id: id.clone(), jobs_left, jobs_handed_back }).await
+            Some(Event::AgentDrained { id: id.clone(), jobs_left, jobs_handed_back })
         }
         Said::CommandResult(result) => {
             if !result.accepted {
                 tracing::warn!(%id, problem = result.problem, "the agent refused a command");
             }
-            Ok(())
+            None
         }
         Said::Farewell(farewell) => {
             tracing::info!(%id, reason = farewell.reason, "the agent leaves");
-            Ok(())
+            None
         }
     }
 }

@@ -1,6 +1,9 @@
 //! Which of an instance's jobs may be handed back: those that nobody works on any more. A worker renews its job's lock at
 //! half of the lock's duration (30 s by default, so each 15 s), and a lock that is not renewed says that it is dead.
 //!
+//! A job whose lock is being renewed is never handed back, whoever says that its worker is dead: an agent may be wrong or
+//! lie, and then the job would run twice. Certainty only shortens the proof: one lock, seen twice.
+//!
 //! Pure. Times are spans since any one beginning, by a clock that never jumps.
 
 use std::time::Duration;
@@ -9,7 +12,8 @@ use std::time::Duration;
 pub const APART: Duration = Duration::from_secs(16);
 /// A lock with more left is being renewed: BullMQ's of 30 s, renewed at half of it, has 15.9 to 30 s left (measured).
 pub const RENEWED_ABOVE: Duration = Duration::from_secs(14);
-/// Looks at one lock differ by this where nobody renewed it. A lock that is renewed moves by more in 16 s.
+/// Looks at one lock differ by this where nobody renewed it. A lock that is renewed moves by more in 16 s, and by at least
+/// half of what was left of it before half of that is over.
 pub const SAME_EXPIRY: Duration = Duration::from_secs(1);
 
 /// What says that a job is an instance's.
@@ -83,6 +87,16 @@ impl Look {
         }
     }
 
+    /// In two looks nobody renewed the lock, although less than half is left of what the first one saw. A lock of which so
+    /// much was left lasts at least that long, and its worker would have renewed it at half of that. Gone in two looks.
+    fn is_overdue(&self) -> bool {
+        match (&self.token, self.since.left, self.last.left) {
+            (Some(_), Some(before), Some(left)) => left + SAME_EXPIRY < before / 2,
+            (Some(_), ..) => false,
+            (None, ..) => self.last != self.since,
+        }
+    }
+
     /// In looks far enough apart nobody renewed the lock, and a lock of whatever duration would have been.
     fn is_not_renewed(&self) -> bool {
         let apart = self.last.asked.saturating_sub(self.since.answered);
@@ -104,21 +118,17 @@ impl Seen {
     }
 }
 
-/// `certain`: the worker of the instance is dead.
+/// `certain`: the worker of the instance is said to be dead, by EC2 or by the agent.
 pub fn verdict(look: &Look, job: &Held, certain: bool) -> Verdict {
     let its_own = job.claim == Claim::Token;
     if !its_own && job.token.as_deref().is_some_and(names_an_instance) {
         return Verdict::NotIts;
     }
-    match (certain, &job.token) {
-        // A lock that bears its name was its worker's, which is dead; without a lock nobody works on it.
-        (true, Some(_)) if its_own => Verdict::HandBack,
-        (true, None) => Verdict::HandBack,
-        // Only `pb` says that it is the instance's, and a worker without a name leaves it as it is.
-        (true, Some(_)) if look.renewed => Verdict::NotIts,
-        _ if look.is_not_renewed() => Verdict::HandBack,
-        _ => Verdict::Wait,
+    // Only `pb` says that it is the instance's, and a worker without a name leaves it as it is.
+    if certain && !its_own && look.renewed {
+        return Verdict::NotIts;
     }
+    if look.is_not_renewed() || (certain && look.is_overdue()) { Verdict::HandBack } else { Verdict::Wait }
 }
 
 /// Whose the token is, as our shim writes it: here, another's.
@@ -190,21 +200,49 @@ mod tests {
     }
 
     #[test]
-    fn a_lock_that_never_expires_is_nobodys_to_hand_back_without_certainty() {
+    fn a_lock_that_never_expires_is_nobodys_to_hand_back() {
         let start = Duration::from_secs(7);
         let job = Held { id: "7".to_owned(), token: MINE.map(str::to_owned), lock_left: None, claim: Claim::Token };
         let first = Look::new((start, start), &job, None);
         let later = start + Duration::from_secs(60);
         let second = Look::new((later, later), &job, Some(&first));
         assert_eq!(verdict(&second, &job, false), Verdict::Wait);
-        assert_eq!(verdict(&second, &job, true), Verdict::HandBack);
+        assert_eq!(verdict(&second, &job, true), Verdict::Wait);
     }
 
     #[test]
-    fn with_certainty_its_own_go_at_once_and_what_only_pb_names_is_told_apart() {
+    fn a_lock_that_is_renewed_is_never_handed_back_however_certain() {
+        use Verdict::{HandBack, Wait};
+        let table: &[(&[Found<'_>], Verdict)] = &[
+            // One look proves nothing: the agent that calls its worker dead may be wrong.
+            (&[(0, MINE, 29.0)], Wait),
+            (&[(0, MINE, 0.1)], Wait),
+            (&[(0, None, 0.0)], Wait),
+            (&[(0, None, 0.0), (5, None, 0.0)], HandBack),
+            // A lock of 30 s is renewed at 15 s: less than half of what was left is proof.
+            (&[(0, MINE, 30.0), (15, MINE, 15.0)], Wait),
+            (&[(0, MINE, 30.0), (17, MINE, 13.0)], HandBack),
+            (&[(0, MINE, 16.0), (5, MINE, 11.0)], Wait),
+            (&[(0, MINE, 16.0), (5, MINE, 11.0), (10, MINE, 6.0)], HandBack),
+            (&[(0, MINE, 4.0), (5, None, 0.0)], Wait),
+            (&[(0, MINE, 4.0), (5, None, 0.0), (10, None, 0.0)], HandBack),
+            // Renewed in between: begun anew each time.
+            (&[(0, MINE, 16.0), (5, MINE, 26.0), (10, MINE, 21.0), (15, MINE, 16.0), (20, MINE, 26.0)], Wait),
+            // A lock of 6 s that is renewed each 3 s, and one whose worker is dead.
+            (&[(0, MINE, 3.5), (5, MINE, 4.5), (10, MINE, 5.5), (15, MINE, 3.5)], Wait),
+            (&[(0, MINE, 5.5), (5, MINE, 0.5)], HandBack),
+            // One of ten minutes, renewed each five.
+            (&[(0, MINE, 600.0), (290, MINE, 310.0)], Wait),
+            (&[(0, MINE, 600.0), (310, MINE, 290.0)], HandBack),
+        ];
+        for (looks, expected) in table {
+            assert_eq!(check(true, Claim::Token, looks), *expected, "{looks:?}");
+        }
+    }
+
+    #[test]
+    fn what_only_pb_names_is_told_apart() {
         use Verdict::{HandBack, NotIts, Wait};
-        assert_eq!(check(true, Claim::Token, &[(0, MINE, 29.0)]), HandBack);
-        assert_eq!(check(true, Claim::Name, &[(0, None, 0.0)]), HandBack);
         let table: &[(&[Found<'_>], Verdict)] = &[
             (&[(0, UUID, 29.0)], Wait),
             (&[(0, UUID, 5.0)], Wait),

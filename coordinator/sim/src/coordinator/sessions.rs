@@ -42,7 +42,9 @@ impl World {
             Err(NotAdmitted::NotExpected) => return answer(self, answers_at, AgentEv::NotRegistered),
             Ok(()) => {}
         }
-        self.coordinators[c].sessions.tickets.insert(n);
+        let sessions = &mut self.coordinators[c].sessions;
+        sessions.tickets.insert(n);
+        sessions.open.remove(&n);
         say!(self, "i-{n} registers with {}", super::name(c));
         self.tell(c, Input::FromAgent(self.id(n), FromAgent::Registered));
         if self.net.session[n][c].is_down(self.now) {
@@ -139,8 +141,9 @@ impl World {
     }
 
     pub(super) fn heard(&mut self, c: C, n: N, session: u32, said: &Said) {
+        // Another session took its place, or another registration: what it says is not heard.
         if self.coordinators[c].sessions.open.get(&n) != Some(&session) {
-            self.met(Met::OldSession);
+            return self.met(Met::OldSession);
         }
         let id = self.id(n);
         match said {
