@@ -18,7 +18,7 @@ pub struct Entry {
     pub plan: Arc<Plan>,
     /// When the first was made.
     pub since: Timestamp,
-    pub times: u32,
+    pub times: u64,
 }
 
 /// The newest plans.

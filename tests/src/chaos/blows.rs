@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::time::Duration;
 
+use spillway_coordinator::ledger::LEASE;
 use spillway_emulator::{Delay, InstanceRecord, Lose, Refuse};
 use tokio::time::{Instant, sleep};
 
@@ -19,8 +20,6 @@ const LOOK: Duration = Duration::from_millis(4);
 const AGAIN: Duration = Duration::from_millis(200);
 /// A blow waits so long for an instance that it may hit.
 const VICTIM_WITHIN: Duration = Duration::from_secs(6);
-/// The coordinator's.
-const LEASE: Duration = Duration::from_secs(15);
 /// The flood may be in a pause.
 const LAUNCH_WITHIN: Duration = Duration::from_secs(10);
 /// At first only for one that works on a job: there is something to lose.

@@ -65,7 +65,9 @@ impl Pool {
                 self.happened(Happening::LedgerRead { instances: state.instances().count() });
                 self.controller = Controller::restore(self.config().clone(), *state);
                 self.controller.handle(now.wall, Event::Started);
-                self.history.restore(plans);
+                if !plans.is_empty() {
+                    self.history.restore(plans);
+                }
             }
             None => self.happened(Happening::NoLedgerYet),
         }
