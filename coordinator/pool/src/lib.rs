@@ -17,6 +17,7 @@
 //! | `pool` | the loop: what makes a tick due, and the order of things |
 //! | `pool::tick` | save before act; the undo of a tick that was not saved, or saved too late |
 //! | `pool::leadership` | taking over from the ledger; epochs |
+//! | `journal` | what was told since a state, for the undo |
 //! | `schedule` | observations, and listings with their back-off |
 //! | `lease` | how long the leader lease lasts, and what an attempt to renew it means |
 //! | `hand_back` | attempts to hand back an instance's jobs, and what earlier ones saw |
@@ -29,6 +30,7 @@ mod effect;
 mod hand_back;
 mod history;
 mod input;
+mod journal;
 pub mod lease;
 mod operator;
 mod pool;

@@ -18,6 +18,7 @@ use std::time::Duration;
 use spillway_brain::{Config, Controller, Event, State, Timestamp};
 
 use crate::hand_back::KeptLooks;
+use crate::journal::Journal;
 use crate::schedule::Schedule;
 use crate::{Admission, Effect, Happening, History, Input, Now};
 use leadership::Leadership;
@@ -30,6 +31,8 @@ const SOONEST_TICK: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Pool {
     controller: Controller,
+    /// While it leads.
+    journal: Option<Journal>,
     leadership: Leadership,
     schedule: Schedule,
     looks: KeptLooks,
@@ -54,6 +57,7 @@ impl Pool {
         Pool {
             schedule: Schedule::new(&config, now.up),
             controller: Controller::new(config, nonce),
+            journal: None,
             leadership: Leadership::default(),
             looks: KeptLooks::default(),
             history: History::default(),
@@ -134,6 +138,9 @@ impl Pool {
 
     fn tell(&mut self, now: Now, event: Event) {
         self.tick_due |= self.is_news(&event);
+        if let Some(journal) = &mut self.journal {
+            journal.told(now.wall, &event);
+        }
         self.controller.handle(now.wall, event);
     }
 
@@ -175,6 +182,11 @@ impl Pool {
 
     pub fn state(&self) -> &State {
         self.controller.state()
+    }
+
+    /// What the last save holds; None where nothing was saved since it leads, or a tick was undone since.
+    pub fn saved_state(&self) -> Option<State> {
+        Some(self.journal.as_ref()?.saved_state(self.config())?.state().clone())
     }
 
     pub fn is_leader(&self) -> bool {

@@ -135,6 +135,7 @@ impl World {
         }
         say!(self, "{} crashes: {}", name(c), met.words());
         self.met(met);
+        self.settle_ledger();
         self.renews_no_longer(c);
         self.coordinators[c].is_up = false;
         // At once, or by the keep-alive where the whole machine is gone.

@@ -8,10 +8,18 @@ use crate::watch::Shadow;
 /// What is saved, by whom.
 #[derive(Clone, Debug)]
 pub struct Saved {
-    pub state: Box<State>,
+    pub kept: Kept,
     pub epoch: u64,
     /// What the invariants know of the same knowledge.
     pub shadow: Shadow,
+}
+
+/// A saved state, as it is or as a pool remembers it: few are ever read, and a copy at each tick is dear.
+#[derive(Clone, Debug)]
+pub enum Kept {
+    State(Box<State>),
+    /// What this coordinator's pool saved last.
+    Pool(usize),
 }
 
 /// The keys.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use spillway_brain::{Controller, Event, Plan, State};
 
 use super::Pool;
+use crate::journal::Journal;
 use crate::{Effect, Happening, Now};
 
 /// Until the ledger is asked again that could not be read.
@@ -50,7 +51,12 @@ impl Pool {
         self.leadership.leads_in = None;
         self.leadership.load_at = None;
         self.happened(Happening::LeadsNoLonger);
+        self.leads_no_longer(now);
+    }
+
+    pub(super) fn leads_no_longer(&mut self, now: Now) {
         self.tell(now, Event::LeadershipLost);
+        self.journal = None;
     }
 
     pub(super) fn loaded(&mut self, now: Now, epoch: u64, saved: Option<(Box<State>, u64)>, plans: Vec<Plan>) {
@@ -74,6 +80,7 @@ impl Pool {
         self.leadership.epoch = epoch;
         self.leadership.loaded_epoch = Some(epoch);
         self.tell(now, Event::LeadershipGained);
+        self.journal = Some(Journal::begin(self.state()));
         self.happened(Happening::Leads { epoch });
     }
 

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use spillway_brain::{Controller, Decision, Event, Plan, Planned, State};
+use spillway_brain::{Decision, Plan, Planned};
 
 use super::Pool;
 use crate::{Attempt, Command, Effect, Happening, Now, Save, Saved};
@@ -16,8 +16,6 @@ const TOO_LATE: &str = "the lease ran out while the plan was saved: this coordin
 /// A plan on its way into the ledger.
 #[derive(Debug)]
 pub(super) struct Saving {
-    /// What was known before the tick.
-    before: State,
     plan: Arc<Plan>,
     is_recorded: bool,
 }
@@ -29,10 +27,12 @@ impl Pool {
         if !self.is_leader() {
             return;
         }
-        let before = self.state().clone();
         let plan = Arc::new(self.controller.tick(now.wall));
+        if let Some(journal) = &mut self.journal {
+            journal.ticked(now.wall);
+        }
         let is_recorded = self.history.is_recorded(&plan, self.state(), self.config().interval);
-        self.saving = Some(Saving { before, plan: Arc::clone(&plan), is_recorded });
+        self.saving = Some(Saving { plan: Arc::clone(&plan), is_recorded });
         self.effects.push_back(Effect::Save(Save { epoch: self.epoch(), plan: Some(plan), is_recorded }));
     }
 
@@ -56,16 +56,19 @@ impl Pool {
             }
             Saved::NotLeader { problem } => {
                 self.undo(saving, problem);
-                self.tell(now, Event::LeadershipLost);
+                self.leads_no_longer(now);
             }
             Saved::Failed { problem } => self.undo(saving, problem),
         }
     }
 
     fn acts(&mut self, saving: Saving) {
-        let Saving { plan, is_recorded, .. } = saving;
+        let Saving { plan, is_recorded } = saving;
         self.ledger_problem = None;
         self.ticked_at = Some(plan.at);
+        if let Some(journal) = &mut self.journal {
+            journal.saved(self.controller.state());
+        }
         if is_recorded {
             self.history.recorded(self.controller.state());
         }
@@ -96,8 +99,10 @@ impl Pool {
     }
 
     fn undo(&mut self, saving: Saving, problem: String) {
-        let Saving { before, plan, .. } = saving;
-        self.controller = Controller::restore(self.config().clone(), before);
+        let Saving { plan, .. } = saving;
+        if let Some(journal) = &mut self.journal {
+            self.controller = journal.undo(self.controller.config());
+        }
         if self.ledger_problem.is_none() {
             self.happened(Happening::LedgerUnwritable { problem: problem.clone() });
         }

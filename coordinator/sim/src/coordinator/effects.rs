@@ -7,6 +7,7 @@ use super::name;
 use crate::agenda::{C, CoordinatorEv};
 use crate::clock::SECOND;
 use crate::counts::Met;
+use crate::ledger::{self, Kept};
 use crate::say;
 use crate::world::World;
 
@@ -100,18 +101,20 @@ impl World {
         if !self.net.coordinator_redis(c, self.now) {
             return self.tell(c, Input::NotLoaded { epoch, problem: "Redis does not answer".to_owned() });
         }
-        let Some(saved) = self.ledger.saved.clone() else {
+        self.settle_ledger();
+        let Some(ledger::Saved { kept: Kept::State(state), epoch: saved_by, shadow }) = self.ledger.saved.clone()
+        else {
             return self.tell(c, Input::Loaded { epoch, saved: None, plans: Vec::new() });
         };
         // As it is kept in Redis: in words.
         let state = if self.rng.one_in(8) {
-            let text = serde_json::to_string(&saved.state).expect("a state can be written");
+            let text = serde_json::to_string(&state).expect("a state can be written");
             Box::new(serde_json::from_str(&text).expect("what was written can be read"))
         } else {
-            saved.state
+            state
         };
-        self.coordinators[c].loaded = Some(saved.shadow);
-        self.tell(c, Input::Loaded { epoch, saved: Some((state, saved.epoch)), plans: Vec::new() });
+        self.coordinators[c].loaded = Some(shadow);
+        self.tell(c, Input::Loaded { epoch, saved: Some((state, saved_by)), plans: Vec::new() });
     }
 
     fn happened(&mut self, c: C, happening: &Happening) {

@@ -55,7 +55,10 @@ impl World {
         let (asked_at, now) = (self.up(c, asked_at), self.up(c, self.now));
         match self.coordinators[c].hold.answered(asked_at, now, answer) {
             LeaseChange::Gained { epoch } => self.tell(c, Input::Lead { epoch }),
-            LeaseChange::Lost => self.tell(c, Input::StandBy),
+            LeaseChange::Lost => {
+                self.settle_ledger();
+                self.tell(c, Input::StandBy);
+            }
             LeaseChange::Unchanged => {}
         }
     }

@@ -11,7 +11,7 @@ use super::name;
 use crate::agenda::{C, CoordinatorEv};
 use crate::clock::SECOND;
 use crate::counts::Met;
-use crate::ledger;
+use crate::ledger::{self, Kept};
 use crate::say;
 use crate::watch::Shadow;
 use crate::world::World;
@@ -54,7 +54,7 @@ impl World {
             let saved = if fate.reaches { Saved::NotLeader { problem } } else { Saved::Failed { problem } };
             return self.not_saved(c, before, saved);
         }
-        self.write(c, save.epoch);
+        self.write(c, save.epoch, !is_undone && !crashes);
         if fate.answer_lost {
             self.met(Met::SaveAnswerLost);
             say!(self, "{}: the answer to its save is lost", name(c));
@@ -84,26 +84,33 @@ impl World {
         Fate { reaches, holds, answer_lost, stalls }
     }
 
-    fn write(&mut self, c: C, epoch: u64) {
+    /// Where its writer goes on as if it had not been written, the ledger has a copy of its own.
+    fn write(&mut self, c: C, epoch: u64, is_kept_by_pool: bool) {
         let (state, shadow) = (self.coordinators[c].pool.state(), &self.coordinators[c].shadow);
+        let kept = if is_kept_by_pool { Kept::Pool(c) } else { Kept::State(Box::new(state.clone())) };
         match &mut self.ledger.saved {
             // What it holds already is used again: this happens at each tick.
             Some(saved) => {
-                saved.epoch = epoch;
-                (*saved.state).clone_from(state);
+                (saved.kept, saved.epoch) = (kept, epoch);
                 saved.shadow.clone_from(shadow);
             }
-            None => {
-                let (state, shadow) = (Box::new(state.clone()), shadow.clone());
-                self.ledger.saved = Some(ledger::Saved { state, epoch, shadow });
-            }
+            None => self.ledger.saved = Some(ledger::Saved { kept, epoch, shadow: shadow.clone() }),
         }
+    }
+
+    /// The ledger no longer depends on what its writer remembers.
+    pub(super) fn settle_ledger(&mut self) {
+        let Some(saved) = &mut self.ledger.saved else { return };
+        let Kept::Pool(c) = saved.kept else { return };
+        let state = self.coordinators[c].pool.saved_state();
+        saved.kept = Kept::State(Box::new(state.expect("its last save succeeded, and nothing was undone since")));
     }
 
     fn not_saved(&mut self, c: C, before: Option<Shadow>, saved: Saved) {
         if let Some(before) = before {
             self.coordinators[c].shadow = before;
         }
+        self.settle_ledger();
         self.tell(c, Input::Saved(saved));
     }
 
