@@ -9,8 +9,8 @@ use std::pin::pin;
 use std::time::Duration;
 
 use spillway_machine::{Event, Machine, Phase};
-use spillway_proto::v1::AgentMessage;
-use spillway_proto::v1::agent_message::Message;
+use spillway_proto::v1::SessionRequest;
+use spillway_proto::v1::session_request::Message;
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, watch as latest};
 use tokio::task::JoinHandle;
@@ -76,7 +76,7 @@ enum Input {
 #[derive(Debug)]
 struct Open {
     number: u64,
-    outbound: mpsc::Sender<AgentMessage>,
+    outbound: mpsc::Sender<SessionRequest>,
     task: JoinHandle<()>,
     welcomed: bool,
 }

@@ -8,8 +8,8 @@ use std::time::{Duration, SystemTime};
 use futures_util::StreamExt;
 use spillway_machine::{Command, Refusal};
 use spillway_proto::v1::agent_service_client::AgentServiceClient;
-use spillway_proto::v1::coordinator_message::Command as Wire;
-use spillway_proto::v1::{AgentMessage, CoordinatorMessage, Drain, RegisterRequest, Rehearse, register_response};
+use spillway_proto::v1::session_response::Command as Wire;
+use spillway_proto::v1::{Drain, RegisterRequest, Rehearse, SessionRequest, SessionResponse, register_response};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::AsciiMetadataValue;
@@ -164,7 +164,7 @@ pub async fn register(coordinator: &str, request: RegisterRequest) -> Result<Reg
 pub async fn hold<F: Future<Output = ()>>(
     coordinator: &str,
     token: &Secret,
-    outbound: mpsc::Receiver<AgentMessage>,
+    outbound: mpsc::Receiver<SessionRequest>,
     heard: impl Fn(Heard) -> F,
 ) -> SessionError {
     match try_hold(coordinator, token, outbound, heard).await {
@@ -176,7 +176,7 @@ pub async fn hold<F: Future<Output = ()>>(
 async fn try_hold<F: Future<Output = ()>>(
     coordinator: &str,
     token: &Secret,
-    outbound: mpsc::Receiver<AgentMessage>,
+    outbound: mpsc::Receiver<SessionRequest>,
     heard: impl Fn(Heard) -> F,
 ) -> Result<(), SessionError> {
     let mut client = AgentServiceClient::new(connect(coordinator).await?);
@@ -212,7 +212,7 @@ async fn connect(coordinator: &str) -> Result<Channel, SessionError> {
         .map_err(SessionError::Unreachable)
 }
 
-fn understood(message: CoordinatorMessage) -> Heard {
+fn understood(message: SessionResponse) -> Heard {
     let (epoch, id) = (message.epoch, message.command_id);
     let command = match message.command {
         Some(Wire::Welcome(welcome)) => return Heard::Welcome { epoch, version: welcome.coordinator_version },
@@ -244,7 +244,7 @@ mod tests {
             nanos in any::<i32>(),
         ) {
             let clock = Clock::start();
-            if let Ok(message) = CoordinatorMessage::decode(&*bytes) {
+            if let Ok(message) = SessionResponse::decode(&*bytes) {
                 let _ = understood(message);
             }
             let deadline = Some(prost_types::Timestamp { seconds, nanos });
@@ -252,7 +252,7 @@ mod tests {
                 Wire::Drain(Drain { deadline, reason: String::new() }),
                 Wire::Rehearse(Rehearse { deadline }),
             ] {
-                let message = CoordinatorMessage { epoch: 1, command_id: "c".to_owned(), command: Some(command) };
+                let message = SessionResponse { epoch: 1, command_id: "c".to_owned(), command: Some(command) };
                 let Heard::Command { command, .. } = understood(message) else { panic!("a command") };
                 match command.for_machine(clock) {
                     Command::Drain { deadline } | Command::Rehearse { deadline } => {

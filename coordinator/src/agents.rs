@@ -13,7 +13,7 @@ const STEPS_KEPT: usize = 64;
 const NOTICES_KEPT: usize = 16;
 
 /// Commands on their way to one agent.
-pub type Commands = mpsc::Sender<v1::CoordinatorMessage>;
+pub type Commands = mpsc::Sender<v1::SessionResponse>;
 
 /// What is known of one agent beyond what decisions need.
 #[derive(Clone, Debug, Default)]
@@ -153,7 +153,7 @@ impl Agents {
     }
 
     /// Hands a command to the agent's session. That it is carried out shows in the agent's next reports.
-    pub fn send(&self, id: &InstanceId, message: v1::CoordinatorMessage) -> Result<(), NotConnected> {
+    pub fn send(&self, id: &InstanceId, message: v1::SessionResponse) -> Result<(), NotConnected> {
         let session = self.with(|inner| inner.records.get(id).and_then(|record| record.session.clone()));
         let sent = session.is_some_and(|session| session.commands.try_send(message).is_ok());
         if sent { Ok(()) } else { Err(NotConnected { id: id.clone() }) }
@@ -190,7 +190,7 @@ mod tests {
         let (old, _) = agents.opened(&id, first);
         agents.opened(&id, second);
         agents.closed(&id, old);
-        assert!(agents.send(&id, v1::CoordinatorMessage::default()).is_ok());
+        assert!(agents.send(&id, v1::SessionResponse::default()).is_ok());
         assert!(second_end.try_recv().is_ok());
     }
 
@@ -210,7 +210,7 @@ mod tests {
         registered(&agents, &id, "second");
         replaced_too.notified().await;
         assert_eq!(agents.from(&id, new, |_| "heard"), None);
-        assert!(agents.send(&id, v1::CoordinatorMessage::default()).is_err());
+        assert!(agents.send(&id, v1::SessionResponse::default()).is_err());
         assert_eq!(agents.holder("first"), None);
     }
 

@@ -61,9 +61,9 @@ fn instance(
         availability_zone: text(|it| &it.availability_zone),
         image_id: text(|it| &it.image_id),
         capacity_type: text(|it| if it.is_spot { "spot" } else { "on-demand" }),
-        ec2_state: instance.ec2_state.map(|state| state.as_str().to_owned()).unwrap_or_default(),
+        ec2_state: instance.ec2.state.map(|state| state.as_str().to_owned()).unwrap_or_default(),
         connected: record.is_connected(),
-        stale: instance.registered && silent,
+        stale: instance.agent.registered && silent,
         last_heartbeat_at: record.last_heartbeat.map(timestamp),
         heartbeat: record.heartbeat,
         boot_steps: record.boot_steps.into_values().collect(),
@@ -75,7 +75,7 @@ fn instance(
 }
 
 fn hand_back(instance: &Instance) -> &'static str {
-    match instance.hand_back.as_ref().map(|it| it.next) {
+    match instance.owed.hand_back.as_ref().map(|it| it.next) {
         None => "",
         Some(Next::Ask { .. } | Next::Answer { .. }) => "under-way",
         Some(Next::Done { .. }) => "done",

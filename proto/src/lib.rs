@@ -1,9 +1,24 @@
-//! The messages and services that coordinator, agent and operators speak: `spillway.v1`, and nothing else.
+//! The messages and services that coordinator, agent and operators speak: `spillway.v1`.
 
 /// The package `spillway.v1`.
 #[allow(clippy::all, reason = "generated")]
 pub mod v1 {
     tonic::include_proto!("spillway.v1");
+}
+
+/// Both show a fleet; each rpc has a response of its own, so that either can change without the other.
+impl From<v1::GetFleetResponse> for v1::WatchFleetResponse {
+    fn from(fleet: v1::GetFleetResponse) -> Self {
+        let v1::GetFleetResponse { at, leader, pools } = fleet;
+        Self { at, leader, pools }
+    }
+}
+
+impl From<v1::WatchFleetResponse> for v1::GetFleetResponse {
+    fn from(fleet: v1::WatchFleetResponse) -> Self {
+        let v1::WatchFleetResponse { at, leader, pools } = fleet;
+        Self { at, leader, pools }
+    }
 }
 
 /// The encoded descriptor set, for gRPC reflection.

@@ -1,6 +1,7 @@
 //! `spillway run` as a process of its own, and the ways to ask it: the command line as a person would, and gRPC.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -41,12 +42,12 @@ impl Coordinator {
         run.arg("run").current_dir(directory);
         run.env("SPILLWAY_GRPC_LISTEN", format!("127.0.0.1:{grpc_port}"));
         run.env("SPILLWAY_HTTP_LISTEN", format!("127.0.0.1:{http_port}"));
-        let process = Process::start("coordinator", &mut run, &directory.join(format!("coordinator-{http_port}.log")));
+        let log = directory.join(format!("coordinator-{http_port}.log"));
+        let process = Process::start("coordinator", &mut run, &log);
         let mut coordinator = Coordinator { process, grpc_port, http_port, directory: directory.to_owned() };
-        let story = coordinator.process.tail();
         wait::until(
             "the coordinator answers",
-            async || story.clone(),
+            async || fs::read_to_string(&log).unwrap_or_default(),
             async || {
                 if let Some(status) = coordinator.process.ended() {
                     panic!("the coordinator has ended: {status}\n{}", coordinator.process.tail());

@@ -29,6 +29,19 @@ pub fn job(redis: &RedisServer, id: &str) -> Job {
     Job { added_ms: fields.0, started_ms: fields.1, finished_ms: fields.2, by: fields.3 }
 }
 
+impl Job {
+    /// It runs, and has more than half of its `seconds` to go: whatever is done to it now happens in its middle.
+    pub fn has_long_to_go(&self, redis: &RedisServer, seconds: f64) -> bool {
+        self.started_ms.is_some_and(|started| (now_ms(redis).saturating_sub(started) as f64) < seconds * 500.0)
+    }
+}
+
+/// By Redis' clock.
+pub fn now_ms(redis: &RedisServer) -> u64 {
+    let (seconds, microseconds): (u64, u64) = redis.ask(&["TIME"]);
+    seconds * 1000 + microseconds / 1000
+}
+
 /// Ids of the active jobs.
 pub fn active(redis: &RedisServer) -> Vec<String> {
     redis.ask(&["LRANGE", &format!("bull:{QUEUE}:active"), "0", "-1"])

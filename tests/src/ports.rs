@@ -1,6 +1,6 @@
 //! Ports for servers that must know theirs before they start.
 
-use std::net::TcpListener;
+use std::net::TcpStream;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Below the range from which the kernel takes ports for whoever does not choose: nobody gets one by accident.
@@ -14,7 +14,8 @@ pub fn free() -> u16 {
     for _ in 0..1000 {
         let number = std::process::id().wrapping_mul(61) + TAKEN.fetch_add(1, Ordering::Relaxed);
         let port = u16::try_from(FIRST + number % COUNT).expect("below 65536");
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+        // Asked, not bound: a child that another test forks would hold what is bound here until its exec.
+        if TcpStream::connect(("127.0.0.1", port)).is_err() {
             return port;
         }
     }

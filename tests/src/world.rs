@@ -2,6 +2,7 @@
 //! plan's environment with spans shortened. Whatever was started ends with it, in order.
 
 use std::fmt::Write as _;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use spillway_emulator::{Call, Emulator, InstanceRecord, InstanceState, LaunchTemplate};
@@ -41,6 +42,8 @@ pub struct World {
     pub environment: Environment,
     grpc_port: u16,
     app: App,
+    /// A failure has shown the story already.
+    told: AtomicBool,
     pub directory: TempDir,
 }
 
@@ -87,6 +90,7 @@ impl World {
             environment,
             grpc_port,
             app,
+            told: AtomicBool::new(false),
             directory,
         }
     }
@@ -182,6 +186,11 @@ impl World {
 
     /// What a reader of a failure wants to see.
     pub async fn story(&self) -> String {
+        self.tell()
+    }
+
+    fn tell(&self) -> String {
+        self.told.store(true, Ordering::Relaxed);
         let mut story = String::new();
         if let Some(coordinator) = &self.coordinator {
             story += &coordinator.process.tail();
@@ -248,8 +257,12 @@ pub fn environment(redis: &str, ec2: &str, template: &str, more: Vec<(&'static s
 }
 
 impl Drop for World {
-    /// The coordinator first: it must not see its instances go. Then every instance with its processes.
+    /// A failure that has not shown the story shows it now. The coordinator ends first: it must not see its instances go.
+    /// Then every instance with its processes.
     fn drop(&mut self) {
+        if std::thread::panicking() && !self.told.load(Ordering::Relaxed) {
+            eprintln!("{}", self.tell());
+        }
         self.coordinator = None;
         self.primary = None;
         let Some(emulator) = self.emulator.take() else { return };

@@ -1,7 +1,7 @@
 //! What the machine wants, done. Owns the tasks behind each action; their ends come back as inputs.
 
 use spillway_machine::{Action, Event, LastReason, Report};
-use spillway_proto::v1::agent_message::Message;
+use spillway_proto::v1::session_request::Message;
 use tokio::sync::{mpsc, watch};
 
 use super::watcher::Watching;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use spillway_machine::{Event, Observation};
-use spillway_proto::v1::agent_message::Message;
+use spillway_proto::v1::session_request::Message;
 use tokio::time::Instant;
 
 use super::{Agent, Input, NOTICES_KEPT};

@@ -1,5 +1,7 @@
 //! The configuration as a user writes it, right and wrong.
 
+mod settings_page;
+
 use super::*;
 
 const GOOD: &str = r#"

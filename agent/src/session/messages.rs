@@ -4,11 +4,11 @@ use std::time::{Duration, SystemTime};
 
 use prost_types::{Duration as WireDuration, Timestamp as WireTime};
 use spillway_machine::{DrainOutcome, Phase};
-use spillway_proto::v1::agent_message::Message;
 use spillway_proto::v1::register_request::Proof;
+use spillway_proto::v1::session_request::Message;
 use spillway_proto::v1::{
-    AgentMessage, AgentPhase, BootStep, CommandResult, Drained, Farewell, Identity, Notice, NoticeKind,
-    RegisterRequest, StepState,
+    AgentPhase, BootStep, CommandResult, Drained, Farewell, Identity, Notice, NoticeKind, RegisterRequest,
+    SessionRequest, StepState,
 };
 
 use crate::boot::Attempt;
@@ -18,8 +18,8 @@ use crate::imds::watch::Seen;
 use crate::imds::{Document, Notice as Imds};
 
 /// The message with this inside.
-pub fn envelope(message: Message) -> AgentMessage {
-    AgentMessage { message: Some(message) }
+pub fn envelope(message: Message) -> SessionRequest {
+    SessionRequest { message: Some(message) }
 }
 
 /// What asks for a session token.

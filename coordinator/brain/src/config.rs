@@ -17,11 +17,11 @@ pub struct Config {
     pub launch_timeout: Duration,
     /// From the accepted launch until the worker must have proved itself.
     pub boot_timeout: Duration,
-    /// An agent that says nothing for so long is stale.
+    /// An agent without a heartbeat for this long is stale.
     pub heartbeat_timeout: Duration,
     /// How long running jobs may take to finish once their instance drains.
     pub drain_timeout: Duration,
-    /// From TerminateInstances until EC2 must show it; then it is asked again.
+    /// From TerminateInstances until EC2 must show it; then the call is retried.
     pub terminate_timeout: Duration,
     /// How long EC2's list may not yet show an instance that exists (eventual consistency).
     pub consistency_grace: Duration,
@@ -106,11 +106,11 @@ impl Default for Config {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Steps {
     pub steps: Vec<Step>,
-    /// Demand 0 for so long: desired capacity falls to 0.
+    /// Demand 0 for this long: desired capacity falls to 0.
     pub idle: Duration,
 }
 
-/// At least `jobs` of demand, in every observation `over` this span: `instances` are wanted.
+/// At least `jobs` of demand, in every observation `over` this span: `instances` are desired.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Step {
     pub jobs: u64,

@@ -1,6 +1,22 @@
-//! The controller of one pool: its settings, and what it knows.
+//! The controller of one pool: its settings, and what it knows. Owns the order in which things are done; what is done is
+//! in `phases` and `capacity`, which only it calls.
 
-use crate::{Config, Event, Plan, State, Timestamp};
+mod agent;
+mod hand_back;
+mod handle;
+mod invariants;
+mod leadership;
+mod listing;
+mod operator;
+mod tick;
+
+pub use operator::Rejection;
+
+use crate::config::Config;
+use crate::event::Event;
+use crate::plan::Plan;
+use crate::state::State;
+use crate::time::Timestamp;
 
 /// Decides for one pool: events in, decisions with reasons out.
 #[derive(Clone, Debug)]
@@ -23,18 +39,23 @@ impl Controller {
 
     /// What happened, at `now`.
     pub fn handle(&mut self, now: Timestamp, event: Event) {
-        self.state.handle(now, event, &self.config);
+        handle::handle(&mut self.state, now, event, &self.config);
     }
 
     /// What to do now. A tick after a tick with nothing new in between decides nothing (invariant 9).
     pub fn tick(&mut self, now: Timestamp) -> Plan {
-        self.state.tick(now, &self.config)
+        tick::tick(&mut self.state, now, &self.config)
     }
 
-    /// When a tick is due although nothing happens: hand-backs are asked for again by the time. None: not before
-    /// something happens.
+    /// When a tick is due although nothing happens: hand-backs are retried by the time. None: not before something
+    /// happens.
     pub fn due_at(&self) -> Option<Timestamp> {
-        self.state.due_at()
+        tick::due_at(&self.state)
+    }
+
+    /// Whether an operator's event would have an effect now, and why not. Any other event is `NotAnOperators`.
+    pub fn check_operator(&self, event: &Event) -> Result<(), Rejection> {
+        operator::check(&self.state, event)
     }
 
     pub fn config(&self) -> &Config {

@@ -1,16 +1,15 @@
 //! What happened, as the shell or the simulator tells it.
 
-use std::collections::BTreeMap;
-use std::time::Duration;
-
 use serde::{Deserialize, Serialize};
 
-use crate::{InstanceId, LaunchToken, Timestamp};
+use crate::backlog::{Backlog, JobsByInstance};
+use crate::id::{InstanceId, LaunchToken};
+use crate::time::Timestamp;
 
 /// Everything that the controller ever learns.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Event {
-    /// This process began: what an earlier one left unanswered is asked again, and a person may have mended
+    /// This process began: what an earlier one left unanswered is retried, and a person may have fixed
     /// what was fatal.
     Started,
     /// This coordinator holds the leader lease.
@@ -20,7 +19,8 @@ pub enum Event {
     ObservationFailed {
         detail: String,
     },
-    /// Who holds which active job, by Redis' word. `asked_at` is when the look began: it proves nothing of later.
+    /// Which instance holds how many active jobs, as Redis shows it. `asked_at` is when the look began: it proves nothing about
+    /// what happened after that.
     JobsSeen {
         asked_at: Timestamp,
         seen: JobsByInstance,
@@ -58,7 +58,7 @@ pub enum Event {
         jobs_left: Option<u32>,
         jobs_handed_back: u32,
     },
-    /// EC2 takes the instance at about `at`. From the agent's IMDS watch or from DescribeSpotInstanceRequests.
+    /// An interruption notice: EC2 reclaims the instance at about `at`. From the agent's IMDS watch or from DescribeSpotInstanceRequests.
     NoticeSeen {
         id: InstanceId,
         at: Timestamp,
@@ -68,7 +68,7 @@ pub enum Event {
         id: InstanceId,
         at: Timestamp,
     },
-    /// What a hand-back came to: `left` jobs are still the instance's by Redis' word. `certain` as in the decision.
+    /// What a hand-back came to: `left` jobs are still active under its name in Redis. `certain` as in the decision.
     HandedBack {
         id: InstanceId,
         certain: bool,
@@ -91,59 +91,6 @@ pub enum Event {
     OperatorCancelDrain {
         id: InstanceId,
     },
-}
-
-/// One observation of all of the pool's queues.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Backlog {
-    pub queues: Vec<QueueBacklog>,
-}
-
-/// One queue in one observation.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct QueueBacklog {
-    pub queue: String,
-    pub waiting: u64,
-    pub prioritized: u64,
-    pub delayed: u64,
-    /// Delayed jobs whose time has come: they stay in `delayed` until a worker fetches.
-    pub delayed_due: u64,
-    pub active: u64,
-    pub paused: bool,
-    /// BullMQ's global concurrency, where one is set.
-    pub concurrency: Option<u64>,
-    pub oldest_age: Option<Duration>,
-    pub completed: u64,
-    pub failed: u64,
-}
-
-impl QueueBacklog {
-    /// Jobs that could start now; 0 while the queue is paused.
-    pub fn demand(&self) -> u64 {
-        if self.paused { 0 } else { self.waiting + self.prioritized + self.delayed_due }
-    }
-
-    /// Whether the queue's global concurrency is used up: another worker would not get a job.
-    pub fn is_limited(&self) -> bool {
-        self.concurrency.is_some_and(|limit| self.active >= limit)
-    }
-}
-
-impl Backlog {
-    pub fn demand(&self) -> u64 {
-        self.queues.iter().map(QueueBacklog::demand).sum()
-    }
-
-    pub fn active(&self) -> u64 {
-        self.queues.iter().map(|queue| queue.active).sum()
-    }
-}
-
-/// Active jobs by the instance that their lock or their `pb` field names. An instance that is absent holds none that
-/// carries its name: for one whose worker is not named that says nothing.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct JobsByInstance {
-    pub jobs: BTreeMap<InstanceId, u32>,
 }
 
 /// EC2's answer to a launch.
@@ -173,8 +120,8 @@ pub struct Listed {
     /// The `spillway:token` tag; an instance without it was not launched by us.
     pub token: Option<LaunchToken>,
     pub state: Ec2State,
-    /// EC2's StateReason code, such as `Server.SpotInstanceTermination`.
-    pub state_reason: Option<String>,
+    /// Why EC2 ends it, where it says so.
+    pub state_reason: Option<StateReason>,
     pub launched_at: Timestamp,
 }
 
@@ -203,6 +150,36 @@ impl Ec2State {
     }
 }
 
+/// EC2's StateReason by its code.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
+pub enum StateReason {
+    /// EC2 took the spot instance back: `Server.SpotInstanceTermination`, `Server.SpotInstanceShutdown`.
+    Spot(String),
+    Other(String),
+}
+
+impl StateReason {
+    /// As EC2 writes it.
+    pub fn code(&self) -> &str {
+        match self {
+            StateReason::Spot(code) | StateReason::Other(code) => code,
+        }
+    }
+}
+
+impl From<String> for StateReason {
+    fn from(code: String) -> Self {
+        if code.starts_with("Server.Spot") { StateReason::Spot(code) } else { StateReason::Other(code) }
+    }
+}
+
+impl From<StateReason> for String {
+    fn from(reason: StateReason) -> Self {
+        reason.code().to_owned()
+    }
+}
+
 /// An agent's heartbeat, as far as decisions depend on it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Report {
@@ -215,7 +192,8 @@ pub struct Report {
     /// None where the agent cannot know.
     pub active_jobs: Option<u32>,
     /// What keeps it from being ready, in the reader's words.
-    pub problem: String,
+    #[serde(with = "crate::or_empty")]
+    pub problem: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -14,15 +14,16 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Timestamp, refusal};
+use crate::backoff;
+use crate::time::Timestamp;
 
-/// Jobs that may still run somewhere, or cannot be told from such, are looked at again.
+/// After an answer that left jobs: how long until the next attempt, which sees whether their locks were renewed meanwhile.
 const LOOKED_AT_AGAIN: Duration = Duration::from_secs(5);
-/// Jobs that are still left then have a worker that lives: a person should look.
+/// Jobs still left after this have a worker that renews their locks: given up, and a person is alerted.
 const LEFT_FOR_LONG: Duration = Duration::from_secs(600);
-/// Past every lock and every stall check: nothing is left to be handed back.
+/// Attempts that fail for this long are given up: every lock has expired, and BullMQ's stall check has requeued the jobs.
 const FAILED_FOR_LONG: Duration = Duration::from_secs(24 * 3600);
-/// An answer that has not come by then was lost with whoever waited for it.
+/// An attempt without an answer for this long counts as lost, and is made again.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(60);
 
 /// One instance's hand-back; a new one begins when uncertainty ends.
@@ -35,11 +36,12 @@ pub struct HandBack {
     pub next: Next,
     /// Jobs that the last answer left; None before the first.
     pub left: Option<u32>,
-    /// Since when answers have come, and each left some: a failure or another asker looks anew.
+    /// Since when every answer has left some; a failure or a restart begins anew.
     #[serde(default)]
     left_since: Option<Timestamp>,
-    /// Why the last attempt failed; empty when it did not.
-    pub problem: String,
+    /// Why the last attempt failed; None when it did not.
+    #[serde(with = "crate::or_empty")]
+    pub problem: Option<String>,
     /// In a row.
     failures: u32,
 }
@@ -78,7 +80,7 @@ pub(crate) enum Turn {
 impl HandBack {
     pub(crate) fn begin(now: Timestamp, certain: bool) -> Self {
         let next = Next::Ask { at: now };
-        HandBack { certain, began_at: now, next, left: None, left_since: None, problem: String::new(), failures: 0 }
+        HandBack { certain, began_at: now, next, left: None, left_since: None, problem: None, failures: 0 }
     }
 
     /// When it is to be asked for; None when it is over.
@@ -105,7 +107,7 @@ impl HandBack {
 
     pub(crate) fn answered(&mut self, now: Timestamp, left: u32) -> Turn {
         self.left = Some(left);
-        self.problem.clear();
+        self.problem = None;
         self.failures = 0;
         let left_since = *self.left_since.get_or_insert(now);
         let (next, turn) = match left {
@@ -118,7 +120,7 @@ impl HandBack {
     }
 
     pub(crate) fn failed(&mut self, now: Timestamp, problem: String) -> Turn {
-        self.problem = problem;
+        self.problem = Some(problem);
         self.failures += 1;
         self.left_since = None;
         let span = now.since(self.began_at);
@@ -126,7 +128,7 @@ impl HandBack {
             self.next = Next::GivenUp { at: now };
             return Turn::GivenUp;
         }
-        let wait = refusal::retried_after(self.failures);
+        let wait = backoff::retried_after(self.failures);
         self.next = Next::Ask { at: now + wait };
         if span >= LEFT_FOR_LONG { Turn::FailsForLong } else { Turn::GoesOn }
     }
@@ -166,7 +168,7 @@ mod tests {
             now = now + Duration::from_secs(wait);
         }
         assert_eq!(hand_back.answered(now, 1), Turn::GoesOn);
-        assert_eq!((hand_back.due_at(), hand_back.problem.as_str()), (Some(now + Duration::from_secs(5)), ""));
+        assert_eq!((hand_back.due_at(), hand_back.problem.as_deref()), (Some(now + Duration::from_secs(5)), None));
         hand_back.failed(now, "no".to_owned());
         assert_eq!(hand_back.due_at(), Some(now + Duration::from_secs(2)), "the back-off begins anew");
         assert_eq!(hand_back.answered(now, 0), Turn::Done);

@@ -1,111 +1,34 @@
-//! One instance's life.
-//!
-//! ```text
-//!            intent persisted   accepted by EC2     worker proved       scale in / notice        jobs gone
-//!   (none) ───────────────► Launching ───────► Booting ───────► Ready ───────────► Draining ───────► Terminating ──► Gone
-//!                               │                 ▲ └─ boot failed or past its deadline ─┘ │             ▲
-//!                               │                 └──────────── drain cancelled ───────────┘             │
-//!                               └── refused, or never seen by EC2 ──────────────────────────────────► Gone
-//! ```
-//!
-//! Busy, stale and interrupted are conditions of an instance, not phases. Only EC2's own word makes it Gone: a
-//! refusal, `terminated`, or absence from its list for longer than the consistency grace.
+//! One intended instance: what is known of it, and what follows from that.
 
-use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AgentPhase, Ec2State, HandBack, Timestamp};
+use crate::event::{AgentPhase, Ec2State};
+use crate::hand_back::HandBack;
+use crate::id::{InstanceId, LaunchToken};
+use crate::phase::{DrainCause, Phase, PhaseKind};
+use crate::time::Timestamp;
 
-/// No message is under way for longer: sessions that say nothing for some seconds are ended, and a coordinator that stands
-/// still is not the leader after its lease.
+/// No message from an agent is in flight for longer than this: silent sessions are closed after some seconds, and a
+/// coordinator that is paused loses its lease.
 const CROSSED_WITHIN: Duration = Duration::from_secs(180);
-
-/// EC2's instance id, `i-…`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct InstanceId(pub String);
-
-impl fmt::Display for InstanceId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-/// One per intended launch: EC2's ClientToken, the instance's `spillway:token` tag, and its identity in the ledger.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct LaunchToken(pub String);
-
-impl fmt::Display for LaunchToken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-/// Where an instance is in its life; each phase but Ready and Gone has a deadline.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Phase {
-    /// The intent is persisted and the call is made, or made again at `next_try`.
-    Launching {
-        attempts: u32,
-        /// When the call is to be made (again); None while an answer is awaited.
-        next_try: Option<Timestamp>,
-        last_try: Timestamp,
-        deadline: Timestamp,
-    },
-    /// EC2 accepted it; the worker has not yet proved itself.
-    Booting {
-        deadline: Timestamp,
-    },
-    Ready,
-    /// Fenced: takes no new job.
-    Draining {
-        cause: DrainCause,
-        deadline: Timestamp,
-        /// When the agent said that the worker is stopped.
-        drained_at: Option<Timestamp>,
-    },
-    /// TerminateInstances is decided, and made again at `next_try` until EC2 shows it.
-    Terminating {
-        attempts: u32,
-        next_try: Timestamp,
-    },
-    Gone,
-}
-
-/// Why an instance is drained.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum DrainCause {
-    ScaleIn,
-    /// EC2 takes it.
-    Interruption,
-    BootFailed,
-    /// Its agent has been silent for too long.
-    AgentLost,
-    /// Its agent ends it, as at `max_life`.
-    Agent,
-    Operator,
-    /// EC2 recommends it.
-    Rebalance,
-}
 
 /// EC2's recommendation to replace an instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rebalance {
     /// When EC2 recommended it.
     pub at: Timestamp,
-    /// Its drain was begun: nothing more follows from this recommendation, also when an operator takes the drain back.
+    /// Its drain was begun: nothing more follows from this recommendation, also when an operator cancels the drain.
     pub answered: bool,
 }
 
-/// One intended instance, from its launch token to Gone.
+/// One intended instance, from its launch token to Gone. The ledger has its parts side by side, as they were before they
+/// had names.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Instance {
     pub token: LaunchToken,
+    /// None until EC2 accepted the launch.
     pub id: Option<InstanceId>,
     pub phase: Phase,
     pub phase_since: Timestamp,
@@ -116,33 +39,72 @@ pub struct Instance {
     pub accepted_at: Option<Timestamp>,
     /// When the boot must have succeeded; kept beyond Booting for a drain that finds no agent.
     pub boot_deadline: Option<Timestamp>,
-    /// By EC2's last list that had it.
-    pub ec2_state: Option<Ec2State>,
-    pub last_listed: Option<Timestamp>,
-    /// When the first list was asked for that did not show it; None while the last one did.
-    #[serde(default)]
-    pub missing_since: Option<Timestamp>,
-    pub registered: bool,
-    pub last_report: Option<Timestamp>,
-    pub agent_phase: Option<AgentPhase>,
-    pub proven: bool,
-    /// Its worker has been proven by name: that Redis shows no job of its name means that there is none.
-    pub named: bool,
-    pub active_jobs: Option<u32>,
-    pub problem: String,
-    /// By Redis' word, and when that was.
-    pub jobs_in_redis: Option<(u32, Timestamp)>,
-    /// When EC2 takes it, by an interruption notice.
-    pub interrupted_at: Option<Timestamp>,
-    /// When the agent was last told to drain.
-    pub drain_told_at: Option<Timestamp>,
-    /// When a drain was taken back, until a report shows that the agent knows: that it was drained may be older news.
-    #[serde(default)]
-    pub cancelled_at: Option<Timestamp>,
     /// It was found by its token tag rather than launched by this ledger.
     pub adopted: bool,
     /// Its boot counted as failed.
     pub boot_failed: bool,
+    /// What keeps it from going on, by its agent or by EC2.
+    #[serde(with = "crate::or_empty")]
+    pub problem: Option<String>,
+    #[serde(flatten)]
+    pub ec2: SaidByEc2,
+    #[serde(flatten)]
+    pub agent: SaidByAgent,
+    /// Active jobs that carry its name, and when the look at Redis that found them began.
+    pub jobs_in_redis: Option<(u32, Timestamp)>,
+    /// When the agent was last told to drain.
+    pub drain_told_at: Option<Timestamp>,
+    /// When a drain was cancelled, until a report shows that the agent knows: that it was drained may be older news.
+    #[serde(default)]
+    pub cancelled_at: Option<Timestamp>,
+    #[serde(flatten)]
+    pub owed: Owed,
+    /// It was launched because EC2 recommended to replace another.
+    #[serde(default)]
+    pub is_replacement: bool,
+    /// The one it is to replace, which works on until this one is ready.
+    #[serde(default)]
+    pub replaces: Option<InstanceId>,
+}
+
+/// What EC2 says of an instance, in its lists and by its agent's IMDS.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SaidByEc2 {
+    /// By the last list that had it; never an earlier state than one that was seen.
+    #[serde(rename = "ec2_state")]
+    pub state: Option<Ec2State>,
+    /// When a list last had it.
+    pub last_listed: Option<Timestamp>,
+    /// When the first list was asked for that did not show it; None while the last one did.
+    #[serde(default)]
+    pub missing_since: Option<Timestamp>,
+    /// When EC2 reclaims it, by an interruption notice.
+    pub interrupted_at: Option<Timestamp>,
+    /// EC2's last recommendation to replace it.
+    #[serde(default)]
+    pub rebalance: Option<Rebalance>,
+}
+
+/// What its agent says of an instance; by its last report, where nothing else is said.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SaidByAgent {
+    /// It has reported once.
+    pub registered: bool,
+    pub last_report: Option<Timestamp>,
+    /// None also where what it said was said to another leader, or before a reboot.
+    #[serde(rename = "agent_phase")]
+    pub phase: Option<AgentPhase>,
+    /// Its worker is proven to process jobs.
+    pub proven: bool,
+    /// Its worker has once been proven by name: that Redis shows no job of its name means that there is none.
+    pub named: bool,
+    /// None where the agent cannot know.
+    pub active_jobs: Option<u32>,
+}
+
+/// Whether an instance owes a hand-back of jobs, and what has been handed back.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Owed {
     /// Agent and Redis both said, after the fence, that no job is left: there is nothing to hand back.
     #[serde(default)]
     pub emptied: bool,
@@ -155,15 +117,6 @@ pub struct Instance {
     /// Jobs put back to wait by the agent, as it said when it was drained.
     #[serde(default)]
     pub handed_back_by_agent: u32,
-    /// EC2's last recommendation to replace it.
-    #[serde(default)]
-    pub rebalance: Option<Rebalance>,
-    /// It was launched because EC2 recommended to replace another.
-    #[serde(default)]
-    pub is_replacement: bool,
-    /// The one it is to replace, which works on until this one is ready.
-    #[serde(default)]
-    pub replaces: Option<InstanceId>,
 }
 
 impl Instance {
@@ -173,31 +126,19 @@ impl Instance {
             id: None,
             phase: Phase::Launching { attempts: 1, next_try: None, last_try: now, deadline },
             phase_since: now,
-            phase_reason: String::new(),
+            phase_reason: "launch requested".to_owned(),
             planned_at: now,
             accepted_at: None,
             boot_deadline: None,
-            ec2_state: None,
-            last_listed: None,
-            missing_since: None,
-            registered: false,
-            last_report: None,
-            agent_phase: None,
-            proven: false,
-            named: false,
-            active_jobs: None,
-            problem: String::new(),
-            jobs_in_redis: None,
-            interrupted_at: None,
-            drain_told_at: None,
-            cancelled_at: None,
             adopted: false,
             boot_failed: false,
-            emptied: false,
-            hand_back: None,
-            handed_back: 0,
-            handed_back_by_agent: 0,
-            rebalance: None,
+            problem: None,
+            ec2: SaidByEc2::default(),
+            agent: SaidByAgent::default(),
+            jobs_in_redis: None,
+            drain_told_at: None,
+            cancelled_at: None,
+            owed: Owed::default(),
             is_replacement: false,
             replaces: None,
         }
@@ -209,22 +150,28 @@ impl Instance {
         self.phase_reason = reason.into();
     }
 
+    /// Its worker must prove itself until `deadline`: it is no capacity before that.
+    pub(crate) fn must_prove_itself(&mut self, now: Timestamp, deadline: Timestamp, reason: impl Into<String>) {
+        self.boot_deadline = Some(deadline);
+        self.enter(now, Phase::Booting { deadline }, reason);
+    }
+
     /// It bills or may bill: it counts against the cap (invariant 1). EC2 bills until `shutting-down`.
     pub fn may_bill(&self) -> bool {
         match self.phase {
             Phase::Gone => false,
-            _ => !matches!(self.ec2_state, Some(Ec2State::ShuttingDown | Ec2State::Terminated)),
+            _ => !matches!(self.ec2.state, Some(Ec2State::ShuttingDown | Ec2State::Terminated)),
         }
     }
 
     /// It is capacity: proven to process jobs, and not about to go (invariant 6).
     pub fn is_capacity(&self) -> bool {
-        matches!(self.phase, Phase::Ready) && self.interrupted_at.is_none()
+        matches!(self.phase, Phase::Ready) && self.ec2.interrupted_at.is_none()
     }
 
     /// It is on its way to be capacity, and holds back further launches until its deadline (invariant 6).
     pub fn is_on_its_way(&self, now: Timestamp) -> bool {
-        self.interrupted_at.is_none()
+        self.ec2.interrupted_at.is_none()
             && match self.phase {
                 Phase::Launching { deadline, .. } | Phase::Booting { deadline } => now < deadline,
                 _ => false,
@@ -244,32 +191,35 @@ impl Instance {
                 drained_at: None,
                 ..
             }
-        ) && self.interrupted_at.is_none()
-            && self.registered
+        ) && self.ec2.interrupted_at.is_none()
+            && self.agent.registered
     }
 
     /// Its worker may have taken jobs, and not both sources have said that none is left.
     pub fn may_hold_jobs(&self) -> bool {
         let seen_in_redis = self.jobs_in_redis.is_some_and(|(jobs, _)| jobs > 0);
-        self.id.is_some() && (self.registered || self.adopted || seen_in_redis) && !self.emptied
+        self.id.is_some() && (self.agent.registered || self.adopted || seen_in_redis) && !self.owed.emptied
     }
 
-    /// Whether the agent's word that it is drained is of the present drain: one that crossed the last cancellation is not.
-    pub(crate) fn is_news(&self, now: Timestamp) -> bool {
+    /// Whether the agent's report that it drains, or is drained, is about the present drain. One that may have been sent before
+    /// the last cancellation reached the agent is not.
+    pub(crate) fn is_current_word(&self, now: Timestamp) -> bool {
         self.cancelled_at.is_none_or(|at| now.since(at) > CROSSED_WITHIN)
     }
 
     /// It ended, and what it may have held is not handed back yet: it must not be forgotten.
     pub fn owes_hand_back(&self) -> bool {
-        self.is_gone() && self.may_hold_jobs() && self.hand_back.as_ref().is_none_or(|hand_back| !hand_back.is_over())
+        self.is_gone()
+            && self.may_hold_jobs()
+            && self.owed.hand_back.as_ref().is_none_or(|hand_back| !hand_back.is_over())
     }
 
     /// Jobs put back to wait, by whomever.
     pub fn jobs_handed_back(&self) -> u32 {
-        self.handed_back.saturating_add(self.handed_back_by_agent)
+        self.owed.handed_back.saturating_add(self.owed.handed_back_by_agent)
     }
 
-    /// Its jobs by Redis' word, where that was asked after the fence (and the agent's word that the worker is dead).
+    /// Its active jobs in Redis, by a look that began after the drain did (and after the agent reported the worker stopped).
     pub(crate) fn jobs_after_fence(&self) -> Option<u32> {
         let Phase::Draining { drained_at, .. } = self.phase else { return None };
         let since = drained_at.unwrap_or(self.phase_since);
@@ -278,7 +228,7 @@ impl Instance {
 
     /// EC2 recommends to replace it, and nothing has been done about that yet.
     pub(crate) fn is_rebalance_due(&self) -> bool {
-        self.rebalance.is_some_and(|rebalance| !rebalance.answered)
+        self.ec2.rebalance.is_some_and(|rebalance| !rebalance.answered)
     }
 
     pub fn is_gone(&self) -> bool {
@@ -287,7 +237,7 @@ impl Instance {
 
     /// The agent has said nothing for longer than `timeout`, or nothing yet.
     pub fn is_silent(&self, now: Timestamp, timeout: Duration) -> bool {
-        self.last_report.is_none_or(|at| now.since(at) > timeout)
+        self.agent.last_report.is_none_or(|at| now.since(at) > timeout)
     }
 
     /// EC2's id where there is one, the launch token before that.
@@ -295,16 +245,13 @@ impl Instance {
         self.id.as_ref().map_or(&self.token.0, |id| &id.0)
     }
 
+    pub fn phase_kind(&self) -> PhaseKind {
+        self.phase.kind()
+    }
+
     /// The phase as the interfaces write it.
     pub fn phase_name(&self) -> &'static str {
-        match self.phase {
-            Phase::Launching { .. } => "launching",
-            Phase::Booting { .. } => "booting",
-            Phase::Ready => "ready",
-            Phase::Draining { .. } => "draining",
-            Phase::Terminating { .. } => "terminating",
-            Phase::Gone => "gone",
-        }
+        self.phase_kind().as_str()
     }
 
     pub fn phase_deadline(&self) -> Option<Timestamp> {

@@ -12,32 +12,49 @@
 //! replay. One [`Controller`] decides for one pool. Its [`State`] is `Serialize`: the shell keeps it in the ledger
 //! before it acts on a plan, so that a restart forgets nothing and a launch token is never lost.
 //!
-//! What must always hold is listed in the README's architecture section; the code refers to it as *invariant N*.
+//! ```text
+//!   controller     what each event does (handle), what time does (tick), what operators may ask (operator)
+//!   capacity       how many instances: the policy (steps), scale_out, scale_in, rebalance
+//!   phases         one instance's life, one file a phase: what ends it, by an event or by the time
+//!   state          what is known of the pool; under it data that calls nobody above it
+//! ```
+//!
+//! Arrows point down in this list. What must always hold is listed in the architecture page; the code refers to it as
+//! *invariant N*, and a debug build checks it at the end of each tick.
 
+mod backlog;
+mod backoff;
 mod breaker;
+mod capacity;
 mod config;
 mod controller;
-mod decision;
 mod event;
 mod hand_back;
+mod id;
 mod instance;
-mod listing;
+mod note;
+mod or_empty;
+mod phase;
 mod phases;
-mod policy;
-mod refusal;
+mod plan;
+mod reason;
 mod state;
+mod sustain;
 mod time;
 mod words;
 
+pub use backlog::{Backlog, JobsByInstance, QueueBacklog};
 pub use breaker::Breaker;
 pub use config::{Config, OnRebalance, Step, Steps};
-pub use controller::Controller;
-pub use decision::{AlertKind, Decision, Note, Plan, Planned, Reason, WorksOn};
-pub use event::{
-    AgentPhase, Backlog, Ec2State, Event, JobsByInstance, LaunchAnswer, Listed, QueueBacklog, RefusalClass, Report,
-};
+pub use controller::{Controller, Rejection};
+pub use event::{AgentPhase, Ec2State, Event, LaunchAnswer, Listed, RefusalClass, Report, StateReason};
 pub use hand_back::{HandBack, Next};
-pub use instance::{DrainCause, Instance, InstanceId, LaunchToken, Phase, Rebalance};
+pub use id::{InstanceId, LaunchToken};
+pub use instance::{Instance, Owed, Rebalance, SaidByAgent, SaidByEc2};
+pub use note::{Note, WorksOn};
+pub use phase::{DrainCause, Phase, PhaseKind};
+pub use plan::{AlertKind, Decision, Plan, Planned};
+pub use reason::Reason;
 pub use state::{Counts, State};
 pub use time::Timestamp;
 pub use words::in_words;

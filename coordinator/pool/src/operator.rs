@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use spillway_brain::{Event, Instance, InstanceId, Phase, State, in_words};
+use spillway_brain::{Event, InstanceId, PhaseKind, State, in_words};
 
 /// What an operator asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,9 +41,9 @@ pub enum Granted {
 pub enum Denied {
     NotTheLeader,
     NoInstance { id: InstanceId },
-    CannotDrain { id: InstanceId, phase: &'static str },
-    CannotRehearse { id: InstanceId, phase: &'static str, is_interrupted: bool },
-    NoDrain { id: InstanceId, phase: &'static str, is_interrupted: bool },
+    CannotDrain { id: InstanceId, phase: PhaseKind },
+    CannotRehearse { id: InstanceId, phase: PhaseKind, is_interrupted: bool },
+    NoDrain { id: InstanceId, phase: PhaseKind, is_interrupted: bool },
     WouldDrainAgain { id: InstanceId },
     NotConnected { id: InstanceId },
 }
@@ -60,16 +60,16 @@ impl Wish {
             Wish::Resume => Ok(Granted::Resumed),
             Wish::Drain { id, .. } => {
                 let instance = known(id)?;
-                if !takes_jobs(instance) {
-                    return Err(Denied::CannotDrain { id: id.clone(), phase: instance.phase_name() });
+                if !instance.phase_kind().can_be_drained() {
+                    return Err(Denied::CannotDrain { id: id.clone(), phase: instance.phase_kind() });
                 }
                 Ok(Granted::Drains { id: id.clone() })
             }
             Wish::CancelDrain { id } => {
                 let instance = known(id)?;
                 if !instance.drain_can_be_cancelled() {
-                    let is_interrupted = instance.interrupted_at.is_some();
-                    return Err(Denied::NoDrain { id: id.clone(), phase: instance.phase_name(), is_interrupted });
+                    let is_interrupted = instance.ec2.interrupted_at.is_some();
+                    return Err(Denied::NoDrain { id: id.clone(), phase: instance.phase_kind(), is_interrupted });
                 }
                 if state.would_drain_again() {
                     return Err(Denied::WouldDrainAgain { id: id.clone() });
@@ -78,11 +78,11 @@ impl Wish {
             }
             Wish::Rehearse { id, notice } => {
                 let instance = known(id)?;
-                let is_interrupted = instance.interrupted_at.is_some();
-                if is_interrupted || !takes_jobs(instance) {
+                let is_interrupted = instance.ec2.interrupted_at.is_some();
+                if is_interrupted || !instance.phase_kind().can_be_drained() {
                     return Err(Denied::CannotRehearse {
                         id: id.clone(),
-                        phase: instance.phase_name(),
+                        phase: instance.phase_kind(),
                         is_interrupted,
                     });
                 }
@@ -101,11 +101,6 @@ impl Wish {
             Wish::Rehearse { .. } => return None,
         })
     }
-}
-
-/// It works, or is about to.
-fn takes_jobs(instance: &Instance) -> bool {
-    matches!(instance.phase, Phase::Booting { .. } | Phase::Ready)
 }
 
 impl fmt::Display for Granted {

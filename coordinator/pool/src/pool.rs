@@ -149,17 +149,17 @@ impl Pool {
     fn is_news(&self, event: &Event) -> bool {
         match event {
             Event::AgentReported(report) => self.state().instance(&report.id).is_some_and(|known| {
-                known.agent_phase != Some(report.phase)
-                    || known.proven != report.proven
-                    || (report.active_jobs == Some(0) && known.active_jobs != Some(0))
+                known.agent.phase != Some(report.phase)
+                    || known.agent.proven != report.proven
+                    || (report.active_jobs == Some(0) && known.agent.active_jobs != Some(0))
             }),
             Event::NoticeSeen { id, at } => {
                 let known = self.state().instance(id);
-                known.is_some_and(|known| known.interrupted_at.is_none_or(|earlier| *at < earlier))
+                known.is_some_and(|known| known.ec2.interrupted_at.is_none_or(|earlier| *at < earlier))
             }
             Event::RebalanceRecommended { id, at } => {
                 let known = self.state().instance(id);
-                known.is_some_and(|known| known.rebalance.is_none_or(|earlier| earlier.at < *at))
+                known.is_some_and(|known| known.ec2.rebalance.is_none_or(|earlier| earlier.at < *at))
             }
             _ => true,
         }

@@ -97,7 +97,7 @@ impl World {
                 id: machine.id.clone(),
                 token: machine.token.clone(),
                 state: machine.state_at(as_of)?,
-                state_reason: machine.reason.map(str::to_owned),
+                state_reason: machine.reason.map(|code| code.to_owned().into()),
                 launched_at: Timestamp(machine.launched_at),
             })
         };

@@ -78,7 +78,7 @@ impl World {
         let state = self.coordinators[leader].state();
         // A ledger that was lost takes what it finds, which may be more.
         let desired = state.desired().unwrap_or(0);
-        // A worker whose jobs do not say whose they are cannot prove itself while it is busy (a limit of the design's).
+        // A worker whose jobs do not say whose they are cannot prove itself while it is busy (a known limit).
         let is_ready = self.setup.naming == Naming::None || state.counts(self.local(leader)).ready == desired;
         is_ready && desired >= wanted
     }
@@ -127,9 +127,9 @@ impl World {
                     instance.phase_name(),
                     now.since(instance.phase_since).as_secs(),
                     instance.phase_reason,
-                    instance.ec2_state,
-                    instance.agent_phase,
-                    instance.hand_back,
+                    instance.ec2.state,
+                    instance.agent.phase,
+                    instance.owed.hand_back,
                 );
             }
         }

@@ -1,5 +1,5 @@
-//! What must always hold (the design's section 3), checked against the world as it really is. Owns the checks and what they
-//! need to know by themselves; nothing here is told to the brain.
+//! What must always hold (coordinator/ARCHITECTURE.md says what), checked against the world as it really is. Owns the
+//! checks and what they need to know by themselves; nothing here is told to the brain.
 //!
 //! `Shadow` is what one line of knowledge was told (it is saved and taken over with the ledger's state), `plan` checks each
 //! plan by it, `effects` what is done against what is saved, `policy` says once more what desired capacity must be, `state` compares what is known with what is there.
@@ -20,7 +20,7 @@ use crate::world::World;
 pub use effects::Watched;
 pub use shadow::Shadow;
 
-/// An invariant, by the design's number.
+/// An invariant, by its number in `coordinator/ARCHITECTURE.md`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Invariant {
     Cap,

@@ -4,7 +4,7 @@ use prost_types::{Duration, Timestamp};
 use serde_json::{Value, json};
 use spillway_proto::v1;
 
-pub(super) fn fleet(fleet: &v1::Fleet) -> Value {
+pub(super) fn fleet(fleet: &v1::GetFleetResponse) -> Value {
     json!({
         "at": time(fleet.at.as_ref()),
         "leader": fleet.leader,

@@ -18,19 +18,20 @@ pub(super) async fn status(server: &Server, pool: PoolArgument, watch: bool, as_
         show(&fleet, as_json);
         return Ok(());
     }
-    let mut fleets = client.watch_fleet(request).await.map_err(refused)?.into_inner();
+    let mut fleets =
+        client.watch_fleet(v1::WatchFleetRequest { pool: request.pool }).await.map_err(refused)?.into_inner();
     while let Some(fleet) = fleets.message().await.map_err(refused)? {
         if !as_json && std::io::stdout().is_terminal() {
             // Home, and clear what is below: no flicker.
             print!("\x1b[H\x1b[J");
         }
-        show(&fleet, as_json);
+        show(&fleet.into(), as_json);
         std::io::stdout().flush()?;
     }
     Ok(())
 }
 
-fn show(fleet: &v1::Fleet, as_json: bool) {
+fn show(fleet: &v1::GetFleetResponse, as_json: bool) {
     if as_json {
         println!("{}", json::fleet(fleet));
     } else {
@@ -61,25 +62,25 @@ pub(super) async fn drain(
 ) -> anyhow::Result<()> {
     let mut client = connect(&server.server).await?;
     let reply = if cancel {
-        client.cancel_drain(v1::CancelDrainInstanceRequest { instance_id: instance }).await
+        client.cancel_drain(v1::CancelDrainRequest { instance_id: instance }).await.map(|it| it.into_inner().message)
     } else {
-        client.drain(v1::DrainInstanceRequest { instance_id: instance, reason }).await
+        client.drain(v1::DrainRequest { instance_id: instance, reason }).await.map(|it| it.into_inner().message)
     };
     say(reply, as_json)
 }
 
 pub(super) async fn hold(server: &Server, pool: PoolArgument, reason: String, as_json: bool) -> anyhow::Result<()> {
     let mut client = connect(&server.server).await?;
-    say(client.hold(v1::HoldRequest { pool: pool.pool, reason }).await, as_json)
+    say(client.hold(v1::HoldRequest { pool: pool.pool, reason }).await.map(|it| it.into_inner().message), as_json)
 }
 
 pub(super) async fn resume(server: &Server, pool: PoolArgument, as_json: bool) -> anyhow::Result<()> {
     let mut client = connect(&server.server).await?;
-    say(client.resume(v1::ResumeRequest { pool: pool.pool }).await, as_json)
+    say(client.resume(v1::ResumeRequest { pool: pool.pool }).await.map(|it| it.into_inner().message), as_json)
 }
 
-fn say(reply: Result<tonic::Response<v1::OperatorReply>, tonic::Status>, as_json: bool) -> anyhow::Result<()> {
-    let message = reply.map_err(refused)?.into_inner().message;
+fn say(reply: Result<String, tonic::Status>, as_json: bool) -> anyhow::Result<()> {
+    let message = reply.map_err(refused)?;
     if as_json {
         println!("{}", json!({ "message": message }));
     } else {

@@ -129,7 +129,7 @@ pub fn instance_line(instance: &v1::Instance, now: Timestamp) -> String {
     let Some(beat) = &instance.heartbeat else {
         return match (instance.phase.as_str(), instance.phase_reason.as_str()) {
             ("booting", _) => "its agent has not registered yet".to_owned(),
-            (_, "") => "asked for".to_owned(),
+            (_, "") => "launch requested".to_owned(),
             (_, reason) => reason.to_owned(),
         };
     };

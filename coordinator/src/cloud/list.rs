@@ -90,7 +90,7 @@ fn read(instance: &Instance) -> Option<ListedInstance> {
             id: InstanceId(instance.instance_id()?.to_owned()),
             token,
             state: state(instance.state().and_then(|state| state.name())),
-            state_reason: instance.state_reason().and_then(|reason| reason.code()).map(str::to_owned),
+            state_reason: instance.state_reason().and_then(|reason| reason.code()).map(|code| code.to_owned().into()),
             launched_at: Timestamp(u64::try_from(launched_ms).unwrap_or_default()),
         },
         instance_type: text(instance.instance_type().map(|kind| kind.as_str())),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use spillway_brain::{InstanceId, LaunchAnswer, LaunchToken, Plan, Timestamp};
 use spillway_pool::{Attempt, Command, Effect, Input, Observation, Refused, Rehearsal, Save, Saved};
 use spillway_proto::v1;
-use spillway_proto::v1::coordinator_message::Command as WireCommand;
+use spillway_proto::v1::session_response::Command as WireCommand;
 use tokio::time::Instant;
 
 use super::Reconciler;
@@ -139,7 +139,7 @@ impl Reconciler {
 
     fn send(&self, id: &InstanceId, epoch: u64, command: WireCommand) -> Result<(), NotConnected> {
         let command_id = uuid::Uuid::new_v4().to_string();
-        self.agents.send(id, v1::CoordinatorMessage { epoch, command_id, command: Some(command) })
+        self.agents.send(id, v1::SessionResponse { epoch, command_id, command: Some(command) })
     }
 
     pub(super) fn came_back(&mut self, outcome: Result<Outcome, tokio::task::JoinError>) {

@@ -6,9 +6,10 @@ use std::time::Duration;
 use spillway_brain::{AgentPhase, InstanceId, Report};
 use spillway_pool::FromAgent;
 use spillway_proto::v1;
-use spillway_proto::v1::agent_message::Message as Said;
 use spillway_proto::v1::agent_service_server::AgentService;
-use spillway_proto::v1::coordinator_message::Command;
+use spillway_proto::v1::register_request::Proof;
+use spillway_proto::v1::session_request::Message as Said;
+use spillway_proto::v1::session_response::Command;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt};
@@ -70,17 +71,24 @@ impl AgentService for Service {
         let peer = request.remote_addr();
         let request = request.into_inner();
         let identity = request.identity.ok_or_else(|| Status::invalid_argument("identity is missing"))?;
-        if let Some(wanted) = &self.context.door.join_token {
-            let given = match &request.proof {
-                Some(v1::register_request::Proof::JoinToken(token)) => token.as_str(),
-                None => "",
-            };
-            if !equal_in_constant_time(wanted, given) {
-                tracing::warn!(instance = identity.instance_id, ?peer, "registration refused: wrong join token");
-                return Err(Status::unauthenticated(
-                    "the join token is not this coordinator's: compare grpc.join_token there with join_token here",
+        let given = match &request.proof {
+            Some(Proof::JoinToken(token)) => token.as_str(),
+            Some(Proof::StsProof(_)) => {
+                tracing::warn!(instance = identity.instance_id, ?peer, "registration refused: STS proof not supported");
+                return Err(Status::unimplemented(
+                    "this coordinator cannot verify an sts:GetCallerIdentity proof: use a join token \
+                     (grpc.join_token here, join_token or join_token_file of the agent)",
                 ));
             }
+            None => "",
+        };
+        if let Some(wanted) = &self.context.door.join_token
+            && !equal_in_constant_time(wanted, given)
+        {
+            tracing::warn!(instance = identity.instance_id, ?peer, "registration refused: wrong join token");
+            return Err(Status::unauthenticated(
+                "the join token is not this coordinator's: compare grpc.join_token there with join_token here",
+            ));
         }
         let id = InstanceId(identity.instance_id.clone());
         let Some(pool) = self.pool_of(&id) else {
@@ -105,11 +113,11 @@ impl AgentService for Service {
         }))
     }
 
-    type SessionStream = Pin<Box<dyn Stream<Item = Result<v1::CoordinatorMessage, Status>> + Send>>;
+    type SessionStream = Pin<Box<dyn Stream<Item = Result<v1::SessionResponse, Status>> + Send>>;
 
     async fn session(
         &self,
-        request: Request<Streaming<v1::AgentMessage>>,
+        request: Request<Streaming<v1::SessionRequest>>,
     ) -> Result<Response<Self::SessionStream>, Status> {
         let bearer = request.metadata().get("authorization").and_then(|value| value.to_str().ok());
         let token = bearer.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
@@ -124,7 +132,7 @@ impl AgentService for Service {
         let (commands, receiver) = mpsc::channel(COMMANDS_WAITING);
         let welcome = v1::Welcome { coordinator_version: env!("CARGO_PKG_VERSION").to_owned() };
         let epoch = pool.status.borrow().epoch;
-        let first = v1::CoordinatorMessage { epoch, command: Some(Command::Welcome(welcome)), ..Default::default() };
+        let first = v1::SessionResponse { epoch, command: Some(Command::Welcome(welcome)), ..Default::default() };
         // The channel is new: there is room.
         let _ = commands.try_send(first);
         let (number, replaced) = self.context.agents.opened(&id, commands);
@@ -194,7 +202,7 @@ fn heard(record: &mut AgentRecord, pool: &PoolHandle, id: &InstanceId, said: Sai
                 // The worker shim puts the name into the locks of its jobs.
                 named: heartbeat.shims > 0 || heartbeat.worker.as_ref().is_some_and(is_told_by_name),
                 active_jobs: heartbeat.active_jobs,
-                problem: heartbeat.problem.clone(),
+                problem: Some(heartbeat.problem.clone()).filter(|problem| !problem.is_empty()),
             });
             record.beat(clock::now(), heartbeat);
             report.map(FromAgent::Reported)
@@ -268,4 +276,43 @@ fn phase(phase: v1::AgentPhase) -> Option<AgentPhase> {
         v1::AgentPhase::Drained => AgentPhase::Drained,
         v1::AgentPhase::Failed => AgentPhase::Failed,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::watch;
+    use tonic::Code;
+
+    use super::*;
+    use crate::agents::Agents;
+
+    async fn register(join_token: Option<&str>, proof: Option<Proof>) -> Status {
+        let door = AgentDoor { join_token: join_token.map(str::to_owned), heartbeat_interval: Duration::from_secs(5) };
+        let context = Context { pools: Vec::new(), agents: Agents::default(), door, leader_at: watch::channel(None).1 };
+        let identity = Some(v1::Identity { instance_id: "i-1".to_owned(), ..Default::default() });
+        let request = v1::RegisterRequest { identity, proof, ..Default::default() };
+        Service::new(context).register(Request::new(request)).await.expect_err("no ledger knows it")
+    }
+
+    #[tokio::test]
+    async fn a_proof_that_cannot_be_verified_is_refused_with_what_to_use_instead() {
+        let proof = || {
+            Some(Proof::StsProof(v1::StsProof {
+                access_key_id: "ASIA0000000000000000".to_owned(),
+                session_token: "c2VjcmV0".to_owned(),
+                amz_date: "20261127T103000Z".to_owned(),
+                signature: "0".repeat(64),
+            }))
+        };
+        for join_token in [None, Some("wanted")] {
+            let refused = register(join_token, proof()).await;
+            assert_eq!(refused.code(), Code::Unimplemented, "{refused}");
+            assert!(refused.message().contains("use a join token"), "{refused}");
+            assert!(!refused.message().contains("c2VjcmV0"), "{refused}");
+        }
+        let token = |token: &str| Some(Proof::JoinToken(token.to_owned()));
+        assert_eq!(register(Some("wanted"), token("another")).await.code(), Code::Unauthenticated);
+        assert_eq!(register(Some("wanted"), token("wanted")).await.code(), Code::Unavailable);
+        assert_eq!(register(None, None).await.code(), Code::Unavailable);
+    }
 }

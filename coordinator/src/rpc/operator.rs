@@ -44,19 +44,18 @@ impl Service {
         Ok(pools)
     }
 
-    async fn ask_all(&self, pool: &str, wish: Wish) -> Result<Response<v1::OperatorReply>, Status> {
+    async fn ask_all(&self, pool: &str, wish: Wish) -> Result<String, Status> {
         let mut said = Vec::new();
         for pool in self.pools(pool)? {
             let answer = ask(&pool, wish.clone()).await?;
             said.push(format!("{}: {answer}", pool.name));
         }
-        Ok(Response::new(v1::OperatorReply { message: said.join("\n") }))
+        Ok(said.join("\n"))
     }
 
-    async fn ask_for(&self, id: &str, wish: Wish) -> Result<Response<v1::OperatorReply>, Status> {
+    async fn ask_for(&self, id: &str, wish: Wish) -> Result<String, Status> {
         let pool = self.pool_of(id)?;
-        let message = ask(&pool, wish).await?.to_string();
-        Ok(Response::new(v1::OperatorReply { message }))
+        Ok(ask(&pool, wish).await?.to_string())
     }
 
     fn pool_of(&self, id: &str) -> Result<PoolHandle, Status> {
@@ -86,9 +85,9 @@ fn only_from_here<T>(request: &Request<T>) -> Result<(), Status> {
     Err(Status::permission_denied("operators are answered on the coordinator's own machine only: ask over 127.0.0.1"))
 }
 
-fn fleet(pools: &[PoolHandle]) -> v1::Fleet {
+fn fleet(pools: &[PoolHandle]) -> v1::GetFleetResponse {
     let statuses: Vec<_> = pools.iter().map(|pool| pool.status.borrow().clone()).collect();
-    v1::Fleet {
+    v1::GetFleetResponse {
         at: Some(view::timestamp(clock::now())),
         leader: statuses.iter().all(|status| status.leading),
         pools: statuses.into_iter().map(|status| status.view).collect(),
@@ -97,21 +96,23 @@ fn fleet(pools: &[PoolHandle]) -> v1::Fleet {
 
 #[tonic::async_trait]
 impl OperatorService for Service {
-    async fn get_fleet(&self, request: Request<v1::GetFleetRequest>) -> Result<Response<v1::Fleet>, Status> {
+    async fn get_fleet(&self, request: Request<v1::GetFleetRequest>) -> Result<Response<v1::GetFleetResponse>, Status> {
         only_from_here(&request)?;
         Ok(Response::new(fleet(&self.pools(&request.get_ref().pool)?)))
     }
 
-    type WatchFleetStream = Pin<Box<dyn Stream<Item = Result<v1::Fleet, Status>> + Send>>;
+    type WatchFleetStream = Pin<Box<dyn Stream<Item = Result<v1::WatchFleetResponse, Status>> + Send>>;
 
     async fn watch_fleet(
         &self,
-        request: Request<v1::GetFleetRequest>,
+        request: Request<v1::WatchFleetRequest>,
     ) -> Result<Response<Self::WatchFleetStream>, Status> {
         only_from_here(&request)?;
         let pools = self.pools(&request.get_ref().pool)?;
         let (sender, receiver) = mpsc::channel(1);
-        tokio::spawn(async move { while sender.send(Ok(fleet(&pools))).await.is_ok() && changed(&pools).await {} });
+        tokio::spawn(
+            async move { while sender.send(Ok(fleet(&pools).into())).await.is_ok() && changed(&pools).await {} },
+        );
         Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
     }
 
@@ -131,23 +132,25 @@ impl OperatorService for Service {
         Ok(Response::new(v1::ExplainResponse { plans }))
     }
 
-    async fn drain(&self, request: Request<v1::DrainInstanceRequest>) -> Result<Response<v1::OperatorReply>, Status> {
+    async fn drain(&self, request: Request<v1::DrainRequest>) -> Result<Response<v1::DrainResponse>, Status> {
         only_from_here(&request)?;
         let request = request.into_inner();
         let wish = Wish::Drain { id: InstanceId(request.instance_id.clone()), reason: request.reason };
-        self.ask_for(&request.instance_id, wish).await
+        let message = self.ask_for(&request.instance_id, wish).await?;
+        Ok(Response::new(v1::DrainResponse { message }))
     }
 
     async fn cancel_drain(
         &self,
-        request: Request<v1::CancelDrainInstanceRequest>,
-    ) -> Result<Response<v1::OperatorReply>, Status> {
+        request: Request<v1::CancelDrainRequest>,
+    ) -> Result<Response<v1::CancelDrainResponse>, Status> {
         only_from_here(&request)?;
         let id = request.into_inner().instance_id;
-        self.ask_for(&id, Wish::CancelDrain { id: InstanceId(id.clone()) }).await
+        let message = self.ask_for(&id, Wish::CancelDrain { id: InstanceId(id.clone()) }).await?;
+        Ok(Response::new(v1::CancelDrainResponse { message }))
     }
 
-    async fn rehearse(&self, request: Request<v1::RehearseRequest>) -> Result<Response<v1::OperatorReply>, Status> {
+    async fn rehearse(&self, request: Request<v1::RehearseRequest>) -> Result<Response<v1::RehearseResponse>, Status> {
         only_from_here(&request)?;
         let request = request.into_inner();
         let notice = match &request.notice {
@@ -162,17 +165,20 @@ impl OperatorService for Service {
             ))
         })?;
         let wish = Wish::Rehearse { id: InstanceId(request.instance_id.clone()), notice };
-        self.ask_for(&request.instance_id, wish).await
+        let message = self.ask_for(&request.instance_id, wish).await?;
+        Ok(Response::new(v1::RehearseResponse { message }))
     }
 
-    async fn hold(&self, request: Request<v1::HoldRequest>) -> Result<Response<v1::OperatorReply>, Status> {
+    async fn hold(&self, request: Request<v1::HoldRequest>) -> Result<Response<v1::HoldResponse>, Status> {
         only_from_here(&request)?;
         let request = request.into_inner();
-        self.ask_all(&request.pool, Wish::Hold { reason: request.reason }).await
+        let message = self.ask_all(&request.pool, Wish::Hold { reason: request.reason }).await?;
+        Ok(Response::new(v1::HoldResponse { message }))
     }
 
-    async fn resume(&self, request: Request<v1::ResumeRequest>) -> Result<Response<v1::OperatorReply>, Status> {
+    async fn resume(&self, request: Request<v1::ResumeRequest>) -> Result<Response<v1::ResumeResponse>, Status> {
         only_from_here(&request)?;
-        self.ask_all(&request.get_ref().pool, Wish::Resume).await
+        let message = self.ask_all(&request.get_ref().pool, Wish::Resume).await?;
+        Ok(Response::new(v1::ResumeResponse { message }))
     }
 }

@@ -1,36 +1,97 @@
-//! Booting: EC2 has it, its worker has not proved itself. The agent's word that the boot failed, or the deadline, ends
-//! it: a box that never worked is never counted and does not block its replacement. One whose agent drains it is no boot.
+//! Booting: EC2 accepted the launch, the worker is not proven ready yet. The agent's report that the boot failed, or the
+//! deadline, ends it: an instance that never worked is never capacity and does not block its replacement. Where the agent
+//! drains by itself, that is no failed boot.
+//!
+//! It becomes Ready when its agent reports a proven worker, and Draining otherwise; failed boots in a row open the breaker.
+
+use std::time::Duration;
 
 use super::draining;
-use crate::Timestamp;
 use crate::config::Config;
-use crate::decision::{Plan, Reason};
 use crate::event::AgentPhase;
-use crate::instance::{DrainCause, Instance, Phase};
+use crate::id::InstanceId;
+use crate::instance::Instance;
+use crate::phase::{DrainCause, Phase};
+use crate::plan::{AlertKind, Plan};
+use crate::reason::Reason;
+use crate::state::State;
+use crate::time::Timestamp;
+
+/// EC2 accepted the launch, or lists it: the boot deadline runs from here.
+pub(crate) fn begin(instance: &mut Instance, now: Timestamp, id: InstanceId, config: &Config, reason: &str) {
+    instance.id = Some(id);
+    instance.accepted_at = Some(now);
+    instance.problem = None;
+    (instance.owed.emptied, instance.owed.hand_back) = (false, None);
+    instance.must_prove_itself(now, now + config.boot_timeout, reason);
+}
+
+/// Its agent reported: a worker that is proven to process jobs makes it Ready.
+pub(crate) fn reported(state: &mut State, now: Timestamp, id: &InstanceId) {
+    let Some(instance) = state.by_id(id) else { return };
+    if instance.agent.phase == Some(AgentPhase::Ready) && instance.agent.proven {
+        instance.enter(now, Phase::Ready, "its worker is ready to process jobs");
+        state.breaker.succeeded();
+        state.alerts.remove(&AlertKind::BootsFail);
+    }
+}
+
+/// Nobody could prove anything while the queues were not seen: that time does not count against a boot.
+pub(crate) fn prolong(instance: &mut Instance, blind: Duration) {
+    if let Phase::Booting { deadline } = &mut instance.phase {
+        *deadline = *deadline + blind;
+        instance.boot_deadline = Some(*deadline);
+    }
+}
+
+/// Its agent had no leader to register with: it has a boot's time from now.
+pub(crate) fn begin_deadline_anew(instance: &mut Instance, now: Timestamp, config: &Config) {
+    if instance.boot_deadline.is_none() {
+        return;
+    }
+    let from_now = now + config.boot_timeout;
+    instance.boot_deadline = Some(from_now);
+    if let Phase::Booting { deadline } = &mut instance.phase {
+        *deadline = from_now;
+    }
+}
 
 /// True when the boot failed now.
-pub(super) fn tick(instance: &mut Instance, now: Timestamp, config: &Config, plan: &mut Plan) -> bool {
+pub(crate) fn tick(instance: &mut Instance, now: Timestamp, config: &Config, plan: &mut Plan) -> bool {
     let Phase::Booting { deadline } = instance.phase else { return false };
-    // Not where the word may have crossed a cancellation.
-    if matches!(instance.agent_phase, Some(AgentPhase::Draining | AgentPhase::Drained)) && instance.is_news(now) {
+    // Not where that report may have been sent before a cancellation reached the agent.
+    if matches!(instance.agent.phase, Some(AgentPhase::Draining | AgentPhase::Drained)) && instance.is_current_word(now)
+    {
         let reason = Reason::AgentDrains { detail: instance.problem.clone() };
         plan.decisions.extend(draining::begin(instance, now, now + config.drain_timeout, DrainCause::Agent, reason));
         return false;
     }
-    let reason = if instance.agent_phase == Some(AgentPhase::Failed) {
+    let reason = if instance.agent.phase == Some(AgentPhase::Failed) {
         Reason::BootFailed { detail: instance.problem.clone() }
     } else if now >= deadline {
         let after = now.since(instance.accepted_at.unwrap_or(instance.phase_since));
-        let detail = match (instance.registered, instance.problem.as_str()) {
-            (false, _) => String::new(),
-            (true, "") => "its worker did not prove itself".to_owned(),
-            (true, problem) => problem.to_owned(),
-        };
+        let problem = || instance.problem.clone().unwrap_or_else(|| "its worker did not become ready".to_owned());
+        let detail = instance.agent.registered.then(problem);
         Reason::BootDeadline { after, detail }
     } else {
         return false;
     };
     plan.decisions.extend(draining::begin(instance, now, now + config.drain_timeout, DrainCause::BootFailed, reason));
-    // One box fails once, also when a drain was cancelled in between.
+    count_once(instance)
+}
+
+/// True the first time: an instance counts as one failed boot, also when a drain was cancelled in between.
+pub(crate) fn count_once(instance: &mut Instance) -> bool {
     !std::mem::replace(&mut instance.boot_failed, true)
+}
+
+/// A boot failed: `boot_failures` in a row open the breaker, and a person is alerted.
+pub(crate) fn count_failure(state: &mut State, now: Timestamp, config: &Config) {
+    if state.breaker.failed(now, config.boot_failures, config.breaker_backoff) {
+        let until = state.breaker.open_until.unwrap_or(now);
+        // Said again each time it opens, since the wait is another one.
+        state.alerts.remove(&AlertKind::BootsFail);
+        let failures = state.breaker.failures;
+        state.raise(AlertKind::BootsFail, Reason::BreakerOpened { failures, until, wait: until.since(now) });
+    }
 }

@@ -1,17 +1,23 @@
 //! Draining: fenced. Terminated only when two sources agree that no job is left (invariant 4): the agent, by its word
 //! that the worker is stopped, and Redis, by an observation made after that. What Redis still shows then is handed back
-//! (`handing_back`), which ends with Redis' word too.
+//! (`hand_back`), which ends with Redis' word too.
+//!
+//! It becomes Terminating when that is so, when nobody can be told to drain, or when its deadline is long past; Booting
+//! when the drain is cancelled.
 
 use std::time::Duration;
 
-use super::{planned, terminating};
-use crate::Timestamp;
+use super::terminating;
 use crate::config::Config;
-use crate::decision::{Decision, Note, Plan, Planned, Reason};
-use crate::event::AgentPhase;
-use crate::instance::{DrainCause, Instance, Phase};
+use crate::event::{AgentPhase, Ec2State};
+use crate::instance::Instance;
+use crate::note::Note;
+use crate::phase::{DrainCause, Phase};
+use crate::plan::{Decision, Plan, Planned};
+use crate::reason::Reason;
+use crate::time::Timestamp;
 
-/// An agent that goes on working so long after it was told to drain is told again.
+/// An agent whose reports this long after a drain command do not show a drain is sent the command again.
 const TOLD_AGAIN_AFTER: Duration = Duration::from_secs(10);
 /// What an agent may need beyond the deadline, to stop the worker and to say so.
 const BEYOND_DEADLINE: Duration = Duration::from_secs(120);
@@ -25,30 +31,84 @@ pub(crate) fn begin(
     reason: Reason,
 ) -> Option<Planned> {
     let id = instance.id.clone()?;
-    let is_drained = instance.agent_phase == Some(AgentPhase::Drained) && instance.is_news(now);
+    let is_drained = instance.agent.phase == Some(AgentPhase::Drained) && instance.is_current_word(now);
     let drained_at = is_drained.then_some(now);
     instance.enter(now, Phase::Draining { cause, deadline, drained_at }, reason.to_string());
     instance.drain_told_at = Some(now);
     // An earlier drain's speaks for what it held then.
-    instance.hand_back = None;
-    Some(planned(Decision::Drain { id, deadline }, reason))
+    instance.owed.hand_back = None;
+    Some(Planned::new(Decision::Drain { id, deadline }, reason))
 }
 
-/// Takes a drain back, unless EC2 takes the instance or its worker is stopped already. It must prove itself again.
+/// Cancels a drain, unless EC2 reclaims the instance or its worker is stopped already. It must become ready again, by a
+/// deadline.
 pub(crate) fn cancel(instance: &mut Instance, now: Timestamp, config: &Config, reason: Reason) -> Option<Planned> {
     let id = instance.id.clone()?;
     if !instance.drain_can_be_cancelled() {
         return None;
     }
-    let deadline = now + config.boot_timeout;
-    instance.boot_deadline = Some(deadline);
-    instance.enter(now, Phase::Booting { deadline }, reason.to_string());
+    instance.must_prove_itself(now, now + config.boot_timeout, reason.to_string());
     instance.cancelled_at = Some(now);
-    Some(planned(Decision::CancelDrain { id }, reason))
+    Some(Planned::new(Decision::CancelDrain { id }, reason))
 }
 
-/// The reason for an alert, when the deadline is long past.
-pub(super) fn tick(
+/// An interruption notice: the agent starts to drain by itself, this command only makes sure. A drain that is under way for another
+/// reason has only until then.
+pub(crate) fn interrupted(instance: &mut Instance, now: Timestamp) -> Option<Planned> {
+    let at = instance.ec2.interrupted_at?;
+    let reason = Reason::Interrupted { at, left: now.until(at) };
+    match &mut instance.phase {
+        Phase::Booting { .. } | Phase::Ready => begin(instance, now, at, DrainCause::Interruption, reason),
+        Phase::Draining { deadline, drained_at: None, .. } if at < *deadline => {
+            *deadline = at;
+            instance.drain_told_at = Some(now);
+            Some(Planned::new(Decision::Drain { id: instance.id.clone()?, deadline: at }, reason))
+        }
+        _ => None,
+    }
+}
+
+/// Its agent reported, in a heartbeat.
+pub(crate) fn reported(instance: &mut Instance, now: Timestamp) {
+    let is_drained = instance.agent.phase == Some(AgentPhase::Drained);
+    let is_current_word = instance.is_current_word(now);
+    match &mut instance.phase {
+        Phase::Draining { drained_at: drained_at @ None, .. } if is_drained && is_current_word => {
+            *drained_at = Some(now)
+        }
+        // It started over: whatever it was handed back for runs again.
+        Phase::Draining { drained_at: drained_at @ Some(_), .. } if !is_drained => {
+            (*drained_at, instance.owed.hand_back) = (None, None);
+        }
+        _ => {}
+    }
+}
+
+/// Its agent says that the drain is over: its worker is stopped.
+pub(crate) fn drained(instance: &mut Instance, now: Timestamp, jobs_left: Option<u32>) {
+    let is_current_word = instance.is_current_word(now);
+    if let Phase::Draining { drained_at, .. } = &mut instance.phase
+        && is_current_word
+    {
+        drained_at.get_or_insert(now);
+        instance.agent.active_jobs = jobs_left;
+        instance.agent.last_report = Some(now);
+    }
+}
+
+/// That it is drained was said to another leader: it counts once the agent says it to this one.
+pub(crate) fn expect_to_hear_again(instance: &mut Instance) {
+    if let Phase::Draining { drained_at, .. } = &mut instance.phase {
+        *drained_at = None;
+        if instance.ec2.state != Some(Ec2State::Terminated) {
+            instance.owed.hand_back = None;
+        }
+    }
+}
+
+/// Terminates it once its drain is over, and says what that waits for until then. The reason for an alert, where the
+/// deadline is long past.
+pub(crate) fn tick(
     instance: &mut Instance,
     now: Timestamp,
     led_since: Option<Timestamp>,
@@ -59,18 +119,18 @@ pub(super) fn tick(
     let id = instance.id.clone()?;
     // Seen after the fence: what was observed before it proves nothing about now.
     let in_redis = instance.jobs_after_fence();
-    let is_handed_back = instance.hand_back.as_ref().is_some_and(|it| it.certain && it.is_done());
+    let is_handed_back = instance.owed.hand_back.as_ref().is_some_and(|it| it.certain && it.is_done());
     // Nobody told the agent while nobody led.
     let overdue = now > led_since.map_or(deadline, |since| deadline.max(since)) + BEYOND_DEADLINE;
     match (drained_at, in_redis) {
         (Some(_), Some(0)) if !is_handed_back => {
-            instance.emptied = instance.active_jobs == Some(0);
-            instance.hand_back.iter_mut().for_each(|hand_back| hand_back.ends(now));
+            instance.owed.emptied = instance.agent.active_jobs == Some(0);
+            instance.owed.hand_back.iter_mut().for_each(|hand_back| hand_back.ends(now));
             plan.decisions.extend(terminating::begin(instance, now, config, Reason::Drained { cause }));
             return None;
         }
         (Some(_), _) if is_handed_back => {
-            let reason = Reason::HandedBack { cause, jobs: instance.handed_back };
+            let reason = Reason::HandedBack { cause, jobs: instance.owed.handed_back };
             plan.decisions.extend(terminating::begin(instance, now, config, reason));
             return None;
         }
@@ -87,29 +147,29 @@ pub(super) fn tick(
         (Some(_), None) => plan.notes.push(Note::RedisViewMissing { id: id.clone() }),
         (None, _) => plan.notes.push(Note::WaitsForDrain {
             name: instance.name().to_owned(),
-            jobs: instance.active_jobs,
+            jobs: instance.agent.active_jobs,
             silent: instance.is_silent(now, config.heartbeat_timeout),
         }),
     }
     // The command may have been lost with the connection; a report made since shows it.
-    let obeys = match instance.agent_phase {
-        Some(AgentPhase::Drained) => instance.is_news(now),
+    let obeys = match instance.agent.phase {
+        Some(AgentPhase::Drained) => instance.is_current_word(now),
         phase => phase == Some(AgentPhase::Draining),
     };
     let told_at = instance.drain_told_at.unwrap_or(instance.phase_since);
-    if !obeys && instance.last_report.is_some_and(|at| at > told_at + TOLD_AGAIN_AFTER) {
+    if !obeys && instance.agent.last_report.is_some_and(|at| at > told_at + TOLD_AGAIN_AFTER) {
         instance.drain_told_at = Some(now);
         let reason = Reason::ToldAgain { cause };
-        plan.decisions.push(planned(Decision::Drain { id, deadline }, reason));
+        plan.decisions.push(Planned::new(Decision::Drain { id, deadline }, reason));
     }
     None
 }
 
-/// Nobody can be told to fence: the agent never registered by the boot's deadline, or has been silent for too long.
+/// No agent can be told to drain: it never registered by the boot's deadline, or has been silent for too long.
 fn is_unreachable(instance: &Instance, now: Timestamp, config: &Config) -> bool {
-    if instance.registered {
+    if instance.agent.registered {
         // Of a worker without a name Redis shows nothing: its jobs get the whole drain.
-        instance.named && instance.is_silent(now, config.lost_after())
+        instance.agent.named && instance.is_silent(now, config.lost_after())
     } else {
         instance.boot_deadline.is_none_or(|deadline| now >= deadline)
     }

@@ -1,12 +1,110 @@
 //! Launching: the intent is persisted and EC2 is asked, with the same token until it answers or the deadline passes.
-//! Past the deadline only EC2's list tells what became of it (`listing`); until then it counts against the cap.
+//! Past the deadline only EC2's list tells what became of it (`gone`); until then it counts against the cap.
+//!
+//! It becomes Booting when EC2 accepts it or lists it, and Gone when EC2 refuses its first attempt or never shows it.
 
-use super::planned;
-use crate::decision::{Decision, Note, Plan, Reason};
-use crate::instance::{Instance, Phase};
-use crate::{RefusalClass, Timestamp};
+use super::booting;
+use crate::backoff::{self, Refusal};
+use crate::config::Config;
+use crate::event::{LaunchAnswer, RefusalClass};
+use crate::id::{InstanceId, LaunchToken};
+use crate::instance::Instance;
+use crate::note::Note;
+use crate::phase::Phase;
+use crate::plan::{AlertKind, Decision, Plan, Planned};
+use crate::reason::Reason;
+use crate::state::State;
+use crate::time::Timestamp;
 
-pub(super) fn tick(instance: &mut Instance, now: Timestamp, wanted: bool, plan: &mut Plan) {
+/// A new intent, to be persisted before the call. Its token is the ledger's nonce and a number that it never had.
+pub(crate) fn intend(state: &mut State, now: Timestamp, config: &Config) -> LaunchToken {
+    state.launches += 1;
+    let token = LaunchToken(format!("{}-{}", state.nonce, state.launches));
+    state.instances.push_back(Instance::intended(token.clone(), now, now + config.launch_timeout));
+    token
+}
+
+/// EC2 shows a token of this ledger's nonce that this state of the ledger may not know of (an older copy was restored):
+/// its number must not be used again.
+pub(crate) fn never_again(state: &mut State, token: &LaunchToken) {
+    let number = token.0.strip_prefix(&state.nonce).and_then(|rest| rest.strip_prefix('-')?.parse().ok());
+    state.launches = state.launches.max(number.unwrap_or(0));
+}
+
+/// Takes in an instance that carries one of our tokens and that the ledger does not know.
+pub(crate) fn adopt(state: &mut State, now: Timestamp, token: LaunchToken, id: InstanceId, config: &Config) {
+    let mut instance = Instance::intended(token, now, now + config.launch_timeout);
+    instance.adopted = true;
+    booting::begin(&mut instance, now, id, config, "adopted: EC2's list shows it with a launch token of ours");
+    state.launched_total += 1;
+    state.instances.push_back(instance);
+}
+
+pub(crate) fn answered(state: &mut State, now: Timestamp, token: LaunchToken, answer: LaunchAnswer, config: &Config) {
+    match answer {
+        LaunchAnswer::Accepted { id } => accepted(state, now, token, id, config),
+        LaunchAnswer::Refused { class, code, message } => refused(state, now, token, (class, code, message), config),
+    }
+}
+
+fn accepted(state: &mut State, now: Timestamp, token: LaunchToken, id: InstanceId, config: &Config) {
+    state.refusal = None;
+    state.alerts.remove(&AlertKind::Quota);
+    state.alerts.remove(&AlertKind::FatalRefusal);
+    match state.by_token(&token) {
+        Some(instance) if instance.id.is_none() => {
+            booting::begin(instance, now, id, config, "EC2 accepted the launch");
+            state.launched_total += 1;
+        }
+        Some(_) => {}
+        None => adopt(state, now, token, id, config),
+    }
+}
+
+fn refused(
+    state: &mut State,
+    now: Timestamp,
+    token: LaunchToken,
+    (class, code, message): (RefusalClass, String, String),
+    config: &Config,
+) {
+    let refusal = Refusal::next(state.refusal.as_ref(), now, config, (class, code.clone(), message.clone()));
+    if let Some(instance) = state.by_token(&token)
+        && let Phase::Launching { attempts, next_try, deadline, .. } = &mut instance.phase
+    {
+        match backoff::wait(config, class, *attempts) {
+            Some(wait) if class == RefusalClass::Retry => {
+                *next_try = Some(now + wait);
+                instance.problem = Some(code.clone());
+            }
+            // An earlier attempt was not answered, and may have its effect yet: EC2's list tells.
+            _ if *attempts > 1 => {
+                (*next_try, *deadline) = (None, now.min(*deadline));
+                instance.problem = Some(code.clone());
+            }
+            _ => instance.enter(now, Phase::Gone, format!("EC2 refused the launch: {code}")),
+        }
+    }
+    let alert = match class {
+        RefusalClass::Quota => Some(AlertKind::Quota),
+        RefusalClass::Fatal => Some(AlertKind::FatalRefusal),
+        RefusalClass::Retry | RefusalClass::Capacity => None,
+    };
+    if let Some(alert) = alert {
+        state.raise(alert, Reason::Refused { class, code, message });
+    }
+    state.refusal = Some(refusal);
+}
+
+/// Whoever waited for EC2's answer is gone: the same token is asked for again.
+pub(crate) fn ask_again(instance: &mut Instance, now: Timestamp) {
+    if let Phase::Launching { next_try: next_try @ None, .. } = &mut instance.phase {
+        *next_try = Some(now);
+    }
+}
+
+/// `wanted`: there is demand, and the pool is not held: an unanswered launch may be retried.
+pub(crate) fn tick(instance: &mut Instance, now: Timestamp, wanted: bool, plan: &mut Plan) {
     let Phase::Launching { attempts, next_try, last_try, deadline } = &mut instance.phase else { return };
     if now >= *deadline {
         plan.notes.push(Note::LaunchUnseen { token: instance.token.clone() });
@@ -15,9 +113,9 @@ pub(super) fn tick(instance: &mut Instance, now: Timestamp, wanted: bool, plan: 
     if let Some(at) = *next_try
         && wanted
         && now < at
-        && !instance.problem.is_empty()
+        && let Some(code) = instance.problem.clone()
     {
-        let (class, code) = (RefusalClass::Retry, instance.problem.clone());
+        let class = RefusalClass::Retry;
         plan.notes.push(Note::BackOff { class, code, message: String::new(), left: now.until(at) });
     }
     if wanted && next_try.is_some_and(|at| now >= at) {
@@ -25,6 +123,6 @@ pub(super) fn tick(instance: &mut Instance, now: Timestamp, wanted: bool, plan: 
         *next_try = None;
         *last_try = now;
         let reason = Reason::LaunchUnanswered { attempt: *attempts };
-        plan.decisions.push(planned(Decision::Launch { token: instance.token.clone() }, reason));
+        plan.decisions.push(Planned::new(Decision::Launch { token: instance.token.clone() }, reason));
     }
 }

@@ -1,9 +1,11 @@
 //! What others may ask of the state: the shell, the interfaces, the simulator.
 
-use super::State;
-use crate::event::Backlog;
-use crate::instance::{Instance, InstanceId};
-use crate::{Breaker, Timestamp};
+use super::{Counts, State};
+use crate::backlog::Backlog;
+use crate::breaker::Breaker;
+use crate::id::InstanceId;
+use crate::instance::Instance;
+use crate::time::Timestamp;
 
 impl State {
     pub fn demand(&self) -> Option<u64> {
@@ -67,5 +69,24 @@ impl State {
     /// Instances that EC2 showed as gone, since this ledger began.
     pub fn terminated_total(&self) -> u64 {
         self.terminated_total
+    }
+
+    pub fn counts(&self, now: Timestamp) -> Counts {
+        let count = |test: &dyn Fn(&Instance) -> bool| {
+            u32::try_from(self.instances.iter().filter(|instance| test(instance)).count()).unwrap_or(u32::MAX)
+        };
+        Counts {
+            ready: count(&Instance::is_capacity),
+            on_the_way: count(&|instance| instance.is_on_its_way(now)),
+            billing: count(&Instance::may_bill).saturating_add(u32::try_from(self.foreign.len()).unwrap_or(u32::MAX)),
+            interrupted: count(&|instance| instance.may_bill() && instance.ec2.interrupted_at.is_some()),
+            replacements: count(&|instance| instance.replaces.is_some() && instance.is_on_its_way(now)),
+        }
+    }
+
+    /// A drain that is cancelled now would begin again at the next tick, since no instance is desired. Not while the pool is
+    /// held.
+    pub fn would_drain_again(&self) -> bool {
+        self.hold.is_none() && self.desired == Some(0)
     }
 }

@@ -102,7 +102,7 @@ impl Pool {
         };
         self.tell(now, event);
         let goes_on = |it: &HandBack| it.certain == certain && !it.is_over();
-        if self.state().instance(&id).and_then(|it| it.hand_back.as_ref()).is_some_and(goes_on) {
+        if self.state().instance(&id).and_then(|it| it.owed.hand_back.as_ref()).is_some_and(goes_on) {
             self.looks.keep(attempt);
         }
     }

@@ -157,7 +157,7 @@ impl World {
             proven: may_be_proven && agent.machine.missing(now).is_none(),
             named: agent.machine.shim_jobs().is_some() || agent.seen.by_name,
             active_jobs: agent.machine.shim_jobs().or(agent.seen.active),
-            problem: String::new(),
+            problem: None,
         };
         self.tells(n, Said::Beat(report));
     }

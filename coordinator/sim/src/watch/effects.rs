@@ -39,7 +39,7 @@ impl World {
             coordinator.shadow.feed(now.wall, input);
         }
         let is_unknown = |id: &InstanceId| {
-            coordinator.pool.state().instance(id).is_some_and(|instance| instance.interrupted_at.is_none())
+            coordinator.pool.state().instance(id).is_some_and(|instance| instance.ec2.interrupted_at.is_none())
         };
         let interval = ms(self.setup.config.listing_interval);
         let watched = &mut coordinator.watched;

@@ -118,7 +118,7 @@ async fn beat(server: String, id: String) {
             git_commit: "0123456789abcdef0123456789abcdef01234567".to_owned(),
             ..v1::Heartbeat::default()
         };
-        let message = v1::AgentMessage { message: Some(v1::agent_message::Message::Heartbeat(beat)) };
+        let message = v1::SessionRequest { message: Some(v1::session_request::Message::Heartbeat(beat)) };
         if sender.send(message).await.is_err() {
             return;
         }

@@ -1,0 +1,108 @@
+//! Scale-out: the guards above every policy, in the order in which a reader would ask, then the launches.
+
+use super::cannot_help::cannot_help;
+use crate::config::{Config, OnRebalance};
+use crate::event::RefusalClass;
+use crate::note::Note;
+use crate::phases::{draining, launching};
+use crate::plan::{Decision, Plan, Planned};
+use crate::reason::Reason;
+use crate::state::{Counts, State};
+use crate::time::Timestamp;
+
+pub(super) fn scale_out(state: &mut State, now: Timestamp, config: &Config, desired: u32, plan: &mut Plan) {
+    let counts = state.counts(now);
+    if counts.on_the_way > 0 {
+        let deadlines = state.instances.iter().filter(|instance| instance.is_on_its_way(now));
+        let next = deadlines.filter_map(|instance| instance.phase_deadline()).min();
+        let next_deadline = next.map_or_else(Default::default, |deadline| now.until(deadline));
+        plan.notes.push(Note::OnTheWay { count: counts.on_the_way, next_deadline });
+    }
+    let need = desired.saturating_sub(counts.capacity_to_be());
+    if need == 0 {
+        return;
+    }
+    let demand = state.demand().unwrap_or(0);
+    if let Some(note) = state.backlog.as_ref().and_then(|(backlog, _)| cannot_help(backlog, desired)) {
+        plan.notes.push(note);
+        return;
+    }
+    let need = need - cancel_drains(state, now, config, need, (demand, desired), plan);
+    if let Some(note) = launches_blocked(state, now) {
+        plan.notes.push(note);
+        return;
+    }
+    let allowed = state.breaker.allows(now, counts.on_the_way);
+    if state.breaker.open_until.is_some() {
+        plan.notes.push(Note::BreakerTries);
+    }
+    let room = room(counts, config);
+    if room < need {
+        plan.notes.push(Note::AtCap { max_instances: config.max_instances, billing: counts.billing });
+    }
+    for _ in 0..need.min(room).min(allowed).min(launches_left(state, now, config)) {
+        let token = launching::intend(state, now, config);
+        let reason = Reason::BelowDesired { demand, desired, ready: counts.ready, on_the_way: counts.on_the_way };
+        plan.decisions.push(Planned::new(Decision::Launch { token }, reason));
+    }
+}
+
+/// Launches that `max_instances` has room for. Where interrupted instances do not count, twice that is a second cap.
+pub(super) fn room(counts: Counts, config: &Config) -> u32 {
+    let cap = config.max_instances;
+    if config.interrupted_counts {
+        return cap.saturating_sub(counts.billing);
+    }
+    cap.saturating_sub(counts.billing - counts.interrupted).min(cap.saturating_mul(2).saturating_sub(counts.billing))
+}
+
+/// Launches that `launches_per_tick` leaves for now. Ticks follow whatever happens, so those of the last interval count.
+pub(super) fn launches_left(state: &State, now: Timestamp, config: &Config) -> u32 {
+    let is_recent = |at: Timestamp| at <= now && now.since(at) < config.interval;
+    let begun = state.instances.iter().filter(|instance| !instance.adopted && is_recent(instance.planned_at));
+    config.launches_per_tick.saturating_sub(u32::try_from(begun.count()).unwrap_or(u32::MAX))
+}
+
+/// Why nothing may be launched now, whatever it is for: EC2 refused, or the breaker is open.
+pub(super) fn launches_blocked(state: &State, now: Timestamp) -> Option<Note> {
+    refused(state, now).or_else(|| {
+        let failures = state.breaker.failures;
+        match state.breaker.open_until? {
+            until if now < until => Some(Note::BreakerOpen { failures, left: now.until(until) }),
+            _ => (state.breaker.allows(now, state.counts(now).on_the_way) == 0).then_some(Note::BreakerTries),
+        }
+    })
+}
+
+/// Cancels up to `need` scale-in drains: an instance that already works beats one that must boot. How many.
+fn cancel_drains(
+    state: &mut State,
+    now: Timestamp,
+    config: &Config,
+    need: u32,
+    (demand, desired): (u64, u32),
+    plan: &mut Plan,
+) -> u32 {
+    let mut cancelled = 0;
+    for instance in state.instances.iter_mut() {
+        let is_alive = !instance.is_silent(now, config.heartbeat_timeout);
+        let by_scale_in = instance.is_draining_for_scale_in();
+        // It would only be drained again for its rebalance recommendation.
+        let is_unwanted = config.rebalance == OnRebalance::Fence && instance.is_rebalance_due();
+        if cancelled < need && is_alive && by_scale_in && !is_unwanted {
+            let decision = draining::cancel(instance, now, config, Reason::DemandReturned { demand, desired });
+            cancelled += u32::from(decision.is_some());
+            plan.decisions.extend(decision);
+        }
+    }
+    cancelled
+}
+
+fn refused(state: &State, now: Timestamp) -> Option<Note> {
+    let refusal = state.refusal.as_ref().filter(|refusal| refusal.holds(now))?;
+    let (code, message) = (refusal.code.clone(), refusal.message.clone());
+    Some(match (refusal.class, refusal.until) {
+        (RefusalClass::Fatal, _) | (_, None) => Note::FatalRefusal { code, message },
+        (class, Some(until)) => Note::BackOff { class, code, message, left: now.until(until) },
+    })
+}

@@ -1,0 +1,50 @@
+//! The `steps` policy: what the observed demand, over time, says about desired capacity.
+//!
+//! A step is sustained only if *every* observation in its window met it. Desired capacity falls only by the idle rule;
+//! between the steps and idle it holds.
+
+use crate::config::{Step, Steps};
+use crate::note::Note;
+use crate::sustain::Sustain;
+
+/// What the policy says.
+pub(crate) struct Wanted {
+    pub desired: u32,
+    /// Demand has been 0 for long enough.
+    pub is_idle: bool,
+    /// What it waits for.
+    pub note: Note,
+}
+
+/// Desired capacity by the policy, from what it was.
+pub(crate) fn desired(policy: &Steps, sustain: &Sustain, before: u32) -> Wanted {
+    if let Some(idle) = sustain.idle_for() {
+        if idle >= policy.idle {
+            return Wanted { desired: 0, is_idle: true, note: Note::Idle { over: idle } };
+        }
+        let note = match before {
+            0 => Note::NothingWaits,
+            _ => Note::IdleCounting { since: idle, of: policy.idle },
+        };
+        return Wanted { desired: before, is_idle: false, note };
+    }
+    let sustained = |step: &&Step| sustain.met_for(step).is_some_and(|span| span >= step.over);
+    let wanted = policy.steps.iter().filter(sustained).map(|step| step.instances).max().unwrap_or(0);
+    let desired = wanted.max(before);
+    let mut higher: Vec<&Step> = policy.steps.iter().filter(|step| step.instances > desired).collect();
+    higher.sort_by_key(|step| step.jobs);
+    let note = match higher.first() {
+        Some(step) => match sustain.met_for(step) {
+            Some(span) => Note::Sustaining {
+                demand: sustain.demand,
+                jobs: step.jobs,
+                instances: step.instances,
+                since: span,
+                of: step.over,
+            },
+            None => Note::BelowStep { demand: sustain.demand, jobs: step.jobs, desired },
+        },
+        None => Note::HighestStep { demand: sustain.demand, desired },
+    };
+    Wanted { desired, is_idle: false, note }
+}

@@ -1,0 +1,76 @@
+//! What each event changes. Nothing is decided here but what an event decides by itself; that waits for the next tick.
+
+use super::{agent, hand_back, leadership, listing, operator};
+use crate::backlog::{Backlog, JobsByInstance};
+use crate::config::Config;
+use crate::event::Event;
+use crate::instance::Rebalance;
+use crate::phases::{booting, launching, terminating};
+use crate::state::State;
+use crate::time::Timestamp;
+
+pub(super) fn handle(state: &mut State, now: Timestamp, event: Event, config: &Config) {
+    match event {
+        Event::Started => leadership::started(state, now),
+        Event::LeadershipGained => leadership::gained(state, now, config),
+        Event::LeadershipLost => state.leader = false,
+        Event::BacklogObserved(backlog) => observed(state, now, backlog, config),
+        Event::ObservationFailed { detail } => state.observation_problem = Some(detail),
+        Event::JobsSeen { asked_at, seen } => jobs_seen(state, asked_at, &seen),
+        Event::InstancesListed { asked_at, instances } => listing::listed(state, now, asked_at, instances, config),
+        Event::ListingFailed { detail } => state.listing_problem = Some(detail),
+        Event::LaunchAnswered { token, answer } => launching::answered(state, now, token, answer, config),
+        Event::TerminateAccepted { .. } => {} // EC2's list confirms it, or it is retried
+        Event::TerminateFailed { id, class, code } => {
+            if let Some(instance) = state.by_id(&id) {
+                terminating::refused(instance, now, class, &code, config);
+            }
+        }
+        Event::AgentRegistered { id } => agent::registered(state, now, &id),
+        Event::AgentReported(report) => agent::reported(state, now, report, config),
+        Event::AgentDrained { id, jobs_left, jobs_handed_back } => {
+            agent::drained(state, now, &id, jobs_left, jobs_handed_back);
+        }
+        Event::NoticeSeen { id, at } => {
+            if let Some(instance) = state.by_id(&id) {
+                instance.ec2.interrupted_at = Some(instance.ec2.interrupted_at.map_or(at, |earlier| earlier.min(at)));
+            }
+        }
+        Event::RebalanceRecommended { id, at } => {
+            // Agents repeat what they saw when they come back.
+            if let Some(instance) = state.by_id(&id)
+                && instance.ec2.rebalance.is_none_or(|known| known.at < at)
+            {
+                instance.ec2.rebalance = Some(Rebalance { at, answered: false });
+            }
+        }
+        Event::HandedBack { id, certain, handed_back, left } => {
+            hand_back::answered(state, now, id, certain, handed_back, left);
+        }
+        Event::HandBackFailed { id, certain, detail } => hand_back::failed(state, now, id, certain, detail),
+        Event::OperatorHold { reason } => state.hold = Some(reason),
+        Event::OperatorResume => operator::resume(state),
+        Event::OperatorDrain { id, reason } => operator::drain(state, now, id, reason, config),
+        Event::OperatorCancelDrain { id } => operator::cancel_drain(state, now, id, config),
+    }
+}
+
+fn observed(state: &mut State, now: Timestamp, backlog: Backlog, config: &Config) {
+    if let Some((_, last)) = state.backlog {
+        let blind = now.since(last);
+        if blind > config.longest_gap() {
+            state.instances.iter_mut().for_each(|instance| booting::prolong(instance, blind));
+        }
+    }
+    state.sustain.observe(now, backlog.demand(), config);
+    state.backlog = Some((backlog, now));
+    state.observation_problem = None;
+}
+
+fn jobs_seen(state: &mut State, asked_at: Timestamp, seen: &JobsByInstance) {
+    for instance in &mut state.instances {
+        let jobs = instance.id.as_ref().and_then(|id| seen.jobs.get(id)).copied().unwrap_or(0);
+        instance.jobs_in_redis = Some((jobs, asked_at));
+        instance.owed.emptied &= jobs == 0;
+    }
+}

@@ -1,0 +1,50 @@
+//! A process begins, or begins to lead: what was asked, answered or told before may have reached somebody else.
+
+use crate::config::Config;
+use crate::instance::Instance;
+use crate::phases::{booting, draining, launching, terminating};
+use crate::state::State;
+use crate::time::Timestamp;
+
+/// This process began: what an earlier one left unanswered is retried.
+pub(super) fn started(state: &mut State, now: Timestamp) {
+    state.forget_fatal();
+    state.led_since = Some(now);
+    for instance in &mut state.instances {
+        expect_to_hear_again(instance);
+        launching::ask_again(instance, now);
+        terminating::ask_again(instance, now);
+        if let Some(hand_back) = &mut instance.owed.hand_back {
+            hand_back.unanswered(now);
+        }
+        // Agents need time to come back before they are called silent.
+        if instance.agent.registered {
+            instance.agent.last_report = Some(now);
+        }
+    }
+}
+
+/// Agents spoke with another leader meanwhile. Where no ledger tells what they said (it was wiped), they have time to
+/// come here before they are called silent, and one that never came here has a boot's time from now.
+pub(super) fn gained(state: &mut State, now: Timestamp, config: &Config) {
+    if std::mem::replace(&mut state.leader, true) {
+        return;
+    }
+    state.led_since = Some(now);
+    for instance in &mut state.instances {
+        expect_to_hear_again(instance);
+        if instance.agent.registered {
+            instance.agent.last_report = Some(now);
+        } else {
+            booting::begin_deadline_anew(instance, now, config);
+        }
+    }
+}
+
+/// What its agent said was said to another leader, or before a while in which it may have worked again: it counts once
+/// the agent says it again.
+pub(super) fn expect_to_hear_again(instance: &mut Instance) {
+    instance.agent.phase = None;
+    draining::expect_to_hear_again(instance);
+    terminating::expect_to_hear_again(instance);
+}

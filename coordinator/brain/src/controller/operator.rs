@@ -1,0 +1,111 @@
+//! What operators ask for: what it does, and why it is rejected.
+
+use std::fmt;
+
+use crate::breaker::Breaker;
+use crate::config::Config;
+use crate::event::Event;
+use crate::id::InstanceId;
+use crate::or_empty;
+use crate::phase::{DrainCause, PhaseKind};
+use crate::phases::draining;
+use crate::plan::AlertKind;
+use crate::reason::Reason;
+use crate::state::State;
+use crate::time::Timestamp;
+
+/// Why what an operator asks for has no effect now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Rejection {
+    NoSuchInstance {
+        id: InstanceId,
+    },
+    /// Only a booting or ready instance can be drained.
+    NotDrainable {
+        id: InstanceId,
+        phase: PhaseKind,
+    },
+    /// None of its drains can be cancelled: none is under way, or it is past the point of return.
+    NoDrainToCancel {
+        id: InstanceId,
+        phase: PhaseKind,
+        interrupted: bool,
+    },
+    /// The next tick would drain it again, since no instance is desired.
+    WouldDrainAgain {
+        id: InstanceId,
+    },
+    NotAnOperators,
+}
+
+impl fmt::Display for Rejection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Rejection::NoSuchInstance { id } => write!(f, "no instance {id} here: `spillway status` lists them"),
+            Rejection::NotDrainable { id, phase } => {
+                write!(f, "{id} is {phase}: only a booting or ready instance can be drained")
+            }
+            Rejection::NoDrainToCancel { id, phase, interrupted } => {
+                let going = if *interrupted { " and EC2 reclaims it" } else { "" };
+                write!(f, "{id} is {phase}{going}: it has no drain that can be cancelled")
+            }
+            Rejection::WouldDrainAgain { id } => write!(
+                f,
+                "{id} would be drained again at once: 0 instances desired. Run `spillway hold` first, then cancel the \
+                 drain"
+            ),
+            Rejection::NotAnOperators => write!(f, "not an operator's request"),
+        }
+    }
+}
+
+/// Whether it would have an effect now.
+pub(super) fn check(state: &State, event: &Event) -> Result<(), Rejection> {
+    match event {
+        Event::OperatorHold { .. } | Event::OperatorResume => Ok(()),
+        Event::OperatorDrain { id, .. } => {
+            let phase = known(state, id)?.phase_kind();
+            if phase.can_be_drained() { Ok(()) } else { Err(Rejection::NotDrainable { id: id.clone(), phase }) }
+        }
+        Event::OperatorCancelDrain { id } => {
+            let instance = known(state, id)?;
+            if !instance.drain_can_be_cancelled() {
+                let (phase, interrupted) = (instance.phase_kind(), instance.ec2.interrupted_at.is_some());
+                return Err(Rejection::NoDrainToCancel { id: id.clone(), phase, interrupted });
+            }
+            if state.would_drain_again() { Err(Rejection::WouldDrainAgain { id: id.clone() }) } else { Ok(()) }
+        }
+        _ => Err(Rejection::NotAnOperators),
+    }
+}
+
+fn known<'a>(state: &'a State, id: &InstanceId) -> Result<&'a crate::instance::Instance, Rejection> {
+    state.instance(id).ok_or_else(|| Rejection::NoSuchInstance { id: id.clone() })
+}
+
+/// Ends a hold; what stopped launching until a person acts is tried again.
+pub(super) fn resume(state: &mut State) {
+    state.hold = None;
+    state.forget_fatal();
+    state.breaker = Breaker::default();
+    state.alerts.remove(&AlertKind::BootsFail);
+}
+
+pub(super) fn drain(state: &mut State, now: Timestamp, id: InstanceId, reason: String, config: &Config) {
+    let deadline = now + config.drain_timeout;
+    if let Some(instance) = state.by_id(&id).filter(|instance| instance.phase_kind().can_be_drained()) {
+        let reason = Reason::OperatorAsked { reason: or_empty::some(reason) };
+        let planned = draining::begin(instance, now, deadline, DrainCause::Operator, reason);
+        state.pending.extend(planned);
+    }
+}
+
+pub(super) fn cancel_drain(state: &mut State, now: Timestamp, id: InstanceId, config: &Config) {
+    if state.would_drain_again() {
+        return;
+    }
+    if let Some(instance) = state.by_id(&id) {
+        let planned = draining::cancel(instance, now, config, Reason::OperatorAsked { reason: None });
+        state.pending.extend(planned);
+    }
+}

@@ -1,0 +1,110 @@
+//! What a tick does, in its order: what events decided, each instance by its phase, how many there should be, hand-backs.
+
+use super::{hand_back, invariants};
+use crate::capacity::{self, rebalance};
+use crate::config::Config;
+use crate::note::Note;
+use crate::phase::{Phase, PhaseKind};
+use crate::phases::{booting, draining, gone, launching, ready, terminating};
+use crate::plan::{AlertKind, Plan};
+use crate::state::State;
+use crate::time::Timestamp;
+
+pub(super) fn tick(state: &mut State, now: Timestamp, config: &Config) -> Plan {
+    let mut plan = Plan { at: now, ..Plan::default() };
+    if !state.leader {
+        plan.notes.push(Note::NotLeader);
+        summarize(state, &mut plan);
+        return plan;
+    }
+    plan.decisions.append(&mut state.pending);
+    let blind = blind(state, now, config);
+    let is_blind = !blind.is_empty();
+    if !is_blind {
+        each_instance(state, now, config, &mut plan);
+        capacity::decide(state, now, config, &mut plan);
+    } else {
+        plan.notes = blind;
+    }
+    // What EC2 and the agent have said stays true while EC2 does not answer; without Redis it cannot be done.
+    if state.observation_problem.is_none() {
+        hand_back::tick(state, now, &mut plan);
+    }
+    plan.decisions.append(&mut state.pending);
+    gone::forget(state);
+    summarize(state, &mut plan);
+    invariants::check(state, now, config, &plan, is_blind);
+    plan
+}
+
+/// When a tick is due although nothing happens.
+pub(super) fn due_at(state: &State) -> Option<Timestamp> {
+    if state.observation_problem.is_some() {
+        return None;
+    }
+    state.instances.iter().filter_map(|instance| instance.owed.hand_back.as_ref()?.due_at()).min()
+}
+
+fn summarize(state: &State, plan: &mut Plan) {
+    plan.demand = state.demand();
+    plan.desired = state.desired;
+}
+
+/// What is unknown now: nothing is scaled, launched or terminated while this is not empty (invariant 3).
+fn blind(state: &State, now: Timestamp, config: &Config) -> Vec<Note> {
+    let mut notes = Vec::new();
+    match (&state.observation_problem, &state.backlog) {
+        (Some(detail), _) => notes.push(Note::ObservationFailed { detail: detail.clone() }),
+        (None, None) => notes.push(Note::NotObservedYet),
+        (None, Some((_, at))) if now.since(*at) > config.longest_gap() => {
+            notes.push(Note::ObservationStale { age: now.since(*at) });
+        }
+        _ => {}
+    }
+    match (&state.listing_problem, state.listed_at) {
+        (Some(detail), _) => notes.push(Note::ListingFailed { detail: detail.clone() }),
+        (None, None) => notes.push(Note::NotListedYet),
+        (None, Some(at)) if now.since(at) > config.longest_listing_age() => {
+            notes.push(Note::ListingStale { age: now.since(at) });
+        }
+        _ => {}
+    }
+    notes
+}
+
+/// Lets every instance act by its phase. Only called while queues and EC2 are both seen.
+fn each_instance(state: &mut State, now: Timestamp, config: &Config, plan: &mut Plan) {
+    let wants_launches = state.hold.is_none()
+        && state.desired.is_some_and(|desired| desired > 0)
+        && state.demand().is_some_and(|demand| demand > 0);
+    let mut failed_boots = 0;
+    let mut overdue = Vec::new();
+    let led_since = state.led_since;
+    for instance in &mut state.instances {
+        if let Some(planned) = terminating::stopped_by_ec2(instance, now, config) {
+            plan.decisions.push(planned);
+            continue;
+        }
+        plan.decisions.extend(draining::interrupted(instance, now));
+        match instance.phase {
+            Phase::Launching { .. } => launching::tick(instance, now, wants_launches, plan),
+            Phase::Booting { .. } => failed_boots += u32::from(booting::tick(instance, now, config, plan)),
+            Phase::Ready => ready::tick(instance, now, config, plan),
+            Phase::Draining { .. } => {
+                overdue.extend(draining::tick(instance, now, led_since, config, plan));
+            }
+            Phase::Terminating { .. } => terminating::tick(instance, now, config, plan),
+            Phase::Gone => {}
+        }
+    }
+    rebalance::drain_replaced(state, now, config, plan);
+    for _ in 0..failed_boots {
+        booting::count_failure(state, now, config);
+    }
+    for reason in overdue {
+        state.raise(AlertKind::DrainOverdue, reason);
+    }
+    if !state.instances.iter().any(|instance| instance.phase_kind() == PhaseKind::Draining) {
+        state.alerts.remove(&AlertKind::DrainOverdue);
+    }
+}

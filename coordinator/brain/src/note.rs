@@ -1,0 +1,351 @@
+//! Why not more was decided, and why not less: what `explain` shows while nothing happens.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::event::RefusalClass;
+use crate::id::{InstanceId, LaunchToken};
+use crate::words::{counted, in_words};
+
+/// Why not more, and why not less.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Note {
+    NotLeader,
+    NotObservedYet,
+    ObservationFailed {
+        detail: String,
+    },
+    ObservationStale {
+        age: Duration,
+    },
+    NotListedYet,
+    ListingFailed {
+        detail: String,
+    },
+    ListingStale {
+        age: Duration,
+    },
+    Held {
+        #[serde(with = "crate::or_empty")]
+        reason: Option<String>,
+    },
+    NothingWaits,
+    Idle {
+        over: Duration,
+    },
+    IdleCounting {
+        since: Duration,
+        of: Duration,
+    },
+    Sustaining {
+        demand: u64,
+        jobs: u64,
+        instances: u32,
+        since: Duration,
+        of: Duration,
+    },
+    BelowStep {
+        demand: u64,
+        jobs: u64,
+        desired: u32,
+    },
+    HighestStep {
+        demand: u64,
+        desired: u32,
+    },
+    Paused {
+        waiting: u64,
+    },
+    ConcurrencyReached {
+        queue: String,
+        limit: u64,
+    },
+    NoDemandNoReplacement {
+        desired: u32,
+    },
+    OnTheWay {
+        count: u32,
+        next_deadline: Duration,
+    },
+    AtCap {
+        max_instances: u32,
+        billing: u32,
+    },
+    BreakerOpen {
+        failures: u32,
+        left: Duration,
+    },
+    BreakerTries,
+    BackOff {
+        class: RefusalClass,
+        code: String,
+        message: String,
+        left: Duration,
+    },
+    FatalRefusal {
+        code: String,
+        message: String,
+    },
+    LaunchUnseen {
+        token: LaunchToken,
+    },
+    WaitsForDrain {
+        name: String,
+        jobs: Option<u32>,
+        silent: bool,
+    },
+    SourcesDisagree {
+        id: InstanceId,
+        redis: u32,
+    },
+    RedisViewMissing {
+        id: InstanceId,
+    },
+    AgentSilent {
+        id: InstanceId,
+        silent: Duration,
+    },
+    NotOurs {
+        id: InstanceId,
+    },
+    HandsBack {
+        id: InstanceId,
+        certain: bool,
+        left: Option<u32>,
+        #[serde(with = "crate::or_empty")]
+        problem: Option<String>,
+    },
+    RebalanceWaits {
+        id: InstanceId,
+        replacement: String,
+    },
+    RebalanceHeld {
+        id: InstanceId,
+        why: WorksOn,
+    },
+}
+
+/// Why an instance that EC2 recommends to replace works on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WorksOn {
+    NotWanted,
+    OneAtATime,
+    AtCap { max_instances: u32 },
+    Limit { limit: u32 },
+    Replacement,
+}
+
+impl fmt::Display for WorksOn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            WorksOn::NotWanted => f.write_str("no replacement is needed now"),
+            WorksOn::OneAtATime => f.write_str("another instance is being replaced"),
+            WorksOn::AtCap { max_instances } => {
+                write!(f, "at the cap: max_instances {max_instances} leaves no room for a replacement")
+            }
+            WorksOn::Limit { limit } => {
+                write!(f, "the limit of {limit} rebalances an hour is reached (rebalance_limit)")
+            }
+            WorksOn::Replacement => {
+                f.write_str("it is a recent replacement itself, and another would be no better off")
+            }
+        }
+    }
+}
+
+impl fmt::Display for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Note::NotLeader
+            | Note::NotObservedYet
+            | Note::ObservationFailed { .. }
+            | Note::ObservationStale { .. }
+            | Note::NotListedYet
+            | Note::ListingFailed { .. }
+            | Note::ListingStale { .. }
+            | Note::Held { .. } => self.of_no_scaling(f),
+            Note::NothingWaits
+            | Note::Idle { .. }
+            | Note::IdleCounting { .. }
+            | Note::Sustaining { .. }
+            | Note::BelowStep { .. }
+            | Note::HighestStep { .. } => self.of_policy(f),
+            Note::Paused { .. }
+            | Note::ConcurrencyReached { .. }
+            | Note::NoDemandNoReplacement { .. }
+            | Note::OnTheWay { .. }
+            | Note::AtCap { .. }
+            | Note::BreakerOpen { .. }
+            | Note::BreakerTries
+            | Note::BackOff { .. }
+            | Note::FatalRefusal { .. }
+            | Note::LaunchUnseen { .. } => self.of_launches(f),
+            Note::WaitsForDrain { .. }
+            | Note::SourcesDisagree { .. }
+            | Note::RedisViewMissing { .. }
+            | Note::AgentSilent { .. }
+            | Note::NotOurs { .. }
+            | Note::HandsBack { .. }
+            | Note::RebalanceWaits { .. }
+            | Note::RebalanceHeld { .. } => self.of_instances(f),
+        }
+    }
+}
+
+impl Note {
+    fn of_no_scaling(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Note::NotLeader => f.write_str("standby: another coordinator is the leader and decides"),
+            Note::NotObservedYet => f.write_str("the queues have not been read yet: no scaling until they are"),
+            Note::ObservationFailed { detail } => {
+                write!(f, "cannot read the queues ({detail}): no scaling until this works again")
+            }
+            Note::ObservationStale { age } => {
+                write!(f, "the queues were last read {} ago: no scaling until they are read again", in_words(*age))
+            }
+            Note::NotListedYet => f.write_str("EC2's instances have not been listed yet: no scaling until they are"),
+            Note::ListingFailed { detail } => {
+                write!(f, "cannot list EC2's instances ({detail}): no scaling until this works again")
+            }
+            Note::ListingStale { age } => {
+                write!(
+                    f,
+                    "EC2's instances were last listed {} ago: no scaling until they are listed again",
+                    in_words(*age)
+                )
+            }
+            Note::Held { reason: Some(reason) } => {
+                write!(f, "an operator holds the pool ({reason}): no scaling until `spillway resume`")
+            }
+            Note::Held { reason: None } => {
+                f.write_str("an operator holds the pool: no scaling until `spillway resume`")
+            }
+            other => write!(f, "{other:?}"),
+        }
+    }
+
+    fn of_policy(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Note::NothingWaits => f.write_str("no jobs ready to run"),
+            Note::Idle { over } => write!(f, "idle: no jobs ready to run for {}", in_words(*over)),
+            Note::IdleCounting { since, of } => {
+                write!(f, "no jobs ready to run: idle for {} of {}", in_words(*since), in_words(*of))
+            }
+            Note::Sustaining { demand, jobs, instances, since, of } => write!(
+                f,
+                "{} ready to run: {jobs} or more for {} of {}, then {} desired",
+                counted(*demand, "job"),
+                in_words(*since),
+                in_words(*of),
+                counted(*instances, "instance")
+            ),
+            Note::BelowStep { demand, jobs, desired } => write!(
+                f,
+                "{} ready to run: below the next step ({jobs}), so {} desired as before",
+                counted(*demand, "job"),
+                counted(*desired, "instance")
+            ),
+            Note::HighestStep { demand, desired } => write!(
+                f,
+                "{} ready to run: the highest step is reached, {} desired",
+                counted(*demand, "job"),
+                counted(*desired, "instance")
+            ),
+            other => write!(f, "{other:?}"),
+        }
+    }
+
+    fn of_launches(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Note::Paused { waiting } => {
+                write!(f, "the queue is paused with {} waiting: more instances cannot help", counted(*waiting, "job"))
+            }
+            Note::ConcurrencyReached { queue, limit } => {
+                write!(f, "queue {queue} is at its global concurrency ({limit}): more instances cannot help")
+            }
+            Note::NoDemandNoReplacement { desired } => {
+                write!(f, "{} desired, but no jobs ready to run: no launch for now", counted(*desired, "instance"))
+            }
+            Note::OnTheWay { count, next_deadline } => {
+                write!(f, "{} starting, at most {} left", counted(*count, "instance"), in_words(*next_deadline))
+            }
+            Note::AtCap { max_instances, billing } => {
+                write!(f, "at the cap: {billing} of max_instances {max_instances} are running or starting")
+            }
+            Note::BreakerOpen { failures, left } => write!(
+                f,
+                "{failures} boots failed in a row: no launch for {}. `spillway status` shows the boot step that failed",
+                in_words(*left)
+            ),
+            Note::BreakerTries => f.write_str("boots failed before: one instance is tried first"),
+            Note::BackOff { class: RefusalClass::Retry, code, left, .. } => {
+                write!(f, "EC2 answered {code}: the launch is retried in {}", in_words(*left))
+            }
+            Note::BackOff { class, code, message, left } => {
+                let what = if *class == RefusalClass::Quota { "account limit" } else { "no capacity" };
+                write!(f, "EC2 refused a launch ({what}: {code}: {message}): no launch for {}", in_words(*left))
+            }
+            Note::FatalRefusal { code, message } => write!(
+                f,
+                "EC2 refused a launch ({code}: {message}): launching is stopped. Fix it, then run `spillway resume`"
+            ),
+            Note::LaunchUnseen { token } => write!(
+                f,
+                "launch {token} was never answered: it counts toward max_instances until EC2's list shows that it does not \
+                 exist"
+            ),
+            other => write!(f, "{other:?}"),
+        }
+    }
+
+    fn of_instances(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Note::WaitsForDrain { name, silent: true, .. } => {
+                write!(f, "{name} is draining, but its agent does not answer")
+            }
+            Note::WaitsForDrain { name, jobs: Some(jobs), .. } => {
+                write!(f, "{name} is draining: {} left", counted(*jobs, "job"))
+            }
+            Note::WaitsForDrain { name, jobs: None, .. } => write!(f, "{name} is draining"),
+            Note::SourcesDisagree { id, redis } => write!(
+                f,
+                "the agent of {id} reports it drained, but Redis shows {}: they are handed back before it is terminated",
+                counted(*redis, "active job")
+            ),
+            Note::RedisViewMissing { id } => {
+                write!(f, "the agent of {id} reports it drained; Redis has not confirmed it yet")
+            }
+            Note::AgentSilent { id, silent } => {
+                write!(f, "no heartbeat from the agent of {id} for {}", in_words(*silent))
+            }
+            Note::NotOurs { id } => write!(
+                f,
+                "{id} has the pool's tag but no launch token: it counts toward max_instances and is never touched"
+            ),
+            Note::HandsBack { id, problem: Some(problem), .. } => {
+                write!(f, "the jobs of {id} are not handed back yet, and this is retried: {problem}")
+            }
+            Note::HandsBack { id, left: Some(left), certain: false, .. } => write!(
+                f,
+                "{} of {id} left: handed back once their locks are seen not to be renewed",
+                counted(*left, "job")
+            ),
+            Note::HandsBack { id, left: Some(left), .. } => {
+                write!(f, "{} of {id} left to hand back", counted(*left, "job"))
+            }
+            Note::HandsBack { id, .. } => write!(f, "the jobs of {id} are being handed back"),
+            Note::RebalanceWaits { id, replacement } => {
+                write!(
+                    f,
+                    "EC2 recommends a rebalance of {id}: it keeps working until its replacement {replacement} is ready"
+                )
+            }
+            Note::RebalanceHeld { id, why } => write!(f, "EC2 recommends a rebalance of {id}; it keeps working: {why}"),
+            other => write!(f, "{other:?}"),
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! Gone: by EC2's own word, which is that it is terminated, or that its lists have not shown it for longer than they may be
+//! late. Kept for `status`, and until its jobs are handed back.
+
+use super::booting;
+use crate::config::Config;
+use crate::event::Ec2State;
+use crate::instance::Instance;
+use crate::phase::Phase;
+use crate::state::State;
+use crate::time::Timestamp;
+
+/// Instances that are gone are kept for `status`, this many.
+const KEPT: usize = 20;
+
+/// EC2's list shows it terminated. True where it was not gone already.
+pub(crate) fn terminated(instance: &mut Instance, now: Timestamp, why: &str) -> bool {
+    if instance.is_gone() {
+        return false;
+    }
+    instance.enter(now, Phase::Gone, format!("terminated ({why})"));
+    true
+}
+
+/// A list that was asked for at `asked_at` does not show it. One list alone that does not is no proof, however long ago
+/// the last one was. `is_gap`: lists were missing for so long that the instance may have been there in between. True where it is gone now, and was an
+/// instance of EC2's.
+pub(crate) fn absent(
+    instance: &mut Instance,
+    now: Timestamp,
+    asked_at: Timestamp,
+    is_gap: bool,
+    config: &Config,
+) -> bool {
+    if is_gap {
+        instance.ec2.missing_since = None;
+    }
+    let missing_since = *instance.ec2.missing_since.get_or_insert(asked_at);
+    if instance.is_gone() || !is_absent_for_sure(instance, missing_since, asked_at, config) {
+        return false;
+    }
+    let had_id = instance.id.is_some();
+    let reason = if had_id { "EC2 no longer lists it" } else { "EC2 never listed this launch" };
+    instance.enter(now, Phase::Gone, reason);
+    had_id
+}
+
+/// The lists had time enough to show it.
+fn is_absent_for_sure(instance: &Instance, missing_since: Timestamp, asked_at: Timestamp, config: &Config) -> bool {
+    let known_since = match instance.phase {
+        Phase::Launching { deadline, last_try, .. } => deadline.max(last_try),
+        _ => instance.ec2.last_listed.or(instance.accepted_at).unwrap_or(instance.phase_since),
+    };
+    asked_at > known_since.max(missing_since) + config.consistency_grace
+}
+
+/// EC2 lists as alive what was gone: it boots again, unless EC2 has shown its end. A stale list is not believed.
+pub(crate) fn listed_alive(instance: &mut Instance, now: Timestamp, config: &Config) {
+    let was_over = matches!(instance.ec2.state, Some(Ec2State::ShuttingDown | Ec2State::Terminated));
+    if let Some(id) = instance.id.clone().filter(|_| instance.is_gone() && !was_over) {
+        booting::begin(instance, now, id, config, "EC2 lists it again");
+    }
+}
+
+/// Forgets those that have been gone for longest; none that owes a hand-back.
+pub(crate) fn forget(state: &mut State) {
+    let mut gone = state.instances.iter().filter(|instance| instance.is_gone()).count();
+    state.instances.retain(|instance| {
+        let forget = gone > KEPT && instance.is_gone() && !instance.owes_hand_back();
+        gone -= usize::from(forget);
+        !forget
+    });
+}

@@ -1,0 +1,106 @@
+//! What is decided: a plan of decisions, each with its reason, and the notes that say why nothing more.
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{InstanceId, LaunchToken};
+use crate::note::Note;
+use crate::reason::Reason;
+use crate::time::Timestamp;
+
+/// What one tick decided. Also when nothing is done, the notes say why not.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    pub at: Timestamp,
+    /// By the last observation; None before the first.
+    pub demand: Option<u64>,
+    /// None before the first observation.
+    pub desired: Option<u32>,
+    pub decisions: Vec<Planned>,
+    pub notes: Vec<Note>,
+}
+
+/// A decision with its reason.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Planned {
+    pub decision: Decision,
+    pub reason: Reason,
+}
+
+impl Planned {
+    pub(crate) fn new(decision: Decision, reason: Reason) -> Self {
+        Planned { decision, reason }
+    }
+}
+
+/// Everything we ever do. The outcome comes back as an event.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+pub enum Decision {
+    /// RunInstances with this token as ClientToken: a new intent, or an unanswered one again.
+    Launch {
+        token: LaunchToken,
+    },
+    /// Tell the agent to take no new job and to have stopped the worker by `deadline`.
+    Drain {
+        id: InstanceId,
+        deadline: Timestamp,
+    },
+    CancelDrain {
+        id: InstanceId,
+    },
+    /// TerminateInstances.
+    Terminate {
+        id: InstanceId,
+    },
+    /// Put the instance's jobs back to wait. `certain`: its worker is dead. Otherwise it may still run, and only those
+    /// jobs are put back whose locks nobody renews.
+    HandBack {
+        id: InstanceId,
+        certain: bool,
+    },
+    /// A person is needed.
+    Alert {
+        alert: AlertKind,
+    },
+}
+
+impl Decision {
+    /// As the interfaces write it.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Decision::Launch { .. } => "launch",
+            Decision::Drain { .. } => "drain",
+            Decision::CancelDrain { .. } => "cancel_drain",
+            Decision::Terminate { .. } => "terminate",
+            Decision::HandBack { .. } => "hand_back",
+            Decision::Alert { .. } => "alert",
+        }
+    }
+
+    /// The instance's id or launch token; empty where none is meant.
+    pub fn subject(&self) -> &str {
+        match self {
+            Decision::Launch { token } => &token.0,
+            Decision::Drain { id, .. }
+            | Decision::CancelDrain { id }
+            | Decision::Terminate { id }
+            | Decision::HandBack { id, .. } => &id.0,
+            Decision::Alert { .. } => "",
+        }
+    }
+}
+
+/// What an alert is about; raised once, until it is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AlertKind {
+    BootsFail,
+    Quota,
+    FatalRefusal,
+    DrainOverdue,
+    UnknownInstance,
+    /// Jobs of an instance that ended cannot be handed back.
+    HandBackFails,
+    /// Some are left, and their worker seems to live.
+    JobsLeft,
+}

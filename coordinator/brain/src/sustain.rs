@@ -1,0 +1,52 @@
+//! How long the observed demand has met each threshold of the policy.
+//!
+//! Time without an observation proves nothing: a gap longer than [`Config::longest_gap`] starts every window anew
+//! (invariant 3).
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::{Config, Step};
+use crate::time::Timestamp;
+
+/// How long each threshold has been met without a break, up to the last observation.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Sustain {
+    last: Option<Timestamp>,
+    pub(crate) demand: u64,
+    /// By the step's number of jobs: since when every observation met it.
+    met_since: Vec<(u64, Timestamp)>,
+    idle_since: Option<Timestamp>,
+}
+
+impl Sustain {
+    /// One observation of the pool's demand.
+    pub(crate) fn observe(&mut self, now: Timestamp, demand: u64, config: &Config) {
+        if self.last.is_some_and(|last| now.since(last) > config.longest_gap() || now < last) {
+            self.met_since.clear();
+            self.idle_since = None;
+        }
+        self.last = Some(now);
+        self.demand = demand;
+        let steps = &config.policy.steps;
+        self.met_since.retain(|(jobs, _)| demand >= *jobs && steps.iter().any(|step| step.jobs == *jobs));
+        for step in steps.iter().filter(|step| demand >= step.jobs) {
+            if !self.met_since.iter().any(|(jobs, _)| *jobs == step.jobs) {
+                self.met_since.push((step.jobs, now));
+            }
+        }
+        self.idle_since = if demand == 0 { self.idle_since.or(Some(now)) } else { None };
+    }
+
+    /// How long the observations have met `step` without a break; None when the last one did not.
+    pub(crate) fn met_for(&self, step: &Step) -> Option<Duration> {
+        let (_, since) = self.met_since.iter().find(|(jobs, _)| *jobs == step.jobs)?;
+        Some(self.last?.since(*since))
+    }
+
+    /// How long demand has been 0 without a break; None when it was not at the last one.
+    pub(crate) fn idle_for(&self) -> Option<Duration> {
+        Some(self.last?.since(self.idle_since?))
+    }
+}

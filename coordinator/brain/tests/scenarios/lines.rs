@@ -1,0 +1,179 @@
+//! What a line of a script may say.
+
+use std::time::Duration;
+
+use spillway_brain::{
+    AgentPhase, Controller, Ec2State, Event, InstanceId, JobsByInstance, LaunchAnswer, LaunchToken, RefusalClass, State,
+};
+
+use super::{World, clock, time};
+
+impl World {
+    /// Does what the line says; it panics on a line that nobody knows.
+    pub(super) fn happens(&mut self, what: &str) {
+        let words: Vec<&str> = what.split(' ').collect();
+        let is_known =
+            self.in_redis(&words) || self.at_ec2(&words) || self.of_agents(&words) || self.of_coordinator(&words);
+        assert!(is_known, "no such line: {what}");
+    }
+
+    /// The queues and the jobs in Redis.
+    fn in_redis(&mut self, words: &[&str]) -> bool {
+        let word = |n: usize| words.get(n).copied().unwrap_or_default();
+        let id = InstanceId(word(1).to_owned());
+        match word(0) {
+            "demand" => self.observe(&words[1..]),
+            "blind" => {
+                self.heartbeats();
+                self.list();
+                self.tell(Event::ObservationFailed { detail: "Redis does not answer".to_owned() });
+                self.tick();
+            }
+            "handed-back" => {
+                let certain = word(2) == "certain";
+                let [handed_back, left] = [3, 4].map(|n| word(n).parse().expect("a number"));
+                self.tell(Event::HandedBack { id, certain, handed_back, left });
+            }
+            "hand-back-fails" => {
+                self.tell(Event::HandBackFailed { id, certain: word(2) == "certain", detail: "NOPERM".to_owned() });
+            }
+            // A look that began so many seconds ago and whose answer comes now.
+            "late-look" => {
+                let asked_at = self.now - Duration::from_secs(word(1).parse().expect("seconds"));
+                self.tell(Event::JobsSeen { asked_at, seen: JobsByInstance { jobs: self.redis_jobs.clone() } });
+            }
+            "jobs" => {
+                let jobs = word(2).parse().expect("a number");
+                self.redis_jobs.insert(id, jobs);
+                if let Some(agent) = self.agents.get_mut(word(1)) {
+                    agent.1 = Some(jobs);
+                }
+            }
+            "redis-jobs" => {
+                self.redis_jobs.insert(id, word(2).parse().expect("a number"));
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    /// EC2's answers, its list and its instances.
+    fn at_ec2(&mut self, words: &[&str]) -> bool {
+        let word = |n: usize| words.get(n).copied().unwrap_or_default();
+        match word(0) {
+            "unlisted" => self.unlisted = true,
+            "listed" => self.unlisted = false,
+            "accept" => {
+                for token in std::mem::take(&mut self.unanswered) {
+                    let id = self.launch(token.clone());
+                    self.tell(Event::LaunchAnswered { token, answer: LaunchAnswer::Accepted { id: InstanceId(id) } });
+                }
+            }
+            "lose-answer" => {
+                for token in std::mem::take(&mut self.unanswered) {
+                    self.launch(token);
+                }
+            }
+            "throttle" => self.refuse(RefusalClass::Retry, "RequestLimitExceeded"),
+            "refuse" if word(1) == "capacity" => self.refuse(RefusalClass::Capacity, word(2)),
+            "refuse" => self.refuse(RefusalClass::Fatal, word(2)),
+            "ec2" => {
+                let state = serde_json::from_value(word(2).into()).expect("one of EC2's states");
+                self.ec2.get_mut(word(1)).expect("it was launched").1 = state;
+                if state != Ec2State::Running {
+                    self.agents.remove(word(1));
+                }
+            }
+            "vanish" => {
+                self.hidden.insert(word(1).to_owned());
+                self.agents.remove(word(1));
+            }
+            "appear" => {
+                self.hidden.remove(word(1));
+            }
+            "list" => self.list(),
+            // Launched by somebody else; with a token where that was another coordinator of ours.
+            "foreign" => {
+                let token = words.get(2).map(|token| LaunchToken((*token).to_owned()));
+                self.ec2.insert(word(1).to_owned(), (token, Ec2State::Running));
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    /// What agents say, and what EC2 tells them.
+    fn of_agents(&mut self, words: &[&str]) -> bool {
+        let word = |n: usize| words.get(n).copied().unwrap_or_default();
+        let id = InstanceId(word(1).to_owned());
+        match word(0) {
+            "unnamed" => self.named = false,
+            "ready" => self.agent(word(1), AgentPhase::Ready, ""),
+            "draining" => self.agent(word(1), AgentPhase::Draining, "older than max_life"),
+            "registers" => self.tell(Event::AgentRegistered { id }),
+            "proving" => self.agent(word(1), AgentPhase::Proving, "not blocked"),
+            "failed" => {
+                self.agent(word(1), AgentPhase::Failed, word(2));
+                self.list();
+                self.tick();
+            }
+            "drained" => {
+                let number = |key: &str| words.iter().find_map(|word| word.strip_prefix(key)?.parse().ok());
+                let left = if words.contains(&"left=?") { None } else { Some(number("left=").unwrap_or(0)) };
+                self.agents.insert(word(1).to_owned(), (AgentPhase::Drained, left, String::new()));
+                let jobs_handed_back = number("handed=").unwrap_or(0);
+                self.tell(Event::AgentDrained { id, jobs_left: left, jobs_handed_back });
+            }
+            // Now, or seen again of then.
+            "rebalance" => {
+                let at = words.get(2).map_or(self.now, |when| time(when));
+                self.tell(Event::RebalanceRecommended { id, at });
+            }
+            "silent" => {
+                self.agents.remove(word(1));
+            }
+            "notice" => {
+                let at = self.now + Duration::from_secs(word(2).parse().expect("seconds"));
+                self.tell(Event::NoticeSeen { id, at });
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    /// Operators, leadership, restarts; and what is only asked.
+    fn of_coordinator(&mut self, words: &[&str]) -> bool {
+        let word = |n: usize| words.get(n).copied().unwrap_or_default();
+        let id = InstanceId(word(1).to_owned());
+        match word(0) {
+            "tick" => self.tick(),
+            "notes" => self.said.extend(self.notes.iter().map(|note| format!("note: {note}"))),
+            "show" => self.show(),
+            "due" => {
+                let due = self.controller.due_at().map_or_else(|| "not by the time".to_owned(), clock);
+                self.said.push(format!("due: {due}"));
+            }
+            "operator-drain" => self.tell(Event::OperatorDrain { id, reason: String::new() }),
+            "cancel" => self.tell(Event::OperatorCancelDrain { id }),
+            "hold" => self.tell(Event::OperatorHold { reason: String::new() }),
+            "resume" => self.tell(Event::OperatorResume),
+            "depose" => self.tell(Event::LeadershipLost),
+            "lead" => self.tell(Event::LeadershipGained),
+            "restart" => {
+                let kept = serde_json::to_string(self.controller.state()).expect("state is written");
+                let state: State = serde_json::from_str(&kept).expect("state is read");
+                assert_eq!(&state, self.controller.state(), "nothing is lost in the ledger");
+                self.controller = Controller::restore(self.controller.config().clone(), state);
+                self.unanswered.clear();
+                self.tell(Event::Started);
+            }
+            "wipe" => {
+                self.controller = Controller::new(self.controller.config().clone(), "u");
+                self.tell(Event::LeadershipGained);
+                self.list();
+            }
+            _ => return false,
+        }
+        true
+    }
+}

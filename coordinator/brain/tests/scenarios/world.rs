@@ -1,0 +1,224 @@
+//! The world of the scenarios: a queue, an EC2 and agents as simple as can be, driven by the lines of a script.
+//!
+//! Each `demand` line is one observation of the queue, of EC2's list and of every agent that is not silent, then a tick.
+//! `notes`, `show` and `due` change nothing: they say the last tick's notes, what is known of each instance, and when a tick
+//! is due by the time alone.
+
+mod lines;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use spillway_brain::{
+    AgentPhase, Backlog, Config, Controller, Decision, Ec2State, Event, Instance, InstanceId, JobsByInstance,
+    LaunchAnswer, LaunchToken, Listed, QueueBacklog, RefusalClass, Report, Timestamp,
+};
+
+pub struct World {
+    controller: Controller,
+    now: Timestamp,
+    /// What was said since the last line of the script.
+    said: Vec<String>,
+    notes: Vec<String>,
+    unanswered: Vec<LaunchToken>,
+    ec2: BTreeMap<String, (Option<LaunchToken>, Ec2State)>,
+    agents: BTreeMap<String, (AgentPhase, Option<u32>, String)>,
+    redis_jobs: BTreeMap<InstanceId, u32>,
+    launched: u32,
+    /// What EC2's list does not show.
+    hidden: BTreeSet<String>,
+    unlisted: bool,
+    named: bool,
+}
+
+impl World {
+    pub fn new(config: Config) -> Self {
+        let mut controller = Controller::new(config, "t");
+        controller.handle(Timestamp(0), Event::LeadershipGained);
+        World {
+            controller,
+            now: Timestamp(0),
+            said: Vec::new(),
+            notes: Vec::new(),
+            unanswered: Vec::new(),
+            ec2: BTreeMap::new(),
+            agents: BTreeMap::new(),
+            redis_jobs: BTreeMap::new(),
+            launched: 0,
+            hidden: BTreeSet::new(),
+            unlisted: false,
+            named: true,
+        }
+    }
+
+    /// One line of the script; what is said to it.
+    pub fn line(&mut self, line: &str) -> Vec<String> {
+        let (when, what) = line.trim().split_once(' ').expect("TIME what");
+        let (from, to) = when.split_once("..").unwrap_or((when, when));
+        let (mut at, to) = (time(from), time(to));
+        assert!(self.now <= at, "time goes on: {line}");
+        while at <= to {
+            self.now = at;
+            self.happens(what.trim());
+            at = at + Duration::from_secs(10);
+        }
+        std::mem::take(&mut self.said)
+    }
+
+    fn observe(&mut self, words: &[&str]) {
+        let number = |key: &str| words.iter().find_map(|word| word.strip_prefix(key)?.parse().ok());
+        let queue = QueueBacklog {
+            queue: "video".to_owned(),
+            waiting: words[0].parse().expect("a number"),
+            active: number("active=").unwrap_or(0),
+            paused: words.contains(&"paused"),
+            concurrency: number("limit="),
+            ..QueueBacklog::default()
+        };
+        self.heartbeats();
+        self.list();
+        self.tell(Event::JobsSeen { asked_at: self.now, seen: JobsByInstance { jobs: self.redis_jobs.clone() } });
+        self.tell(Event::BacklogObserved(Backlog { queues: vec![queue] }));
+        self.tick();
+    }
+
+    fn heartbeats(&mut self) {
+        for (id, (phase, jobs, problem)) in self.agents.clone() {
+            let report = Report {
+                id: InstanceId(id),
+                phase,
+                proven: phase == AgentPhase::Ready,
+                named: self.named,
+                active_jobs: jobs,
+                problem: Some(problem).filter(|problem| !problem.is_empty()),
+            };
+            self.tell(Event::AgentReported(report));
+        }
+    }
+
+    fn agent(&mut self, id: &str, phase: AgentPhase, problem: &str) {
+        self.agents.insert(id.to_owned(), (phase, Some(0), problem.to_owned()));
+        self.heartbeats();
+    }
+
+    fn list(&mut self) {
+        if self.unlisted {
+            return;
+        }
+        let instances = self
+            .ec2
+            .iter()
+            .filter(|(id, _)| !self.hidden.contains(*id))
+            .map(|(id, (token, state))| Listed {
+                id: InstanceId(id.clone()),
+                token: token.clone(),
+                state: *state,
+                state_reason: None,
+                launched_at: self.now,
+            })
+            .collect();
+        self.tell(Event::InstancesListed { asked_at: self.now, instances });
+    }
+
+    fn launch(&mut self, token: LaunchToken) -> String {
+        if let Some((id, _)) = self.ec2.iter().find(|(_, (known, _))| known.as_ref() == Some(&token)) {
+            return id.clone();
+        }
+        self.launched += 1;
+        let id = format!("i-{}", self.launched);
+        self.ec2.insert(id.clone(), (Some(token), Ec2State::Running));
+        id
+    }
+
+    fn refuse(&mut self, class: RefusalClass, code: &str) {
+        for token in std::mem::take(&mut self.unanswered) {
+            let answer = LaunchAnswer::Refused { class, code: code.to_owned(), message: "no".to_owned() };
+            self.tell(Event::LaunchAnswered { token, answer });
+        }
+    }
+
+    fn tell(&mut self, event: Event) {
+        self.controller.handle(self.now, event);
+    }
+
+    fn tick(&mut self) {
+        let plan = self.controller.tick(self.now);
+        let again = self.controller.clone().tick(self.now);
+        assert!(again.decisions.is_empty(), "a second tick decides {again:?}");
+        self.notes = plan.notes.iter().map(ToString::to_string).collect();
+        for planned in plan.decisions {
+            let subject = self.execute(&planned.decision);
+            let kind = planned.decision.kind();
+            self.said.push(format!("{} {kind} {subject}: {}", clock(self.now), planned.reason));
+        }
+        let counts = self.controller.state().counts(self.now);
+        let config = self.controller.config();
+        let cap = if config.interrupted_counts { config.max_instances + 1 } else { config.max_instances * 2 };
+        assert!(counts.billing <= cap, "{} may bill", counts.billing);
+    }
+
+    /// What a decision does at once; whom it is about.
+    fn execute(&mut self, decision: &Decision) -> String {
+        match decision {
+            Decision::Launch { token } => {
+                self.unanswered.push(token.clone());
+                token.0.clone()
+            }
+            Decision::Terminate { id } => {
+                if let Some(instance) = self.ec2.get_mut(&id.0) {
+                    instance.1 = Ec2State::ShuttingDown;
+                }
+                self.agents.remove(&id.0);
+                id.0.clone()
+            }
+            Decision::Drain { id, .. } => {
+                if let Some(agent) = self.agents.get_mut(&id.0) {
+                    agent.0 = AgentPhase::Draining;
+                }
+                id.0.clone()
+            }
+            Decision::CancelDrain { id } => {
+                if let Some(agent) = self.agents.get_mut(&id.0) {
+                    agent.0 = AgentPhase::Ready;
+                }
+                id.0.clone()
+            }
+            Decision::HandBack { id, certain } => {
+                format!("{id} {}", if *certain { "certain" } else { "uncertain" })
+            }
+            Decision::Alert { alert } => {
+                serde_json::to_value(alert).expect("written").as_str().unwrap_or_default().to_owned()
+            }
+        }
+    }
+
+    fn show(&mut self) {
+        let state = self.controller.state();
+        let desired = state.desired().map_or_else(|| "unknown".to_owned(), |desired| desired.to_string());
+        let again = if state.would_drain_again() { ", cancelled drains would begin again" } else { "" };
+        let handed_back = state.handed_back_total();
+        self.said.push(format!("pool: desired {desired}, {handed_back} jobs handed back{again}"));
+        self.said.extend(state.instances().map(shown));
+    }
+}
+
+fn shown(instance: &Instance) -> String {
+    let mut parts = vec![instance.phase_name().to_owned()];
+    parts.extend(instance.phase_deadline().map(|deadline| format!("until {}", clock(deadline))));
+    parts.extend(instance.drain_can_be_cancelled().then(|| "can go back to work".to_owned()));
+    parts.extend(instance.boot_failed.then(|| "boot failed".to_owned()));
+    parts.extend(instance.owes_hand_back().then(|| "owes a hand-back".to_owned()));
+    let jobs = instance.jobs_handed_back();
+    parts.extend((jobs > 0).then(|| format!("{jobs} jobs handed back")));
+    format!("{}: {} ({})", instance.name(), parts.join(", "), instance.phase_reason)
+}
+
+fn time(text: &str) -> Timestamp {
+    let (minutes, seconds) = text.split_once(':').expect("minutes:seconds");
+    let (minutes, seconds): (u64, u64) = (minutes.parse().expect("minutes"), seconds.parse().expect("seconds"));
+    Timestamp((minutes * 60 + seconds) * 1000)
+}
+
+fn clock(at: Timestamp) -> String {
+    format!("{}:{:02}", at.0 / 60_000, at.0 / 1000 % 60)
+}

@@ -1,0 +1,11 @@
+//! The documentation says what is: links lead somewhere, commands run, quoted sentences are the program's, the README's
+//! two commands are what CI runs. Settings are held to the code beside it (`config/tests/settings_page.rs` of coordinator
+//! and agent).
+
+mod ci;
+mod commands;
+mod links;
+mod pages;
+mod running;
+mod sentences;
+mod shell;

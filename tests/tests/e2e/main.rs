@@ -1,0 +1,21 @@
+//! End to end, with the real parts: one program, so that its tests run side by side. `tests/README.md` says what each
+//! module proves; `cargo test --workspace --test e2e restart::` runs one of them.
+
+mod boot;
+mod chaos;
+mod command_queues;
+mod dead_man;
+mod demo;
+mod drain;
+mod faults;
+mod fuzz;
+mod gameday;
+mod impostor;
+mod interfaces;
+mod interruptions;
+mod moto;
+mod plan;
+mod queue_counts;
+mod rehearse;
+mod restart;
+mod vanish;
