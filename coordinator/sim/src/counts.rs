@@ -88,6 +88,7 @@ met! {
     Stalls "coordinators that stood still",
     StallBeforeExecution "stood still between save and execution",
     ExecutionForgone "plans not executed, the lease was over",
+    LoadFailed "ledgers that could not be read",
     SaveFailed "saves that failed",
     SaveAnswerLost "saves whose answer was lost",
     AgentCrash "agent crashes",

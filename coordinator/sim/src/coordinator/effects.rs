@@ -13,6 +13,8 @@ use crate::world::World;
 
 /// A stale list is so old at the most: less than the brain's consistency grace, with what a late request may take.
 const STALE_MOST: u64 = 50 * SECOND;
+/// One answer of the ledger's in so many finds no way back, right after the lease was gained.
+const LOADS_LOST: u64 = 6;
 
 impl World {
     pub(super) fn perform(&mut self, c: C, effect: Effect) {
@@ -98,7 +100,9 @@ impl World {
 
     /// Without the ledger nothing is decided.
     fn load_ledger(&mut self, c: C, epoch: u64) {
-        if !self.net.coordinator_redis(c, self.now) {
+        let is_lost = !self.is_calm && self.rng.one_in(LOADS_LOST);
+        if is_lost || !self.net.coordinator_redis(c, self.now) {
+            self.met(Met::LoadFailed);
             return self.tell(c, Input::NotLoaded { epoch, problem: "Redis does not answer".to_owned() });
         }
         self.settle_ledger();
