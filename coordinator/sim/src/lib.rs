@@ -82,17 +82,3 @@ pub use world::Outcome;
 pub fn live(seed: u64, fault_time: u64, keep: Keep) -> Outcome {
     world::World::new(seed, keep).live(fault_time)
 }
-
-/// An answer that found no way back.
-fn cloud_refused(event: spillway_brain::Event) -> spillway_brain::Event {
-    use spillway_brain::{Event, LaunchAnswer, RefusalClass};
-    let code = "NoAnswer".to_owned();
-    match event {
-        Event::LaunchAnswered { token, .. } => Event::LaunchAnswered {
-            token,
-            answer: LaunchAnswer::Refused { class: RefusalClass::Retry, code, message: String::new() },
-        },
-        Event::TerminateAccepted { id } => Event::TerminateFailed { id, class: RefusalClass::Retry, code },
-        other => other,
-    }
-}

@@ -4,6 +4,7 @@
 use std::fs;
 use std::time::Duration;
 
+use spillway_coordinator::ledger::LEASE;
 use spillway_emulator::{Delay, Emulator, InstanceRecord, Lose, Refuse};
 use tokio::time::Instant;
 
@@ -14,8 +15,6 @@ use super::site::{MAX_INSTANCES, Site};
 use crate::other_client;
 
 const AGAIN: Duration = Duration::from_millis(200);
-/// The coordinator's.
-const LEASE: Duration = Duration::from_secs(15);
 /// The flood may be in a pause.
 const LAUNCH_WITHIN: Duration = Duration::from_secs(10);
 /// At first only an instance that works on a job is hit: there is something to lose.
