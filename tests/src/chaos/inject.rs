@@ -240,7 +240,7 @@ impl<'a> Injection<'a, '_> {
         if !is_patient {
             self.injected.count("(hit nothing)");
         }
-        is_patient.then_some((self.now + AGAIN, Step::Inject { fault: fault, until: self.until }))
+        is_patient.then_some((self.now + AGAIN, Step::Inject { fault, until: self.until }))
     }
 }
 
