@@ -12,8 +12,14 @@ use serde::Deserialize;
 pub use list::{MUTANTS, Mutant};
 
 /// What a copy needs.
-const MEMBERS: [&str; 5] =
-    ["coordinator/brain", "coordinator/pool", "agent/machine", "agent/handback/rule", "coordinator/sim"];
+const MEMBERS: [&str; 6] = [
+    "coordinator/brain",
+    "coordinator/pool",
+    "coordinator/words",
+    "agent/machine",
+    "agent/handback/rule",
+    "coordinator/sim",
+];
 
 /// How the mutants are lived.
 #[derive(Clone, Debug)]

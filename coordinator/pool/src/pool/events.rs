@@ -34,7 +34,7 @@ impl Pool {
                 self.tell(now, Event::TerminateFailed { id, class, code });
             }
             Input::HandedBack(attempt) => self.handed_back(now, attempt),
-            Input::Lead { epoch } => self.lead(epoch),
+            Input::Lead { epoch } => self.lead(now, epoch),
             Input::StandBy => self.stand_by(now),
             Input::Loaded { epoch, saved, plans } => self.loaded(now, epoch, saved, plans),
             Input::NotLoaded { epoch, problem } => self.not_loaded(now, epoch, problem),

@@ -41,7 +41,11 @@ impl Leadership {
 
 impl Pool {
     /// The lease is held in this epoch. Without the ledger nothing is decided: unknown is not empty.
-    pub(super) fn lead(&mut self, epoch: u64) {
+    pub(super) fn lead(&mut self, now: Now, epoch: u64) {
+        if self.is_leader() && epoch != self.leadership.epoch {
+            // Another may have led in between: what it wrote comes first.
+            self.leads_no_longer(now);
+        }
         self.leadership.leads_in = Some(epoch);
         self.leadership.load_at = None;
         self.effects.push_back(Effect::Load { epoch });

@@ -54,6 +54,18 @@ fn a_ledger_that_nobody_wrote_since_is_not_taken_over_again() {
 }
 
 #[test]
+fn who_leads_anew_saves_nothing_before_the_ledger_is_read() {
+    let mut stage = Stage::leading();
+    stage.tell(Input::Lead { epoch: 9 });
+    stage.effects();
+    stage.tell(Input::NotLoaded { epoch: 9, problem: "no".to_owned() });
+    stage.sees(1, Vec::new());
+    assert!(!stage.effects().iter().any(|effect| matches!(effect, Effect::Save(_))));
+    stage.tell(Input::Loaded { epoch: 9, saved: None, plans: Vec::new() });
+    assert_eq!(save_in(stage.effects()).epoch, 9);
+}
+
+#[test]
 fn a_standby_looks_and_saves_nothing() {
     let mut stage = Stage::new();
     assert!(matches!(stage.effects()[..], [Effect::Observe { with_jobs: false }, Effect::List]));

@@ -54,7 +54,10 @@ impl World {
     fn lease_answered(&mut self, c: C, asked_at: u64, answer: LeaseAnswer) {
         let (asked_at, now) = (self.up(c, asked_at), self.up(c, self.now));
         match self.coordinators[c].hold.answered(asked_at, now, answer) {
-            LeaseChange::Gained { epoch } => self.tell(c, Input::Lead { epoch }),
+            LeaseChange::Gained { epoch } => {
+                self.settle_ledger();
+                self.tell(c, Input::Lead { epoch });
+            }
             LeaseChange::Lost => {
                 self.settle_ledger();
                 self.tell(c, Input::StandBy);

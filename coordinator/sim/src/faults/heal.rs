@@ -64,7 +64,7 @@ impl World {
     /// out of sight for longer than the grace.
     pub(super) fn hides(&mut self, n: N, span: u64) -> bool {
         let machine = &self.cloud.machines[n];
-        if self.is_calm || !machine.is_settled(self.now) || machine.hidden.until + 2 * MINUTE > self.now {
+        if self.is_calm || !machine.is_settled(self.now) || machine.hidden.until.saturating_add(2 * MINUTE) > self.now {
             return false;
         }
         self.met(Met::Hidden);
