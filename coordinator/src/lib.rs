@@ -2,15 +2,12 @@
 //!
 //! `run` puts it together; `reconcile` is its heart, one loop for each pool. The arrows point one way: `reconcile` uses
 //! `queue`, `hand_back`, `cloud`, `ledger` and `agents`; `rpc` and `web` show what it publishes and hand it what they are
-//! told.
+//! told. What people are shown is made elsewhere: `run` is handed the page for `/`.
 
 pub mod agents;
-pub mod cli;
 pub mod clock;
 pub mod cloud;
 pub mod config;
-pub mod demo;
-pub mod gameday;
 pub mod hand_back;
 pub mod ledger;
 pub mod queue;

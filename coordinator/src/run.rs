@@ -18,6 +18,7 @@ use crate::queue::QueueObserver;
 use crate::reconcile::{Message, Parts, PoolHandle, PoolStatus, Reconciler};
 use crate::redis_client::Redis;
 use crate::rpc::{self, AgentDoor, Context};
+use crate::web::StatusPage;
 use crate::{telemetry, web};
 
 /// What is left of systemd's five seconds when the servers have been asked to end.
@@ -31,9 +32,10 @@ pub struct Addresses {
 }
 
 /// Runs until `stop` turns true or its sender is gone. `started` is told the addresses once it listens (a port 0 in the
-/// settings means a free one).
+/// settings means a free one); `page` writes what `/` shows.
 pub async fn run(
     settings: Settings,
+    page: StatusPage,
     started: impl FnOnce(Addresses),
     mut stop: watch::Receiver<bool>,
 ) -> anyhow::Result<()> {
@@ -82,7 +84,7 @@ pub async fn run(
     };
     let mut servers = JoinSet::new();
     servers.spawn(rpc::serve_until(grpc, context, ends(stop.clone())));
-    servers.spawn(web::serve(http, pools.clone(), metrics, ends(stop.clone())));
+    servers.spawn(web::serve(http, pools.clone(), metrics, page, ends(stop.clone())));
     tracing::info!(grpc = %addresses.grpc, http = %addresses.http, pools = pools.len(), "started");
     started(addresses);
     let tended = tokio::spawn(tend(pools.clone(), agents));

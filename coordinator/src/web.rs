@@ -1,6 +1,8 @@
 //! HTTP on loopback: `/metrics` for Prometheus, `/healthz` (the process lives), `/readyz` (queues and EC2 are seen), and
 //! the status as text on `/`.
 
+use std::time::SystemTime;
+
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -8,17 +10,21 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde_json::json;
+use spillway_proto::v1;
 use tokio::net::TcpListener;
 
-use crate::cli::words;
 use crate::reconcile::PoolHandle;
 use crate::rpc::{PARTS, parts};
 use crate::{clock, telemetry};
+
+/// Writes the status page: the pools, whether this coordinator leads them, and the time.
+pub type StatusPage = fn(&[v1::Pool], bool, SystemTime) -> String;
 
 #[derive(Clone)]
 struct Shown {
     pools: Vec<PoolHandle>,
     metrics: PrometheusHandle,
+    page: StatusPage,
 }
 
 /// Serves until `shutdown` completes.
@@ -26,6 +32,7 @@ pub async fn serve(
     listener: TcpListener,
     pools: Vec<PoolHandle>,
     metrics: PrometheusHandle,
+    page: StatusPage,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> anyhow::Result<()> {
     let routes = Router::new()
@@ -33,7 +40,7 @@ pub async fn serve(
         .route("/metrics", get(prometheus))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
-        .with_state(Shown { pools, metrics });
+        .with_state(Shown { pools, metrics, page });
     axum::serve(listener, routes).with_graceful_shutdown(shutdown).await?;
     Ok(())
 }
@@ -56,5 +63,5 @@ async fn ready(State(shown): State<Shown>) -> impl IntoResponse {
 async fn status(State(shown): State<Shown>) -> impl IntoResponse {
     let pools = shown.pools.iter().map(|pool| pool.status.borrow().view.clone()).collect::<Vec<_>>();
     let leads = shown.pools.iter().all(|pool| pool.status.borrow().leading);
-    words::fleet(&pools, leads, clock::now())
+    (shown.page)(&pools, leads, clock::system_now())
 }

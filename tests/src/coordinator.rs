@@ -1,6 +1,5 @@
 //! `spillway run` as a process of its own, and the ways to ask it: the command line as a person would, and gRPC.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -11,13 +10,11 @@ use spillway_proto::v1::operator_service_client::OperatorServiceClient;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
+pub use spillway_stage::coordinator::Environment;
 pub use tonic_health::pb::health_check_response::ServingStatus;
 
-use crate::process::{Process, command, output, text};
+use crate::process::{Process, output, text};
 use crate::{binaries, ports, wait};
-
-/// The environment of a coordinator: nothing of the machine's own gets in.
-pub type Environment = BTreeMap<String, String>;
 
 #[derive(Debug)]
 pub struct Coordinator {
@@ -29,21 +26,16 @@ pub struct Coordinator {
 
 /// `spillway` in an environment of its own.
 pub fn spillway(environment: &Environment) -> Command {
-    let mut spillway = command(binaries::spillway());
-    spillway.env_clear().env("PATH", std::env::var_os("PATH").expect("PATH")).envs(environment);
-    spillway
+    spillway_stage::coordinator::spillway(&binaries::spillway(), environment)
 }
 
 impl Coordinator {
     /// Starts it on these ports, and waits until it answers.
     pub async fn start(directory: &Path, environment: &Environment, grpc_port: u16) -> Self {
         let http_port = ports::free();
-        let mut run = spillway(environment);
-        run.arg("run").current_dir(directory);
-        run.env("SPILLWAY_GRPC_LISTEN", format!("127.0.0.1:{grpc_port}"));
-        run.env("SPILLWAY_HTTP_LISTEN", format!("127.0.0.1:{http_port}"));
+        let started = spillway_stage::coordinator::start(spillway(environment), directory, grpc_port, http_port);
         let log = directory.join(format!("coordinator-{http_port}.log"));
-        let process = Process::start("coordinator", &mut run, &log);
+        let process = started.unwrap_or_else(|error| panic!("{error:#}")).into();
         let mut coordinator = Coordinator { process, grpc_port, http_port, directory: directory.to_owned() };
         wait::until(
             "the coordinator answers",

@@ -2,9 +2,10 @@
 //! its own, and ended with it. See `tests/README.md` for what each test proves.
 //!
 //! - `binaries`: `spillway` and `spillway-agent`, never stale; `programs`: what `tests/setup` installs
-//! - `process`: a child that ends with its test; `redis_server`, `coordinator`: the two that most tests start
+//! - `process`: a child that ends with its test; `redis_server`, `coordinator`: the two that most tests start. They are
+//!   the stage's, as the demo has them; what is returned there as an error fails the test here
 //! - `jobs`, `driver`: jobs and whole queues, made by BullMQ itself
-//! - `app`: the demo's application as a git repository, and the user data that brings it up
+//! - `app`: the demo's application, with a test's own files
 //! - `other_client`: somebody else at the same EC2
 //! - `chaos`: two coordinators, kills, partitions and lost answers, and what must hold all the while
 //! - `interruptions`: instances taken at random moments, and what became of every job
@@ -26,4 +27,4 @@ pub mod wait;
 pub mod world;
 
 /// The queue of tests that need only one.
-pub const QUEUE: &str = "video-processing";
+pub use spillway_stage::QUEUE;

@@ -2,15 +2,11 @@
 
 use std::path::PathBuf;
 
+pub use spillway_stage::programs::find;
+
 /// A program in PATH.
 pub fn program(name: &str) -> PathBuf {
-    find(name).unwrap_or_else(|| panic!("{name} is not installed: run tests/setup"))
-}
-
-/// The same; None where it is missing.
-pub fn find(name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).map(|directory| directory.join(name)).find(|file| file.is_file())
+    spillway_stage::programs::need(name).unwrap_or_else(|error| panic!("{error:#}"))
 }
 
 /// A program that `tests/setup` keeps for itself.

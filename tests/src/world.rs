@@ -7,14 +7,15 @@ use std::time::Duration;
 
 use spillway_emulator::{Call, Emulator, InstanceRecord, InstanceState, LaunchTemplate};
 use spillway_proto::v1;
+use spillway_stage::repository::{Instance, Repository};
+use spillway_stage::{ec2, primary};
 use tempfile::TempDir;
 use tokio::runtime::Handle;
 
-use crate::app::{self, App};
 use crate::coordinator::{Coordinator, Environment};
-use crate::process::{Process, command};
+use crate::process::Process;
 use crate::redis_server::RedisServer;
-use crate::{QUEUE, binaries, jobs, ports, programs, wait};
+use crate::{QUEUE, app, binaries, jobs, ports, wait};
 
 /// How a world differs from the usual one.
 #[derive(Debug, Default)]
@@ -41,7 +42,7 @@ pub struct World {
     pub redis: RedisServer,
     pub environment: Environment,
     grpc_port: u16,
-    app: App,
+    app: Repository,
     /// A failure has shown the story already.
     told: AtomicBool,
     pub directory: TempDir,
@@ -69,16 +70,18 @@ impl World {
     pub async fn without_coordinator(setup: Setup) -> Self {
         let directory = directory();
         let redis = RedisServer::with(directory.path(), &setup.redis);
-        let app = App::commit(directory.path(), &setup.files);
+        let app = app::commit(directory.path(), &setup.files).await;
         let grpc_port = ports::free();
         let init = vec![binaries::spillway().into(), "instance-init".into()];
-        let mut options = spillway_emulator::Options::new(directory.path().join("ec2"), init);
+        let mut options = ec2::options(directory.path(), init);
         (options.pending, options.shutting_down) = (Duration::from_millis(500), Duration::from_secs(1));
-        options.environment = vec![("BUN_INSTALL_CACHE_DIR".into(), app::bun_cache().into())];
         let emulator = spillway_emulator::start(options).await.expect("the emulator");
-        let usual = || app.user_data(&redis.url(), grpc_port, &setup.agent.replace("$REDIS", &redis.url()));
+        let usual = || {
+            let (redis_url, more) = (&redis.url(), &setup.agent.replace("$REDIS", &redis.url()));
+            let instance = Instance { redis_url, grpc_port, agent: &binaries::agent(), keys: setup.agent_keys, more };
+            app.user_data(instance).unwrap_or_else(|error| panic!("{error:#}"))
+        };
         let user_data = setup.user_data.map_or_else(usual, str::to_owned);
-        let user_data = user_data.replacen("[worker]", &format!("{}\n[worker]", setup.agent_keys), 1);
         let template = LaunchTemplate { user_data, ..LaunchTemplate::default() };
         let template = emulator.create_launch_template("worker", template).expect("a launch template");
         let environment = environment(&redis.url(), &emulator.endpoint(), &template, setup.environment);
@@ -101,14 +104,12 @@ impl World {
     }
 
     /// The machine that always works the queue, and whose workers take back what others let fall.
-    pub fn start_primary(&mut self) {
-        let directory = self.directory.path().join("primary");
-        self.app.copy_to(&directory);
-        let mut worker = command(programs::program("bun"));
-        worker.arg("worker.js").current_dir(directory).env_remove("SPILLWAY_INSTANCE_ID");
-        worker.env("REDIS_URL", self.redis.url()).env("QUEUE_NAMES", QUEUE);
-        worker.env_remove("QUEUE_PREFIX").env_remove("CONCURRENCY");
-        self.primary = Some(Process::start("primary", &mut worker, &self.directory.path().join("primary.log")));
+    pub async fn start_primary(&mut self) {
+        let directory = self.directory.path();
+        let copy = directory.join("primary");
+        self.app.copy_to(&copy, directory).await.unwrap_or_else(|error| panic!("{error:#}"));
+        let primary = primary::start(&copy, &self.redis.url(), &directory.join("primary.log"));
+        self.primary = Some(primary.unwrap_or_else(|error| panic!("{error:#}")).into());
     }
 
     pub fn emulator(&self) -> &Emulator {

@@ -57,6 +57,26 @@ impl Service {
         Err(status)
     }
 
+    /// Whether this proof lets in whoever gives it.
+    fn check_proof(&self, proof: Option<&Proof>) -> Result<(), Status> {
+        let given = match proof {
+            Some(Proof::JoinToken(token)) => token.as_str(),
+            Some(Proof::StsProof(_)) => {
+                return Err(Status::unimplemented(
+                    "this coordinator cannot verify an sts:GetCallerIdentity proof: use a join token \
+                     (grpc.join_token of the coordinator, join_token or join_token_file of the agent)",
+                ));
+            }
+            None => "",
+        };
+        match &self.context.door.join_token {
+            Some(wanted) if !equal_in_constant_time(wanted, given) => Err(Status::unauthenticated(
+                "wrong join token: compare grpc.join_token of the coordinator with join_token of the agent",
+            )),
+            _ => Ok(()),
+        }
+    }
+
     /// The pool whose ledger expects this instance.
     fn pool_of(&self, id: &InstanceId) -> Option<PoolHandle> {
         let expects = |pool: &&PoolHandle| {
@@ -73,24 +93,9 @@ impl AgentService for Service {
         let peer = request.remote_addr();
         let request = request.into_inner();
         let identity = request.identity.ok_or_else(|| Status::invalid_argument("identity is missing"))?;
-        let given = match &request.proof {
-            Some(Proof::JoinToken(token)) => token.as_str(),
-            Some(Proof::StsProof(_)) => {
-                tracing::warn!(instance = identity.instance_id, ?peer, "registration refused: STS proof not supported");
-                return Err(Status::unimplemented(
-                    "this coordinator cannot verify an sts:GetCallerIdentity proof: use a join token \
-                     (grpc.join_token here, join_token or join_token_file of the agent)",
-                ));
-            }
-            None => "",
-        };
-        if let Some(wanted) = &self.context.door.join_token {
-            if !equal_in_constant_time(wanted, given) {
-                tracing::warn!(instance = identity.instance_id, ?peer, "registration refused: wrong join token");
-                return Err(Status::unauthenticated(
-                    "the join token is not this coordinator's: compare grpc.join_token there with join_token here",
-                ));
-            }
+        if let Err(status) = self.check_proof(request.proof.as_ref()) {
+            tracing::warn!(instance = identity.instance_id, ?peer, why = status.message(), "registration refused");
+            return Err(status);
         }
         let id = InstanceId(identity.instance_id.clone());
         let Some(pool) = self.pool_of(&id) else {

@@ -7,7 +7,7 @@ use spillway_tests::binaries::workspace;
 use super::pages::{self, Page};
 
 /// Crates on their way to the layout of `coordinator/ARCHITECTURE.md`: take a line out when its crate is there.
-const TO_COME: [&str; 3] = ["coordinator/pool", "coordinator/console", "coordinator/cli"];
+const TO_COME: [&str; 2] = ["coordinator/pool", "agent/handback/rule"];
 
 /// The top level's folders: a span of code that begins with one of them is a path.
 const FOLDERS: [&str; 7] = ["coordinator/", "agent/", "proto/", "ami/", "tests/", ".github/", ".ci/"];
@@ -98,13 +98,14 @@ fn every_path_that_a_page_names_is_there() {
 }
 
 #[test]
-fn the_code_map_has_every_crate() {
+fn the_code_map_has_every_crate_and_each_its_licence_text() {
     let page = pages::page("coordinator/ARCHITECTURE.md");
     let map = page.text.split("## Code map").nth(1).and_then(|rest| rest.split("\n## ").next()).expect("a code map");
     let manifest = std::fs::read_to_string(workspace().join("Cargo.toml")).expect("the workspace's manifest");
     let members = manifest.lines().find(|line| line.starts_with("members")).expect("its members");
     for member in members.split('"').skip(1).step_by(2) {
         assert!(map.contains(&format!("| `{member}` |")), "the code map does not have {member}");
+        assert!(workspace().join(member).join("LICENSE").is_file(), "{member} has no licence text");
     }
 }
 
@@ -116,21 +117,48 @@ fn every_test_that_a_page_names_is_there() {
     // A scenario is a text file of its name.
     let mut scenarios = Vec::new();
     pages::collect(&workspace().join("coordinator/brain/tests"), "txt", &mut scenarios);
-    let named = |name: &str| {
-        let is_file = |path: &PathBuf| path.file_name().is_some_and(|it| it.to_string_lossy().starts_with(name));
-        source.contains(&format!("fn {name}")) || scenarios.iter().any(is_file)
+    // `name…` is the beginning of one.
+    let named = |name: &str| match name.strip_suffix('…') {
+        Some(beginning) => {
+            let is_file =
+                |path: &PathBuf| path.file_name().is_some_and(|it| it.to_string_lossy().starts_with(beginning));
+            source.contains(&format!("fn {beginning}")) || scenarios.iter().any(is_file)
+        }
+        None => {
+            source.contains(&format!("fn {name}("))
+                || scenarios.iter().any(|path| path.file_stem().is_some_and(|it| it == name))
+        }
     };
     let mut count = 0;
     let page = pages::page("tests/README.md");
     for (line, span) in page.spans() {
-        let name = span.rsplit("::").next().unwrap_or_default().trim_end_matches('…');
-        let is_name = name.matches('_').count() > 2 && name.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+        let name = span.rsplit("::").next().unwrap_or_default();
+        let is_name = name.matches('_').count() > 1 && name.chars().all(|c| c.is_ascii_lowercase() || "_…".contains(c));
         if is_name {
             count += 1;
             assert!(named(name), "{}: there is no test {name}", page.at(line));
         }
     }
     assert!(count > 20, "only {count} names were found");
+}
+
+#[test]
+fn what_proves_an_invariant_is_there() {
+    let page = pages::page("coordinator/ARCHITECTURE.md");
+    let section = page.text.split("## Invariants").nth(1).and_then(|rest| rest.split("\n## ").next()).expect("them");
+    let rows: Vec<&str> = section.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| |")).collect();
+    assert_eq!(rows.len(), 12);
+    // The simulator, a folder of tests, or a file in one of them.
+    let folders = ["tests/tests/e2e", "coordinator/brain/tests", "agent/machine/tests"].map(|it| workspace().join(it));
+    for row in rows {
+        let cells: Vec<&str> = row.split(" | ").collect();
+        let proofs: Vec<&str> = cells[2].split('`').skip(1).step_by(2).collect();
+        assert!(!proofs.is_empty(), "{row}");
+        for name in proofs {
+            let is_test = folders.iter().any(|folder| folder.join(name).with_extension("rs").is_file());
+            assert!(name == "sim" || is_test || workspace().join(name).exists(), "there is no {name}: {row}");
+        }
+    }
 }
 
 /// `[text](target)`, each target with its line.

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value;
-use spillway_tests::process::{Process, command};
+use spillway_tests::process::{Process, command, output, text};
 use spillway_tests::world::directory;
 use spillway_tests::{binaries, programs, wait};
 use tempfile::TempDir;
@@ -88,6 +88,19 @@ impl Demo {
             }
         }
         all_listening().intersection(&sockets).cloned().collect()
+    }
+
+    /// Runs a command that the demo shows, as somebody would in another terminal: elsewhere, with nothing set.
+    fn paste(&self, what: &str) -> (bool, String) {
+        let log = self.process.log();
+        let shown = log.lines().find_map(|line| line.trim_start().strip_prefix(&format!("{what}: ")));
+        let shown = shown.unwrap_or_else(|| panic!("no command to {what}\n{log}"));
+        // No instance comes by itself: a game day need not wait for one.
+        let shown = if what == "gameday" { format!("{shown} --wait 1s") } else { shown.to_owned() };
+        let mut shell = command("/bin/sh");
+        shell.args(["-c", &shown]).current_dir("/").env_clear().env("PATH", std::env::var_os("PATH").expect("PATH"));
+        let out = output(&mut shell);
+        (out.status.success(), text(&[out.stdout, out.stderr].concat()))
     }
 
     async fn until_said(&mut self, words: &str) {
@@ -192,13 +205,25 @@ async fn ctrl_c_at_any_moment_leaves_nothing_behind() {
     }
 }
 
-/// `--keep` stays when all is done, and Ctrl-C then ends it as well.
+/// `--keep` shows commands early that work as they are pasted, stays when all is done, and Ctrl-C then ends it as well.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn it_stays_when_it_is_told_to() {
     let mut demo = Demo::start(&["--keep", "--jobs", "3", "--job-seconds", "0.2"]);
-    demo.until_said("staying: SPILLWAY_SERVER=127.0.0.1:").await;
+    demo.until_said("this stays until Ctrl-C").await;
     let listened = demo.listening();
     assert!(demo.process.ended().is_none(), "{}", demo.process.log());
+    let log = demo.process.log();
+    let (tried, flooded) = (log.find("try in another terminal"), log.find("flooding the queue"));
+    assert!(tried.is_some() && tried < flooded, "commands are shown early\n{log}");
+    let (ok, said) = demo.paste("add jobs");
+    assert!(ok && said.contains("added 3 jobs of 0.2 s"), "{said}");
+    let (ok, said) = demo.paste("status");
+    assert!(ok && said.starts_with("demo: "), "{said}");
+    // There is no instance: what it needs is found, and the reason is said.
+    let (ok, said) = demo.paste("gameday");
+    assert!(!ok && said.contains("no ready instance"), "{said}");
+    let (ok, said) = demo.paste("drain");
+    assert!(!ok && said.contains("INSTANCE_ID") && !said.contains("no coordinator"), "{said}");
     demo.process.signal(libc::SIGINT);
     demo.process.end_within(STOPS_WITHIN).await;
     demo.assert_nothing_is_left(&listened);

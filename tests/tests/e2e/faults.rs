@@ -30,7 +30,7 @@ async fn nothing_happens_without_redis(
     leave: impl FnOnce(&mut World),
     back: impl FnOnce(&mut World),
 ) {
-    world.start_primary();
+    world.start_primary().await;
     jobs::add(&world.redis, 10, 2.0);
     world.until_ready(1).await;
     jobs::add(&world.redis, 25, 2.0);

@@ -28,9 +28,9 @@ async fn an_instance_is_taken_and_its_jobs_run_elsewhere() {
     };
     let mut world = World::start(setup).await;
     let (ok, _, said) = gameday(&world, true, &["--wait", "1s"]).await;
-    assert!(!ok && said.contains("no ready instance works on a job: add jobs"), "{said}");
+    assert!(!ok && said.contains("no ready instance has a running job: add jobs"), "{said}");
     jobs::add(&world.redis, 30, 6.0);
-    world.start_primary();
+    world.start_primary().await;
     world.until_ready(2).await;
     for (emulator, notice, by) in [(true, "5s", "emulator"), (false, "5s", "agent"), (true, "0s", "emulator")] {
         let (ok, out, said) = gameday(&world, emulator, &["--notice", notice, "--json"]).await;
@@ -45,7 +45,7 @@ async fn an_instance_is_taken_and_its_jobs_run_elsewhere() {
         world.until("it is gone", || world.instance(&id).ending_ms.is_some()).await;
     }
     let (ok, _, said) = gameday(&world, false, &["--notice", "0s"]).await;
-    assert!(!ok && said.contains("only the emulator takes an instance without notice"), "{said}");
+    assert!(!ok && said.contains("only the emulator can interrupt without notice"), "{said}");
     let (ok, _, said) = gameday(&world, true, &["--instance", "i-0"]).await;
     assert!(!ok && said.contains("no instance i-0 here"), "{said}");
     world.until("all jobs are completed", || jobs::completed(&world.redis) == 30).await;

@@ -76,7 +76,7 @@ async fn until_handed_back(world: &World, id: &str, job: &str) {
 async fn what_another_client_terminates_costs_no_job() {
     let mut world = World::start(setup()).await;
     let (id, job) = busy(&world, 6.0).await;
-    world.start_primary();
+    world.start_primary().await;
     another_client(&world, &[("Action", "TerminateInstances"), ("InstanceId.1", &id)]).await;
     until_handed_back(&world, &id, &job).await;
     assert!(world.coordinator().explained("its active jobs are handed back"), "{}", world.story().await);
@@ -88,7 +88,7 @@ async fn what_another_client_terminates_costs_no_job() {
 async fn an_interruption_without_a_notice_costs_no_job() {
     let mut world = World::start(setup()).await;
     let (id, job) = busy(&world, 6.0).await;
-    world.start_primary();
+    world.start_primary().await;
     world.emulator().interrupt(&id, Duration::ZERO).expect("an end");
     until_handed_back(&world, &id, &job).await;
     assert_run_again(&world, &id, &job).await;
@@ -111,7 +111,7 @@ async fn what_ends_while_the_coordinator_is_away_is_handed_back_when_it_is_back(
             pool.instances.iter().find(|it| it.id == id && it.jobs_handed_back == 1 && it.hand_back == "done").map(drop)
         })
         .await;
-    world.start_primary();
+    world.start_primary().await;
     assert_run_again(&world, &id, &job).await;
 }
 
@@ -137,7 +137,7 @@ async fn an_instance_that_is_only_out_of_sight_keeps_its_job_until_nobody_renews
     let said = "1 job of ".to_owned() + &id + " left: handed back once their locks are seen not to be renewed";
     assert!(world.coordinator().explained(&said), "{}", world.story().await);
 
-    world.start_primary();
+    world.start_primary().await;
     world.emulator().interrupt(&id, Duration::ZERO).expect("an end");
     until_handed_back(&world, &id, &job).await;
     assert_eq!((field(&world, &job, "atm"), field(&world, &job, "stc")), (None, None), "attempts and stalls");
@@ -174,6 +174,6 @@ async fn a_redis_user_that_may_not_hand_back_is_told_apart_from_one_that_may() {
             pool.instances.iter().find(|it| it.id == id && it.jobs_handed_back == 1).map(drop)
         })
         .await;
-    world.start_primary();
+    world.start_primary().await;
     assert_run_again(&world, &id, &job).await;
 }

@@ -1,0 +1,125 @@
+//! What may be written on the command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Runs a BullMQ queue's overflow on EC2 spot instances, and loses no job doing it.
+#[derive(Debug, Parser)]
+#[command(name = "spillway", version, max_term_width = 100, arg_required_else_help = true)]
+#[command(after_help = "Exit status: 0 done, 1 failed, 2 bad usage or configuration.")]
+pub struct Arguments {
+    /// Configuration file [default: /etc/spillway/coordinator.toml where it exists; REDIS_URL, QUEUE_NAMES,
+    /// EC2_LAUNCH_TEMPLATE_ID, … are enough without a file]
+    #[arg(long, global = true, value_name = "FILE", env = "SPILLWAY_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Log level: error, warn, info, debug, or a filter as in RUST_LOG [default: info; demo: error]
+    #[arg(long, global = true, value_name = "LEVEL", env = "SPILLWAY_LOG")]
+    pub log: Option<String>,
+    /// Log in JSON lines
+    #[arg(long, global = true, env = "SPILLWAY_LOG_JSON")]
+    pub log_json: bool,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the coordinator: observe, decide, launch, drain (what the systemd service runs)
+    Run,
+    /// Show the fleet: each pool's queue, instances with their boot steps, and the last plan
+    Status {
+        /// Follow: print it again at each change
+        #[arg(long, short)]
+        watch: bool,
+        #[command(flatten)]
+        pool: PoolArgument,
+        #[command(flatten)]
+        server: Server,
+        #[arg(long, help = JSON)]
+        json: bool,
+    },
+    /// Show the plans: what was decided and why, and why nothing more
+    Explain {
+        /// Number of plans, newest first
+        #[arg(long, short = 'n', value_name = "N", default_value_t = 20)]
+        limit: u32,
+        #[command(flatten)]
+        pool: PoolArgument,
+        #[command(flatten)]
+        server: Server,
+        #[arg(long, help = JSON)]
+        json: bool,
+    },
+    /// Show the queues as Redis has them; needs only REDIS_URL and QUEUE_NAMES
+    Queues {
+        #[arg(long, help = JSON)]
+        json: bool,
+    },
+    /// Drain an instance: no new jobs, finish the current ones, then terminate it
+    Drain {
+        /// Instance id, as in `spillway status`
+        instance: String,
+        /// Cancel the drain instead: the instance takes jobs again
+        #[arg(long)]
+        cancel: bool,
+        /// Reason, for `spillway explain`
+        #[arg(long, value_name = "TEXT", default_value = "")]
+        reason: String,
+        #[command(flatten)]
+        server: Server,
+        #[arg(long, help = JSON)]
+        json: bool,
+    },
+    /// Stop launches and scale-in until `resume`; drains and boots in progress continue
+    Hold {
+        /// Reason, for `spillway explain`
+        #[arg(long, value_name = "TEXT", default_value = "")]
+        reason: String,
+        #[command(flatten)]
+        pool: PoolArgument,
+        #[command(flatten)]
+        server: Server,
+        #[arg(long, help = JSON)]
+        json: bool,
+    },
+    /// End a hold; also clears a fatal EC2 refusal and closes the boot-failure breaker
+    Resume {
+        #[command(flatten)]
+        pool: PoolArgument,
+        #[command(flatten)]
+        server: Server,
+        #[arg(long, help = JSON)]
+        json: bool,
+    },
+    /// Interrupt one instance as EC2 would, and report what became of its jobs
+    Gameday {
+        #[command(flatten)]
+        options: crate::gameday::Options,
+        #[command(flatten)]
+        server: Server,
+        #[arg(long, help = JSON)]
+        json: bool,
+    },
+    /// See it work: everything on this machine, no AWS account
+    Demo(crate::demo::Options),
+    /// Emulate EC2 and instance metadata on loopback; instances are local processes
+    Emulator(spillway_emulator::cli::Args),
+}
+
+const JSON: &str = "Print JSON";
+
+/// The coordinator to talk to.
+#[derive(Debug, Args)]
+pub struct Server {
+    /// gRPC address of the coordinator; it accepts operators from its own machine only
+    #[arg(long, value_name = "HOST:PORT", env = "SPILLWAY_SERVER", default_value = "127.0.0.1:7443")]
+    pub server: String,
+}
+
+#[derive(Debug, Args)]
+pub struct PoolArgument {
+    /// Only this pool
+    #[arg(long, value_name = "NAME", default_value = "")]
+    pub pool: String,
+}

@@ -1,0 +1,80 @@
+//! `spillway`: the coordinator and its tools. Exit status: 0 done, 1 failed, 2 bad usage or configuration.
+//!
+//! - `arguments`: what may be written on the command line
+//! - `run`: the coordinator itself; `queues`: what Redis shows, without a coordinator
+//! - `operators`: `status`, `explain`, `drain`, `hold`, `resume`
+//! - `gameday`: interrupts one instance and scores what became of its jobs
+//! - `demo`: the whole thing on this machine
+
+mod arguments;
+mod demo;
+mod gameday;
+mod operators;
+mod queues;
+mod run;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use clap::error::ErrorKind;
+use spillway_coordinator::config::ConfigError;
+use spillway_coordinator::redis_client::RedisProblem;
+use spillway_coordinator::telemetry;
+
+use arguments::{Arguments, Command};
+
+/// Bad usage or configuration: a person must change something before it can work.
+const USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    // An emulated instance's init is this program too; it must not start a runtime first.
+    let mut given = std::env::args_os().skip(1);
+    if given.next().is_some_and(|first| first == spillway_emulator::init::WORD) {
+        return spillway_emulator::init::main(given);
+    }
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let is_help = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+            let _ = error.print();
+            return if is_help { ExitCode::SUCCESS } else { ExitCode::from(USAGE) };
+        }
+    };
+    // The demo has a screen of its own.
+    let usual = if matches!(arguments.command, Command::Demo(_)) { "error" } else { "info" };
+    telemetry::install_logs(arguments.log.as_deref().unwrap_or(usual), arguments.log_json);
+    // TLS of Redis and EC2: one provider for the process. A second one is refused, and the first does.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&anyhow::Error::new(error).context("cannot start")),
+    };
+    match runtime.block_on(dispatch(arguments)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failed(&error),
+    }
+}
+
+async fn dispatch(arguments: Arguments) -> anyhow::Result<()> {
+    let config = arguments.config.as_deref();
+    match arguments.command {
+        Command::Run => run::run(config).await,
+        Command::Queues { json } => queues::queues(config, json).await,
+        Command::Status { watch, pool, server, json } => operators::status(&server, pool, watch, json).await,
+        Command::Explain { pool, limit, server, json } => operators::explain(&server, pool, limit, json).await,
+        Command::Drain { instance, cancel, reason, server, json } => {
+            operators::drain(&server, instance, cancel, reason, json).await
+        }
+        Command::Hold { pool, reason, server, json } => operators::hold(&server, pool, reason, json).await,
+        Command::Resume { pool, server, json } => operators::resume(&server, pool, json).await,
+        Command::Gameday { options, server, json } => gameday::run(config, &server.server, options, json).await,
+        Command::Demo(options) => demo::run(options).await,
+        Command::Emulator(arguments) => spillway_emulator::cli::run(arguments).await,
+    }
+}
+
+fn failed(error: &anyhow::Error) -> ExitCode {
+    eprintln!("spillway: {error:#}");
+    let bad_url = matches!(error.downcast_ref(), Some(RedisProblem::BadUrl { .. }));
+    if bad_url || error.downcast_ref::<ConfigError>().is_some() { ExitCode::from(USAGE) } else { ExitCode::FAILURE }
+}

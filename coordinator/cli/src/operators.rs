@@ -1,0 +1,90 @@
+//! `status`, `explain`, `drain`, `hold`, `resume`: what a running coordinator is asked.
+
+use std::io::{IsTerminal as _, Write as _};
+
+use serde_json::json;
+use spillway_console::client::{connect, refused};
+use spillway_console::{json, words};
+use spillway_coordinator::clock;
+use spillway_proto::v1;
+
+use crate::arguments::{PoolArgument, Server};
+
+pub(super) async fn status(server: &Server, pool: PoolArgument, watch: bool, as_json: bool) -> anyhow::Result<()> {
+    let mut client = connect(&server.server).await?;
+    let request = v1::GetFleetRequest { pool: pool.pool };
+    if !watch {
+        let fleet = client.get_fleet(request).await.map_err(refused)?.into_inner();
+        show(&fleet, as_json);
+        return Ok(());
+    }
+    let mut fleets =
+        client.watch_fleet(v1::WatchFleetRequest { pool: request.pool }).await.map_err(refused)?.into_inner();
+    while let Some(fleet) = fleets.message().await.map_err(refused)? {
+        if !as_json && std::io::stdout().is_terminal() {
+            // Home, and clear what is below: no flicker.
+            print!("\x1b[H\x1b[J");
+        }
+        show(&fleet.into(), as_json);
+        std::io::stdout().flush()?;
+    }
+    Ok(())
+}
+
+fn show(fleet: &v1::GetFleetResponse, as_json: bool) {
+    if as_json {
+        println!("{}", json::fleet(fleet));
+    } else {
+        print!("{}", words::fleet(&fleet.pools, fleet.leader, clock::system_now()));
+    }
+}
+
+pub(super) async fn explain(server: &Server, pool: PoolArgument, limit: u32, as_json: bool) -> anyhow::Result<()> {
+    let mut client = connect(&server.server).await?;
+    let request = v1::ExplainRequest { pool: pool.pool, limit };
+    let plans = client.explain(request).await.map_err(refused)?.into_inner().plans;
+    if as_json {
+        println!("{}", json!(plans.iter().map(json::plan).collect::<Vec<_>>()));
+    } else if plans.is_empty() {
+        println!("no plans yet: the first follows the first reading of the queues by the leader");
+    } else {
+        print!("{}", words::plans(&plans, clock::system_now()));
+    }
+    Ok(())
+}
+
+pub(super) async fn drain(
+    server: &Server,
+    instance: String,
+    cancel: bool,
+    reason: String,
+    as_json: bool,
+) -> anyhow::Result<()> {
+    let mut client = connect(&server.server).await?;
+    let reply = if cancel {
+        client.cancel_drain(v1::CancelDrainRequest { instance_id: instance }).await.map(|it| it.into_inner().message)
+    } else {
+        client.drain(v1::DrainRequest { instance_id: instance, reason }).await.map(|it| it.into_inner().message)
+    };
+    say(reply, as_json)
+}
+
+pub(super) async fn hold(server: &Server, pool: PoolArgument, reason: String, as_json: bool) -> anyhow::Result<()> {
+    let mut client = connect(&server.server).await?;
+    say(client.hold(v1::HoldRequest { pool: pool.pool, reason }).await.map(|it| it.into_inner().message), as_json)
+}
+
+pub(super) async fn resume(server: &Server, pool: PoolArgument, as_json: bool) -> anyhow::Result<()> {
+    let mut client = connect(&server.server).await?;
+    say(client.resume(v1::ResumeRequest { pool: pool.pool }).await.map(|it| it.into_inner().message), as_json)
+}
+
+fn say(reply: Result<String, tonic::Status>, as_json: bool) -> anyhow::Result<()> {
+    let message = reply.map_err(refused)?;
+    if as_json {
+        println!("{}", json!({ "message": message }));
+    } else {
+        println!("{message}");
+    }
+    Ok(())
+}

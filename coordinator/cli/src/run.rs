@@ -1,0 +1,23 @@
+//! `spillway run`.
+
+use std::path::Path;
+
+use spillway_console::words;
+use spillway_coordinator::config::{self, Needs};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+pub(super) async fn run(file: Option<&Path>) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let settings = config::load(file, &std::env::vars().collect(), Needs::Everything)?;
+    let (stop, stopping) = watch::channel(false);
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        let _ = stop.send(true);
+    });
+    spillway_coordinator::run::run(settings, words::fleet, |_| {}, stopping).await
+}

@@ -1,0 +1,159 @@
+//! The fleet and its plans as JSON: times in RFC 3339, spans in seconds, null where unknown.
+
+use prost_types::{Duration, Timestamp};
+use serde_json::{Value, json};
+use spillway_proto::v1;
+
+pub fn fleet(fleet: &v1::GetFleetResponse) -> Value {
+    json!({
+        "at": time(fleet.at.as_ref()),
+        "leader": fleet.leader,
+        "pools": fleet.pools.iter().map(pool).collect::<Vec<_>>(),
+    })
+}
+
+fn pool(pool: &v1::Pool) -> Value {
+    json!({
+        "name": pool.name,
+        "desired": pool.desired,
+        "max_instances": pool.max_instances,
+        "held": pool.held,
+        "hold_reason": or_null(&pool.hold_reason),
+        "backlog": pool.backlog.as_ref().map(backlog),
+        "observation_problem": or_null(&pool.observation_problem),
+        "listing_problem": or_null(&pool.listing_problem),
+        "instances": pool.instances.iter().map(instance).collect::<Vec<_>>(),
+        "plan": pool.plan.as_ref().map(plan),
+        "launched_total": pool.launched_total,
+        "terminated_total": pool.terminated_total,
+        "jobs_handed_back_total": pool.jobs_handed_back_total,
+    })
+}
+
+fn backlog(backlog: &v1::Backlog) -> Value {
+    json!({
+        "at": time(backlog.at.as_ref()),
+        "waiting": backlog.waiting,
+        "prioritized": backlog.prioritized,
+        "delayed": backlog.delayed,
+        "delayed_due": backlog.delayed_due,
+        "active": backlog.active,
+        "demand": backlog.demand,
+        "paused": backlog.paused,
+        "concurrency": backlog.concurrency,
+        "oldest_age_seconds": seconds(backlog.oldest_age.as_ref()),
+        "completed": backlog.completed,
+        "failed": backlog.failed,
+    })
+}
+
+fn instance(instance: &v1::Instance) -> Value {
+    json!({
+        "id": or_null(&instance.id),
+        "token": instance.token,
+        "phase": instance.phase,
+        "phase_reason": instance.phase_reason,
+        "phase_since": time(instance.phase_since.as_ref()),
+        "phase_deadline": time(instance.phase_deadline.as_ref()),
+        "launched_at": time(instance.launched_at.as_ref()),
+        "instance_type": or_null(&instance.instance_type),
+        "availability_zone": or_null(&instance.availability_zone),
+        "image_id": or_null(&instance.image_id),
+        "capacity_type": or_null(&instance.capacity_type),
+        "ec2_state": or_null(&instance.ec2_state),
+        "connected": instance.connected,
+        "stale": instance.stale,
+        "last_heartbeat_at": time(instance.last_heartbeat_at.as_ref()),
+        "heartbeat": instance.heartbeat.as_ref().map(heartbeat),
+        "boot_steps": instance.boot_steps.iter().map(step).collect::<Vec<_>>(),
+        "notices": instance.notices.iter().map(notice).collect::<Vec<_>>(),
+        "jobs_in_redis": instance.jobs_in_redis,
+        "jobs_handed_back": instance.jobs_handed_back,
+        "hand_back": or_null(&instance.hand_back),
+    })
+}
+
+fn heartbeat(beat: &v1::Heartbeat) -> Value {
+    json!({
+        "phase": short(beat.phase().as_str_name(), "AGENT_PHASE_"),
+        "worker": beat.worker.as_ref().map(|worker| json!({
+            "proven": worker.proven,
+            "processes": worker.processes,
+            "restarts": worker.restarts,
+            "connections": worker.connections,
+            "fetching": worker.fetching,
+            "live_locks": worker.live_locks,
+            "by": or_null(&worker.by),
+            "missing": or_null(&worker.missing),
+        })),
+        "active_jobs": beat.active_jobs,
+        "oldest_lock_age_seconds": seconds(beat.oldest_lock_age.as_ref()),
+        "redis_round_trip_seconds": seconds(beat.redis_round_trip.as_ref()),
+        "git_commit": or_null(&beat.git_commit),
+        "image_id": or_null(&beat.image_id),
+        "cpu_percent": beat.cpu_percent,
+        "memory_used_bytes": beat.memory_used_bytes,
+        "memory_total_bytes": beat.memory_total_bytes,
+        "problem": or_null(&beat.problem),
+        "unprotected": beat.unprotected,
+    })
+}
+
+fn step(step: &v1::BootStep) -> Value {
+    json!({
+        "name": step.name,
+        "command": step.command,
+        "state": short(step.state().as_str_name(), "STEP_STATE_"),
+        "attempt": step.attempt,
+        "started_at": time(step.started_at.as_ref()),
+        "took_seconds": seconds(step.took.as_ref()),
+        "exit_code": step.exit_code,
+        "output_tail": step.output_tail,
+        "problem": or_null(&step.problem),
+    })
+}
+
+fn notice(notice: &v1::Notice) -> Value {
+    json!({
+        "kind": short(notice.kind().as_str_name(), "NOTICE_KIND_"),
+        "action": or_null(&notice.action),
+        "at": time(notice.at.as_ref()),
+        "seen_at": time(notice.seen_at.as_ref()),
+    })
+}
+
+pub fn plan(plan: &v1::PlanRecord) -> Value {
+    json!({
+        "pool": plan.pool,
+        "at": time(plan.at.as_ref()),
+        "until": time(plan.until.as_ref()),
+        "times": plan.times,
+        "demand": plan.demand,
+        "desired": plan.desired,
+        "decisions": plan.decisions.iter().map(|decision| json!({
+            "kind": decision.kind,
+            "instance": or_null(&decision.instance),
+            "reason": decision.reason,
+        })).collect::<Vec<_>>(),
+        "notes": plan.notes,
+    })
+}
+
+fn or_null(text: &str) -> Option<&str> {
+    (!text.is_empty()).then_some(text)
+}
+
+fn short(name: &str, prefix: &str) -> String {
+    name.strip_prefix(prefix).unwrap_or(name).to_lowercase()
+}
+
+fn time(at: Option<&Timestamp>) -> Option<String> {
+    let at = at?;
+    let nanos = i128::from(at.seconds) * 1_000_000_000 + i128::from(at.nanos);
+    let at = time::OffsetDateTime::from_unix_timestamp_nanos(nanos).ok()?;
+    at.format(&time::format_description::well_known::Rfc3339).ok()
+}
+
+fn seconds(span: Option<&Duration>) -> Option<f64> {
+    span.map(|span| span.seconds as f64 + f64::from(span.nanos) / 1e9)
+}

@@ -1,0 +1,13 @@
+//! What people are shown of Spillway. It knows the protocol, and neither the daemon nor where its output goes.
+//!
+//! - `client`: the way to a running coordinator
+//! - `words`: the fleet and its plans as `status` and `explain` print them; `json`: the same for programs
+//! - `style`: lines with colours, cut by what is seen; `graph`: bars and sparklines
+//! - `times`: the protocol's times against a clock that is handed in
+
+pub mod client;
+pub mod graph;
+pub mod json;
+pub mod style;
+pub mod times;
+pub mod words;

@@ -1,0 +1,291 @@
+//! The fleet and its plans in the reader's words.
+
+use std::fmt::Write as _;
+use std::time::{Duration, SystemTime};
+
+use spillway_proto::v1;
+use spillway_words::in_words;
+
+use crate::times::{self, ago, since, span, until};
+
+/// Instances that ended less long ago are still shown, with what went wrong.
+const GONE_SHOWN: Duration = Duration::from_secs(900);
+
+/// The action of a notice that an operator asked for.
+const REHEARSAL: &str = "rehearsal";
+
+/// All pools, as `spillway status` prints them.
+pub fn fleet(pools: &[v1::Pool], leads: bool, now: SystemTime) -> String {
+    let mut text = String::new();
+    if !leads {
+        text.push_str("STANDBY: another coordinator is the leader; this one observes and decides nothing\n");
+    }
+    for pool in pools {
+        // Writing to a string does not fail.
+        let _ = write_pool(&mut text, pool, now);
+    }
+    text
+}
+
+fn write_pool(out: &mut String, pool: &v1::Pool, now: SystemTime) -> std::fmt::Result {
+    let desired = pool.desired.map_or("?".to_owned(), |desired| desired.to_string());
+    writeln!(
+        out,
+        "{}: {desired} desired, max {}{}",
+        pool.name,
+        pool.max_instances,
+        if pool.held { ", HELD" } else { "" }
+    )?;
+    match &pool.backlog {
+        Some(backlog) => writeln!(out, "  queue      {}", backlog_line(backlog, now))?,
+        None => writeln!(out, "  queue      not read yet")?,
+    }
+    if !pool.observation_problem.is_empty() {
+        writeln!(out, "  PROBLEM    {}", pool.observation_problem)?;
+    }
+    if !pool.listing_problem.is_empty() {
+        writeln!(out, "  PROBLEM    EC2: {}", pool.listing_problem)?;
+    }
+    let alive: Vec<_> = pool.instances.iter().filter(|instance| instance.phase != "gone").collect();
+    if alive.is_empty() {
+        writeln!(out, "  instances  none")?;
+    }
+    for instance in alive {
+        write_instance(out, instance, now)?;
+    }
+    for instance in pool.instances.iter().filter(|instance| instance.phase == "gone") {
+        write_gone(out, instance, now)?;
+    }
+    if let Some(plan) = &pool.plan {
+        for decision in &plan.decisions {
+            writeln!(out, "  decided    {}", decision_line(decision))?;
+        }
+        for note in &plan.notes {
+            writeln!(out, "  why        {note}")?;
+        }
+    }
+    Ok(())
+}
+
+/// One queue observation in a line.
+pub fn backlog_line(backlog: &v1::Backlog, now: SystemTime) -> String {
+    let mut parts = vec![format!("{} ready to run", backlog.demand)];
+    if backlog.paused {
+        parts.push(format!("PAUSED with {} waiting", backlog.waiting));
+    }
+    parts.push(format!("{} running", backlog.active));
+    if backlog.delayed > backlog.delayed_due {
+        parts.push(format!("{} delayed", backlog.delayed - backlog.delayed_due));
+    }
+    if let Some(age) = backlog.oldest_age.as_ref().filter(|_| backlog.demand > 0) {
+        parts.push(format!("oldest waiting {}", in_words(span(age))));
+    }
+    parts.push(format!("read {}", ago(backlog.at.as_ref(), now)));
+    parts.join(", ")
+}
+
+fn write_instance(out: &mut String, instance: &v1::Instance, now: SystemTime) -> std::fmt::Result {
+    let name = if instance.id.is_empty() { &instance.token } else { &instance.id };
+    let kind = [&instance.capacity_type, &instance.instance_type, &instance.availability_zone];
+    let kind: Vec<&str> = kind.into_iter().map(String::as_str).filter(|part| !part.is_empty()).collect();
+    writeln!(
+        out,
+        "  {name:<20} {:<11} {:<12} {}",
+        instance.phase.to_uppercase(),
+        ago(instance.phase_since.as_ref(), now),
+        kind.join(" ")
+    )?;
+    writeln!(out, "    {}", instance_line(instance, now))?;
+    for step in instance.boot_steps.iter().filter(|_| instance.phase == "booting" || instance.phase == "draining") {
+        writeln!(out, "    {}", step_line(step, now))?;
+    }
+    for notice in &instance.notices {
+        writeln!(out, "    NOTICE {}", notice_line(notice, now))?;
+    }
+    Ok(())
+}
+
+fn write_gone(out: &mut String, instance: &v1::Instance, now: SystemTime) -> std::fmt::Result {
+    if since(instance.phase_since.as_ref(), now) > GONE_SHOWN {
+        return Ok(());
+    }
+    let name = if instance.id.is_empty() { &instance.token } else { &instance.id };
+    let when = ago(instance.phase_since.as_ref(), now);
+    writeln!(out, "  {name:<20} gone        {when:<12} {}", instance.phase_reason)?;
+    if let Some(jobs) = handed_back(instance) {
+        writeln!(out, "    {jobs}")?;
+    }
+    let failed = instance.boot_steps.iter().filter(|step| step.state() == v1::StepState::Failed);
+    for step in failed {
+        writeln!(out, "    {}", step_line(step, now))?;
+    }
+    Ok(())
+}
+
+/// What an instance does, in a line.
+pub fn instance_line(instance: &v1::Instance, now: SystemTime) -> String {
+    let Some(beat) = &instance.heartbeat else {
+        return match (instance.phase.as_str(), instance.phase_reason.as_str()) {
+            ("booting", _) => "its agent has not registered yet".to_owned(),
+            (_, "") => "launch requested".to_owned(),
+            (_, reason) => reason.to_owned(),
+        };
+    };
+    let mut parts = Vec::new();
+    parts.extend(beat.worker.as_ref().and_then(|worker| worker_line(worker, &instance.phase)));
+    match beat.active_jobs {
+        Some(1) => parts.push("1 job".to_owned()),
+        Some(jobs) => parts.push(format!("{jobs} jobs")),
+        None => {}
+    }
+    if !beat.problem.is_empty() && beat.worker.as_ref().is_none_or(|worker| worker.missing != beat.problem) {
+        parts.push(beat.problem.clone());
+    }
+    if instance.phase == "draining" || instance.phase == "terminating" {
+        parts.push(instance.phase_reason.clone());
+    }
+    let heard = ago(instance.last_heartbeat_at.as_ref(), now);
+    match (instance.stale, instance.connected) {
+        (true, _) => parts.push(format!("NO HEARTBEAT: the last was {heard}")),
+        (false, false) => parts.push(format!("not connected, last heartbeat {heard}")),
+        (false, true) => {}
+    }
+    parts.extend(handed_back(instance));
+    parts.extend(beat.unprotected.iter().map(|what| format!("not protected: {what}")));
+    parts.join("; ")
+}
+
+/// Whether its worker processes jobs, as its agent proves it. Until it does, that is a wait while the instance boots, a
+/// problem once it was ready, and the plan while it drains.
+fn worker_line(worker: &v1::WorkerProof, phase: &str) -> Option<String> {
+    let missing = if worker.missing.is_empty() { "no proof yet that it processes jobs" } else { &worker.missing };
+    match (phase, worker.proven) {
+        (_, true) if worker.live_locks == 0 => Some(format!("worker ready (by {}), waiting for jobs", worker.by)),
+        (_, true) => Some(format!("worker ready (by {})", worker.by)),
+        ("launching" | "booting", false) => Some(format!("waiting for the worker: {missing}")),
+        ("ready", false) => Some(format!("worker not ready: {missing}")),
+        (_, false) => (!worker.missing.is_empty()).then(|| worker.missing.clone()),
+    }
+}
+
+/// What became of the jobs that it could not finish; None where there were none.
+fn handed_back(instance: &v1::Instance) -> Option<String> {
+    let jobs = match instance.jobs_handed_back {
+        0 => None,
+        1 => Some("1 job handed back".to_owned()),
+        jobs => Some(format!("{jobs} jobs handed back")),
+    };
+    let still = match instance.hand_back.as_str() {
+        "under-way" => Some("its jobs are being handed back"),
+        "given-up" => Some("SOME OF ITS JOBS COULD NOT BE HANDED BACK: see `spillway explain`"),
+        _ => None,
+    };
+    let parts: Vec<String> = jobs.into_iter().chain(still.map(str::to_owned)).collect();
+    (!parts.is_empty()).then(|| parts.join("; "))
+}
+
+/// One line of the boot flight-recorder; a failed step with the end of its output.
+pub fn step_line(step: &v1::BootStep, now: SystemTime) -> String {
+    let took = step.took.as_ref().map(|took| in_words(span(took)));
+    let again = if step.attempt > 1 { format!(" (attempt {})", step.attempt) } else { String::new() };
+    let place = format!("{}/{} {:<10}", step.index + 1, step.count, step.name);
+    match step.state() {
+        v1::StepState::Succeeded => format!("{place} done in {}{again}", took.unwrap_or_default()),
+        v1::StepState::Failed | v1::StepState::Retrying => {
+            let last = step.output_tail.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default();
+            let next = if step.state() == v1::StepState::Failed { "FAILED" } else { "failed, retried" };
+            format!("{place} {next}{again}: {}: {last}", step.problem)
+        }
+        v1::StepState::Running => {
+            let running = step.started_at.as_ref().map_or(Duration::ZERO, |at| since(Some(at), now));
+            format!("{place} running for {}{again}: {}", in_words(running), step.command)
+        }
+        v1::StepState::Unspecified => place,
+    }
+}
+
+/// `pull 25 ms, install 122 ms, …`.
+pub fn steps_in_a_line(steps: &[v1::BootStep]) -> String {
+    let took = |step: &v1::BootStep| step.took.as_ref().map_or("?".to_owned(), |took| in_words(span(took)));
+    steps.iter().map(|step| format!("{} {}", step.name, took(step))).collect::<Vec<_>>().join(", ")
+}
+
+fn notice_line(notice: &v1::Notice, now: SystemTime) -> String {
+    let left = until(notice.at.as_ref(), now);
+    let when = if left.is_zero() { ago(notice.at.as_ref(), now) } else { format!("in {}", in_words(left)) };
+    match notice.kind() {
+        v1::NoticeKind::Interruption if notice.action == REHEARSAL => format!("a rehearsed interruption {when}"),
+        v1::NoticeKind::Interruption => format!("EC2 will {} the instance {when}", notice.action),
+        v1::NoticeKind::Rebalance => format!("EC2 recommended a rebalance {when}"),
+        _ => format!("{} {when}", notice.action),
+    }
+}
+
+/// Plans, as `spillway explain` prints them.
+pub fn plans(plans: &[v1::PlanRecord], now: SystemTime) -> String {
+    let mut text = String::new();
+    let several = plans.iter().any(|plan| plan.pool != plans[0].pool);
+    for plan in plans {
+        let _ = write_plan(&mut text, plan, several, now);
+    }
+    text
+}
+
+fn write_plan(out: &mut String, plan: &v1::PlanRecord, with_pool: bool, now: SystemTime) -> std::fmt::Result {
+    let mut when = ago(plan.until.as_ref(), now);
+    if plan.times > 1
+        && let (Some(first), Some(last)) = (&plan.at, &plan.until)
+    {
+        let over = times::between(first, last);
+        let _ = write!(when, ", unchanged for {}", in_words(over));
+    }
+    let desired = plan.desired.map_or("unknown".to_owned(), |desired| desired.to_string());
+    let demand = plan.demand.map_or("unknown".to_owned(), |demand| demand.to_string());
+    let pool = if with_pool { format!("{}: ", plan.pool) } else { String::new() };
+    writeln!(out, "{pool}{when}: demand {demand}, instances desired {desired}")?;
+    for decision in &plan.decisions {
+        writeln!(out, "  -> {}", decision_line(decision))?;
+    }
+    for note in &plan.notes {
+        writeln!(out, "     {note}")?;
+    }
+    Ok(())
+}
+
+/// A decision with its reason.
+pub fn decision_line(decision: &v1::Decision) -> String {
+    let kind = decision.kind.replace('_', " ");
+    match decision.instance.as_str() {
+        "" => format!("{kind}: {}", decision.reason),
+        instance => format!("{kind} {instance}: {}", decision.reason),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(phase: &str, proven: bool, missing: &str) -> String {
+        let worker =
+            v1::WorkerProof { proven, missing: missing.to_owned(), by: "name".to_owned(), ..Default::default() };
+        let beat = v1::Heartbeat { worker: Some(worker), ..v1::Heartbeat::default() };
+        let instance = v1::Instance {
+            phase: phase.to_owned(),
+            phase_reason: "an operator asked".to_owned(),
+            connected: true,
+            heartbeat: Some(beat),
+            ..v1::Instance::default()
+        };
+        instance_line(&instance, SystemTime::UNIX_EPOCH)
+    }
+
+    #[test]
+    fn a_worker_without_proof_is_a_problem_only_where_it_should_have_one() {
+        assert_eq!(line("ready", true, ""), "worker ready (by name), waiting for jobs");
+        assert_eq!(line("booting", false, "PM2 shows no process"), "waiting for the worker: PM2 shows no process");
+        assert_eq!(line("booting", false, ""), "waiting for the worker: no proof yet that it processes jobs");
+        assert_eq!(line("ready", false, "PM2 shows no process"), "worker not ready: PM2 shows no process");
+        assert_eq!(line("draining", false, "the worker is drained"), "the worker is drained; an operator asked");
+        assert_eq!(line("draining", false, ""), "an operator asked");
+    }
+}

@@ -1,0 +1,25 @@
+//! `spillway run` as a process of its own.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+
+use crate::process::{Process, command};
+
+/// The environment of a coordinator.
+pub type Environment = BTreeMap<String, String>;
+
+/// `spillway` with this environment and PATH: neither settings nor credentials of the machine's reach it.
+pub fn spillway(program: &Path, environment: &Environment) -> Command {
+    let mut spillway = command(program);
+    spillway.env_clear().envs(std::env::var_os("PATH").map(|path| ("PATH", path))).envs(environment);
+    spillway
+}
+
+/// Starts the daemon with a command of [`spillway`]'s; it listens on these ports, and works in `directory`.
+pub fn start(mut spillway: Command, directory: &Path, grpc_port: u16, http_port: u16) -> anyhow::Result<Process> {
+    spillway.arg("run").current_dir(directory);
+    spillway.env("SPILLWAY_GRPC_LISTEN", format!("127.0.0.1:{grpc_port}"));
+    spillway.env("SPILLWAY_HTTP_LISTEN", format!("127.0.0.1:{http_port}"));
+    Process::start("coordinator", &mut spillway, &directory.join(format!("coordinator-{http_port}.log")))
+}
