@@ -2,12 +2,13 @@
 //! round kills, partitions, lost answers, refusals and interruptions that a seed draws. The invariants are read all the
 //! while off EC2's own record and off Redis; in the end faults and load stop, and everything must come to rest.
 //!
-//! - `draw`: what each round does, from the seed; `blows`: does it, and takes it back
+//! - `draw`: what each round does, from the seed; `faults`: when, and takes it back; `inject`: does it
 //! - `proxy`: the troubles of a connection; `site`: the world with its coordinators, proxies and processes
 //! - `watch`: what must hold at any moment; `journal`: what became of the jobs; `report`: the table
 
-mod blows;
 mod draw;
+mod faults;
+mod inject;
 mod journal;
 mod proxy;
 mod report;
@@ -21,8 +22,8 @@ use spillway_emulator::{InstanceRecord, InstanceState};
 use tokio::time::{Instant, sleep};
 
 use crate::jobs;
-use blows::Dealt;
 use draw::Random;
+use faults::Injected;
 use journal::Journal;
 use proxy::Trouble;
 pub use report::Report;
@@ -47,49 +48,49 @@ pub struct Broken(String);
 pub async fn run(options: Options, told: impl Fn(&str)) -> Report {
     told(&format!("seed {}", options.seed));
     let mut site = Site::start().await;
-    let (seen, dealt) = (RefCell::new(Seen::default()), Dealt::default());
+    let (seen, injected) = (RefCell::new(Seen::default()), Injected::default());
     let journal = RefCell::new(Journal::default());
     let mut report = Report { seed: options.seed, ..Report::default() };
     let added = Cell::new(0);
     let outcome = {
         let goes_on = Cell::new(true);
         let rounds = async {
-            rounds(&site, &dealt, &seen, &journal, options, &told).await?;
+            rounds(&site, &injected, &seen, &journal, options, &told).await?;
             goes_on.set(false);
             Ok(())
         };
         let lives = async {
             tokio::try_join!(rounds, floods(&site, &goes_on, &added, options.seed))?;
             told("faults and load have stopped");
-            settle(&site, &dealt, &seen, &journal, added.get()).await
+            settle(&site, &injected, &seen, &journal, added.get()).await
         };
         tokio::select! {
-            broken = watch::watch(&site, &seen, &dealt) => Err(broken),
+            broken = watch::watch(&site, &seen, &injected) => Err(broken),
             () = follow_the_leader(&site) => Ok(()),
             outcome = lives => outcome,
         }
     };
-    count(&site, &mut report, &seen.borrow(), &dealt, added.get());
+    count(&site, &mut report, &seen.borrow(), &injected, added.get());
     // Also where something else is broken: for the reader.
     if let Ok(mut redis) = connect(&site).await {
         let mut journal = journal.into_inner();
         let _ = journal.read(&mut redis).await;
         report.stalls = journal.stalls();
         report.runs_on_instances = journal.runs_elsewhere_than("primary");
-        report.again = journal.again(&dealt.causes.borrow());
+        report.again = journal.again(&injected.causes.borrow());
     }
     let outcome = outcome.and_then(|()| match report.again.unexcused.first() {
         Some(run) => Err(Broken(format!("run again without an excuse: {run}"))),
         None => Ok(()),
     });
-    let round = dealt.round.get();
+    let round = injected.round.get();
     let outcome = match outcome {
         Ok(()) => end(site).await.map(|left| {
             left.iter().for_each(|process| told(&format!("left: {process}")));
             report.processes_left = left.len();
             (!left.is_empty()).then(|| ("processes are left".to_owned(), left.join("\n")))
         }),
-        Err(Broken(what)) => Ok(Some((what, tell(&mut site, &dealt).await))),
+        Err(Broken(what)) => Ok(Some((what, tell(&mut site, &injected).await))),
     };
     report.broken = match outcome {
         Ok(broken) => broken.map(|(what, story)| (what, round, story)),
@@ -124,11 +125,11 @@ async fn watch_the_deposed(site: &Site) -> Result<(), Broken> {
 }
 
 /// The whole story; what wrote it is kept.
-async fn tell(site: &mut Site, dealt: &Dealt) -> String {
-    let causes: Vec<String> = dealt.causes.borrow().iter().map(|cause| format!("{cause:?}")).collect();
+async fn tell(site: &mut Site, injected: &Injected) -> String {
+    let causes: Vec<String> = injected.causes.borrow().iter().map(|cause| format!("{cause:?}")).collect();
     site.world.directory.disable_cleanup(true);
     let directory = site.world.directory.path().display();
-    format!("{}\n--- befell\n{}\n--- all logs are kept in {directory}", site.story().await, causes.join("\n"))
+    format!("{}\n--- happened_to\n{}\n--- all logs are kept in {directory}", site.story().await, causes.join("\n"))
 }
 
 /// Agents come to whoever leads, as behind an address that moves. Sessions from before stay where they are.
@@ -141,7 +142,7 @@ async fn follow_the_leader(site: &Site) {
 
 async fn rounds(
     site: &Site,
-    dealt: &Dealt,
+    injected: &Injected,
     seen: &RefCell<Seen>,
     journal: &RefCell<Journal>,
     options: Options,
@@ -156,24 +157,29 @@ async fn rounds(
         }
     }
     for number in 1..=options.rounds {
-        dealt.round.set(number);
+        injected.round.set(number);
         let round = draw::round(&mut draws);
         let words: Vec<String> =
-            round.blows.iter().map(|(at, blow)| format!("{:.1} s {blow:?}", at.as_secs_f64())).collect();
+            round.faults.iter().map(|(at, fault)| format!("{:.1} s {fault:?}", at.as_secs_f64())).collect();
         told(&format!("round {number}, {} run: {}", site.running().len(), words.join("; ")));
-        blows::deal(site, dealt, round, &mut picks).await?;
-        judge(site, dealt, seen, journal).await?;
+        faults::play(site, injected, round, &mut picks).await?;
+        judge(site, injected, seen, journal).await?;
     }
     Ok(())
 }
 
 /// What the streams say up to now.
-async fn judge(site: &Site, dealt: &Dealt, seen: &RefCell<Seen>, journal: &RefCell<Journal>) -> Result<(), Broken> {
+async fn judge(
+    site: &Site,
+    injected: &Injected,
+    seen: &RefCell<Seen>,
+    journal: &RefCell<Journal>,
+) -> Result<(), Broken> {
     // Without Redis, the next round's end will do.
     let Ok(mut redis) = connect(site).await else { return Ok(()) };
     let mut read = journal.take();
     let _ = read.read(&mut redis).await;
-    let judged = watch::judge_terminations(&mut seen.borrow_mut(), &read, dealt);
+    let judged = watch::judge_terminations(&mut seen.borrow_mut(), &read, injected);
     journal.replace(read);
     judged
 }
@@ -205,7 +211,7 @@ async fn floods(site: &Site, goes_on: &Cell<bool>, added: &Cell<u64>, seed: u64)
 /// Nothing befalls it any more: every job completes, and the fleet goes to zero.
 async fn settle(
     site: &Site,
-    dealt: &Dealt,
+    injected: &Injected,
     seen: &RefCell<Seen>,
     journal: &RefCell<Journal>,
     added: u64,
@@ -220,7 +226,7 @@ async fn settle(
     }
     let gone = |record: &InstanceRecord| record.state == InstanceState::Terminated;
     until("the fleet is at zero", async || site.ours().iter().all(gone)).await?;
-    judge(site, dealt, seen, journal).await?;
+    judge(site, injected, seen, journal).await?;
     for id in seen.borrow().records.keys() {
         let left = site::processes_with(id);
         if !left.is_empty() {
@@ -241,10 +247,10 @@ async fn until(what: &str, is_so: impl AsyncFn() -> bool) -> Result<(), Broken> 
     Ok(())
 }
 
-fn count(site: &Site, report: &mut Report, seen: &Seen, dealt: &Dealt, added: u64) {
+fn count(site: &Site, report: &mut Report, seen: &Seen, injected: &Injected, added: u64) {
     let by_proxies = site.seats.iter().map(|seat| seat.ec2.answers_lost() + seat.redis.answers_lost()).sum::<u32>();
-    report.rounds = dealt.round.get();
-    report.dealt = dealt.counts.borrow().clone();
+    report.rounds = injected.round.get();
+    report.injected = injected.counts.borrow().clone();
     report.answers_lost = seen.calls_lost + by_proxies + site.agents.answers_lost();
     report.launches = seen.records.len();
     report.peak_billing = seen.peak_billing;

@@ -25,6 +25,8 @@ fn a_graceful_worker_finishes_its_jobs_and_takes_no_more() {
     stage.wait("the jobs to run", |stage| stage.active() == 2);
     stage.coordinator.drain("d1", LONG);
     stage.wait("draining", |stage| stage.coordinator.last_beat().phase() == AgentPhase::Draining);
+    // Without the shim it takes jobs until PM2 has sent the signal.
+    stage.wait("the signal", |stage| stage.log("pm2/logs/worker-out.log").contains("closing"));
     stage.add_jobs(&[1, 1]);
     stage.wait("drained", |stage| stage.coordinator.drained().is_some());
     let drained = stage.coordinator.drained().unwrap_or_default();

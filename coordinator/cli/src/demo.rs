@@ -38,7 +38,7 @@ pub const MINUTE: Duration = Duration::from_secs(1);
 const NOTICE: Duration = Duration::from_secs(20);
 /// Everything must be over by then.
 const PATIENCE: Duration = Duration::from_secs(600);
-const LOOK: Duration = Duration::from_millis(250);
+const POLL: Duration = Duration::from_millis(250);
 const MAX_INSTANCES: u32 = 2;
 
 /// What a person may choose.
@@ -108,7 +108,7 @@ async fn play(
     score: &mut Option<Score>,
 ) -> anyhow::Result<()> {
     let began = Instant::now();
-    stage.set_up(screen).await?;
+    stage.set_up(|step| screen.step(step)).await?;
     let mut watch = Watch::new(stage, options).await?;
     if options.keep {
         let commands = Commands::write(stage, options)?;
@@ -120,7 +120,7 @@ async fn play(
     watch.flooded();
     let mut over_at = None;
     loop {
-        watch.look(stage).await?;
+        watch.observe(stage).await?;
         if options.interrupt && watch.interrupted.is_none() {
             watch.interrupt_a_busy_one(stage, NOTICE)?;
         }
@@ -140,6 +140,6 @@ async fn play(
             _ => {}
         }
         stage.check_children()?;
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(POLL).await;
     }
 }

@@ -15,15 +15,15 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use spillway_console::client::connect;
+use spillway_coordinator::config::{self, Needs};
+use spillway_coordinator::redis_client::Redis;
 use spillway_proto::v1::operator_service_client::OperatorServiceClient;
 use spillway_words::in_words;
 use tonic::transport::Channel;
 
 use follow::Follow;
 use score::Score;
-use spillway_console::client::connect;
-use spillway_coordinator::config::{self, Needs};
-use spillway_coordinator::redis_client::Redis;
 use target::Target;
 
 /// What a person may choose.

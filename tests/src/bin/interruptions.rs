@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Jobs (0.1 s to 300 s), notices (120, 20, 0 s) and the drain's margin (10 s) are ten times shorter. It prints the table of
-//! the README, and exits with 1 where the promise is not kept.
+//! `tests/FIGURES.md`, and exits with 1 where the promise is not kept.
 
 use spillway_tests::interruptions::{NOTICES, Options, Tally, interrupt, scale_in};
 

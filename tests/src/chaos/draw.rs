@@ -14,7 +14,7 @@ const DEPOSED_IN: (f64, f64) = (16.0, 20.0);
 #[derive(Debug)]
 pub struct Round {
     /// When, from the round's beginning, in order.
-    pub blows: Vec<(Duration, Blow)>,
+    pub faults: Vec<(Duration, Fault)>,
     /// Without a fault, after it.
     pub rest: Duration,
 }
@@ -35,7 +35,7 @@ pub enum Link {
 }
 
 #[derive(Clone, Copy, Debug)]
-pub enum Blow {
+pub enum Fault {
     KillCoordinator {
         who: Who,
         back_after: Duration,
@@ -94,46 +94,46 @@ pub enum Blow {
 /// One round.
 pub fn round(random: &mut Random) -> Round {
     let count = 1 + random.below(3);
-    let mut blows: Vec<(Duration, Blow)> = (0..count).map(|_| (random.seconds(0.0, WITHIN), blow(random))).collect();
-    blows.sort_by_key(|(at, _)| *at);
-    Round { blows, rest: random.seconds(2.0, 5.0) }
+    let mut faults: Vec<(Duration, Fault)> = (0..count).map(|_| (random.seconds(0.0, WITHIN), fault(random))).collect();
+    faults.sort_by_key(|(at, _)| *at);
+    Round { faults, rest: random.seconds(2.0, 5.0) }
 }
 
-fn blow(random: &mut Random) -> Blow {
+fn fault(random: &mut Random) -> Fault {
     let back_after = random.seconds(0.0, 5.0);
     match random.below(24) {
-        0 | 1 => Blow::KillCoordinator { who: Who::Leader, back_after },
-        2 => Blow::KillCoordinator { who: Who::Standby, back_after },
-        3 | 4 => Blow::KillLeaderAtLaunch { back_after, answer_is_late: random.below(2) == 0 },
+        0 | 1 => Fault::KillCoordinator { who: Who::Leader, back_after },
+        2 => Fault::KillCoordinator { who: Who::Standby, back_after },
+        3 | 4 => Fault::KillLeaderAtLaunch { back_after, answer_is_late: random.below(2) == 0 },
         5 | 6 => {
             let stays_dead = random.below(4) == 0;
-            Blow::KillAgent { back_after: (!stays_dead).then_some(back_after.mul_f64(0.6)) }
+            Fault::KillAgent { back_after: (!stays_dead).then_some(back_after.mul_f64(0.6)) }
         }
-        7 | 8 => Blow::KillWorker,
-        9 => Blow::KillPm2,
+        7 | 8 => Fault::KillWorker,
+        9 => Fault::KillPm2,
         10..=15 => trouble(random),
-        16 => Blow::Lose {
+        16 => Fault::Lose {
             action: random.one_of(&["RunInstances", "TerminateInstances", "*"]),
             calls: 1 + random.below(3),
         },
         17 => refusal(random),
-        18 => Blow::Slow {
+        18 => Fault::Slow {
             action: random.one_of(&["RunInstances", "TerminateInstances", "DescribeInstances"]),
             by: random.seconds(0.5, 4.0),
             calls: 1 + random.below(3),
         },
-        19 => Blow::StaleLists { lag: random.seconds(1.0, 5.0), lasts: random.seconds(3.0, 8.0) },
-        20 => Blow::Interrupt { notice: random.seconds(5.0, 12.0) },
-        21 => Blow::Vanish,
-        22 => random.one_of(&[Blow::TerminateBehind, Blow::Rebalance, Blow::Vanish]),
+        19 => Fault::StaleLists { lag: random.seconds(1.0, 5.0), lasts: random.seconds(3.0, 8.0) },
+        20 => Fault::Interrupt { notice: random.seconds(5.0, 12.0) },
+        21 => Fault::Vanish,
+        22 => random.one_of(&[Fault::TerminateBehind, Fault::Rebalance, Fault::Vanish]),
         _ => {
             let lasts = random.seconds(1.0, 6.0);
-            random.one_of(&[Blow::FreezeRedis { lasts }, Blow::BootsFail { lasts }])
+            random.one_of(&[Fault::FreezeRedis { lasts }, Fault::BootsFail { lasts }])
         }
     }
 }
 
-fn trouble(random: &mut Random) -> Blow {
+fn trouble(random: &mut Random) -> Fault {
     let who = random.one_of(&[Who::Leader, Who::Leader, Who::Standby]);
     let link = random.one_of(&[Link::Ec2(who), Link::Redis(who), Link::Redis(who), Link::Agents]);
     let trouble = match random.below(4) {
@@ -145,10 +145,10 @@ fn trouble(random: &mut Random) -> Blow {
     };
     let is_cut_off = link == Link::Redis(Who::Leader) && matches!(trouble, Trouble::Stall | Trouble::Reset);
     let (from, to) = if is_cut_off && random.below(3) == 0 { DEPOSED_IN } else { TROUBLE_LASTS };
-    Blow::Trouble { link, trouble, lasts: random.seconds(from, to) }
+    Fault::Trouble { link, trouble, lasts: random.seconds(from, to) }
 }
 
-fn refusal(random: &mut Random) -> Blow {
+fn refusal(random: &mut Random) -> Fault {
     let calls = 1 + random.below(4);
     let (action, code) = random.one_of(&[
         ("RunInstances", "RequestLimitExceeded"),
@@ -158,7 +158,7 @@ fn refusal(random: &mut Random) -> Blow {
         ("TerminateInstances", "RequestLimitExceeded"),
         ("*", "ServiceUnavailable"),
     ]);
-    Blow::Refuse { action, code, calls }
+    Fault::Refuse { action, code, calls }
 }
 
 /// Numbers from a seed (xorshift).

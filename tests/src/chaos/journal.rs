@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use redis::aio::MultiplexedConnection;
 
-use super::blows::{Cause, What};
+use super::faults::{Cause, What};
 use crate::QUEUE;
 
 /// What a worker still tells of its job that long after another began it has only been late.
@@ -118,11 +118,13 @@ impl Journal {
                 let (earlier, later) = (pair[0], pair[1]);
                 let is_there =
                     |cause: &&Cause| cause.instance == earlier.on && cause.at_ms <= later.began + NOTED_LATE_MS;
-                let befell: Vec<&Cause> = causes.iter().filter(is_there).collect();
+                let happened_to: Vec<&Cause> = causes.iter().filter(is_there).collect();
                 let excuses = |cause: &&&Cause| {
-                    cause.what.lasts() || befell.len() >= CRASH_LOOP || cause.at_ms + NOTED_LATE_MS >= earlier.began
+                    cause.what.lasts()
+                        || happened_to.len() >= CRASH_LOOP
+                        || cause.at_ms + NOTED_LATE_MS >= earlier.began
                 };
-                let cause = befell.iter().filter(excuses).map(|cause| cause.what).max();
+                let cause = happened_to.iter().filter(excuses).map(|cause| cause.what).max();
                 let at_once = earlier.done || earlier.last > later.began + TOLERATED_OVERLAP_MS;
                 *again.begun.entry(cause).or_default() += 1;
                 let mut stalled = self.stalled.get(job).into_iter().flatten();

@@ -3,15 +3,15 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::blows::What;
+use super::faults::What;
 use super::journal::Again;
 
 #[derive(Clone, Debug, Default)]
 pub struct Report {
     pub seed: u64,
     pub rounds: u32,
-    /// Blows dealt, by kind.
-    pub dealt: BTreeMap<String, u32>,
+    /// Blows injected, by kind.
+    pub injected: BTreeMap<String, u32>,
     /// By EC2, and by the proxies.
     pub answers_lost: u32,
     pub launches: usize,
@@ -43,7 +43,7 @@ impl fmt::Display for Report {
         let Report { seed, rounds, again, .. } = self;
         writeln!(f, "| chaos, seed {seed} | |\n|---|---|")?;
         writeln!(f, "| rounds | {rounds} |")?;
-        for (what, count) in &self.dealt {
+        for (what, count) in &self.injected {
             writeln!(f, "| {what} | {count} |")?;
         }
         writeln!(f, "| answers lost | {} |", self.answers_lost)?;
@@ -69,7 +69,7 @@ impl fmt::Display for Report {
         writeln!(f, "| jobs added, completed, failed | {}, {}, {} |", self.added, self.completed, self.failed)?;
         writeln!(f, "| runs on instances | {} |", self.runs_on_instances)?;
         writeln!(f, "| attempts spent, stalls found by BullMQ | {}, {} |", self.attempts_spent, self.stalls)?;
-        writeln!(f, "| runs begun again, by what befell the earlier one | {} |", by_cause(&again.begun))?;
+        writeln!(f, "| runs begun again, by what happened_to the earlier one | {} |", by_cause(&again.begun))?;
         writeln!(f, "| of these found by BullMQ's stall check | {} |", by_cause(&again.stalled))?;
         writeln!(f, "| of these at once in two places, or completed twice | {} |", by_cause(&again.at_once))?;
         write!(f, "| of these without an excuse | {} |", again.unexcused.len())?;

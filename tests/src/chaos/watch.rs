@@ -8,7 +8,7 @@ use redis::aio::MultiplexedConnection;
 use spillway_emulator::InstanceRecord;
 use tokio::time::{sleep, timeout};
 
-use super::blows::Dealt;
+use super::faults::Injected;
 use super::journal::Journal;
 use super::site::{MAX_INSTANCES, Site};
 use super::{Broken, now_ms};
@@ -43,7 +43,7 @@ pub struct Seen {
 }
 
 /// Until something is broken.
-pub async fn watch(site: &Site, seen: &RefCell<Seen>, dealt: &Dealt) -> Broken {
+pub async fn watch(site: &Site, seen: &RefCell<Seen>, injected: &Injected) -> Broken {
     let mut redis = None;
     loop {
         if let Err(broken) = look(site, &mut seen.borrow_mut()) {
@@ -55,7 +55,7 @@ pub async fn watch(site: &Site, seen: &RefCell<Seen>, dealt: &Dealt) -> Broken {
         };
         match holders {
             Some(holders) => {
-                dealt.busy.replace(holders.values().cloned().collect());
+                injected.busy.replace(holders.values().cloned().collect());
                 if let Err(broken) = check_handed_back(&seen.borrow(), &holders) {
                     return broken;
                 }
@@ -186,8 +186,8 @@ fn check_handed_back(seen: &Seen, holders: &BTreeMap<String, String>) -> Result<
 }
 
 /// Instances that were terminated in our name must have held no job, unless something had befallen them.
-pub fn judge_terminations(seen: &mut Seen, journal: &Journal, dealt: &Dealt) -> Result<(), Broken> {
-    let causes = dealt.causes.borrow();
+pub fn judge_terminations(seen: &mut Seen, journal: &Journal, injected: &Injected) -> Result<(), Broken> {
+    let causes = injected.causes.borrow();
     for record in seen.records.values() {
         let by_call = record.state_reason.as_ref().is_some_and(|it| it.code == "Client.UserInitiatedShutdown");
         let (Some(at), true) = (record.ending_ms, by_call) else { continue };
@@ -195,12 +195,12 @@ pub fn judge_terminations(seen: &mut Seen, journal: &Journal, dealt: &Dealt) -> 
             continue;
         }
         let held = journal.held(&record.id, at);
-        let befell: Vec<_> = causes.iter().filter(|cause| cause.instance == record.id).map(|it| it.what).collect();
+        let happened_to: Vec<_> = causes.iter().filter(|cause| cause.instance == record.id).map(|it| it.what).collect();
         if held.is_empty() {
             continue;
         }
         seen.ended_with_jobs += 1;
-        if befell.is_empty() {
+        if happened_to.is_empty() {
             return Err(Broken(format!("{} was terminated at {at} while it held the jobs {held:?}", record.id)));
         }
     }

@@ -72,6 +72,8 @@ fn a_demo_that_fails_or_does_not_complete_its_jobs_fails() {
     let good = "echo 40 of 40 jobs completed, 0 failed";
     let out = readme("demo", &block(good));
     assert!(out.status.success(), "{}", text(&out.stderr));
+    let out = readme("demo", &block("echo 40 of 40 jobs completed, 0 failed: 40 on primary"));
+    assert!(out.status.success(), "{}", text(&out.stderr));
     for bad in [
         "true",
         "echo 39 of 40 jobs completed, 0 failed",

@@ -44,7 +44,7 @@ async fn commands_and_probes_are_answered_as_shown() {
     for shown in spillway {
         let words = if shown == "spillway queues" { QUEUE } else { "demand" };
         let said = ask(&shown);
-        assert!(said.contains(words) || shown == "spillway status" && said.contains("at most 2"), "{shown}: {said}");
+        assert!(said.contains(words) || shown == "spillway status" && said.contains("max 2"), "{shown}: {said}");
     }
     let span = |prefix: &str| pages::all().iter().flat_map(pages::Page::spans).find(|(_, it)| it.starts_with(prefix));
     let (_, curl) = span("curl ").expect("the emulator's control API");

@@ -170,7 +170,7 @@ fn a_password_is_used_and_never_shown() {
     assert!(without.err.contains("refused"), "{}", without.err);
 }
 
-/// The permissions that the README gives an observer are enough, and are all that it uses.
+/// The permissions that `coordinator/deploy/README.md` gives an observer are enough, and are all that it uses.
 #[test]
 fn an_observers_permissions_are_enough() {
     let directory = directory();

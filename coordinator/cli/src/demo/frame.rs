@@ -107,9 +107,9 @@ fn instance_row(model: &Model, instance: &Instance, is_wide: bool) -> Line {
     let style = Style::of_phase(&instance.phase);
     let id = if instance.id.is_empty() { "(no id yet)" } else { &instance.id };
     let line = row(id, &instance.phase.to_uppercase(), style, instance_words(model, instance, is_wide).join(", "));
-    match (instance.phase.as_str(), instance.taken_in, instance.silent_for) {
+    match (instance.phase.as_str(), instance.reclaimed_in, instance.silent_for) {
         ("gone" | "terminating", ..) => line,
-        (_, Some(left), _) => line.with(Style::Red, format!("; EC2 takes it in {} s", left.as_secs())),
+        (_, Some(left), _) => line.with(Style::Red, format!("; EC2 reclaims it in {} s", left.as_secs())),
         (_, _, Some(span)) => line.with(Style::Red, format!("; silent for {}", in_words(span))),
         _ => line,
     }
@@ -122,6 +122,11 @@ fn instance_words(model: &Model, instance: &Instance, is_wide: bool) -> Vec<Stri
     }
     match instance.phase.as_str() {
         "launching" => vec!["launch requested".to_owned()],
+        // Its worker takes jobs as soon as it is up, before it is proven to.
+        "booting" if model.running_on.contains_key(&instance.id) || model.done_on.contains_key(&instance.id) => {
+            words.push(boot(instance));
+            words
+        }
         "booting" => vec![boot(instance)],
         "ready" => {
             words.extend(instance.ready_after.map(|after| format!("ready in {:.1} s", after.as_secs_f64())));
@@ -133,7 +138,7 @@ fn instance_words(model: &Model, instance: &Instance, is_wide: bool) -> Vec<Stri
         "gone" => words,
         _ => {
             // How long it has left stands behind this, where EC2 takes it.
-            words.extend(instance.taken_in.is_none().then(|| instance.phase_reason.clone()));
+            words.extend(instance.reclaimed_in.is_none().then(|| instance.phase_reason.clone()));
             words
         }
     }
@@ -185,7 +190,8 @@ fn lists(model: &Model, size: Size, room: usize) -> Vec<Line> {
     if size.width >= WIDE {
         let left = usize::from(size.width) * 3 / 5;
         let events = happened(model, free.saturating_sub(1));
-        let notes = model.notes.iter().take(free.saturating_sub(1)).map(|note| Line::from(note.clone()));
+        let right = usize::from(size.width) - left;
+        let notes = model.notes.iter().flat_map(|note| wrapped(note, right)).take(free.saturating_sub(1));
         let why = titled("WHY NOT MORE, WHY NOT LESS", notes);
         let at = |lines: &[Line], row: usize| lines.get(row).cloned().unwrap_or_default();
         let rows = 0..events.len().max(why.len());
@@ -204,6 +210,22 @@ fn lists(model: &Model, size: Size, room: usize) -> Vec<Line> {
 
 fn happened(model: &Model, newest: usize) -> Vec<Line> {
     titled("WHAT HAPPENED", model.story.newest(newest).iter().map(Event::line))
+}
+
+/// A sentence in lines of at most `width`, broken between words; all but the first are indented.
+fn wrapped(sentence: &str, width: usize) -> Vec<Line> {
+    let (mut lines, mut line) = (Vec::new(), String::new());
+    for word in sentence.split(' ') {
+        if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > width {
+            lines.push(Line::from(std::mem::replace(&mut line, " ".to_owned())));
+        }
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(word);
+    }
+    lines.push(Line::from(line));
+    lines
 }
 
 fn titled(title: &str, lines: impl Iterator<Item = Line>) -> Vec<Line> {

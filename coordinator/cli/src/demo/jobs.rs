@@ -58,6 +58,12 @@ pub(super) struct Jobs {
     pub counts: Counts,
     /// Active jobs by the worker that holds them.
     pub running_on: BTreeMap<String, u64>,
+    pub fates: Fates,
+}
+
+/// What became of the jobs, by BullMQ's events.
+#[derive(Debug, Default)]
+pub(super) struct Fates {
     /// Completed jobs by the worker that completed them.
     pub done_on: BTreeMap<String, u64>,
     /// When each job that was handed back and does not run yet was handed back, in Redis' milliseconds.
@@ -80,14 +86,12 @@ impl Jobs {
             read_to: "-".to_owned(),
             counts: Counts::default(),
             running_on: BTreeMap::new(),
-            done_on: BTreeMap::new(),
-            waiting_again: BTreeMap::new(),
-            handed_back: BTreeMap::new(),
+            fates: Fates::default(),
         })
     }
 
     /// Reads again; gives the jobs that run again since the last reading.
-    pub(super) async fn look(&mut self) -> anyhow::Result<Vec<HandBack>> {
+    pub(super) async fn observe(&mut self) -> anyhow::Result<Vec<HandBack>> {
         let mut call = self.read.prepare_invoke();
         call.arg(format!("bull:{QUEUE}:")).arg(&self.read_to);
         let (waiting, done, failed, active, holders, events): Read = call.invoke_async(&mut self.redis).await?;
@@ -99,7 +103,7 @@ impl Jobs {
         }
         let mut again = Vec::new();
         for (id, fields) in events {
-            self.take_event(&id, &fields, &mut again);
+            self.fates.happened(&id, &fields, &mut again);
             self.read_to = format!("({id}");
         }
         for hand_back in &mut again {
@@ -110,11 +114,31 @@ impl Jobs {
         Ok(again)
     }
 
-    fn take_event(&mut self, id: &str, fields: &BTreeMap<String, String>, again: &mut Vec<HandBack>) {
+    /// Jobs that were started more often than their hand-backs account for, by the workers' own count.
+    pub(super) async fn run_twice(&mut self) -> anyhow::Result<u64> {
+        let runs: BTreeMap<String, u64> =
+            redis::cmd("HGETALL").arg("spillway-demo:runs").query_async(&mut self.redis).await?;
+        let expected = |field: &str| {
+            let job = field.rsplit(':').next().unwrap_or_default();
+            1 + self.fates.handed_back.get(job).copied().unwrap_or(0)
+        };
+        Ok(runs.iter().filter(|(field, runs)| **runs > expected(field)).count() as u64)
+    }
+}
+
+impl Fates {
+    /// One event, by its id in the stream.
+    fn happened(&mut self, id: &str, fields: &BTreeMap<String, String>, again: &mut Vec<HandBack>) {
         let get = |name: &str| fields.get(name).map_or("", String::as_str);
         let at_ms: u64 = id.split('-').next().and_then(|ms| ms.parse().ok()).unwrap_or(0);
         let job = get("jobId").to_owned();
         match (get("event"), get("prev")) {
+            // BullMQ's stall check puts it back to wait too, and says so in the same script: that is no hand-back.
+            ("stalled", _) => {
+                if let (Some(_), Some(count)) = (self.waiting_again.remove(&job), self.handed_back.get_mut(&job)) {
+                    *count -= 1;
+                }
+            }
             ("waiting", "active") => {
                 *self.handed_back.entry(job.clone()).or_default() += 1;
                 self.waiting_again.insert(job, at_ms);
@@ -142,15 +166,37 @@ impl Jobs {
     pub(super) fn hand_backs(&self) -> u64 {
         self.handed_back.values().sum()
     }
+}
 
-    /// Jobs that were started more often than their hand-backs account for, by the workers' own count.
-    pub(super) async fn run_twice(&mut self) -> anyhow::Result<u64> {
-        let runs: BTreeMap<String, u64> =
-            redis::cmd("HGETALL").arg("spillway-demo:runs").query_async(&mut self.redis).await?;
-        let expected = |field: &str| {
-            let job = field.rsplit(':').next().unwrap_or_default();
-            1 + self.handed_back.get(job).copied().unwrap_or(0)
-        };
-        Ok(runs.iter().filter(|(field, runs)| **runs > expected(field)).count() as u64)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(events: &[(u64, &str, &str, &str)]) -> (Fates, Vec<HandBack>) {
+        let (mut fates, mut again) = (Fates::default(), Vec::new());
+        for (at, event, prev, returned) in events {
+            let fields = [("event", *event), ("jobId", "7"), ("prev", *prev), ("returnvalue", *returned)];
+            let fields = fields.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+            fates.happened(&format!("{at}-0"), &fields, &mut again);
+        }
+        (fates, again)
+    }
+
+    #[test]
+    fn a_hand_back_is_told_once_it_runs_again_and_where() {
+        let back = [(1000, "active", "waiting", ""), (2000, "waiting", "active", ""), (2004, "active", "waiting", "")];
+        let (fates, again) = told(&back);
+        let after = Duration::from_millis(4);
+        assert_eq!(again, [HandBack { job: "7".to_owned(), after, on: String::new() }]);
+        assert_eq!(fates.hand_backs(), 1);
+        let (fates, again) = told(&[&back[..], &[(2010, "completed", "active", r#"{"by":"i-0a"}"#)]].concat());
+        assert_eq!((again[0].on.as_str(), fates.done_on.get("i-0a")), ("i-0a", Some(&1)));
+    }
+
+    #[test]
+    fn a_stalled_job_is_no_hand_back() {
+        let stalled = [(1, "waiting", "active", ""), (1, "stalled", "", ""), (5, "active", "waiting", "")];
+        let (fates, again) = told(&stalled);
+        assert_eq!((fates.hand_backs(), again.len()), (0, 0));
     }
 }

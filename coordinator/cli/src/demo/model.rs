@@ -21,7 +21,7 @@ pub(super) struct Model {
     /// Active jobs by the worker that holds them; the primary is `primary`.
     pub running_on: BTreeMap<String, u64>,
     pub done_on: BTreeMap<String, u64>,
-    /// Waiting jobs at each look, oldest first.
+    /// Waiting jobs at each observation, oldest first.
     pub backlog: Vec<u64>,
     pub desired: Option<u32>,
     pub max_instances: u32,
@@ -47,8 +47,8 @@ pub(super) struct Instance {
     /// From its launch until it was ready.
     pub ready_after: Option<Duration>,
     pub steps: Vec<Step>,
-    /// EC2 takes it so long from now.
-    pub taken_in: Option<Duration>,
+    /// EC2 reclaims it so long from now.
+    pub reclaimed_in: Option<Duration>,
     /// No heartbeat for a while: so long ago was the last.
     pub silent_for: Option<Duration>,
 }

@@ -47,10 +47,10 @@ impl Score {
         )];
         match self.jobs_handed_back {
             0 => {}
-            1 => lines.push("1 job handed back when its instance was taken, and run again elsewhere".to_owned()),
-            jobs => {
-                lines.push(format!("{jobs} jobs handed back when their instances were taken, and run again elsewhere"))
-            }
+            1 => lines.push("1 job handed back when its instance was interrupted, and run again elsewhere".to_owned()),
+            jobs => lines.push(format!(
+                "{jobs} jobs handed back when their instances were interrupted, and run again elsewhere"
+            )),
         }
         if self.jobs_run_twice > 0 {
             lines.push(format!("{} JOBS WERE RUN TWICE", self.jobs_run_twice));

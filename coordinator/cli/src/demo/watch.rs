@@ -19,7 +19,7 @@ use super::score::Score;
 use super::stage::Stage;
 use super::{MAX_INSTANCES, Options, frame, price};
 
-/// Plans that are asked for at each look.
+/// Plans that are asked for at each observation.
 const PLANS: u32 = 30;
 
 #[derive(Debug)]
@@ -65,13 +65,13 @@ impl Watch {
         self.model.story.tell(Duration::ZERO, Style::Bold, text);
     }
 
-    /// One look at everything.
-    pub(super) async fn look(&mut self, stage: &Stage) -> anyhow::Result<()> {
+    /// Observes everything once.
+    pub(super) async fn observe(&mut self, stage: &Stage) -> anyhow::Result<()> {
         let request = v1::GetFleetRequest::default();
         let fleet = self.coordinator.get_fleet(request).await.context("the coordinator does not answer")?;
         self.pool = fleet.into_inner().pools.into_iter().next().unwrap_or_default();
         let explained = self.coordinator.explain(v1::ExplainRequest { pool: String::new(), limit: PLANS }).await?;
-        let again = self.jobs.look().await?;
+        let again = self.jobs.observe().await?;
         self.records = stage.emulator.iter().flat_map(Emulator::instances).collect();
         self.peak = self.peak.max(self.records.iter().filter(|record| is_billing(record)).count());
         let now = clock::system_now();
@@ -88,7 +88,7 @@ impl Watch {
         let (before, counts) = (self.model.jobs, self.jobs.counts);
         self.model.jobs = counts;
         self.model.running_on.clone_from(&self.jobs.running_on);
-        self.model.done_on.clone_from(&self.jobs.done_on);
+        self.model.done_on.clone_from(&self.jobs.fates.done_on);
         self.model.sample(counts.waiting);
         if counts.waiting == 0 && (before.waiting > 0 || self.worked_off.is_none()) && counts.all() > 0 {
             self.worked_off = Some(self.model.elapsed);
@@ -201,8 +201,8 @@ impl Watch {
             max_instances: MAX_INSTANCES,
             seconds_to_first_ready: self.first_ready.map(|span| span.as_secs_f64()),
             seconds_total: took.as_secs_f64(),
-            jobs_handed_back: self.jobs.hand_backs(),
-            done_on: self.jobs.done_on.clone().into_iter().collect(),
+            jobs_handed_back: self.jobs.fates.hand_backs(),
+            done_on: self.jobs.fates.done_on.clone().into_iter().collect(),
             worked_off: self.worked_off,
             cost: price::estimate(&self.records),
         })
@@ -234,7 +234,7 @@ fn instance(shown: &v1::Instance, before: &[Instance], now: SystemTime) -> Insta
         in_phase_for,
         ready_after: known.or(booted),
         steps: shown.boot_steps.iter().map(|it| step(it, now)).collect(),
-        taken_in: ending.map(|notice| times::until(notice.at.as_ref(), now)).next_back(),
+        reclaimed_in: ending.map(|notice| times::until(notice.at.as_ref(), now)).next_back(),
         silent_for: shown.stale.then(|| times::since(shown.last_heartbeat_at.as_ref(), now)),
     }
 }

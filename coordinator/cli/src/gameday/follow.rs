@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use anyhow::bail;
 use redis::{Value, pipe};
+use spillway_console::client::refused;
+use spillway_coordinator::queue::QueueKeys;
 use spillway_proto::v1;
 use spillway_words::in_words;
 use tokio::time::{Instant, sleep};
@@ -14,10 +16,8 @@ use super::Scene;
 use super::interrupt::Way;
 use super::score::{JobFate, Score};
 use super::target::Target;
-use spillway_console::client::refused;
-use spillway_coordinator::queue::QueueKeys;
 
-const LOOK: Duration = Duration::from_millis(100);
+const POLL: Duration = Duration::from_millis(100);
 /// Once the instance is gone, a replacement that nobody has begun by then is none.
 const REPLACED_WITHIN: Duration = Duration::from_secs(30);
 /// Beyond the notice: EC2's own end of an instance, a boot, and a job that waits for a free worker.
@@ -81,7 +81,7 @@ impl Follow {
                 print!("{}", if scene.says { self.score(notice, way).in_lines() } else { String::new() });
                 bail!("timed out after {}: {open} jobs neither finished nor ran again", in_words(notice + PATIENCE));
             }
-            sleep(LOOK).await;
+            sleep(POLL).await;
         }
     }
 

@@ -4,11 +4,11 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use spillway_console::client::refused;
 use spillway_proto::v1;
 
 use super::Scene;
 use super::target::Target;
-use spillway_console::client::refused;
 
 /// Where the emulator is, by the AWS SDK's own name.
 const ENDPOINT: &str = "AWS_ENDPOINT_URL_EC2";

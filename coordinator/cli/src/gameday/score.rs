@@ -22,7 +22,7 @@ impl JobFate {
     /// One event of it.
     pub(super) fn happened(&mut self, at_ms: u64, event: &str, prev: &str) {
         match (event, prev) {
-            // BullMQ's stall check tells `stalled` first, and then this.
+            // BullMQ's stall check tells this too, and `stalled` beside it.
             ("waiting", "active") if self.handed_back_at.is_none() => self.handed_back_at = Some(at_ms),
             ("stalled", _) => self.stalled = true,
             ("active", _) if self.handed_back_at.is_some() && self.again_at.is_none() => self.again_at = Some(at_ms),

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, bail};
+use spillway_console::client::refused;
 use spillway_handback::{Queue, held_by};
 use spillway_proto::v1;
 use tokio::time::{Duration, Instant, sleep};
 
 use super::{Options, Scene};
-use spillway_console::client::refused;
 
-const LOOK: Duration = Duration::from_millis(250);
+const POLL: Duration = Duration::from_millis(250);
 
 /// The instance that is taken.
 #[derive(Clone, Debug)]
@@ -48,7 +48,7 @@ impl Target {
                 scene.say("waiting for an instance with a running job …");
                 told = true;
             }
-            sleep(LOOK).await;
+            sleep(POLL).await;
         }
     }
 }

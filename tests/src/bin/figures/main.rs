@@ -1,4 +1,4 @@
-//! The figures of the README, measured on this machine with the release programs:
+//! The figures of `tests/FIGURES.md`, measured on this machine with the release programs:
 //!
 //! ```text
 //! cargo run --release --bin figures
