@@ -129,9 +129,9 @@ impl AgentService for Service {
         if let Some(pool) = self.context.pools.first() {
             self.only_of_the_leader(pool)?;
         }
-        let id = self.context.agents.holder(token).ok_or_else(|| {
-            Status::unauthenticated("no such session: register again (the coordinator may have been restarted)")
-        })?;
+        let no_session =
+            || Status::unauthenticated("no such session: register again (the coordinator may have been restarted)");
+        let id = self.context.agents.holder(token).ok_or_else(no_session)?;
         let pool =
             self.pool_of(&id).ok_or_else(|| Status::unauthenticated(format!("{id} is not expected any more")))?;
         let (commands, receiver) = mpsc::channel(COMMANDS_WAITING);
@@ -140,7 +140,7 @@ impl AgentService for Service {
         let first = v1::SessionResponse { epoch, command: Some(Command::Welcome(welcome)), ..Default::default() };
         // The channel is new: there is room.
         let _ = commands.try_send(first);
-        let (number, replaced) = self.context.agents.opened(&id, commands);
+        let (number, replaced) = self.context.agents.opened(&id, token, commands).ok_or_else(no_session)?;
         tracing::info!(pool = pool.name, %id, "agent connected");
         let agents = self.context.agents.clone();
         let mut stream = request.into_inner();
@@ -219,10 +219,10 @@ fn heard(record: &mut AgentRecord, pool: &PoolHandle, id: &InstanceId, said: Sai
         }
         Said::Notice(notice) => {
             let (kind, at) = (notice.kind(), notice.at);
-            if !record.notice(notice) {
-                return None;
+            // A repeated one is passed on as well: another leader may have heard the first. The pool tells what is news.
+            if record.notice(notice) {
+                tracing::warn!(pool = pool.name, %id, kind = kind.as_str_name(), "notice");
             }
-            tracing::warn!(pool = pool.name, %id, kind = kind.as_str_name(), "notice");
             let at = view::from_timestamp(&at?);
             match kind {
                 v1::NoticeKind::Interruption => Some(FromAgent::Notice { at }),
