@@ -44,7 +44,7 @@
 //! - **9**: after a tick that decided nothing one in eight is asked again.
 //! - **11**: who executes has saved under a lease that is not over by its own clock. A request that left then may arrive up to
 //!   40 s later. Tokens, ids and the agents' epochs make that harmless, but for a ledger that is wiped in between.
-//!   That an agent refuses an older epoch is `agent/machine/tests/life.rs`'s to show: here a command dies with its session.
+//!   That an agent refuses an older epoch is `agent/machine/tests/machine/life.rs`'s to show: here a command dies with its session.
 //!
 //! # What is not modelled
 //!
