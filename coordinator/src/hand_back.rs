@@ -1,27 +1,19 @@
-//! Handing an ended instance's jobs back to their queues: which of them (`rule`), and asking Redis for it. The script
+//! Handing an ended instance's jobs back to their queues: asking Redis for what an attempt of the pool's says. The script
 //! that moves a job is `spillway-handback`'s. The only place of the coordinator that writes to BullMQ's keys.
 
-mod rule;
-
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use redis::aio::MultiplexedConnection;
 use redis::{RedisError, RedisResult};
-use spillway_brain::InstanceId;
-use spillway_handback::{Outcome, Queue, hand_back, held_by};
+use spillway_handback::{Held, Outcome, Queue, hand_back, held_by};
+use spillway_pool::Attempt;
 use tokio::time::{Instant, timeout};
 
-use crate::redis_client::{Redis, RedisProblem};
-use rule::{Look, Verdict};
+use crate::redis_client::Redis;
 
 /// For all queues of one instance. The brain waits longer for the answer.
 const PATIENCE: Duration = Duration::from_secs(30);
-
-/// What earlier looks saw of one instance's jobs, by queue and id: kept between two attempts of the same certainty. What
-/// was renewed while the worker may have lived was its own; what is renewed after its death is somebody else's.
-pub type Looks = BTreeMap<(String, String), Look>;
 
 /// One pool's way to hand back.
 #[derive(Clone, Debug)]
@@ -31,64 +23,45 @@ pub struct HandBacks {
     pub queues: Vec<String>,
 }
 
-/// What one attempt came to.
-#[derive(Debug, Default)]
-pub struct Attempt {
-    pub handed_back: u32,
-    /// Jobs that are still the instance's.
-    pub left: u32,
-    /// Why not all of it could be done.
-    pub problem: Option<String>,
-    /// For the next attempt.
-    pub looks: Looks,
-}
-
 impl HandBacks {
-    /// One attempt at all queues, with a connection of its own. `certain`: the instance's worker is dead.
-    pub async fn attempt(&self, id: &InstanceId, certain: bool, looks: Looks) -> Attempt {
+    /// Carries out an attempt at all queues, with a connection of its own. `began`: of the process.
+    pub async fn carry_out(&self, began: Instant, mut attempt: Attempt) -> Attempt {
         let mut redis = match Redis::new("redis.url", &self.redis_url) {
             Ok(redis) => redis,
-            Err(problem) => return Attempt { problem: Some(problem.to_string()), looks, ..Attempt::default() },
-        };
-        match timeout(PATIENCE, self.all_queues(&mut redis, id, certain, &looks)).await {
-            Ok(Ok(attempt)) => attempt,
-            Ok(Err(problem)) => Attempt { problem: Some(problem.to_string()), looks, ..Attempt::default() },
-            Err(_) => {
-                let problem = Some(format!("Redis at {} does not answer in time", redis.place()));
-                Attempt { problem, looks, ..Attempt::default() }
+            Err(problem) => {
+                attempt.fails(problem.to_string());
+                return attempt;
             }
+        };
+        match timeout(PATIENCE, self.all_queues(&mut redis, began, &mut attempt)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(problem)) => attempt.fails(problem),
+            Err(_) => attempt.fails(format!("Redis at {} does not answer in time", redis.place())),
+        }
+        attempt
+    }
+
+    /// What was done before an error stands. The queues are looked at together, on one connection.
+    async fn all_queues(&self, redis: &mut Redis, began: Instant, attempt: &mut Attempt) -> Result<(), String> {
+        let connection = redis.connected().await.map_err(|problem| problem.to_string())?;
+        let looks = self.queues.iter().map(|name| look(connection.clone(), began, self.queue(name), &attempt.id.0));
+        let looks = join_all(looks).await;
+        let mut problem = None;
+        for (name, (times, found)) in self.queues.iter().zip(looks) {
+            let done = match found {
+                Ok(held) => one_queue(&mut connection.clone(), self.queue(name), (times, held), attempt).await,
+                Err(error) => Err(error),
+            };
+            problem = done.err().or(problem);
+        }
+        match problem {
+            Some(error) => Err(self.problem(redis, error)),
+            None => Ok(()),
         }
     }
 
-    async fn all_queues(
-        &self,
-        redis: &mut Redis,
-        id: &InstanceId,
-        certain: bool,
-        looks: &Looks,
-    ) -> Result<Attempt, RedisProblem> {
-        let connection = redis.connected().await?;
-        // On one connection: the queues' commands go out together.
-        let queues = self.queues.iter().map(|name| {
-            let queue = Queue { prefix: &self.prefix, name };
-            one_queue(connection.clone(), queue, id, certain, looks)
-        });
-        let mut all = Attempt::default();
-        for (mut attempt, error) in join_all(queues).await {
-            all.handed_back += attempt.handed_back;
-            all.left += attempt.left;
-            all.looks.append(&mut attempt.looks);
-            if let Some(error) = error {
-                all.problem = Some(self.problem(redis, error));
-            }
-        }
-        if all.problem.is_some() {
-            // What this attempt did not come to is not forgotten.
-            let mut known = looks.clone();
-            known.append(&mut all.looks);
-            all.looks = known;
-        }
-        Ok(all)
+    fn queue<'a>(&'a self, name: &'a str) -> Queue<'a> {
+        Queue { prefix: &self.prefix, name }
     }
 
     fn problem(&self, redis: &mut Redis, error: RedisError) -> String {
@@ -108,51 +81,36 @@ fn is_forbidden(error: &RedisError) -> bool {
     error.code() == Some("NOPERM") || error.to_string().contains("user executing the script")
 }
 
-/// What was done before an error stands.
-async fn one_queue(
+/// When a look's question was sent and its answer came, since the process began.
+type Times = (Duration, Duration);
+
+async fn look(
     mut connection: MultiplexedConnection,
+    began: Instant,
     queue: Queue<'_>,
-    id: &InstanceId,
-    certain: bool,
-    looks: &Looks,
-) -> (Attempt, Option<RedisError>) {
-    let mut attempt = Attempt::default();
-    let done = try_one_queue(&mut connection, queue, id, certain, (looks, &mut attempt)).await;
-    (attempt, done.err())
+    instance: &str,
+) -> (Times, RedisResult<Vec<Held>>) {
+    let asked = began.elapsed();
+    let held = held_by(&mut connection, queue, instance).await;
+    ((asked, began.elapsed()), held)
 }
 
-async fn try_one_queue(
+async fn one_queue(
     connection: &mut MultiplexedConnection,
     queue: Queue<'_>,
-    id: &InstanceId,
-    certain: bool,
-    (looks, attempt): (&Looks, &mut Attempt),
+    (times, held): (Times, Vec<Held>),
+    attempt: &mut Attempt,
 ) -> RedisResult<()> {
-    let began = Instant::now();
-    let held = held_by(connection, queue, &id.0).await?;
-    let answered = Instant::now();
     for job in held {
-        let key = (queue.name.to_owned(), job.id.clone());
-        let look = Look::new((began, answered), &job, looks.get(&key));
-        let verdict = rule::verdict(&look, &job, certain);
-        attempt.looks.insert(key, look);
-        match verdict {
-            Verdict::NotIts => {}
-            Verdict::Wait => attempt.left += 1,
-            Verdict::HandBack => {
-                // It counts as left until Redis says what became of it.
-                attempt.left += 1;
-                let outcome = hand_back(connection, queue, &id.0, &job).await?;
-                tracing::debug!(%id, queue = queue.name, job = job.id, ?outcome, "hand back");
-                match outcome {
-                    Outcome::HandedBack(_) => {
-                        attempt.left -= 1;
-                        attempt.handed_back += 1;
-                    }
-                    Outcome::Missing | Outcome::NotActive => attempt.left -= 1,
-                    Outcome::LockChanged | Outcome::Doubtful => {}
-                }
-            }
+        if !attempt.finds(times, queue.name, &job) {
+            continue;
+        }
+        let outcome = hand_back(connection, queue, &attempt.id.0, &job).await?;
+        tracing::debug!(id = %attempt.id, queue = queue.name, job = job.id, ?outcome, "hand back");
+        match outcome {
+            Outcome::HandedBack(_) => attempt.hands_back(),
+            Outcome::Missing | Outcome::NotActive => attempt.has_left(),
+            Outcome::LockChanged | Outcome::Doubtful => {}
         }
     }
     Ok(())

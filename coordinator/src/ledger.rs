@@ -23,7 +23,8 @@ use thiserror::Error;
 use tokio::time::Instant;
 
 use crate::redis_client::{Redis, RedisProblem};
-pub use lease::{LEASE, Lease, LeaseChange};
+pub use lease::Lease;
+pub use spillway_pool::lease::{LEASE, LeaseChange};
 
 /// Entries kept of the record: about a day at an observation each 10 s.
 const RECORD_LENGTH: usize = 10_000;
@@ -37,8 +38,6 @@ pub enum LedgerProblem {
     NotLeader,
     #[error("a later save is there already")]
     Overtaken,
-    #[error("the lease ran out while the plan was saved: this coordinator stood still")]
-    TooLate,
     /// A newer program wrote it: this one must not act on what it does not understand.
     #[error("the ledger {key} was written by a newer version ({version}): upgrade this coordinator, or remove the key")]
     Newer { key: String, version: u32 },

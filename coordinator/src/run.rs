@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use sd_notify::NotifyState;
+use spillway_pool::lease::RENEWED_EACH;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -13,7 +14,7 @@ use crate::clock;
 use crate::cloud::Cloud;
 use crate::config::Settings;
 use crate::hand_back::HandBacks;
-use crate::ledger::{LEASE, Lease, LeaseChange, Ledger};
+use crate::ledger::{Lease, LeaseChange, Ledger};
 use crate::queue::QueueObserver;
 use crate::reconcile::{Message, Parts, PoolHandle, PoolStatus, Reconciler};
 use crate::redis_client::Redis;
@@ -124,7 +125,7 @@ async fn hold_lease(
     leader_at: watch::Sender<Option<String>>,
     mut giving_up: mpsc::Receiver<()>,
 ) {
-    let mut interval = tokio::time::interval(LEASE / 5);
+    let mut interval = tokio::time::interval(RENEWED_EACH);
     let mut was_reachable = true;
     loop {
         tokio::select! {
@@ -180,8 +181,7 @@ async fn tend(pools: Vec<PoolHandle>, agents: Agents) {
 const ALIVE_WITHIN: Duration = Duration::from_secs(20);
 
 fn status_line(status: &PoolStatus) -> String {
-    let ready = status.view.instances.iter().filter(|instance| instance.phase == "ready").count();
     let desired = status.view.desired.map_or("?".to_owned(), |desired| desired.to_string());
     let waiting = status.view.backlog.as_ref().map_or("?".to_owned(), |backlog| backlog.demand.to_string());
-    format!("{}: {waiting} waiting, {ready} of {desired} instances ready", status.view.name)
+    format!("{}: {waiting} waiting, {} of {desired} instances ready", status.view.name, status.ready)
 }

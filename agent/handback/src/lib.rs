@@ -12,13 +12,13 @@ use std::time::Duration;
 
 use redis::aio::ConnectionLike;
 use redis::{RedisResult, Script, pipe};
+use spillway_handback_rule::RENEWED_ABOVE;
+pub use spillway_handback_rule::{Claim, Held};
 
 /// Active jobs that are looked at: far more than all workers of a queue hold.
 const ACTIVE_READ: isize = 100_000;
 /// Looked at in one round trip.
 const CHUNK: usize = 1000;
-/// A lock with more left is being renewed: BullMQ's of 30 s, renewed at half of it, has 15.9 to 30 s left (measured).
-const RENEWED_ABOVE: Duration = Duration::from_secs(14);
 
 static HAND_BACK: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("handback.lua")));
 
@@ -32,35 +32,6 @@ pub struct Queue<'a> {
 impl Queue<'_> {
     fn key(&self, part: &str) -> String {
         format!("{}:{}:{part}", self.prefix, self.name)
-    }
-}
-
-/// What says that a job is an instance's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Claim {
-    /// Its lock does: the token begins with the instance id, or the worker has reported it. Proof.
-    Token,
-    /// Only its `pb`, the name of the worker that took it. BullMQ never clears it, and a worker without a name leaves the
-    /// last one's: after a retry the job may be somebody else's.
-    Name,
-}
-
-/// A job in `active` that says it is an instance's.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Held {
-    /// The job's id.
-    pub id: String,
-    /// The lock's value; None where the lock has expired, or was never set.
-    pub token: Option<String>,
-    /// Until the lock expires, when it was read; None where there is none, or where it is not known.
-    pub lock_left: Option<Duration>,
-    pub claim: Claim,
-}
-
-impl Held {
-    /// A job that the worker itself has said it holds, with the token of its lock.
-    pub fn reported(id: impl Into<String>, token: impl Into<String>) -> Self {
-        Held { id: id.into(), token: Some(token.into()), lock_left: None, claim: Claim::Token }
     }
 }
 

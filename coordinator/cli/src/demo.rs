@@ -108,7 +108,7 @@ async fn play(
     score: &mut Option<Score>,
 ) -> anyhow::Result<()> {
     let began = Instant::now();
-    stage.set_up(screen).await?;
+    stage.set_up(|step| screen.step(step)).await?;
     let mut watch = Watch::new(stage, options).await?;
     if options.keep {
         let commands = Commands::write(stage, options)?;

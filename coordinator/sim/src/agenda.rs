@@ -3,10 +3,11 @@
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
-use spillway_brain::{self as brain, Event};
+use spillway_brain as brain;
 use spillway_machine as machine;
+use spillway_pool::{Attempt, Input};
 
-use crate::coordinator::{Attempt, ListAnswer, SavedPlan, Seen};
+use crate::coordinator::LateSave;
 use crate::faults::{Fault, Heal};
 
 /// An instance's number: EC2's and its host's.
@@ -54,26 +55,18 @@ pub enum Load {
 /// What comes to a coordinator's loop.
 #[derive(Debug)]
 pub enum CoordinatorEv {
-    Observe,
-    /// None: Redis did not answer.
-    Observed(Option<Box<Seen>>),
-    /// The listing that was set down with this number, unless another was since.
-    List(u64),
-    Listed(Box<ListAnswer>),
-    Interruptions(Vec<N>),
+    /// The pool has something to do at this time, unless it woke since.
+    Wake(u64),
+    /// What the pool is told.
+    Told(Box<Input>),
+    /// EC2's answer to a launch or a termination.
+    Answer(Box<Input>),
     /// The renewal that was set down with this number, unless another was since.
     Renew(u64),
-    Lead(u64),
-    Due(u64),
     /// A plan that was saved before the coordinator stood still.
-    Execute(Box<SavedPlan>),
-    /// EC2's answer.
-    Answer(Box<Event>),
-    HandBack {
-        n: N,
-        certain: bool,
-    },
-    HandedBack(Box<Attempt>),
+    Saved(Box<LateSave>),
+    /// An attempt that arrives at Redis.
+    HandBack(Box<Attempt>),
     /// An agent's message, of the session with this number.
     Said {
         n: N,
@@ -224,10 +217,10 @@ pub struct Agenda {
 
 impl Agenda {
     pub fn put(&mut self, at: u64, ev: Ev) {
-        use CoordinatorEv::{List, Observe, Renew};
+        use CoordinatorEv::{Renew, Wake};
         self.number += 1;
         let heap = match ev {
-            Ev::Coordinator { ev: Observe | List(_) | Renew(_), .. } => &mut self.rounds,
+            Ev::Coordinator { ev: Wake(_) | Renew(_), .. } => &mut self.rounds,
             Ev::Load(_) | Ev::Fault(_) | Ev::Heal(_) | Ev::Due(_) | Ev::StartCoordinator(_) => &mut self.outside,
             Ev::Cloud(CloudEv::Unlist(_)) => &mut self.outside,
             _ => &mut self.inside,

@@ -15,7 +15,7 @@ use crate::counts::Met;
 use crate::setup::Naming;
 use crate::world::World;
 
-pub use moved::Claim;
+pub use moved::{Claim, Held};
 pub use runs::{Exec, Run};
 
 /// Where a job is.

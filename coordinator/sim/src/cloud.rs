@@ -207,7 +207,10 @@ impl World {
                     _ => {}
                 }
             }
-            CloudEv::Unlist(n) => self.cloud.listed.retain(|listed| *listed != n),
+            CloudEv::Unlist(n) => {
+                self.stranger_knocks(n);
+                self.cloud.listed.retain(|listed| *listed != n);
+            }
         }
     }
 

@@ -1,29 +1,28 @@
-//! A coordinator's shell, thin: it feeds its real Controller, saves before it executes, and loses everything but the ledger
-//! when it crashes. Owns the order of things; decides nothing.
+//! A coordinator process around the real `Pool`: it performs the pool's effects in the world, with latency, faults, crashes
+//! and standstills wherever they are drawn, and loses everything but the ledger when it crashes. Decides nothing.
 
-mod execute;
+mod act;
+mod effects;
 mod hand_back;
-mod journal;
 mod lease;
-mod observe;
+mod save;
 mod sessions;
-mod tick;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
-use spillway_brain::{Controller, Event, InstanceId, Timestamp};
+use spillway_brain::{InstanceId, State, Timestamp};
+use spillway_pool::lease::Hold;
+use spillway_pool::{Input, Now, Pool};
 
 use crate::agenda::{C, CoordinatorEv, Ev, N};
-use crate::clock::{SECOND, ms};
+use crate::clock::SECOND;
 use crate::counts::Met;
 use crate::say;
-use crate::watch::Shadow;
+use crate::watch::{Shadow, Watched};
 use crate::world::World;
 
-pub use hand_back::{Attempt, Looks};
-pub use observe::{ListAnswer, Seen};
+pub use save::LateSave;
 pub use sessions::Sessions;
-pub use tick::SavedPlan;
 
 /// A coordinator process, and what it knows.
 #[derive(Debug)]
@@ -32,74 +31,57 @@ pub struct Coordinator {
     /// Counts its processes: what was under way for an earlier one reaches nobody.
     pub generation: u32,
     pub stands_still_until: u64,
-    pub controller: Controller,
+    pub pool: Pool,
     pub shadow: Shadow,
-    journal: journal::Journal,
-    epoch: u64,
-    loaded_epoch: Option<u64>,
-    /// Until when by its own clock, and in which epoch.
-    lease: Option<(u64, u64)>,
+    /// What the ledger's last reading has of the invariants' knowledge, until the pool goes on from it.
+    loaded: Option<Shadow>,
+    pub watched: Watched,
+    hold: Hold,
     /// When it was last taken or renewed; renewals that change nothing are counted rather than made.
     renewed_at: u64,
     renewal: u64,
-    is_observing: bool,
-    is_listing: bool,
-    listing_number: u64,
-    failed_listings: u32,
-    next_interruptions: u64,
-    ticked: u64,
-    tick_due: bool,
-    due: Option<u64>,
+    /// It led when it was last looked at.
+    led: bool,
+    /// For so long it was suspended: its steady clock stood still.
+    suspended: u64,
+    wakes_at: Option<u64>,
     pub sessions: Sessions,
-    /// Notices that it was told: agents repeat them.
-    notices: BTreeSet<(N, bool, u64)>,
-    looks: BTreeMap<N, (bool, Looks)>,
 }
 
 impl Coordinator {
-    pub fn new(config: spillway_brain::Config, nonce: String) -> Self {
+    pub fn new(now: u64, config: spillway_brain::Config, nonce: String) -> Self {
+        let up = Duration::from_millis(now);
         Coordinator {
             is_up: false,
             generation: 0,
             stands_still_until: 0,
-            controller: Controller::new(config, nonce),
+            pool: Pool::new(Now { wall: Timestamp(now), up }, config, nonce),
             shadow: Shadow::default(),
-            journal: journal::Journal::default(),
-            epoch: 0,
-            loaded_epoch: None,
-            lease: None,
+            loaded: None,
+            watched: Watched::default(),
+            hold: Hold::default(),
             renewed_at: 0,
             renewal: 0,
-            is_observing: false,
-            is_listing: false,
-            listing_number: 0,
-            failed_listings: 0,
-            next_interruptions: 0,
-            ticked: 0,
-            tick_due: false,
-            due: None,
+            led: false,
+            suspended: 0,
+            wakes_at: None,
             sessions: Sessions::default(),
-            notices: BTreeSet::new(),
-            looks: BTreeMap::new(),
         }
     }
 
-    /// Time was skipped.
+    /// Time was skipped: its machine was suspended.
     pub fn put_off(&mut self, by: u64) {
-        self.ticked += by;
+        self.suspended += by;
         self.renewed_at += by;
-        self.next_interruptions += by;
-        if let Some((until, _)) = &mut self.lease {
-            *until += by;
-        }
-    }
-
-    pub fn is_looking(&self) -> bool {
-        self.is_observing || self.is_listing
+        self.wakes_at = self.wakes_at.map(|at| at + by);
     }
 
     pub fn leads(&self) -> bool {
-        self.is_up && self.controller.state().is_leader()
+        self.is_up && self.pool.is_leader()
+    }
+
+    pub fn state(&self) -> &State {
+        self.pool.state()
     }
 }
 
@@ -113,9 +95,18 @@ pub fn name(c: C) -> &'static str {
 }
 
 impl World {
-    /// A coordinator's clock.
+    /// A coordinator's wall clock.
     pub fn local(&self, c: C) -> Timestamp {
         Timestamp(self.now.saturating_add_signed(self.setup.skew[c]))
+    }
+
+    /// Its steady clock, when the world's is `at`.
+    pub(crate) fn up(&self, c: C, at: u64) -> Duration {
+        Duration::from_millis(at - self.coordinators[c].suspended)
+    }
+
+    pub(crate) fn both_clocks(&self, c: C) -> Now {
+        Now { wall: self.local(c), up: self.up(c, self.now) }
     }
 
     pub(crate) fn put_coordinator(&mut self, c: C, at: u64, ev: CoordinatorEv) {
@@ -129,15 +120,10 @@ impl World {
         }
         let generation = self.coordinators[c].generation + 1;
         let nonce = format!("s{}{}{generation}", self.setup.seed, ["a", "b"][c]);
-        self.coordinators[c] = Coordinator {
-            is_up: true,
-            generation,
-            next_interruptions: self.now + 30 * SECOND,
-            ..Coordinator::new(self.setup.config.clone(), nonce)
-        };
+        self.coordinators[c] =
+            Coordinator { is_up: true, generation, ..Coordinator::new(self.now, self.setup.config.clone(), nonce) };
         say!(self, "{} starts", name(c));
-        self.put_coordinator(c, self.now, CoordinatorEv::Observe);
-        self.put_coordinator(c, self.now, CoordinatorEv::List(0));
+        self.wakes(c, self.now);
         let renews = self.now + self.rng.between(1, 50);
         self.renew_at(c, renews);
     }
@@ -168,68 +154,62 @@ impl World {
             return self.agenda.put(again, Ev::Coordinator { c, generation, ev });
         }
         match ev {
-            CoordinatorEv::Observe => self.observe(c),
-            CoordinatorEv::Observed(seen) => self.observed(c, seen),
-            CoordinatorEv::List(number) => self.list(c, number),
-            CoordinatorEv::Listed(answer) => self.listed(c, *answer),
-            CoordinatorEv::Interruptions(taken) => self.interruptions_listed(c, &taken),
-            CoordinatorEv::Renew(number) => self.renew(c, number),
-            CoordinatorEv::Lead(epoch) => self.lead(c, epoch),
-            CoordinatorEv::Due(at) => {
-                if self.coordinators[c].due == Some(at) {
-                    self.coordinators[c].due = None;
-                    self.coordinators[c].tick_due = true;
+            CoordinatorEv::Wake(at) => {
+                if self.coordinators[c].wakes_at != Some(at) {
+                    return;
                 }
+                self.coordinators[c].wakes_at = None;
+                self.check_standby(c);
             }
-            CoordinatorEv::Execute(saved) => self.executes_late(c, *saved),
-            CoordinatorEv::Answer(event) => self.answered(c, *event),
-            CoordinatorEv::HandBack { n, certain } => self.hand_back_now(c, n, certain),
-            CoordinatorEv::HandedBack(attempt) => self.handed_back(c, *attempt),
+            CoordinatorEv::Told(input) => self.tell(c, *input),
+            CoordinatorEv::Answer(answer) => self.answered(c, *answer),
+            CoordinatorEv::Renew(number) => self.renew(c, number),
+            CoordinatorEv::Saved(saved) => self.saved_late(c, *saved),
+            CoordinatorEv::HandBack(attempt) => self.hand_back_now(c, *attempt),
             CoordinatorEv::Said { n, session, said } => self.heard(c, n, session, &said),
             CoordinatorEv::Register { n, agent } => self.register(c, n, agent),
             CoordinatorEv::Connect { n, agent, session } => self.connect(c, n, agent, session),
         }
-        if std::mem::take(&mut self.coordinators[c].tick_due) {
-            self.tick(c);
-        }
-        self.brain_due(c);
+        self.polls(c);
     }
 
-    /// What happened, to the brain and to what watches it.
-    pub(crate) fn tell(&mut self, c: C, event: Event) {
-        let now = self.local(c);
-        let coordinator = &mut self.coordinators[c];
-        coordinator.tick_due |= is_news(&coordinator.controller, &event);
-        coordinator.shadow.feed(now, &event);
-        if coordinator.controller.state().is_leader() {
-            coordinator.journal.told(now, &event);
-        }
-        self.note_told(c, &event);
-        self.coordinators[c].controller.handle(now, event);
+    /// What happened, to the pool and to what watches it.
+    pub(crate) fn tell(&mut self, c: C, input: Input) {
+        let now = self.both_clocks(c);
+        self.watches(c, now, &input);
+        self.coordinators[c].pool.handle(now, input);
     }
 
-    /// When the brain wants a tick although nothing happens.
-    fn brain_due(&mut self, c: C) {
-        let coordinator = &self.coordinators[c];
-        if !coordinator.leads() {
+    /// Performs what the pool wants done until it wants nothing more, or crashes in between.
+    fn polls(&mut self, c: C) {
+        let generation = self.coordinators[c].generation;
+        let now = self.both_clocks(c);
+        while self.coordinators[c].is_up
+            && self.coordinators[c].generation == generation
+            && let Some(effect) = self.coordinators[c].pool.poll(now)
+        {
+            self.perform(c, effect);
+        }
+        if !self.coordinators[c].is_up {
             return;
         }
-        let Some(due_at) = coordinator.controller.due_at() else { return };
-        let wait = ms(self.local(c).until(due_at));
-        let at = (self.now + wait).max(coordinator.ticked + SECOND);
-        if coordinator.due.is_none_or(|due| due > at || due < self.now) {
-            self.coordinators[c].due = Some(at);
-            self.put_coordinator(c, at, CoordinatorEv::Due(at));
+        self.check_at_once(c, now);
+        let leads = self.coordinators[c].leads();
+        if std::mem::replace(&mut self.coordinators[c].led, leads) && !leads {
+            say!(self, "{} no longer leads", name(c));
+            // Whoever leads now must hear the agents.
+            self.sessions_end_with(c, &[500]);
+        }
+        let deadline = self.coordinators[c].pool.next_deadline(now);
+        let at = self.now + u64::try_from(deadline.saturating_sub(now.up).as_millis()).unwrap_or(u64::MAX);
+        self.wakes(c, at.max(self.now + 1));
+    }
+
+    /// By then at the latest. Where it wakes sooner it sees for itself.
+    fn wakes(&mut self, c: C, at: u64) {
+        if self.coordinators[c].wakes_at.is_none_or(|known| at < known) {
+            self.coordinators[c].wakes_at = Some(at);
+            self.put_coordinator(c, at, CoordinatorEv::Wake(at));
         }
     }
-}
-
-/// A heartbeat that says what the last one said waits for the next observation's tick.
-fn is_news(controller: &Controller, event: &Event) -> bool {
-    let Event::AgentReported(report) = event else { return true };
-    controller.state().instance(&report.id).is_some_and(|known| {
-        known.agent.phase != Some(report.phase)
-            || known.agent.proven != report.proven
-            || (report.active_jobs == Some(0) && known.agent.active_jobs != Some(0))
-    })
 }

@@ -75,7 +75,7 @@ impl World {
         let wanted = config.policy.steps.iter().map(|step| step.instances).max().unwrap_or(0);
         let wanted = wanted.min(config.max_instances);
         let Some(leader) = (0..self.coordinators.len()).find(|c| self.coordinators[*c].leads()) else { return false };
-        let state = self.coordinators[leader].controller.state();
+        let state = self.coordinators[leader].state();
         // A ledger that was lost takes what it finds, which may be more.
         let desired = state.desired().unwrap_or(0);
         // A worker whose jobs do not say whose they are cannot prove itself while it is busy (a known limit).
@@ -95,7 +95,7 @@ impl World {
             return false;
         }
         let Some(leader) = self.coordinators.iter().find(|coordinator| coordinator.leads()) else { return false };
-        leader.controller.state().instances().all(|instance| instance.is_gone() && !instance.owes_hand_back())
+        leader.state().instances().all(|instance| instance.is_gone() && !instance.owes_hand_back())
     }
 
     fn not_empty(&mut self) {
@@ -117,7 +117,7 @@ impl World {
     fn describe(&self, what: &str) -> String {
         let mut words = what.to_owned();
         for coordinator in self.coordinators.iter().filter(|coordinator| coordinator.leads()) {
-            let state = coordinator.controller.state();
+            let state = coordinator.state();
             let now = self.local(0);
             words += &format!("; desired {:?}, {:?}", state.desired(), state.counts(now));
             for instance in state.instances().filter(|instance| !instance.is_gone() || instance.owes_hand_back()) {

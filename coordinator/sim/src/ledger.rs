@@ -3,11 +3,7 @@
 
 use spillway_brain::State;
 
-use crate::clock::SECOND;
 use crate::watch::Shadow;
-
-/// As the coordinator's: how long the lease lasts without a renewal.
-pub const LEASE: u64 = 15 * SECOND;
 
 /// What is saved, by whom.
 #[derive(Clone, Debug)]
@@ -18,15 +14,12 @@ pub struct Saved {
     pub shadow: Shadow,
 }
 
-/// A saved state, as it is or as it would come out again: few are ever read, and a copy at each tick is dear.
+/// A saved state, as it is or as a pool remembers it: few are ever read, and a copy at each tick is dear.
 #[derive(Clone, Debug)]
 pub enum Kept {
     State(Box<State>),
-    /// The first so many entries of a coordinator's journal.
-    Journal {
-        c: usize,
-        entries: usize,
-    },
+    /// What this coordinator's pool saved last.
+    Pool(usize),
 }
 
 /// The keys.
@@ -34,7 +27,7 @@ pub enum Kept {
 pub struct Ledger {
     /// The holder, and until when.
     lease: Option<(u64, u64)>,
-    epoch: u64,
+    pub epoch: u64,
     pub saved: Option<Saved>,
 }
 

@@ -1,4 +1,4 @@
-//! Spillway in a virtual world: the real [`spillway_brain::Controller`] and a real [`spillway_machine::Machine`] for each
+//! Spillway in a virtual world: the real [`spillway_pool::Pool`] with its brain, and a real [`spillway_machine::Machine`] for each
 //! instance, between an EC2, a BullMQ, a Redis and a network that fail as a seed draws.
 //!
 //! ```text
@@ -13,7 +13,7 @@
 //!
 //! | module | plays |
 //! |---|---|
-//! | `coordinator` | the coordinator's shell: observes, lists, saves before it executes, crashes anywhere in between |
+//! | `coordinator` | a coordinator's process: performs the pool's effects, late or never, and crashes anywhere in between |
 //! | `agent` | an instance: operating system, agent's shell, PM2, worker processes with or without the shim |
 //! | `cloud` | EC2: idempotent launches, lost answers, stale lists, refusals, interruptions |
 //! | `bull` | BullMQ: jobs, locks of 30 s, the stall check, hand-backs |
@@ -81,18 +81,4 @@ pub use world::Outcome;
 /// One life.
 pub fn live(seed: u64, fault_time: u64, keep: Keep) -> Outcome {
     world::World::new(seed, keep).live(fault_time)
-}
-
-/// An answer that found no way back.
-fn cloud_refused(event: spillway_brain::Event) -> spillway_brain::Event {
-    use spillway_brain::{Event, LaunchAnswer, RefusalClass};
-    let code = "NoAnswer".to_owned();
-    match event {
-        Event::LaunchAnswered { token, .. } => Event::LaunchAnswered {
-            token,
-            answer: LaunchAnswer::Refused { class: RefusalClass::Retry, code, message: String::new() },
-        },
-        Event::TerminateAccepted { id } => Event::TerminateFailed { id, class: RefusalClass::Retry, code },
-        other => other,
-    }
 }

@@ -1,4 +1,4 @@
-//! The mutation check: each deliberate bug of the list is built into a copy of brain, machine and simulator, and seeds are
+//! The mutation check: each deliberate bug of the list is built into a copy of brain, pool, machine and simulator, and seeds are
 //! lived until one shows it. A bug that no seed shows is a hole in the checks. Owns the copy; production code has no switch.
 
 mod list;
@@ -12,7 +12,14 @@ use serde::Deserialize;
 pub use list::{MUTANTS, Mutant};
 
 /// What a copy needs.
-const MEMBERS: [&str; 3] = ["coordinator/brain", "agent/machine", "coordinator/sim"];
+const MEMBERS: [&str; 6] = [
+    "coordinator/brain",
+    "coordinator/pool",
+    "coordinator/words",
+    "agent/machine",
+    "agent/handback/rule",
+    "coordinator/sim",
+];
 
 /// How the mutants are lived.
 #[derive(Clone, Debug)]
@@ -134,7 +141,7 @@ impl Check {
     }
 }
 
-/// A workspace of the three packages alone.
+/// A workspace of these packages alone.
 fn copy(work: &Path) -> std::io::Result<()> {
     let root = root();
     for member in MEMBERS {

@@ -31,10 +31,10 @@ impl World {
             return false;
         }
         let rests = |coordinator: &crate::coordinator::Coordinator| {
-            coordinator.is_up && coordinator.stands_still_until <= now && !coordinator.is_looking()
+            coordinator.is_up && coordinator.stands_still_until <= now && !coordinator.pool.is_looking()
         };
         let is_done = |coordinator: &crate::coordinator::Coordinator| {
-            let state = coordinator.controller.state();
+            let state = coordinator.state();
             state.desired() == Some(0)
                 && state.instances().all(|instance| instance.is_gone() && !instance.owes_hand_back())
         };

@@ -2,20 +2,22 @@
 //! checks and what they need to know by themselves; nothing here is told to the brain.
 //!
 //! `Shadow` is what one line of knowledge was told (it is saved and taken over with the ledger's state), `plan` checks each
-//! plan by it, `policy` says once more what desired capacity must be, `state` compares what is known with what is there.
+//! plan by it, `effects` what is done against what is saved, `policy` says once more what desired capacity must be, `state` compares what is known with what is there.
 
+mod effects;
 mod plan;
 mod policy;
 mod shadow;
 mod state;
 
-use spillway_brain::Event;
+use spillway_pool::{Input, Observation};
 
 use crate::agenda::C;
 use crate::coordinator::number;
 use crate::counts::Met;
 use crate::world::World;
 
+pub use effects::Watched;
 pub use shadow::Shadow;
 
 /// An invariant, by its number in `coordinator/ARCHITECTURE.md`.
@@ -35,6 +37,8 @@ pub enum Invariant {
     NothingNew,
     Bounded,
     OnlyTheLeader,
+    AtOnce,
+    AsAnswered,
     Converges,
     Policy,
     Panics,
@@ -57,6 +61,8 @@ impl Invariant {
             Invariant::NothingNew => "9: a tick with nothing new plans nothing",
             Invariant::Bounded => "10: calls are bounded and back off",
             Invariant::OnlyTheLeader => "11: only the leader acts",
+            Invariant::AtOnce => "4: a notice is acted on at once",
+            Invariant::AsAnswered => "operators: what is granted happens",
             Invariant::Converges => "12: converges after the faults",
             Invariant::Policy => "policy: desired capacity follows from the observations",
             Invariant::Panics => "nothing panics",
@@ -85,9 +91,9 @@ impl World {
     }
 
     /// What a coordinator is told, as far as the checks of instances need it.
-    pub fn note_told(&mut self, c: C, event: &Event) {
-        match event {
-            Event::JobsSeen { asked_at, seen } => {
+    pub fn note_told(&mut self, c: C, input: &Input) {
+        match input {
+            Input::Observed(Ok(Observation { jobs: Some((asked_at, seen)), .. })) => {
                 let asked_at = asked_at.0.saturating_add_signed(-self.setup.skew[c]);
                 for n in &self.cloud.listed {
                     if !seen.jobs.contains_key(&self.cloud.machines[*n].id) {
@@ -95,7 +101,9 @@ impl World {
                     }
                 }
             }
-            Event::HandedBack { id, certain: true, left: 0, .. } => self.hosts[number(id)].emptied_at = self.now,
+            Input::HandedBack(attempt) if attempt.certain && attempt.left == 0 && attempt.problem.is_none() => {
+                self.hosts[number(&attempt.id)].emptied_at = self.now;
+            }
             _ => {}
         }
     }

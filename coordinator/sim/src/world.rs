@@ -73,8 +73,9 @@ impl World {
     pub fn new(seed: u64, keep: Keep) -> Self {
         let mut rng = Rng::new(seed);
         let setup = Setup::draw(seed, &mut rng);
-        let coordinators =
-            (0..setup.coordinators).map(|c| Coordinator::new(setup.config.clone(), format!("never-{c}"))).collect();
+        let coordinators = (0..setup.coordinators)
+            .map(|c| Coordinator::new(START, setup.config.clone(), format!("never-{c}")))
+            .collect();
         World {
             now: START,
             agenda: Agenda::default(),

@@ -1,22 +1,10 @@
 //! The leader lease: SET NX PX, renewed by its holder only, with an epoch that rises with each leadership.
 
-use std::time::Duration;
-
 use redis::Script;
+use spillway_pool::lease::{Hold, LEASE, LeaseAnswer, LeaseChange};
 use tokio::time::Instant;
 
 use crate::redis_client::{Redis, RedisProblem};
-
-/// How long the lease lasts without a renewal; a standby takes over that long after its holder died.
-pub const LEASE: Duration = Duration::from_secs(15);
-
-/// What an attempt to take or renew the lease came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LeaseChange {
-    Gained { epoch: u64 },
-    Lost,
-    Unchanged,
-}
 
 /// This process' hold on the lease.
 #[derive(Debug)]
@@ -24,8 +12,8 @@ pub struct Lease {
     redis: Redis,
     prefix: String,
     holder: String,
-    /// Until when by our own clock, and in which epoch.
-    held: Option<(Instant, u64)>,
+    began: Instant,
+    hold: Hold,
     /// Who holds it, by Redis' last word.
     leader: Option<String>,
     take: Script,
@@ -53,39 +41,26 @@ impl Lease {
              return {-1, holder}",
         );
         let release = Script::new("if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end");
-        Lease { redis, prefix: prefix.to_owned(), holder: holder.to_owned(), held: None, leader: None, take, release }
+        let (prefix, holder) = (prefix.to_owned(), holder.to_owned());
+        Lease { redis, prefix, holder, began: Instant::now(), hold: Hold::default(), leader: None, take, release }
     }
 
-    /// Takes the lease when it is free, renews it when it is ours. Without an answer from Redis the lease is held until
-    /// its time is over by our own clock, counted from before the last renewal: never longer than Redis holds it.
+    /// Takes the lease when it is free, renews it when it is ours.
     pub async fn renew(&mut self) -> (LeaseChange, Option<RedisProblem>) {
-        let asked_at = Instant::now();
+        let asked_at = self.began.elapsed();
         let mut invocation = self.take.prepare_invoke();
         invocation.key(format!("{}leader", self.prefix)).key(format!("{}epoch", self.prefix));
         invocation.arg(&self.holder).arg(u64::try_from(LEASE.as_millis()).unwrap_or(u64::MAX));
         let answer: Result<(i64, String), RedisProblem> = self.redis.invoke(&invocation).await;
-        let was_held = self.held.is_some();
-        let answer = answer.map(|(epoch, holder)| {
-            self.leader = Some(holder);
-            epoch
-        });
-        match answer {
-            Ok(epoch) if epoch >= 0 => {
-                let epoch = u64::try_from(epoch).unwrap_or_default();
-                // Another epoch than before: it had run out, or was lost with Redis' data, and is taken anew.
-                let is_same = self.held.is_some_and(|(_, held)| held == epoch);
-                self.held = Some((asked_at + LEASE, epoch));
-                (if is_same { LeaseChange::Unchanged } else { LeaseChange::Gained { epoch } }, None)
+        let (answer, problem) = match answer {
+            Ok((epoch, holder)) => {
+                self.leader = Some(holder);
+                let ours = |epoch| LeaseAnswer::Ours { epoch };
+                (u64::try_from(epoch).map_or(LeaseAnswer::Anothers, ours), None)
             }
-            Ok(_) => {
-                self.held = None;
-                (if was_held { LeaseChange::Lost } else { LeaseChange::Unchanged }, None)
-            }
-            Err(problem) => {
-                let expired = self.held.take_if(|(until, _)| Instant::now() >= *until).is_some();
-                (if expired { LeaseChange::Lost } else { LeaseChange::Unchanged }, Some(problem))
-            }
-        }
+            Err(problem) => (LeaseAnswer::Unknown, Some(problem)),
+        };
+        (self.hold.answered(asked_at, self.began.elapsed(), answer), problem)
     }
 
     /// Where agents reach the leader, if it says so; by Redis' last word.
@@ -100,6 +75,6 @@ impl Lease {
         invocation.key(format!("{}leader", self.prefix)).arg(&self.holder);
         // Without an answer it expires by itself.
         let _: Result<Option<u8>, RedisProblem> = self.redis.invoke(&invocation).await;
-        self.held = None;
+        self.hold.release();
     }
 }

@@ -3,7 +3,8 @@
 use std::pin::Pin;
 use std::time::Duration;
 
-use spillway_brain::{AgentPhase, Event, InstanceId, Report};
+use spillway_brain::{AgentPhase, InstanceId, Report};
+use spillway_pool::FromAgent;
 use spillway_proto::v1;
 use spillway_proto::v1::agent_service_server::AgentService;
 use spillway_proto::v1::register_request::Proof;
@@ -79,10 +80,7 @@ impl Service {
 
     /// The pool whose ledger expects this instance.
     fn pool_of(&self, id: &InstanceId) -> Option<PoolHandle> {
-        let expects = |pool: &&PoolHandle| {
-            let status = pool.status.borrow();
-            status.view.instances.iter().any(|instance| instance.id == id.0 && instance.phase != "gone")
-        };
+        let expects = |pool: &&PoolHandle| pool.status.borrow().admission.check(id).is_ok();
         self.context.pools.iter().find(expects).cloned()
     }
 }
@@ -107,7 +105,7 @@ impl AgentService for Service {
         self.only_of_the_leader(&pool)?;
         let session_token = uuid::Uuid::new_v4().to_string();
         let room = room(&pool).await?;
-        let registered = Message::Event(Event::AgentRegistered { id: id.clone() });
+        let registered = Message::Agent(id.clone(), FromAgent::Registered);
         self.context.agents.registered(&id, identity, session_token.clone(), || room.send(registered));
         tracing::info!(pool = pool.name, %id, version = request.agent_version, "agent registered");
         let registered = v1::Registered {
@@ -167,8 +165,8 @@ impl AgentService for Service {
                         let Some(said) = message.message else { continue };
                         let Ok(room) = room(&pool).await else { break };
                         let hear = |record: &mut AgentRecord| {
-                            if let Some(event) = heard(record, &pool, &id, said) {
-                                room.send(Message::Event(event));
+                            if let Some(said) = heard(record, &pool, &id, said) {
+                                room.send(Message::Agent(id.clone(), said));
                             }
                         };
                         if agents.from(&id, number, hear).is_none() {
@@ -198,8 +196,8 @@ async fn room(pool: &PoolHandle) -> Result<mpsc::Permit<'_, Message>, Status> {
     pool.messages.reserve().await.map_err(|_| Status::unavailable("the coordinator is stopping: connect again"))
 }
 
-/// Takes in what an agent said: details for people, an event for the brain.
-fn heard(record: &mut AgentRecord, pool: &PoolHandle, id: &InstanceId, said: Said) -> Option<Event> {
+/// Takes in what an agent said: details for people; what is left is for the pool.
+fn heard(record: &mut AgentRecord, pool: &PoolHandle, id: &InstanceId, said: Said) -> Option<FromAgent> {
     match said {
         Said::Heartbeat(heartbeat) => {
             let report = phase(heartbeat.phase()).map(|phase| Report {
@@ -207,12 +205,12 @@ fn heard(record: &mut AgentRecord, pool: &PoolHandle, id: &InstanceId, said: Sai
                 phase,
                 proven: heartbeat.worker.as_ref().is_some_and(|worker| worker.proven),
                 // The worker shim puts the name into the locks of its jobs.
-                named: heartbeat.shims > 0 || heartbeat.worker.as_ref().is_some_and(|worker| worker.by == "name"),
+                named: heartbeat.shims > 0 || heartbeat.worker.as_ref().is_some_and(is_told_by_name),
                 active_jobs: heartbeat.active_jobs,
                 problem: Some(heartbeat.problem.clone()).filter(|problem| !problem.is_empty()),
             });
             record.beat(clock::now(), heartbeat);
-            report.map(Event::AgentReported)
+            report.map(FromAgent::Reported)
         }
         Said::BootStep(step) => {
             tracing::debug!(%id, step = step.name, state = step.state().as_str_name(), "boot step");
@@ -225,17 +223,17 @@ fn heard(record: &mut AgentRecord, pool: &PoolHandle, id: &InstanceId, said: Sai
                 return None;
             }
             tracing::warn!(pool = pool.name, %id, kind = kind.as_str_name(), "notice");
-            let (id, at) = (id.clone(), view::from_timestamp(&at?));
+            let at = view::from_timestamp(&at?);
             match kind {
-                v1::NoticeKind::Interruption => Some(Event::NoticeSeen { id, at }),
-                v1::NoticeKind::Rebalance => Some(Event::RebalanceRecommended { id, at }),
+                v1::NoticeKind::Interruption => Some(FromAgent::Notice { at }),
+                v1::NoticeKind::Rebalance => Some(FromAgent::RebalanceRecommended { at }),
                 _ => None,
             }
         }
         Said::Drained(drained) => {
             tracing::info!(pool = pool.name, %id, clean = drained.clean, jobs_left = drained.jobs_left, handed_back = drained.jobs_handed_back, "drained");
             let v1::Drained { jobs_left, jobs_handed_back, .. } = drained;
-            Some(Event::AgentDrained { id: id.clone(), jobs_left, jobs_handed_back })
+            Some(FromAgent::Drained { jobs_left, jobs_handed_back })
         }
         Said::CommandResult(result) => {
             if !result.accepted {
@@ -248,6 +246,29 @@ fn heard(record: &mut AgentRecord, pool: &PoolHandle, id: &InstanceId, said: Sai
             None
         }
     }
+}
+
+/// How an agent tells its worker's connections from others': the wire has it as a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ToldBy {
+    Name,
+    Address,
+    /// Not told, or a word of a newer agent's.
+    Unknown,
+}
+
+impl ToldBy {
+    fn of(worker: &v1::WorkerProof) -> Self {
+        match worker.by.as_str() {
+            "name" => ToldBy::Name,
+            "address" => ToldBy::Address,
+            _ => ToldBy::Unknown,
+        }
+    }
+}
+
+fn is_told_by_name(worker: &v1::WorkerProof) -> bool {
+    ToldBy::of(worker) == ToldBy::Name
 }
 
 fn phase(phase: v1::AgentPhase) -> Option<AgentPhase> {

@@ -3,7 +3,8 @@
 use std::pin::Pin;
 use std::time::Duration;
 
-use spillway_brain::{Event, InstanceId, in_words};
+use spillway_brain::{InstanceId, in_words};
+use spillway_pool::{Denied, Granted, Wish};
 use spillway_proto::v1;
 use spillway_proto::v1::operator_service_server::OperatorService;
 use tokio::sync::{mpsc, oneshot};
@@ -43,18 +44,18 @@ impl Service {
         Ok(pools)
     }
 
-    async fn ask_all(&self, pool: &str, event: Event) -> Result<String, Status> {
+    async fn ask_all(&self, pool: &str, wish: Wish) -> Result<String, Status> {
         let mut said = Vec::new();
         for pool in self.pools(pool)? {
-            let answer = ask(&pool, |reply| Message::Operator(event.clone(), reply)).await?;
+            let answer = ask(&pool, wish.clone()).await?;
             said.push(format!("{}: {answer}", pool.name));
         }
         Ok(said.join("\n"))
     }
 
-    async fn ask_for(&self, id: &str, event: Event) -> Result<String, Status> {
+    async fn ask_for(&self, id: &str, wish: Wish) -> Result<String, Status> {
         let pool = self.pool_of(id)?;
-        ask(&pool, |reply| Message::Operator(event, reply)).await
+        Ok(ask(&pool, wish).await?.to_string())
     }
 
     fn pool_of(&self, id: &str) -> Result<PoolHandle, Status> {
@@ -64,16 +65,17 @@ impl Service {
     }
 }
 
-type Reply = oneshot::Sender<Result<String, String>>;
-
-async fn ask(pool: &PoolHandle, message: impl FnOnce(Reply) -> Message) -> Result<String, Status> {
+/// What will happen, or the pool's refusal.
+async fn ask(pool: &PoolHandle, wish: Wish) -> Result<Granted, Status> {
     let stopping = || Status::unavailable("the coordinator is stopping");
+    let denied = |denied: Denied| Status::failed_precondition(denied.to_string());
+    // A standby's loop may not come to it for a while.
     if !pool.status.borrow().leading {
-        return Err(Status::failed_precondition("this coordinator is not the leader: ask the one that is"));
+        return Err(denied(Denied::NotTheLeader));
     }
     let (reply, answer) = oneshot::channel();
-    pool.messages.send(message(reply)).await.map_err(|_| stopping())?;
-    answer.await.map_err(|_| stopping())?.map_err(Status::failed_precondition)
+    pool.messages.send(Message::Operator(wish, reply)).await.map_err(|_| stopping())?;
+    answer.await.map_err(|_| stopping())?.map_err(denied)
 }
 
 fn only_from_here<T>(request: &Request<T>) -> Result<(), Status> {
@@ -133,8 +135,8 @@ impl OperatorService for Service {
     async fn drain(&self, request: Request<v1::DrainRequest>) -> Result<Response<v1::DrainResponse>, Status> {
         only_from_here(&request)?;
         let request = request.into_inner();
-        let event = Event::OperatorDrain { id: InstanceId(request.instance_id.clone()), reason: request.reason };
-        let message = self.ask_for(&request.instance_id, event).await?;
+        let wish = Wish::Drain { id: InstanceId(request.instance_id.clone()), reason: request.reason };
+        let message = self.ask_for(&request.instance_id, wish).await?;
         Ok(Response::new(v1::DrainResponse { message }))
     }
 
@@ -144,7 +146,7 @@ impl OperatorService for Service {
     ) -> Result<Response<v1::CancelDrainResponse>, Status> {
         only_from_here(&request)?;
         let id = request.into_inner().instance_id;
-        let message = self.ask_for(&id, Event::OperatorCancelDrain { id: InstanceId(id.clone()) }).await?;
+        let message = self.ask_for(&id, Wish::CancelDrain { id: InstanceId(id.clone()) }).await?;
         Ok(Response::new(v1::CancelDrainResponse { message }))
     }
 
@@ -162,22 +164,21 @@ impl OperatorService for Service {
                 in_words(LONGEST_NOTICE)
             ))
         })?;
-        let id = InstanceId(request.instance_id);
-        let pool = self.pool_of(&id.0)?;
-        let message = ask(&pool, |reply| Message::Rehearse(id, notice, reply)).await?;
+        let wish = Wish::Rehearse { id: InstanceId(request.instance_id.clone()), notice };
+        let message = self.ask_for(&request.instance_id, wish).await?;
         Ok(Response::new(v1::RehearseResponse { message }))
     }
 
     async fn hold(&self, request: Request<v1::HoldRequest>) -> Result<Response<v1::HoldResponse>, Status> {
         only_from_here(&request)?;
         let request = request.into_inner();
-        let message = self.ask_all(&request.pool, Event::OperatorHold { reason: request.reason }).await?;
+        let message = self.ask_all(&request.pool, Wish::Hold { reason: request.reason }).await?;
         Ok(Response::new(v1::HoldResponse { message }))
     }
 
     async fn resume(&self, request: Request<v1::ResumeRequest>) -> Result<Response<v1::ResumeResponse>, Status> {
         only_from_here(&request)?;
-        let message = self.ask_all(&request.get_ref().pool, Event::OperatorResume).await?;
+        let message = self.ask_all(&request.get_ref().pool, Wish::Resume).await?;
         Ok(Response::new(v1::ResumeResponse { message }))
     }
 }

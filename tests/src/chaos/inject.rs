@@ -4,6 +4,7 @@
 use std::fs;
 use std::time::Duration;
 
+use spillway_coordinator::ledger::LEASE;
 use spillway_emulator::{Delay, Emulator, InstanceRecord, Lose, Refuse};
 use tokio::time::Instant;
 
@@ -14,8 +15,6 @@ use super::site::{MAX_INSTANCES, Site};
 use crate::other_client;
 
 const AGAIN: Duration = Duration::from_millis(200);
-/// The coordinator's.
-const LEASE: Duration = Duration::from_secs(15);
 /// The flood may be in a pause.
 const LAUNCH_WITHIN: Duration = Duration::from_secs(10);
 /// At first only an instance that works on a job is hit: there is something to lose.
@@ -241,7 +240,7 @@ impl<'a> Injection<'a, '_> {
         if !is_patient {
             self.injected.count("(hit nothing)");
         }
-        is_patient.then_some((self.now + AGAIN, Step::Inject { fault: fault, until: self.until }))
+        is_patient.then_some((self.now + AGAIN, Step::Inject { fault, until: self.until }))
     }
 }
 

@@ -122,6 +122,11 @@ fn instance_words(model: &Model, instance: &Instance, is_wide: bool) -> Vec<Stri
     }
     match instance.phase.as_str() {
         "launching" => vec!["launch requested".to_owned()],
+        // Its worker takes jobs as soon as it is up, before it is proven to.
+        "booting" if model.running_on.contains_key(&instance.id) || model.done_on.contains_key(&instance.id) => {
+            words.push(boot(instance));
+            words
+        }
         "booting" => vec![boot(instance)],
         "ready" => {
             words.extend(instance.ready_after.map(|after| format!("ready in {:.1} s", after.as_secs_f64())));

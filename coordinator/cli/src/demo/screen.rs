@@ -41,7 +41,7 @@ impl Screen {
     }
 
     /// A step of the set-up begins.
-    pub(super) fn step(&mut self, what: &str) {
+    pub(super) fn step(&self, what: &str) {
         println!("  {what} …");
     }
 

@@ -12,7 +12,6 @@ use spillway_stage::redis_server::RedisServer;
 use spillway_stage::repository::{Instance, Repository};
 use spillway_stage::{QUEUE, ec2, ports, primary, programs};
 
-use super::screen::Screen;
 use super::{MAX_INSTANCES, MINUTE, app};
 
 const POOL: &str = "demo";
@@ -51,16 +50,17 @@ impl Stage {
         })
     }
 
-    pub(super) async fn set_up(&mut self, screen: &mut Screen) -> anyhow::Result<()> {
-        screen.step("starting a private Redis");
+    /// Sets everything up; `tell` is told each step as it begins.
+    pub(super) async fn set_up(&mut self, tell: impl Fn(&str)) -> anyhow::Result<()> {
+        tell("starting a private Redis");
         self.redis.insert(RedisServer::launch(self.directory.path(), &[])?).until_up().await?;
-        screen.step("committing the application to a git repository");
+        tell("committing the application to a git repository");
         self.repository = Some(Repository::commit(self.directory.path(), &app::FILES).await?);
-        screen.step("installing the primary's copy of it (bun install)");
+        tell("installing the primary's copy of it (bun install)");
         self.start_primary().await?;
-        screen.step("starting EC2's emulator and a launch template");
+        tell("starting EC2's emulator and a launch template");
         self.start_emulator().await?;
-        screen.step("starting the coordinator");
+        tell("starting the coordinator");
         self.start_coordinator().await
     }
 

@@ -1,23 +1,17 @@
 //! Hand-backs, as `spillway-handback`'s script does them. Owns what it checks, and invariant 5 at each: nobody works on
 //! what is handed back.
 
+pub use spillway_handback_rule::Claim;
+use spillway_handback_rule::RENEWED_ABOVE;
+
 use crate::agenda::N;
 use crate::bull::Exec;
+use crate::clock::ms;
 use crate::counts::Met;
 use crate::say;
 use crate::setup::Naming;
 use crate::watch::Invariant;
 use crate::world::World;
-
-/// A lock with more left is being renewed.
-const RENEWED_ABOVE: u64 = 14_000;
-
-/// What says that a job is an instance's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Claim {
-    Token,
-    Name,
-}
 
 /// A job in `active` that says it is an instance's.
 #[derive(Clone, Copy, Debug)]
@@ -51,7 +45,7 @@ impl World {
 
     /// The script, at once after the look: nothing has changed in between. False where it leaves the job alone.
     pub fn moves_back(&mut self, held: Held, met: Met) -> bool {
-        if held.claim == Claim::Name && held.left.is_some_and(|left| left > RENEWED_ABOVE) {
+        if held.claim == Claim::Name && held.left.is_some_and(|left| left > ms(RENEWED_ABOVE)) {
             return false;
         }
         self.moved_back(held.job, met);

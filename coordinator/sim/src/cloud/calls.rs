@@ -1,7 +1,8 @@
 //! EC2's calls: what each does when it arrives, and what becomes of its answer. Owns the back and forth; the answer's way
 //! may be lost after the effect.
 
-use spillway_brain::{Decision, Ec2State, Event, LaunchAnswer, LaunchToken, RefusalClass};
+use spillway_brain::{Decision, Ec2State, LaunchAnswer, LaunchToken, RefusalClass};
+use spillway_pool::{Input, Refused as NotDone};
 
 use crate::agenda::{C, CloudEv, CoordinatorEv, Ev, N};
 use crate::clock::{NEVER, SECOND};
@@ -37,7 +38,7 @@ impl World {
         if answer_after >= CALL_TIMEOUT || lost {
             let at = self.now + if cut { self.rng.between(100, 5000) } else { CALL_TIMEOUT };
             let code = if cut { "Unreachable" } else { "NoAnswer" };
-            self.answer(c, generation, at, refused_event(decision, (RefusalClass::Retry, code)));
+            self.answer(c, generation, at, refused_input(decision, (RefusalClass::Retry, code)));
             answer_after = NEVER;
         }
         if lost {
@@ -67,9 +68,9 @@ impl World {
         }
     }
 
-    fn answer(&mut self, c: C, generation: u32, at: u64, event: Event) {
+    fn answer(&mut self, c: C, generation: u32, at: u64, answer: Input) {
         if at < NEVER {
-            self.agenda.put(at, Ev::Coordinator { c, generation, ev: CoordinatorEv::Answer(Box::new(event)) });
+            self.agenda.put(at, Ev::Coordinator { c, generation, ev: CoordinatorEv::Answer(Box::new(answer)) });
         }
     }
 
@@ -84,7 +85,7 @@ impl World {
                 to.0,
                 to.1,
                 answer_at,
-                Event::LaunchAnswered { token, answer: LaunchAnswer::Accepted { id } },
+                Input::LaunchAnswered { token, answer: LaunchAnswer::Accepted { id } },
             );
         }
         // What EC2 refused it does not do later: a duplicate of that very request comes to nothing.
@@ -95,7 +96,7 @@ impl World {
             say!(self, "ec2 refuses {token}: {}", refused.1);
             self.cloud.refused.insert((token.clone(), saved_at));
             let decision = Decision::Launch { token };
-            return self.answer(to.0, to.1, answer_at, refused_event(&decision, refused));
+            return self.answer(to.0, to.1, answer_at, refused_input(&decision, refused));
         }
         let n = self.ec2_create(Some(token.clone()));
         say!(
@@ -108,7 +109,7 @@ impl World {
         }
         self.check_cap();
         let id = self.cloud.machines[n].id.clone();
-        self.answer(to.0, to.1, answer_at, Event::LaunchAnswered { token, answer: LaunchAnswer::Accepted { id } });
+        self.answer(to.0, to.1, answer_at, Input::LaunchAnswered { token, answer: LaunchAnswer::Accepted { id } });
     }
 
     pub(super) fn ec2_terminate(&mut self, to: (C, u32), n: N, answer_at: u64) {
@@ -118,7 +119,7 @@ impl World {
         }
         if let Some(refused) = self.refusal(false) {
             say!(self, "ec2 refuses to terminate i-{n}: {}", refused.1);
-            return self.answer(to.0, to.1, answer_at, refused_event(&Decision::Terminate { id }, refused));
+            return self.answer(to.0, to.1, answer_at, refused_input(&Decision::Terminate { id }, refused));
         }
         if self.cloud.machines[n].state() == Ec2State::Stopped {
             self.ec2_enter(n, Ec2State::ShuttingDown, Some("Client.UserInitiatedShutdown"));
@@ -126,7 +127,7 @@ impl World {
         } else {
             self.ec2_shuts_down(n, "Client.UserInitiatedShutdown");
         }
-        self.answer(to.0, to.1, answer_at, Event::TerminateAccepted { id });
+        self.answer(to.0, to.1, answer_at, Input::TerminateAnswered { id, answer: Ok(()) });
     }
 
     /// What EC2 has against a call now.
@@ -156,14 +157,17 @@ impl World {
     }
 }
 
-pub fn refused_event(decision: &Decision, (class, code): Refused) -> Event {
+fn refused_input(decision: &Decision, (class, code): Refused) -> Input {
     let code = code.to_owned();
     match decision {
-        Decision::Terminate { id } => Event::TerminateFailed { id: id.clone(), class, code },
-        Decision::Launch { token } => Event::LaunchAnswered {
+        Decision::Terminate { id } => {
+            let refused = NotDone { class, detail: code.clone(), code };
+            Input::TerminateAnswered { id: id.clone(), answer: Err(refused) }
+        }
+        Decision::Launch { token } => Input::LaunchAnswered {
             token: token.clone(),
             answer: LaunchAnswer::Refused { class, code, message: String::new() },
         },
-        _ => Event::Started,
+        _ => unreachable!("no other decision calls EC2"),
     }
 }

@@ -3,8 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use spillway_brain::{AgentPhase, Event, InstanceId, Timestamp};
+use spillway_brain::{AgentPhase, InstanceId, Timestamp};
 use spillway_machine::Command;
+use spillway_pool::{FromAgent, Input, NotAdmitted};
 
 use crate::agenda::{AgentEv, C, CoordinatorEv, Ev, N, Said};
 use crate::clock::SECOND;
@@ -28,26 +29,24 @@ impl World {
         self.cloud.machines[n].id.clone()
     }
 
-    fn is_expected(&self, c: C, n: N) -> bool {
-        let state = self.coordinators[c].controller.state();
-        state.instance(&self.cloud.machines[n].id).is_some_and(|instance| !instance.is_gone())
-    }
-
     pub(super) fn register(&mut self, c: C, n: N, agent: u32) {
         let answers_at = self.now + self.net.latency(self.now, &mut self.rng);
         let answer = |world: &mut World, at: u64, ev: AgentEv| {
             world.agenda.put(at, Ev::Agent { n, generation: agent, ev });
         };
-        // Only the leader's word is kept: what a standby is told would be lost.
-        if !self.coordinators[c].leads() || !self.is_expected(c, n) {
-            self.points_to_leader(n);
-            return answer(self, answers_at, AgentEv::NotRegistered);
+        match self.admission(c, n) {
+            Err(NotAdmitted::NotTheLeader) => {
+                self.points_to_leader(n);
+                return answer(self, answers_at, AgentEv::NotRegistered);
+            }
+            Err(NotAdmitted::NotExpected) => return answer(self, answers_at, AgentEv::NotRegistered),
+            Ok(()) => {}
         }
         let sessions = &mut self.coordinators[c].sessions;
         sessions.tickets.insert(n);
         sessions.open.remove(&n);
         say!(self, "i-{n} registers with {}", super::name(c));
-        self.tell(c, Event::AgentRegistered { id: self.id(n) });
+        self.tell(c, Input::FromAgent(self.id(n), FromAgent::Registered));
         if self.net.session[n][c].is_down(self.now) {
             return answer(self, answers_at + 10 * SECOND, AgentEv::NotRegistered);
         }
@@ -62,32 +61,36 @@ impl World {
 
     pub(super) fn connect(&mut self, c: C, n: N, agent: u32, session: u32) {
         let at = self.now + self.net.latency(self.now, &mut self.rng);
-        let is_known = self.coordinators[c].sessions.tickets.contains(&n) && self.is_expected(c, n);
-        let ev = if !self.coordinators[c].leads() {
-            self.points_to_leader(n);
-            AgentEv::Lost { session, token_refused: false }
-        } else if is_known {
-            self.coordinators[c].sessions.open.insert(n, session);
-            AgentEv::Welcome { session, epoch: self.coordinators[c].epoch }
-        } else {
-            AgentEv::Lost { session, token_refused: true }
+        let has_ticket = self.coordinators[c].sessions.tickets.contains(&n);
+        let ev = match self.admission(c, n) {
+            Err(NotAdmitted::NotTheLeader) => {
+                self.points_to_leader(n);
+                AgentEv::Lost { session, token_refused: false }
+            }
+            Ok(()) if has_ticket => {
+                self.coordinators[c].sessions.open.insert(n, session);
+                AgentEv::Welcome { session, epoch: self.coordinators[c].pool.epoch() }
+            }
+            _ => AgentEv::Lost { session, token_refused: true },
         };
         self.agenda.put(at, Ev::Agent { n, generation: agent, ev });
     }
 
-    /// Over the session that is open by all that the coordinator knows.
-    pub fn command(&mut self, c: C, n: N, command: Command) {
+    /// Over the session that is open by all that the coordinator knows; false where none is.
+    pub(super) fn command(&mut self, c: C, n: N, epoch: u64, command: Command) -> bool {
         let Some(session) = self.coordinators[c].sessions.open.get(&n).copied() else {
             say!(self, "i-{n} is not connected to {}", super::name(c));
-            return self.met(Met::MessageLost);
+            self.met(Met::MessageLost);
+            return false;
         };
         let last = self.hosts[n].last_heard;
-        let Some(at) = self.session_delivers(c, n, session, last) else { return };
+        let Some(at) = self.session_delivers(c, n, session, last) else { return true };
         self.hosts[n].last_heard = at;
-        let (generation, epoch) = (self.hosts[n].agent_generation, self.coordinators[c].epoch);
+        let generation = self.hosts[n].agent_generation;
         self.commands += 1;
         let ev = AgentEv::Command { session, epoch, id: self.commands, command };
         self.agenda.put(at, Ev::Agent { n, generation, ev });
+        true
     }
 
     pub fn say_to_coordinator(&mut self, c: C, n: N, session: u32, said: Said) {
@@ -153,20 +156,17 @@ impl World {
                 if self.ledger.is_held_by(self.holder_of_lease(c), self.now) {
                     self.hosts[n].heard_at = self.now;
                 }
-                self.tell(c, Event::AgentReported(report.clone()));
+                self.tell(c, Input::FromAgent(id, FromAgent::Reported(report.clone())));
             }
-            Said::Interruption(at) | Said::Rebalance(at) => {
-                let is_interruption = matches!(said, Said::Interruption(_));
-                if !self.coordinators[c].notices.insert((n, is_interruption, *at)) {
-                    return;
-                }
-                let at = Timestamp(*at);
-                let event =
-                    if is_interruption { Event::NoticeSeen { id, at } } else { Event::RebalanceRecommended { id, at } };
-                self.tell(c, event);
+            Said::Interruption(at) => {
+                self.tell(c, Input::FromAgent(id, FromAgent::Notice { at: Timestamp(*at) }));
+            }
+            Said::Rebalance(at) => {
+                self.tell(c, Input::FromAgent(id, FromAgent::RebalanceRecommended { at: Timestamp(*at) }));
             }
             Said::Drained { left, handed_back } => {
-                self.tell(c, Event::AgentDrained { id, jobs_left: *left, jobs_handed_back: *handed_back });
+                let said = FromAgent::Drained { jobs_left: *left, jobs_handed_back: *handed_back };
+                self.tell(c, Input::FromAgent(id, said));
             }
         }
     }

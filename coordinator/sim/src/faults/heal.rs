@@ -1,8 +1,8 @@
 //! How what was cut, paused or held comes back.
 
-use spillway_brain::Event;
+use spillway_pool::Wish;
 
-use crate::agenda::{C, CoordinatorEv, N};
+use crate::agenda::{C, N};
 use crate::clock::{MINUTE, SECOND};
 use crate::counts::Met;
 use crate::say;
@@ -43,7 +43,10 @@ impl World {
                 }
             }
             Heal::HiddenOnce(n) => drop(self.hides(n, 60 * SECOND)),
-            Heal::ForeignEnds(n) => self.ec2_shuts_down(n, "Client.UserInitiatedShutdown"),
+            Heal::ForeignEnds(n) => {
+                self.stranger_knocks(n);
+                self.ec2_shuts_down(n, "Client.UserInitiatedShutdown");
+            }
         }
         self.dispatch();
     }
@@ -61,7 +64,7 @@ impl World {
     /// out of sight for longer than the grace.
     pub(super) fn hides(&mut self, n: N, span: u64) -> bool {
         let machine = &self.cloud.machines[n];
-        if self.is_calm || !machine.is_settled(self.now) || machine.hidden.until + 2 * MINUTE > self.now {
+        if self.is_calm || !machine.is_settled(self.now) || machine.hidden.until.saturating_add(2 * MINUTE) > self.now {
             return false;
         }
         self.met(Met::Hidden);
@@ -73,7 +76,7 @@ impl World {
     pub fn operator_resumes(&mut self) {
         for c in 0..self.coordinators.len() {
             if self.coordinators[c].leads() {
-                self.put_coordinator(c, self.now, CoordinatorEv::Answer(Box::new(Event::OperatorResume)));
+                self.asks_operator(c, Wish::Resume);
             }
         }
     }

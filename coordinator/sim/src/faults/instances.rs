@@ -1,6 +1,9 @@
 //! What happens to one instance, and what people ask of the leader.
 
-use spillway_brain::{Ec2State, Event};
+use std::time::Duration;
+
+use spillway_brain::Ec2State;
+use spillway_pool::{Input, Wish};
 
 use super::{Fault, Heal};
 use crate::agenda::{C, CloudEv, CoordinatorEv, Ev, N};
@@ -97,41 +100,28 @@ impl World {
         let Some(c) = (0..self.coordinators.len()).find(|c| self.coordinators[*c].leads()) else { return };
         let (reason, instance) = ("a drill".to_owned(), self.some_instance());
         let id = instance.map(|n| self.cloud.machines[n].id.clone());
-        let event = match (fault, id) {
+        let wish = match (fault, id) {
             (Fault::Hold, _) => {
-                self.met(Met::Hold);
                 let at = self.now + self.rng.octaves(MINUTE, HOUR);
                 self.agenda.put(at, Ev::Heal(Heal::Resume));
-                Event::OperatorHold { reason }
+                Wish::Hold { reason }
             }
-            (Fault::OperatorDrain, Some(id)) => {
-                self.met(Met::OperatorDrain);
-                Event::OperatorDrain { id, reason }
-            }
+            (Fault::OperatorDrain, Some(id)) => Wish::Drain { id, reason },
             (Fault::OperatorCancel, _) => {
-                let state = self.coordinators[c].controller.state();
+                let state = self.coordinators[c].state();
                 let Some(id) = state.instances().find(|it| it.drain_can_be_cancelled()).and_then(|it| it.id.clone())
                 else {
                     return;
                 };
-                self.met(Met::OperatorCancel);
-                Event::OperatorCancelDrain { id }
+                Wish::CancelDrain { id }
             }
-            (Fault::Rehearse, Some(_)) => return self.rehearses(c, instance),
+            (Fault::Rehearse, Some(id)) => Wish::Rehearse { id, notice: Duration::from_secs(120) },
             _ => return,
         };
-        self.put_coordinator(c, self.now, CoordinatorEv::Answer(Box::new(event)));
+        self.asks_operator(c, wish);
     }
 
-    fn rehearses(&mut self, c: C, instance: Option<N>) {
-        let Some(n) = instance else { return };
-        let state = self.coordinators[c].controller.state();
-        let can_be =
-            |it: &spillway_brain::Instance| it.ec2.interrupted_at.is_none() && it.phase_kind().can_be_drained();
-        if state.instance(&self.cloud.machines[n].id).is_some_and(can_be) {
-            self.met(Met::Rehearsal);
-            let deadline = spillway_machine::Timestamp(self.local(c).0 + 2 * MINUTE);
-            self.command(c, n, spillway_machine::Command::Rehearse { deadline });
-        }
+    pub(super) fn asks_operator(&mut self, c: C, wish: Wish) {
+        self.put_coordinator(c, self.now, CoordinatorEv::Told(Box::new(Input::Operator(0, wish))));
     }
 }

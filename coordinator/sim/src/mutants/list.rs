@@ -11,7 +11,7 @@ pub struct Mutant {
     pub what: &'static str,
 }
 
-const fn brain(
+const fn bug(
     name: &'static str,
     what: &'static str,
     file: &'static str,
@@ -22,305 +22,403 @@ const fn brain(
 }
 
 pub const MUTANTS: &[Mutant] = &[
-    brain(
+    bug(
         "cap-off-by-one",
         "the cap has room for one more",
         "coordinator/brain/src/capacity/scale_out.rs",
         "return cap.saturating_sub(counts.billing);",
         "return (cap + 1).saturating_sub(counts.billing);",
     ),
-    brain(
+    bug(
         "cap-counts-ready",
         "only ready instances count against the cap",
         "coordinator/brain/src/capacity/scale_out.rs",
         "return cap.saturating_sub(counts.billing);",
         "return cap.saturating_sub(counts.ready);",
     ),
-    brain(
+    bug(
         "new-token",
         "an unanswered launch is asked again with a new token",
         "coordinator/brain/src/phases/launching.rs",
         "Decision::Launch { token: instance.token.clone() }",
         "Decision::Launch { token: crate::LaunchToken(format!(\"{}-again\", instance.token)) }",
     ),
-    brain(
+    bug(
         "unanswered-forgotten",
         "a launch without an answer is taken for refused",
         "coordinator/brain/src/phases/launching.rs",
         "Some(wait) if class == RefusalClass::Retry => {",
         "Some(wait) if class == RefusalClass::Retry && wait.is_zero() => {",
     ),
-    brain(
+    bug(
         "refused-after-unanswered",
         "a refusal of the second attempt is taken for one of the first as well",
         "coordinator/brain/src/phases/launching.rs",
         "_ if *attempts > 1 => {",
         "_ if *attempts > 1_000 => {",
     ),
-    brain(
+    bug(
         "failed-is-zero",
         "an observation that failed counts as no demand",
         "coordinator/brain/src/controller/handle.rs",
         "Event::ObservationFailed { detail } => state.observation_problem = Some(detail),",
         "Event::ObservationFailed { .. } => observed(state, now, Backlog::default(), config),",
     ),
-    brain(
+    bug(
         "stale-observation",
         "an old observation is acted on",
         "coordinator/brain/src/controller/tick.rs",
         "(None, Some((_, at))) if now.since(*at) > config.longest_gap() => {",
         "(None, Some((_, at))) if now.since(*at) > config.longest_gap() * 1_000 => {",
     ),
-    brain(
+    bug(
         "stale-listing",
         "an old list of EC2's is acted on",
         "coordinator/brain/src/controller/tick.rs",
         "(None, Some(at)) if now.since(at) > config.longest_listing_age() => {",
         "(None, Some(at)) if now.since(at) > config.longest_listing_age() * 1_000 => {",
     ),
-    brain(
+    bug(
         "failed-listing",
         "a listing that failed changes nothing",
         "coordinator/brain/src/controller/handle.rs",
         "Event::ListingFailed { detail } => state.listing_problem = Some(detail),",
         "Event::ListingFailed { .. } => {}",
     ),
-    brain(
+    bug(
         "one-source",
         "a drained instance is terminated without Redis' word",
         "coordinator/brain/src/phases/draining.rs",
         "(Some(_), Some(0)) if !is_handed_back => {",
         "(Some(_), _) if !is_handed_back => {",
     ),
-    brain(
+    bug(
         "terminate-before-drained",
         "Redis' word alone ends a drain",
         "coordinator/brain/src/phases/draining.rs",
         "(None, Some(0)) if is_unreachable(instance, now, config) => {",
         "(None, Some(0)) => {",
     ),
-    brain(
+    bug(
         "soon-unreachable",
         "an agent is given up after one missed heartbeat, whatever its worker's name",
         "coordinator/brain/src/phases/draining.rs",
         "instance.agent.named && instance.is_silent(now, config.lost_after())",
         "instance.is_silent(now, config.heartbeat_timeout)",
     ),
-    brain(
+    bug(
         "look-before-fence",
         "what Redis showed before the fence counts as after it",
         "coordinator/brain/src/instance.rs",
         "self.jobs_in_redis.filter(|(_, at)| *at > since).map(|(jobs, _)| jobs)",
         "self.jobs_in_redis.filter(|(_, at)| *at > since || at.0 > 0).map(|(jobs, _)| jobs)",
     ),
-    brain(
+    bug(
         "vanished-forgotten",
         "what a vanished instance held is not handed back",
         "coordinator/brain/src/controller/hand_back.rs",
         "(Phase::Gone, ..) => Some((false, Reason::Vanished)),",
         "(Phase::Gone, ..) => None,",
     ),
-    brain(
+    bug(
         "terminated-forgotten",
         "what a terminated instance held is not handed back",
         "coordinator/brain/src/controller/hand_back.rs",
         "(_, Some(Ec2State::Terminated), _) => Some((true, Reason::Terminated)),",
         "(_, Some(Ec2State::Terminated), _) => None,",
     ),
-    brain(
+    bug(
         "certain-too-early",
         "an instance that shuts down counts as dead",
         "coordinator/brain/src/controller/hand_back.rs",
         "Some((false, Reason::ShutsDown))",
         "Some((true, Reason::ShutsDown))",
     ),
-    brain(
+    bug(
         "drain-deadline-ignored",
         "a drain may take for ever",
         "coordinator/brain/src/phases/draining.rs",
         "deadline.max(since)) + BEYOND_DEADLINE;",
         "deadline.max(since)) + BEYOND_DEADLINE * 10_000;",
     ),
-    brain(
+    bug(
         "boot-deadline-ignored",
         "a box whose agent never registered boots for ever",
         "coordinator/brain/src/phases/booting.rs",
         "} else if now >= deadline {",
         "} else if now >= deadline && instance.agent.registered {",
     ),
-    brain(
+    bug(
         "breaker-never-opens",
         "failed boots stop nothing",
         "coordinator/brain/src/breaker.rs",
         "if self.failures < allowed {",
         "if self.failures < allowed + 1_000 {",
     ),
-    brain(
+    bug(
         "back-off-ignored",
         "a refusal keeps nothing off",
         "coordinator/brain/src/backoff.rs",
         "self.until.is_none_or(|until| now < until)",
         "self.until.is_none()",
     ),
-    brain(
+    bug(
         "fatal-retried",
         "a fatal refusal is retried after a while",
         "coordinator/brain/src/backoff.rs",
         "RefusalClass::Fatal => None,",
         "RefusalClass::Fatal => Some(config.quota_backoff),",
     ),
-    brain(
+    bug(
         "hold-ignored",
         "a held pool is scaled",
         "coordinator/brain/src/capacity.rs",
         "plan.notes.push(Note::Held { reason: or_empty::some(reason.clone()) });\n        return;",
         "plan.notes.push(Note::Held { reason: or_empty::some(reason.clone()) });",
     ),
-    brain(
+    bug(
         "burst-of-launches",
         "launches_per_tick is a bound on each tick alone",
         "coordinator/brain/src/capacity/scale_out.rs",
         "config.launches_per_tick.saturating_sub(u32::try_from(begun.count()).unwrap_or(u32::MAX))",
         "config.launches_per_tick.max(u32::try_from(begun.count().min(1)).unwrap_or(u32::MAX))",
     ),
-    brain(
+    bug(
         "falls-between",
         "desired capacity falls between the steps",
         "coordinator/brain/src/capacity/steps.rs",
         "let desired = wanted.max(before);",
         "let desired = if wanted > 0 { wanted } else { before.min(1) };",
     ),
-    brain(
+    bug(
         "sustain-through-gap",
         "a window goes on through a gap",
         "coordinator/brain/src/sustain.rs",
         "now.since(last) > config.longest_gap() || now < last",
         "now < last",
     ),
-    brain(
+    bug(
         "foreign-adopted",
         "an instance without a token is taken for ours",
         "coordinator/brain/src/controller/listing.rs",
         "None => foreign.push(entry.id.clone()),",
         "None => launching::adopt(state, now, crate::LaunchToken(entry.id.0.clone()), entry.id.clone(), config),",
     ),
-    brain(
+    bug(
         "foreign-uncounted",
         "foreign instances do not count against the cap",
         "coordinator/brain/src/state/queries.rs",
         "count(&Instance::may_bill).saturating_add(u32::try_from(self.foreign.len()).unwrap_or(u32::MAX))",
         "count(&Instance::may_bill)",
     ),
-    brain(
+    bug(
         "acts-without-lease",
         "a standby decides",
         "coordinator/brain/src/controller/tick.rs",
         "if !state.leader {",
         "if !state.leader && state.launches == u64::MAX {",
     ),
-    brain(
+    bug(
         "cancel-not-restored",
         "a drain that was taken back stays a drain",
         "coordinator/brain/src/phases/draining.rs",
         "instance.must_prove_itself(now, now + config.boot_timeout, reason.to_string());",
         "instance.boot_deadline = Some(now + config.boot_timeout);",
     ),
-    brain(
+    bug(
         "adoption-doubles",
         "a launch that the list answers is adopted beside its intent",
         "coordinator/brain/src/controller/listing.rs",
         "instance.id.as_ref() == Some(&entry.id) || (instance.id.is_none() && entry.token.as_ref() == Some(&instance.token))",
         "instance.id.as_ref() == Some(&entry.id)",
     ),
-    brain(
+    bug(
         "token-again",
         "an older ledger gives out a token that is another's",
         "coordinator/brain/src/phases/launching.rs",
         "state.launches = state.launches.max(number.unwrap_or(0));",
         "state.launches = state.launches.max(number.unwrap_or(0).min(0));",
     ),
-    brain(
+    bug(
         "interrupted-is-capacity",
         "an instance that EC2 takes counts as capacity",
         "coordinator/brain/src/instance.rs",
         "matches!(self.phase, Phase::Ready) && self.ec2.interrupted_at.is_none()",
         "matches!(self.phase, Phase::Ready)",
     ),
-    brain(
+    bug(
         "unproven-is-capacity",
         "an instance whose worker lost its proof counts as capacity",
         "coordinator/brain/src/phases/ready.rs",
         "if instance.agent.phase != Some(AgentPhase::Ready) {",
         "if instance.agent.phase == Some(AgentPhase::Failed) {",
     ),
-    brain(
+    bug(
         "gone-at-first-absence",
         "one list without an instance is its end",
         "coordinator/brain/src/phases/gone.rs",
         "asked_at > known_since.max(missing_since) + config.consistency_grace",
         "asked_at > known_since",
     ),
-    brain(
+    bug(
         "gone-after-a-blind-while",
         "after a while without lists one list without an instance is its end",
         "coordinator/brain/src/phases/gone.rs",
         "known_since.max(missing_since) + config.consistency_grace",
         "known_since + config.consistency_grace",
     ),
-    brain(
+    bug(
         "gone-by-two-lists-far-apart",
         "two lists without an instance are its end, whatever was not seen between them",
         "coordinator/brain/src/phases/gone.rs",
         "    if is_gap {",
         "    if is_gap && instance.is_gone() {",
     ),
-    brain(
+    bug(
         "crossed-word",
         "an agent's word that crossed a cancellation counts for the next drain",
         "coordinator/brain/src/instance.rs",
         "self.cancelled_at.is_none_or(|at| now.since(at) > CROSSED_WITHIN)",
         "self.cancelled_at.is_none_or(|at| now >= at || now.since(at) > CROSSED_WITHIN)",
     ),
-    brain(
+    bug(
         "overdue-before-anybody-told",
         "a drain that came due while nobody led is overdue at once",
         "coordinator/brain/src/phases/draining.rs",
         "led_since.map_or(deadline, |since| deadline.max(since))",
         "led_since.map_or(deadline, |since| deadline.min(since.max(deadline)))",
     ),
-    brain(
+    bug(
         "terminate-once",
         "a termination is not asked for again",
         "coordinator/brain/src/phases/terminating.rs",
         "if now < *next_try || matches!(",
         "if *attempts > 0 || now < *next_try || matches!(",
     ),
-    brain(
+    bug(
         "handed-back-too-late",
         "the agent hands back after its deadline",
         "agent/machine/src/drain.rs",
         "pub(crate) fn hand_back_at(&self, config: &Config) -> Timestamp {\n        self.deadline.minus(config.drain_margin)",
         "pub(crate) fn hand_back_at(&self, config: &Config) -> Timestamp {\n        self.deadline.plus(config.drain_margin)",
     ),
-    brain(
+    bug(
         "stops-with-jobs",
         "the agent stops a worker that has jobs and time",
         "agent/machine/src/drain.rs",
         "process.jobs.is_empty() && (process.fenced || due)",
         "process.fenced || due",
     ),
-    brain(
+    bug(
         "no-fence",
         "the agent does not fence its worker",
         "agent/machine/src/machine/commands.rs",
         "Life::Started => self.actions.push(Action::Fence),",
         "Life::Started => {}",
     ),
-    brain(
+    bug(
         "blind-is-proof",
         "a worker is ready whose Redis does not answer",
         "agent/machine/src/readiness.rs",
         "None => Verdict::Missing(Missing::Redis),",
         "None => Verdict::Proven,",
+    ),
+    bug(
+        "acts-before-the-save",
+        "a plan is carried out while it is being saved",
+        "coordinator/pool/src/pool/tick.rs",
+        "        self.saving = Some(Saving { plan: Arc::clone(&plan), is_recorded });\n",
+        "        plan.decisions.iter().for_each(|planned| self.act(planned));\n        self.saving = Some(Saving { plan: Arc::clone(&plan), is_recorded });\n",
+    ),
+    bug(
+        "lease-end-ignored",
+        "a plan is carried out after the lease under which it was saved",
+        "coordinator/pool/src/pool/tick.rs",
+        "Saved::Until(until) if now.up < until => self.acts(saving),",
+        "Saved::Until(until) if now.up < until * 2 => self.acts(saving),",
+    ),
+    bug(
+        "not-undone",
+        "a tick that was not saved counts as done",
+        "coordinator/pool/src/pool/tick.rs",
+        "            self.controller = journal.undo(self.controller.config());\n",
+        "            drop(journal.undo(self.controller.config()));\n",
+    ),
+    bug(
+        "old-epoch-taken",
+        "it leads in the epoch that it led in before",
+        "coordinator/pool/src/pool/leadership.rs",
+        "        self.leadership.epoch = epoch;\n",
+        "        self.leadership.epoch = self.leadership.loaded_epoch.unwrap_or(epoch);\n",
+    ),
+    bug(
+        "ledger-not-read-again",
+        "who leads again goes on from what it knew",
+        "coordinator/pool/src/pool/leadership.rs",
+        "if self.leadership.loaded_epoch == Some(saved_by) => {}",
+        "if self.leadership.loaded_epoch.is_some() && saved_by > 0 => {}",
+    ),
+    bug(
+        "ledger-asked-once",
+        "a ledger that could not be read is not asked again",
+        "coordinator/pool/src/pool/leadership.rs",
+        "        self.leadership.load_at = Some(now.up + AGAIN_AFTER);\n",
+        "        self.leadership.load_at = Some(now.up + AGAIN_AFTER).filter(|_| epoch == 0);\n",
+    ),
+    bug(
+        "observation-forgotten",
+        "after an observation that failed the next one is waited for for ever",
+        "coordinator/pool/src/pool/events.rs",
+        "        self.schedule.observed();\n",
+        "        if answer.is_ok() {\n            self.schedule.observed();\n        }\n",
+    ),
+    bug(
+        "no-tick-after-a-notice",
+        "an interruption notice waits for the next observation",
+        "coordinator/pool/src/pool.rs",
+        "known.ec2.interrupted_at.is_none_or(|earlier| *at < earlier)",
+        "known.ec2.interrupted_at.is_some_and(|earlier| *at < earlier)",
+    ),
+    bug(
+        "list-back-off-ignored",
+        "EC2's list is asked for as often while it fails",
+        "coordinator/pool/src/schedule.rs",
+        "self.listing_interval * 2u32.pow(self.failed_listings.min(DOUBLED))",
+        "self.listing_interval * 2u32.pow(self.failed_listings.min(0))",
+    ),
+    bug(
+        "stranger-admitted",
+        "any agent is let in",
+        "coordinator/pool/src/admission.rs",
+        "if expected.contains(id) {",
+        "if expected.contains(id) || !id.0.is_empty() {",
+    ),
+    bug(
+        "gone-admitted",
+        "the agent of an instance that is gone is let in",
+        "coordinator/pool/src/admission.rs",
+        "filter(|instance| !instance.is_gone())",
+        "filter(|instance| instance.id.is_some())",
+    ),
+    bug(
+        "draining-drained",
+        "an operator is promised the drain of an instance that drains",
+        "coordinator/pool/src/operator.rs",
+        "                if !instance.phase_kind().can_be_drained() {\n                    return Err(Denied::CannotDrain",
+        "                if instance.phase_kind() == PhaseKind::Gone {\n                    return Err(Denied::CannotDrain",
+    ),
+    bug(
+        "looks-forgotten",
+        "each attempt to hand back looks anew",
+        "coordinator/pool/src/hand_back.rs",
+        "let look = Look::new((asked, answered), job, self.before.get(&key));",
+        "let look = Look::new((asked, answered), job, self.before.get(&key).filter(|_| asked > answered));",
+    ),
+    bug(
+        "one-look",
+        "a job goes back at the first look at its lock",
+        "agent/handback/rule/src/lib.rs",
+        "    if look.is_not_renewed() || (certain && look.is_overdue()) {",
+        "    if look.token.is_some() || look.is_not_renewed() || (certain && look.is_overdue()) {",
     ),
 ];

@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use spillway_brain::{AgentPhase, Event, LaunchAnswer, RefusalClass, Timestamp};
+use spillway_brain::{AgentPhase, LaunchAnswer, RefusalClass, Timestamp};
+use spillway_pool::{FromAgent, Input, Wish};
 
 use crate::agenda::N;
 use crate::clock::MINUTE;
@@ -62,22 +63,22 @@ impl Clone for Shadow {
 }
 
 impl Shadow {
-    pub fn feed(&mut self, now: Timestamp, event: &Event) {
-        match event {
-            Event::BacklogObserved(backlog) => {
+    pub fn feed(&mut self, now: Timestamp, input: &Input) {
+        match input {
+            Input::Observed(Ok(seen)) => {
                 self.observation_failed = false;
-                self.observed.push_back((now.0, backlog.demand()));
+                self.observed.push_back((now.0, seen.backlog.demand()));
                 while self.observed.front().is_some_and(|(at, _)| at + KEPT < now.0) {
                     self.observed.pop_front();
                 }
             }
-            Event::ObservationFailed { .. } => self.observation_failed = true,
-            Event::InstancesListed { asked_at, .. } => {
+            Input::Observed(Err(_)) => self.observation_failed = true,
+            Input::Listed { asked_at, answer: Ok(_) } => {
                 self.listed_at = Some(asked_at.0);
                 self.listing_failed = false;
             }
-            Event::ListingFailed { .. } => self.listing_failed = true,
-            Event::AgentReported(report) => {
+            Input::Listed { answer: Err(_), .. } => self.listing_failed = true,
+            Input::FromAgent(_, FromAgent::Reported(report)) => {
                 let n = number(&report.id);
                 if report.phase != AgentPhase::Ready {
                     self.ready.remove(&n);
@@ -85,22 +86,25 @@ impl Shadow {
                     self.boots_failed = 0;
                 }
             }
-            Event::NoticeSeen { id, .. } => {
-                self.noticed.insert(number(id));
-            }
-            Event::LaunchAnswered { answer: LaunchAnswer::Accepted { .. }, .. } => self.refused = None,
-            Event::LaunchAnswered { answer: LaunchAnswer::Refused { class, .. }, .. } => {
+            Input::FromAgent(id, FromAgent::Notice { .. }) => drop(self.noticed.insert(number(id))),
+            Input::Interruptions(ids) => self.noticed.extend(ids.iter().map(number)),
+            Input::LaunchAnswered { answer: LaunchAnswer::Accepted { .. }, .. } => self.refused = None,
+            Input::LaunchAnswered { answer: LaunchAnswer::Refused { class, .. }, .. } => {
                 self.refused = Some((*class, now.0));
             }
-            Event::Started => self.forget_fatal(),
-            Event::OperatorHold { .. } => self.held = true,
-            Event::OperatorResume => {
+            Input::Operator(_, Wish::Hold { .. }) => self.held = true,
+            Input::Operator(_, Wish::Resume) => {
                 self.held = false;
                 self.boots_failed = 0;
                 self.forget_fatal();
             }
             _ => {}
         }
+    }
+
+    /// The brain goes on from what the ledger kept.
+    pub fn started(&mut self) {
+        self.forget_fatal();
     }
 
     fn forget_fatal(&mut self) {

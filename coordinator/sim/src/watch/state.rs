@@ -11,7 +11,7 @@ const FOUND_AGAIN: u64 = 4 * MINUTE;
 
 impl World {
     pub fn check_state(&mut self, c: C) {
-        let (state, shadow) = (self.coordinators[c].controller.state(), &self.coordinators[c].shadow);
+        let (state, shadow) = (self.coordinators[c].state(), &self.coordinators[c].shadow);
         let mut problem = None;
         let mut adopted = Vec::new();
         let known: Vec<_> = state.instances().filter(|instance| !instance.is_gone()).collect();

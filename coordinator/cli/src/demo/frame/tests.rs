@@ -137,6 +137,27 @@ fn every_frame_fits_its_terminal_and_says_first_what_it_is() {
     }
 }
 
+/// The rows of the fleet add up to the line of the jobs, whatever phase an instance is in.
+#[test]
+fn the_numbers_agree() {
+    let sum = |model: &Model, word: &str| -> u64 {
+        let shown = text(model, SMALL);
+        let rows = shown.lines().filter(|line| line.starts_with("  primary") || line.starts_with("  i-"));
+        let words = rows.flat_map(|row| row.split(',').map(str::to_owned).collect::<Vec<_>>());
+        let counts = words.filter_map(|part| part.strip_suffix(word)?.trim().rsplit(' ').next()?.parse::<u64>().ok());
+        counts.sum()
+    };
+    for phase in ["booting", "ready", "draining", "terminating", "gone"] {
+        let mut model = flooded(false);
+        model.jobs = Counts { waiting: 26, running: 3, done: 11, failed: 0 };
+        model.running_on.insert("i-0aaaaaaaaaaaaaaa2".to_owned(), 1);
+        model.done_on.insert("i-0aaaaaaaaaaaaaaa2".to_owned(), 4);
+        model.instances[1].phase = phase.to_owned();
+        assert_eq!((sum(&model, " running"), sum(&model, " done")), (3, 11), "{}", text(&model, SMALL));
+        assert!(text(&model, SMALL).contains("26 waiting + 3 running + 11 done = 40"));
+    }
+}
+
 /// Whatever the terminal, a command is never cut.
 #[test]
 fn commands_are_whole_at_80_columns() {

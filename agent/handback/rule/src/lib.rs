@@ -3,19 +3,47 @@
 //!
 //! A job whose lock is being renewed is never handed back, whoever says that its worker is dead: an agent may be wrong or
 //! lie, and then the job would run twice. Certainty only shortens the proof: one lock, seen twice.
+//!
+//! Pure. Times are spans since any one beginning, by a clock that never jumps.
 
 use std::time::Duration;
 
-use spillway_handback::{Claim, Held};
-use tokio::time::Instant;
-
 /// A lock of less than 28 s, which is renewed each 14 s, is seen to have been renewed in so long.
-const APART: Duration = Duration::from_secs(16);
-/// A lock of 28 s or more that is renewed at half of its time never has less left.
-const RENEWED_ABOVE: Duration = Duration::from_secs(14);
+pub const APART: Duration = Duration::from_secs(16);
+/// A lock with more left is being renewed: BullMQ's of 30 s, renewed at half of it, has 15.9 to 30 s left (measured).
+pub const RENEWED_ABOVE: Duration = Duration::from_secs(14);
 /// Looks at one lock differ by this where nobody renewed it. A lock that is renewed moves by more in 16 s, and by at least
 /// half of what was left of it before half of that is over.
-const SAME_EXPIRY: Duration = Duration::from_secs(1);
+pub const SAME_EXPIRY: Duration = Duration::from_secs(1);
+
+/// What says that a job is an instance's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// Its lock does: the token begins with the instance id, or the worker has reported it. Proof.
+    Token,
+    /// Only its `pb`, the name of the worker that took it. BullMQ never clears it, and a worker without a name leaves the
+    /// last one's: after a retry the job may be somebody else's.
+    Name,
+}
+
+/// A job in `active` that says it is an instance's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// The job's id.
+    pub id: String,
+    /// The lock's value; None where the lock has expired, or was never set.
+    pub token: Option<String>,
+    /// Until the lock expires, when it was read; None where there is none, or where it is not known.
+    pub lock_left: Option<Duration>,
+    pub claim: Claim,
+}
+
+impl Held {
+    /// A job that the worker itself has said it holds, with the token of its lock.
+    pub fn reported(id: impl Into<String>, token: impl Into<String>) -> Self {
+        Held { id: id.into(), token: Some(token.into()), lock_left: None, claim: Claim::Token }
+    }
+}
 
 /// A job's lock as the looks so far saw it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,8 +59,8 @@ pub struct Look {
 /// One look: when its question was sent and its answer came, and what was left of the lock in between.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Seen {
-    asked: Instant,
-    answered: Instant,
+    asked: Duration,
+    answered: Duration,
     left: Option<Duration>,
 }
 
@@ -47,7 +75,7 @@ pub enum Verdict {
 }
 
 impl Look {
-    pub fn new((asked, answered): (Instant, Instant), job: &Held, before: Option<&Look>) -> Self {
+    pub fn new((asked, answered): (Duration, Duration), job: &Held, before: Option<&Look>) -> Self {
         let last = Seen { asked, answered, left: job.lock_left };
         let token = job.token.clone();
         match before {
@@ -71,7 +99,7 @@ impl Look {
 
     /// In looks far enough apart nobody renewed the lock, and a lock of whatever duration would have been.
     fn is_not_renewed(&self) -> bool {
-        let apart = self.last.asked.saturating_duration_since(self.since.answered);
+        let apart = self.last.asked.saturating_sub(self.since.answered);
         match &self.token {
             Some(_) => apart >= APART && self.last.left.is_some_and(|left| left < RENEWED_ABOVE),
             // Gone in two looks.
@@ -117,7 +145,7 @@ mod tests {
 
     /// What is done at the last of these looks.
     fn check(certain: bool, claim: Claim, looks: &[Found<'_>]) -> Verdict {
-        let start = Instant::now();
+        let start = Duration::from_secs(7);
         let mut before: Option<Look> = None;
         let mut verdict = Verdict::Wait;
         for (at, token, left) in looks {
@@ -173,7 +201,7 @@ mod tests {
 
     #[test]
     fn a_lock_that_never_expires_is_nobodys_to_hand_back() {
-        let start = Instant::now();
+        let start = Duration::from_secs(7);
         let job = Held { id: "7".to_owned(), token: MINE.map(str::to_owned), lock_left: None, claim: Claim::Token };
         let first = Look::new((start, start), &job, None);
         let later = start + Duration::from_secs(60);

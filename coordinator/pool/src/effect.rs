@@ -1,0 +1,115 @@
+//! What is to be done for a pool. Whoever performs it has no choice left to make.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use spillway_brain::{InstanceId, LaunchToken, Plan, Planned, Timestamp};
+
+use crate::{Asker, Attempt, Denied, Granted};
+
+/// Something to do.
+#[derive(Debug)]
+pub enum Effect {
+    /// Look at the queues; with `with_jobs` also at who holds which active job.
+    Observe {
+        with_jobs: bool,
+    },
+    /// List EC2's instances.
+    List,
+    /// Ask EC2 which instances it is about to take.
+    ListInterruptions,
+    /// Read the ledger, to lead in this epoch.
+    Load {
+        epoch: u64,
+    },
+    /// Write `Pool::state` as it is now, before anything of the plan is done.
+    Save(Save),
+    /// What was decided, and why. The effect that carries it out comes next; an alert has none.
+    Decided(Planned),
+    Launch {
+        token: LaunchToken,
+    },
+    Terminate {
+        id: InstanceId,
+    },
+    /// To the agent's session. Where that is not open the brain tells it again by and by.
+    Command {
+        id: InstanceId,
+        epoch: u64,
+        command: Command,
+    },
+    /// Carry out this attempt.
+    HandBack(Attempt),
+    /// Tell the agent to behave as if EC2 had given notice, and say whether its session took the command.
+    Rehearse {
+        epoch: u64,
+        rehearsal: Rehearsal,
+    },
+    Reply {
+        asker: Asker,
+        answer: Result<Granted, Denied>,
+    },
+    /// Nothing to do: worth a line in the log.
+    Happened(Happening),
+}
+
+/// What is to be saved.
+#[derive(Clone, Debug)]
+pub struct Save {
+    pub epoch: u64,
+    /// None: for the last time, since the process ends.
+    pub plan: Option<Arc<Plan>>,
+    /// The plan and what it was made from are worth an entry in the record.
+    pub is_recorded: bool,
+}
+
+/// What an agent is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    Drain { deadline: Timestamp, reason: String },
+    CancelDrain,
+}
+
+/// A rehearsed interruption.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rehearsal {
+    pub asker: Asker,
+    pub id: InstanceId,
+    /// As if EC2 took the instance in so long.
+    pub notice: Duration,
+    pub deadline: Timestamp,
+}
+
+/// What people should be able to read later.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Happening {
+    /// What the ledger has is what is known from now on.
+    LedgerRead {
+        instances: usize,
+    },
+    /// There is none: a new one begins.
+    NoLedgerYet,
+    LedgerUnreadable {
+        problem: String,
+    },
+    /// Once, until a save succeeds again.
+    LedgerUnwritable {
+        problem: String,
+    },
+    Leads {
+        epoch: u64,
+    },
+    LeadsNoLonger,
+    QueuesUnknown {
+        problem: String,
+    },
+    QueuesKnownAgain,
+    InstancesUnknown {
+        problem: String,
+    },
+    InstancesKnownAgain,
+    Rehearsed {
+        id: InstanceId,
+        notice: Duration,
+    },
+}

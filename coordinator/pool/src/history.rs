@@ -1,0 +1,82 @@
+//! The newest plans, for `explain`: ticks in a row that came to the same plan are one entry. And which plans are worth an
+//! entry in the ledger's record.
+
+use std::collections::VecDeque;
+use std::mem::discriminant;
+use std::sync::Arc;
+use std::time::Duration;
+
+use spillway_brain::{Plan, State, Timestamp};
+
+/// Entries kept in memory; the ledger's record has more.
+const KEPT: usize = 500;
+
+/// Ticks in a row that came to the same plan.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    /// The last of them.
+    pub plan: Arc<Plan>,
+    /// When the first was made.
+    pub since: Timestamp,
+    pub times: u64,
+}
+
+/// The newest plans.
+#[derive(Debug, Default)]
+pub struct History {
+    /// Newest last.
+    entries: VecDeque<Entry>,
+    /// When the backlog of the last recorded plan was observed.
+    recorded: Option<Timestamp>,
+}
+
+impl History {
+    pub(crate) fn push(&mut self, plan: Arc<Plan>) {
+        if let Some(last) = self.entries.back_mut()
+            && is_same(&last.plan, &plan)
+        {
+            last.times += 1;
+            last.plan = plan;
+            return;
+        }
+        if self.entries.len() == KEPT {
+            self.entries.pop_front();
+        }
+        self.entries.push_back(Entry { since: plan.at, plan, times: 1 });
+    }
+
+    /// What an earlier process recorded, newest first.
+    pub(crate) fn restore(&mut self, plans: Vec<Plan>) {
+        self.entries.clear();
+        for plan in plans.into_iter().rev() {
+            self.push(Arc::new(plan));
+        }
+    }
+
+    pub fn last(&self) -> Option<&Entry> {
+        self.entries.back()
+    }
+
+    /// Newest first.
+    pub fn newest(&self, limit: usize) -> impl Iterator<Item = &Entry> {
+        self.entries.iter().rev().take(limit)
+    }
+
+    /// Every plan that decides, and one for each observation: that is what replay needs. Where nothing is observed one each
+    /// interval.
+    pub(crate) fn is_recorded(&self, plan: &Plan, state: &State, interval: Duration) -> bool {
+        let observed_at = state.backlog().map(|(_, at)| *at);
+        let is_old = self.last().is_none_or(|last| plan.at.since(last.plan.at) >= interval);
+        !plan.decisions.is_empty() || observed_at > self.recorded || is_old
+    }
+
+    pub(crate) fn recorded(&mut self, state: &State) {
+        self.recorded = state.backlog().map(|(_, at)| *at);
+    }
+}
+
+/// Nothing was decided in either, for the same kinds of reasons: only the numbers moved on.
+fn is_same(a: &Plan, b: &Plan) -> bool {
+    let of_one_kind = || a.notes.iter().map(discriminant).eq(b.notes.iter().map(discriminant));
+    a.decisions.is_empty() && b.decisions.is_empty() && a.desired == b.desired && a.at <= b.at && of_one_kind()
+}

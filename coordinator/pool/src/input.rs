@@ -1,0 +1,111 @@
+//! What happens to a pool.
+
+use std::time::Duration;
+
+use spillway_brain::{
+    Backlog, InstanceId, JobsByInstance, LaunchAnswer, LaunchToken, Listed, Plan, RefusalClass, Report, State,
+    Timestamp,
+};
+
+use crate::{Attempt, Rehearsal, Wish};
+
+/// Who waits for an answer: the shell's number for them.
+pub type Asker = u64;
+
+/// Something that happened.
+#[derive(Debug)]
+pub enum Input {
+    /// The answer to `Observe`, or what kept it from being answered.
+    Observed(Result<Observation, String>),
+    /// The answer to `List`. `asked_at`: before EC2 was asked.
+    Listed {
+        asked_at: Timestamp,
+        answer: Result<Vec<Listed>, Refused>,
+    },
+    /// The answer to `ListInterruptions`: instances that EC2 has marked for interruption.
+    Interruptions(Vec<InstanceId>),
+    LaunchAnswered {
+        token: LaunchToken,
+        answer: LaunchAnswer,
+    },
+    TerminateAnswered {
+        id: InstanceId,
+        answer: Result<(), Refused>,
+    },
+    /// An attempt of `HandBack` that was carried out.
+    HandedBack(Attempt),
+    /// The lease was gained.
+    Lead {
+        epoch: u64,
+    },
+    /// It was lost.
+    StandBy,
+    /// The answer to `Load`: the saved state with the epoch that saved it, and the recorded plans, newest first.
+    Loaded {
+        epoch: u64,
+        saved: Option<(Box<State>, u64)>,
+        plans: Vec<Plan>,
+    },
+    NotLoaded {
+        epoch: u64,
+        problem: String,
+    },
+    /// The answer to `Save`.
+    Saved(Saved),
+    FromAgent(InstanceId, FromAgent),
+    /// Answered with `Reply`.
+    Operator(Asker, Wish),
+    /// The answer to `Rehearse`: whether the agent's session took the command.
+    Rehearsed {
+        rehearsal: Rehearsal,
+        is_delivered: bool,
+    },
+    /// The process ends: what is known is saved once more.
+    Stop,
+}
+
+/// What one look at the queues found.
+#[derive(Clone, Debug)]
+pub struct Observation {
+    pub backlog: Backlog,
+    /// Where it was asked for and could be told: when the look at the jobs' holders began, and what it found.
+    pub jobs: Option<(Timestamp, JobsByInstance)>,
+}
+
+/// EC2 refused a call, or did not answer it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    pub class: RefusalClass,
+    pub code: String,
+    /// Code and message, for people.
+    pub detail: String,
+}
+
+/// What an attempt to save came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Saved {
+    /// The lease is held until then for sure, by `Now::up`.
+    Until(Duration),
+    /// Nothing was written: another leads, or nobody.
+    NotLeader { problem: String },
+    /// Nothing was written, or it is not known.
+    Failed { problem: String },
+}
+
+/// What an agent says.
+#[derive(Clone, Debug)]
+pub enum FromAgent {
+    Registered,
+    Reported(Report),
+    /// EC2 takes the instance at about `at`.
+    Notice {
+        at: Timestamp,
+    },
+    RebalanceRecommended {
+        at: Timestamp,
+    },
+    Drained {
+        jobs_left: Option<u32>,
+        jobs_handed_back: u32,
+    },
+}

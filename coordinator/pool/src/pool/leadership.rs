@@ -1,0 +1,100 @@
+//! Taking over: the lease is held, and what the ledger has becomes what is known.
+
+use std::time::Duration;
+
+use spillway_brain::{Controller, Event, Plan, State};
+
+use super::Pool;
+use crate::journal::Journal;
+use crate::{Effect, Happening, Now};
+
+/// Until the ledger is asked again that could not be read.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+/// In which epoch it leads, or is about to.
+#[derive(Debug, Default)]
+pub(super) struct Leadership {
+    /// In which it leads, or led last.
+    epoch: u64,
+    /// Whose saved state the controller holds: an unchanged ledger need not be read again.
+    loaded_epoch: Option<u64>,
+    /// That is to be led, or is; None as a standby. What was read for another comes too late.
+    leads_in: Option<u64>,
+    /// When the ledger is asked again, by `Now::up`.
+    load_at: Option<Duration>,
+}
+
+impl Leadership {
+    pub(super) fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    pub(super) fn load_at(&self) -> Option<Duration> {
+        self.load_at
+    }
+
+    pub(super) fn loads_again(&mut self, up: Duration) -> Option<Effect> {
+        self.load_at.take_if(|at| *at <= up)?;
+        Some(Effect::Load { epoch: self.leads_in? })
+    }
+}
+
+impl Pool {
+    /// The lease is held in this epoch. Without the ledger nothing is decided: unknown is not empty.
+    pub(super) fn lead(&mut self, now: Now, epoch: u64) {
+        if self.is_leader() && epoch != self.leadership.epoch {
+            // Another may have led in between: what it wrote comes first.
+            self.leads_no_longer(now);
+        }
+        self.leadership.leads_in = Some(epoch);
+        self.leadership.load_at = None;
+        self.effects.push_back(Effect::Load { epoch });
+    }
+
+    pub(super) fn stand_by(&mut self, now: Now) {
+        self.leadership.leads_in = None;
+        self.leadership.load_at = None;
+        self.happened(Happening::LeadsNoLonger);
+        self.leads_no_longer(now);
+    }
+
+    pub(super) fn leads_no_longer(&mut self, now: Now) {
+        self.tell(now, Event::LeadershipLost);
+        self.journal = None;
+    }
+
+    pub(super) fn loaded(&mut self, now: Now, epoch: u64, saved: Option<(Box<State>, u64)>, plans: Vec<Plan>) {
+        if self.leadership.leads_in != Some(epoch) {
+            return;
+        }
+        self.ledger_problem = None;
+        match saved {
+            // Nobody wrote since this process did: what it knows is newer.
+            Some((_, saved_by)) if self.leadership.loaded_epoch == Some(saved_by) => {}
+            Some((state, _)) => {
+                self.happened(Happening::LedgerRead { instances: state.instances().count() });
+                self.controller = Controller::restore(self.config().clone(), *state);
+                self.controller.handle(now.wall, Event::Started);
+                if !plans.is_empty() {
+                    self.history.restore(plans);
+                }
+            }
+            None => self.happened(Happening::NoLedgerYet),
+        }
+        self.leadership.epoch = epoch;
+        self.leadership.loaded_epoch = Some(epoch);
+        self.tell(now, Event::LeadershipGained);
+        self.journal = Some(Journal::begin(self.state()));
+        self.happened(Happening::Leads { epoch });
+    }
+
+    pub(super) fn not_loaded(&mut self, now: Now, epoch: u64, problem: String) {
+        if self.leadership.leads_in != Some(epoch) {
+            return;
+        }
+        self.ledger_problem = Some(problem.clone());
+        self.happened(Happening::LedgerUnreadable { problem });
+        // The lease is renewed meanwhile.
+        self.leadership.load_at = Some(now.up + AGAIN_AFTER);
+    }
+}

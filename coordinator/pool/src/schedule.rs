@@ -1,0 +1,102 @@
+//! When the queues are observed and EC2's instances are listed. All times are of [`crate::Now::up`].
+
+use std::time::Duration;
+
+use spillway_brain::{Config, RefusalClass};
+
+/// Interruptions by EC2's word are asked for this often: agents see their own within a second.
+const INTERRUPTIONS_INTERVAL: Duration = Duration::from_secs(30);
+/// The longest between two listings while EC2 fails; what only a person can mend is asked about rarely.
+const LONGEST_BACK_OFF: Duration = Duration::from_secs(60);
+const LONGEST_UNTIL_MENDED: Duration = Duration::from_secs(300);
+/// Failures that still double the wait.
+const DOUBLED: u32 = 6;
+
+/// What is under way, and when the next begins.
+#[derive(Debug)]
+pub(crate) struct Schedule {
+    interval: Duration,
+    listing_interval: Duration,
+    next_observation: Duration,
+    is_observing: bool,
+    next_listing: Duration,
+    is_listing: bool,
+    failed_listings: u32,
+    next_interruptions: Duration,
+}
+
+impl Schedule {
+    /// Everything is looked at at once.
+    pub(crate) fn new(config: &Config, up: Duration) -> Self {
+        Schedule {
+            interval: config.interval,
+            listing_interval: config.listing_interval,
+            next_observation: up,
+            is_observing: false,
+            next_listing: up,
+            is_listing: false,
+            failed_listings: 0,
+            next_interruptions: up + INTERRUPTIONS_INTERVAL,
+        }
+    }
+
+    /// Begins an observation when one is due, unless the last is still under way: a slow Redis is not asked more often.
+    pub(crate) fn observes(&mut self, up: Duration) -> bool {
+        if up < self.next_observation {
+            return false;
+        }
+        self.next_observation = up + self.interval;
+        !std::mem::replace(&mut self.is_observing, true)
+    }
+
+    pub(crate) fn observed(&mut self) {
+        self.is_observing = false;
+    }
+
+    /// Begins a listing when one is due.
+    pub(crate) fn lists(&mut self, up: Duration) -> bool {
+        !self.is_listing && up >= self.next_listing && !std::mem::replace(&mut self.is_listing, true)
+    }
+
+    /// With a listing, when it is due.
+    pub(crate) fn lists_interruptions(&mut self, up: Duration) -> bool {
+        let is_due = up >= self.next_interruptions;
+        if is_due {
+            self.next_interruptions = up + INTERRUPTIONS_INTERVAL;
+        }
+        is_due
+    }
+
+    pub(crate) fn listed(&mut self, up: Duration) {
+        self.is_listing = false;
+        self.failed_listings = 0;
+        self.next_listing = up + self.listing_interval;
+    }
+
+    /// The wait doubles with each failure in a row.
+    pub(crate) fn listing_failed(&mut self, up: Duration, class: RefusalClass) {
+        self.is_listing = false;
+        self.failed_listings += 1;
+        let longest = match class {
+            RefusalClass::Fatal | RefusalClass::Quota => LONGEST_UNTIL_MENDED,
+            RefusalClass::Retry | RefusalClass::Capacity => LONGEST_BACK_OFF,
+        };
+        let wait = self.listing_interval * 2u32.pow(self.failed_listings.min(DOUBLED));
+        self.next_listing = up + wait.min(longest.max(self.listing_interval));
+    }
+
+    /// EC2 did something: its list is asked for at once. One that is under way is waited for.
+    pub(crate) fn lists_soon(&mut self, up: Duration) {
+        if !self.is_listing {
+            self.next_listing = up;
+        }
+    }
+
+    pub(crate) fn is_under_way(&self) -> bool {
+        self.is_observing || self.is_listing
+    }
+
+    pub(crate) fn next_deadline(&self) -> Duration {
+        if self.is_listing { self.next_observation } else { self.next_observation.min(self.next_listing) }
+    }
+}

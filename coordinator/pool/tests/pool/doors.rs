@@ -1,0 +1,98 @@
+//! What operators are answered, and which agents are let in.
+
+use std::time::Duration;
+
+use spillway_brain::{AgentPhase, Ec2State, InstanceId};
+use spillway_pool::{Denied, Effect, FromAgent, Granted, Input, NotAdmitted, Wish};
+
+use crate::support::{Stage, acts, id, listed, report};
+
+fn ask(stage: &mut Stage, wish: Wish) -> Result<Granted, Denied> {
+    stage.tell(Input::Operator(3, wish));
+    answer(&stage.effects()).expect("an answer")
+}
+
+fn answer(effects: &[Effect]) -> Option<Result<Granted, Denied>> {
+    effects.iter().find_map(|effect| match effect {
+        Effect::Reply { asker: 3, answer } => Some(answer.clone()),
+        _ => None,
+    })
+}
+
+fn drain() -> Wish {
+    Wish::Drain { id: id(), reason: "a drill".to_owned() }
+}
+
+#[test]
+fn a_ready_instance_is_drained_and_a_draining_one_is_not_drained_again() {
+    let mut stage = Stage::with_ready_instance();
+    // So that no other takes its place.
+    ask(&mut stage, Wish::Hold { reason: "a drill".to_owned() }).expect("it leads");
+    stage.saves();
+    assert_eq!(ask(&mut stage, drain()), Ok(Granted::Drains { id: id() }));
+    assert_eq!(acts(&stage.saves()), ["command"]);
+    let denied = ask(&mut stage, drain()).expect_err("it drains").to_string();
+    assert_eq!(denied, "i-1 is draining: only a booting or ready instance can be drained");
+    assert_eq!(ask(&mut stage, Wish::CancelDrain { id: id() }), Ok(Granted::WorksAgain { id: id() }));
+    assert_eq!(acts(&stage.saves()), ["command"]);
+    let denied = ask(&mut stage, Wish::CancelDrain { id: id() }).expect_err("no drain").to_string();
+    assert_eq!(denied, "i-1 is booting: there is no drain that could be taken back");
+}
+
+#[test]
+fn what_is_not_there_and_whoever_does_not_lead_is_said() {
+    let mut stage = Stage::leading();
+    assert_eq!(ask(&mut stage, drain()), Err(Denied::NoInstance { id: id() }));
+    assert_eq!(ask(&mut stage, Wish::Hold { reason: String::new() }), Ok(Granted::Held));
+    stage.saves();
+    assert!(stage.pool.state().hold().is_some());
+    assert_eq!(ask(&mut stage, Wish::Resume), Ok(Granted::Resumed));
+    stage.saves();
+    stage.tell(Input::StandBy);
+    assert_eq!(ask(&mut stage, Wish::Hold { reason: String::new() }), Err(Denied::NotTheLeader));
+    assert!(stage.pool.state().hold().is_none());
+}
+
+#[test]
+fn a_rehearsal_is_granted_once_the_agent_has_it() {
+    let mut stage = Stage::with_ready_instance();
+    let rehearse = || Wish::Rehearse { id: id(), notice: Duration::from_secs(60) };
+    for is_delivered in [false, true] {
+        stage.tell(Input::Operator(3, rehearse()));
+        let mut effects = stage.effects();
+        assert!(answer(&effects).is_none());
+        let Some(Effect::Rehearse { epoch: 7, rehearsal }) = effects.pop() else { panic!("{effects:?}") };
+        stage.tell(Input::Rehearsed { rehearsal, is_delivered });
+        let answer = answer(&stage.effects()).expect("an answer");
+        let granted = Granted::Rehearses { id: id(), notice: Duration::from_secs(60) };
+        assert_eq!(answer, if is_delivered { Ok(granted) } else { Err(Denied::NotConnected { id: id() }) });
+    }
+    ask(&mut stage, drain()).expect("it is ready");
+    stage.saves();
+    let denied = ask(&mut stage, rehearse()).expect_err("it drains");
+    assert!(matches!(denied, Denied::CannotRehearse { .. }));
+}
+
+#[test]
+fn only_agents_of_expected_instances_are_let_in_and_only_by_the_leader() {
+    let mut stage = Stage::with_ready_instance();
+    let stranger = InstanceId("i-2".to_owned());
+    assert_eq!(stage.pool.admission().check(&id()), Ok(()));
+    assert_eq!(stage.pool.admission().check(&stranger), Err(NotAdmitted::NotExpected));
+    let token = stage.pool.state().instances().next().map(|instance| instance.token.clone()).expect("one");
+    stage.tell(Input::Listed { asked_at: stage.now().wall, answer: Ok(vec![listed(token, Ec2State::Terminated)]) });
+    assert_eq!(stage.pool.admission().check(&id()), Err(NotAdmitted::NotExpected), "it is gone");
+    stage.saves();
+    stage.tell(Input::StandBy);
+    assert_eq!(stage.pool.admission().check(&id()), Err(NotAdmitted::NotTheLeader));
+}
+
+#[test]
+fn what_a_stranger_says_changes_nothing() {
+    let mut stage = Stage::leading();
+    let before = stage.pool.state().clone();
+    stage.tell(Input::FromAgent(id(), FromAgent::Reported(report(AgentPhase::Ready))));
+    stage.tell(Input::FromAgent(id(), FromAgent::Notice { at: stage.now().wall }));
+    assert_eq!(*stage.pool.state(), before);
+    assert!(stage.effects().is_empty());
+}

@@ -1,0 +1,8 @@
+//! A pool by what goes in and what comes out: saved before done, undone where it was not saved, one leader, looks in their
+//! time, answers to operators and agents.
+
+mod doors;
+mod leadership;
+mod save;
+mod schedule;
+mod support;

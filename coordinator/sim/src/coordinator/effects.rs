@@ -1,0 +1,159 @@
+//! What a pool wants to know: the queue, EC2's list, the ledger. A look that fails says so.
+
+use spillway_brain::{InstanceId, LaunchAnswer, RefusalClass};
+use spillway_pool::{Effect, Happening, Input, Observation, Refused};
+
+use super::name;
+use crate::agenda::{C, CoordinatorEv};
+use crate::clock::SECOND;
+use crate::counts::Met;
+use crate::ledger::{self, Kept};
+use crate::say;
+use crate::world::World;
+
+/// A stale list is so old at the most: less than the brain's consistency grace, with what a late request may take.
+const STALE_MOST: u64 = 50 * SECOND;
+/// One answer of the ledger's in so many finds no way back, right after the lease was gained.
+const LOADS_LOST: u64 = 6;
+
+impl World {
+    pub(super) fn perform(&mut self, c: C, effect: Effect) {
+        match effect {
+            Effect::Observe { with_jobs } => self.observe(c, with_jobs),
+            Effect::List => self.list(c),
+            Effect::ListInterruptions => self.list_interruptions(c),
+            Effect::Load { epoch } => self.load_ledger(c, epoch),
+            Effect::Save(save) => self.save(c, &save),
+            Effect::Happened(happening) => self.happened(c, &happening),
+            Effect::Reply { answer, .. } => self.operator_hears(c, answer),
+            effect => self.carry_out(c, effect),
+        }
+    }
+
+    fn observe(&mut self, c: C, with_jobs: bool) {
+        let answers_at = self.now + self.net.latency(self.now, &mut self.rng);
+        if !self.net.coordinator_redis(c, self.now) {
+            let at = answers_at + self.rng.between(100, 5000);
+            let answer = Input::Observed(Err("Redis does not answer".to_owned()));
+            return self.put_coordinator(c, at, CoordinatorEv::Told(Box::new(answer)));
+        }
+        let jobs = with_jobs.then(|| (self.local(c), self.jobs_by_instance()));
+        let backlog = spillway_brain::Backlog { queues: vec![self.bull.backlog(self.now)] };
+        let answer = Input::Observed(Ok(Observation { backlog, jobs }));
+        if self.net.slow.is_down(self.now) {
+            return self.put_coordinator(c, answers_at, CoordinatorEv::Told(Box::new(answer)));
+        }
+        // A few milliseconds: at once.
+        self.tell(c, answer);
+    }
+
+    fn list(&mut self, c: C) {
+        self.check_listing(c);
+        let asked_at = self.local(c);
+        let answers_at = self.now + 2 * self.net.latency(self.now, &mut self.rng) + self.rng.between(20, 300);
+        let throttled = self.cloud.throttles.is_down(self.now);
+        if throttled || self.net.ec2[c].is_down(self.now) {
+            let at = answers_at + if throttled { 0 } else { self.rng.between(100, 5000) };
+            let answer = Input::Listed { asked_at, answer: Err(no_answer()) };
+            return self.put_coordinator(c, at, CoordinatorEv::Told(Box::new(answer)));
+        }
+        let mut as_of = self.now;
+        if !self.is_calm && self.rng.per_mille(self.setup.calls.stale_list) {
+            as_of -= self.rng.between(1, STALE_MOST);
+            self.met(Met::StaleList);
+        }
+        let answer = Input::Listed { asked_at, answer: Ok(self.ec2_list(as_of)) };
+        if self.net.slow.is_down(self.now) || self.rng.one_in(4) {
+            return self.put_coordinator(c, answers_at, CoordinatorEv::Told(Box::new(answer)));
+        }
+        self.tell(c, answer);
+    }
+
+    fn list_interruptions(&mut self, c: C) {
+        let answers_at = self.now + 2 * self.net.latency(self.now, &mut self.rng) + self.rng.between(20, 300);
+        if self.net.ec2[c].is_down(self.now) {
+            return;
+        }
+        let marked = self
+            .cloud
+            .listed
+            .iter()
+            .map(|n| &self.cloud.machines[*n])
+            .filter(|machine| machine.takes_at.is_some() && machine.is_live() && machine.token.is_some());
+        let marked: Vec<InstanceId> = marked.map(|machine| machine.id.clone()).collect();
+        self.put_coordinator(c, answers_at, CoordinatorEv::Told(Box::new(Input::Interruptions(marked))));
+    }
+
+    /// EC2's answer to a launch or a termination; without a way back it is lost.
+    pub(super) fn answered(&mut self, c: C, answer: Input) {
+        let answer = if self.net.ec2[c].is_down(self.now) { lost(answer) } else { answer };
+        if let Input::LaunchAnswered { token, answer } = &answer {
+            let words = match answer {
+                LaunchAnswer::Accepted { id } => format!("accepted as {id}"),
+                LaunchAnswer::Refused { code, class: RefusalClass::Retry, .. } => format!("unanswered: {code}"),
+                LaunchAnswer::Refused { code, .. } => format!("refused: {code}"),
+            };
+            say!(self, "launch {token} {words}");
+        }
+        self.tell(c, answer);
+    }
+
+    /// Without the ledger nothing is decided.
+    fn load_ledger(&mut self, c: C, epoch: u64) {
+        let is_lost = !self.is_calm && self.rng.one_in(LOADS_LOST);
+        if is_lost || !self.net.coordinator_redis(c, self.now) {
+            self.met(Met::LoadFailed);
+            return self.tell(c, Input::NotLoaded { epoch, problem: "Redis does not answer".to_owned() });
+        }
+        self.settle_ledger();
+        let Some(ledger::Saved { kept: Kept::State(state), epoch: saved_by, shadow }) = self.ledger.saved.clone()
+        else {
+            return self.tell(c, Input::Loaded { epoch, saved: None, plans: Vec::new() });
+        };
+        // As it is kept in Redis: in words.
+        let state = if self.rng.one_in(8) {
+            let text = serde_json::to_string(&state).expect("a state can be written");
+            Box::new(serde_json::from_str(&text).expect("what was written can be read"))
+        } else {
+            state
+        };
+        self.coordinators[c].loaded = Some(shadow);
+        self.tell(c, Input::Loaded { epoch, saved: Some((state, saved_by)), plans: Vec::new() });
+    }
+
+    fn happened(&mut self, c: C, happening: &Happening) {
+        match happening {
+            Happening::LedgerRead { .. } => {
+                let coordinator = &mut self.coordinators[c];
+                if let Some(shadow) = coordinator.loaded.take() {
+                    coordinator.shadow = shadow;
+                    coordinator.shadow.started();
+                }
+            }
+            Happening::Leads { epoch } => {
+                if self.led_by.is_some_and(|before| before != c) {
+                    self.met(Met::Failover);
+                }
+                self.led_by = Some(c);
+                say!(self, "{} leads in epoch {epoch}", name(c));
+            }
+            _ => {}
+        }
+    }
+}
+
+fn no_answer() -> Refused {
+    Refused { class: RefusalClass::Retry, code: "NoAnswer".to_owned(), detail: "EC2 does not answer".to_owned() }
+}
+
+/// An answer that found no way back.
+fn lost(answer: Input) -> Input {
+    match answer {
+        Input::LaunchAnswered { token, .. } => {
+            let Refused { class, code, detail } = no_answer();
+            Input::LaunchAnswered { token, answer: LaunchAnswer::Refused { class, code, message: detail } }
+        }
+        Input::TerminateAnswered { id, .. } => Input::TerminateAnswered { id, answer: Err(no_answer()) },
+        other => other,
+    }
+}

@@ -1,0 +1,157 @@
+//! A save on its way to the ledger, with a crash or a standstill wherever the fault is drawn. Owns what may go wrong around
+//! the order that invariant 11 rests on: what is not in the ledger does not happen.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use spillway_brain::Plan;
+use spillway_pool::{Effect, Input, Save, Saved};
+
+use super::name;
+use crate::agenda::{C, CoordinatorEv};
+use crate::clock::SECOND;
+use crate::counts::Met;
+use crate::ledger::{self, Kept};
+use crate::say;
+use crate::watch::Shadow;
+use crate::world::World;
+
+/// A save whose writer stood still before it went on.
+#[derive(Debug)]
+pub struct LateSave {
+    until: Duration,
+    /// What was known before.
+    before: Shadow,
+}
+
+/// What becomes of it.
+#[derive(Clone, Copy, Debug)]
+struct Fate {
+    reaches: bool,
+    holds: bool,
+    answer_lost: bool,
+    stalls: bool,
+}
+
+impl World {
+    pub(super) fn save(&mut self, c: C, save: &Save) {
+        let Some(plan) = &save.plan else { return };
+        let fate = self.fate(c);
+        let is_undone = !fate.holds || fate.answer_lost || fate.stalls;
+        let before = is_undone.then(|| self.coordinators[c].shadow.clone());
+        self.met(Met::Tick);
+        // What cannot be saved is undone: a leader that has been deposed and does not know it yet may think what it likes.
+        if fate.holds {
+            self.check_save(c, save.epoch, plan);
+        }
+        let crashes = !plan.decisions.is_empty() && !self.is_calm && self.rng.per_mille(self.setup.calls.crash);
+        if crashes && self.rng.one_in(3) {
+            return self.coordinator_crashes(c, Met::CrashBeforeSave);
+        }
+        if !fate.holds {
+            self.met(Met::SaveFailed);
+            let problem = "it was not saved".to_owned();
+            let saved = if fate.reaches { Saved::NotLeader { problem } } else { Saved::Failed { problem } };
+            return self.not_saved(c, before, saved);
+        }
+        self.write(c, save.epoch, !is_undone && !crashes);
+        if fate.answer_lost {
+            self.met(Met::SaveAnswerLost);
+            say!(self, "{}: the answer to its save is lost", name(c));
+            return self.not_saved(c, before, Saved::Failed { problem: "Redis does not answer".to_owned() });
+        }
+        if crashes && self.rng.one_in(2) {
+            return self.coordinator_crashes(c, Met::CrashAfterSave);
+        }
+        self.allows(c, plan);
+        if crashes {
+            return self.crashes_inside(c, plan);
+        }
+        if !plan.decisions.is_empty() && fate.stalls {
+            return self.stalls_after_save(c, before);
+        }
+        let until = self.up(c, self.ledger.held_until());
+        self.tell(c, Input::Saved(Saved::Until(until)));
+    }
+
+    fn fate(&mut self, c: C) -> Fate {
+        let reaches = self.net.coordinator_redis(c, self.now);
+        let holds = reaches && self.ledger.is_held_by(self.holder_of_lease(c), self.now);
+        let by_chance = |world: &mut World, per_mille| holds && !world.is_calm && world.rng.per_mille(per_mille);
+        let calls = self.setup.calls;
+        let answer_lost = by_chance(self, calls.save_answer_lost);
+        let stalls = by_chance(self, calls.stall_before_execution);
+        Fate { reaches, holds, answer_lost, stalls }
+    }
+
+    /// Where its writer goes on as if it had not been written, the ledger has a copy of its own.
+    fn write(&mut self, c: C, epoch: u64, is_kept_by_pool: bool) {
+        let (state, shadow) = (self.coordinators[c].pool.state(), &self.coordinators[c].shadow);
+        let kept = if is_kept_by_pool { Kept::Pool(c) } else { Kept::State(Box::new(state.clone())) };
+        match &mut self.ledger.saved {
+            // What it holds already is used again: this happens at each tick.
+            Some(saved) => {
+                (saved.kept, saved.epoch) = (kept, epoch);
+                saved.shadow.clone_from(shadow);
+            }
+            None => self.ledger.saved = Some(ledger::Saved { kept, epoch, shadow: shadow.clone() }),
+        }
+    }
+
+    /// The ledger no longer depends on what its writer remembers.
+    pub(super) fn settle_ledger(&mut self) {
+        let Some(saved) = &mut self.ledger.saved else { return };
+        let Kept::Pool(c) = saved.kept else { return };
+        let state = self.coordinators[c].pool.saved_state();
+        saved.kept = Kept::State(Box::new(state.expect("its last save succeeded, and nothing was undone since")));
+    }
+
+    fn not_saved(&mut self, c: C, before: Option<Shadow>, saved: Saved) {
+        if let Some(before) = before {
+            self.coordinators[c].shadow = before;
+        }
+        self.settle_ledger();
+        self.tell(c, Input::Saved(saved));
+    }
+
+    /// Some of it happens; at the least nothing, at the most all.
+    fn crashes_inside(&mut self, c: C, plan: &Arc<Plan>) {
+        let mut some = self.rng.below(plan.decisions.len() as u64 + 1);
+        let until = self.up(c, self.ledger.held_until());
+        self.tell(c, Input::Saved(Saved::Until(until)));
+        let now = self.both_clocks(c);
+        while let Some(effect) = self.coordinators[c].pool.poll(now) {
+            match &effect {
+                Effect::Decided(_) if some == 0 => break,
+                Effect::Decided(_) => some -= 1,
+                // The plan is done.
+                Effect::Observe { .. } | Effect::List | Effect::ListInterruptions | Effect::Save(_) => break,
+                _ => {}
+            }
+            self.perform(c, effect);
+        }
+        self.coordinator_crashes(c, Met::CrashInside);
+    }
+
+    fn stalls_after_save(&mut self, c: C, before: Option<Shadow>) {
+        let until = self.now + self.rng.between(1, 40) * SECOND;
+        self.renews_no_longer(c);
+        self.coordinators[c].stands_still_until = until;
+        self.met(Met::StallBeforeExecution);
+        say!(self, "{} stands still between save and execution", name(c));
+        let lease = self.up(c, self.ledger.held_until());
+        let late = LateSave { until: lease, before: before.unwrap_or_default() };
+        self.put_coordinator(c, until, CoordinatorEv::Saved(Box::new(late)));
+    }
+
+    /// It goes on after its save. By its own clock the lease may be over: then nothing of it is done.
+    pub(super) fn saved_late(&mut self, c: C, saved: LateSave) {
+        let LateSave { until, before } = saved;
+        if self.both_clocks(c).up >= until {
+            self.met(Met::ExecutionForgone);
+            say!(self, "{}: its lease is over, nothing of its plan is done", name(c));
+            self.coordinators[c].shadow = before;
+        }
+        self.tell(c, Input::Saved(Saved::Until(until)));
+    }
+}

@@ -1,0 +1,222 @@
+//! Performing a pool's effects, and what comes back of those that run beside the loop.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use spillway_brain::{InstanceId, LaunchAnswer, LaunchToken, Plan, Timestamp};
+use spillway_pool::{Attempt, Command, Effect, Input, Observation, Refused, Rehearsal, Save, Saved};
+use spillway_proto::v1;
+use spillway_proto::v1::session_response::Command as WireCommand;
+use tokio::time::Instant;
+
+use super::Reconciler;
+use crate::agents::NotConnected;
+use crate::cloud::{self, Interruption, ListedInstance};
+use crate::ledger::{LedgerProblem, Recorded};
+use crate::queue::{ObservationProblem, QueueObserver};
+use crate::{clock, view};
+
+/// Recorded plans that `explain` still shows after a restart.
+const PLANS_RESTORED: usize = 100;
+
+/// What comes back from work beside the loop.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    Observed { observer: Box<QueueObserver>, took: Duration, answer: Result<Observation, ObservationProblem> },
+    Listed { asked_at: Timestamp, answer: Result<Vec<ListedInstance>, cloud::Refused> },
+    Interruptions(Result<Vec<Interruption>, cloud::Refused>),
+    Launched { token: LaunchToken, answer: Result<InstanceId, cloud::Refused> },
+    Terminated { id: InstanceId, answer: Result<(), cloud::Refused> },
+    HandedBack(Attempt),
+}
+
+impl Reconciler {
+    pub(super) async fn perform(&mut self, effect: Effect) {
+        match effect {
+            Effect::Observe { with_jobs } => self.observe(with_jobs),
+            Effect::List => {
+                let (cloud, config) = (self.cloud.clone(), self.config.clone());
+                self.under_way.spawn(async move {
+                    let asked_at = clock::now();
+                    Outcome::Listed { asked_at, answer: cloud.list(&config).await }
+                });
+            }
+            Effect::ListInterruptions => {
+                let (cloud, config) = (self.cloud.clone(), self.config.clone());
+                self.under_way.spawn(async move { Outcome::Interruptions(cloud.interruptions(&config).await) });
+            }
+            Effect::Load { epoch } => self.load(epoch).await,
+            Effect::Save(save) => self.save(save).await,
+            Effect::Decided(planned) => self.log_decision(&planned),
+            Effect::Launch { token } => {
+                let (cloud, config) = (self.cloud.clone(), self.config.clone());
+                self.under_way.spawn(async move {
+                    let answer = cloud.launch(&config, &token).await;
+                    Outcome::Launched { token, answer }
+                });
+            }
+            Effect::Terminate { id } => {
+                let cloud = self.cloud.clone();
+                self.under_way.spawn(async move {
+                    let answer = cloud.terminate(&id).await;
+                    Outcome::Terminated { id, answer }
+                });
+            }
+            Effect::Command { id, epoch, command } => {
+                if let Err(problem) = self.send(&id, epoch, wire(command)) {
+                    tracing::warn!(pool = self.config.name, %problem, "command not delivered");
+                }
+            }
+            Effect::HandBack(attempt) => {
+                let (hand_backs, began) = (self.hand_backs.clone(), self.began);
+                self.under_way.spawn(async move { Outcome::HandedBack(hand_backs.carry_out(began, attempt).await) });
+            }
+            Effect::Rehearse { epoch, rehearsal } => self.rehearse(epoch, rehearsal),
+            Effect::Reply { asker, answer } => {
+                if let Some(reply) = self.askers.remove(&asker) {
+                    // Whoever asked may have gone.
+                    let _ = reply.send(answer);
+                }
+            }
+            Effect::Happened(happening) => self.log(happening),
+        }
+    }
+
+    fn observe(&mut self, with_jobs: bool) {
+        // The pool asks for one observation at a time.
+        let Some(mut observer) = self.observer.take() else { return };
+        let known: BTreeSet<InstanceId> =
+            self.pool.state().instances().filter_map(|instance| instance.id.clone()).collect();
+        self.under_way.spawn(async move {
+            let started = Instant::now();
+            let answer = async {
+                let backlog = observer.observe().await?;
+                let asked_at = clock::now();
+                let jobs = if with_jobs { observer.jobs_by_instance(&known).await? } else { None };
+                Ok(Observation { backlog, jobs: jobs.map(|seen| (asked_at, seen)) })
+            }
+            .await;
+            Outcome::Observed { observer: Box::new(observer), took: started.elapsed(), answer }
+        });
+    }
+
+    async fn load(&mut self, epoch: u64) {
+        let input = match self.ledger.load().await {
+            Ok(saved) => {
+                // Without them `explain` only begins anew.
+                let recorded = self.ledger.recent(PLANS_RESTORED).await.unwrap_or_default();
+                let plans = recorded.into_iter().map(|entry| entry.plan).collect();
+                Input::Loaded { epoch, saved: saved.map(|(state, saved_by)| (Box::new(state), saved_by)), plans }
+            }
+            Err(problem) => Input::NotLoaded { epoch, problem: problem.to_string() },
+        };
+        self.tell(input);
+    }
+
+    async fn save(&mut self, Save { epoch, plan, is_recorded }: Save) {
+        let state = self.pool.state();
+        let recorded = plan.as_ref().filter(|_| is_recorded).map(|plan| Recorded {
+            plan: Plan::clone(plan),
+            backlog: state.backlog().map(|(backlog, _)| backlog.clone()),
+        });
+        let saved = self.ledger.save(&self.holder, epoch, state, recorded.as_ref()).await;
+        if let (Err(problem), None) = (&saved, &plan) {
+            tracing::warn!(pool = self.config.name, %problem, "could not save the ledger at the end");
+        }
+        self.tell(Input::Saved(match saved {
+            Ok(until) => Saved::Until(until.saturating_duration_since(self.began)),
+            Err(problem @ LedgerProblem::NotLeader) => Saved::NotLeader { problem: problem.to_string() },
+            Err(problem) => Saved::Failed { problem: problem.to_string() },
+        }));
+    }
+
+    fn rehearse(&mut self, epoch: u64, rehearsal: Rehearsal) {
+        let deadline = Some(view::timestamp(rehearsal.deadline));
+        let command = WireCommand::Rehearse(v1::Rehearse { deadline });
+        let is_delivered = self.send(&rehearsal.id, epoch, command).is_ok();
+        self.tell(Input::Rehearsed { rehearsal, is_delivered });
+    }
+
+    fn send(&self, id: &InstanceId, epoch: u64, command: WireCommand) -> Result<(), NotConnected> {
+        let command_id = uuid::Uuid::new_v4().to_string();
+        self.agents.send(id, v1::SessionResponse { epoch, command_id, command: Some(command) })
+    }
+
+    pub(super) fn came_back(&mut self, outcome: Result<Outcome, tokio::task::JoinError>) {
+        let outcome = match outcome {
+            Ok(outcome) => outcome,
+            Err(error) => {
+                // A panic in a call: the process is not sound any more, and systemd starts a new one from the ledger.
+                tracing::error!(%error, "a call panicked");
+                std::process::abort();
+            }
+        };
+        match outcome {
+            Outcome::Observed { observer, took, answer } => {
+                self.observer = Some(*observer);
+                self.observation_took = Some(took);
+                self.tell(Input::Observed(answer.map_err(|problem| problem.to_string())));
+            }
+            Outcome::Listed { asked_at, answer } => self.listed(asked_at, answer),
+            Outcome::Interruptions(Ok(found)) => {
+                self.tell(Input::Interruptions(found.into_iter().map(|interruption| interruption.id).collect()));
+            }
+            Outcome::Interruptions(Err(refused)) => {
+                tracing::debug!(pool = self.config.name, %refused, "spot requests could not be listed");
+            }
+            Outcome::Launched { token, answer } => self.launched(token, answer),
+            Outcome::Terminated { id, answer } => {
+                if let Err(cloud::Refused { code, message, .. }) = &answer {
+                    tracing::warn!(pool = self.config.name, %id, code, message, "terminate refused");
+                }
+                self.tell(Input::TerminateAnswered { id, answer: answer.map_err(refused) });
+            }
+            Outcome::HandedBack(attempt) => {
+                let Attempt { id, handed_back, left, problem, .. } = &attempt;
+                if let Some(problem) = problem {
+                    tracing::warn!(pool = self.config.name, %id, problem, "hand-back failed");
+                }
+                if *handed_back > 0 {
+                    tracing::info!(pool = self.config.name, %id, handed_back, left, "jobs handed back");
+                }
+                self.tell(Input::HandedBack(attempt));
+            }
+        }
+    }
+
+    fn listed(&mut self, asked_at: Timestamp, answer: Result<Vec<ListedInstance>, cloud::Refused>) {
+        let answer = answer.map_err(refused).map(|found| {
+            let instances = found.iter().map(|it| it.listed.clone()).collect();
+            self.listed.extend(found.into_iter().map(|it| (it.listed.id.clone(), it)));
+            instances
+        });
+        self.tell(Input::Listed { asked_at, answer });
+        let state = self.pool.state();
+        self.listed.retain(|id, _| state.instance(id).is_some());
+    }
+
+    fn launched(&mut self, token: LaunchToken, answer: Result<InstanceId, cloud::Refused>) {
+        match &answer {
+            Ok(id) => tracing::info!(pool = self.config.name, %token, %id, "launch accepted"),
+            Err(refused) => tracing::warn!(pool = self.config.name, %token, %refused, "launch refused"),
+        }
+        let answer = match answer {
+            Ok(id) => LaunchAnswer::Accepted { id },
+            Err(cloud::Refused { class, code, message }) => LaunchAnswer::Refused { class, code, message },
+        };
+        self.tell(Input::LaunchAnswered { token, answer });
+    }
+}
+
+fn refused(refused: cloud::Refused) -> Refused {
+    Refused { detail: refused.to_string(), class: refused.class, code: refused.code }
+}
+
+fn wire(command: Command) -> WireCommand {
+    match command {
+        Command::Drain { deadline, reason } => {
+            WireCommand::Drain(v1::Drain { deadline: Some(view::timestamp(deadline)), reason })
+        }
+        Command::CancelDrain => WireCommand::CancelDrain(v1::CancelDrain {}),
+    }
+}
