@@ -155,7 +155,7 @@ async function obey(line) {
     command = JSON.parse(line);
   } catch {}
   const run = command && new Map([['fence', fence], ['unfence', unfence], ['hand_back', hand_back]]).get(command.do);
-  if (!run) return problem(`the agent says what this worker shim does not know: ${line.slice(0, 80)}`);
+  if (!run) return problem(`the agent sent a command that this worker shim does not know: ${line.slice(0, 80)}`);
   const answer = await run(command).catch((error) => ({ problem: `${command.do}: ${why(error)}` }));
   const { settle, ...done } = answer || {};
   flush(); // which jobs run now, before the answer
@@ -248,7 +248,7 @@ function wake(entry) {
 // Hand back -----------------------------------------------------------------------------------------------------------
 async function hand_back({ freeze }) {
   await fence();
-  const handed_back = [], kept = [], moved = [], outside = 'handed back from outside once its process is dead';
+  const handed_back = [], kept = [], moved = [], outside = 'handed back by the agent once its process is dead';
   let frozen = !!freeze;
   // Results that are on the way to Redis come first: from the first job that is moved on, the freeze must not be far.
   for (const until = now() + FINISHING_MS; [...runs].some((run) => run.finishing) && now() < until; ) await bell(20);
@@ -273,7 +273,7 @@ async function hand_back({ freeze }) {
   return { handed_back, kept, frozen, settle };
 }
 
-/** To the front of its queue; no attempt and no stall is spent. */
+/** To the front of its queue; no attempt and no stall is spent. MOVE is move.lua, which the agent appends to this file. */
 async function move({ entry, job, token }) {
   const { worker, major } = entry, id = `${job.id}`;
   const redis = await client(entry);
@@ -281,7 +281,7 @@ async function move({ entry, job, token }) {
     const sorted = major < 4 ? 'priority' : 'prioritized';
     const names = ['active', 'wait', 'paused', sorted, 'stalled', 'marker', 'meta', 'events', id, `${id}:lock`];
     const keys = names.map((name) => worker.toKey(name));
-    if ((await redis.eval(MOVE, keys.length, ...keys, id, token, major)) !== 1) throw new Error('its lock is lost');
+    if ((await redis.eval(MOVE, keys.length, ...keys, id, token, major)) !== 1) throw new Error('its lock has expired or was taken');
     return;
   }
   // `pb` would call the next run this instance's where that run's worker has no name.
@@ -294,25 +294,6 @@ async function move({ entry, job, token }) {
   }
   if (job.opts && job.opts.priority) await wake(entry); // BullMQ's script wakes nobody for such a job
 }
-
-// Before 5.41 there is no moveToWait: 3, 4 and 5.0 move a job to wait only under a rate limit, or by way of delayed,
-// behind all that wait. 3 and 4 count an attempt when a job starts: it is taken back.
-const MOVE = `
-local call, id, major = redis.call, ARGV[1], tonumber(ARGV[3])
-local job, lock = KEYS[9], KEYS[10]
-if call('GET', lock) ~= ARGV[2] or call('LREM', KEYS[1], 1, id) == 0 then return 0 end
-local paused = call('HEXISTS', KEYS[7], 'paused') == 1
-local priority = tonumber(call('HGET', job, 'priority')) or 0
-if priority > 0 then call('ZADD', KEYS[4], major < 4 and priority or priority * 0x100000000, id) end
-if priority == 0 or major < 4 then call('RPUSH', paused and KEYS[3] or KEYS[2], id) end
-call('DEL', lock)
-call('SREM', KEYS[5], id)
-call('HDEL', job, 'pb')
-if major < 5 then call('HINCRBY', job, 'attemptsMade', -1) end
-if not paused and major >= 5 then call('ZADD', KEYS[6], 0, '0') end
-if not paused and major == 4 and priority > 0 and call('LLEN', KEYS[2]) == 0 then call('LPUSH', KEYS[2], '0:0') end
-call('XADD', KEYS[8], 'MAXLEN', '~', 10000, '*', 'event', 'waiting', 'jobId', id, 'prev', 'active')
-return 1`;
 
 // Workers -------------------------------------------------------------------------------------------------------------
 /** In place of a BullMQ's Worker class: the same class, but what it constructs is named and watched. */

@@ -1,9 +1,9 @@
-//! The loop between the machine and the world. Owns the order of things: what happened goes into the machine, what the
-//! machine wants is done; never decides anything itself.
+//! The loop between the machine and its surroundings. Owns the order of things: what happened goes into the machine, its
+//! actions are performed; never decides anything itself.
 
 mod act;
+mod checker;
 mod inputs;
-mod watcher;
 
 use std::pin::pin;
 use std::time::Duration;
@@ -18,7 +18,6 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, tim
 
 use crate::boot::account::AccountError;
 use crate::boot::launcher::Launcher;
-use crate::boot::marker::{Memory, Ticket};
 use crate::boot::{Attempt, process};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -26,21 +25,22 @@ use crate::identity::{self, Origin};
 use crate::imds::watch::{self, Seen};
 use crate::imds::{Document, ImdsError};
 use crate::report::{FlightRecord, Reporter};
+use crate::saved::{SavedSession, SavedState};
 use crate::session::messages::{envelope, farewell, phase};
-use crate::session::{Heard, Registered, SessionError};
-use crate::shim::{Place, PlaceError, Said, Shims};
-use crate::worker::clients::Who;
+use crate::session::{Inbound, Registered, SessionError};
+use crate::shim::{InstallError, Installed, Said, Shims};
+use crate::worker::clients::WorkerIdentity;
 use crate::worker::evidence::Redis;
 use crate::worker::pm2::Pm2;
-use crate::worker::{Baseline, Look, Observer, Pace};
-use watcher::Watching;
+use crate::worker::{Baseline, Observer, Pace, WorkerCheck};
+use checker::Schedule;
 
 /// Notices that are kept for a coordinator that was away.
 const NOTICES_KEPT: usize = 32;
 /// The farewell must be on its way within it.
-const LAST_WORD: Duration = Duration::from_secs(1);
+const FAREWELL_TIMEOUT: Duration = Duration::from_secs(1);
 /// A heartbeat's interval until the coordinator has said another.
-const HEARTBEAT: Duration = Duration::from_secs(5);
+const DEFAULT_HEARTBEAT: Duration = Duration::from_secs(5);
 
 /// Why an agent cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -49,10 +49,10 @@ pub enum AgentError {
     #[error(transparent)]
     Account(#[from] AccountError),
     /// There is no way to learn who this instance is.
-    #[error("AWS_EC2_METADATA_DISABLED is set, and no name is given: unset it, or set SPILLWAY_INSTANCE_ID")]
+    #[error("AWS_EC2_METADATA_DISABLED is set, so the instance id is unknown: unset it, or set SPILLWAY_INSTANCE_ID")]
     NoIdentity,
     /// No client for the metadata service.
-    #[error("the metadata service cannot be asked")]
+    #[error("cannot create a client for the instance metadata service")]
     Imds(#[source] ImdsError),
 }
 
@@ -62,12 +62,12 @@ enum Input {
     Machine(Event),
     Registered(Registered),
     NotRegistered(SessionError),
-    Heard(u64, Heard),
+    Inbound(u64, Inbound),
     SessionEnded(u64, SessionError),
     /// `None`: it was aborted, as the machine knows.
     StepEnded(usize, u32, Option<Attempt>),
     Seen(Seen),
-    Looked(u64, Box<Look>),
+    WorkerChecked(u64, Box<WorkerCheck>),
     Commit(String),
     Shim(Said),
 }
@@ -95,10 +95,10 @@ struct Agent {
     launcher: Launcher,
     pm2: Pm2,
     redis: Redis,
-    memory: Memory,
+    saved: SavedState,
     machine: Machine,
     inputs: mpsc::Sender<Input>,
-    ticket: Option<Ticket>,
+    registration: Option<SavedSession>,
     /// Where a standby said that the leader is: asked next, and forgotten when that fails.
     leader: Option<String>,
     sessions: u64,
@@ -107,7 +107,7 @@ struct Agent {
     /// The worker is being started again, as after a drain that was taken back.
     start: Option<JoinHandle<()>>,
     kill: latest::Sender<bool>,
-    watching: latest::Sender<Watching>,
+    schedule: latest::Sender<Schedule>,
     flight: FlightRecord,
     notices: Vec<Seen>,
     reporter: Reporter,
@@ -150,12 +150,15 @@ pub async fn run(
     }
     let mut agent = Agent::new(config, document, inputs).await?;
     agent.take(Input::Machine(Event::Identified));
-    let mut beat = interval(agent.ticket.as_ref().map_or(HEARTBEAT, |ticket| ticket.heartbeat_interval));
+    let mut beat =
+        interval(agent.registration.as_ref().map_or(DEFAULT_HEARTBEAT, |registration| registration.heartbeat_interval));
     beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let reason = loop {
-        agent.do_what_the_machine_wants();
-        if let Some(ticket) = agent.ticket.as_ref().filter(|ticket| ticket.heartbeat_interval != beat.period()) {
-            beat = interval(ticket.heartbeat_interval);
+        agent.perform_actions();
+        if let Some(registration) =
+            agent.registration.as_ref().filter(|registration| registration.heartbeat_interval != beat.period())
+        {
+            beat = interval(registration.heartbeat_interval);
             beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         }
         let deadline = agent.machine.next_deadline(agent.clock.now()).map(|at| agent.clock.instant(at));
@@ -189,19 +192,19 @@ impl Agent {
                 Shims::listen(&place, listener, clock, said)
             }
             Err(why) => {
-                tracing::warn!(why, "the worker's processes get no shim");
+                tracing::warn!(why, "the worker runs without the shim");
                 reporter.no_shim(why);
                 Shims::none()
             }
         };
         let pm2 = Pm2::new(launcher.clone(), config.worker.processes.clone());
-        let redis = Redis::new(&config, Who::new(&document.instance_id, &document.private_ip));
-        let memory = Memory::new(&config.state_directory, &document.instance_id);
-        let (first_step, baseline) = begin(&pm2, &memory, &config).await;
-        let ticket = memory.ticket();
+        let redis = Redis::new(&config, WorkerIdentity::new(&document.instance_id, &document.private_ip));
+        let saved = SavedState::new(&config.state_directory, &document.instance_id);
+        let (first_step, baseline) = begin(&pm2, &saved, &config).await;
+        let registration = saved.session();
         let settings = spillway_machine::Config {
             first_step,
-            registered: ticket.is_some(),
+            registered: registration.is_some(),
             drain_margin: config.drain.margin,
             drain_signal: config.drain.signal,
             orphan_after: config.orphan_after,
@@ -210,10 +213,10 @@ impl Agent {
             seed: seed(&document.instance_id),
             ..spillway_machine::Config::new(config.boot.steps.iter().map(|step| step.retries).collect())
         };
-        let watching = Watching { pace: Pace::Off, generation: 0, is_starting: false, baseline: baseline.clone() };
-        let (watching, watched) = latest::channel(watching);
+        let schedule = Schedule { pace: Pace::Off, generation: 0, is_starting: false, baseline: baseline.clone() };
+        let (schedule, schedules) = latest::channel(schedule);
         let observer = Observer::new(pm2.clone(), redis.clone(), clock, baseline);
-        tokio::spawn(watcher::watch(observer, watched, inputs.clone()));
+        tokio::spawn(checker::run(observer, schedules, inputs.clone()));
         Ok(Self {
             reporter,
             shims,
@@ -233,10 +236,10 @@ impl Agent {
             launcher,
             pm2,
             redis,
-            memory,
+            saved,
             inputs,
-            ticket,
-            watching,
+            registration,
+            schedule,
         })
     }
 
@@ -249,19 +252,19 @@ impl Agent {
     fn failed(&mut self, error: &SessionError) {
         self.leader = error.leader();
         if let Some(leader) = &self.leader {
-            tracing::info!(leader, "the leader is elsewhere");
+            tracing::info!(leader, "another coordinator is the leader: trying that one next");
         }
     }
 
     fn handle(&mut self, event: Event) {
         let before = phase(self.machine.phase());
         self.machine.handle(self.clock.now(), event);
-        self.note_phase(before);
+        self.phase_may_have_changed(before);
     }
 
     /// Says goodbye, and leaves nothing of its own running but the worker.
     async fn leave(&mut self, reason: &'static str) {
-        tracing::info!(reason, "leaving; the worker goes on");
+        tracing::info!(reason, "the agent stops; the worker keeps running");
         if let Some(step) = self.step.take() {
             step.abort.send_replace(true);
             let _ = timeout(Duration::from_secs(5), step.task).await;
@@ -270,7 +273,7 @@ impl Agent {
         if let Some(session) = self.session.take() {
             drop(session.outbound);
             // The stream ends once the coordinator has read it.
-            tokio::select! { _ = session.task => {} () = sleep(LAST_WORD) => {} }
+            tokio::select! { _ = session.task => {} () = sleep(FAREWELL_TIMEOUT) => {} }
         }
     }
 
@@ -282,7 +285,7 @@ impl Agent {
             let number = session.number;
             let inputs = self.inputs.clone();
             tokio::spawn(async move {
-                let status = tonic::Status::unavailable("it does not read");
+                let status = tonic::Status::unavailable("it does not read its messages");
                 let _ = inputs.send(Input::SessionEnded(number, SessionError::Unavailable(status))).await;
             });
         }
@@ -299,7 +302,7 @@ impl Agent {
         self.send(Message::Heartbeat(beat));
     }
 
-    fn note_phase(&mut self, before: spillway_proto::v1::AgentPhase) {
+    fn phase_may_have_changed(&mut self, before: spillway_proto::v1::AgentPhase) {
         let after = phase(self.machine.phase());
         if before == after {
             return;
@@ -312,7 +315,7 @@ impl Agent {
             Phase::Ready { .. } => Pace::Ready,
             Phase::Draining(_) => Pace::Draining,
         };
-        self.watching.send_modify(|watching| watching.pace = pace);
+        self.schedule.send_modify(|schedule| schedule.pace = pace);
         if matches!(self.machine.phase(), Phase::Proving) {
             self.ask_commit();
         }
@@ -325,23 +328,22 @@ impl Agent {
         tokio::spawn(async move {
             match process::output(command, Duration::from_secs(10)).await {
                 Ok(commit) => drop(inputs.send(Input::Commit(commit.trim().to_owned())).await),
-                Err(problem) => tracing::debug!(problem, "the application's commit is unknown"),
+                Err(problem) => tracing::debug!(problem, "cannot read the application's git commit"),
             }
         });
     }
 }
 
 /// Puts the shim in place and into the environment of all that is started; else says why there is none.
-fn install(config: &Config, launcher: &mut Launcher) -> Result<(Place, UnixListener), String> {
+fn install(config: &Config, launcher: &mut Launcher) -> Result<(Installed, UnixListener), String> {
     if !config.worker.shim {
-        return Err(
-            "worker.shim is false: what cannot finish in time is cut off and handed back from outside".to_owned()
-        );
+        return Err("worker.shim is false: jobs that cannot finish in time are killed, then handed back by the agent"
+            .to_owned());
     }
     let (place, listener) =
-        Place::install(&config.state_directory, launcher.account()).map_err(|error| match &error {
-            PlaceError::File(_, source) => format!("{error}: {source}"),
-            PlaceError::Unusable(_) => error.to_string(),
+        Installed::install(&config.state_directory, launcher.account()).map_err(|error| match &error {
+            InstallError::File(_, source) => format!("{error}: {source}"),
+            InstallError::Unusable(_) => error.to_string(),
         })?;
     launcher.preload(&place);
     Ok((place, listener))
@@ -349,19 +351,19 @@ fn install(config: &Config, launcher: &mut Launcher) -> Result<(Place, UnixListe
 
 /// Where to begin: an agent before this one may have booted the worker, which then must not be started again in the
 /// middle of a job.
-async fn begin(pm2: &Pm2, memory: &Memory, config: &Config) -> (usize, Baseline) {
+async fn begin(pm2: &Pm2, saved: &SavedState, config: &Config) -> (usize, Baseline) {
     let before = match pm2.daemon() {
         None => Some(Vec::new()),
         Some(_) => pm2.list().await.ok(),
     };
-    let done = memory.steps_done(&config.boot.steps);
+    let done = saved.steps_done(&config.boot.steps);
     let ids: Vec<u32> = before.iter().flatten().map(|process| process.id).collect();
     // Where PM2 runs but gives no list, the worker may well run: better not to start it again.
     let is_there = before.is_none_or(|processes| !processes.is_empty());
     if done == 0 || !is_there {
         return (0, Baseline::Boot(ids));
     }
-    tracing::info!(steps_done = done, "an agent before this one booted the worker: going on from there");
+    tracing::info!(steps_done = done, "an earlier agent booted the worker: resuming after its last boot step");
     if done == config.boot.steps.len() { (done, Baseline::Now) } else { (done, Baseline::Boot(ids)) }
 }
 

@@ -3,7 +3,6 @@
 
 pub mod account;
 pub mod launcher;
-pub mod marker;
 pub mod process;
 
 use std::time::{Duration, SystemTime};
@@ -45,11 +44,11 @@ pub async fn attempt(launcher: &Launcher, step: &Step, abort: watch::Receiver<bo
     let Finished { end, took, tail } = process::run(launcher.shell(&step.run), step.timeout, abort).await;
     let (exit_code, problem) = match end {
         End::Exited(0) => (Some(0), None),
-        End::Exited(127) => (Some(127), Some("exit status 127: a command of it was not found".to_owned())),
+        End::Exited(127) => (Some(127), Some("exit status 127: command not found".to_owned())),
         End::Exited(code) => (Some(code), Some(format!("exit status {code}"))),
         End::Signalled(signal) => (None, Some(format!("killed by signal {signal}"))),
         End::TimedOut => (None, Some(format!("timed out after {}", in_words(step.timeout)))),
-        End::NotStarted(error) => (None, Some(format!("could not be started: {error}"))),
+        End::NotStarted(error) => (None, Some(format!("cannot start: {error}"))),
         End::Aborted => return None,
     };
     Some(Attempt { started_at, took, exit_code, tail, problem })

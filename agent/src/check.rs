@@ -12,7 +12,7 @@ use crate::config::{Config, Secret};
 use crate::identity::Origin;
 use crate::report;
 use crate::session::{self, messages};
-use crate::worker::clients::Who;
+use crate::worker::clients::WorkerIdentity;
 use crate::worker::evidence::Redis;
 use crate::worker::pm2::Pm2;
 use crate::worker::{Baseline, Observer, Pace};
@@ -21,7 +21,7 @@ use crate::{clock::Clock, imds::Document};
 /// One answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// What was looked at.
+    /// What was checked.
     pub what: String,
     /// How it is.
     pub state: State,
@@ -41,10 +41,10 @@ pub enum State {
     Failed,
 }
 
-/// Looks at everything that a configuration names.
+/// Checks everything that a configuration names.
 pub async fn check(config: &Config, origin: &Origin) -> Vec<Finding> {
     let mut findings = Findings::default();
-    findings.add("configuration", Ok("can be read".to_owned()));
+    findings.add("configuration", Ok("valid".to_owned()));
     findings.add("directory", directory(config));
     findings.add("user", user(config));
     let document = identity(&mut findings, origin).await;
@@ -57,10 +57,17 @@ pub async fn check(config: &Config, origin: &Origin) -> Vec<Finding> {
     }
     coordinator(&mut findings, config).await;
     match nix::unistd::Uid::effective().is_root() {
-        true => findings.add("power-off", Ok("as root, it can end an instance that nobody looks after".to_owned())),
+        true => findings.add(
+            "power-off",
+            Ok("runs as root: it can power off an instance that has lost its \
+            coordinator"
+                .to_owned()),
+        ),
         false => findings.warn(
             "power-off",
-            "only root can power off: without it, an instance that loses its coordinator bills on".to_owned(),
+            "not root, so it cannot power off: an instance that loses its coordinator keeps billing; run the agent \
+             as root"
+                .to_owned(),
         ),
     }
     findings.0
@@ -87,14 +94,19 @@ fn directory(config: &Config) -> Result<String, String> {
     let directory = &config.boot.directory;
     match directory.metadata() {
         Ok(data) if data.is_dir() => Ok(directory.display().to_string()),
-        Ok(_) => Err(format!("{} is not a directory: set boot.directory to the application's", directory.display())),
-        Err(error) => Err(format!("{}: {error}: clone the application there in the image", directory.display())),
+        Ok(_) => Err(format!(
+            "{} is not a directory: set boot.directory to the application's directory",
+            directory.display()
+        )),
+        Err(error) => {
+            Err(format!("cannot use {}: {error}: clone the application there in the image", directory.display()))
+        }
     }
 }
 
 fn user(config: &Config) -> Result<String, String> {
     match &config.boot.user {
-        None => Ok("the steps run as this user".to_owned()),
+        None => Ok("boot steps run as this user".to_owned()),
         Some(name) => Account::find(name)
             .map(|account| format!("{name}, uid {}, home {}", account.uid, account.home.display()))
             .map_err(|error| error.to_string()),
@@ -106,11 +118,12 @@ async fn identity(findings: &mut Findings, origin: &Origin) -> Document {
         (Err(error), _) => Err(error.to_string()),
         (Ok(Some(mut imds)), _) => imds.document().await.map_err(|error| error.to_string()),
         (Ok(None), Origin::Given(name)) => {
-            findings.warn("metadata", "SPILLWAY_INSTANCE_ID is set: notices are not watched".to_owned());
+            findings.warn("metadata", "SPILLWAY_INSTANCE_ID is set: interruption notices are not polled".to_owned());
             Ok(Document { instance_id: name.clone(), ..Document::default() })
         }
         (Ok(None), _) => {
-            Err("is switched off by AWS_EC2_METADATA_DISABLED, and no SPILLWAY_INSTANCE_ID is set".to_owned())
+            Err("AWS_EC2_METADATA_DISABLED is set and SPILLWAY_INSTANCE_ID is not: the instance id is unknown"
+                .to_owned())
         }
     };
     match found {
@@ -133,13 +146,14 @@ fn commands(findings: &mut Findings, config: &Config, launcher: &Launcher) {
         let word = step.run.split_whitespace().next().unwrap_or_default();
         let plain = !word.is_empty() && word.chars().all(|c| c.is_ascii_alphanumeric() || "-_./".contains(c));
         match (plain, launcher.find(word)) {
-            (false, _) => findings.add(&what, Ok("is left to the shell".to_owned())),
+            (false, _) => findings.add(&what, Ok("a shell expression: not checked".to_owned())),
             (true, Some(path)) => findings.add(&what, Ok(path.display().to_string())),
             (true, None) if ["cd", "exec", "test", "export", ".", "set"].contains(&word) => {
-                findings.add(&what, Ok("is left to the shell".to_owned()));
+                findings.add(&what, Ok("a shell expression: not checked".to_owned()));
             }
             (true, None) => {
-                findings.add(&what, Err(format!("{word} is not found: install it, or set PATH in boot.environment")));
+                findings
+                    .add(&what, Err(format!("{word}: command not found: install it, or set PATH in boot.environment")));
             }
         }
     }
@@ -147,59 +161,65 @@ fn commands(findings: &mut Findings, config: &Config, launcher: &Launcher) {
 
 async fn worker(findings: &mut Findings, config: &Config, document: &Document, launcher: Launcher) {
     let pm2 = Pm2::new(launcher, config.worker.processes.clone());
-    let mut redis = Redis::new(config, Who::new(&document.instance_id, &document.private_ip));
+    let mut redis = Redis::new(config, WorkerIdentity::new(&document.instance_id, &document.private_ip));
     let queues = redis.missing_queues().await;
     findings.add("redis", queues.as_ref().map(|_| config.redis.to_string()).map_err(Clone::clone));
     if queues.is_ok() {
         match redis.may_hand_back().await {
-            Ok(()) => findings.add("hand-back", Ok("jobs of a dead worker can be put back to wait".to_owned())),
+            Ok(()) => findings.add("hand-back", Ok("the jobs of a dead worker can be handed back".to_owned())),
             Err(problem) => findings.warn("hand-back", problem),
         }
     }
     match (config.worker.shim, shim_problem(config)) {
-        (true, None) => findings.add("shim", Ok("bun and node load it into the worker's processes".to_owned())),
+        (true, None) => findings.add("shim", Ok("loaded into the worker's bun and node processes".to_owned())),
         (true, Some(problem)) => findings.warn("shim", problem),
         (false, _) => findings.warn(
             "shim",
-            "worker.shim is false: a drain only signals the worker, and a job that cannot finish in time is cut off and \
-             then handed back from outside, which needs each Worker named process.env.SPILLWAY_INSTANCE_ID (BullMQ 5.3)"
+            "worker.shim is false: a drain only signals the worker, and a job that cannot finish in time is killed \
+             and then handed back by the agent, which needs each Worker named process.env.SPILLWAY_INSTANCE_ID \
+             (BullMQ 5.3)"
                 .to_owned(),
         ),
     }
     for queue in queues.iter().flatten() {
-        findings.warn("queue", format!("{queue} does not exist in Redis yet: mind the spelling and worker.prefix"));
+        findings.warn("queue", format!("{queue} does not exist in Redis yet: check its spelling and worker.prefix"));
     }
     let is_up = pm2.daemon().is_some();
-    let look = Observer::new(pm2, redis, Clock::start(), Baseline::Now).look(Pace::Proving).await;
-    match look.observation.worker.as_ref().filter(|worker| worker.processes > 0) {
+    let check = Observer::new(pm2, redis, Clock::start(), Baseline::Now).check(Pace::Proving).await;
+    match check.observation.worker.as_ref().filter(|worker| worker.processes > 0) {
         Some(worker) => {
             findings.add("worker", Ok(format!("pm2 shows {} processes online", worker.processes)));
-            for words in report::unprotected(worker, config.drain.signal, &look.not_graceful) {
+            for words in report::unprotected(worker, config.drain.signal, &check.not_graceful) {
                 findings.warn("drain", words);
             }
         }
-        None if look.pm2_problem.is_some() => findings.add("worker", look.pm2_problem.map_or(Ok(String::new()), Err)),
-        None if is_up => findings.warn("worker", "pm2's daemon runs already, without a worker".to_owned()),
-        None => findings.add("worker", Ok("none runs yet: what a drain protects is seen once it does".to_owned())),
+        None if check.pm2_problem.is_some() => findings.add("worker", check.pm2_problem.map_or(Ok(String::new()), Err)),
+        None if is_up => findings.warn("worker", "pm2's daemon is running, without a worker".to_owned()),
+        None => {
+            findings.add("worker", Ok("not running yet: what a drain protects can be checked once it is".to_owned()))
+        }
     }
 }
 
 /// Why the application's bun or node would not load the shim.
 fn shim_problem(config: &Config) -> Option<String> {
     let own = ["BUN_OPTIONS", "NODE_OPTIONS"].into_iter().find(|name| config.boot.environment.contains_key(*name))?;
-    Some(format!("boot.environment sets {own}: the shim is added to it; see that each boot step passes it on"))
+    Some(format!("boot.environment sets {own}: the shim is added to it; check that each boot step passes it on"))
 }
 
 async fn coordinator(findings: &mut Findings, config: &Config) {
     if config.join_token.is_none() {
-        findings.warn("join token", "none is set: set join_token_file or $SPILLWAY_JOIN_TOKEN".to_owned());
+        findings.warn(
+            "join token",
+            "not set: set join_token_file or $SPILLWAY_JOIN_TOKEN to the coordinator's grpc.join_token".to_owned(),
+        );
     }
     // A registration that names nobody is answered without any effect.
     let request = messages::register(&Document::default(), config.join_token.as_ref().map(Secret::expose));
     let found = match timeout(Duration::from_secs(15), session::register(&config.coordinator, request)).await {
-        Err(_) => Err("does not answer".to_owned()),
+        Err(_) => Err("no answer in time: check the coordinator, the port and the security group".to_owned()),
         Ok(Err(session::SessionError::Unreachable(_))) => {
-            Err(format!("{} cannot be reached: mind the port and the security group", config.coordinator))
+            Err(format!("cannot reach {}: check the port and the security group", config.coordinator))
         }
         Ok(Err(error @ (session::SessionError::Refused(_) | session::SessionError::UnknownProof))) => {
             Err(error.to_string())

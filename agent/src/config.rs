@@ -60,7 +60,7 @@ const OTHER_KEYS: [&str; 8] = [
 ];
 
 /// The whole boot record must fit into what waits for a coordinator.
-const MOST_STEPS: usize = 64;
+const MAX_STEPS: usize = 64;
 
 /// The configuration, checked.
 #[derive(Clone, Debug)]
@@ -167,15 +167,15 @@ impl Config {
 
 fn check_coordinator(source: &Source, url: &str) -> Result<(), ConfigError> {
     let problem = if url.starts_with("https://") {
-        "TLS is not there yet"
+        "TLS is not supported yet"
     } else if !url.strip_prefix("http://").is_some_and(|rest| !rest.is_empty() && !rest.starts_with(':')) {
-        "is not the address of a coordinator"
+        "is not a coordinator's address"
     } else if url.parse::<tonic::transport::Uri>().is_err() {
         "is not a valid address"
     } else {
         return Ok(());
     };
-    Err(source.invalid("coordinator", problem, "write http://HOST:7443, and keep it inside the VPC"))
+    Err(source.invalid("coordinator", problem, "write http://HOST:7443, and keep that port inside the VPC"))
 }
 
 fn join_token(source: &Source) -> Result<Option<Secret>, ConfigError> {
@@ -187,7 +187,7 @@ fn join_token(source: &Source) -> Result<Option<Secret>, ConfigError> {
         source.invalid(
             "join_token_file",
             format!("{path} cannot be read: {error}"),
-            "name a file that this user can read, with the token on its only line",
+            "name a file that this user can read, with the token as its only line",
         )
     })?;
     let token = text.trim();
@@ -200,15 +200,15 @@ fn join_token(source: &Source) -> Result<Option<Secret>, ConfigError> {
 fn boot(source: &Source) -> Result<Boot, ConfigError> {
     let directory = source.required("boot.directory", "the application's directory, such as \"/opt/app\"")?;
     if !directory.starts_with('/') {
-        return Err(source.invalid("boot.directory", "is not an absolute path", "begin it with /"));
+        return Err(source.invalid("boot.directory", "is not an absolute path", "write a path that starts with /"));
     }
     let steps = match source.tables("boot.steps")? {
         None => default_steps(),
         Some(tables) => tables.iter().enumerate().map(|(i, table)| step(source, i, table)).collect::<Result<_, _>>()?,
     };
-    if steps.len() > MOST_STEPS {
-        let problem = format!("has {} steps, more than {MOST_STEPS}", steps.len());
-        return Err(source.invalid("boot.steps", problem, "join some of them with &&"));
+    if steps.len() > MAX_STEPS {
+        let problem = format!("has {} steps, more than {MAX_STEPS}", steps.len());
+        return Err(source.invalid("boot.steps", problem, "combine some of them with &&"));
     }
     Ok(Boot {
         directory: directory.into(),
@@ -240,7 +240,7 @@ fn step(source: &Source, index: usize, table: &toml::Table) -> Result<Step, Conf
     let text = |name: &str| match table.get(name) {
         None => Ok(None),
         Some(toml::Value::String(text)) if !text.trim().is_empty() => Ok(Some(text.clone())),
-        Some(_) => Err(source.invalid(&key(name), "is not a text", "write it in quotes")),
+        Some(_) => Err(source.invalid(&key(name), "is not a string", "write it in quotes")),
     };
     let run = text("run")?
         .ok_or_else(|| source.invalid(&key("run"), "is missing", "write the command, such as run = \"pm2 save\""))?;
@@ -253,14 +253,16 @@ fn step(source: &Source, index: usize, table: &toml::Table) -> Result<Step, Conf
     let retries = match table.get("retries") {
         None => 0,
         Some(toml::Value::Integer(n @ 0..=100)) => u32::try_from(*n).unwrap_or(0),
-        Some(_) => return Err(source.invalid(&key("retries"), "is not a count", "write a number from 0 to 100")),
+        Some(_) => {
+            return Err(source.invalid(&key("retries"), "is not a number of retries", "write a number from 0 to 100"));
+        }
     };
     Ok(Step { name: text("name")?.unwrap_or_else(|| run.clone()), run, timeout, retries })
 }
 
 fn worker(source: &Source, application: &BTreeMap<String, String>) -> Result<Worker, ConfigError> {
     if let Some(other) = source.string("worker.supervisor")?.filter(|name| name != "pm2") {
-        return Err(source.invalid("worker.supervisor", format!("{other:?} is not known"), "write \"pm2\""));
+        return Err(source.invalid("worker.supervisor", format!("{other:?} is not supported"), "write \"pm2\""));
     }
     let queues = match source.list("worker.queues")? {
         Some(queues) => queues,
@@ -275,8 +277,8 @@ fn worker(source: &Source, application: &BTreeMap<String, String>) -> Result<Wor
     if let Some(queue) = queues.iter().find(|queue| queue.contains(':')) {
         return Err(source.invalid(
             "worker.queues",
-            format!("{queue:?} has a colon, which BullMQ forbids"),
-            "write the queue's name alone, without prefix",
+            format!("{queue:?} contains a colon, which BullMQ forbids"),
+            "write the queue's name without its prefix",
         ));
     }
     Ok(Worker {
@@ -293,7 +295,7 @@ fn drain(source: &Source) -> Result<Drain, ConfigError> {
         Some("at-once") => DrainSignal::AtOnce,
         Some("when-idle") => DrainSignal::WhenIdle,
         Some(other) => {
-            let problem = format!("{other:?} is not known");
+            let problem = format!("{other:?} is not supported");
             return Err(source.invalid("drain.signal", problem, "write \"auto\", \"at-once\" or \"when-idle\""));
         }
     };
@@ -308,7 +310,7 @@ fn application_environment(source: &Source, file: Option<&PathBuf>) -> Result<BT
         .filter_map(|name| Some((name.to_owned(), source.variable(name)?.to_owned())))
         .collect();
     if let Some(path) = file {
-        let remedy = "name the application's own file of NAME=value lines";
+        let remedy = "name the application's file of NAME=value lines";
         let text = std::fs::read_to_string(path).map_err(|error| {
             source.invalid("env_file", format!("{} cannot be read: {error}", path.display()), remedy)
         })?;
@@ -330,7 +332,7 @@ fn redis(
     })?;
     RedisUrl::new(url).map_err(|problem| {
         let problem = format!("REDIS_URL in {place} {problem}");
-        source.invalid("env_file", problem, "write redis://, rediss:// or unix:///PATH, special characters as %XX")
+        source.invalid("env_file", problem, "write redis://, rediss:// or unix:///PATH, with special characters as %XX")
     })
 }
 

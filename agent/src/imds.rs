@@ -13,30 +13,32 @@ const DEFAULT_ENDPOINT: &str = "http://169.254.169.254";
 const TOKEN_LIFE: Duration = Duration::from_secs(21_600);
 /// A token is changed so long before its end.
 const TOKEN_MARGIN: Duration = Duration::from_secs(300);
-const PATIENCE: Duration = Duration::from_secs(2);
+const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The most that is waited after errors.
-const BACK_OFF_MOST: Duration = Duration::from_secs(15);
+const MAX_BACK_OFF: Duration = Duration::from_secs(15);
 
 /// How long to wait before the metadata service is asked again: `first`, and twice as long after each failure in a row.
 pub(crate) fn back_off(first: Duration, failures: u32) -> Duration {
-    first.saturating_mul(1 << failures.min(8)).min(BACK_OFF_MOST.max(first))
+    first.saturating_mul(1 << failures.min(8)).min(MAX_BACK_OFF.max(first))
 }
 
 /// Why the metadata service gave nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum ImdsError {
     /// Wait, and ask less often.
-    #[error("the metadata service does not answer")]
+    #[error("the instance metadata service does not answer")]
     Unreachable(#[source] reqwest::Error),
     /// Wait, and ask less often.
-    #[error("the metadata service answered {0}")]
+    #[error("the instance metadata service answered {0}")]
     Refused(StatusCode),
     /// It is switched off: enable it for this instance.
-    #[error("the metadata service is switched off: set HttpEndpoint=enabled in the launch template's metadata options")]
+    #[error(
+        "the instance metadata service is disabled: set HttpEndpoint=enabled in the launch template's metadata options"
+    )]
     Disabled,
     /// It answered something else.
-    #[error("the metadata service's {0} cannot be read")]
+    #[error("cannot parse {0} of the instance metadata service")]
     Unreadable(&'static str),
 }
 
@@ -113,7 +115,7 @@ impl Imds {
     pub fn new(endpoint: Option<&str>) -> Result<Self, ImdsError> {
         let client = reqwest::Client::builder()
             .no_proxy()
-            .timeout(PATIENCE)
+            .timeout(TIMEOUT)
             .pool_max_idle_per_host(1)
             .build()
             .map_err(ImdsError::Unreachable)?;

@@ -1,7 +1,7 @@
 //! The agent on a spot instance: identify → register → boot → prove → watch → drain.
 //!
 //! Every decision is `spillway-machine`'s; this crate does what it says and tells it what happened. [`agent`] is the
-//! loop between the two, the other modules are its hands and eyes.
+//! loop between the two, the other modules are its I/O.
 
 pub mod agent;
 pub mod boot;
@@ -12,6 +12,7 @@ pub mod config;
 pub mod identity;
 pub mod imds;
 pub mod report;
+pub mod saved;
 pub mod session;
 pub mod shim;
 pub mod vitals;

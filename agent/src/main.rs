@@ -35,7 +35,7 @@ fn main() -> ExitCode {
 
 /// `--log` makes no sense.
 #[derive(Debug, thiserror::Error)]
-#[error("--log {0:?} is no filter: write a level such as info, or spillway_agent=debug")]
+#[error("--log {0:?} is not a filter: write a level such as info, or spillway_agent=debug")]
 struct BadLog(String);
 
 fn start(cli: Cli) -> anyhow::Result<ExitCode> {
@@ -46,13 +46,14 @@ fn start(cli: Cli) -> anyhow::Result<ExitCode> {
     tracing_subscriber::registry().with(lines.with_filter(filter)).init();
     // redis's TLS takes the process's.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the async runtime")?;
     let origin = Origin::of(|name| std::env::var(name).ok());
     runtime.block_on(async {
         match cli.command {
             Command::Run(file) => {
                 let config = load(&file)?;
-                tracing::info!(version = env!("CARGO_PKG_VERSION"), redis = %config.redis, "agent starts");
+                tracing::info!(version = env!("CARGO_PKG_VERSION"), redis = %config.redis, "agent started");
                 agent::run(config, origin, told_to_leave()?).await?;
                 Ok(ExitCode::SUCCESS)
             }
@@ -70,12 +71,12 @@ fn load(file: &ConfigFile) -> Result<Config, ConfigError> {
 }
 
 fn told_to_leave() -> anyhow::Result<impl Future<Output = &'static str>> {
-    let mut terminate = signal(SignalKind::terminate()).context("no signal handler")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("no signal handler")?;
+    let mut terminate = signal(SignalKind::terminate()).context("cannot install a signal handler")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot install a signal handler")?;
     Ok(async move {
         tokio::select! {
-            _ = terminate.recv() => "the agent was told to stop (SIGTERM)",
-            _ = interrupt.recv() => "the agent was told to stop (SIGINT)",
+            _ = terminate.recv() => "the agent received SIGTERM",
+            _ = interrupt.recv() => "the agent received SIGINT",
         }
     })
 }
@@ -99,7 +100,9 @@ async fn check(config: &Config, origin: &Origin, json: bool) -> anyhow::Result<E
 }
 
 async fn watch_notices(origin: &Origin, json: bool) -> anyhow::Result<ExitCode> {
-    let imds = origin.imds()?.context("there is no metadata service here: unset SPILLWAY_INSTANCE_ID")?;
+    let imds = origin.imds()?.context(
+        "SPILLWAY_INSTANCE_ID or AWS_EC2_METADATA_DISABLED turns the instance metadata service off: unset it",
+    )?;
     let (seen, mut notices) = mpsc::channel(8);
     tokio::spawn(watch::watch(imds, Duration::from_secs(1), seen));
     let leave = told_to_leave()?;

@@ -15,12 +15,12 @@ use crate::config::Config;
 use crate::imds::Document;
 use crate::session::messages::phase;
 use crate::vitals::Vitals;
-use crate::worker::Look;
+use crate::worker::WorkerCheck;
 
 /// Lines that wait for the coordinator: each holds up to 4 KiB of output.
 const LINES_KEPT: usize = 64;
 /// A supervisor that kills sooner than this may cut a job off.
-const ENOUGH_PATIENCE: Duration = Duration::from_secs(30 * 60);
+const MIN_KILL_TIMEOUT: Duration = Duration::from_secs(30 * 60);
 
 /// The boot, line by line.
 #[derive(Debug)]
@@ -66,7 +66,7 @@ pub struct Reporter {
     steps: Vec<String>,
     signal: DrainSignal,
     commit: Option<String>,
-    look: Look,
+    check: WorkerCheck,
     shims: Vec<ShimProcess>,
     shim_problems: Vec<String>,
     vitals: Vitals,
@@ -80,16 +80,16 @@ impl Reporter {
             steps: config.boot.steps.iter().map(|step| step.name.clone()).collect(),
             signal: config.drain.signal,
             commit: None,
-            look: Look::default(),
+            check: WorkerCheck::default(),
             shims: Vec::new(),
             shim_problems: Vec::new(),
             vitals: Vitals::default(),
         }
     }
 
-    /// The newest look at the worker.
-    pub fn looked(&mut self, look: Look) {
-        self.look = look;
+    /// The newest check of the worker.
+    pub fn worker_checked(&mut self, check: WorkerCheck) {
+        self.check = check;
     }
 
     /// What the worker's processes say of themselves; true where a job began or ended.
@@ -115,7 +115,7 @@ impl Reporter {
     pub fn heartbeat(&mut self, machine: &Machine, clock: Clock) -> Heartbeat {
         let now = clock.now();
         let vitals = self.vitals.read();
-        let redis = self.look.redis.as_ref();
+        let redis = self.check.redis.as_ref();
         Heartbeat {
             phase: phase(machine.phase()).into(),
             worker: Some(self.proof(machine, now)),
@@ -140,8 +140,8 @@ impl Reporter {
     }
 
     fn proof(&self, machine: &Machine, now: Timestamp) -> WorkerProof {
-        let worker = self.look.observation.worker.as_ref();
-        let redis = self.look.redis.as_ref();
+        let worker = self.check.observation.worker.as_ref();
+        let redis = self.check.redis.as_ref();
         let connections = redis.and_then(|redis| redis.connections.as_ref());
         let by = match connections {
             // The worker shim puts the name into the locks.
@@ -150,9 +150,9 @@ impl Reporter {
         };
         let missing = match machine.phase() {
             Phase::Proving | Phase::Ready { .. } => machine.missing(now).map(|missing| self.missing(missing)),
-            Phase::Identifying | Phase::Booting { .. } => Some("the boot steps are not done".to_owned()),
-            Phase::Draining(_) => Some("it drains".to_owned()),
-            Phase::Drained(_) => Some("the worker is stopped".to_owned()),
+            Phase::Identifying | Phase::Booting { .. } => Some("the boot steps are still running".to_owned()),
+            Phase::Draining(_) => Some("the worker is draining".to_owned()),
+            Phase::Drained(_) => Some("the worker has stopped".to_owned()),
             Phase::Failed(_) => self.problem(machine, now),
         };
         WorkerProof {
@@ -171,46 +171,53 @@ impl Reporter {
     pub fn problem(&self, machine: &Machine, now: Timestamp) -> Option<String> {
         let step = |index: usize| self.steps.get(index).map_or("?", String::as_str);
         Some(match machine.phase() {
-            Phase::Identifying => "the instance does not know yet who it is".to_owned(),
+            Phase::Identifying => "the instance metadata service has not told the instance id yet".to_owned(),
             Phase::Booting { step: index, attempt, again_at: None } => {
-                format!("boot step {} runs (attempt {attempt})", step(*index))
+                format!("boot step {} is running (attempt {attempt})", step(*index))
             }
             Phase::Booting { step: index, attempt, .. } => {
-                format!("boot step {} is about to run (attempt {attempt})", step(*index))
+                format!("boot step {} starts soon (attempt {attempt})", step(*index))
             }
             Phase::Proving => return machine.missing(now).map(|missing| self.missing(missing)),
             Phase::Ready { .. } => return self.queues_without(),
             Phase::Draining(_) | Phase::Drained(_) => return None,
             Phase::Failed(Failure::Step { index }) => {
-                format!("boot step {} failed for good: see its output", step(*index))
+                format!("boot step {} failed and has no retry left: see its output", step(*index))
             }
             Phase::Failed(Failure::CrashLoop { restarts }) => {
-                format!("the worker crash-loops ({restarts} restarts): see its log with `pm2 logs`")
+                format!("the worker keeps crashing ({restarts} restarts): read `pm2 logs` on the instance")
             }
         })
     }
 
     fn queues_without(&self) -> Option<String> {
-        let connections = self.look.redis.as_ref().and_then(|redis| redis.connections.as_ref());
+        let connections = self.check.redis.as_ref().and_then(|redis| redis.connections.as_ref());
         let found = connections.filter(|found| found.count > 0 && !found.without.is_empty())?;
-        Some(format!("no worker connection for queue {}", found.without.join(", ")))
+        Some(format!(
+            "no worker is connected for queue {}: start one, or remove the queue from worker.queues",
+            found.without.join(", ")
+        ))
     }
 
     fn missing(&self, missing: Missing) -> String {
         match missing {
             Missing::Supervisor => {
-                self.look.pm2_problem.clone().unwrap_or_else(|| "pm2 has not been looked at yet".to_owned())
+                self.check.pm2_problem.clone().unwrap_or_else(|| "pm2 has not been checked yet".to_owned())
             }
-            Missing::Process => "pm2 shows no process online".to_owned(),
-            Missing::Settling => "the worker restarted a moment ago: it must stay up before it counts".to_owned(),
+            Missing::Process => "pm2 shows no online process".to_owned(),
+            Missing::Settling => "the worker restarted recently: it is ready once it has stayed up for a \
+                while"
+                .to_owned(),
             Missing::Redis => {
-                self.look.redis_problem.clone().unwrap_or_else(|| "Redis has not been looked at yet".to_owned())
+                self.check.redis_problem.clone().unwrap_or_else(|| "Redis has not been checked yet".to_owned())
             }
             Missing::Connection => "Redis shows no worker connection of this instance: name each Worker \
-                 process.env.SPILLWAY_INSTANCE_ID, and see that it uses the same Redis, prefix and queue"
+                process.env.SPILLWAY_INSTANCE_ID, and check that it uses the same Redis, prefix and queue"
                 .to_owned(),
-            Missing::Fenced => "the worker takes no new job: it is fenced, and will be let loose".to_owned(),
-            Missing::Progress => "the worker is connected, but neither waits for a job nor renews a lock".to_owned(),
+            Missing::Fenced => "the worker is fenced and takes no new job: the agent is lifting the fence".to_owned(),
+            Missing::Progress => "the worker is connected but neither waits for a job nor renews a lock: it may \
+                hang; read `pm2 logs` on the instance"
+                .to_owned(),
         }
     }
 
@@ -219,19 +226,19 @@ impl Reporter {
         if !self.shims.is_empty() {
             return words;
         }
-        if words.is_empty() && self.look.observation.evidence.as_ref().is_some_and(|found| found.connections > 0) {
+        if words.is_empty() && self.check.observation.evidence.as_ref().is_some_and(|found| found.connections > 0) {
             words.push(
-                "no worker process has loaded the shim: see that the boot steps pass BUN_OPTIONS and NODE_OPTIONS on, and \
-                 that bullmq is not bundled into the worker"
+                "no worker process has loaded the shim: pass BUN_OPTIONS and NODE_OPTIONS on in the boot steps, and \
+                 do not bundle bullmq into the worker"
                     .to_owned(),
             );
         }
-        if let Some(worker) = self.look.observation.worker.as_ref().filter(|worker| worker.processes > 0) {
-            words.extend(unprotected(worker, self.signal, &self.look.not_graceful));
+        if let Some(worker) = self.check.observation.worker.as_ref().filter(|worker| worker.processes > 0) {
+            words.extend(unprotected(worker, self.signal, &self.check.not_graceful));
         }
-        if self.look.redis.as_ref().is_some_and(|redis| redis.active.is_none()) {
+        if self.check.redis.as_ref().is_some_and(|redis| redis.active.is_none()) {
             words.push(
-                "active jobs do not carry this instance's name, so a drain cannot see them: name each Worker \
+                "active jobs do not carry this instance's name, so a drain cannot find them: name each Worker \
                  process.env.SPILLWAY_INSTANCE_ID"
                     .to_owned(),
             );
@@ -242,29 +249,30 @@ impl Reporter {
 
 /// What a drain cannot protect of such a worker, some processes of which are not seen to finish their jobs on a signal.
 pub fn unprotected(worker: &spillway_machine::Worker, signal: DrainSignal, not_graceful: &[String]) -> Vec<String> {
-    const WAITS: &str =
-        "a drain waits until it has no job before it stops it, and a job that starts in that moment is cut off";
+    const WAITS: &str = "a drain stops the worker once it is idle, and a job that starts at that moment is killed";
     let mut words = Vec::new();
     let names = not_graceful.join(", ");
     match (signal, worker.graceful) {
         (DrainSignal::AtOnce, Graceful::No) => {
-            words
-                .push(format!("{names} does not catch SIGINT, and drain.signal is at-once: a drain cuts its jobs off"));
+            words.push(format!(
+                "{names} does not handle SIGINT and drain.signal is at-once: a drain kills its jobs; \
+                 set drain.signal = \"auto\""
+            ));
         }
         (DrainSignal::AtOnce, _) | (DrainSignal::Auto, Graceful::Yes) => {}
         (DrainSignal::WhenIdle, _) => words.push(format!("drain.signal is when-idle: {WAITS}")),
         (DrainSignal::Auto, Graceful::No) => {
-            words.push(format!("{names} does not catch SIGINT: {WAITS}; let it call worker.close() on SIGINT"));
+            words.push(format!("{names} does not handle SIGINT: {WAITS}; call worker.close() on SIGINT"));
         }
         (DrainSignal::Auto, Graceful::Unknown) => words.push(format!(
-            "whether {names} finishes its jobs on SIGINT cannot be seen: {WAITS}; where it does, set drain.signal = \
-             \"at-once\"; where it is not the worker, set worker.process to the worker's name"
+            "cannot tell whether {names} finishes its jobs on SIGINT: {WAITS}; if it does, set drain.signal = \
+             \"at-once\"; if it is not the worker, set worker.process to the worker's name"
         )),
     }
-    if worker.patience < ENOUGH_PATIENCE {
+    if worker.patience < MIN_KILL_TIMEOUT {
         words.push(format!(
-            "pm2 kills the worker {} after it was told to stop, and its jobs with it: leave kill_timeout out of the \
-             ecosystem file, and let the boot steps start pm2's daemon",
+            "pm2 kills the worker and its jobs {} after telling it to stop: remove kill_timeout from the ecosystem \
+             file, and let the boot steps start pm2's daemon",
             in_words(worker.patience)
         ));
     }

@@ -20,9 +20,9 @@ use tonic::{Code, Request, Status};
 use crate::config::Secret;
 
 /// Messages that may wait for a coordinator that reads slowly; one that reads slower is taken for gone.
-pub const QUEUE: usize = 256;
-const CONNECT: Duration = Duration::from_secs(5);
-const ANSWER: Duration = Duration::from_secs(10);
+pub const MESSAGES_WAITING: usize = 256;
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What the coordinator gave.
 #[derive(Clone, Debug)]
@@ -37,7 +37,7 @@ pub struct Registered {
 
 /// What comes over a session.
 #[derive(Debug)]
-pub enum Heard {
+pub enum Inbound {
     /// The session stands.
     Welcome {
         /// Of the leader lease.
@@ -51,10 +51,10 @@ pub enum Heard {
         epoch: u64,
         /// The command's.
         id: String,
-        command: Asked,
+        command: CoordinatorCommand,
     },
     /// The coordinator asks for something that this agent does not know, or without what belongs to it.
-    NotUnderstood {
+    Unknown {
         /// The command's.
         id: String,
     },
@@ -62,7 +62,7 @@ pub enum Heard {
 
 /// A command as the wire has it: its times are the wall clock's.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Asked {
+pub enum CoordinatorCommand {
     /// Stop the worker by then.
     Drain {
         /// When the worker must be stopped.
@@ -79,7 +79,7 @@ pub enum Asked {
     },
 }
 
-impl Asked {
+impl CoordinatorCommand {
     /// For the machine, whose times are its own.
     pub fn for_machine(&self, clock: crate::clock::Clock) -> Command {
         match self {
@@ -94,16 +94,16 @@ impl Asked {
 #[derive(Debug, thiserror::Error)]
 pub enum SessionError {
     /// Try again soon.
-    #[error("the coordinator cannot be reached")]
+    #[error("cannot reach the coordinator")]
     Unreachable(#[source] tonic::transport::Error),
     /// Try again soon.
-    #[error("the coordinator cannot answer now: {}", .0.message())]
+    #[error("the coordinator is not available: {}", .0.message())]
     Unavailable(Status),
-    /// Look at the join token and at the coordinator's log; trying again soon does not help.
-    #[error("the coordinator refuses this agent: {}", .0.message())]
+    /// WorkerCheck at the join token and at the coordinator's log; trying again soon does not help.
+    #[error("the coordinator rejected this agent: {}", .0.message())]
     Refused(Status),
     /// Update the agent.
-    #[error("the coordinator wants a proof that this agent cannot give: update it")]
+    #[error("the coordinator requires a proof of identity that this agent does not support: update the agent")]
     UnknownProof,
 }
 
@@ -142,9 +142,9 @@ impl From<Status> for SessionError {
 pub async fn register(coordinator: &str, request: RegisterRequest) -> Result<Registered, SessionError> {
     let mut client = AgentServiceClient::new(connect(coordinator).await?);
     let mut request = Request::new(request);
-    request.set_timeout(ANSWER);
-    let answer = tokio::time::timeout(ANSWER, client.register(request));
-    let answer = answer.await.map_err(|_| Status::deadline_exceeded("it did not answer in time"))??;
+    request.set_timeout(ANSWER_TIMEOUT);
+    let answer = tokio::time::timeout(ANSWER_TIMEOUT, client.register(request));
+    let answer = answer.await.map_err(|_| Status::deadline_exceeded("no answer in time"))??;
     match answer.into_inner().outcome {
         Some(register_response::Outcome::Registered(registered)) => {
             let interval = registered.heartbeat_interval.as_ref().and_then(times::from_duration);
@@ -166,10 +166,10 @@ pub async fn hold<F: Future<Output = ()>>(
     coordinator: &str,
     token: &Secret,
     outbound: mpsc::Receiver<SessionRequest>,
-    heard: impl Fn(Heard) -> F,
+    heard: impl Fn(Inbound) -> F,
 ) -> SessionError {
     match try_hold(coordinator, token, outbound, heard).await {
-        Ok(()) => SessionError::Unavailable(Status::unavailable("it ended the session")),
+        Ok(()) => SessionError::Unavailable(Status::unavailable("it closed the session")),
         Err(error) => error,
     }
 }
@@ -178,19 +178,19 @@ async fn try_hold<F: Future<Output = ()>>(
     coordinator: &str,
     token: &Secret,
     outbound: mpsc::Receiver<SessionRequest>,
-    heard: impl Fn(Heard) -> F,
+    heard: impl Fn(Inbound) -> F,
 ) -> Result<(), SessionError> {
     let mut client = AgentServiceClient::new(connect(coordinator).await?);
     let mut request = Request::new(ReceiverStream::new(outbound));
     let bearer = format!("Bearer {}", token.expose()).parse::<AsciiMetadataValue>();
-    let mut bearer = bearer.map_err(|_| Status::unauthenticated("the session token is no header value"))?;
+    let mut bearer = bearer.map_err(|_| Status::unauthenticated("the session token is not a valid header value"))?;
     bearer.set_sensitive(true);
     request.metadata_mut().insert("authorization", bearer);
-    let answer = tokio::time::timeout(ANSWER, client.session(request));
-    let answer = answer.await.map_err(|_| Status::deadline_exceeded("it did not answer in time"))??;
+    let answer = tokio::time::timeout(ANSWER_TIMEOUT, client.session(request));
+    let answer = answer.await.map_err(|_| Status::deadline_exceeded("no answer in time"))??;
     let mut inbound = answer.into_inner();
-    let welcome = tokio::time::timeout(ANSWER, inbound.next()).await;
-    let mut next = welcome.map_err(|_| Status::deadline_exceeded("it did not welcome this agent"))?;
+    let welcome = tokio::time::timeout(ANSWER_TIMEOUT, inbound.next()).await;
+    let mut next = welcome.map_err(|_| Status::deadline_exceeded("no welcome in time"))?;
     while let Some(message) = next {
         heard(understood(message?)).await;
         next = inbound.next().await;
@@ -201,7 +201,7 @@ async fn try_hold<F: Future<Output = ()>>(
 async fn connect(coordinator: &str) -> Result<Channel, SessionError> {
     let endpoint = Endpoint::from_shared(coordinator.to_owned()).map_err(SessionError::Unreachable)?;
     endpoint
-        .connect_timeout(CONNECT)
+        .connect_timeout(CONNECT_TIMEOUT)
         .tcp_nodelay(true)
         .http2_keep_alive_interval(Duration::from_secs(10))
         .keep_alive_timeout(Duration::from_secs(5))
@@ -213,18 +213,20 @@ async fn connect(coordinator: &str) -> Result<Channel, SessionError> {
         .map_err(SessionError::Unreachable)
 }
 
-fn understood(message: SessionResponse) -> Heard {
+fn understood(message: SessionResponse) -> Inbound {
     let (epoch, id) = (message.epoch, message.command_id);
     let command = match message.command {
-        Some(Wire::Welcome(welcome)) => return Heard::Welcome { epoch, version: welcome.coordinator_version },
+        Some(Wire::Welcome(welcome)) => return Inbound::Welcome { epoch, version: welcome.coordinator_version },
         Some(Wire::Drain(Drain { deadline: Some(at), reason })) => {
-            Asked::Drain { deadline: times::system_time(&at), reason }
+            CoordinatorCommand::Drain { deadline: times::system_time(&at), reason }
         }
-        Some(Wire::CancelDrain(_)) => Asked::CancelDrain,
-        Some(Wire::Rehearse(Rehearse { deadline: Some(at) })) => Asked::Rehearse { deadline: times::system_time(&at) },
-        Some(Wire::Drain(_) | Wire::Rehearse(_)) | None => return Heard::NotUnderstood { id },
+        Some(Wire::CancelDrain(_)) => CoordinatorCommand::CancelDrain,
+        Some(Wire::Rehearse(Rehearse { deadline: Some(at) })) => {
+            CoordinatorCommand::Rehearse { deadline: times::system_time(&at) }
+        }
+        Some(Wire::Drain(_) | Wire::Rehearse(_)) | None => return Inbound::Unknown { id },
     };
-    Heard::Command { epoch, id, command }
+    Inbound::Command { epoch, id, command }
 }
 
 #[cfg(test)]
@@ -252,7 +254,7 @@ mod tests {
                 Wire::Rehearse(Rehearse { deadline }),
             ] {
                 let message = SessionResponse { epoch: 1, command_id: "c".to_owned(), command: Some(command) };
-                let Heard::Command { command, .. } = understood(message) else { panic!("a command") };
+                let Inbound::Command { command, .. } = understood(message) else { panic!("a command") };
                 match command.for_machine(clock) {
                     Command::Drain { deadline } | Command::Rehearse { deadline } => {
                         let _ = (clock.instant(deadline), clock.wall(deadline));

@@ -3,7 +3,7 @@
 //!
 //! Nothing here can keep a worker from starting: without the socket the shim does nothing at all.
 
-pub mod place;
+pub mod install;
 mod process;
 mod registry;
 pub mod wire;
@@ -11,8 +11,9 @@ pub mod wire;
 #[cfg(test)]
 mod tests;
 
-pub use place::{Place, PlaceError};
+pub use install::{InstallError, Installed};
 pub use registry::{Said, Shims};
 
 /// The file that the worker's processes load.
-pub const SOURCE: &str = include_str!("../shim/shim.cjs");
+pub const SOURCE: &str =
+    concat!(include_str!("../shim/shim.cjs"), "\nconst MOVE = `", include_str!("../shim/move.lua"), "`;\n");

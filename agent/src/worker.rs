@@ -1,5 +1,5 @@
-//! The worker from outside: what PM2 shows of its processes, and Redis of its connections and jobs. Owns one look at
-//! both and how often each is worth its price; never decides what a look means (the machine does).
+//! The worker from outside: what PM2 shows of its processes, and Redis of its connections and jobs. Owns one check of
+//! both and how often each is worth its price; never decides what a check means (the machine does).
 
 pub mod clients;
 pub mod evidence;
@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use crate::clock::Clock;
 use clients::Connections;
-use evidence::{Redis, RedisLook};
+use evidence::{Redis, RedisCheck};
 use pm2::{Pm2, Process};
 
 /// How closely the worker is watched.
@@ -33,7 +33,7 @@ pub enum Pace {
 }
 
 impl Pace {
-    /// Between two looks.
+    /// Between two checks.
     pub fn interval(self) -> Duration {
         match self {
             Self::Off => Duration::from_secs(3600),
@@ -47,7 +47,7 @@ impl Pace {
     fn connections_age(self) -> Option<Duration> {
         match self {
             Self::Proving => Some(Duration::ZERO),
-            // Three looks, less what they take.
+            // Three checks, less what they take.
             Self::Off | Self::Ready => Some(Duration::from_secs(13)),
             Self::Draining => None,
         }
@@ -62,13 +62,13 @@ impl Pace {
     }
 }
 
-/// One look at the worker: the machine's part, and what a reader wants to know besides.
+/// One check of the worker: the machine's part, and what a reader wants to know besides.
 #[derive(Clone, Debug, Default)]
-pub struct Look {
+pub struct WorkerCheck {
     /// For the machine.
     pub observation: Observation,
     /// What Redis said; absent where it did not answer.
-    pub redis: Option<RedisLook>,
+    pub redis: Option<RedisCheck>,
     /// Processes that are not seen to finish their jobs on the signal.
     pub not_graceful: Vec<String>,
     /// Why PM2 shows nothing; `None` where it does, or was not asked.
@@ -86,7 +86,7 @@ pub enum Baseline {
     Now,
 }
 
-/// Looks at the worker.
+/// Checks the worker.
 #[derive(Debug)]
 pub struct Observer {
     pm2: Pm2,
@@ -120,36 +120,36 @@ impl Observer {
         self.connections = None;
     }
 
-    /// One look.
-    pub async fn look(&mut self, pace: Pace) -> Look {
-        let mut look = Look::default();
+    /// One check.
+    pub async fn check(&mut self, pace: Pace) -> WorkerCheck {
+        let mut check = WorkerCheck::default();
         match self.processes(pace).await {
             Ok((worker, not_graceful)) => {
-                look.observation.worker = Some(worker);
-                look.not_graceful = not_graceful;
+                check.observation.worker = Some(worker);
+                check.not_graceful = not_graceful;
             }
-            Err(problem) => look.pm2_problem = Some(problem.to_string()),
+            Err(problem) => check.pm2_problem = Some(problem.to_string()),
         }
         let at = self.clock.now();
-        let is_recent = |age| self.connections.as_ref().is_some_and(|(looked, _)| looked.elapsed() < age);
+        let is_recent = |age| self.connections.as_ref().is_some_and(|(read, _)| read.elapsed() < age);
         let with_connections = pace.connections_age().is_some_and(|age| !is_recent(age));
-        match self.redis.look(with_connections).await {
+        match self.redis.check(with_connections).await {
             Ok(mut redis) => {
                 match &redis.connections {
                     Some(found) => self.connections = Some((Instant::now(), found.clone())),
                     None => redis.connections = self.connections.as_ref().map(|(_, found)| found.clone()),
                 }
                 let evidence = |found: &Connections| Evidence { connections: found.count, fetching: found.fetching };
-                look.observation.evidence = redis.connections.as_ref().map(evidence);
-                look.observation.jobs = Some(Jobs { at, active: redis.active, live_locks: redis.live_locks });
-                look.redis = Some(redis);
+                check.observation.evidence = redis.connections.as_ref().map(evidence);
+                check.observation.jobs = Some(Jobs { at, active: redis.active, live_locks: redis.live_locks });
+                check.redis = Some(redis);
             }
             Err(problem) => {
                 self.connections = None;
-                look.redis_problem = Some(problem);
+                check.redis_problem = Some(problem);
             }
         }
-        look
+        check
     }
 
     /// A process of the worker is no longer the one that PM2 showed.
@@ -177,7 +177,7 @@ impl Observer {
         });
         let restarts = |process: &Process| process.restarts.saturating_sub(base.get(&process.id).copied().unwrap_or(0));
         let online: Vec<&Process> = processes.iter().filter(|process| process.is_online()).collect();
-        let daemon_patience = self.pm2.daemon_patience();
+        let daemon_kill_timeout = self.pm2.daemon_kill_timeout();
         let not_graceful = online.iter().filter(|process| graceful(process) != Graceful::Yes);
         let not_graceful = not_graceful.map(|process| process.name.clone()).collect();
         let worker = Worker {
@@ -187,7 +187,7 @@ impl Observer {
             graceful: online.iter().map(|process| graceful(process)).fold(Graceful::Yes, weakest),
             patience: online
                 .iter()
-                .map(|process| process.kill_timeout.unwrap_or(daemon_patience))
+                .map(|process| process.kill_timeout.unwrap_or(daemon_kill_timeout))
                 .min()
                 .unwrap_or_default(),
         };

@@ -1,23 +1,23 @@
-//! What the machine wants, done. Owns the tasks behind each action; their ends come back as inputs.
+//! Performs the machine's actions. Owns the tasks behind each action; their ends come back as inputs.
 
 use spillway_machine::{Action, Event, LastReason, Report};
 use spillway_proto::v1::session_request::Message;
 use tokio::sync::{mpsc, watch};
 
-use super::watcher::Watching;
+use super::checker::Schedule;
 use super::{Agent, Input, Open, Running};
 use crate::boot;
 use crate::session::messages::{command_result, drained, farewell, phase, register, rehearsed, step_running};
-use crate::session::{self, QUEUE, SessionError};
+use crate::session::{self, MESSAGES_WAITING, SessionError};
 use crate::worker::hand_back::Returned;
 use crate::worker::{Baseline, stop};
 use crate::{clock, config::Secret};
 
 impl Agent {
-    pub(super) fn do_what_the_machine_wants(&mut self) {
+    pub(super) fn perform_actions(&mut self) {
         let before = phase(self.machine.phase());
         let actions = self.machine.poll(self.clock.now());
-        self.note_phase(before);
+        self.phase_may_have_changed(before);
         for action in actions {
             self.act(action);
         }
@@ -36,13 +36,13 @@ impl Agent {
             Action::Fence => self.shims.fence(true),
             Action::Unfence => self.shims.fence(false),
             Action::HandBack { pid } => {
-                tracing::info!(pid, "a worker process is told to hand its jobs back");
+                tracing::info!(pid, "telling a worker process to hand its jobs back");
                 self.shims.hand_back(pid);
             }
             Action::HandBackOutside => self.hand_back_outside(),
             Action::StopWorker => self.stop_worker(),
             Action::KillWorker => {
-                tracing::warn!("killing what is left of the worker");
+                tracing::warn!("killing the remaining worker processes");
                 self.kill.send_replace(true);
                 stop::freeze(&self.pm2, &self.document.instance_id);
                 // Frozen, its jobs need not wait until PM2 has been told.
@@ -55,7 +55,7 @@ impl Agent {
                 self.send(Message::CommandResult(command_result(&id, refused.as_deref())));
             }
             Action::Report(Report::Rehearsed { at }) => {
-                tracing::info!("the coordinator rehearses an interruption");
+                tracing::info!("rehearsing an interruption, as the coordinator asked");
                 self.send(Message::Notice(rehearsed(self.clock.wall(at), clock::wall_now())));
             }
             Action::Report(Report::Drained(outcome)) => {
@@ -81,16 +81,16 @@ impl Agent {
         self.sessions += 1;
         let number = self.sessions;
         let (coordinator, inputs) = (self.coordinator(), self.inputs.clone());
-        let (outbound, messages) = mpsc::channel(QUEUE);
-        let token = self.ticket.as_ref().map(|ticket| ticket.token.clone());
+        let (outbound, messages) = mpsc::channel(MESSAGES_WAITING);
+        let token = self.registration.as_ref().map(|registration| registration.token.clone());
         let task = tokio::spawn(async move {
             let heard = |heard| {
                 let inputs = inputs.clone();
-                async move { drop(inputs.send(Input::Heard(number, heard)).await) }
+                async move { drop(inputs.send(Input::Inbound(number, heard)).await) }
             };
             let error = match token {
                 Some(token) => session::hold(&coordinator, &token, messages, heard).await,
-                None => SessionError::Refused(tonic::Status::unauthenticated("there is no session token")),
+                None => SessionError::Refused(tonic::Status::unauthenticated("no session token")),
             };
             let _ = inputs.send(Input::SessionEnded(number, error)).await;
         });
@@ -100,7 +100,7 @@ impl Agent {
     fn run_step(&mut self, index: usize, attempt: u32) {
         let steps = &self.config.boot.steps;
         let step = steps[index].clone();
-        tracing::info!(step = step.name, attempt, "boot step begins");
+        tracing::info!(step = step.name, attempt, "boot step started");
         self.record(step_running(index, self.config.boot.steps.len(), &step, attempt, clock::wall_now()));
         let (abort, aborted) = watch::channel(false);
         let (launcher, inputs) = (self.launcher.clone(), self.inputs.clone());
@@ -132,7 +132,7 @@ impl Agent {
                 let _ = start.await;
             }
             let stopped = stop::stop(&pm2, &instance_id, kill).await;
-            tracing::info!(killed = stopped.killed, "the worker is stopped");
+            tracing::info!(killed = stopped.killed, "the worker has stopped");
             let _ = inputs.send(Input::Machine(Event::WorkerStopped { killed: stopped.killed })).await;
         });
     }
@@ -142,10 +142,10 @@ impl Agent {
         tokio::spawn(async move {
             let returned = redis.hand_back(&reported).await;
             if let Some(problem) = &returned.problem {
-                tracing::warn!(problem, again = returned.again, "what the worker left cannot all be handed back");
+                tracing::warn!(problem, again = returned.again, "cannot hand back all jobs of the stopped worker");
             }
             if returned.jobs > 0 {
-                tracing::info!(jobs = returned.jobs, "handed back from outside");
+                tracing::info!(jobs = returned.jobs, "handed back the jobs of the stopped worker");
             }
             let Returned { jobs, left, again, .. } = returned;
             let _ = inputs.send(Input::Machine(Event::HandedBackOutside { jobs, left, again })).await;
@@ -155,10 +155,10 @@ impl Agent {
     /// Ends the instance: EC2 terminates one that powers itself off, as it was launched to.
     fn power_off(&mut self, reason: LastReason) {
         let words = match reason {
-            LastReason::Orphaned => "powers off: no coordinator for orphan_after, and no job",
-            LastReason::TooOld => "powers off: older than max_life",
+            LastReason::Orphaned => "powering off: no coordinator for orphan_after and no active job",
+            LastReason::TooOld => "powering off: older than max_life",
         };
-        tracing::error!(words, "the dead-man's switch");
+        tracing::error!(words, "powering off by the dead-man's switch");
         self.send(Message::Farewell(farewell(words)));
         tokio::spawn(async move {
             for line in [&["poweroff"][..], &["shutdown", "-h", "now"]] {
@@ -176,27 +176,27 @@ impl Agent {
     }
 
     fn start_worker(&mut self) {
-        tracing::info!("starting the worker again");
+        tracing::info!("restarting the worker after a cancelled drain");
         let (pm2, inputs) = (self.pm2.clone(), self.inputs.clone());
-        let watching = self.watching.clone();
-        let next_generation = |watching: &mut Watching, is_starting: bool| {
-            watching.generation += 1;
-            watching.baseline = Baseline::Now;
-            watching.is_starting = is_starting;
+        let schedule = self.schedule.clone();
+        let next_generation = |schedule: &mut Schedule, is_starting: bool| {
+            schedule.generation += 1;
+            schedule.baseline = Baseline::Now;
+            schedule.is_starting = is_starting;
         };
-        watching.send_modify(|watching| next_generation(watching, true));
+        schedule.send_modify(|schedule| next_generation(schedule, true));
         self.start = Some(tokio::spawn(async move {
             match pm2.list().await {
                 Ok(processes) => {
                     for process in processes.iter().filter(|process| !process.is_online()) {
                         if let Err(error) = pm2.start(process.id).await {
-                            tracing::warn!(id = process.id, %error, "pm2 did not start a process");
+                            tracing::warn!(id = process.id, %error, "pm2 did not start a process: see `pm2 logs`");
                         }
                     }
                 }
-                Err(error) => tracing::warn!(%error, "pm2 cannot be asked to start the worker"),
+                Err(error) => tracing::warn!(%error, "cannot ask pm2 to start the worker"),
             }
-            watching.send_modify(|watching| next_generation(watching, false));
+            schedule.send_modify(|schedule| next_generation(schedule, false));
             let _ = inputs.send(Input::Machine(Event::WorkerStarted)).await;
         }));
     }

@@ -8,11 +8,11 @@ use tokio::time::Instant;
 
 use super::{Agent, Input, NOTICES_KEPT};
 use crate::boot::Attempt;
-use crate::boot::marker::Ticket;
 use crate::imds::Notice;
 use crate::imds::watch::Seen;
+use crate::saved::SavedSession;
 use crate::session::messages::{command_result, notice, step_ended};
-use crate::session::{Heard, Registered, SessionError};
+use crate::session::{Inbound, Registered, SessionError};
 use crate::shim::Said;
 
 /// Between two beats that jobs bring about.
@@ -29,7 +29,7 @@ impl Agent {
                 self.failed(&error);
                 Event::RegistrationFailed(error.refusal())
             }
-            Input::Heard(number, heard) => match self.heard(number, heard) {
+            Input::Inbound(number, heard) => match self.heard(number, heard) {
                 Some(event) => event,
                 None => return,
             },
@@ -43,16 +43,16 @@ impl Agent {
                 Some(event) => event,
                 None => return,
             },
-            Input::Looked(generation, look) => {
+            Input::WorkerChecked(generation, check) => {
                 let (current, is_starting) = {
-                    let watching = self.watching.borrow();
-                    (watching.generation, watching.is_starting)
+                    let schedule = self.schedule.borrow();
+                    (schedule.generation, schedule.is_starting)
                 };
                 if generation != current || is_starting {
                     return;
                 }
-                let observation: Observation = look.observation.clone();
-                self.reporter.looked(*look);
+                let observation: Observation = check.observation.clone();
+                self.reporter.worker_checked(*check);
                 Event::Observed(observation)
             }
             Input::Commit(commit) => return self.reporter.set_commit(commit),
@@ -79,19 +79,19 @@ impl Agent {
 
     fn registered(&mut self, registered: Registered) -> Event {
         tracing::info!(pool = registered.pool, "registered");
-        let ticket = Ticket { token: registered.token, heartbeat_interval: registered.heartbeat_interval };
-        if let Err(error) = self.memory.set_ticket(&ticket) {
+        let registration = SavedSession { token: registered.token, heartbeat_interval: registered.heartbeat_interval };
+        if let Err(error) = self.saved.save_session(&registration) {
             let directory = self.config.state_directory.display();
-            tracing::warn!(%error, %directory, "the session cannot be remembered: a restarted agent would register anew");
+            tracing::warn!(%error, %directory, "cannot save the session: an agent that restarts must register again");
         }
-        self.ticket = Some(ticket);
+        self.registration = Some(registration);
         Event::Registered
     }
 
-    fn heard(&mut self, number: u64, heard: Heard) -> Option<Event> {
+    fn heard(&mut self, number: u64, heard: Inbound) -> Option<Event> {
         let session = self.session.as_mut().filter(|session| session.number == number)?;
         match heard {
-            Heard::Welcome { epoch, version } => {
+            Inbound::Welcome { epoch, version } => {
                 tracing::info!(epoch, version, "connected to the coordinator");
                 session.welcomed = true;
                 for step in self.flight.for_a_new_session() {
@@ -102,13 +102,13 @@ impl Agent {
                 }
                 Some(Event::Connected { epoch })
             }
-            Heard::Command { epoch, id, command } => {
-                tracing::info!(epoch, id, ?command, "the coordinator asks");
+            Inbound::Command { epoch, id, command } => {
+                tracing::info!(epoch, id, ?command, "received a command");
                 Some(Event::Command { epoch, id, command: command.for_machine(self.clock) })
             }
-            Heard::NotUnderstood { id } => {
-                tracing::warn!(id, "a command of the coordinator is not understood");
-                let refused = "not understood: update the agent, and give a drain its deadline";
+            Inbound::Unknown { id } => {
+                tracing::warn!(id, "received an unknown command: update the agent");
+                let refused = "unknown command, or one without its deadline: update the agent";
                 self.send(Message::CommandResult(command_result(&id, Some(refused))));
                 None
             }
@@ -117,7 +117,7 @@ impl Agent {
 
     fn session_ended(&mut self, number: u64, error: &SessionError) -> Option<Event> {
         self.session.take_if(|session| session.number == number)?;
-        tracing::warn!(%error, source = source(error), "the session is over; will reconnect");
+        tracing::warn!(%error, source = source(error), "the session ended; will reconnect");
         self.failed(error);
         let token_refused = matches!(error, SessionError::Refused(_));
         Some(Event::Disconnected { token_refused })
@@ -131,9 +131,10 @@ impl Agent {
             tracing::warn!(step, attempt, took_ms, problem, tail, "boot step failed");
         } else {
             tracing::info!(step, attempt, took_ms, tail, "boot step succeeded");
-            if let Err(error) = self.memory.set_steps_done(steps, index + 1) {
+            if let Err(error) = self.saved.save_steps_done(steps, index + 1) {
                 let directory = self.config.state_directory.display();
-                tracing::warn!(%error, %directory, "the boot cannot be remembered: a restarted agent would boot anew");
+                tracing::warn!(%error, %directory, "cannot save the boot progress: an agent that restarts must boot \
+                    again");
             }
         }
         let record = step_ended(index, steps.len(), &steps[index], attempt, ended);
@@ -142,7 +143,7 @@ impl Agent {
     }
 
     fn seen(&mut self, seen: Seen) -> Option<Event> {
-        tracing::info!(notice = ?seen.notice, "EC2 gives notice");
+        tracing::info!(notice = ?seen.notice, "notice from EC2");
         self.send(Message::Notice(notice(&seen)));
         let event = match &seen.notice {
             Notice::Interruption { at, .. } => Some(Event::Interruption { at: self.clock.at(*at) }),

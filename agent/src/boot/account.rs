@@ -24,13 +24,13 @@ pub struct Account {
 #[derive(Debug, thiserror::Error)]
 pub enum AccountError {
     /// Nobody has that name.
-    #[error("there is no user {0}: create it, or set boot.user to one that exists")]
+    #[error("user {0} does not exist: create it, or set boot.user to one that does")]
     Missing(String),
     /// The user data base does not answer.
-    #[error("the user {0} cannot be looked up")]
+    #[error("cannot look up user {0}")]
     LookUp(String, #[source] nix::Error),
     /// Only root can become somebody else.
-    #[error("only root can run steps as {0}: start the agent as root, or leave boot.user out")]
+    #[error("only root can run boot steps as {0}: start the agent as root, or remove boot.user")]
     NotRoot(String),
 }
 

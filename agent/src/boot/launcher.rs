@@ -9,7 +9,7 @@ use tokio::process::Command;
 
 use super::account::{Account, AccountError};
 use crate::config::Boot;
-use crate::shim::Place;
+use crate::shim::Installed;
 
 /// A day: no drain is cut short by PM2, which would wait 1.6 s. The agent kills in time what does not stop.
 const PM2_KILL_TIMEOUT_MS: &str = "86400000";
@@ -74,7 +74,7 @@ impl Launcher {
 
     /// Everything that is started from now on loads the worker shim, whether bun or node runs it. What the environment
     /// asks them to load besides stays.
-    pub fn preload(&mut self, shim: &Place) {
+    pub fn preload(&mut self, shim: &Installed) {
         let file = shim.file.display();
         for (name, option) in
             [("BUN_OPTIONS", format!("--preload={file}")), ("NODE_OPTIONS", format!("--require {file}"))]
@@ -194,7 +194,7 @@ mod tests {
     #[test]
     fn the_shim_is_loaded_beside_what_the_user_loads() {
         let mut launcher = launcher(&[("NODE_OPTIONS", "--max-old-space-size=512")], None);
-        launcher.preload(&Place { file: "/s/shim.cjs".into(), socket: "/s/sock".into() });
+        launcher.preload(&Installed { file: "/s/shim.cjs".into(), socket: "/s/sock".into() });
         let get = |name| launcher.variable(name).and_then(OsStr::to_str);
         assert_eq!(get("NODE_OPTIONS"), Some("--max-old-space-size=512 --require /s/shim.cjs"));
         assert_eq!(get("BUN_OPTIONS"), Some("--preload=/s/shim.cjs"));
@@ -210,7 +210,7 @@ mod tests {
             steps: vec![],
         };
         let error = Launcher::new(&boot, "i-1", []).unwrap_err().to_string();
-        assert_eq!(error, "there is no user nobody-of-this-name: create it, or set boot.user to one that exists");
+        assert_eq!(error, "user nobody-of-this-name does not exist: create it, or set boot.user to one that does");
     }
 
     #[tokio::test]

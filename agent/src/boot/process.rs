@@ -100,15 +100,15 @@ pub async fn run(mut command: Command, limit: Duration, abort: watch::Receiver<b
 /// Runs the command and returns all of its stdout, or says in words why it cannot.
 pub async fn output(mut command: Command, limit: Duration) -> Result<String, String> {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
-    let mut child = command.spawn().map_err(|error| format!("could not be started: {error}"))?;
+    let mut child = command.spawn().map_err(|error| format!("cannot start: {error}"))?;
     let group = Group::of(&child);
-    let mut stdout = child.stdout.take().ok_or("has no output")?;
+    let mut stdout = child.stdout.take().ok_or("cannot read its output")?;
     let mut bytes = Vec::new();
     let all = async { tokio::join!(stdout.read_to_end(&mut bytes), child.wait()) };
     let (read, status) = timeout(limit, all).await.map_err(|_| format!("timed out after {}", in_words(limit)))?;
     group.release();
-    read.map_err(|error| format!("cannot be read: {error}"))?;
-    match status.map_err(|error| format!("cannot be waited for: {error}"))? {
+    read.map_err(|error| format!("cannot read its output: {error}"))?;
+    match status.map_err(|error| format!("cannot wait for its end: {error}"))? {
         status if status.success() => Ok(String::from_utf8_lossy(&bytes).into_owned()),
         status => Err(format!("ended with {status}")),
     }

@@ -9,7 +9,7 @@ pub enum DotenvError {
     #[error("line {0} is not NAME=value")]
     NoAssignment(usize),
     /// A quote that is never closed.
-    #[error("line {0} opens a quote that is never closed")]
+    #[error("line {0} has an unclosed quote")]
     OpenQuote(usize),
 }
 

@@ -39,7 +39,7 @@ impl RedisUrl {
             return Err("is not a redis://, rediss:// or unix:// address");
         }
         // The parser's own error may repeat the address.
-        url.into_connection_info().map(|info| Self { info }).map_err(|_| "cannot be read as an address")
+        url.into_connection_info().map(|info| Self { info }).map_err(|_| "is not a valid address")
     }
 
     /// What the client connects by.

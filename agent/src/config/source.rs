@@ -46,7 +46,7 @@ impl Source {
                     place,
                     key: "the file".to_owned(),
                     problem: format!("cannot be read ({error})"),
-                    remedy: "name one that this user can read with --config".to_owned(),
+                    remedy: "name a readable file with --config".to_owned(),
                 });
             }
         };
@@ -65,7 +65,7 @@ impl Source {
                 place: format!("{path}:{line}"),
                 key: "the file".to_owned(),
                 problem: format!("is not TOML ({})", error.message()),
-                remedy: "mind quotes and brackets".to_owned(),
+                remedy: "check quotes and brackets".to_owned(),
             }
         })?;
         let source = Self { path, table, variables: variables.into_iter().collect() };
@@ -93,7 +93,7 @@ impl Source {
         match self.get(key) {
             None => Ok(None),
             Some(toml::Value::String(text)) if !text.trim().is_empty() => Ok(Some(text.clone())),
-            Some(_) => Err(self.invalid(key, "is not a text", "write it in quotes")),
+            Some(_) => Err(self.invalid(key, "is not a string", "write it in quotes")),
         }
     }
 
@@ -128,7 +128,7 @@ impl Source {
 
     /// A list of texts: an array or a single text in the file, commas in the environment.
     pub fn list(&self, key: &str) -> Result<Option<Vec<String>>, ConfigError> {
-        let wrong = || self.invalid(key, "is not a list of texts", "write [\"one\", \"two\"]");
+        let wrong = || self.invalid(key, "is not a list of strings", "write [\"one\", \"two\"]");
         if let Some(value) = self.variable(&variable_of(key)) {
             let items = value.split(',').map(|item| item.trim().to_owned()).filter(|item| !item.is_empty());
             return Ok(Some(items.collect()));
@@ -147,7 +147,7 @@ impl Source {
     /// A table of texts; in the environment, a TOML table: `{ A = "1" }`.
     pub fn string_map(&self, key: &str) -> Result<Option<BTreeMap<String, String>>, ConfigError> {
         let Some(value) = self.complex(key)? else { return Ok(None) };
-        let wrong = || self.invalid(key, "is not a table of texts", "write { NAME = \"value\" }");
+        let wrong = || self.invalid(key, "is not a table of strings", "write { NAME = \"value\" }");
         let table = value.as_table().ok_or_else(wrong)?;
         let pair = |(name, value): (&String, &toml::Value)| match value {
             toml::Value::String(text) => Ok((name.clone(), text.clone())),
@@ -215,7 +215,7 @@ impl Source {
         let plain: String = full.split('[').map(|part| part.split_once(']').map_or(part, |(_, rest)| rest)).collect();
         let remedy = match spillway_words::nearest(&plain, KEYS.iter().copied().chain(OTHER_KEYS)) {
             Some(nearest) => format!("did you mean {nearest}?"),
-            None => format!("known are {}", known.join(", ")),
+            None => format!("known keys are {}", known.join(", ")),
         };
         ConfigError {
             place: self.path.clone(),

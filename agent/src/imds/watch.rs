@@ -27,7 +27,7 @@ pub async fn watch(mut imds: Imds, interval: Duration, to: mpsc::Sender<Seen>) {
         match imds.notices().await {
             Ok(notices) => {
                 if failures > 0 {
-                    tracing::info!(failures, "the metadata service answers again");
+                    tracing::info!(failures, "the instance metadata service answers again");
                 }
                 failures = 0;
                 for notice in notices {
@@ -53,8 +53,11 @@ pub async fn watch(mut imds: Imds, interval: Duration, to: mpsc::Sender<Seen>) {
 
 fn complain(error: &ImdsError, failures: u32) {
     match failures {
-        0 | 1 => tracing::debug!(%error, "the metadata service gave no answer"),
-        2 => tracing::warn!(%error, "the metadata service gives no answer: notices would not be seen; will retry"),
-        _ => tracing::debug!(%error, failures, "the metadata service gives no answer"),
+        0 | 1 => tracing::debug!(%error, "no answer from the instance metadata service"),
+        2 => {
+            tracing::warn!(%error, "no answer from the instance metadata service: interruption notices are not seen; \
+                will retry")
+        }
+        _ => tracing::debug!(%error, failures, "no answer from the instance metadata service"),
     }
 }

@@ -33,8 +33,8 @@ fn what_a_drain_cannot_protect_is_said() {
     };
     assert_eq!(words(DrainSignal::Auto, Graceful::Yes, 86_400), "");
     assert_eq!(words(DrainSignal::AtOnce, Graceful::Unknown, 86_400), "");
-    assert!(words(DrainSignal::Auto, Graceful::No, 86_400).contains("does not catch SIGINT"));
-    assert!(words(DrainSignal::Auto, Graceful::Unknown, 86_400).contains("cannot be seen"));
-    assert!(words(DrainSignal::AtOnce, Graceful::No, 86_400).contains("cuts its jobs off"));
-    assert!(words(DrainSignal::Auto, Graceful::Yes, 5).contains("pm2 kills the worker 5 s after"));
+    assert!(words(DrainSignal::Auto, Graceful::No, 86_400).contains("does not handle SIGINT"));
+    assert!(words(DrainSignal::Auto, Graceful::Unknown, 86_400).contains("cannot tell whether w finishes"));
+    assert!(words(DrainSignal::AtOnce, Graceful::No, 86_400).contains("a drain kills its jobs"));
+    assert!(words(DrainSignal::Auto, Graceful::Yes, 5).contains("pm2 kills the worker and its jobs 5 s after"));
 }

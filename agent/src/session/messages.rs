@@ -102,12 +102,12 @@ pub fn drained(outcome: &DrainOutcome) -> Drained {
     let end = if outcome.killed { "the worker was killed" } else { "the worker stopped by itself" };
     let back = match outcome.handed_back {
         0 => String::new(),
-        n => format!("; {n} put back to wait"),
+        n => format!("; {n} handed back"),
     };
     let left = match outcome.jobs_left {
         Some(0) => "no job is left",
-        Some(_) => "jobs are left, which another worker takes up once their locks have expired",
-        None => "whether jobs are left is not known",
+        Some(_) => "jobs are left: another worker runs them again once their locks have expired",
+        None => "it is unknown whether jobs are left",
     };
     Drained {
         command_id: outcome.command.clone().unwrap_or_default(),

@@ -8,7 +8,7 @@ use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 
 use super::wire::{self, HandsBack, Job, State};
-use crate::worker::proc::Known;
+use crate::worker::proc::ProcessId;
 
 /// Orders that may wait for a process to read them; more end the connection.
 pub const ORDERS: usize = 16;
@@ -17,10 +17,10 @@ const PROBLEMS_KEPT: usize = 8;
 
 /// What a connection brings.
 #[derive(Debug)]
-pub enum Brought {
+pub enum Received {
     Line(wire::Line),
     /// A line that is not understood.
-    Garbage,
+    Malformed,
     Closed,
 }
 
@@ -28,7 +28,7 @@ pub enum Brought {
 #[derive(Debug)]
 pub struct Process {
     /// Not to be taken for a later one of the same number.
-    pub known: Known,
+    pub known: ProcessId,
     /// Its newest connection, while it is open.
     pub connection: Option<(u64, mpsc::Sender<String>)>,
     /// The last state, and when it came.
@@ -39,7 +39,7 @@ pub struct Process {
 }
 
 impl Process {
-    pub fn new(known: Known) -> Self {
+    pub fn new(known: ProcessId) -> Self {
         Self { known, connection: None, state: None, problems: BTreeSet::new(), hand_back: None }
     }
 
@@ -82,7 +82,7 @@ pub async fn carry(
     pid: u32,
     number: u64,
     mut orders: mpsc::Receiver<String>,
-    to: mpsc::Sender<(u32, u64, Brought)>,
+    to: mpsc::Sender<(u32, u64, Received)>,
 ) {
     let (read, mut write) = stream.into_split();
     let write = async move {
@@ -98,17 +98,17 @@ pub async fn carry(
         let mut line = Vec::new();
         loop {
             line.clear();
-            let limit = wire::LINE_MOST as u64;
+            let limit = wire::MAX_LINE as u64;
             match (&mut lines).take(limit).read_until(b'\n', &mut line).await {
                 Ok(n) if n > 0 && line.ends_with(b"\n") => {}
                 _ => return,
             }
-            let brought = wire::parse(&line).map_or(Brought::Garbage, Brought::Line);
+            let brought = wire::parse(&line).map_or(Received::Malformed, Received::Line);
             if from.send((pid, number, brought)).await.is_err() {
                 return;
             }
         }
     };
     tokio::select! { () = write => {} () = read => {} }
-    let _ = to.send((pid, number, Brought::Closed)).await;
+    let _ = to.send((pid, number, Received::Closed)).await;
 }

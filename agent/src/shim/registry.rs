@@ -11,16 +11,16 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
 use tokio::time::interval;
 
-use super::place::Place;
-use super::process::{Brought, ORDERS, Process, carry, millis};
+use super::install::Installed;
+use super::process::{ORDERS, Process, Received, carry, millis};
 use super::wire::{Job, Line, Order};
 use crate::clock::Clock;
-use crate::worker::proc::Known;
+use crate::worker::proc::ProcessId;
 
-/// Between two looks whether a process that is not connected still lives.
-const LIFE: Duration = Duration::from_millis(250);
+/// How often is checked whether a process that is not connected still lives.
+const LIFE_POLL: Duration = Duration::from_millis(250);
 /// Connections that bring something at once.
-const QUEUE: usize = 64;
+const INPUTS_WAITING: usize = 64;
 
 /// What the processes said, for the agent.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ pub enum Said {
 }
 
 #[derive(Debug)]
-enum Asked {
+enum AgentOrder {
     Fence(bool),
     HandBack(u32),
 }
@@ -40,7 +40,7 @@ enum Asked {
 /// The way to them.
 #[derive(Clone, Debug)]
 pub struct Shims {
-    orders: mpsc::UnboundedSender<Asked>,
+    orders: mpsc::UnboundedSender<AgentOrder>,
     jobs: Arc<Mutex<Jobs>>,
 }
 
@@ -54,7 +54,7 @@ struct Jobs {
 
 impl Shims {
     /// Listens for them; what they say goes to `said`.
-    pub fn listen(place: &Place, listener: UnixListener, clock: Clock, said: mpsc::Sender<Said>) -> Self {
+    pub fn listen(place: &Installed, listener: UnixListener, clock: Clock, said: mpsc::Sender<Said>) -> Self {
         let mark = place.mark();
         let (orders, asked) = mpsc::unbounded_channel();
         let jobs = Arc::default();
@@ -78,12 +78,12 @@ impl Shims {
 
     /// Those that are there and those that come take no new job, or take jobs again.
     pub fn fence(&self, on: bool) {
-        let _ = self.orders.send(Asked::Fence(on));
+        let _ = self.orders.send(AgentOrder::Fence(on));
     }
 
     /// The process puts its jobs back and freezes.
     pub fn hand_back(&self, pid: u32) {
-        let _ = self.orders.send(Asked::HandBack(pid));
+        let _ = self.orders.send(AgentOrder::HandBack(pid));
     }
 
     /// The jobs that they were last known to run: those of processes that died while they were fenced among them.
@@ -106,9 +106,9 @@ struct Registry {
 }
 
 impl Registry {
-    async fn run(mut self, listener: UnixListener, mut asked: mpsc::UnboundedReceiver<Asked>) {
-        let (to, mut brought) = mpsc::channel(QUEUE);
-        let mut life = interval(LIFE);
+    async fn run(mut self, listener: UnixListener, mut asked: mpsc::UnboundedReceiver<AgentOrder>) {
+        let (to, mut brought) = mpsc::channel(INPUTS_WAITING);
+        let mut life = interval(LIFE_POLL);
         loop {
             tokio::select! {
                 Ok((stream, _)) = listener.accept() => self.accept(stream, &to),
@@ -118,16 +118,16 @@ impl Registry {
                     None => return,
                 },
                 _ = life.tick(), if self.processes.values().any(|process| process.connection.is_none()) => {
-                    self.bury().await;
+                    self.forget_dead().await;
                 }
             }
         }
     }
 
-    fn accept(&mut self, stream: UnixStream, to: &mpsc::Sender<(u32, u64, Brought)>) {
+    fn accept(&mut self, stream: UnixStream, to: &mpsc::Sender<(u32, u64, Received)>) {
         // The kernel's word, not the process's.
         let pid = stream.peer_cred().ok().and_then(|peer| peer.pid()).and_then(|pid| u32::try_from(pid).ok());
-        let Some(known) = pid.and_then(Known::of) else { return };
+        let Some(known) = pid.and_then(ProcessId::of) else { return };
         self.numbers += 1;
         let (orders, receiver) = mpsc::channel(ORDERS);
         let process = self.processes.entry(known.pid).or_insert_with(|| Process::new(known));
@@ -141,47 +141,47 @@ impl Registry {
         }
     }
 
-    async fn take(&mut self, pid: u32, number: u64, brought: Brought) {
+    async fn take(&mut self, pid: u32, number: u64, brought: Received) {
         let Some(process) = self.processes.get_mut(&pid) else { return };
         let is_newest = process.connection.as_ref().is_some_and(|(newest, _)| *newest == number);
         match brought {
-            Brought::Closed if is_newest => process.connection = None,
-            Brought::Closed => return,
-            Brought::Garbage => process.note("the worker shim sent a line that is not understood".to_owned()),
-            Brought::Line(Line::Hello(hello)) => {
-                tracing::info!(pid, runtime = hello.runtime, "a worker process has the shim");
+            Received::Closed if is_newest => process.connection = None,
+            Received::Closed => return,
+            Received::Malformed => process.note("the worker shim sent a malformed line".to_owned()),
+            Received::Line(Line::Hello(hello)) => {
+                tracing::info!(pid, runtime = hello.runtime, "a worker process has loaded the shim");
             }
-            Brought::Line(Line::State(state)) => process.state = Some((state, self.clock.now())),
-            Brought::Line(Line::Problem(problem)) => {
-                tracing::warn!(pid, problem, "the worker shim");
+            Received::Line(Line::State(state)) => process.state = Some((state, self.clock.now())),
+            Received::Line(Line::Problem(problem)) => {
+                tracing::warn!(pid, problem, "a problem in the worker shim");
                 process.note(problem);
             }
-            Brought::Line(Line::Finished(finished)) => {
+            Received::Line(Line::Finished(finished)) => {
                 let class = format!("{}/{}", finished.queue, finished.name);
                 return self.say(Said::Event(Event::JobFinished { class, took: millis(finished.ms) })).await;
             }
-            Brought::Line(Line::Done(done)) => {
+            Received::Line(Line::Done(done)) => {
                 if let Some(problem) = done.problem {
-                    tracing::warn!(pid, problem, "the worker shim could not do all that it was told");
+                    tracing::warn!(pid, problem, "the worker shim could not carry out an order completely");
                 }
                 if process.hand_back.take_if(|id| *id == done.id).is_none() {
                     return;
                 }
                 for kept in &done.kept {
-                    tracing::info!(pid, job = kept.id, why = kept.why, "a job is not handed back by its process");
+                    tracing::info!(pid, job = kept.id, why = kept.why, "a job was not handed back by its own process");
                 }
                 let (jobs, kept) = (count(done.handed_back.len()), count(done.kept.len()));
-                tracing::info!(pid, jobs, kept, "handed back in process");
+                tracing::info!(pid, jobs, kept, "a worker process handed its jobs back");
                 return self.say(Said::Event(Event::HandedBack { pid, jobs, kept })).await;
             }
         }
         self.tell_all().await;
     }
 
-    fn order(&mut self, order: Asked) {
+    fn order(&mut self, order: AgentOrder) {
         self.numbers += 1;
         match order {
-            Asked::Fence(on) => {
+            AgentOrder::Fence(on) => {
                 self.fence = Some(on);
                 // A process that PM2 starts anew is fenced before it has a word from here.
                 let marked = match on {
@@ -192,7 +192,8 @@ impl Registry {
                     std::io::ErrorKind::NotFound => Ok(()),
                     _ => Err(error),
                 }) {
-                    tracing::warn!(%error, mark = %self.mark.display(), "the fence cannot be marked");
+                    tracing::warn!(%error, mark = %self.mark.display(), "cannot update the fence mark: a worker \
+                        process that restarts may begin with the wrong fence");
                 }
                 for process in self.processes.values() {
                     process.tell(order_of(on).line(self.numbers));
@@ -201,11 +202,15 @@ impl Registry {
                     lock(&self.jobs).lost.clear();
                 }
             }
-            Asked::HandBack(pid) => {
+            AgentOrder::HandBack(pid) => {
                 if let Some(process) = self.processes.get_mut(&pid) {
                     process.hand_back = Some(self.numbers);
                     if !process.tell(Order::HandBack.line(self.numbers)) {
-                        tracing::warn!(pid, "a worker process cannot be told to hand its jobs back");
+                        tracing::warn!(
+                            pid,
+                            "cannot tell a worker process to hand its jobs back: its jobs are handed back once it is \
+                             killed"
+                        );
                     }
                 }
             }
@@ -213,7 +218,7 @@ impl Registry {
     }
 
     /// Forgets processes that are gone: one that is only disconnected may run on.
-    async fn bury(&mut self) {
+    async fn forget_dead(&mut self) {
         let before = self.processes.len();
         let mut lost = Vec::new();
         self.processes.retain(|_, process| {

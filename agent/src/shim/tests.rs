@@ -16,7 +16,7 @@ struct Stage {
 
 fn stage() -> Stage {
     let directory = tempfile::tempdir().unwrap();
-    let (place, listener) = Place::install(directory.path(), None).unwrap();
+    let (place, listener) = Installed::install(directory.path(), None).unwrap();
     let (to, said) = mpsc::channel(64);
     Stage { shims: Shims::listen(&place, listener, Clock::start(), to), directory, said }
 }
@@ -122,5 +122,5 @@ async fn what_is_not_understood_is_said_and_harms_nobody() {
     say(&mut process, r#"{"problem":"no known Worker"}"#).await;
     say(&mut process, BUSY).await;
     let (_, problems) = stage.seen(|processes| !processes.is_empty()).await;
-    assert_eq!(problems, ["no known Worker", "the worker shim sent a line that is not understood"]);
+    assert_eq!(problems, ["no known Worker", "the worker shim sent a malformed line"]);
 }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 /// Longer lines end the connection: a state with a thousand jobs has 200 kB.
-pub const LINE_MOST: usize = 4 * 1024 * 1024;
+pub const MAX_LINE: usize = 4 * 1024 * 1024;
 
 /// What a process says.
 #[derive(Clone, Debug, PartialEq, Deserialize)]

@@ -11,14 +11,14 @@ const FRESH_SECONDS: u64 = 10;
 
 /// Who this instance is, among connections.
 #[derive(Clone, Debug)]
-pub struct Who {
+pub struct WorkerIdentity {
     /// The name that its workers carry.
     pub instance_id: String,
     /// Its address, as Redis sees it. `None` where an address proves nothing.
     pub address: Option<IpAddr>,
 }
 
-impl Who {
+impl WorkerIdentity {
     /// On loopback an address is everybody's.
     pub fn new(instance_id: &str, private_ip: &str) -> Self {
         let address = private_ip.parse().ok().filter(|ip: &IpAddr| !ip.is_loopback() && !ip.is_unspecified());
@@ -41,7 +41,7 @@ pub struct Connections {
 
 /// Finds this instance's worker connections to these queues. Where any carries its name, only names count: an address
 /// is taken for proof only of connections that say nothing better (BullMQ before 5.3 has no names).
-pub fn connections(list: &str, prefix: &str, queues: &[String], who: &Who) -> Connections {
+pub fn connections(list: &str, prefix: &str, queues: &[String], who: &WorkerIdentity) -> Connections {
     let mut named = Connections::default();
     let mut near = Connections::default();
     for queue in queues {
@@ -109,7 +109,7 @@ mod tests {
         )
     }
 
-    fn found(lines: &[String], queues: &[&str], who: &Who) -> Connections {
+    fn found(lines: &[String], queues: &[&str], who: &WorkerIdentity) -> Connections {
         let queues: Vec<String> = queues.iter().map(|queue| (*queue).to_owned()).collect();
         connections(&lines.join("\n"), "bull", &queues, who)
     }
@@ -117,7 +117,7 @@ mod tests {
     #[test]
     fn a_name_proves_and_an_address_only_where_there_is_no_name() {
         // "q" in base64 is cQ==, "ü/1" is w7wvMQ==.
-        let who = Who::new("i-1", "10.0.0.9");
+        let who = WorkerIdentity::new("i-1", "10.0.0.9");
         let ours = line("bull:cQ==:w:i-1", "10.0.0.9:1", "b", 10);
         let theirs = line("bull:cQ==:w:i-11", "10.0.0.8:1", "b", 1);
         let near = line("bull:cQ==", "10.0.0.9:1", "b", 1);
@@ -147,22 +147,22 @@ mod tests {
     fn a_loopback_address_proves_nothing() {
         for ip in ["127.0.0.1", "::1", "0.0.0.0", "", "localhost"] {
             let near = line("bull:cQ==", "127.0.0.1:1", "b", 1);
-            assert_eq!(found(&[near], &["q"], &Who::new("i-1", ip)).count, 0, "{ip}");
+            assert_eq!(found(&[near], &["q"], &WorkerIdentity::new("i-1", ip)).count, 0, "{ip}");
         }
         let six = line("bull:cQ==", "[fd00::1]:4", "b", 1);
-        assert_eq!(found(&[six], &["q"], &Who::new("i-1", "fd00::1")).count, 1);
+        assert_eq!(found(&[six], &["q"], &WorkerIdentity::new("i-1", "fd00::1")).count, 1);
     }
 
     #[test]
     fn the_queue_without_a_connection_is_named() {
         let ours = line("bull:w7wvMQ==:w:i-1", "10.0.0.9:1", "b", 1);
-        assert_eq!(found(&[ours], &["ü/1", "q"], &Who::new("i-1", "")).without, ["q"]);
+        assert_eq!(found(&[ours], &["ü/1", "q"], &WorkerIdentity::new("i-1", "")).without, ["q"]);
     }
 
     proptest::proptest! {
         #[test]
         fn never_panics(list in "[ =:a-z0-9\\[\\]\né]{0,120}") {
-            connections(&list, "bull", &["q".to_owned()], &Who::new("i-1", "10.0.0.9"));
+            connections(&list, "bull", &["q".to_owned()], &WorkerIdentity::new("i-1", "10.0.0.9"));
         }
     }
 }

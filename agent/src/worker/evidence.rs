@@ -10,24 +10,24 @@ use redis::aio::MultiplexedConnection;
 use spillway_proto::ToldBy;
 use tokio::time::{Instant, timeout};
 
-use super::clients::{self, Connections, Who};
+use super::clients::{self, Connections, WorkerIdentity};
 use crate::config::{Config, RedisUrl};
 
 /// For one answer.
-const PATIENCE: Duration = Duration::from_secs(3);
-/// Active jobs of one queue that are looked at; more make the count unknown.
-const JOBS_LOOKED_AT: isize = 2000;
+const TIMEOUT: Duration = Duration::from_secs(3);
+/// Active jobs of one queue that are read; more make the count unknown.
+const MAX_JOBS_READ: isize = 2000;
 /// BullMQ's lock, unless a worker sets another; it is renewed at half of it.
 const LOCK_MS: i64 = 30_000;
 /// A lock with more left than this is being renewed.
 const LIVE_MS: i64 = 14_000;
 
-/// One look at Redis.
+/// One check at Redis.
 #[derive(Clone, Debug, Default)]
-pub struct RedisLook {
+pub struct RedisCheck {
     /// How long a PING took.
     pub round_trip: Duration,
-    /// Its connections; `None` where they were not looked at.
+    /// Its connections; `None` where they were not read.
     pub connections: Option<Connections>,
     /// Jobs of this instance; `None` where jobs do not say whose they are.
     pub active: Option<u32>,
@@ -37,13 +37,13 @@ pub struct RedisLook {
     pub oldest_lock_age: Option<Duration>,
 }
 
-/// BullMQ's Redis, as this instance looks at it.
+/// BullMQ's Redis, as this instance reads it.
 #[derive(Debug)]
 pub struct Redis {
     url: RedisUrl,
     prefix: String,
     queues: Vec<String>,
-    who: Who,
+    who: WorkerIdentity,
     connection: Option<MultiplexedConnection>,
     /// This worker's jobs and connections carry its name: seen once by any of the clones, it holds for all.
     named: Arc<AtomicBool>,
@@ -61,7 +61,7 @@ impl Clone for Redis {
 
 impl Redis {
     /// For this instance's worker.
-    pub fn new(config: &Config, who: Who) -> Self {
+    pub fn new(config: &Config, who: WorkerIdentity) -> Self {
         Self {
             url: config.redis.clone(),
             prefix: config.worker.prefix.clone(),
@@ -94,25 +94,25 @@ impl Redis {
         self.connection = None;
     }
 
-    /// One look, with or without the costly list of connections; an error in words where Redis does not answer.
-    pub async fn look(&mut self, with_connections: bool) -> Result<RedisLook, String> {
-        let looked = match timeout(PATIENCE * 3, self.try_look(with_connections)).await {
-            Ok(Ok(look)) => Ok(look),
+    /// One check, with or without the costly list of connections; an error in words where Redis does not answer.
+    pub async fn check(&mut self, with_connections: bool) -> Result<RedisCheck, String> {
+        let checked = match timeout(TIMEOUT * 3, self.try_check(with_connections)).await {
+            Ok(Ok(check)) => Ok(check),
             Ok(Err(error)) => Err(in_words(&self.url, &error)),
-            Err(_) => Err(format!("{} does not answer", self.url)),
+            Err(_) => Err(format!("{} did not answer in time", self.url)),
         };
-        if looked.is_err() {
+        if checked.is_err() {
             self.connection = None;
         }
-        looked
+        checked
     }
 
     /// Queues that do not exist.
     pub async fn missing_queues(&mut self) -> Result<Vec<String>, String> {
-        match timeout(PATIENCE * 2, self.try_missing_queues()).await {
+        match timeout(TIMEOUT * 2, self.try_missing_queues()).await {
             Ok(Ok(missing)) => Ok(missing),
             Ok(Err(error)) => Err(in_words(&self.url, &error)),
-            Err(_) => Err(format!("{} does not answer", self.url)),
+            Err(_) => Err(format!("{} did not answer in time", self.url)),
         }
     }
 
@@ -137,8 +137,8 @@ impl Redis {
             Some(connection) => connection,
             None => {
                 let settings = redis::AsyncConnectionConfig::new()
-                    .set_connection_timeout(Some(PATIENCE))
-                    .set_response_timeout(Some(PATIENCE));
+                    .set_connection_timeout(Some(TIMEOUT))
+                    .set_response_timeout(Some(TIMEOUT));
                 redis::Client::open(self.url.connection_info())?
                     .get_multiplexed_async_connection_with_config(&settings)
                     .await?
@@ -147,33 +147,33 @@ impl Redis {
         Ok(self.connection.insert(connection))
     }
 
-    async fn try_look(&mut self, with_connections: bool) -> redis::RedisResult<RedisLook> {
+    async fn try_check(&mut self, with_connections: bool) -> redis::RedisResult<RedisCheck> {
         let connection = self.connected().await?;
         let asked = Instant::now();
         redis::cmd("PING").query_async::<String>(connection).await?;
-        let mut look = RedisLook { round_trip: asked.elapsed(), ..RedisLook::default() };
+        let mut check = RedisCheck { round_trip: asked.elapsed(), ..RedisCheck::default() };
         if with_connections {
             let list: String = redis::cmd("CLIENT").arg("LIST").query_async(connection).await?;
             let found = clients::connections(&list, &self.prefix, &self.queues, &self.who);
             if found.by == Some(ToldBy::Name) {
                 self.named.store(true, Ordering::Relaxed);
             }
-            look.connections = Some(found);
+            check.connections = Some(found);
         }
-        self.look_at_jobs(&mut look).await?;
-        Ok(look)
+        self.read_jobs(&mut check).await?;
+        Ok(check)
     }
 
-    async fn look_at_jobs(&mut self, look: &mut RedisLook) -> redis::RedisResult<()> {
+    async fn read_jobs(&mut self, check: &mut RedisCheck) -> redis::RedisResult<()> {
         let mut jobs = Vec::new();
         let mut too_many = false;
         for queue in self.queues.clone() {
             let base = format!("{}:{queue}", self.prefix);
             let connection = self.connected().await?;
             let mut list = redis::cmd("LRANGE");
-            list.arg(format!("{base}:active")).arg(0).arg(JOBS_LOOKED_AT - 1);
+            list.arg(format!("{base}:active")).arg(0).arg(MAX_JOBS_READ - 1);
             let ids: Vec<String> = list.query_async(connection).await?;
-            too_many |= ids.len() >= JOBS_LOOKED_AT.unsigned_abs();
+            too_many |= ids.len() >= MAX_JOBS_READ.unsigned_abs();
             if ids.is_empty() {
                 continue;
             }
@@ -195,9 +195,9 @@ impl Redis {
         let mut named = self.named.load(Ordering::Relaxed);
         let tally = tally(&jobs, &self.who.instance_id, &mut named, &mut self.locks);
         self.named.store(named, Ordering::Relaxed);
-        look.active = tally.active.filter(|_| !too_many);
-        look.live_locks = tally.live_locks;
-        look.oldest_lock_age = tally.oldest_lock_age;
+        check.active = tally.active.filter(|_| !too_many);
+        check.live_locks = tally.live_locks;
+        check.oldest_lock_age = tally.oldest_lock_age;
         Ok(())
     }
 }
@@ -235,7 +235,7 @@ fn tally(jobs: &[ActiveJob], own: &str, named: &mut bool, locks: &mut BTreeMap<S
     }
     let before = std::mem::take(locks);
     for job in ours {
-        // More left than at the last look: it was renewed in between, however long the worker's locks are.
+        // More left than at the last check: it was renewed in between, however long the worker's locks are.
         let renewed = before.get(&job.key).is_some_and(|left| job.lock > *left);
         if job.lock > LIVE_MS || renewed {
             tally.live_locks = tally.live_locks.saturating_add(1);
@@ -250,7 +250,7 @@ fn tally(jobs: &[ActiveJob], own: &str, named: &mut bool, locks: &mut BTreeMap<S
 /// Redis's own words never repeat the password; the parser's of an address might.
 pub(super) fn in_words(url: &RedisUrl, error: &redis::RedisError) -> String {
     if error.code() == Some("NOPERM") {
-        return format!("{url} refuses a command to this user: allow +@read +ping +client|list");
+        return format!("the Redis user of {url} may not read: allow it +@read +ping +client|list");
     }
     format!("{url}: {error}")
 }

@@ -1,4 +1,4 @@
-//! What a worker that is gone left active in Redis, handed back from outside. Owns which queues and jobs are looked at;
+//! What a worker that is gone left active in Redis, handed back from outside. Owns which queues and jobs are read;
 //! the script and its checks are `spillway-handback`'s.
 
 use std::collections::BTreeSet;
@@ -11,7 +11,7 @@ use super::evidence::{Redis, in_words};
 use crate::shim::wire::Job;
 
 /// For one attempt: a queue with a thousand active jobs takes a tenth of it.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What one attempt came to.
 #[derive(Debug, Default)]
@@ -31,7 +31,7 @@ impl Redis {
     /// worker must be dead.
     pub async fn hand_back(&mut self, reported: &[Job]) -> Returned {
         let mut returned = Returned::default();
-        match timeout(PATIENCE, self.try_hand_back(reported, &mut returned)).await {
+        match timeout(TIMEOUT, self.try_hand_back(reported, &mut returned)).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
                 self.disconnect();
@@ -43,11 +43,11 @@ impl Redis {
             Err(_) => {
                 self.disconnect();
                 returned.again = true;
-                returned.problem = Some(format!("{} does not answer", self.url()));
+                returned.problem = Some(format!("{} did not answer in time", self.url()));
             }
         }
-        match self.look(false).await {
-            Ok(look) => returned.left = look.active,
+        match self.check(false).await {
+            Ok(check) => returned.left = check.active,
             Err(problem) => {
                 returned.again = true;
                 returned.problem.get_or_insert(problem);
@@ -84,12 +84,12 @@ impl Redis {
             let connection = self.connected().await?;
             redis::cmd("EVAL").arg(script).arg(1).arg(&key).query_async::<u32>(connection).await
         };
-        match timeout(PATIENCE, ask).await {
+        match timeout(TIMEOUT, ask).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(error)) => {
                 Err(forbidden(self.url(), self.prefix(), &error).unwrap_or_else(|| in_words(self.url(), &error)))
             }
-            Err(_) => Err(format!("{} does not answer", self.url())),
+            Err(_) => Err(format!("{} did not answer in time", self.url())),
         }
     }
 }

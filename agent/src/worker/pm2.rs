@@ -8,14 +8,14 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde::Deserialize;
 
-use super::proc::{self, Known};
+use super::proc::{self, ProcessId};
 use crate::boot::launcher::Launcher;
 use crate::boot::process;
 
 /// A call that only asks.
-const ASK: Duration = Duration::from_secs(15);
+const LIST_TIMEOUT: Duration = Duration::from_secs(15);
 /// What PM2 waits between signal and kill where nobody says otherwise.
-const DEFAULT_PATIENCE: Duration = Duration::from_millis(1600);
+const DEFAULT_KILL_TIMEOUT: Duration = Duration::from_millis(1600);
 
 /// A process of PM2's.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,13 +55,13 @@ impl Process {
 #[derive(Debug, thiserror::Error)]
 pub enum Pm2Error {
     /// It is not installed where the worker's user would find it.
-    #[error("pm2 is not found: install it in the image (npm install -g pm2), or set PATH in boot.environment")]
+    #[error("pm2: command not found: install it in the image (npm install -g pm2), or set PATH in boot.environment")]
     NotInstalled,
     /// It could not be called.
-    #[error("pm2 {0} {1}")]
+    #[error("pm2 {0}: {1}")]
     Failed(&'static str, String),
     /// It said something else than a list.
-    #[error("pm2 jlist printed no list of processes")]
+    #[error("pm2 jlist printed no list of processes: run it on the instance and see what it prints")]
     NoList,
 }
 
@@ -84,7 +84,7 @@ impl Pm2 {
         if self.daemon().is_none() {
             return if self.launcher.find("pm2").is_some() { Ok(Vec::new()) } else { Err(Pm2Error::NotInstalled) };
         }
-        let out = self.call("jlist", &[], ASK).await?;
+        let out = self.call("jlist", &[], LIST_TIMEOUT).await?;
         let mut processes = parse_list(&out).ok_or(Pm2Error::NoList)?;
         processes.retain(|process| self.names.is_empty() || self.names.contains(&process.name));
         Ok(processes)
@@ -107,16 +107,16 @@ impl Pm2 {
     }
 
     /// What the daemon waits between signal and kill: what it was started with counts, not what is set now.
-    pub fn daemon_patience(&self) -> Duration {
+    pub fn daemon_kill_timeout(&self) -> Duration {
         self.daemon()
             .and_then(|pid| proc::variable(pid, "PM2_KILL_TIMEOUT"))
             .and_then(|text| text.trim().parse().ok())
-            .map_or(DEFAULT_PATIENCE, Duration::from_millis)
+            .map_or(DEFAULT_KILL_TIMEOUT, Duration::from_millis)
     }
 
     /// Processes that PM2 started for this instance, wherever their parents are now: PM2's list does not show a child
     /// that outlived its parent.
-    pub fn strays(&self, instance_id: &str) -> BTreeSet<Known> {
+    pub fn strays(&self, instance_id: &str) -> BTreeSet<ProcessId> {
         let wanted = |pid| {
             proc::variable(pid, "pm_id").is_some()
                 && proc::variable(pid, "pmx_module").is_none_or(|value| value != "true")
@@ -129,7 +129,7 @@ impl Pm2 {
 
     /// Kills the daemon, which cannot be asked any more, so that it starts nothing again.
     pub fn kill_daemon(&self) {
-        if let Some(pid) = self.daemon().and_then(Known::of) {
+        if let Some(pid) = self.daemon().and_then(ProcessId::of) {
             pid.signal(Signal::KILL);
         }
     }

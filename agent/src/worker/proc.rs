@@ -10,14 +10,14 @@ pub const SIGINT: u32 = 2;
 
 /// A process that cannot be taken for a later one of the same number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Known {
+pub struct ProcessId {
     /// Its number.
     pub pid: u32,
     /// When it started, in clock ticks since the machine came up.
     pub start: u64,
 }
 
-impl Known {
+impl ProcessId {
     /// This process as it now is.
     pub fn of(pid: u32) -> Option<Self> {
         Some(Self { pid, start: start_time(pid)? })
@@ -72,7 +72,7 @@ pub fn variable(pid: u32, name: &str) -> Option<String> {
 }
 
 /// These processes and all that descend from them.
-pub fn tree(roots: impl IntoIterator<Item = u32>) -> BTreeSet<Known> {
+pub fn tree(roots: impl IntoIterator<Item = u32>) -> BTreeSet<ProcessId> {
     let mut children: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
     for pid in all() {
         if let Some(stat) = stat(pid) {
@@ -84,7 +84,7 @@ pub fn tree(roots: impl IntoIterator<Item = u32>) -> BTreeSet<Known> {
     let mut queue: Vec<u32> = roots.into_iter().collect();
     while let Some(pid) = queue.pop() {
         if seen.insert(pid) {
-            found.extend(Known::of(pid));
+            found.extend(ProcessId::of(pid));
             queue.extend(children.get(&pid).into_iter().flatten());
         }
     }
@@ -92,8 +92,8 @@ pub fn tree(roots: impl IntoIterator<Item = u32>) -> BTreeSet<Known> {
 }
 
 /// Processes that were started with this in their environment, as their children are.
-pub fn with_variable(name: &str, value: &str) -> BTreeSet<Known> {
-    all().filter(|pid| variable(*pid, name).as_deref() == Some(value)).filter_map(Known::of).collect()
+pub fn with_variable(name: &str, value: &str) -> BTreeSet<ProcessId> {
+    all().filter(|pid| variable(*pid, name).as_deref() == Some(value)).filter_map(ProcessId::of).collect()
 }
 
 fn all() -> impl Iterator<Item = u32> {
@@ -129,9 +129,9 @@ mod tests {
     #[test]
     fn reads_this_very_process() {
         let own = std::process::id();
-        let known = Known::of(own).unwrap();
+        let known = ProcessId::of(own).unwrap();
         assert!(known.lives());
-        assert!(!Known { start: known.start + 1, ..known }.lives(), "another process of the same number");
+        assert!(!ProcessId { start: known.start + 1, ..known }.lives(), "another process of the same number");
         assert!(tree([own]).contains(&known));
         assert!(catches(own, SIGINT).is_some());
         assert!(program(own).is_some());
@@ -141,7 +141,7 @@ mod tests {
     #[test]
     fn a_frozen_process_shows_what_it_was_sent() {
         let mut child = std::process::Command::new("sleep").arg("30").spawn().unwrap();
-        let known = Known::of(child.id()).unwrap();
+        let known = ProcessId::of(child.id()).unwrap();
         // Not SIGINT, which whoever started the tests may have had ignored: then it is never pending.
         let usr1 = Signal::USR1.as_raw().unsigned_abs();
         assert!(!is_pending(known.pid, usr1));

@@ -13,11 +13,11 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use super::pm2::{Pm2, Process};
-use super::proc::{self, Known};
+use super::proc::{self, ProcessId};
 
-/// Between two looks at what still runs; it grows to the second.
-const LOOK: Duration = Duration::from_millis(200);
-const LOOK_MOST: Duration = Duration::from_secs(1);
+/// How often is checked what still runs; it grows to the second.
+const POLL: Duration = Duration::from_millis(200);
+const MAX_POLL: Duration = Duration::from_secs(1);
 /// What PM2 has left running gets so long to go by itself.
 const STRAY_GRACE: Duration = Duration::from_secs(2);
 /// PM2 needs so long to be told to stop a process, under load; killed before that, the process would be started anew.
@@ -44,22 +44,22 @@ pub async fn stop(pm2: &Pm2, instance_id: &str, mut kill: watch::Receiver<bool>)
         let processes = match pm2.list().await {
             Ok(processes) => processes,
             Err(error) => {
-                tracing::warn!(%error, "pm2 cannot be asked to stop the worker; will retry");
+                tracing::warn!(%error, "cannot ask pm2 to stop the worker; will retry");
                 if *kill.borrow() {
                     killed = true;
                     pm2.kill_daemon();
                     known.extend(pm2.strays(instance_id));
                     signal_all(&known, Signal::KILL);
                 }
-                sleep(LOOK_MOST).await;
+                sleep(MAX_POLL).await;
                 continue;
             }
         };
-        let roots: Vec<Known> = processes.iter().filter_map(|process| Known::of(process.pid?)).collect();
+        let roots: Vec<ProcessId> = processes.iter().filter_map(|process| ProcessId::of(process.pid?)).collect();
         known.extend(proc::tree(roots.iter().map(|root| root.pid)));
         let mut stops = ask(pm2, processes);
         let asked = Instant::now();
-        let told = |root: &Known| !root.lives() || proc::is_pending(root.pid, proc::SIGINT);
+        let told = |root: &ProcessId| !root.lives() || proc::is_pending(root.pid, proc::SIGINT);
         let strays = pm2.strays(instance_id);
         let nobody_else_tells_them = stops.is_empty();
         if nobody_else_tells_them {
@@ -70,7 +70,7 @@ pub async fn stop(pm2: &Pm2, instance_id: &str, mut kill: watch::Receiver<bool>)
             return Stopped { killed };
         }
         let mut stray_since = None;
-        let mut look = LOOK;
+        let mut poll = POLL;
         while living(&mut known) > 0 || !stops.is_empty() {
             let is_overdue = if stops.is_empty() && !nobody_else_tells_them {
                 // PM2 is done, and this is left.
@@ -85,7 +85,7 @@ pub async fn stop(pm2: &Pm2, instance_id: &str, mut kill: watch::Receiver<bool>)
                 signal_all(&known, Signal::KILL);
             }
             tokio::select! {
-                () = sleep(look) => look = (look * 2).min(LOOK_MOST),
+                () = sleep(poll) => poll = (poll * 2).min(MAX_POLL),
                 Some(overdue) = stops.join_next(), if !stops.is_empty() => killed |= overdue.unwrap_or(false),
                 Ok(()) = kill.changed() => {}
             }
@@ -107,7 +107,7 @@ fn ask(pm2: &Pm2, processes: Vec<Process>) -> JoinSet<bool> {
     for process in processes.into_iter().filter(|process| !process.is_stopped()) {
         let pm2 = pm2.clone();
         stops.spawn(async move {
-            let patience = process.kill_timeout.unwrap_or_else(|| pm2.daemon_patience());
+            let patience = process.kill_timeout.unwrap_or_else(|| pm2.daemon_kill_timeout());
             let asked = Instant::now();
             if let Err(error) = pm2.stop(process.id, STOP_LIMIT).await {
                 tracing::warn!(id = process.id, %error, "pm2 did not stop a process; will retry");
@@ -118,14 +118,14 @@ fn ask(pm2: &Pm2, processes: Vec<Process>) -> JoinSet<bool> {
     stops
 }
 
-fn living(known: &mut BTreeSet<Known>) -> usize {
+fn living(known: &mut BTreeSet<ProcessId>) -> usize {
     known.retain(|known| known.lives());
     let children = proc::tree(known.iter().map(|known| known.pid));
     known.extend(children);
     known.len()
 }
 
-fn signal_all(known: &BTreeSet<Known>, signal: Signal) {
+fn signal_all(known: &BTreeSet<ProcessId>, signal: Signal) {
     for known in known {
         known.signal(signal);
     }

@@ -32,7 +32,7 @@ fn bad_usage_and_bad_configuration_exit_with_2_and_say_what_to_do() {
     let (code, _, error) = bare(&["run", "--config", &empty]);
     assert!(code == Some(2) && error.contains("set it, or $SPILLWAY_COORDINATOR"), "{error}");
     let (code, _, error) = ran(stage.program(&["check"]).env("RUST_LOG", "a=b=c"));
-    assert!(code == Some(2) && error.contains("is no filter"), "{error}");
+    assert!(code == Some(2) && error.contains("is not a filter"), "{error}");
     stage.configure("usr = \"x\"", "");
     let (code, _, error) = ran(&mut stage.program(&["run"]));
     assert!(
@@ -41,7 +41,7 @@ fn bad_usage_and_bad_configuration_exit_with_2_and_say_what_to_do() {
     );
     stage.configure("user = \"nobody-of-this-name\"", "");
     let (code, _, error) = ran(&mut stage.program(&["run"]));
-    assert!(code == Some(2) && error.contains("there is no user nobody-of-this-name"), "{error}");
+    assert!(code == Some(2) && error.contains("user nobody-of-this-name does not exist"), "{error}");
 }
 
 #[test]
@@ -51,9 +51,9 @@ fn check_says_what_is_wrong_and_then_that_all_is_well() {
     let (code, out, _) = ran(&mut stage.program(&["check"]));
     assert_eq!(code, Some(1), "{out}");
     for line in [
-        "FAILED   step bad: no-such-program is not found",
+        "FAILED   step bad: no-such-program: command not found",
         "warning  queue: q does not exist in Redis yet",
-        "FAILED   coordinator: http://127.0.0.1",
+        "FAILED   coordinator: cannot reach http://127.0.0.1",
     ] {
         assert!(out.contains(line), "{out}\ndoes not say: {line}");
     }
@@ -63,9 +63,9 @@ fn check_says_what_is_wrong_and_then_that_all_is_well() {
     stage.wait("ready", |stage| stage.coordinator.last_beat().phase() == AgentPhase::Ready);
     let (code, out, error) = ran(&mut stage.program(&["check", "--json"]));
     assert_eq!(code, Some(0), "{out}{error}");
-    assert!(out.contains("worker does not catch SIGINT") && !out.contains("\"failed\""), "{out}");
+    assert!(out.contains("worker does not handle SIGINT") && !out.contains("\"failed\""), "{out}");
     let (code, out, _) = ran(stage.program(&["check"]).env("SPILLWAY_JOIN_TOKEN", "wrong"));
-    assert!(code == Some(1) && out.contains("the coordinator refuses this agent: wrong join token"), "{out}");
+    assert!(code == Some(1) && out.contains("the coordinator rejected this agent: wrong join token"), "{out}");
     assert!(!out.contains(crate::coordinator::JOIN_TOKEN), "{out}");
 }
 

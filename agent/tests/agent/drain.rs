@@ -48,7 +48,7 @@ fn a_graceful_worker_finishes_its_jobs_and_takes_no_more() {
 fn a_worker_that_would_die_of_the_signal_is_left_alone_until_it_is_idle() {
     let stage = ready("deaf.js");
     stage.wait("the warning", |stage| {
-        stage.coordinator.last_beat().unprotected.iter().any(|words| words.contains("does not catch SIGINT"))
+        stage.coordinator.last_beat().unprotected.iter().any(|words| words.contains("does not handle SIGINT"))
     });
     stage.add_jobs(&[6000]);
     stage.wait("the job to run", |stage| stage.active() == 1);
@@ -198,7 +198,12 @@ fn a_short_kill_timeout_is_said_and_no_job_is_given_to_it() {
     stage.start_coordinator();
     stage.start_agent();
     stage.wait("the warning", |stage| {
-        stage.coordinator.last_beat().unprotected.iter().any(|words| words.contains("pm2 kills the worker 2s after"))
+        stage
+            .coordinator
+            .last_beat()
+            .unprotected
+            .iter()
+            .any(|words| words.contains("pm2 kills the worker and its jobs 2 s after"))
     });
     stage.wait("ready", |stage| stage.coordinator.last_beat().phase() == AgentPhase::Ready);
     stage.add_jobs(&[6000]);

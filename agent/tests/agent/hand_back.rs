@@ -64,7 +64,7 @@ fn a_notice_hands_back_in_process_what_cannot_finish() {
     stage.wait("the job that can finish", |stage| stage.completed() == 1);
     let drained = drained(&stage);
     assert_eq!(counts(&drained), (1, 3, Some(0)), "{drained:?}\n{}", stage.story());
-    assert!(stage.log("agent.log").contains("handed back in process"), "{}", stage.story());
+    assert!(stage.log("agent.log").contains("a worker process handed its jobs back"), "{}", stage.story());
     assert_eq!(stage.redis(&["LLEN", "bull:q:wait"]), "3", "{}", stage.story());
     for id in 2..=4 {
         assert_eq!(
@@ -116,7 +116,7 @@ fn a_blocked_event_loop_is_killed_and_its_job_handed_back_from_outside() {
     let drained = drained(&stage);
     assert!(drained.killed, "{drained:?}");
     assert_eq!(counts(&drained), (0, 1, Some(0)), "{drained:?}\n{}", stage.story());
-    assert!(stage.log("agent.log").contains("handed back from outside"), "{}", stage.story());
+    assert!(stage.log("agent.log").contains("handed back the jobs of the stopped worker"), "{}", stage.story());
     stage.start_primary();
     stage.no_job_was_lost(1);
 }

@@ -187,7 +187,7 @@ async fn agents_find_the_leader_through_the_standby_and_the_standby_when_the_lea
     let id = wait::until("ready at the leader", async || world.story().await, is_ready).await;
     assert_eq!(world.coordinator().health("spillway.leader").await, NotServing);
     let console = world.emulator().console(&id).expect("a console");
-    assert!(console.contains("the leader is elsewhere"), "{console}");
+    assert!(console.contains("another coordinator is the leader"), "{console}");
 
     let killed = Instant::now();
     leader.process.kill();

@@ -86,7 +86,7 @@ impl Machine {
 
     pub(super) fn command(&mut self, now: Timestamp, epoch: u64, id: String, command: Command) {
         let refused = if epoch < self.epoch {
-            Some(format!("epoch {epoch} is over: {} is the coordinator's", self.epoch))
+            Some(format!("epoch {epoch} is old: the leader's is {}", self.epoch))
         } else {
             self.epoch = epoch;
             match command {
@@ -137,10 +137,12 @@ impl Machine {
 
     fn cancel_drain(&mut self) -> Option<String> {
         match &mut self.phase {
-            Phase::Draining(drain) if drain.forced => Some("EC2 takes the instance: this drain stands".to_owned()),
+            Phase::Draining(drain) if drain.forced => {
+                Some("EC2 is about to interrupt the instance: this drain cannot be cancelled".to_owned())
+            }
             Phase::Draining(Drain { last: Some(LastReason::TooOld), .. })
             | Phase::Drained(DrainOutcome { last: Some(LastReason::TooOld), .. }) => {
-                Some("the instance is older than max_life: this drain stands".to_owned())
+                Some("the instance is older than max_life: this drain cannot be cancelled".to_owned())
             }
             Phase::Draining(drain) if drain.stage == Stage::Waiting && !drain.has_frozen() => {
                 self.resume(false);
@@ -150,7 +152,9 @@ impl Machine {
                 drain.cancelled = true;
                 None
             }
-            Phase::Drained(outcome) if outcome.forced => Some("EC2 takes the instance: this drain stands".to_owned()),
+            Phase::Drained(outcome) if outcome.forced => {
+                Some("EC2 is about to interrupt the instance: this drain cannot be cancelled".to_owned())
+            }
             Phase::Drained(_) => {
                 self.resume(true);
                 None

@@ -122,7 +122,7 @@ fn sandboxed_jobs_are_kept() {
         assert_eq!(state["jobs"][0]["sandboxed"], true);
         let done = shim.hand_back();
         assert_eq!((&done["handed_back"], done["kept"][0]["id"].as_str()), (&json!([]), Some(id.as_str())));
-        assert_eq!(done["kept"][0]["why"], "sandboxed: handed back from outside once its process is dead");
+        assert_eq!(done["kept"][0]["why"], "sandboxed: handed back by the agent once its process is dead");
         assert_eq!(done["frozen"], true);
         until("the freeze", || (worker.state() == 'T').then_some(()));
         assert!(stage.ask::<String>(&["GET", &format!("bull:q:{id}:lock")]).starts_with("i-1:"));
@@ -167,7 +167,7 @@ fn jobs_fetched_by_hand_are_kept() {
         let done = shim.order("hand_back", json!({ "freeze": false })).0;
         assert_eq!(
             done["kept"][0]["why"],
-            "fetched with getNextJob: handed back from outside once its process is dead"
+            "fetched with getNextJob: handed back by the agent once its process is dead"
         );
         let third = feeder.add_one("q", 10);
         until("its end", || worker.said("end").into_iter().find(|words| words[2] == second));

@@ -51,7 +51,7 @@ fn an_agent_that_talks_nonsense() {
         }
         shim.write(&"x".repeat(3 << 20));
         until("complaints", || (shim.problems().len() > nonsense.len()).then_some(()));
-        assert!(shim.problems()[0].starts_with("the agent says what this worker shim does not know: {"));
+        assert!(shim.problems()[0].starts_with("the agent sent a command that this worker shim does not know: {"));
         let id = feeder.add_one("q", 1);
         until("the end of its job", || worker.said("end").into_iter().find(|words| words[2] == id));
         shim.fence();

@@ -47,7 +47,7 @@ impl Stage {
             let entry = entry.expect("tests/agent/shim/app");
             fs::copy(entry.path(), directory.path().join(entry.file_name())).expect("copy");
         }
-        fs::copy(here.join("shim/shim.cjs"), directory.path().join("shim.cjs")).expect("shim.cjs");
+        fs::write(directory.path().join("shim.cjs"), spillway_agent::shim::SOURCE).expect("shim.cjs");
         let (redis, redis_port) = redis_server::start(directory.path());
         let agent = Agent::at(directory.path().join("s"));
         Self { directory, redis, redis_port, agent, bullmq }

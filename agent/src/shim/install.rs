@@ -9,11 +9,11 @@ use tokio::net::UnixListener;
 use crate::boot::account::Account;
 
 /// A socket's path may be no longer (sun_path, with its end).
-const PATH_MOST: usize = 107;
+const MAX_SOCKET_PATH: usize = 107;
 
 /// The shim, installed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct Installed {
     /// The preload file.
     pub file: PathBuf,
     /// Where its processes connect to.
@@ -22,16 +22,20 @@ pub struct Place {
 
 /// Why there is no shim.
 #[derive(Debug, thiserror::Error)]
-pub enum PlaceError {
+pub enum InstallError {
     /// The state directory cannot be used.
     #[error("{}", .0.display())]
     File(PathBuf, #[source] std::io::Error),
     /// Node and bun split their options at blanks, and a socket's path is short.
-    #[error("{} cannot hold the worker shim: set state_directory to a path of at most 90 characters without blanks", .0.display())]
+    #[error(
+        "cannot put the worker shim into {}: set state_directory to an absolute path of at most 90 characters without \
+         blanks or quotes",
+        .0.display()
+    )]
     Unusable(PathBuf),
 }
 
-impl Place {
+impl Installed {
     /// The file that tells a process that starts that the fence is up: `<socket>.fenced`.
     pub fn mark(&self) -> PathBuf {
         let mut name = self.socket.clone().into_os_string();
@@ -40,18 +44,19 @@ impl Place {
     }
 
     /// Writes the file into the state directory and listens on the socket, for this user's processes.
-    pub fn install(directory: &Path, account: Option<&Account>) -> Result<(Self, UnixListener), PlaceError> {
+    pub fn install(directory: &Path, account: Option<&Account>) -> Result<(Self, UnixListener), InstallError> {
         let place = Self { file: directory.join("worker-shim.cjs"), socket: directory.join("worker.sock") };
         let plain = |path: &Path| {
             let text = path.as_os_str().as_encoded_bytes();
-            text.len() <= PATH_MOST && !text.iter().any(|byte| byte.is_ascii_whitespace() || b"\"'\\".contains(byte))
+            text.len() <= MAX_SOCKET_PATH
+                && !text.iter().any(|byte| byte.is_ascii_whitespace() || b"\"'\\".contains(byte))
         };
         if !plain(&place.socket) || !directory.is_absolute() {
-            return Err(PlaceError::Unusable(directory.to_owned()));
+            return Err(InstallError::Unusable(directory.to_owned()));
         }
         let failed = |path: &Path| {
             let path = path.to_owned();
-            move |error| PlaceError::File(path, error)
+            move |error| InstallError::File(path, error)
         };
         std::fs::DirBuilder::new().recursive(true).mode(0o711).create(directory).map_err(failed(directory))?;
         // The worker's user must get to the two files, and to nothing else in it.
@@ -86,7 +91,7 @@ mod tests {
         let state = directory.path().join("state");
         std::fs::DirBuilder::new().mode(0o700).create(&state).unwrap();
         for _ in 0..2 {
-            let (place, _listener) = Place::install(&state, None).unwrap();
+            let (place, _listener) = Installed::install(&state, None).unwrap();
             assert_eq!(std::fs::read_to_string(&place.file).unwrap(), super::super::SOURCE);
             let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
             assert_eq!((mode(&place.socket), mode(&place.file), mode(&state)), (0o600, 0o644, 0o711));
@@ -97,7 +102,7 @@ mod tests {
     async fn a_path_that_node_would_split_is_refused() {
         let long = format!("/{}", "x".repeat(100));
         for path in ["/a b", "relative", long.as_str()] {
-            assert!(matches!(Place::install(Path::new(path), None), Err(PlaceError::Unusable(_))), "{path}");
+            assert!(matches!(Installed::install(Path::new(path), None), Err(InstallError::Unusable(_))), "{path}");
         }
     }
 }

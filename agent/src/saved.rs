@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{Secret, Step};
 
-/// The agent's memory in the state directory.
+/// The files in the state directory.
 #[derive(Clone, Debug)]
-pub struct Memory {
+pub struct SavedState {
     directory: PathBuf,
     instance_id: String,
     boot_id: String,
@@ -20,7 +20,7 @@ pub struct Memory {
 
 /// A session that this boot has registered.
 #[derive(Clone, Debug)]
-pub struct Ticket {
+pub struct SavedSession {
     /// For the session's metadata.
     pub token: Secret,
     /// As the coordinator wants it.
@@ -43,8 +43,8 @@ struct Session {
     heartbeat_interval_ms: u64,
 }
 
-impl Memory {
-    /// The memory of this instance since the machine came up.
+impl SavedState {
+    /// What is saved of this instance and this boot of the machine.
     pub fn new(directory: &Path, instance_id: &str) -> Self {
         let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned();
         Self { directory: directory.to_owned(), instance_id: instance_id.to_owned(), boot_id }
@@ -59,7 +59,7 @@ impl Memory {
     }
 
     /// Remembers that so many of these steps are done.
-    pub fn set_steps_done(&self, steps: &[Step], done: usize) -> std::io::Result<()> {
+    pub fn save_steps_done(&self, steps: &[Step], done: usize) -> std::io::Result<()> {
         let progress = Progress {
             instance_id: self.instance_id.clone(),
             boot_id: self.boot_id.clone(),
@@ -70,21 +70,21 @@ impl Memory {
     }
 
     /// The session that was registered before.
-    pub fn ticket(&self) -> Option<Ticket> {
+    pub fn session(&self) -> Option<SavedSession> {
         let session = self.read::<Session>("session.json")?;
-        self.is_mine(&session.instance_id, &session.boot_id).then(|| Ticket {
+        self.is_mine(&session.instance_id, &session.boot_id).then(|| SavedSession {
             token: Secret::new(session.token),
             heartbeat_interval: Duration::from_millis(session.heartbeat_interval_ms.clamp(100, 60_000)),
         })
     }
 
     /// Remembers a session.
-    pub fn set_ticket(&self, ticket: &Ticket) -> std::io::Result<()> {
+    pub fn save_session(&self, session: &SavedSession) -> std::io::Result<()> {
         let session = Session {
             instance_id: self.instance_id.clone(),
             boot_id: self.boot_id.clone(),
-            token: ticket.token.expose().to_owned(),
-            heartbeat_interval_ms: u64::try_from(ticket.heartbeat_interval.as_millis()).unwrap_or(u64::MAX),
+            token: session.token.expose().to_owned(),
+            heartbeat_interval_ms: u64::try_from(session.heartbeat_interval.as_millis()).unwrap_or(u64::MAX),
         };
         self.write("session.json", &session)
     }
@@ -131,27 +131,27 @@ mod tests {
     #[test]
     fn remembers_for_this_instance_and_these_steps_alone() {
         let directory = tempfile::tempdir().unwrap();
-        let memory = Memory::new(directory.path(), "i-1");
+        let saved = SavedState::new(directory.path(), "i-1");
         let mine = steps(&["a", "b"]);
-        assert_eq!(memory.steps_done(&mine), 0);
-        memory.set_steps_done(&mine, 2).unwrap();
-        assert_eq!(memory.steps_done(&mine), 2);
-        assert_eq!(memory.steps_done(&steps(&["a", "c"])), 0);
-        assert_eq!(Memory::new(directory.path(), "i-2").steps_done(&mine), 0);
-        let other_boot = Memory { boot_id: "x".into(), ..memory.clone() };
+        assert_eq!(saved.steps_done(&mine), 0);
+        saved.save_steps_done(&mine, 2).unwrap();
+        assert_eq!(saved.steps_done(&mine), 2);
+        assert_eq!(saved.steps_done(&steps(&["a", "c"])), 0);
+        assert_eq!(SavedState::new(directory.path(), "i-2").steps_done(&mine), 0);
+        let other_boot = SavedState { boot_id: "x".into(), ..saved.clone() };
         assert_eq!(other_boot.steps_done(&mine), 0);
         std::fs::write(directory.path().join("boot.json"), "{").unwrap();
-        assert_eq!(memory.steps_done(&mine), 0);
+        assert_eq!(saved.steps_done(&mine), 0);
     }
 
     #[test]
     fn a_token_is_kept_for_this_user_alone() {
         let directory = tempfile::tempdir().unwrap();
-        let memory = Memory::new(&directory.path().join("state"), "i-1");
-        assert!(memory.ticket().is_none());
-        let ticket = Ticket { token: Secret::new("t".into()), heartbeat_interval: Duration::from_secs(5) };
-        memory.set_ticket(&ticket).unwrap();
-        let again = memory.ticket().unwrap();
+        let saved = SavedState::new(&directory.path().join("state"), "i-1");
+        assert!(saved.session().is_none());
+        let session = SavedSession { token: Secret::new("t".into()), heartbeat_interval: Duration::from_secs(5) };
+        saved.save_session(&session).unwrap();
+        let again = saved.session().unwrap();
         assert_eq!((again.token.expose(), again.heartbeat_interval), ("t", Duration::from_secs(5)));
         let mode = directory.path().join("state/session.json").metadata().unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
