@@ -168,20 +168,21 @@ async fn rounds(
     Ok(())
 }
 
-/// What the streams say up to now.
+/// What the streams say up to now; whether they could be read.
 async fn judge(
     site: &Site,
     injected: &Injected,
     seen: &RefCell<Seen>,
     journal: &RefCell<Journal>,
-) -> Result<(), Broken> {
+) -> Result<bool, Broken> {
     // Without Redis, the next round's end will do.
-    let Ok(mut redis) = connect(site).await else { return Ok(()) };
+    let Ok(mut redis) = connect(site).await else { return Ok(false) };
     let mut read = journal.take();
-    let _ = read.read(&mut redis).await;
-    let judged = watch::judge_terminations(&mut seen.borrow_mut(), &read, injected);
+    let is_whole = read.read(&mut redis).await.is_ok();
+    // Of half a reading one would take jobs for active that have ended.
+    let judged = if is_whole { watch::judge_terminations(&mut seen.borrow_mut(), &read, injected) } else { Ok(()) };
     journal.replace(read);
-    judged
+    judged.map(|()| is_whole)
 }
 
 async fn connect(site: &Site) -> redis::RedisResult<redis::aio::MultiplexedConnection> {
@@ -226,7 +227,13 @@ async fn settle(
     }
     let gone = |record: &InstanceRecord| record.state == InstanceState::Terminated;
     until("the fleet is at zero", async || site.ours().iter().all(gone)).await?;
-    judge(site, injected, seen, journal).await?;
+    let began = Instant::now();
+    while !judge(site, injected, seen, journal).await? {
+        if began.elapsed() > ENDS_WITHIN {
+            return Err(Broken("Redis does not tell what became of the jobs".to_owned()));
+        }
+        sleep(Duration::from_millis(200)).await;
+    }
     for id in seen.borrow().records.keys() {
         let left = site::processes_with(id);
         if !left.is_empty() {

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use redis::Connection;
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, Connection};
 use tokio::time::{Instant, sleep};
 
 use crate::process::{Process, command};
@@ -13,6 +14,14 @@ use crate::{ports, programs};
 const STARTS_WITHIN: Duration = Duration::from_secs(60);
 const ANSWERS_WITHIN: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(20);
+
+/// A connection to the Redis at this URL that is waited for: the client's own half second is too short on a busy machine.
+pub async fn connection_to(url: &str) -> redis::RedisResult<MultiplexedConnection> {
+    let config = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(ANSWERS_WITHIN))
+        .set_response_timeout(Some(ANSWERS_WITHIN));
+    redis::Client::open(url)?.get_multiplexed_async_connection_with_config(&config).await
+}
 
 #[derive(Debug)]
 pub struct RedisServer {

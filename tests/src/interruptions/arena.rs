@@ -4,6 +4,7 @@ use std::process::ChildStdin;
 use std::time::Duration;
 
 use spillway_handback::{Queue, held_by};
+use spillway_stage::redis_server::connection_to;
 
 use super::tally::{self, Interruption, Tally};
 use crate::process::{Process, command};
@@ -52,8 +53,7 @@ pub async fn interrupt(options: Options, mut told: impl FnMut(&Interruption)) ->
     drop(ballast);
     world.until_ready(options.instances as usize).await;
 
-    let client = redis::Client::open(url).expect("an address");
-    let mut connection = client.get_multiplexed_async_connection().await.expect("Redis");
+    let mut connection = connection_to(&url).await.expect("Redis");
     let mut done: Vec<Interruption> = Vec::new();
     while done.len() < options.interruptions as usize {
         tokio::time::sleep(Duration::from_secs_f64(random.next())).await;
@@ -85,8 +85,7 @@ pub async fn scale_in(options: Options, times: u32, mut told: impl FnMut(&Interr
     let world = start(options, "3s").await;
     let _primary = primary(&world, options);
     let (jobs, orders) = load(&world, options, QUEUE, options.jobs_per_second);
-    let client = redis::Client::open(world.redis.url()).expect("an address");
-    let mut connection = client.get_multiplexed_async_connection().await.expect("Redis");
+    let mut connection = connection_to(&world.redis.url()).await.expect("Redis");
     let mut done: Vec<Interruption> = Vec::new();
     while done.len() < times as usize {
         let (_ballast, ballast) = load(&world, options, BALLAST, 20.0);

@@ -6,9 +6,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
+use redis::AsyncConnectionConfig;
 use redis::aio::MultiplexedConnection;
 use serde_json::{Value, json};
 use tokio::time::Instant;
+
+const ANSWERS_WITHIN: Duration = Duration::from_secs(30);
 
 /// A program that ends with the test.
 #[derive(Debug)]
@@ -58,7 +61,9 @@ impl RedisServer {
 
     async fn try_connect(&self, login: &str) -> redis::RedisResult<MultiplexedConnection> {
         let client = redis::Client::open(format!("{}?db=0{login}", self.url))?;
-        client.get_multiplexed_async_connection().await
+        // The client's own half second is too short on a busy machine.
+        let config = AsyncConnectionConfig::new().set_response_timeout(Some(ANSWERS_WITHIN));
+        client.get_multiplexed_async_connection_with_config(&config).await
     }
 }
 

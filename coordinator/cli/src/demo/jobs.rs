@@ -7,6 +7,7 @@ use redis::Script;
 use redis::aio::MultiplexedConnection;
 use serde::Deserialize;
 use spillway_stage::QUEUE;
+use spillway_stage::redis_server::connection_to;
 
 /// Reads every list of the queue, who holds each active job, and the events after ARGV[2]. A script is atomic: a job is
 /// in exactly one list.
@@ -81,7 +82,7 @@ struct Returned {
 impl Jobs {
     pub(super) async fn connect(redis_url: &str) -> anyhow::Result<Self> {
         Ok(Self {
-            redis: redis::Client::open(redis_url)?.get_multiplexed_async_connection().await?,
+            redis: connection_to(redis_url).await?,
             read: Script::new(READ),
             read_to: "-".to_owned(),
             counts: Counts::default(),
