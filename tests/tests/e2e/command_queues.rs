@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use spillway_tests::coordinator::{Environment, spillway};
 use spillway_tests::process::{command, output, run, text};
 use spillway_tests::redis_server::RedisServer;
-use spillway_tests::world::directory;
+use spillway_tests::stage::directory;
 use spillway_tests::{QUEUE, jobs, ports, programs};
 
 /// As the issue lists them.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use spillway_tests::process::{Process, command, output, text};
-use spillway_tests::world::directory;
+use spillway_tests::stage::directory;
 use spillway_tests::{binaries, programs, wait};
 use tempfile::TempDir;
 

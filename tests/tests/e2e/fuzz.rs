@@ -13,7 +13,7 @@ use spillway_proto::v1::agent_service_client::AgentServiceClient;
 use spillway_proto::v1::session_request::Message as Said;
 use spillway_tests::coordinator::ServingStatus::Serving;
 use spillway_tests::jobs;
-use spillway_tests::world::{Setup, World};
+use spillway_tests::stage::{Setup, Stage};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
@@ -109,13 +109,13 @@ async fn damaged_answers_of_ec2_launch_nothing_twice_and_end_nothing() {
     let mut environment = vec![("AWS_ENDPOINT_URL_EC2", endpoint)];
     environment
         .extend(["SPILLWAY_POOL_INTERVAL", "SPILLWAY_POOL_LISTING_INTERVAL"].map(|name| (name, "100ms".to_owned())));
-    let world = World::start(Setup { environment, ..Setup::default() }).await;
-    jobs::add(&world.redis, 20, 1.0);
+    let stage = Stage::start(Setup { environment, ..Setup::default() }).await;
+    jobs::add(&stage.redis, 20, 1.0);
     tokio::time::sleep(Duration::from_secs(40)).await;
-    let log = world.coordinator().process.log();
+    let log = stage.coordinator().process.log();
     assert!(!log.contains("panicked"), "{log}");
-    assert_eq!(world.coordinator().try_health("spillway.queue").await, Some(Serving), "it goes on\n{log}");
-    let pool = world.coordinator().pool().await;
+    assert_eq!(stage.coordinator().try_health("spillway.queue").await, Some(Serving), "it goes on\n{log}");
+    let pool = stage.coordinator().pool().await;
     // Where the damage left a whole instance with a whole token it is adopted: that is what tokens are for.
     let living = pool.instances.iter().filter(|instance| instance.phase != "gone").count();
     assert!(living <= 3, "{pool:#?}");
@@ -126,14 +126,14 @@ async fn damaged_answers_of_ec2_launch_nothing_twice_and_end_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_agent_may_say_anything() {
     let user_data = Some("#!/bin/sh\nexec sleep 100000\n");
-    let world = World::start(Setup { user_data, ..Setup::default() }).await;
-    jobs::add(&world.redis, 6, 1.0);
-    let id = world
+    let stage = Stage::start(Setup { user_data, ..Setup::default() }).await;
+    jobs::add(&stage.redis, 6, 1.0);
+    let id = stage
         .until_pool("an instance boots", |pool| {
             pool.instances.iter().find(|instance| instance.phase == "booting").map(|instance| instance.id.clone())
         })
         .await;
-    let server = format!("http://{}", world.coordinator().server());
+    let server = format!("http://{}", stage.coordinator().server());
     let mut random = Random(SEED);
     for round in 0..20 {
         let mut client = AgentServiceClient::connect(server.clone()).await.expect("the coordinator");
@@ -150,17 +150,17 @@ async fn an_agent_may_say_anything() {
         for _ in 0..200 {
             let message = anything(&mut random);
             if sender.send(message).await.is_err() {
-                panic!("the session was ended in round {round}\n{}", world.story().await);
+                panic!("the session was ended in round {round}\n{}", stage.diagnosis().await);
             }
         }
         drop(sender);
         let _ = tokio::time::timeout(Duration::from_secs(10), listening).await;
     }
-    let log = world.coordinator().process.log();
+    let log = stage.coordinator().process.log();
     assert!(!log.contains("panicked"), "{log}");
-    assert_eq!(world.coordinator().try_health("").await, Some(Serving));
-    let _ = (world.coordinator().status(), world.coordinator().explain());
-    assert_eq!(world.calls("RunInstances").len(), 1, "{}", world.story().await);
+    assert_eq!(stage.coordinator().try_health("").await, Some(Serving));
+    let _ = (stage.coordinator().status(), stage.coordinator().explain());
+    assert_eq!(stage.calls("RunInstances").len(), 1, "{}", stage.diagnosis().await);
 }
 
 /// Random bytes that happen to be a message, or one with extreme values. It never says that it has no job: that is for the

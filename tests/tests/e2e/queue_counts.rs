@@ -10,7 +10,7 @@ use spillway_coordinator::queue::{QueueObserver, QueueReport};
 use spillway_coordinator::redis_client::Redis;
 use spillway_tests::driver::Driver;
 use spillway_tests::redis_server::RedisServer;
-use spillway_tests::world::directory;
+use spillway_tests::stage::directory;
 
 /// What both sides say.
 const COUNTED: [&str; 10] = [

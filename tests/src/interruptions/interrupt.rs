@@ -1,4 +1,4 @@
-//! The arena: a pool under steady load, a primary that works the same queue, and interruptions one after another.
+//! A pool under steady load, a primary that works the same queue, and interruptions one after another.
 
 use std::process::ChildStdin;
 use std::time::Duration;
@@ -7,18 +7,18 @@ use spillway_handback::{Queue, held_by};
 
 use super::tally::{self, Interruption, Tally};
 use crate::process::{Process, command};
-use crate::world::{Setup, World, in_phase};
+use crate::stage::{Setup, Stage, in_phase};
 use crate::{QUEUE, programs};
 
-/// EC2's two minutes, a notice that came late, and none at all.
+/// Seconds of notice: EC2's two minutes, a late notice, and none.
 pub const NOTICES: &[u32] = &[120, 20, 0];
-/// A queue that nobody works: there is always demand, and so a replacement is always wanted.
+/// A queue without a worker: there is always demand, so that a replacement is always launched.
 const BALLAST: &str = "ballast";
-/// Jobs of the arena last so long, before they are shortened.
+/// How long jobs take, before they are shortened.
 const SHORTEST_MS: f64 = 100.0;
 const LONGEST_MS: f64 = 300_000.0;
 
-/// One run of the arena.
+/// The settings of one run.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
     pub bullmq: u32,
@@ -40,24 +40,24 @@ impl Options {
     }
 }
 
-/// Interrupts so many times, waits for every job, and counts. `told` hears of each interruption.
-pub async fn interrupt(options: Options, mut told: impl FnMut(&Interruption)) -> Tally {
+/// Interrupts so many times, waits for every job, and counts. `progress` is called for each interruption.
+pub async fn interrupt(options: Options, mut progress: impl FnMut(&Interruption)) -> Tally {
     let mut random = Random(options.seed | 1);
-    let world = start(options, "1h").await;
-    let url = world.redis.url();
-    let _primary = primary(&world, options);
-    let (_ballast, ballast) = load(&world, options, BALLAST, 10.0);
-    let (jobs, orders) = load(&world, options, QUEUE, options.jobs_per_second);
-    world.until("there is demand", || llen(&world, BALLAST) >= 10).await;
+    let stage = start(options, "1h").await;
+    let url = stage.redis.url();
+    let _primary = primary(&stage, options);
+    let (_ballast, ballast) = load(&stage, options, BALLAST, 10.0);
+    let (jobs, orders) = load(&stage, options, QUEUE, options.jobs_per_second);
+    stage.until("there is demand", || llen(&stage, BALLAST) >= 10).await;
     drop(ballast);
-    world.until_ready(options.instances as usize).await;
+    stage.until_ready(options.instances as usize).await;
 
     let client = redis::Client::open(url).expect("an address");
     let mut connection = client.get_multiplexed_async_connection().await.expect("Redis");
     let mut done: Vec<Interruption> = Vec::new();
     while done.len() < options.interruptions as usize {
         tokio::time::sleep(Duration::from_secs_f64(random.next())).await;
-        let Some(pool) = world.coordinator().try_pool().await else { continue };
+        let Some(pool) = stage.coordinator().try_pool().await else { continue };
         let ready: Vec<String> = in_phase(&pool, "ready").map(|instance| instance.id.clone()).collect();
         let Some(id) = ready.get((random.next() * ready.len() as f64) as usize) else { continue };
         let is_new = done.iter().all(|before| before.instance != *id);
@@ -66,56 +66,56 @@ pub async fn interrupt(options: Options, mut told: impl FnMut(&Interruption)) ->
             continue;
         }
         let notice = options.notices[done.len() % options.notices.len()];
-        let at_ms = now_ms(&world);
-        world.emulator().interrupt(id, options.shorten(notice.into())).expect("a running spot instance");
+        let at_ms = now_ms(&stage);
+        stage.emulator().interrupt(id, options.shorten(notice.into())).expect("a running spot instance");
         let interruption = Interruption {
             instance: id.clone(),
             notice: Some(notice),
             at_ms,
             jobs: held.into_iter().map(|held| held.id).collect(),
         };
-        told(&interruption);
+        progress(&interruption);
         done.push(interruption);
     }
-    settle(&world, jobs, orders, done).await
+    settle(&stage, jobs, orders, done).await
 }
 
-/// Scales in so many times while the worker works: nothing waits, but jobs run all the time. Then as `interrupt`.
-pub async fn scale_in(options: Options, times: u32, mut told: impl FnMut(&Interruption)) -> Tally {
-    let world = start(options, "3s").await;
-    let _primary = primary(&world, options);
-    let (jobs, orders) = load(&world, options, QUEUE, options.jobs_per_second);
-    let client = redis::Client::open(world.redis.url()).expect("an address");
+/// Scales in so many times while the worker runs jobs, without any waiting; then as `interrupt`.
+pub async fn scale_in(options: Options, times: u32, mut progress: impl FnMut(&Interruption)) -> Tally {
+    let stage = start(options, "3s").await;
+    let _primary = primary(&stage, options);
+    let (jobs, orders) = load(&stage, options, QUEUE, options.jobs_per_second);
+    let client = redis::Client::open(stage.redis.url()).expect("an address");
     let mut connection = client.get_multiplexed_async_connection().await.expect("Redis");
     let mut done: Vec<Interruption> = Vec::new();
     while done.len() < times as usize {
-        let (_ballast, ballast) = load(&world, options, BALLAST, 20.0);
-        world.until("there is demand", || llen(&world, BALLAST) >= 10).await;
+        let (_ballast, ballast) = load(&stage, options, BALLAST, 20.0);
+        stage.until("there is demand", || llen(&stage, BALLAST) >= 10).await;
         drop(ballast);
-        world.until_ready(options.instances as usize).await;
-        let _: u64 = world.redis.ask(&["DEL", &format!("bull:{BALLAST}:wait")]);
-        let id = world
+        stage.until_ready(options.instances as usize).await;
+        let _: u64 = stage.redis.ask(&["DEL", &format!("bull:{BALLAST}:wait")]);
+        let id = stage
             .until_pool("an instance is scaled in", |pool| {
                 let draining = in_phase(pool, "draining").map(|instance| instance.id.clone());
                 draining.into_iter().find(|id| done.iter().all(|before| before.instance != *id))
             })
             .await;
-        let at_ms = now_ms(&world);
+        let at_ms = now_ms(&stage);
         let held = held_by(&mut connection, Queue { prefix: "bull", name: QUEUE }, &id).await.expect("Redis");
         let jobs = held.into_iter().map(|held| held.id).collect();
         let interruption = Interruption { instance: id.clone(), notice: None, at_ms, jobs };
-        told(&interruption);
+        progress(&interruption);
         done.push(interruption);
-        world.until("it is gone", || world.instance(&id).ended_ms.is_some()).await;
+        stage.until("the instance is terminated", || stage.instance(&id).ended_ms.is_some()).await;
     }
-    settle(&world, jobs, orders, done).await
+    settle(&stage, jobs, orders, done).await
 }
 
 /// Ends the load, waits for every job and every instance, and counts.
-async fn settle(world: &World, mut jobs: Process, orders: ChildStdin, done: Vec<Interruption>) -> Tally {
+async fn settle(stage: &Stage, mut jobs: Process, orders: ChildStdin, done: Vec<Interruption>) -> Tally {
     drop(orders);
     let mut added = 0;
-    world
+    stage
         .until("the load ends", || {
             let ended = jobs.ended().is_some();
             added = jobs.log().lines().last().and_then(|line| line.parse().ok()).unwrap_or(0);
@@ -124,21 +124,21 @@ async fn settle(world: &World, mut jobs: Process, orders: ChildStdin, done: Vec<
         .await;
     // A job that waits for BullMQ's stall check needs a minute and a half: it is counted, not cut off.
     for _ in 0..2 {
-        if tally::unfinished(&world.redis, added) > 0 {
-            world.until("every job has ended, or the patience", || tally::unfinished(&world.redis, added) == 0).await;
+        if tally::unfinished(&stage.redis, added) > 0 {
+            stage.until("every job has ended", || tally::unfinished(&stage.redis, added) == 0).await;
         }
     }
-    let gone = |it: &Interruption| world.instance(&it.instance).ended_ms.is_some();
-    world.until("the interrupted are gone", || done.iter().all(gone)).await;
-    tally::count(&world.redis, added, done)
+    let gone = |it: &Interruption| stage.instance(&it.instance).ended_ms.is_some();
+    stage.until("all interrupted instances are terminated", || done.iter().all(gone)).await;
+    tally::count(&stage.redis, added, done)
 }
 
-fn now_ms(world: &World) -> u64 {
-    let (seconds, micros): (u64, u64) = world.redis.ask(&["TIME"]);
+fn now_ms(stage: &Stage) -> u64 {
+    let (seconds, micros): (u64, u64) = stage.redis.ask(&["TIME"]);
     seconds * 1000 + micros / 1000
 }
 
-async fn start(options: Options, idle: &str) -> World {
+async fn start(options: Options, idle: &str) -> Stage {
     let modules = programs::script("node_modules");
     let link = format!(
         "mkdir -p node_modules && ln -sfn {modules}/bullmq{version} node_modules/bullmq && ln -sfn {modules}/ioredis \
@@ -159,7 +159,7 @@ async fn start(options: Options, idle: &str) -> World {
     );
     let steps = format!("[{{ jobs = 1, for = \"1s\", instances = {} }}]", options.instances);
     let most = options.instances + 4;
-    World::start(Setup {
+    Stage::start(Setup {
         files: vec![("worker.cjs", worker), ("ecosystem.config.js", ecosystem)],
         agent,
         environment: vec![
@@ -174,9 +174,9 @@ async fn start(options: Options, idle: &str) -> World {
     .await
 }
 
-/// The machine that always works the queue, with room for all that is handed back.
-fn primary(world: &World, options: Options) -> Process {
-    let directory = world.directory.path().join("primary");
+/// The primary, with free slots for all jobs that are handed back.
+fn primary(stage: &Stage, options: Options) -> Process {
+    let directory = stage.directory.path().join("primary");
     std::fs::create_dir_all(directory.join("node_modules")).expect("a directory");
     let link = |name: &str, target: String| {
         let target = programs::script("node_modules").join(target);
@@ -187,23 +187,23 @@ fn primary(world: &World, options: Options) -> Process {
     std::fs::copy(programs::script("arena-worker.cjs"), directory.join("worker.cjs")).expect("a copy");
     let mut worker = command(programs::program(options.runtime));
     worker.arg("worker.cjs").current_dir(&directory).env_remove("SPILLWAY_INSTANCE_ID");
-    worker.env("ARENA_REDIS", world.redis.url()).env("ARENA_QUEUE", QUEUE).env("ARENA_CONCURRENCY", "40");
+    worker.env("ARENA_REDIS", stage.redis.url()).env("ARENA_QUEUE", QUEUE).env("ARENA_CONCURRENCY", "40");
     worker.env("ON", "primary");
-    Process::start("primary", &mut worker, &world.directory.path().join("primary.log"))
+    Process::start("primary", &mut worker, &stage.directory.path().join("primary.log"))
 }
 
-/// Adds jobs until the input that is given with it is dropped.
-fn load(world: &World, options: Options, queue: &str, rate: f64) -> (Process, ChildStdin) {
+/// Adds jobs until the returned input is dropped.
+fn load(stage: &Stage, options: Options, queue: &str, rate: f64) -> (Process, ChildStdin) {
     let mut node = command(programs::program("node"));
     let numbers = [rate, SHORTEST_MS / options.shortened, LONGEST_MS / options.shortened];
     node.arg(programs::script("arena-load.mjs")).args([&options.bullmq.to_string(), queue]);
     node.args(numbers.map(|number| number.to_string())).arg(options.seed.to_string());
-    node.env("REDIS_URL", world.redis.url());
-    Process::start_fed(&format!("load of {queue}"), &mut node, &world.directory.path().join(format!("{queue}.log")))
+    node.env("REDIS_URL", stage.redis.url());
+    Process::start_fed(&format!("load of {queue}"), &mut node, &stage.directory.path().join(format!("{queue}.log")))
 }
 
-fn llen(world: &World, queue: &str) -> u64 {
-    world.redis.ask(&["LLEN", &format!("bull:{queue}:wait")])
+fn llen(stage: &Stage, queue: &str) -> u64 {
+    stage.redis.ask(&["LLEN", &format!("bull:{queue}:wait")])
 }
 
 /// Numbers from a seed (xorshift).
