@@ -22,7 +22,7 @@ use spillway_emulator::{InstanceRecord, InstanceState};
 use tokio::time::{Instant, sleep};
 
 use crate::jobs;
-use draw::Random;
+use crate::random::Random;
 use faults::Injected;
 use invariants::Seen;
 use journal::Journal;

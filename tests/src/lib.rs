@@ -6,11 +6,14 @@
 //!   the stage's, as the demo has them; what is returned there as an error fails the test here
 //! - `jobs`, `driver`: jobs and whole queues, made by BullMQ itself
 //! - `app`: the demo's application, with a test's own files
+//! - `recorded_worker`: the application of chaos and interruptions, whose runs are recorded; `random`: numbers from a seed
+//! - `agent_session`: an agent's session without an agent
 //! - `other_client`: another client of the same EC2
 //! - `chaos`: two coordinators, kills, partitions and lost answers, and the invariant checks meanwhile
 //! - `interruptions`: instances interrupted at random moments, and what became of every job
 //! - `stage`: all of it around one queue; `wait`: waits for a condition, and shows logs, plans and calls if it is not met
 
+pub mod agent_session;
 pub mod app;
 pub mod binaries;
 pub mod chaos;
@@ -22,6 +25,8 @@ pub mod other_client;
 pub mod ports;
 pub mod process;
 pub mod programs;
+pub mod random;
+pub mod recorded_worker;
 pub mod redis_server;
 pub mod stage;
 pub mod wait;

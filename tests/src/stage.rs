@@ -166,6 +166,11 @@ impl Stage {
         wait::throughout(duration, what, async || self.diagnosis().await, async || holds()).await;
     }
 
+    /// Waits until an instance is booting; returns its id.
+    pub async fn until_booting(&self) -> String {
+        self.until_pool("an instance boots", |pool| in_phase(pool, "booting").next().map(|it| it.id.clone())).await
+    }
+
     /// Waits until so many instances are ready at once; returns their ids.
     pub async fn until_ready(&self, count: usize) -> Vec<String> {
         self.until_pool(&format!("{count} ready"), |pool| {

@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::draw::{Fault, Random, Round};
+use super::draw::{Fault, Round};
 use super::inject::Injection;
 use super::proxy::{LinkFault, Proxy};
 use super::stage::{ChaosStage, Seat};
 use super::{Violation, now_ms};
+use crate::random::Random;
 
 const POLL_INTERVAL: Duration = Duration::from_millis(4);
 const AGAIN: Duration = Duration::from_millis(200);

@@ -8,11 +8,12 @@ use spillway_coordinator::ledger::LEASE;
 use spillway_emulator::{Delay, Emulator, InstanceRecord, Lose, Refuse};
 use tokio::time::Instant;
 
-use super::draw::{Fault, Link, Random, Who};
+use super::draw::{Fault, Link, Who};
 use super::faults::{Injected, Step, VICTIM_WITHIN, What};
 use super::proxy::LinkFault;
 use super::stage::{ChaosStage, MAX_INSTANCES};
 use crate::other_client;
+use crate::random::Random;
 
 const AGAIN: Duration = Duration::from_millis(200);
 /// Long enough for a pause between floods.

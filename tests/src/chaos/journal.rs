@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use redis::aio::MultiplexedConnection;
 
 use super::faults::{Cause, What};
-use crate::QUEUE;
+use crate::{QUEUE, recorded_worker};
 
 /// A worker's record of a job so long after another started it is only late.
 const TOLERATED_OVERLAP_MS: u64 = 50;
@@ -50,7 +50,7 @@ pub struct Again {
 impl Journal {
     /// Reads what was added since the last time.
     pub async fn read(&mut self, redis: &mut MultiplexedConnection) -> redis::RedisResult<()> {
-        for (at, fields) in self.entries(redis, 0, "arena:runs").await? {
+        for (at, fields) in self.entries(redis, 0, recorded_worker::RUNS).await? {
             let get = |name: &str| fields.get(name).cloned().unwrap_or_default();
             let new = || Run { job: get("job"), on: get("on"), began: at, last: at, done: false };
             let run = self.runs.entry(get("run")).or_insert_with(new);

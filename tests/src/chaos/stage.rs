@@ -15,14 +15,14 @@ use super::proxy::Proxy;
 use crate::coordinator::{Coordinator, Environment, ServingStatus};
 use crate::process::{Process, command};
 use crate::stage::{Setup, Stage, environment};
-use crate::{QUEUE, binaries, other_client, ports, programs};
+use crate::{QUEUE, binaries, other_client, ports, programs, recorded_worker};
 
 pub const MAX_INSTANCES: usize = 3;
-const BULLMQ: &str = "5";
+const BULLMQ: u32 = 5;
 /// The shortest and the longest job.
 const JOBS_MS: [&str; 2] = ["100", "6000"];
 /// Concurrency of an instance's worker and of the primary's.
-const CONCURRENCY: &str = "2";
+const CONCURRENCY: u32 = 2;
 
 #[derive(Debug)]
 pub struct ChaosStage {
@@ -49,11 +49,8 @@ pub struct Seat {
 
 impl ChaosStage {
     pub async fn start() -> Self {
-        let worker = fs::read_to_string(programs::script("arena-worker.cjs")).expect("arena-worker.cjs");
-        let ecosystem = "module.exports = { apps: [{ name: \"worker\", script: \"worker.cjs\", interpreter: \"bun\", \
-                         exec_mode: \"fork\" }] };\n";
         let setup = Setup {
-            files: vec![("worker.cjs", worker), ("ecosystem.config.js", ecosystem.to_owned())],
+            files: recorded_worker::files("bun"),
             // The usual launch template is not used: see `user_data`.
             user_data: Some("#!/bin/sh\nexit 1\n"),
             redis: vec!["--appendonly", "yes"],
@@ -66,7 +63,8 @@ impl ChaosStage {
         launch_foreign(&base).await;
         let foreign = base.instances().into_iter().map(|record| record.id).collect();
         let seats = [Seat::new("first", &base, &template).await, Seat::new("second", &base, &template).await];
-        let primary = primary(&base);
+        // No fault hits the primary.
+        let primary = recorded_worker::primary(&base, BULLMQ, "bun", CONCURRENCY);
         let stage = ChaosStage { seats, agents, _primary: primary, foreign, base };
         for seat in &stage.seats {
             seat.start().await;
@@ -142,7 +140,9 @@ impl ChaosStage {
     pub fn flood(&self, number: u32, jobs: u32, per_second: f64, seed: u32) -> Process {
         let mut node = command(programs::program("node"));
         node.arg(binaries::workspace().join("tests/src/chaos/flood.mjs")).arg(programs::script("bullmq.mjs"));
-        node.args([BULLMQ, QUEUE, &jobs.to_string(), &per_second.to_string()]).args(JOBS_MS).arg(seed.to_string());
+        node.args([&BULLMQ.to_string(), QUEUE, &jobs.to_string(), &per_second.to_string()])
+            .args(JOBS_MS)
+            .arg(seed.to_string());
         node.env("REDIS_URL", self.base.redis.url());
         Process::start("flood", &mut node, &self.base.directory.path().join(format!("flood-{number}.log")))
     }
@@ -233,12 +233,7 @@ fn boots_fail_mark(base: &Stage) -> PathBuf {
 /// Starts the worker as `Repository::user_data` does, and the agent in a loop in place of systemd: it is restarted after
 /// `restart-after` seconds, and not while the file `stays-dead` exists.
 fn user_data(base: &Stage, agents_port: u16) -> String {
-    let modules = programs::script("node_modules");
-    let link = format!(
-        "mkdir -p node_modules && ln -sfn {modules}/bullmq{BULLMQ} node_modules/bullmq && ln -sfn {modules}/ioredis \
-         node_modules/ioredis",
-        modules = modules.display(),
-    );
+    let link = recorded_worker::link(BULLMQ);
     let redis = base.redis.url();
     format!(
         "#!/bin/sh\n\
@@ -254,7 +249,7 @@ fn user_data(base: &Stage, agents_port: u16) -> String {
          queues = [\"{QUEUE}\"]\n\
          [boot]\n\
          directory = \"$HOME/app\"\n\
-         environment = {{ ARENA_REDIS = \"{redis}\", ARENA_QUEUE = \"{QUEUE}\", ARENA_CONCURRENCY = \"{CONCURRENCY}\" }}\n\
+         environment = {{ WORKER_REDIS = \"{redis}\", WORKER_QUEUE = \"{QUEUE}\", WORKER_CONCURRENCY = \"{CONCURRENCY}\" }}\n\
          steps = [{{ name = \"link\", run = {link:?} }}, {{ name = \"start\", run = \"pm2 start ecosystem.config.js\" }}]\n\
          [drain]\n\
          margin = \"1s\"\n\
@@ -272,22 +267,6 @@ fn user_data(base: &Stage, agents_port: u16) -> String {
         origin = base.directory.path().join("origin").display(),
         agent = binaries::agent().display(),
     )
-}
-
-/// The primary, which no fault hits.
-fn primary(base: &Stage) -> Process {
-    let directory = base.directory.path().join("primary");
-    fs::create_dir_all(directory.join("node_modules")).expect("a directory");
-    for (name, target) in [("bullmq", format!("bullmq{BULLMQ}")), ("ioredis", "ioredis".to_owned())] {
-        let target = programs::script("node_modules").join(target);
-        std::os::unix::fs::symlink(target, directory.join("node_modules").join(name)).expect("a link");
-    }
-    fs::copy(programs::script("arena-worker.cjs"), directory.join("worker.cjs")).expect("a copy");
-    let mut worker = command(programs::program("bun"));
-    worker.arg("worker.cjs").current_dir(&directory).env_remove("SPILLWAY_INSTANCE_ID");
-    worker.env("ARENA_REDIS", base.redis.url()).env("ARENA_QUEUE", QUEUE).env("ARENA_CONCURRENCY", CONCURRENCY);
-    worker.env("ON", "primary");
-    Process::start("primary", &mut worker, &base.directory.path().join("primary.log"))
 }
 
 /// An instance without tags, one with the pool's name, and one of another pool: all must still run at the end.

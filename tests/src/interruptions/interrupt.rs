@@ -7,8 +7,9 @@ use spillway_handback::{Queue, held_by};
 
 use super::tally::{self, Interruption, Tally};
 use crate::process::{Process, command};
+use crate::random::Random;
 use crate::stage::{Setup, Stage, in_phase};
-use crate::{QUEUE, programs};
+use crate::{QUEUE, jobs, programs, recorded_worker};
 
 /// Seconds of notice: EC2's two minutes, a late notice, and none.
 pub const NOTICES: &[u32] = &[120, 20, 0];
@@ -42,7 +43,7 @@ impl Options {
 
 /// Interrupts so many times, waits for every job, and counts. `progress` is called for each interruption.
 pub async fn interrupt(options: Options, mut progress: impl FnMut(&Interruption)) -> Tally {
-    let mut random = Random(options.seed | 1);
+    let mut random = Random::new(options.seed);
     let stage = start(options, "1h").await;
     let url = stage.redis.url();
     let _primary = primary(&stage, options);
@@ -56,17 +57,17 @@ pub async fn interrupt(options: Options, mut progress: impl FnMut(&Interruption)
     let mut connection = client.get_multiplexed_async_connection().await.expect("Redis");
     let mut done: Vec<Interruption> = Vec::new();
     while done.len() < options.interruptions as usize {
-        tokio::time::sleep(Duration::from_secs_f64(random.next())).await;
+        tokio::time::sleep(Duration::from_secs_f64(random.unit())).await;
         let Some(pool) = stage.coordinator().try_pool().await else { continue };
         let ready: Vec<String> = in_phase(&pool, "ready").map(|instance| instance.id.clone()).collect();
-        let Some(id) = ready.get((random.next() * ready.len() as f64) as usize) else { continue };
+        let Some(id) = ready.get((random.unit() * ready.len() as f64) as usize) else { continue };
         let is_new = done.iter().all(|before| before.instance != *id);
         let held = held_by(&mut connection, Queue { prefix: "bull", name: QUEUE }, id).await.expect("Redis");
         if !is_new || held.is_empty() {
             continue;
         }
         let notice = options.notices[done.len() % options.notices.len()];
-        let at_ms = now_ms(&stage);
+        let at_ms = jobs::now_ms(&stage.redis);
         stage.emulator().interrupt(id, options.shorten(notice.into())).expect("a running spot instance");
         let interruption = Interruption {
             instance: id.clone(),
@@ -100,7 +101,7 @@ pub async fn scale_in(options: Options, times: u32, mut progress: impl FnMut(&In
                 draining.into_iter().find(|id| done.iter().all(|before| before.instance != *id))
             })
             .await;
-        let at_ms = now_ms(&stage);
+        let at_ms = jobs::now_ms(&stage.redis);
         let held = held_by(&mut connection, Queue { prefix: "bull", name: QUEUE }, &id).await.expect("Redis");
         let jobs = held.into_iter().map(|held| held.id).collect();
         let interruption = Interruption { instance: id.clone(), notice: None, at_ms, jobs };
@@ -133,26 +134,10 @@ async fn settle(stage: &Stage, mut jobs: Process, orders: ChildStdin, done: Vec<
     tally::count(&stage.redis, added, done)
 }
 
-fn now_ms(stage: &Stage) -> u64 {
-    let (seconds, micros): (u64, u64) = stage.redis.ask(&["TIME"]);
-    seconds * 1000 + micros / 1000
-}
-
 async fn start(options: Options, idle: &str) -> Stage {
-    let modules = programs::script("node_modules");
-    let link = format!(
-        "mkdir -p node_modules && ln -sfn {modules}/bullmq{version} node_modules/bullmq && ln -sfn {modules}/ioredis \
-         node_modules/ioredis",
-        modules = modules.display(),
-        version = options.bullmq,
-    );
-    let worker = std::fs::read_to_string(programs::script("arena-worker.cjs")).expect("arena-worker.cjs");
-    let ecosystem = format!(
-        "module.exports = {{ apps: [{{ name: \"worker\", script: \"worker.cjs\", interpreter: \"{}\", exec_mode: \"fork\" }}] }};\n",
-        options.runtime
-    );
+    let link = recorded_worker::link(options.bullmq);
     let agent = format!(
-        "environment = {{ ARENA_REDIS = \"$REDIS\", ARENA_QUEUE = \"{QUEUE}\", ARENA_CONCURRENCY = \"3\" }}\n\
+        "environment = {{ WORKER_REDIS = \"$REDIS\", WORKER_QUEUE = \"{QUEUE}\", WORKER_CONCURRENCY = \"3\" }}\n\
          steps = [{{ name = \"link\", run = {link:?} }}, {{ name = \"start\", run = \"pm2 start ecosystem.config.js\" }}]\n\
          [drain]\nmargin = \"{}ms\"",
         options.shorten(10.0).as_millis(),
@@ -160,7 +145,7 @@ async fn start(options: Options, idle: &str) -> Stage {
     let steps = format!("[{{ jobs = 1, for = \"1s\", instances = {} }}]", options.instances);
     let most = options.instances + 4;
     Stage::start(Setup {
-        files: vec![("worker.cjs", worker), ("ecosystem.config.js", ecosystem)],
+        files: recorded_worker::files(options.runtime),
         agent,
         environment: vec![
             ("QUEUE_NAMES", format!("{QUEUE},{BALLAST}")),
@@ -176,27 +161,14 @@ async fn start(options: Options, idle: &str) -> Stage {
 
 /// The primary, with free slots for all jobs that are handed back.
 fn primary(stage: &Stage, options: Options) -> Process {
-    let directory = stage.directory.path().join("primary");
-    std::fs::create_dir_all(directory.join("node_modules")).expect("a directory");
-    let link = |name: &str, target: String| {
-        let target = programs::script("node_modules").join(target);
-        std::os::unix::fs::symlink(target, directory.join("node_modules").join(name)).expect("a link");
-    };
-    link("bullmq", format!("bullmq{}", options.bullmq));
-    link("ioredis", "ioredis".to_owned());
-    std::fs::copy(programs::script("arena-worker.cjs"), directory.join("worker.cjs")).expect("a copy");
-    let mut worker = command(programs::program(options.runtime));
-    worker.arg("worker.cjs").current_dir(&directory).env_remove("SPILLWAY_INSTANCE_ID");
-    worker.env("ARENA_REDIS", stage.redis.url()).env("ARENA_QUEUE", QUEUE).env("ARENA_CONCURRENCY", "40");
-    worker.env("ON", "primary");
-    Process::start("primary", &mut worker, &stage.directory.path().join("primary.log"))
+    recorded_worker::primary(stage, options.bullmq, options.runtime, 40)
 }
 
 /// Adds jobs until the returned input is dropped.
 fn load(stage: &Stage, options: Options, queue: &str, rate: f64) -> (Process, ChildStdin) {
     let mut node = command(programs::program("node"));
     let numbers = [rate, SHORTEST_MS / options.shortened, LONGEST_MS / options.shortened];
-    node.arg(programs::script("arena-load.mjs")).args([&options.bullmq.to_string(), queue]);
+    node.arg(programs::script("steady-load.mjs")).args([&options.bullmq.to_string(), queue]);
     node.args(numbers.map(|number| number.to_string())).arg(options.seed.to_string());
     node.env("REDIS_URL", stage.redis.url());
     Process::start_fed(&format!("load of {queue}"), &mut node, &stage.directory.path().join(format!("{queue}.log")))
@@ -204,18 +176,4 @@ fn load(stage: &Stage, options: Options, queue: &str, rate: f64) -> (Process, Ch
 
 fn llen(stage: &Stage, queue: &str) -> u64 {
     stage.redis.ask(&["LLEN", &format!("bull:{queue}:wait")])
-}
-
-/// Numbers from a seed (xorshift).
-#[derive(Debug)]
-struct Random(u64);
-
-impl Random {
-    /// From 0 up to 1.
-    fn next(&mut self) -> f64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) as f64 / (1u64 << 53) as f64
-    }
 }

@@ -6,9 +6,8 @@ use std::fmt;
 
 use redis::Value;
 
-use crate::QUEUE;
-use crate::jobs;
 use crate::redis_server::RedisServer;
+use crate::{QUEUE, jobs, recorded_worker};
 
 /// A frozen worker's record of a job may come so long after the job has started elsewhere.
 const TOLERATED_OVERLAP_MS: u64 = 50;
@@ -141,7 +140,7 @@ fn ran_twice(runs: &[Run]) -> bool {
 /// By job: its runs, in the order in which they began.
 fn runs(redis: &RedisServer) -> BTreeMap<String, Vec<Run>> {
     let mut by_run: BTreeMap<String, (String, Run)> = BTreeMap::new();
-    for (at, fields) in stream(redis, "arena:runs") {
+    for (at, fields) in stream(redis, recorded_worker::RUNS) {
         let get = |name: &str| fields.get(name).cloned().unwrap_or_default();
         let new = || (get("job"), Run { on: get("on"), began: at, last: at, done: false });
         let (_, run) = by_run.entry(get("run")).or_insert_with(new);

@@ -1,5 +1,5 @@
-//! An instance that does not come up is never counted, is terminated by its deadline or by its agent's word, and is
-//! replaced, until three in a row have failed: then launching stops, and says so. Its boot steps tell a person why.
+//! An instance whose boot fails never counts as capacity, is terminated at its deadline or when its agent reports the failure,
+//! and is replaced, until three in a row have failed: then launching stops, and status says so. Its boot steps show why.
 
 use std::time::Duration;
 
@@ -52,13 +52,13 @@ async fn boots_without_an_agent_end_at_the_deadline_and_three_of_them_open_the_b
         stage.diagnosis().await
     );
     let records = stage.instances();
-    let third_ended = records[2].ending_ms.expect("it was terminated");
+    let third_ended = records[2].ending_ms.expect("the instance was terminated");
     let waited = records[3].launch_ms.saturating_sub(third_ended);
     // The breaker opens a tick or two before EC2 has ended the third.
     assert!(waited >= BREAKER_MS - 3_000, "the next try came after {waited} ms");
     for record in &records[..3] {
-        let lived = record.ending_ms.expect("it was terminated").saturating_sub(record.launch_ms);
-        assert!(lived >= BOOT_TIMEOUT_MS, "{} was given {lived} ms to boot", record.id);
+        let lived = record.ending_ms.expect("the instance was terminated").saturating_sub(record.launch_ms);
+        assert!(lived >= BOOT_TIMEOUT_MS, "{} was terminated after {lived} ms", record.id);
     }
 }
 
@@ -69,7 +69,7 @@ fn decisions(plan: &Value) -> Vec<Value> {
 /// The status of the instance that failed first, once it is gone.
 async fn first_gone(stage: &Stage) -> Value {
     until_terminated(stage, 1).await;
-    stage.until_pool("its end is known", |pool| in_phase(pool, "gone").next().map(drop)).await;
+    stage.until_pool("the coordinator shows it Gone", |pool| in_phase(pool, "gone").next().map(drop)).await;
     stage.coordinator().status()["instances"][0].clone()
 }
 
@@ -89,25 +89,25 @@ async fn a_worker_that_crashes_again_and_again_is_never_ready_and_its_instance_i
         assert_eq!(step(&instance, name)["state"], "succeeded", "{instance:#}");
     }
     let said = step(&instance, "start")["output_tail"].as_str().unwrap_or_default();
-    assert!(said.contains("video-worker"), "PM2's own table is in the record: {instance:#}");
+    assert!(said.contains("video-worker"), "PM2's table is not in the step's output: {instance:#}");
     let explained =
         stage.coordinator().explained("boot failed:") || stage.coordinator().explained("boot timed out: not ready");
     assert!(explained, "{}", stage.diagnosis().await);
-    stage.until("it is replaced", || stage.instances().len() >= 2).await;
+    stage.until("the instance is replaced", || stage.instances().len() >= 2).await;
     assert_eq!((jobs::completed(&stage.redis), jobs::failed(&stage.redis)), (0, 0));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_boot_step_that_fails_ends_the_instance_and_its_output_is_shown() {
     let package = app::file("package.json").replace("5.81.5", "5.81.4");
-    assert!(package.contains("5.81.4"), "the lock file must not fit");
+    assert!(package.contains("5.81.4"), "package.json must not match the lock file");
     let stage = Stage::start(Setup { files: vec![("package.json", package)], ..Setup::default() }).await;
     jobs::add(&stage.redis, 6, 1.0);
     let instance = first_gone(&stage).await;
     assert_eq!(step(&instance, "pull")["state"], "succeeded", "{instance:#}");
     let install = step(&instance, "install");
     assert_eq!(install["state"], "failed", "{instance:#}");
-    assert_eq!(install["attempt"], 3, "twice again: {install:#}");
+    assert_eq!(install["attempt"], 3, "two retries: {install:#}");
     assert!(install["output_tail"].as_str().is_some_and(|said| said.contains("lockfile is frozen")), "{install:#}");
     assert!(stage.coordinator().explained("boot failed: "), "{}", stage.diagnosis().await);
 }

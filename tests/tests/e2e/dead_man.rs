@@ -1,5 +1,5 @@
-//! The coordinator is gone for good: its instances finish what they have and end themselves, and one that comes back late
-//! finds them gone and doubles nothing.
+//! Without a coordinator instances finish their jobs and power themselves off; a coordinator that comes back later sees them
+//! terminated and launches nothing twice.
 
 use spillway_emulator::InstanceState;
 use spillway_tests::jobs;
@@ -22,7 +22,7 @@ async fn without_a_coordinator_an_instance_ends_itself_once_its_jobs_are_done() 
         "{}",
         stage.diagnosis().await
     );
-    stage.until("it is terminated", || stage.instance(&id).state == InstanceState::Terminated).await;
+    stage.until("the instance is terminated", || stage.instance(&id).state == InstanceState::Terminated).await;
     stage.assert_each_ran_once(8);
 
     stage.start_coordinator().await;

@@ -1,5 +1,5 @@
-//! An instance goes without costing a job: by an operator's word, which can be taken back, and by EC2's, when the
-//! interrupted one is no capacity any more and is replaced. A pool that is held does nothing until it is resumed.
+//! No drain costs a job: an operator's, which can be cancelled, and that of an interruption notice, after which the instance is
+//! no capacity and is replaced. A held pool launches nothing until it is resumed.
 
 use std::time::Duration;
 
@@ -8,10 +8,10 @@ use spillway_tests::jobs;
 use spillway_tests::process::text;
 use spillway_tests::stage::{Setup, Stage, in_phase};
 
-/// Waits until an instance works, by Redis' word, on a job of so many seconds that has long to go, and gives both.
+/// Waits until Redis shows an instance with a job of so many seconds, most of it left; returns both ids.
 async fn busy(stage: &Stage, seconds: f64) -> (String, String) {
     stage
-        .until_pool("an instance works on a job that has long to go", |pool| {
+        .until_pool("an instance runs a job with most of it left", |pool| {
             let active = jobs::active(&stage.redis);
             active.into_iter().find_map(|id| {
                 let job = jobs::job(&stage.redis, &id);
@@ -31,11 +31,11 @@ async fn an_operators_drain_lets_the_job_finish_and_the_instance_is_replaced() {
     let promised = format!("{id} takes no new job; it is terminated once its jobs are finished");
     assert_eq!(said["message"], promised.as_str());
     stage.until_pool("it drains", |pool| in_phase(pool, "draining").find(|it| it.id == id).map(drop)).await;
-    stage.until("it is terminated", || stage.instance(&id).ending_ms.is_some()).await;
+    stage.until("the instance is terminated", || stage.instance(&id).ending_ms.is_some()).await;
     let finished = jobs::job(&stage.redis, &job).finished_ms.expect("the job was finished first");
     assert!(Some(finished) <= stage.instance(&id).ending_ms, "{}", stage.diagnosis().await);
     assert!(stage.coordinator().explained("requested by an operator: a new image"), "{}", stage.diagnosis().await);
-    stage.until("another works off the rest", || jobs::completed(&stage.redis) == 6).await;
+    stage.until("another instance completes the rest", || jobs::completed(&stage.redis) == 6).await;
     stage.until_zero().await;
     assert_eq!(stage.instances().len(), 2, "{}", stage.diagnosis().await);
     stage.assert_each_ran_once(6);
@@ -83,7 +83,7 @@ async fn a_held_pool_launches_nothing_until_it_is_resumed() {
     stage.throughout(Duration::from_secs(10), "nothing is launched", || stage.acts() == 0).await;
     let status = stage.coordinator().status();
     assert_eq!((&status["held"], &status["hold_reason"]), (&true.into(), &"moving house".into()), "{status}");
-    assert_eq!(status["desired"], 1, "it says what it would want");
+    assert_eq!(status["desired"], 1, "desired capacity is shown regardless");
     assert!(stage.coordinator().explained("an operator holds the pool (moving house)"), "{}", stage.diagnosis().await);
     stage.coordinator().json(&["resume"]);
     stage.until_ready(1).await;
@@ -100,13 +100,13 @@ async fn an_interruption_in_the_middle_of_a_job_costs_no_job_and_the_instance_is
     let (id, job) = busy(&stage, 2.0).await;
     stage.emulator().interrupt(&id, Duration::from_secs(20)).expect("a notice");
     stage
-        .until_pool("it is counted out", |pool| {
+        .until_pool("the instance no longer counts as capacity", |pool| {
             in_phase(pool, "draining").find(|it| it.id == id && !it.notices.is_empty()).map(drop)
         })
         .await;
     let demand = stage.coordinator().pool().await.backlog.map_or(0, |backlog| backlog.demand);
-    assert!(demand > 0, "the flood must last for a replacement to be wanted");
-    stage.until("it is replaced", || stage.instances().len() == 3).await;
+    assert!(demand > 0, "there must be demand left for a replacement");
+    stage.until("the instance is replaced", || stage.instances().len() == 3).await;
     stage.until("it is gone", || stage.instance(&id).ending_ms.is_some()).await;
     let finished = jobs::job(&stage.redis, &job).finished_ms.expect("the job was finished first");
     assert!(Some(finished) <= stage.instance(&id).ending_ms, "{}", stage.diagnosis().await);

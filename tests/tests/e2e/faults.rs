@@ -1,6 +1,6 @@
-//! What fails outside does no harm: without Redis or EC2's list nothing is launched or terminated and health says which
-//! part does not serve; EC2's refusals are backed off by class, shown, and never answered with a storm of calls; a lost
-//! answer and stale lists never yield a second instance.
+//! Failures of Redis and EC2 do no harm: without Redis or a listing nothing is launched or terminated, and health names the
+//! failing part; EC2's refusals are backed off by class, shown, and never followed by a storm of calls; an unanswered call and
+//! out-of-date listings never yield a second instance.
 
 use std::time::Duration;
 
@@ -23,8 +23,8 @@ async fn until_health(stage: &Stage, service: &str, serves: bool) {
     stage.until_async(&what, async || stage.coordinator().try_health(service).await == Some(wanted)).await;
 }
 
-/// An instance works, more of the flood has just come, and then Redis is away for longer than every span that could make
-/// something happen: the steps' (3 s), idle (4 s), the lease (15 s), the lost agent (90 s is `boot_timeout`, so not that).
+/// An instance runs jobs, more jobs have just come, and then Redis is away for longer than every duration after which something
+/// could happen: the steps' (3 s), idle (4 s), the lease (15 s); not the lost agent's (`boot_timeout`, 90 s).
 async fn nothing_happens_without_redis(
     stage: &mut Stage,
     leave: impl FnOnce(&mut Stage),
@@ -51,7 +51,7 @@ async fn nothing_happens_without_redis(
     stage.until("all jobs are completed", || jobs::completed(&stage.redis) == 35).await;
     stage.until_zero().await;
     assert_eq!(jobs::failed(&stage.redis), 0);
-    assert!(stage.instances().len() >= 2, "the flood goes on to be worked off: {}", stage.diagnosis().await);
+    assert!(stage.instances().len() >= 2, "scaling did not continue: {}", stage.diagnosis().await);
     assert!(stage.coordinator().explained("no scaling until"), "{}", stage.diagnosis().await);
 }
 
@@ -177,7 +177,7 @@ async fn a_lost_answer_does_not_launch_twice() {
     stage.assert_each_ran_once(6);
 }
 
-/// EC2's lists lag: a new instance is not in them yet, and one that ended still is.
+/// EC2's listings lag: a new instance is not in them yet, and one that ended still is.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn stale_lists_neither_launch_twice_nor_forget_an_instance() {
     let stage = Stage::start(Setup::default()).await;
@@ -185,7 +185,7 @@ async fn stale_lists_neither_launch_twice_nor_forget_an_instance() {
     jobs::add(&stage.redis, 16, 1.0);
     stage.until("all jobs are completed", || jobs::completed(&stage.redis) == 16).await;
     let ended = |state| matches!(state, InstanceState::ShuttingDown | InstanceState::Terminated);
-    stage.until("all are ended", || stage.instances().iter().all(|record| ended(record.state))).await;
+    stage.until("all instances are ended", || stage.instances().iter().all(|record| ended(record.state))).await;
     stage.until_zero().await;
     assert_eq!(stage.instances().len(), 2, "{}", stage.diagnosis().await);
     assert_eq!(stage.calls("TerminateInstances").len(), 2, "{}", stage.diagnosis().await);

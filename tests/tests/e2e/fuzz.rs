@@ -1,5 +1,5 @@
-//! What comes from outside is damaged: EC2's answers, and an agent's messages. The coordinator reads or refuses it, goes on,
-//! and does nothing for it. The parsers' own properties are beside them, in the crates.
+//! Damaged input: EC2's answers, and an agent's messages. The coordinator reads or rejects it, continues, and does nothing
+//! because of it. Property tests of the parsers are beside them, in the crates.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -9,13 +9,11 @@ use std::time::Duration;
 
 use prost::Message as _;
 use spillway_proto::v1;
-use spillway_proto::v1::agent_service_client::AgentServiceClient;
 use spillway_proto::v1::session_request::Message as Said;
+use spillway_tests::agent_session::AgentSession;
 use spillway_tests::coordinator::ServingStatus::Serving;
 use spillway_tests::jobs;
 use spillway_tests::stage::{Setup, Stage};
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
 
 const SEED: u64 = 1;
 
@@ -41,7 +39,7 @@ const LAUNCHED: &str = r#"<?xml version="1.0"?><RunInstancesResponse xmlns="http
 <instancesSet><item><instanceId>i-0fedcba9876543210</instanceId><instanceState><code>0</code><name>pending</name></instanceState>
 </item></instancesSet></RunInstancesResponse>"#;
 
-/// As a bad day would have it.
+/// How an answer is damaged.
 fn damaged(text: &str, random: &mut Random) -> Vec<u8> {
     let mut bytes = text.as_bytes().to_vec();
     match random.below(9) {
@@ -120,7 +118,7 @@ async fn damaged_answers_of_ec2_launch_nothing_twice_and_end_nothing() {
     let living = pool.instances.iter().filter(|instance| instance.phase != "gone").count();
     assert!(living <= 3, "{pool:#?}");
     let asked: BTreeSet<String> = tokens.lock().expect("tokens").iter().cloned().collect();
-    assert!(asked.len() <= 2, "max_instances is 2, and nothing was ever seen to end: {asked:?}");
+    assert!(asked.len() <= 2, "max_instances is 2, and no listing showed an end: {asked:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -128,24 +126,11 @@ async fn an_agent_may_say_anything() {
     let user_data = Some("#!/bin/sh\nexec sleep 100000\n");
     let stage = Stage::start(Setup { user_data, ..Setup::default() }).await;
     jobs::add(&stage.redis, 6, 1.0);
-    let id = stage
-        .until_pool("an instance boots", |pool| {
-            pool.instances.iter().find(|instance| instance.phase == "booting").map(|instance| instance.id.clone())
-        })
-        .await;
-    let server = format!("http://{}", stage.coordinator().server());
+    let id = stage.until_booting().await;
+    let server = stage.coordinator().server();
     let mut random = Random(SEED);
     for round in 0..20 {
-        let mut client = AgentServiceClient::connect(server.clone()).await.expect("the coordinator");
-        let identity = Some(v1::Identity { instance_id: id.clone(), ..v1::Identity::default() });
-        let request = v1::RegisterRequest { identity, ..v1::RegisterRequest::default() };
-        let outcome = client.register(request).await.expect("registered").into_inner().outcome;
-        let Some(v1::register_response::Outcome::Registered(registered)) = outcome else { panic!("a challenge") };
-        let (sender, receiver) = mpsc::channel(64);
-        let mut session = tonic::Request::new(ReceiverStream::new(receiver));
-        let bearer = format!("Bearer {}", registered.session_token).parse().expect("ASCII");
-        session.metadata_mut().insert("authorization", bearer);
-        let mut commands = client.session(session).await.expect("a session").into_inner();
+        let AgentSession { sender, mut commands } = AgentSession::open(&server, &id).await;
         let listening = tokio::spawn(async move { while commands.message().await.is_ok_and(|it| it.is_some()) {} });
         for _ in 0..200 {
             let message = anything(&mut random);

@@ -1,5 +1,5 @@
-//! `spillway gameday`: an instance is taken by the emulator, or told by the coordinator that EC2 takes it; its jobs are
-//! handed back, it is replaced, and the score says so.
+//! `spillway gameday`: the emulator interrupts an instance, or the coordinator has its agent rehearse an interruption; its jobs
+//! are handed back, it is replaced, and the score says so.
 
 use serde_json::Value;
 use spillway_tests::coordinator::spillway;

@@ -1,5 +1,5 @@
-//! What others build on: gRPC health and reflection for the real grpcurl, HTTP for probes and Prometheus, the command line
-//! with its exit statuses, and systemd's protocol and units.
+//! The interfaces for other programs: gRPC health and reflection with the real grpcurl, HTTP for probes and Prometheus, the
+//! command line with its exit statuses, and systemd's protocol and units.
 
 use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
@@ -114,13 +114,13 @@ async fn probes_and_metrics_say_how_it_is() {
     let fault = Refuse { action: "DescribeInstances".into(), code: "InternalError".into(), calls: 1000, message: None };
     stage.emulator().refuse(fault).expect("a fault");
     stage
-        .until_async("it is not ready without EC2's list", async || {
+        .until_async("it is not ready without a listing", async || {
             get("/readyz").await.0 == StatusCode::SERVICE_UNAVAILABLE
         })
         .await;
     let said: Value = serde_json::from_str(&get("/readyz").await.2).expect("JSON");
     assert_eq!((&said["spillway.cloud"], &said["spillway.queue"]), (&json!(false), &json!(true)));
-    assert_eq!(get("/healthz").await.0, StatusCode::OK, "the process lives");
+    assert_eq!(get("/healthz").await.0, StatusCode::OK, "the process is alive");
     assert!(get("/metrics").await.2.contains("spillway_cloud_up{pool=\"spillway\"} 0"));
 }
 

@@ -1,5 +1,5 @@
-//! The plan's promise, with the plan's environment alone: few jobs launch nothing, 5 that stay launch one instance, 15
-//! launch two and never more, and a job that runs when the queue turns empty is finished before its instance goes.
+//! What the plan promises, with the plan's environment alone: few jobs launch nothing, 5 sustained jobs launch one instance, 15
+//! two and never more, and a job that runs when the queue becomes empty is finished before its instance is terminated.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ async fn four_jobs_launch_nothing_and_a_fifth_that_stays_launches_exactly_one() 
     let stage = Stage::start(Setup::default()).await;
     jobs::add(&stage.redis, 4, 1.0);
     stage
-        .until_pool("four jobs are seen", |pool| pool.backlog.as_ref().filter(|seen| seen.demand == 4).map(drop))
+        .until_pool("four jobs are observed", |pool| pool.backlog.as_ref().filter(|seen| seen.demand == 4).map(drop))
         .await;
     stage.throughout(Duration::from_millis(3 * SUSTAINED_MS), "four jobs launch nothing", || stage.acts() == 0).await;
     assert!(
@@ -53,7 +53,7 @@ async fn fifteen_jobs_launch_exactly_two_although_more_are_allowed() {
     stage.assert_each_ran_once(20);
     let by: Vec<Option<String>> = (1..=20).map(|id| jobs::job(&stage.redis, &id.to_string()).by).collect();
     for record in stage.instances() {
-        assert!(by.contains(&Some(record.id.clone())), "{} did no job: {by:?}", record.id);
+        assert!(by.contains(&Some(record.id.clone())), "{} ran no job: {by:?}", record.id);
     }
 }
 

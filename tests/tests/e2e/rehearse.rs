@@ -1,5 +1,5 @@
-//! An interruption that is rehearsed takes the ordinary path, from the agent's notice on: the instance is counted out,
-//! replaced, drained and terminated, and no job is lost. What cannot rehearse one is told why.
+//! A rehearsed interruption takes the ordinary path, from the agent's notice on: the instance no longer counts as capacity, is
+//! replaced, drained and terminated, and no job is lost. If it cannot rehearse one the answer says why.
 
 use std::time::Duration;
 
@@ -9,11 +9,11 @@ use spillway_tests::jobs;
 use spillway_tests::stage::{Setup, Stage, in_phase};
 use tonic::Code;
 
-/// What the coordinator promises, or why it refuses.
+/// What the coordinator answers, or why it rejects the request.
 async fn rehearse(stage: &Stage, id: &str, notice: Option<Duration>) -> Result<String, (Code, String)> {
     let address = format!("http://{}", stage.coordinator().server());
     let mut operator = OperatorServiceClient::connect(address).await.expect("the coordinator");
-    let notice = notice.map(|notice| notice.try_into().expect("a span"));
+    let notice = notice.map(|notice| notice.try_into().expect("a duration"));
     let reply = operator.rehearse(v1::RehearseRequest { instance_id: id.to_owned(), notice }).await;
     reply.map(|reply| reply.into_inner().message).map_err(|status| (status.code(), status.message().to_owned()))
 }
@@ -34,19 +34,19 @@ async fn a_rehearsed_interruption_takes_the_ordinary_path() {
         assert_eq!(said, refused(Code::InvalidArgument, "notice: between 1 s and 1 h"));
     }
 
-    let said = rehearse(&stage, &id, Some(Duration::from_secs(20))).await.expect("it rehearses");
+    let said = rehearse(&stage, &id, Some(Duration::from_secs(20))).await.expect("the rehearsal is accepted");
     assert!(said.starts_with(&format!("{id} behaves as if EC2 took it in 20 s")), "{said}");
     let rehearsed = |it: &v1::Instance| it.notices.iter().any(|notice| notice.action == "rehearsal");
     stage
-        .until_pool("it is counted out", |pool| {
+        .until_pool("the instance no longer counts as capacity", |pool| {
             in_phase(pool, "draining").find(|it| it.id == id && rehearsed(it)).map(drop)
         })
         .await;
     let (code, why) = rehearse(&stage, &id, None).await.expect_err("it goes already");
     assert_eq!(code, Code::FailedPrecondition);
     assert!(why.contains("only a booting or ready instance can rehearse an interruption"), "{why}");
-    stage.until("it is replaced", || stage.instances().len() == 2).await;
-    stage.until("it is terminated by the coordinator", || stage.instance(&id).ending_ms.is_some()).await;
+    stage.until("the instance is replaced", || stage.instances().len() == 2).await;
+    stage.until("the coordinator terminates it", || stage.instance(&id).ending_ms.is_some()).await;
     assert_eq!(stage.calls("TerminateInstances").len(), 1, "{}", stage.diagnosis().await);
     let words = String::from_utf8(stage.coordinator().command(&["status"]).stdout).expect("text");
     assert!(words.contains(&id), "{words}");
@@ -70,7 +70,7 @@ async fn an_instance_that_ec2_recommends_to_replace_works_until_its_replacement_
             second.filter(|_| in_phase(pool, "draining").any(|it| it.id == first))
         })
         .await;
-    stage.until("it is terminated", || stage.instance(&first).ending_ms.is_some()).await;
+    stage.until("the instance is terminated", || stage.instance(&first).ending_ms.is_some()).await;
     let explained = |words: &str| stage.coordinator().explained(words);
     assert!(explained(&format!("EC2 recommends a rebalance of {first}: its replacement is launched first")));
     assert!(explained(&format!("the replacement {second} is ready")), "{}", stage.diagnosis().await);

@@ -1,5 +1,5 @@
-//! The coordinator may end at any time: instances go on working, the next one takes them over from the ledger and doubles
-//! nothing; and of two coordinators only the leader acts.
+//! The coordinator may end at any time: instances keep running, the next coordinator takes them over from the ledger and launches
+//! nothing twice; and of two coordinators only the leader acts.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use spillway_tests::stage::{Setup, Stage, directory};
 use spillway_tests::{jobs, other_client, wait};
 use tokio::time::Instant;
 
-/// systemd is told five seconds; a busy machine gets more.
+/// The unit says five seconds; a busy host gets more.
 const STOPS_WITHIN: Duration = Duration::from_secs(20);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -29,10 +29,10 @@ async fn a_coordinator_that_is_stopped_leaves_instances_at_work_and_the_next_one
     let status = first.process.end_within(STOPS_WITHIN).await;
     assert_eq!(status.code(), Some(0), "{}", first.process.tail());
     let leader: bool = stage.redis.ask(&["EXISTS", "spillway:leader"]);
-    assert!(!leader, "the lease is given back");
+    assert!(!leader, "the lease is released");
 
     let before = jobs::completed(&stage.redis);
-    stage.until("jobs are worked off without a coordinator", || jobs::completed(&stage.redis) >= before + 2).await;
+    stage.until("jobs complete without a coordinator", || jobs::completed(&stage.redis) >= before + 2).await;
     assert_eq!(stage.instance(&ready[0]).state, InstanceState::Running);
     stage.start_coordinator().await;
     assert_eq!(stage.until_ready(1).await, ready, "the same instance");
@@ -62,7 +62,7 @@ async fn a_coordinator_that_is_killed_while_it_launches_doubles_nothing() {
 
     stage.start_coordinator().await;
     stage
-        .until_async("it leads when the dead one's lease is over", async || {
+        .until_async("it leads once the killed coordinator's lease has expired", async || {
             stage.coordinator().try_health("spillway.leader").await == Some(Serving)
         })
         .await;
@@ -115,17 +115,17 @@ async fn of_two_coordinators_one_acts_and_the_other_takes_over() {
 async fn a_lease_and_a_ledger_that_vanish_are_made_anew_and_nothing_is_forgotten() {
     let idle = ("SPILLWAY_POOL_POLICY_IDLE", "10m".to_owned());
     let mut stage = Stage::without_coordinator(Setup { environment: vec![idle], ..Setup::default() }).await;
-    // Others have led before.
+    // There were leaders before.
     let _: String = stage.redis.ask(&["SET", "spillway:epoch", "5"]);
     stage.start_coordinator().await;
     jobs::add(&stage.redis, 5, 0.5);
     let ready = stage.until_ready(1).await;
-    // As after a Redis that came back without its data: the ledger refuses the holder of a lease that is not there.
+    // As after a Redis that came back without its data: the ledger accepts no save without the lease.
     let keys = ["spillway:leader", "spillway:epoch", "spillway:pool:spillway:state"];
     let removed: u64 = stage.redis.ask(&["DEL", keys[0], keys[1], keys[2]]);
     assert_eq!(removed, 3);
     let are_back = || stage.redis.ask::<u64>(&["EXISTS", keys[0], keys[1], keys[2]]) == 3;
-    stage.until("lease and ledger are there again", are_back).await;
+    stage.until("lease and ledger exist again", are_back).await;
     assert_eq!(stage.until_ready(1).await, ready);
     assert_eq!(stage.acts(), 1, "{}", stage.diagnosis().await);
     // It still acts.
@@ -144,7 +144,7 @@ async fn what_no_ledger_knows_is_reported_and_only_what_carries_a_launch_token_i
     let mut stage = Stage::without_coordinator(Setup { environment, ..Setup::default() }).await;
     let tags = [("Name", "spillway"), ("ManagedBy", "auto-scaler"), ("spillway:pool", "spillway")];
     jobs::add(&stage.redis, 1, 0.1);
-    // One by hand, and one of a ledger that is lost, whose agent never comes.
+    // One launched by hand, and one of a deleted ledger, whose agent never registers.
     assert!(other_client::launch(&stage, &tags).await);
     let by_hand = stage.instances()[0].id.clone();
     let lost: Vec<(&str, &str)> = tags.into_iter().chain([("spillway:token", "spillway-0-1")]).collect();
@@ -155,10 +155,14 @@ async fn what_no_ledger_knows_is_reported_and_only_what_carries_a_launch_token_i
     stage.until("the first is reported", || stage.coordinator().explained(&carries_none)).await;
     let is_known = |pool: &v1::Pool| pool.instances.iter().any(|it| it.id == of_a_ledger).then_some(());
     stage.until_pool("the second is adopted", is_known).await;
-    stage.until("it ends after its grace", || stage.instance(&of_a_ledger).ending_ms.is_some()).await;
+    stage.until("the second is terminated after its grace", || stage.instance(&of_a_ledger).ending_ms.is_some()).await;
     let drained = format!("drain {of_a_ledger}");
     assert!(stage.coordinator().explained("its agent never registered"), "{drained}: {}", stage.diagnosis().await);
-    stage.throughout(Duration::from_secs(5), "the first lives", || stage.instance(&by_hand).ending_ms.is_none()).await;
+    stage
+        .throughout(Duration::from_secs(5), "the first is still running", || {
+            stage.instance(&by_hand).ending_ms.is_none()
+        })
+        .await;
     assert_eq!(stage.calls("TerminateInstances").len(), 1, "{}", stage.diagnosis().await);
 }
 
@@ -184,10 +188,10 @@ async fn agents_find_the_leader_through_the_standby_and_the_standby_when_the_lea
         let pool = leader.try_pool().await?;
         pool.instances.into_iter().find(|instance| instance.phase == "ready" && instance.connected).map(|it| it.id)
     };
-    let id = wait::until("ready at the leader", async || stage.diagnosis().await, is_ready).await;
+    let id = wait::until("the instance is ready at the leader", async || stage.diagnosis().await, is_ready).await;
     assert_eq!(stage.coordinator().health("spillway.leader").await, NotServing);
     let console = stage.emulator().console(&id).expect("a console");
-    assert!(console.contains("the leader is elsewhere"), "{console}");
+    assert!(console.contains("the other coordinator leads"), "{console}");
 
     let killed = Instant::now();
     leader.process.kill();
@@ -222,7 +226,7 @@ async fn the_ledger_says_how_long_the_lease_lasts_and_an_epoch_is_newer_than_any
     let asked_at = Instant::now();
     let until = ledger.save("a", first, controller.state(), None).await.expect("it leads");
     assert!(until > asked_at + LEASE / 2 && until <= Instant::now() + LEASE, "{:?}", until - asked_at);
-    // One that was held up on its way, by the same holder, comes after that.
+    // A delayed save of the same holder arrives after that.
     let mut held_up = Ledger::new(connect(), "spillway:", "pool");
     let refused = held_up.save("a", first, controller.state(), None).await.expect_err("a later one is there");
     assert!(matches!(refused, LedgerProblem::Overtaken), "{refused}");
@@ -236,9 +240,9 @@ async fn the_ledger_says_how_long_the_lease_lasts_and_an_epoch_is_newer_than_any
         async || (redis.ask::<u64>(&["EXISTS", "spillway:leader"]) == 0).then_some(()),
     )
     .await;
-    let refused = ledger.save("a", first, controller.state(), None).await.expect_err("nobody leads");
+    let refused = ledger.save("a", first, controller.state(), None).await.expect_err("the lease is not held");
     assert!(matches!(refused, LedgerProblem::NotLeader), "{refused}");
-    // Lost with everything, lost alone while the lease is held, and ahead of Redis' clock.
+    // The epoch is deleted with everything, deleted alone while the lease is held, and ahead of Redis' clock.
     let _: String = redis.ask(&["FLUSHALL"]);
     let second = gained(&mut lease).await;
     assert!(second > first, "{first} {second}");

@@ -1,5 +1,5 @@
-//! An instance ends without a word, in the middle of a job: the coordinator hands the job back, and another worker runs it
-//! at once. It costs neither an attempt nor a stall, and no stall check is waited for.
+//! An instance ends without a notice, in the middle of a job: the coordinator hands the job back, and another worker runs it at
+//! once, without waiting for a stall check and without spending an attempt or a stall.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ async fn busy(stage: &Stage, seconds: f64) -> (String, String) {
     jobs::add(&stage.redis, 5, seconds);
     let id = stage.until_ready(1).await.remove(0);
     let job = stage
-        .until_pool("it works on a job that has long to go", |_| {
+        .until_pool("the instance runs a job with most of it left", |_| {
             let mine = |job: &String| {
                 let job = jobs::job(&stage.redis, job);
                 job.by.as_deref() == Some(&*id) && job.has_long_to_go(&stage.redis, seconds)
@@ -30,7 +30,7 @@ async fn busy(stage: &Stage, seconds: f64) -> (String, String) {
     (id, job)
 }
 
-/// A call to EC2 of somebody else's.
+/// A call of another client to EC2.
 async fn another_client(stage: &Stage, form: &[(&str, &str)]) {
     assert!(other_client::call(stage, form).await, "{form:?}");
 }
@@ -39,7 +39,7 @@ fn field(stage: &Stage, job: &str, name: &str) -> Option<u32> {
     stage.redis.ask(&["HGET", &format!("bull:{QUEUE}:{job}"), name])
 }
 
-/// It was run again, from its start, by the primary; and nothing of what a stall or a failure costs was spent.
+/// Asserts that the primary ran the job again from its start, and that neither an attempt nor a stall was spent.
 async fn assert_run_again(stage: &Stage, id: &str, job: &str) {
     let status = stage.coordinator().status();
     let instances = status["instances"].as_array().expect("a list");
@@ -61,14 +61,14 @@ async fn assert_run_again(stage: &Stage, id: &str, job: &str) {
     assert!(metrics.lines().any(|line| line == "spillway_jobs_handed_back_total{pool=\"spillway\"} 1"), "{metrics}");
 }
 
-/// Waits until the job is not the instance's any more, and prints how long that took from the instance's end.
+/// Waits until the instance no longer holds the job, and prints how long that took from the instance's end.
 async fn until_handed_back(stage: &Stage, id: &str, job: &str) {
     stage
         .until_pool("the job is handed back", |pool| {
             pool.instances.iter().find(|it| it.id == id && it.jobs_handed_back == 1).map(drop)
         })
         .await;
-    let ended = stage.instance(id).ending_ms.expect("it has ended");
+    let ended = stage.instance(id).ending_ms.expect("the instance has ended");
     println!("{id}: job {job} handed back {} ms after its end", jobs::now_ms(&stage.redis).saturating_sub(ended));
 }
 
@@ -94,7 +94,7 @@ async fn an_interruption_without_a_notice_costs_no_job() {
     assert_run_again(&stage, &id, &job).await;
 }
 
-/// The coordinator is away while it happens, and finds out from EC2's list.
+/// The coordinator is down while it happens, and learns of it from a listing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_ends_while_the_coordinator_is_away_is_handed_back_when_it_is_back() {
     let mut stage = Stage::start(setup()).await;
@@ -103,8 +103,8 @@ async fn what_ends_while_the_coordinator_is_away_is_handed_back_when_it_is_back(
     first.process.signal(libc::SIGKILL);
     first.process.end_within(Duration::from_secs(20)).await;
     stage.emulator().interrupt(&id, Duration::ZERO).expect("an end");
-    stage.until("it is terminated", || stage.instance(&id).state == InstanceState::Terminated).await;
-    // Without a worker nobody checks for stalls: whatever comes back is the coordinator's doing.
+    stage.until("the instance is terminated", || stage.instance(&id).state == InstanceState::Terminated).await;
+    // Without a worker there is no stall check: only the coordinator can requeue the job.
     stage.start_coordinator().await;
     stage
         .until_pool("the job is handed back", |pool| {
@@ -115,8 +115,8 @@ async fn what_ends_while_the_coordinator_is_away_is_handed_back_when_it_is_back(
     assert_run_again(&stage, &id, &job).await;
 }
 
-/// EC2's list does not show it any more, and it works on: what it holds is left to it. Once it has really ended, its job is
-/// handed back, by the word of the lock alone.
+/// Listings no longer show the instance, but it runs on and keeps its job. Once it has really ended its job is handed back,
+/// because its lock is no longer renewed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_instance_that_is_only_out_of_sight_keeps_its_job_until_nobody_renews_the_lock() {
     let environment =
@@ -124,14 +124,19 @@ async fn an_instance_that_is_only_out_of_sight_keeps_its_job_until_nobody_renews
     let mut stage = Stage::start(Setup { environment, ..Setup::default() }).await;
     let (id, job) = busy(&stage, 60.0).await;
     another_client(&stage, &[("Action", "DeleteTags"), ("ResourceId.1", &id)]).await;
-    stage.until_pool("it is gone from the list", |pool| in_phase(pool, "gone").find(|it| it.id == id).map(drop)).await;
+    stage
+        .until_pool("listings no longer show the instance", |pool| {
+            in_phase(pool, "gone").find(|it| it.id == id).map(drop)
+        })
+        .await;
     let status = async || stage.coordinator().try_pool().await;
     let keeps = |pool: &v1::Pool| {
         let instance = pool.instances.iter().find(|it| it.id == id);
         instance.is_some_and(|it| it.jobs_handed_back == 0 && it.hand_back == "under-way")
     };
     let left = async || status().await.is_none_or(|pool| keeps(&pool));
-    wait::throughout(Duration::from_secs(25), "its job is left to it", async || stage.diagnosis().await, left).await;
+    wait::throughout(Duration::from_secs(25), "the instance keeps its job", async || stage.diagnosis().await, left)
+        .await;
     assert!(jobs::active(&stage.redis).contains(&job));
     assert_eq!(jobs::runs(&stage.redis)[&format!("{QUEUE}:{job}")], 1);
     let said = "1 job of ".to_owned() + &id + " left: handed back once their locks are seen not to be renewed";
@@ -143,7 +148,7 @@ async fn an_instance_that_is_only_out_of_sight_keeps_its_job_until_nobody_renews
     assert_eq!((field(&stage, &job, "atm"), field(&stage, &job, "stc")), (None, None), "attempts and stalls");
 }
 
-/// The coordinator's Redis user may only read BullMQ's keys: that is said, and the job goes back when it may write.
+/// The coordinator's Redis user may only read BullMQ's keys: status says so, and the job is handed back once it may write.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_redis_user_that_may_not_hand_back_is_told_apart_from_one_that_may() {
     let mut stage = Stage::without_coordinator(setup()).await;
@@ -157,14 +162,14 @@ async fn a_redis_user_that_may_not_hand_back_is_told_apart_from_one_that_may() {
     let (id, job) = busy(&stage, 6.0).await;
     stage.emulator().interrupt(&id, Duration::ZERO).expect("an end");
     let refused = "may not hand jobs back";
-    stage.until("it is explained", || stage.coordinator().explained(refused)).await;
+    stage.until("the plan says so", || stage.coordinator().explained(refused)).await;
     let status = || String::from_utf8(stage.coordinator().command(&["status"]).stdout).expect("text");
     assert!(status().contains(refused) && status().contains("+lrem"), "{}", status());
     assert!(!status().contains("secret"), "{}", status());
-    // Redis has other words for it where the script may write the keys, and not use the command.
+    // Redis' error is another one if the script may write the keys but not use the command.
     let _: () = stage.redis.ask(&["ACL", "SETUSER", "spillway", "~bull:*"]);
     let other = "The user executing the script can't run this command";
-    stage.until("the script is refused too", || status().contains(other)).await;
+    stage.until("the script is rejected as well", || status().contains(other)).await;
     assert!(status().contains(refused) && status().contains("+lrem"), "{}", status());
     let writes = "+lrem +rpush +zadd +srem +hdel +hincrby";
     let user: Vec<&str> = ["ACL", "SETUSER", "spillway"].into_iter().chain(writes.split(' ')).collect();

@@ -5,14 +5,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use spillway_proto::v1;
-use spillway_proto::v1::agent_service_client::AgentServiceClient;
 use spillway_proto::v1::operator_service_client::OperatorServiceClient;
+use spillway_tests::agent_session::AgentSession;
 use spillway_tests::stage::{Setup, Stage, in_phase};
 use spillway_tests::{binaries, jobs};
-use tokio::sync::mpsc;
 use tokio::time::Instant;
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::Request;
 use tonic::transport::Channel;
 
 use crate::{say, spread};
@@ -81,7 +78,7 @@ pub(crate) async fn a_hundred_agents() {
     jobs::add(&stage.redis, 1, 1.0);
     let known = |pool: &v1::Pool| (in_phase(pool, "booting").count() == AGENTS as usize).then_some(());
     stage.until_pool("all instances are booting", known).await;
-    let server = format!("http://{}", stage.coordinator().server());
+    let server = stage.coordinator().server();
     let mut agents = Vec::new();
     for record in stage.instances() {
         agents.push(tokio::spawn(beat(server.clone(), record.id)));
@@ -97,16 +94,7 @@ pub(crate) async fn a_hundred_agents() {
 }
 
 async fn beat(server: String, id: String) {
-    let mut client = AgentServiceClient::connect(server).await.expect("the coordinator");
-    let identity = Some(v1::Identity { instance_id: id, ..v1::Identity::default() });
-    let request = v1::RegisterRequest { identity, ..v1::RegisterRequest::default() };
-    let answer = client.register(request).await.expect("registered").into_inner();
-    let Some(v1::register_response::Outcome::Registered(registered)) = answer.outcome else { panic!("a challenge") };
-    let (sender, receiver) = mpsc::channel(4);
-    let mut session = Request::new(ReceiverStream::new(receiver));
-    let bearer = format!("Bearer {}", registered.session_token).parse().expect("ASCII");
-    session.metadata_mut().insert("authorization", bearer);
-    let mut commands = client.session(session).await.expect("a session").into_inner();
+    let AgentSession { sender, mut commands } = AgentSession::open(&server, &id).await;
     tokio::spawn(async move { while commands.message().await.is_ok_and(|message| message.is_some()) {} });
     loop {
         let worker =
