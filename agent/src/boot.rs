@@ -9,6 +9,7 @@ pub mod process;
 use std::time::{Duration, SystemTime};
 
 use spillway_machine::StepOutcome;
+use spillway_words::in_words;
 use tokio::sync::watch;
 
 use crate::clock;
@@ -27,14 +28,14 @@ pub struct Attempt {
     pub exit_code: Option<i32>,
     /// The last of its output.
     pub tail: String,
-    /// What went wrong; empty where nothing did.
-    pub problem: String,
+    /// What went wrong; `None` where nothing did.
+    pub problem: Option<String>,
 }
 
 impl Attempt {
     /// What it means to the machine.
     pub fn outcome(&self) -> StepOutcome {
-        if self.problem.is_empty() { StepOutcome::Succeeded } else { StepOutcome::Failed }
+        if self.problem.is_none() { StepOutcome::Succeeded } else { StepOutcome::Failed }
     }
 }
 
@@ -43,12 +44,12 @@ pub async fn attempt(launcher: &Launcher, step: &Step, abort: watch::Receiver<bo
     let started_at = clock::wall_now();
     let Finished { end, took, tail } = process::run(launcher.shell(&step.run), step.timeout, abort).await;
     let (exit_code, problem) = match end {
-        End::Exited(0) => (Some(0), String::new()),
-        End::Exited(127) => (Some(127), "exit status 127: a command of it was not found".to_owned()),
-        End::Exited(code) => (Some(code), format!("exit status {code}")),
-        End::Signalled(signal) => (None, format!("killed by signal {signal}")),
-        End::TimedOut => (None, format!("timed out after {}", humantime::format_duration(step.timeout))),
-        End::NotStarted(error) => (None, format!("could not be started: {error}")),
+        End::Exited(0) => (Some(0), None),
+        End::Exited(127) => (Some(127), Some("exit status 127: a command of it was not found".to_owned())),
+        End::Exited(code) => (Some(code), Some(format!("exit status {code}"))),
+        End::Signalled(signal) => (None, Some(format!("killed by signal {signal}"))),
+        End::TimedOut => (None, Some(format!("timed out after {}", in_words(step.timeout)))),
+        End::NotStarted(error) => (None, Some(format!("could not be started: {error}"))),
         End::Aborted => return None,
     };
     Some(Attempt { started_at, took, exit_code, tail, problem })

@@ -178,7 +178,7 @@ async fn worker(findings: &mut Findings, config: &Config, document: &Document, l
                 findings.warn("drain", words);
             }
         }
-        None if !look.pm2_problem.is_empty() => findings.add("worker", Err(look.pm2_problem.clone())),
+        None if look.pm2_problem.is_some() => findings.add("worker", look.pm2_problem.map_or(Ok(String::new()), Err)),
         None if is_up => findings.warn("worker", "pm2's daemon runs already, without a worker".to_owned()),
         None => findings.add("worker", Ok("none runs yet: what a drain protects is seen once it does".to_owned())),
     }

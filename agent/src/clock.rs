@@ -1,7 +1,7 @@
 //! Time: the machine's monotonic count, and the wall clock for what others read. Owns the agent's one reading of the
 //! wall clock; never sleeps.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use spillway_machine::Timestamp;
 use tokio::time::Instant;
@@ -50,16 +50,4 @@ const DAY: Duration = Duration::from_secs(86_400);
 pub fn wall_now() -> SystemTime {
     #[expect(clippy::disallowed_methods, reason = "the agent's one reading of the wall clock")]
     SystemTime::now()
-}
-
-/// Seconds and nanoseconds since 1970, as protocol buffers want them.
-pub fn since_epoch(wall: SystemTime) -> (i64, i32) {
-    let since = wall.duration_since(UNIX_EPOCH).unwrap_or_default();
-    (i64::try_from(since.as_secs()).unwrap_or(i64::MAX), i32::try_from(since.subsec_nanos()).unwrap_or(0))
-}
-
-/// The other way; times before 1970 are 1970.
-pub fn from_epoch(seconds: i64, nanos: i32) -> SystemTime {
-    let since = Duration::new(u64::try_from(seconds).unwrap_or(0), u32::try_from(nanos).unwrap_or(0).min(999_999_999));
-    UNIX_EPOCH.checked_add(since).unwrap_or(UNIX_EPOCH)
 }

@@ -47,6 +47,18 @@ pub(crate) const KEYS: &[&str] = &[
 /// The keys of one boot step.
 pub(crate) const STEP_KEYS: &[&str] = &["name", "run", "timeout", "retries"];
 
+/// What a mistyped key may have been meant for, besides [`KEYS`]: sections, and the keys of a step.
+const OTHER_KEYS: [&str; 8] = [
+    "boot",
+    "worker",
+    "drain",
+    "imds",
+    "boot.steps.name",
+    "boot.steps.run",
+    "boot.steps.timeout",
+    "boot.steps.retries",
+];
+
 /// The whole boot record must fit into what waits for a coordinator.
 const MOST_STEPS: usize = 64;
 

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use crate::imds::{Document, Imds, ImdsError};
+use crate::imds::{Document, Imds, ImdsError, back_off};
 
-/// The most that is waited between two attempts.
-const BACK_OFF_MOST: Duration = Duration::from_secs(15);
+/// After the first attempt that failed.
+const PAUSE: Duration = Duration::from_millis(500);
 
 /// Where identity and notices come from, as the environment has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,14 +45,14 @@ impl Origin {
 
 /// Asks until the metadata service answers.
 pub async fn learn(imds: &mut Imds) -> Document {
-    let mut pause = Duration::from_millis(500);
+    let mut failures = 0_u32;
     loop {
         match imds.document().await {
             Ok(document) => return document,
             Err(error) => tracing::warn!(%error, "the instance does not know yet who it is; will retry"),
         }
-        sleep(pause).await;
-        pause = (pause * 2).min(BACK_OFF_MOST);
+        sleep(back_off(PAUSE, failures)).await;
+        failures = failures.saturating_add(1);
     }
 }
 

@@ -15,6 +15,14 @@ const TOKEN_LIFE: Duration = Duration::from_secs(21_600);
 const TOKEN_MARGIN: Duration = Duration::from_secs(300);
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// The most that is waited after errors.
+const BACK_OFF_MOST: Duration = Duration::from_secs(15);
+
+/// How long to wait before the metadata service is asked again: `first`, and twice as long after each failure in a row.
+pub(crate) fn back_off(first: Duration, failures: u32) -> Duration {
+    first.saturating_mul(1 << failures.min(8)).min(BACK_OFF_MOST.max(first))
+}
+
 /// Why the metadata service gave nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum ImdsError {
@@ -237,6 +245,14 @@ mod tests {
     use std::time::UNIX_EPOCH;
 
     use super::*;
+
+    #[test]
+    fn the_back_off_doubles_up_to_a_limit() {
+        let seconds = |first, failures| back_off(Duration::from_secs(first), failures).as_secs();
+        let all: Vec<u64> = [0, 1, 3, 4, u32::MAX].map(|failures| seconds(1, failures)).into();
+        assert_eq!(all, [1, 2, 8, 15, 15]);
+        assert_eq!(seconds(60, 3), 60);
+    }
 
     #[test]
     fn reads_the_services_own_examples() {

@@ -5,12 +5,15 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use spillway_machine::{DrainSignal, Failure, Graceful, Machine, Missing, Phase, ShimProcess, Timestamp};
+use spillway_proto::ToldBy;
+use spillway_proto::times::{duration, timestamp as time};
 use spillway_proto::v1::{BootStep, Heartbeat, WorkerProof};
+use spillway_words::in_words;
 
 use crate::clock::{self, Clock};
 use crate::config::Config;
 use crate::imds::Document;
-use crate::session::messages::{duration, phase, time};
+use crate::session::messages::phase;
 use crate::vitals::Vitals;
 use crate::worker::Look;
 
@@ -62,7 +65,7 @@ pub struct Reporter {
     image_id: String,
     steps: Vec<String>,
     signal: DrainSignal,
-    commit: String,
+    commit: Option<String>,
     look: Look,
     shims: Vec<ShimProcess>,
     shim_problems: Vec<String>,
@@ -76,7 +79,7 @@ impl Reporter {
             image_id: document.image_id.clone(),
             steps: config.boot.steps.iter().map(|step| step.name.clone()).collect(),
             signal: config.drain.signal,
-            commit: String::new(),
+            commit: None,
             look: Look::default(),
             shims: Vec::new(),
             shim_problems: Vec::new(),
@@ -105,7 +108,7 @@ impl Reporter {
 
     /// The application's commit.
     pub fn set_commit(&mut self, commit: String) {
-        self.commit = commit;
+        self.commit = Some(commit);
     }
 
     /// The state as it now is.
@@ -119,12 +122,12 @@ impl Reporter {
             active_jobs: machine.shim_jobs().or_else(|| redis.and_then(|redis| redis.active)),
             oldest_lock_age: redis.and_then(|redis| redis.oldest_lock_age).map(duration),
             redis_round_trip: redis.map(|redis| duration(redis.round_trip)),
-            git_commit: self.commit.clone(),
+            git_commit: self.commit.clone().unwrap_or_default(),
             image_id: self.image_id.clone(),
             cpu_percent: vitals.cpu_percent,
             memory_used_bytes: vitals.memory_used_bytes,
             memory_total_bytes: vitals.memory_total_bytes,
-            problem: self.problem(machine, now),
+            problem: self.problem(machine, now).unwrap_or_default(),
             unprotected: self.unprotected(),
             at: Some(time(clock::wall_now())),
             shims: u32::try_from(self.shims.len()).unwrap_or(u32::MAX),
@@ -141,36 +144,33 @@ impl Reporter {
         let redis = self.look.redis.as_ref();
         let connections = redis.and_then(|redis| redis.connections.as_ref());
         let by = match connections {
-            _ if redis.is_some_and(|redis| redis.live_locks > 0) => "name",
-            Some(found) if found.count > 0 && found.by_name => "name",
-            Some(found) if found.count > 0 => "address",
-            _ => "",
+            // The worker shim puts the name into the locks.
+            _ if redis.is_some_and(|redis| redis.live_locks > 0) => Some(ToldBy::Name),
+            found => found.and_then(|found| found.by),
         };
         let missing = match machine.phase() {
-            Phase::Proving | Phase::Ready { .. } => {
-                machine.missing(now).map(|missing| self.missing(missing)).unwrap_or_default()
-            }
-            Phase::Identifying | Phase::Booting { .. } => "the boot steps are not done".to_owned(),
-            Phase::Draining(_) => "it drains".to_owned(),
-            Phase::Drained(_) => "the worker is stopped".to_owned(),
+            Phase::Proving | Phase::Ready { .. } => machine.missing(now).map(|missing| self.missing(missing)),
+            Phase::Identifying | Phase::Booting { .. } => Some("the boot steps are not done".to_owned()),
+            Phase::Draining(_) => Some("it drains".to_owned()),
+            Phase::Drained(_) => Some("the worker is stopped".to_owned()),
             Phase::Failed(_) => self.problem(machine, now),
         };
         WorkerProof {
-            proven: missing.is_empty(),
+            proven: missing.is_none(),
             processes: worker.map_or(0, |worker| worker.processes),
             restarts: worker.map_or(0, |worker| worker.restarts),
             connections: connections.map_or(0, |found| found.count),
             fetching: connections.is_some_and(|found| found.fetching),
             live_locks: redis.map_or(0, |redis| redis.live_locks),
-            by: by.to_owned(),
-            missing,
+            by: by.map(ToldBy::as_str).unwrap_or_default().to_owned(),
+            missing: missing.unwrap_or_default(),
         }
     }
 
-    /// What keeps the agent from being ready, or what is wrong although it is; empty where nothing is.
-    pub fn problem(&self, machine: &Machine, now: Timestamp) -> String {
+    /// What keeps the agent from being ready, or what is wrong although it is.
+    pub fn problem(&self, machine: &Machine, now: Timestamp) -> Option<String> {
         let step = |index: usize| self.steps.get(index).map_or("?", String::as_str);
-        match machine.phase() {
+        Some(match machine.phase() {
             Phase::Identifying => "the instance does not know yet who it is".to_owned(),
             Phase::Booting { step: index, attempt, again_at: None } => {
                 format!("boot step {} runs (attempt {attempt})", step(*index))
@@ -178,36 +178,34 @@ impl Reporter {
             Phase::Booting { step: index, attempt, .. } => {
                 format!("boot step {} is about to run (attempt {attempt})", step(*index))
             }
-            Phase::Proving => machine.missing(now).map(|missing| self.missing(missing)).unwrap_or_default(),
-            Phase::Ready { .. } => self.queues_without(),
-            Phase::Draining(_) | Phase::Drained(_) => String::new(),
+            Phase::Proving => return machine.missing(now).map(|missing| self.missing(missing)),
+            Phase::Ready { .. } => return self.queues_without(),
+            Phase::Draining(_) | Phase::Drained(_) => return None,
             Phase::Failed(Failure::Step { index }) => {
                 format!("boot step {} failed for good: see its output", step(*index))
             }
             Phase::Failed(Failure::CrashLoop { restarts }) => {
                 format!("the worker crash-loops ({restarts} restarts): see its log with `pm2 logs`")
             }
-        }
+        })
     }
 
-    fn queues_without(&self) -> String {
+    fn queues_without(&self) -> Option<String> {
         let connections = self.look.redis.as_ref().and_then(|redis| redis.connections.as_ref());
-        match connections.map(|found| found.without.as_slice()) {
-            Some(queues) if !queues.is_empty() && connections.is_some_and(|found| found.count > 0) => {
-                format!("no worker connection for queue {}", queues.join(", "))
-            }
-            _ => String::new(),
-        }
+        let found = connections.filter(|found| found.count > 0 && !found.without.is_empty())?;
+        Some(format!("no worker connection for queue {}", found.without.join(", ")))
     }
 
     fn missing(&self, missing: Missing) -> String {
         match missing {
-            Missing::Supervisor if self.look.pm2_problem.is_empty() => "pm2 has not been looked at yet".to_owned(),
-            Missing::Supervisor => self.look.pm2_problem.clone(),
+            Missing::Supervisor => {
+                self.look.pm2_problem.clone().unwrap_or_else(|| "pm2 has not been looked at yet".to_owned())
+            }
             Missing::Process => "pm2 shows no process online".to_owned(),
             Missing::Settling => "the worker restarted a moment ago: it must stay up before it counts".to_owned(),
-            Missing::Redis if self.look.redis_problem.is_empty() => "Redis has not been looked at yet".to_owned(),
-            Missing::Redis => self.look.redis_problem.clone(),
+            Missing::Redis => {
+                self.look.redis_problem.clone().unwrap_or_else(|| "Redis has not been looked at yet".to_owned())
+            }
             Missing::Connection => "Redis shows no worker connection of this instance: name each Worker \
                  process.env.SPILLWAY_INSTANCE_ID, and see that it uses the same Redis, prefix and queue"
                 .to_owned(),
@@ -267,7 +265,7 @@ pub fn unprotected(worker: &spillway_machine::Worker, signal: DrainSignal, not_g
         words.push(format!(
             "pm2 kills the worker {} after it was told to stop, and its jobs with it: leave kill_timeout out of the \
              ecosystem file, and let the boot steps start pm2's daemon",
-            humantime::format_duration(Duration::from_millis(worker.patience.as_millis() as u64))
+            in_words(worker.patience)
         ));
     }
     words

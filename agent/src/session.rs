@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use futures_util::StreamExt;
 use spillway_machine::{Command, Refusal};
+use spillway_proto::times;
 use spillway_proto::v1::agent_service_client::AgentServiceClient;
 use spillway_proto::v1::session_response::Command as Wire;
 use spillway_proto::v1::{Drain, RegisterRequest, Rehearse, SessionRequest, SessionResponse, register_response};
@@ -146,7 +147,7 @@ pub async fn register(coordinator: &str, request: RegisterRequest) -> Result<Reg
     let answer = answer.await.map_err(|_| Status::deadline_exceeded("it did not answer in time"))??;
     match answer.into_inner().outcome {
         Some(register_response::Outcome::Registered(registered)) => {
-            let interval = registered.heartbeat_interval.and_then(|interval| Duration::try_from(interval).ok());
+            let interval = registered.heartbeat_interval.as_ref().and_then(times::from_duration);
             Ok(Registered {
                 token: Secret::new(registered.session_token),
                 pool: registered.pool,
@@ -217,12 +218,10 @@ fn understood(message: SessionResponse) -> Heard {
     let command = match message.command {
         Some(Wire::Welcome(welcome)) => return Heard::Welcome { epoch, version: welcome.coordinator_version },
         Some(Wire::Drain(Drain { deadline: Some(at), reason })) => {
-            Asked::Drain { deadline: crate::clock::from_epoch(at.seconds, at.nanos), reason }
+            Asked::Drain { deadline: times::system_time(&at), reason }
         }
         Some(Wire::CancelDrain(_)) => Asked::CancelDrain,
-        Some(Wire::Rehearse(Rehearse { deadline: Some(at) })) => {
-            Asked::Rehearse { deadline: crate::clock::from_epoch(at.seconds, at.nanos) }
-        }
+        Some(Wire::Rehearse(Rehearse { deadline: Some(at) })) => Asked::Rehearse { deadline: times::system_time(&at) },
         Some(Wire::Drain(_) | Wire::Rehearse(_)) | None => return Heard::NotUnderstood { id },
     };
     Heard::Command { epoch, id, command }

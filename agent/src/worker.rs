@@ -71,10 +71,10 @@ pub struct Look {
     pub redis: Option<RedisLook>,
     /// Processes that are not seen to finish their jobs on the signal.
     pub not_graceful: Vec<String>,
-    /// Why PM2 shows nothing.
-    pub pm2_problem: String,
-    /// Why Redis shows nothing.
-    pub redis_problem: String,
+    /// Why PM2 shows nothing; `None` where it does, or was not asked.
+    pub pm2_problem: Option<String>,
+    /// The same of Redis.
+    pub redis_problem: Option<String>,
 }
 
 /// Where restarts are counted from.
@@ -128,7 +128,7 @@ impl Observer {
                 look.observation.worker = Some(worker);
                 look.not_graceful = not_graceful;
             }
-            Err(problem) => look.pm2_problem = problem.to_string(),
+            Err(problem) => look.pm2_problem = Some(problem.to_string()),
         }
         let at = self.clock.now();
         let is_recent = |age| self.connections.as_ref().is_some_and(|(looked, _)| looked.elapsed() < age);
@@ -146,7 +146,7 @@ impl Observer {
             }
             Err(problem) => {
                 self.connections = None;
-                look.redis_problem = problem;
+                look.redis_problem = Some(problem);
             }
         }
         look

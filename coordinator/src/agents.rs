@@ -121,13 +121,16 @@ impl Agents {
 
     /// Opens a session in the place of the one before. The number goes to `from` and `closed`; the other half tells when
     /// the session's place is taken in turn.
-    pub fn opened(&self, id: &InstanceId, commands: Commands) -> (u64, Arc<Notify>) {
+    ///
+    /// None where the instance has registered again since: the token is an older registration's.
+    pub fn opened(&self, id: &InstanceId, session_token: &str, commands: Commands) -> Option<(u64, Arc<Notify>)> {
         self.with(|inner| {
+            let is_newest = |record: &&mut AgentRecord| equal_in_constant_time(&record.session_token, session_token);
+            let record = inner.records.get_mut(id).filter(is_newest)?;
             inner.sessions += 1;
             let (number, replaced) = (inner.sessions, Arc::new(Notify::new()));
-            let session = Session { number, commands, replaced: replaced.clone() };
-            inner.records.entry(id.clone()).or_default().replace_session(Some(session));
-            (number, replaced)
+            record.replace_session(Some(Session { number, commands, replaced: replaced.clone() }));
+            Some((number, replaced))
         })
     }
 
@@ -187,8 +190,8 @@ mod tests {
         assert_eq!(agents.holder("secreT"), None);
         let (first, _first_end) = mpsc::channel(1);
         let (second, mut second_end) = mpsc::channel(1);
-        let (old, _) = agents.opened(&id, first);
-        agents.opened(&id, second);
+        let (old, _) = agents.opened(&id, "secret", first).expect("opened");
+        agents.opened(&id, "secret", second).expect("opened");
         agents.closed(&id, old);
         assert!(agents.send(&id, v1::SessionResponse::default()).is_ok());
         assert!(second_end.try_recv().is_ok());
@@ -199,10 +202,10 @@ mod tests {
         let agents = Agents::default();
         let id = InstanceId("i-1".to_owned());
         registered(&agents, &id, "first");
-        let (old, replaced) = agents.opened(&id, mpsc::channel(1).0);
+        let (old, replaced) = agents.opened(&id, "first", mpsc::channel(1).0).expect("opened");
         assert_eq!(agents.from(&id, old, |_| "heard"), Some("heard"));
         // Its connection broke and it came back: what the old stream still holds is not heard.
-        let (new, replaced_too) = agents.opened(&id, mpsc::channel(1).0);
+        let (new, replaced_too) = agents.opened(&id, "first", mpsc::channel(1).0).expect("opened");
         replaced.notified().await;
         assert_eq!(agents.from(&id, old, |_| "heard"), None);
         assert_eq!(agents.from(&id, new, |_| "heard"), Some("heard"));
@@ -212,6 +215,7 @@ mod tests {
         assert_eq!(agents.from(&id, new, |_| "heard"), None);
         assert!(agents.send(&id, v1::SessionResponse::default()).is_err());
         assert_eq!(agents.holder("first"), None);
+        assert!(agents.opened(&id, "first", mpsc::channel(1).0).is_none(), "the older registration's token");
     }
 
     #[test]

@@ -65,20 +65,11 @@ impl HandBacks {
     }
 
     fn problem(&self, redis: &mut Redis, error: RedisError) -> String {
-        if is_forbidden(&error) {
-            return format!(
-                "the Redis user of redis.url may not hand jobs back ({error}): allow it ~{}:* +eval +evalsha +script|load \
-                 +lrem +rpush +zadd +del +srem +hdel +hincrby +xadd",
-                self.prefix
-            );
+        if let Some(forbidden) = spillway_handback::forbidden("redis.url", &self.prefix, &error) {
+            return forbidden;
         }
         redis.failed(error).to_string()
     }
-}
-
-/// A command that the Redis user may not use; Redis 7 says it in other words where a script used it.
-fn is_forbidden(error: &RedisError) -> bool {
-    error.code() == Some("NOPERM") || error.to_string().contains("user executing the script")
 }
 
 /// When a look's question was sent and its answer came, since the process began.

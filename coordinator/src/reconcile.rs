@@ -199,11 +199,15 @@ impl Reconciler {
 
     /// Performs everything that the pool wants done, and shows what changed by it.
     async fn performs(&mut self) {
-        let shown = (self.pool.is_leader(), self.pool.ticked_at());
         while let Some(effect) = self.pool.poll(self.now()) {
             self.perform(effect).await;
         }
-        if shown != (self.pool.is_leader(), self.pool.ticked_at()) {
+        let is_shown = {
+            let shown = self.status.borrow();
+            let pool = &self.pool;
+            (shown.leading, shown.epoch, shown.ticked_at) == (pool.is_leader(), pool.epoch(), pool.ticked_at())
+        };
+        if !is_shown {
             self.publish();
         }
     }

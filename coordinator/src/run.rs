@@ -92,6 +92,8 @@ pub async fn run(
     let ended = tokio::select! {
         _ = stop.wait_for(|stop| *stop) => Ok(()),
         Some(server) = servers.join_next() => server.context("a server ended")?,
+        // Never of itself: it panicked. Another coordinator must lead.
+        Some(ended) = loops.join_next() => Err(anyhow::anyhow!("a pool's loop ended: {ended:?}")),
     };
     tracing::info!("stopping: instances are left running");
     let _ = sd_notify::notify(&[NotifyState::Stopping]);

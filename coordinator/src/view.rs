@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use prost_types::Timestamp as ProtoTimestamp;
 use spillway_brain::{Backlog, Controller, Instance, InstanceId, Next, Plan, Timestamp};
+use spillway_proto::times::{self, duration};
 use spillway_proto::v1;
 
 use crate::agents::Agents;
@@ -126,45 +127,10 @@ pub fn plan(pool: &str, plan: &Plan) -> v1::PlanRecord {
 }
 
 pub fn timestamp(at: Timestamp) -> ProtoTimestamp {
-    let seconds = i64::try_from(at.0 / 1000).unwrap_or(i64::MAX);
-    let nanos = i32::try_from(at.0 % 1000 * 1_000_000).unwrap_or_default();
-    ProtoTimestamp { seconds, nanos }
+    times::from_epoch(std::time::Duration::from_millis(at.0))
 }
 
 /// The epoch where it lies before it.
 pub fn from_timestamp(at: &ProtoTimestamp) -> Timestamp {
-    let seconds = u64::try_from(at.seconds).unwrap_or_default();
-    let millis = u64::try_from(at.nanos / 1_000_000).unwrap_or_default();
-    Timestamp(seconds.saturating_mul(1000).saturating_add(millis))
-}
-
-/// None where it is negative.
-pub fn from_duration(span: &prost_types::Duration) -> Option<std::time::Duration> {
-    Some(std::time::Duration::new(u64::try_from(span.seconds).ok()?, u32::try_from(span.nanos).ok()?))
-}
-
-pub fn duration(span: std::time::Duration) -> prost_types::Duration {
-    prost_types::Duration {
-        seconds: i64::try_from(span.as_secs()).unwrap_or(i64::MAX),
-        nanos: i32::try_from(span.subsec_nanos()).unwrap_or_default(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    proptest! {
-        #[test]
-        fn times_from_anybody_are_read(seconds in any::<i64>(), nanos in any::<i32>()) {
-            let at = from_timestamp(&ProtoTimestamp { seconds, nanos });
-            if (0..=i64::MAX / 1000).contains(&seconds) && (0..1_000_000_000).contains(&nanos) {
-                let back = timestamp(at);
-                prop_assert_eq!((back.seconds, back.nanos), (seconds, nanos / 1_000_000 * 1_000_000));
-            }
-            let _ = from_duration(&prost_types::Duration { seconds, nanos });
-        }
-    }
+    Timestamp(u64::try_from(times::since_epoch(at).as_millis()).unwrap_or(u64::MAX))
 }

@@ -1,5 +1,10 @@
 //! The messages and services that coordinator, agent and operators speak: `spillway.v1`.
 
+pub mod times;
+mod told_by;
+
+pub use told_by::ToldBy;
+
 /// The package `spillway.v1`.
 #[allow(clippy::all, reason = "generated")]
 pub mod v1 {

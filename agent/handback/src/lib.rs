@@ -5,7 +5,7 @@
 //! is that a job is still the dead one's: the lock that was read must still be there, unrenewed, in the same script that
 //! moves the job.
 //!
-//! Redis user: `~bull:* +@read +ping +eval +evalsha +script|load +lrem +rpush +zadd +del +srem +hdel +hincrby +xadd`.
+//! What its Redis user needs beside `+@read +ping` and the keys `~bull:*` is [`PERMISSIONS`].
 
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -19,6 +19,10 @@ pub use spillway_handback_rule::{Claim, Held};
 const ACTIVE_READ: isize = 100_000;
 /// Looked at in one round trip.
 const CHUNK: usize = 1000;
+
+/// Commands of Redis that a hand-back uses, as `ACL SETUSER` takes them.
+pub const PERMISSIONS: [&str; 11] =
+    ["+eval", "+evalsha", "+script|load", "+lrem", "+rpush", "+zadd", "+del", "+srem", "+hdel", "+hincrby", "+xadd"];
 
 static HAND_BACK: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("handback.lua")));
 
@@ -128,6 +132,16 @@ pub async fn hand_back(
     let answer: String = script.invoke_async(connection).await?;
     outcome(&answer)
         .ok_or_else(|| redis::RedisError::from((redis::ErrorKind::UnexpectedReturnType, "handback.lua", answer)))
+}
+
+/// What to allow the Redis user of `url` where `error` says that it may not use a command; `None` for any other error.
+pub fn forbidden(url: impl std::fmt::Display, prefix: &str, error: &redis::RedisError) -> Option<String> {
+    // Redis 7 says it in other words where a script used the command.
+    let is_forbidden = error.code() == Some("NOPERM") || error.to_string().contains("user executing the script");
+    let permissions = PERMISSIONS.join(" ");
+    is_forbidden.then(|| {
+        format!("the Redis user of {url} may not hand jobs back ({error}): allow it ~{prefix}:* {permissions}")
+    })
 }
 
 /// All jobs of a dead instance, newest first, and what became of each. Those that stay `Doubtful` or `LockChanged` are for

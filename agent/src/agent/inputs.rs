@@ -127,14 +127,14 @@ impl Agent {
         self.step = None;
         let steps = &self.config.boot.steps;
         let (step, took_ms, tail) = (&steps[index].name, ended.took.as_millis() as u64, &ended.tail);
-        if ended.problem.is_empty() {
+        if let Some(problem) = &ended.problem {
+            tracing::warn!(step, attempt, took_ms, problem, tail, "boot step failed");
+        } else {
             tracing::info!(step, attempt, took_ms, tail, "boot step succeeded");
             if let Err(error) = self.memory.set_steps_done(steps, index + 1) {
                 let directory = self.config.state_directory.display();
                 tracing::warn!(%error, %directory, "the boot cannot be remembered: a restarted agent would boot anew");
             }
-        } else {
-            tracing::warn!(step, attempt, took_ms, problem = ended.problem, tail, "boot step failed");
         }
         let record = step_ended(index, steps.len(), &steps[index], attempt, ended);
         self.record(record);

@@ -8,6 +8,7 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
+use spillway_words::in_words;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
@@ -104,8 +105,7 @@ pub async fn output(mut command: Command, limit: Duration) -> Result<String, Str
     let mut stdout = child.stdout.take().ok_or("has no output")?;
     let mut bytes = Vec::new();
     let all = async { tokio::join!(stdout.read_to_end(&mut bytes), child.wait()) };
-    let (read, status) =
-        timeout(limit, all).await.map_err(|_| format!("timed out after {}", humantime::format_duration(limit)))?;
+    let (read, status) = timeout(limit, all).await.map_err(|_| format!("timed out after {}", in_words(limit)))?;
     group.release();
     read.map_err(|error| format!("cannot be read: {error}"))?;
     match status.map_err(|error| format!("cannot be waited for: {error}"))? {

@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 use std::time::Duration;
 
-use super::KEYS;
+use super::{KEYS, OTHER_KEYS};
 
 /// A value that cannot be used: where it stands, what is wrong, and what to write instead.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -172,7 +172,7 @@ impl Source {
             None => Ok(()),
             Some(key) => {
                 let full = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-                Err(self.unknown(&full, key, known))
+                Err(self.unknown(&full, known))
             }
         }
     }
@@ -210,19 +210,12 @@ impl Source {
         Ok(())
     }
 
-    fn unknown(&self, full: &str, key: &str, known: &[&str]) -> ConfigError {
-        let nearest = known
-            .iter()
-            .map(|known| (strsim::damerau_levenshtein(key, known), *known))
-            .min()
-            .filter(|(distance, known)| *distance <= known.len().max(3) / 2)
-            .map(|(_, known)| known);
-        // Somebody may have written the right key in the wrong place.
-        let elsewhere = KEYS.iter().find(|other| other.rsplit('.').next() == Some(key));
-        let remedy = match (nearest, elsewhere) {
-            (_, Some(other)) => format!("did you mean {other}?"),
-            (Some(nearest), None) => format!("did you mean {nearest}?"),
-            (None, None) => format!("known are {}", known.join(", ")),
+    fn unknown(&self, full: &str, known: &[&str]) -> ConfigError {
+        // `boot.steps[0].run` is known as `boot.steps.run`.
+        let plain: String = full.split('[').map(|part| part.split_once(']').map_or(part, |(_, rest)| rest)).collect();
+        let remedy = match spillway_words::nearest(&plain, KEYS.iter().copied().chain(OTHER_KEYS)) {
+            Some(nearest) => format!("did you mean {nearest}?"),
+            None => format!("known are {}", known.join(", ")),
         };
         ConfigError {
             place: self.path.clone(),

@@ -65,11 +65,11 @@ fn bad_input_is_named_with_its_place_and_a_remedy() {
         ),
         (
             GOOD.replace("[worker]", "[worker]\nprefx = \"b\""),
-            "worker.prefx is not a key of the agent: did you mean prefix?",
+            "worker.prefx is not a key of the agent: did you mean worker.prefix?",
         ),
         (
             GOOD.replace("[worker]", "steps = [{ rum = \"x\" }]\n[worker]"),
-            "boot.steps[0].rum is not a key of the agent: did you mean run?",
+            "boot.steps[0].rum is not a key of the agent: did you mean boot.steps.run?",
         ),
         (GOOD.replace("[worker]", "steps = [{ name = \"x\" }]\n[worker]"), "boot.steps[0].run is missing"),
         (

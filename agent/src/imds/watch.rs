@@ -6,11 +6,8 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 
-use super::{Imds, ImdsError, Notice};
+use super::{Imds, ImdsError, Notice, back_off};
 use crate::clock;
-
-/// The most that is waited after errors.
-const BACK_OFF_MOST: Duration = Duration::from_secs(15);
 
 /// Notices that are remembered, so that each is told once.
 const TOLD_KEPT: usize = 64;
@@ -50,7 +47,7 @@ pub async fn watch(mut imds: Imds, interval: Duration, to: mpsc::Sender<Seen>) {
                 failures = failures.saturating_add(1);
             }
         }
-        sleep(interval.saturating_mul(1 << failures.min(8)).min(BACK_OFF_MOST.max(interval))).await;
+        sleep(back_off(interval, failures)).await;
     }
 }
 

@@ -36,5 +36,5 @@ fn what_a_drain_cannot_protect_is_said() {
     assert!(words(DrainSignal::Auto, Graceful::No, 86_400).contains("does not catch SIGINT"));
     assert!(words(DrainSignal::Auto, Graceful::Unknown, 86_400).contains("cannot be seen"));
     assert!(words(DrainSignal::AtOnce, Graceful::No, 86_400).contains("cuts its jobs off"));
-    assert!(words(DrainSignal::Auto, Graceful::Yes, 5).contains("pm2 kills the worker 5s after"));
+    assert!(words(DrainSignal::Auto, Graceful::Yes, 5).contains("pm2 kills the worker 5 s after"));
 }

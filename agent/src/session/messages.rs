@@ -1,9 +1,9 @@
 //! The agent's words on the wire. Owns the translation from the agent's types to the protocol's; never sends.
 
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
-use prost_types::{Duration as WireDuration, Timestamp as WireTime};
 use spillway_machine::{DrainOutcome, Phase};
+use spillway_proto::times::{duration, timestamp as time};
 use spillway_proto::v1::register_request::Proof;
 use spillway_proto::v1::session_request::Message;
 use spillway_proto::v1::{
@@ -12,7 +12,6 @@ use spillway_proto::v1::{
 };
 
 use crate::boot::Attempt;
-use crate::clock::since_epoch;
 use crate::config::Step;
 use crate::imds::watch::Seen;
 use crate::imds::{Document, Notice as Imds};
@@ -67,7 +66,7 @@ pub fn step_running(index: usize, count: usize, step: &Step, attempt: u32, start
 
 /// A step that has ended.
 pub fn step_ended(index: usize, count: usize, step: &Step, attempt: u32, ended: &Attempt) -> BootStep {
-    let state = match ended.problem.is_empty() {
+    let state = match ended.problem.is_none() {
         true => StepState::Succeeded,
         false if attempt <= step.retries => StepState::Retrying,
         false => StepState::Failed,
@@ -77,7 +76,7 @@ pub fn step_ended(index: usize, count: usize, step: &Step, attempt: u32, ended: 
         took: Some(duration(ended.took)),
         exit_code: ended.exit_code,
         output_tail: ended.tail.clone(),
-        problem: ended.problem.clone(),
+        problem: ended.problem.clone().unwrap_or_default(),
         ..step_running(index, count, step, attempt, ended.started_at)
     }
 }
@@ -133,15 +132,4 @@ pub fn command_result(id: &str, refused: Option<&str>) -> CommandResult {
 /// The last word.
 pub fn farewell(reason: &str) -> Farewell {
     Farewell { reason: reason.to_owned() }
-}
-
-/// A time for the wire.
-pub fn time(at: SystemTime) -> WireTime {
-    let (seconds, nanos) = since_epoch(at);
-    WireTime { seconds, nanos }
-}
-
-/// A duration for the wire.
-pub fn duration(duration: Duration) -> WireDuration {
-    WireDuration::try_from(duration).unwrap_or_default()
 }

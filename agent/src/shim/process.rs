@@ -7,7 +7,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 
-use super::wire::{self, Job, State};
+use super::wire::{self, HandsBack, Job, State};
 use crate::worker::proc::Known;
 
 /// Orders that may wait for a process to read them; more end the connection.
@@ -64,7 +64,7 @@ impl Process {
         Some(ShimProcess {
             pid: self.known.pid,
             fenced: state.fenced,
-            can_hand_back: state.workers.iter().all(|worker| worker.hand_back != "none")
+            can_hand_back: state.workers.iter().all(|worker| worker.hand_back == HandsBack::Wait)
                 && state.jobs.iter().all(|job| !job.sandboxed),
             jobs: state.jobs.iter().map(job).collect(),
         })

@@ -57,9 +57,20 @@ pub struct Worker {
     /// BullMQ's version.
     #[serde(default)]
     pub bullmq: String,
-    /// How it can put a job back: `wait`, `delay`, `none`.
     #[serde(default)]
-    pub hand_back: String,
+    pub hand_back: HandsBack,
+}
+
+/// Whether a Worker's process can hand its jobs back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HandsBack {
+    /// It cannot: the jobs are sandboxed, or fetched by hand.
+    None,
+    /// To the front of the queue.
+    #[default]
+    #[serde(other)]
+    Wait,
 }
 
 /// An active job.
@@ -168,7 +179,7 @@ mod tests {
             "jobs":[{"queue":"q","prefix":"p","id":"17","token":"i-1:u:3","name":"encode","ms":1234,"sandboxed":false}]}}"#,
         );
         let Some(Line::State(state)) = state else { panic!("{state:?}") };
-        assert!(state.fenced && state.workers[0].hand_back == "wait");
+        assert!(state.fenced && state.workers[0].hand_back == HandsBack::Wait);
         assert_eq!(
             (state.jobs[0].id.as_str(), state.jobs[0].token.as_str(), state.jobs[0].ms),
             ("17", "i-1:u:3", 1234.0)

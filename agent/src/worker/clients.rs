@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use spillway_proto::ToldBy;
 
 /// A connection that has asked for a job within this time works; a blocked one asks again each 5 to 10 s.
 const FRESH_SECONDS: u64 = 10;
@@ -32,8 +33,8 @@ pub struct Connections {
     pub count: u32,
     /// One of them is blocked waiting for a job, and has asked lately.
     pub fetching: bool,
-    /// Told by name; by address where this is false.
-    pub by_name: bool,
+    /// How they were told to be this instance's; `None` where there are none.
+    pub by: Option<ToldBy>,
     /// Queues that have none.
     pub without: Vec<String>,
 }
@@ -41,7 +42,7 @@ pub struct Connections {
 /// Finds this instance's worker connections to these queues. Where any carries its name, only names count: an address
 /// is taken for proof only of connections that say nothing better (BullMQ before 5.3 has no names).
 pub fn connections(list: &str, prefix: &str, queues: &[String], who: &Who) -> Connections {
-    let mut named = Connections { by_name: true, ..Connections::default() };
+    let mut named = Connections::default();
     let mut near = Connections::default();
     for queue in queues {
         let base = format!("{prefix}:{}", STANDARD.encode(queue));
@@ -49,9 +50,9 @@ pub fn connections(list: &str, prefix: &str, queues: &[String], who: &Who) -> Co
         let (before_named, before_near) = (named.count, near.count);
         for client in list.lines().filter_map(Client::parse) {
             if client.name == full {
-                named.add(&client);
+                named.add(&client, ToldBy::Name);
             } else if client.name == base && who.address.is_some() && client.address == who.address {
-                near.add(&client);
+                near.add(&client, ToldBy::Address);
             }
         }
         if named.count == before_named {
@@ -65,7 +66,8 @@ pub fn connections(list: &str, prefix: &str, queues: &[String], who: &Who) -> Co
 }
 
 impl Connections {
-    fn add(&mut self, client: &Client<'_>) {
+    fn add(&mut self, client: &Client<'_>, by: ToldBy) {
+        self.by = Some(by);
         self.count += 1;
         self.fetching |= client.blocked && client.idle <= FRESH_SECONDS;
     }
@@ -123,20 +125,21 @@ mod tests {
         let busy = line("bull:cQ==:w:i-1", "10.0.0.9:1", "N", 30);
         let stale = line("bull:cQ==:w:i-1", "10.0.0.9:1", "b", 11);
         let unnamed = line("", "10.0.0.9:1", "b", 0);
-        type Expect = (u32, bool, bool);
+        let (name, address) = (Some(ToldBy::Name), Some(ToldBy::Address));
+        type Expect = (u32, bool, Option<ToldBy>);
         let table: &[(&[&String], Expect)] = &[
-            (&[&ours, &theirs], (1, true, true)),
-            (&[&theirs, &far, &unnamed], (0, false, true)),
-            (&[&near, &far], (1, true, false)),
-            (&[&near, &ours], (1, true, true)),
-            (&[&busy], (1, false, true)),
-            (&[&stale], (1, false, true)),
-            (&[&busy, &ours], (2, true, true)),
+            (&[&ours, &theirs], (1, true, name)),
+            (&[&theirs, &far, &unnamed], (0, false, None)),
+            (&[&near, &far], (1, true, address)),
+            (&[&near, &ours], (1, true, name)),
+            (&[&busy], (1, false, name)),
+            (&[&stale], (1, false, name)),
+            (&[&busy, &ours], (2, true, name)),
         ];
-        for (lines, (count, fetching, by_name)) in table {
+        for (lines, (count, fetching, by)) in table {
             let lines: Vec<String> = lines.iter().map(|line| (*line).clone()).collect();
             let found = found(&lines, &["q"], &who);
-            assert_eq!((found.count, found.fetching, found.by_name), (*count, *fetching, *by_name), "{lines:#?}");
+            assert_eq!((found.count, found.fetching, found.by), (*count, *fetching, *by), "{lines:#?}");
         }
     }
 

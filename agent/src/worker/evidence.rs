@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
+use spillway_proto::ToldBy;
 use tokio::time::{Instant, timeout};
 
 use super::clients::{self, Connections, Who};
@@ -80,6 +81,10 @@ impl Redis {
         &self.who.instance_id
     }
 
+    pub(super) fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
     /// The queues of the configuration, each with its prefix.
     pub(super) fn queues(&self) -> Vec<(String, String)> {
         self.queues.iter().map(|queue| (self.prefix.clone(), queue.clone())).collect()
@@ -150,7 +155,7 @@ impl Redis {
         if with_connections {
             let list: String = redis::cmd("CLIENT").arg("LIST").query_async(connection).await?;
             let found = clients::connections(&list, &self.prefix, &self.queues, &self.who);
-            if found.by_name && found.count > 0 {
+            if found.by == Some(ToldBy::Name) {
                 self.named.store(true, Ordering::Relaxed);
             }
             look.connections = Some(found);

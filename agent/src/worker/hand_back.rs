@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use spillway_handback::{Held, Outcome, Queue, hand_back, hand_back_all};
+use spillway_handback::{Held, Outcome, Queue, forbidden, hand_back, hand_back_all};
 use tokio::time::timeout;
 
 use super::evidence::{Redis, in_words};
@@ -36,11 +36,9 @@ impl Redis {
             Ok(Err(error)) => {
                 self.disconnect();
                 // What this user may not do it may not do in a second either.
-                returned.again = !is_forbidden(&error);
-                returned.problem = Some(match returned.again {
-                    true => in_words(self.url(), &error),
-                    false => format!("{}: {error}: allow what `spillway-agent check` names", self.url()),
-                });
+                let forbidden = forbidden(self.url(), self.prefix(), &error);
+                returned.again = forbidden.is_none();
+                returned.problem = Some(forbidden.unwrap_or_else(|| in_words(self.url(), &error)));
             }
             Err(_) => {
                 self.disconnect();
@@ -79,7 +77,7 @@ impl Redis {
 
     /// Whether this user may hand back: asked by a script that changes nothing.
     pub async fn may_hand_back(&mut self) -> Result<(), String> {
-        let key = format!("{}:spillway-check:active", self.queues().first().map_or("bull", |(prefix, _)| prefix));
+        let key = format!("{}:spillway-check:active", self.prefix());
         let script = "redis.call('LREM',KEYS[1],1,'') redis.call('DEL',KEYS[1]) redis.call('SREM',KEYS[1],'') \
             redis.call('HDEL',KEYS[1],'x') return 1";
         let ask = async {
@@ -88,19 +86,12 @@ impl Redis {
         };
         match timeout(PATIENCE, ask).await {
             Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) if is_forbidden(&error) => Err(format!(
-                "this Redis user may not hand jobs back ({error}): allow it ~bull:* +eval +evalsha +script|load +lrem \
-                 +rpush +zadd +del +srem +hdel +hincrby +xadd"
-            )),
-            Ok(Err(error)) => Err(in_words(self.url(), &error)),
+            Ok(Err(error)) => {
+                Err(forbidden(self.url(), self.prefix(), &error).unwrap_or_else(|| in_words(self.url(), &error)))
+            }
             Err(_) => Err(format!("{} does not answer", self.url())),
         }
     }
-}
-
-/// A command that the Redis user may not use; Redis 7 says it in other words where a script used it.
-fn is_forbidden(error: &redis::RedisError) -> bool {
-    error.code() == Some("NOPERM") || error.to_string().contains("user executing the script")
 }
 
 impl Returned {

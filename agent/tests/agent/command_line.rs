@@ -35,7 +35,10 @@ fn bad_usage_and_bad_configuration_exit_with_2_and_say_what_to_do() {
     assert!(code == Some(2) && error.contains("is no filter"), "{error}");
     stage.configure("usr = \"x\"", "");
     let (code, _, error) = ran(&mut stage.program(&["run"]));
-    assert!(code == Some(2) && error.contains("boot.usr is not a key of the agent: did you mean user?"), "{error}");
+    assert!(
+        code == Some(2) && error.contains("boot.usr is not a key of the agent: did you mean boot.user?"),
+        "{error}"
+    );
     stage.configure("user = \"nobody-of-this-name\"", "");
     let (code, _, error) = ran(&mut stage.program(&["run"]));
     assert!(code == Some(2) && error.contains("there is no user nobody-of-this-name"), "{error}");

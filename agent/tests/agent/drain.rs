@@ -26,7 +26,7 @@ fn a_graceful_worker_finishes_its_jobs_and_takes_no_more() {
     stage.coordinator.drain("d1", LONG);
     stage.wait("draining", |stage| stage.coordinator.last_beat().phase() == AgentPhase::Draining);
     // Without the shim it takes jobs until PM2 has sent the signal.
-    stage.wait("the signal", |stage| stage.log("pm2/logs/worker-out.log").contains("closing"));
+    stage.wait("the signal", |stage| stage.worker_said().contains("closing"));
     stage.add_jobs(&[1, 1]);
     stage.wait("drained", |stage| stage.coordinator.drained().is_some());
     let drained = stage.coordinator.drained().unwrap_or_default();

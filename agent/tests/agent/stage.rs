@@ -207,12 +207,18 @@ impl Stage {
         fs::read_to_string(self.path(name)).unwrap_or_default()
     }
 
+    /// What the worker's processes printed: PM2 keeps two files for each.
+    pub fn worker_said(&self) -> String {
+        let files = fs::read_dir(self.path("pm2/logs")).into_iter().flatten().flatten();
+        files.map(|file| fs::read_to_string(file.path()).unwrap_or_default()).collect()
+    }
+
     /// What a reader of a failure wants to see.
     pub fn story(&self) -> String {
         self.told.set(true);
         let log = fs::read_to_string(self.path("agent.log")).unwrap_or_default();
         let phases = self.coordinator.phases();
-        let out = fs::read_to_string(self.path("pm2/logs/worker-error.log")).unwrap_or_default();
+        let out = self.worker_said();
         let beat = self.coordinator.last_beat();
         format!("phases {phases:?}\nlast beat {beat:#?}\nworker says:\n{out}\nagent says:\n{log}")
     }

@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use prost_types::Timestamp;
+use spillway_proto::times;
 use spillway_words::in_words;
 
 /// How long ago it was; zero where it lies ahead, and since 1970 where it is unknown.
@@ -37,12 +38,12 @@ pub fn ago(at: Option<&Timestamp>, now: SystemTime) -> String {
 
 /// A span as the standard library has it; zero where it is negative.
 pub fn span(span: &prost_types::Duration) -> Duration {
-    Duration::try_from(*span).unwrap_or_default()
+    times::from_duration(span).unwrap_or_default()
 }
 
 /// The epoch where it is unknown or out of range.
 pub fn system_time(at: Option<&Timestamp>) -> SystemTime {
-    at.and_then(|at| SystemTime::try_from(*at).ok()).unwrap_or(SystemTime::UNIX_EPOCH)
+    at.map_or(SystemTime::UNIX_EPOCH, times::system_time)
 }
 
 #[cfg(test)]

@@ -67,7 +67,7 @@ impl History {
     pub(crate) fn is_recorded(&self, plan: &Plan, state: &State, interval: Duration) -> bool {
         let observed_at = state.backlog().map(|(_, at)| *at);
         let is_old = self.last().is_none_or(|last| plan.at.since(last.plan.at) >= interval);
-        !plan.decisions.is_empty() || observed_at > self.recorded || is_old
+        !plan.decisions.is_empty() || observed_at != self.recorded || is_old
     }
 
     pub(crate) fn recorded(&mut self, state: &State) {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use spillway_brain::{Event, InstanceId, PhaseKind, State, in_words};
+use spillway_brain::{Controller, Event, InstanceId, PhaseKind, Rejection, in_words};
 
 /// What an operator asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,55 +40,48 @@ pub enum Granted {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Denied {
     NotTheLeader,
-    NoInstance { id: InstanceId },
-    CannotDrain { id: InstanceId, phase: PhaseKind },
-    CannotRehearse { id: InstanceId, phase: PhaseKind, is_interrupted: bool },
-    NoDrain { id: InstanceId, phase: PhaseKind, is_interrupted: bool },
-    WouldDrainAgain { id: InstanceId },
-    NotConnected { id: InstanceId },
+    /// By the brain.
+    Rejected(Rejection),
+    CannotRehearse {
+        id: InstanceId,
+        phase: PhaseKind,
+        interrupted: bool,
+    },
+    NotConnected {
+        id: InstanceId,
+    },
+}
+
+impl From<Rejection> for Denied {
+    fn from(rejection: Rejection) -> Self {
+        Denied::Rejected(rejection)
+    }
 }
 
 impl Wish {
     /// What is answered, by what is known now.
-    pub(crate) fn judge(&self, state: &State) -> Result<Granted, Denied> {
+    pub(crate) fn judge(&self, controller: &Controller) -> Result<Granted, Denied> {
+        let state = controller.state();
         if !state.is_leader() {
             return Err(Denied::NotTheLeader);
         }
-        let known = |id: &InstanceId| state.instance(id).ok_or_else(|| Denied::NoInstance { id: id.clone() });
-        match self {
-            Wish::Hold { .. } => Ok(Granted::Held),
-            Wish::Resume => Ok(Granted::Resumed),
-            Wish::Drain { id, .. } => {
-                let instance = known(id)?;
-                if !instance.phase_kind().can_be_drained() {
-                    return Err(Denied::CannotDrain { id: id.clone(), phase: instance.phase_kind() });
-                }
-                Ok(Granted::Drains { id: id.clone() })
-            }
-            Wish::CancelDrain { id } => {
-                let instance = known(id)?;
-                if !instance.drain_can_be_cancelled() {
-                    let is_interrupted = instance.ec2.interrupted_at.is_some();
-                    return Err(Denied::NoDrain { id: id.clone(), phase: instance.phase_kind(), is_interrupted });
-                }
-                if state.would_drain_again() {
-                    return Err(Denied::WouldDrainAgain { id: id.clone() });
-                }
-                Ok(Granted::WorksAgain { id: id.clone() })
-            }
-            Wish::Rehearse { id, notice } => {
-                let instance = known(id)?;
-                let is_interrupted = instance.ec2.interrupted_at.is_some();
-                if is_interrupted || !instance.phase_kind().can_be_drained() {
-                    return Err(Denied::CannotRehearse {
-                        id: id.clone(),
-                        phase: instance.phase_kind(),
-                        is_interrupted,
-                    });
-                }
-                Ok(Granted::Rehearses { id: id.clone(), notice: *notice })
-            }
+        if let Some(event) = self.clone().event() {
+            controller.check_operator(&event)?;
         }
+        Ok(match self {
+            Wish::Hold { .. } => Granted::Held,
+            Wish::Resume => Granted::Resumed,
+            Wish::Drain { id, .. } => Granted::Drains { id: id.clone() },
+            Wish::CancelDrain { id } => Granted::WorksAgain { id: id.clone() },
+            Wish::Rehearse { id, notice } => {
+                let instance = state.instance(id).ok_or_else(|| Rejection::NoSuchInstance { id: id.clone() })?;
+                let (phase, interrupted) = (instance.phase_kind(), instance.ec2.interrupted_at.is_some());
+                if interrupted || !phase.can_be_drained() {
+                    return Err(Denied::CannotRehearse { id: id.clone(), phase, interrupted });
+                }
+                Granted::Rehearses { id: id.clone(), notice: *notice }
+            }
+        })
     }
 
     /// What the brain is told once it is granted; a rehearsal is told to the agent alone.
@@ -107,15 +100,18 @@ impl fmt::Display for Granted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Granted::Held => {
-                write!(f, "held: nothing is launched or scaled in until `spillway resume`; what is under way goes on")
+                write!(
+                    f,
+                    "held: no launches and no scale-in until `spillway resume`; boots, drains and terminations in progress continue"
+                )
             }
             Granted::Resumed => write!(f, "resumed: the next tick decides again"),
             Granted::Drains { id } => write!(f, "{id} takes no new job; it is terminated once its jobs are finished"),
             Granted::WorksAgain { id } => write!(f, "{id} goes back to work"),
             Granted::Rehearses { id, notice } => write!(
                 f,
-                "{id} behaves as if EC2 took it in {}: it takes no new job, hands back what does not end in time, and is \
-                 replaced and terminated",
+                "{id} behaves as if EC2 reclaimed it in {}: it takes no new job, hands back the jobs that cannot finish in \
+                 time, and is replaced and terminated",
                 in_words(*notice)
             ),
         }
@@ -126,23 +122,11 @@ impl fmt::Display for Denied {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Denied::NotTheLeader => write!(f, "this coordinator is not the leader: ask the one that is"),
-            Denied::NoInstance { id } => write!(f, "no instance {id} here: `spillway status` lists them"),
-            Denied::CannotDrain { id, phase } => {
-                write!(f, "{id} is {phase}: only a booting or ready instance can be drained")
-            }
-            Denied::CannotRehearse { id, phase, is_interrupted } => {
-                let going = if *is_interrupted { " and interrupted" } else { "" };
+            Denied::Rejected(rejection) => rejection.fmt(f),
+            Denied::CannotRehearse { id, phase, interrupted } => {
+                let going = if *interrupted { " and interrupted" } else { "" };
                 write!(f, "{id} is {phase}{going}: only a booting or ready instance can rehearse an interruption")
             }
-            Denied::NoDrain { id, phase, is_interrupted } => {
-                let going = if *is_interrupted { " and EC2 takes it" } else { "" };
-                write!(f, "{id} is {phase}{going}: there is no drain that could be taken back")
-            }
-            Denied::WouldDrainAgain { id } => write!(
-                f,
-                "{id} would be drained again at once: 0 instances are wanted. `spillway hold` keeps what there is; cancel \
-                 the drain after that"
-            ),
             Denied::NotConnected { id } => write!(f, "the agent of {id} is not connected"),
         }
     }

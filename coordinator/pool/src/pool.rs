@@ -44,6 +44,8 @@ pub struct Pool {
     /// The same by the wall clock; None before the first as the leader.
     ticked_at: Option<Timestamp>,
     saving: Option<Saving>,
+    /// It was told to stop: what is known is saved once more, and that is all.
+    is_stopped: bool,
     /// Why the ledger could not be read or written the last time.
     ledger_problem: Option<String>,
     /// Came in while a save was under way.
@@ -65,6 +67,7 @@ impl Pool {
             ticked: now.up,
             ticked_at: None,
             saving: None,
+            is_stopped: false,
             ledger_problem: None,
             waiting: VecDeque::new(),
             effects: VecDeque::new(),
@@ -73,6 +76,9 @@ impl Pool {
 
     /// What happened, at `now`.
     pub fn handle(&mut self, now: Now, input: Input) {
+        if self.is_stopped {
+            return;
+        }
         if let Input::Saved(saved) = input {
             self.saved(now, saved);
             while self.saving.is_none()
@@ -93,7 +99,7 @@ impl Pool {
         if let Some(effect) = self.effects.pop_front() {
             return Some(effect);
         }
-        if self.saving.is_some() {
+        if self.saving.is_some() || self.is_stopped {
             return None;
         }
         self.comes_due(now);

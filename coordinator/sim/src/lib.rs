@@ -44,7 +44,7 @@
 //! - **9**: after a tick that decided nothing one in eight is repeated.
 //! - **11**: a coordinator that carries out a plan has saved it under a lease that has not expired by its own clock. A request
 //!   that left then may arrive up to 40 s later. Tokens, ids and the agents' epochs make that harmless, except for a ledger that
-//!   is deleted in between. That an agent rejects an older epoch is shown by `agent/machine/tests/life.rs`: here a command ends
+//!   is deleted in between. That an agent rejects an older epoch is shown by `agent/machine/tests/machine/life.rs`: here a command ends
 //!   with its session.
 //!
 //! # What is not modelled

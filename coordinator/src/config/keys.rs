@@ -66,11 +66,5 @@ pub(super) fn variable(key: &str) -> String {
 pub(super) fn nearest(key: &str) -> Option<String> {
     let known = KEYS.iter().map(|(known, _)| *known).chain(STEP_KEYS);
     let sections = ["redis", "ledger", "ec2", "grpc", "http", "pool", "pool.policy"];
-    let by_likeness = |known: &str| {
-        let name = |path: &str| path.rsplit('.').next().unwrap_or_default().to_owned();
-        // The last part is what people mistype; the same name in another section is a good guess too.
-        strsim::jaro_winkler(key, known).max(strsim::jaro_winkler(&name(key), &name(known)) - 0.02)
-    };
-    let best = known.chain(sections).max_by(|a, b| by_likeness(a).total_cmp(&by_likeness(b)))?;
-    (by_likeness(best) > 0.8).then(|| best.to_owned())
+    spillway_words::nearest(key, known.chain(sections)).map(str::to_owned)
 }

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use spillway_brain::{AgentPhase, InstanceId, Report};
 use spillway_pool::FromAgent;
-use spillway_proto::v1;
 use spillway_proto::v1::agent_service_server::AgentService;
 use spillway_proto::v1::register_request::Proof;
 use spillway_proto::v1::session_request::Message as Said;
 use spillway_proto::v1::session_response::Command;
+use spillway_proto::{ToldBy, times, v1};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt};
@@ -111,7 +111,7 @@ impl AgentService for Service {
         let registered = v1::Registered {
             session_token,
             pool: pool.name.clone(),
-            heartbeat_interval: Some(view::duration(self.context.door.heartbeat_interval)),
+            heartbeat_interval: Some(times::duration(self.context.door.heartbeat_interval)),
         };
         Ok(Response::new(v1::RegisterResponse {
             outcome: Some(v1::register_response::Outcome::Registered(registered)),
@@ -129,9 +129,9 @@ impl AgentService for Service {
         if let Some(pool) = self.context.pools.first() {
             self.only_of_the_leader(pool)?;
         }
-        let id = self.context.agents.holder(token).ok_or_else(|| {
-            Status::unauthenticated("no such session: register again (the coordinator may have been restarted)")
-        })?;
+        let no_session =
+            || Status::unauthenticated("no such session: register again (the coordinator may have been restarted)");
+        let id = self.context.agents.holder(token).ok_or_else(no_session)?;
         let pool =
             self.pool_of(&id).ok_or_else(|| Status::unauthenticated(format!("{id} is not expected any more")))?;
         let (commands, receiver) = mpsc::channel(COMMANDS_WAITING);
@@ -140,7 +140,7 @@ impl AgentService for Service {
         let first = v1::SessionResponse { epoch, command: Some(Command::Welcome(welcome)), ..Default::default() };
         // The channel is new: there is room.
         let _ = commands.try_send(first);
-        let (number, replaced) = self.context.agents.opened(&id, commands);
+        let (number, replaced) = self.context.agents.opened(&id, token, commands).ok_or_else(no_session)?;
         tracing::info!(pool = pool.name, %id, "agent connected");
         let agents = self.context.agents.clone();
         let mut stream = request.into_inner();
@@ -205,7 +205,7 @@ fn heard(record: &mut AgentRecord, pool: &PoolHandle, id: &InstanceId, said: Sai
                 phase,
                 proven: heartbeat.worker.as_ref().is_some_and(|worker| worker.proven),
                 // The worker shim puts the name into the locks of its jobs.
-                named: heartbeat.shims > 0 || heartbeat.worker.as_ref().is_some_and(is_told_by_name),
+                named: heartbeat.shims > 0 || heartbeat.worker.as_ref().is_some_and(told_by_name),
                 active_jobs: heartbeat.active_jobs,
                 problem: Some(heartbeat.problem.clone()).filter(|problem| !problem.is_empty()),
             });
@@ -219,10 +219,10 @@ fn heard(record: &mut AgentRecord, pool: &PoolHandle, id: &InstanceId, said: Sai
         }
         Said::Notice(notice) => {
             let (kind, at) = (notice.kind(), notice.at);
-            if !record.notice(notice) {
-                return None;
+            // A repeated one is passed on as well: another leader may have heard the first. The pool tells what is news.
+            if record.notice(notice) {
+                tracing::warn!(pool = pool.name, %id, kind = kind.as_str_name(), "notice");
             }
-            tracing::warn!(pool = pool.name, %id, kind = kind.as_str_name(), "notice");
             let at = view::from_timestamp(&at?);
             match kind {
                 v1::NoticeKind::Interruption => Some(FromAgent::Notice { at }),
@@ -248,27 +248,8 @@ fn heard(record: &mut AgentRecord, pool: &PoolHandle, id: &InstanceId, said: Sai
     }
 }
 
-/// How an agent tells its worker's connections from others': the wire has it as a word.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum ToldBy {
-    Name,
-    Address,
-    /// Not told, or a word of a newer agent's.
-    Unknown,
-}
-
-impl ToldBy {
-    fn of(worker: &v1::WorkerProof) -> Self {
-        match worker.by.as_str() {
-            "name" => ToldBy::Name,
-            "address" => ToldBy::Address,
-            _ => ToldBy::Unknown,
-        }
-    }
-}
-
-fn is_told_by_name(worker: &v1::WorkerProof) -> bool {
-    ToldBy::of(worker) == ToldBy::Name
+fn told_by_name(worker: &v1::WorkerProof) -> bool {
+    ToldBy::from_wire(&worker.by) == Some(ToldBy::Name)
 }
 
 fn phase(phase: v1::AgentPhase) -> Option<AgentPhase> {

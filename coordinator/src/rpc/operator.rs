@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use spillway_brain::{InstanceId, in_words};
 use spillway_pool::{Denied, Granted, Wish};
-use spillway_proto::v1;
 use spillway_proto::v1::operator_service_server::OperatorService;
+use spillway_proto::{times, v1};
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
@@ -155,7 +155,7 @@ impl OperatorService for Service {
         let request = request.into_inner();
         let notice = match &request.notice {
             None => Some(NOTICE),
-            Some(span) => view::from_duration(span).filter(|span| (SHORTEST_NOTICE..=LONGEST_NOTICE).contains(span)),
+            Some(span) => times::from_duration(span).filter(|span| (SHORTEST_NOTICE..=LONGEST_NOTICE).contains(span)),
         };
         let notice = notice.ok_or_else(|| {
             Status::invalid_argument(format!(

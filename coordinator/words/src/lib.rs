@@ -1,4 +1,5 @@
-//! Durations and counts in the reader's words: the one spelling of them in reasons, status and command line.
+//! Durations, counts and mistyped names in the reader's words: the one spelling of them in reasons, status, command line and
+//! errors.
 
 use std::time::Duration;
 
@@ -24,6 +25,18 @@ pub fn counted(n: impl Into<u64>, noun: &str) -> String {
     if n == 1 { format!("1 {noun}") } else { format!("{n} {noun}s") }
 }
 
+/// The known dotted key most like `key`, where one is close enough to be meant.
+pub fn nearest<'a>(key: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    fn name(path: &str) -> &str {
+        path.rsplit('.').next().unwrap_or_default()
+    }
+    // The last part is what people mistype; the same name in another section is a good guess too.
+    let likeness =
+        |known: &str| strsim::jaro_winkler(key, known).max(strsim::jaro_winkler(name(key), name(known)) - 0.02);
+    let all = known.into_iter().map(|known| (likeness(known), known));
+    all.max_by(|(a, _), (b, _)| a.total_cmp(b)).filter(|(likeness, _)| *likeness > 0.8).map(|(_, known)| known)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -40,6 +53,19 @@ mod tests {
             (266_400_000, "3 d 2 h"),
         ] {
             assert_eq!(in_words(Duration::from_millis(milliseconds)), expected);
+        }
+    }
+
+    #[test]
+    fn a_mistyped_key_finds_the_one_that_was_meant() {
+        let known = ["redis.url", "pool.queues", "pool.interval", "pool"];
+        for (key, expected) in [
+            ("pool.queus", Some("pool.queues")),
+            ("queues", Some("pool.queues")),
+            ("pol", Some("pool")),
+            ("colour", None),
+        ] {
+            assert_eq!(nearest(key, known), expected, "{key}");
         }
     }
 

@@ -145,7 +145,8 @@ fn what_proves_an_invariant_is_there() {
     let rows: Vec<&str> = section.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| |")).collect();
     assert_eq!(rows.len(), 12);
     // The simulator, a folder of tests, or a file in one of them.
-    let folders = ["tests/tests/e2e", "coordinator/brain/tests", "agent/machine/tests"].map(|it| workspace().join(it));
+    let folders =
+        ["tests/tests/e2e", "coordinator/brain/tests", "agent/machine/tests/machine"].map(|it| workspace().join(it));
     for row in rows {
         let cells: Vec<&str> = row.split(" | ").collect();
         let proofs: Vec<&str> = cells[2].split('`').skip(1).step_by(2).collect();

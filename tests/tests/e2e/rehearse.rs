@@ -35,7 +35,7 @@ async fn a_rehearsed_interruption_takes_the_ordinary_path() {
     }
 
     let said = rehearse(&stage, &id, Some(Duration::from_secs(20))).await.expect("the rehearsal is accepted");
-    assert!(said.starts_with(&format!("{id} behaves as if EC2 took it in 20 s")), "{said}");
+    assert!(said.starts_with(&format!("{id} behaves as if EC2 reclaimed it in 20 s")), "{said}");
     let rehearsed = |it: &v1::Instance| it.notices.iter().any(|notice| notice.action == "rehearsal");
     stage
         .until_pool("the instance no longer counts as capacity", |pool| {

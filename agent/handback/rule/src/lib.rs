@@ -49,7 +49,7 @@ impl Held {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Look {
     token: Option<String>,
-    /// Since when every look saw this token, and an expiry that did not move forward: the first of these looks.
+    /// Since when every look saw this token, and one expiry: the first of these looks.
     since: Seen,
     last: Seen,
     /// The lock was renewed between looks.
@@ -79,10 +79,13 @@ impl Look {
         let last = Seen { asked, answered, left: job.lock_left };
         let token = job.token.clone();
         match before {
-            Some(before) if before.token == token && !last.expires_later_than(before.since) => {
+            Some(before) if before.token == token && !last.expires_otherwise_than(before.since) => {
                 Look { token, last, ..before.clone() }
             }
-            Some(before) => Look { renewed: before.token == token && token.is_some(), token, since: last, last },
+            Some(before) => {
+                let renewed = before.token == token && token.is_some() && last.expires_later_for_sure(before.last);
+                Look { renewed, token, since: last, last }
+            }
             None => Look { token, since: last, last, renewed: false },
         }
     }
@@ -109,11 +112,23 @@ impl Look {
 }
 
 impl Seen {
-    /// At the latest that its expiry can be, against the earliest that the other's can.
-    fn expires_later_than(self, other: Seen) -> bool {
+    /// The expiries may differ, by what the time between question and answer leaves open. An earlier one is another lock too:
+    /// the job's own code shortened it, or Redis' clock was set forward.
+    fn expires_otherwise_than(self, other: Seen) -> bool {
         match (self.left, other.left) {
-            (Some(left), Some(before)) => self.answered + left > other.asked + before + SAME_EXPIRY,
+            (Some(left), Some(before)) => {
+                self.answered + left > other.asked + before + SAME_EXPIRY
+                    || self.asked + left + SAME_EXPIRY < other.answered + before
+            }
             (left, before) => left != before,
+        }
+    }
+
+    /// At the earliest that its expiry can be, against the latest that the other's can.
+    fn expires_later_for_sure(self, other: Seen) -> bool {
+        match (self.left, other.left) {
+            (Some(left), Some(before)) => self.asked + left > other.answered + before + SAME_EXPIRY,
+            _ => false,
         }
     }
 }
@@ -231,6 +246,11 @@ mod tests {
             // A lock of 6 s that is renewed each 3 s, and one whose worker is dead.
             (&[(0, MINE, 3.5), (5, MINE, 4.5), (10, MINE, 5.5), (15, MINE, 3.5)], Wait),
             (&[(0, MINE, 5.5), (5, MINE, 0.5)], HandBack),
+            // Extended by the job's own code, then renewed by its worker: the expiry moved back, and somebody lives.
+            (&[(0, MINE, 600.0), (5, MINE, 29.0)], Wait),
+            (&[(0, MINE, 600.0), (5, MINE, 29.0), (10, MINE, 24.0)], Wait),
+            // Redis' clock was set forward by 20 s.
+            (&[(0, MINE, 28.0), (5, MINE, 3.0)], Wait),
             // One of ten minutes, renewed each five.
             (&[(0, MINE, 600.0), (290, MINE, 310.0)], Wait),
             (&[(0, MINE, 600.0), (310, MINE, 290.0)], HandBack),

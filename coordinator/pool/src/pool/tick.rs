@@ -38,8 +38,9 @@ impl Pool {
 
     /// What is known is saved once more. What is under way at EC2 is answered to the next leader: its tokens are saved.
     pub(super) fn stop(&mut self) {
-        self.effects.clear();
-        self.tick_due = false;
+        self.is_stopped = true;
+        // Nothing is done any more; who asked for what is still told.
+        self.effects.retain(|effect| matches!(effect, Effect::Reply { .. } | Effect::Happened(_)));
         if self.is_leader() {
             self.effects.push_back(Effect::Save(Save { epoch: self.epoch(), plan: None, is_recorded: false }));
         }
@@ -47,6 +48,8 @@ impl Pool {
 
     pub(super) fn saved(&mut self, now: Now, saved: Saved) {
         let Some(saving) = self.saving.take() else { return };
+        // A ledger that answers slowly must not make for tick after tick: whatever else happens has its turn in between.
+        self.ticked = now.up;
         match saved {
             Saved::Until(until) if now.up < until => self.acts(saving),
             Saved::Until(_) => {

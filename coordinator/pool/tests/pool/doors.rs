@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use spillway_brain::{AgentPhase, Ec2State, InstanceId};
+use spillway_brain::{AgentPhase, Ec2State, InstanceId, Rejection};
 use spillway_pool::{Denied, Effect, FromAgent, Granted, Input, NotAdmitted, Wish};
 
 use crate::support::{Stage, acts, id, listed, report};
@@ -36,13 +36,13 @@ fn a_ready_instance_is_drained_and_a_draining_one_is_not_drained_again() {
     assert_eq!(ask(&mut stage, Wish::CancelDrain { id: id() }), Ok(Granted::WorksAgain { id: id() }));
     assert_eq!(acts(&stage.saves()), ["command"]);
     let denied = ask(&mut stage, Wish::CancelDrain { id: id() }).expect_err("no drain").to_string();
-    assert_eq!(denied, "i-1 is booting: there is no drain that could be taken back");
+    assert_eq!(denied, "i-1 is booting: it has no drain that can be cancelled");
 }
 
 #[test]
 fn what_is_not_there_and_whoever_does_not_lead_is_said() {
     let mut stage = Stage::leading();
-    assert_eq!(ask(&mut stage, drain()), Err(Denied::NoInstance { id: id() }));
+    assert_eq!(ask(&mut stage, drain()), Err(Rejection::NoSuchInstance { id: id() }.into()));
     assert_eq!(ask(&mut stage, Wish::Hold { reason: String::new() }), Ok(Granted::Held));
     stage.saves();
     assert!(stage.pool.state().hold().is_some());

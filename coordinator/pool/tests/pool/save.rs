@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use spillway_pool::{Effect, Input, Saved, Wish};
+use spillway_brain::{AgentPhase, Decision, Ec2State, Report};
+use spillway_pool::{Effect, FromAgent, Input, Save, Saved, Wish};
 
-use crate::support::{Stage, acts, save_in};
+use crate::support::{Stage, acts, id, listed, report, save_in};
 
 #[test]
 fn a_plan_is_carried_out_only_after_its_save() {
@@ -34,6 +35,45 @@ fn a_tick_that_was_not_saved_is_undone_and_made_again() {
     assert_eq!(stage.floods(), token, "the token was not used up");
     assert_eq!(acts(&stage.saves()), ["launch"]);
     assert_eq!(stage.pool.ledger_problem(), None);
+}
+
+#[test]
+fn a_ledger_that_fails_slowly_leaves_time_for_what_else_happens() {
+    let mut stage = Stage::with_ready_instance();
+    let busy = Report { active_jobs: Some(1), ..report(AgentPhase::Ready) };
+    stage.tell(Input::FromAgent(id(), FromAgent::Reported(busy)));
+    stage.saves();
+    let token = stage.pool.state().instances().next().expect("one").token.clone();
+    stage.sees(0, vec![listed(token, Ec2State::Terminated)]);
+    let attempt = stage.effects_and_saves().into_iter().find_map(|effect| match effect {
+        Effect::HandBack(attempt) => Some(attempt),
+        _ => None,
+    });
+    let mut attempt = attempt.expect("a hand-back");
+    attempt.left = 1;
+    stage.tell(Input::HandedBack(attempt));
+    stage.effects_and_saves();
+    let plan = save_in(stage.after(5)).plan.expect("a plan");
+    assert!(plan.decisions.iter().any(|it| matches!(it.decision, Decision::HandBack { .. })), "{plan:?}");
+    stage.seconds += 5;
+    stage.tell(Input::Saved(Saved::Failed { problem: "Redis does not answer".to_owned() }));
+    let is_save = |effect: &Effect| matches!(effect, Effect::Save(_));
+    assert!(!stage.effects().iter().any(is_save), "the hand-back is due since 5 s; messages come first");
+    assert!(stage.after(1).iter().any(is_save));
+}
+
+#[test]
+fn who_stops_saves_once_more_and_answers_who_asked() {
+    let mut stage = Stage::leading();
+    stage.tell(Input::Operator(1, Wish::Hold { reason: "a drill".to_owned() }));
+    stage.tell(Input::Stop);
+    let effects = stage.effects();
+    assert!(matches!(effects[..], [Effect::Reply { asker: 1, answer: Ok(_) }, Effect::Save(Save { plan: None, .. })]));
+    assert_eq!(stage.pool.state().hold(), Some("a drill"));
+    stage.seconds += 60;
+    stage.tell(Input::Saved(Saved::Until(Duration::from_secs(120))));
+    stage.sees(1, Vec::new());
+    assert!(stage.effects().is_empty(), "it neither looks nor decides any more");
 }
 
 #[test]

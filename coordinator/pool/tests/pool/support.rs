@@ -96,6 +96,13 @@ impl Stage {
         LaunchToken(plan.decisions.first().expect("a launch").decision.subject().to_owned())
     }
 
+    /// All that it wants done now, with every save a success.
+    pub fn effects_and_saves(&mut self) -> Vec<Effect> {
+        let mut done = self.effects();
+        done.extend(self.saves());
+        done
+    }
+
     /// Every save succeeds; what is done then.
     pub fn saves(&mut self) -> Vec<Effect> {
         let until = self.now().up + Duration::from_secs(15);

@@ -403,9 +403,9 @@ pub const MUTANTS: &[Mutant] = &[
     bug(
         "draining-drained",
         "an operator is promised the drain of an instance that drains",
-        "coordinator/pool/src/operator.rs",
-        "                if !instance.phase_kind().can_be_drained() {\n                    return Err(Denied::CannotDrain",
-        "                if instance.phase_kind() == PhaseKind::Gone {\n                    return Err(Denied::CannotDrain",
+        "coordinator/brain/src/controller/operator.rs",
+        "if phase.can_be_drained() { Ok(()) }",
+        "if phase != PhaseKind::Gone { Ok(()) }",
     ),
     bug(
         "looks-forgotten",

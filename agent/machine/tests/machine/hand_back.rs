@@ -1,14 +1,12 @@
 //! Drains of a worker that has the shim: fenced at once, its jobs finished or handed back, in time for any deadline.
 
-mod world;
-
 use core::time::Duration;
 
 use spillway_machine::{
     Action, Command, Config, Event, Graceful, Missing, Observation, Phase, Report, ShimJob, ShimProcess, Timestamp,
 };
 
-use world::{Life, SECOND, T0, config, seen};
+use crate::world::{Life, SECOND, T0, config, seen};
 
 /// A process with jobs that began at these seconds.
 fn process(pid: u32, fenced: bool, began: &[u64]) -> ShimProcess {

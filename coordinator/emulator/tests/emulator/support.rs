@@ -1,7 +1,5 @@
 //! A started emulator and a client that speaks its wire by hand: forms in, XML out.
 
-#![expect(dead_code, reason = "each test uses a part of it")]
-
 use std::ffi::OsString;
 use std::future::Future;
 use std::path::PathBuf;

@@ -1,10 +1,8 @@
 //! Faults on request: refusals, lost answers, delays, stale answers, missing capacity, and bad orders.
 
-mod support;
-
 use reqwest::Method;
 
-use support::{SPOT, records_only};
+use crate::support::{SPOT, records_only};
 
 const LAUNCH: [(&str, &str); 4] =
     [("ImageId", "ami-0123456789abcdef0"), ("MinCount", "1"), ("MaxCount", "1"), ("ClientToken", "t-1")];

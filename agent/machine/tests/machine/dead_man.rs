@@ -1,14 +1,12 @@
 //! An instance that nobody looks after ends itself, and never while it has a job.
 
-mod world;
-
 use core::time::Duration;
 
 use spillway_machine::{
     Action, Config, Event, Graceful, LastReason, Observation, Phase, ShimJob, ShimProcess, Timestamp,
 };
 
-use world::{Life, SECOND, T0, config, seen};
+use crate::world::{Life, SECOND, T0, config, seen};
 
 const ORPHAN: u64 = 900;
 

@@ -1,10 +1,8 @@
 //! The EC2 API on the wire: idempotency, pages, filters, states, errors, templates, fleets, tags.
 
-mod support;
-
 use spillway_emulator::{InstanceState, LaunchTemplate};
 
-use support::{SPOT, records_only, running};
+use crate::support::{SPOT, records_only, running};
 
 #[tokio::test]
 async fn one_token_is_one_instance_even_after_its_end() {

@@ -1,7 +1,5 @@
 //! A machine in a world that the test writes: what its scenarios share.
 
-#![allow(dead_code, reason = "each test file uses its part")]
-
 use core::time::Duration;
 
 use spillway_machine::{

@@ -1,13 +1,11 @@
 //! The metadata service of an instance: tokens, statuses, what it tells and when.
 
-mod support;
-
 use std::time::Duration;
 
 use reqwest::{Method, StatusCode};
 use spillway_emulator::{Emulator, InstanceState};
 
-use support::{NEVER, SPOT, World, records_only};
+use crate::support::{NEVER, SPOT, World, records_only};
 
 struct Metadata {
     http: reqwest::Client,

@@ -1,7 +1,5 @@
 //! Instances as processes: what they run, and that nothing of them is left in the end, however that comes.
 
-mod support;
-
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -11,7 +9,9 @@ use spillway_emulator::InstanceState;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio::net::TcpStream;
 
-use support::{Client, DAEMON, NEVER, PROGRAM, SOON, SPOT, World, eventually, exists, file, processes_of, running};
+use crate::support::{
+    Client, DAEMON, NEVER, PROGRAM, SOON, SPOT, World, eventually, exists, file, processes_of, running,
+};
 
 #[tokio::test]
 async fn user_data_runs_in_an_environment_of_its_own() {

@@ -1,7 +1,5 @@
 //! The machine's life as data: events at times, and the actions and phases that must follow.
 
-mod world;
-
 use core::time::Duration;
 
 use spillway_machine::{
@@ -9,7 +7,7 @@ use spillway_machine::{
     Stage, StepOutcome, Timestamp, Worker,
 };
 
-use world::{Life, SECOND, T0, config, seen};
+use crate::world::{Life, SECOND, T0, config, seen};
 
 fn finished(index: usize, outcome: StepOutcome) -> Event {
     Event::StepFinished { index, outcome }

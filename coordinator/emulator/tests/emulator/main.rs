@@ -1,0 +1,8 @@
+//! The emulator from outside: its EC2 API, its metadata service, its control API, and what its instances run.
+
+mod api;
+mod faults;
+mod metadata;
+mod processes;
+mod start;
+mod support;
