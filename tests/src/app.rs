@@ -1,4 +1,4 @@
-//! The demo's application, with files that a test puts in place of its own.
+//! The demo's application, with files that a test replaces.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ pub async fn commit(directory: &Path, files: &[(&str, String)]) -> Repository {
     Repository::commit(directory, &all).await.unwrap_or_else(|error| panic!("{error:#}"))
 }
 
-/// One of its files, as the demo has it.
+/// One file of the demo's application.
 pub fn file(name: &str) -> String {
     let path = source().join(name);
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))

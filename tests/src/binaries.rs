@@ -1,13 +1,13 @@
-//! The programs under test. Under cargo they are built first, so that no test runs a stale one; each test process then
-//! works with links of its own, which a build that runs meanwhile does not replace.
+//! The programs under test. Under cargo they are built first, so that no test runs an old build; each test process then uses
+//! hard links of its own, which a build that runs meanwhile does not replace.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::LazyLock;
 
-/// Variables that cargo sets for a test alone. Build scripts look at some of them: a build that sees them would build
-/// the dependencies anew.
+/// Prefixes of variables that cargo sets for one package. Build scripts read some of them: a build with them set would rebuild
+/// the dependencies.
 const OF_ONE_PACKAGE: [&str; 6] =
     ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_NAME", "CARGO_PRIMARY_PACKAGE", "CARGO_TARGET_TMPDIR"];
 
@@ -77,7 +77,7 @@ fn link(built: &Path) -> PathBuf {
     let all = built.join("end-to-end");
     for entry in fs::read_dir(&all).into_iter().flatten().flatten() {
         if !Path::new("/proc").join(entry.file_name()).exists() {
-            // Another test may be about to do the same.
+            // Another test process may be doing the same.
             let _ = fs::remove_dir_all(entry.path());
         }
     }

@@ -1,4 +1,4 @@
-//! `spillway run` as a process of its own, and the ways to ask it: the command line as a person would, and gRPC.
+//! `spillway run` as a process of its own, and its clients: the command line as an operator uses it, and gRPC.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -51,14 +51,14 @@ impl Coordinator {
         coordinator
     }
 
-    /// Runs another of its commands, as a person on this machine would.
+    /// Runs a command of the command line against it, as an operator would.
     pub fn command(&self, arguments: &[&str]) -> Output {
         let mut command = spillway(&Environment::new());
         command.args(arguments).env("SPILLWAY_SERVER", self.server()).current_dir(&self.directory);
         output(&mut command)
     }
 
-    /// What a command that must succeed prints with `--json`.
+    /// The output of a command with `--json`, which must succeed.
     pub fn json(&self, arguments: &[&str]) -> Value {
         let out = self.command(&[arguments, &["--json"]].concat());
         assert!(out.status.success(), "{arguments:?}: {}{}", text(&out.stderr), self.process.tail());
@@ -76,7 +76,7 @@ impl Coordinator {
         plans.as_array().expect("a list").clone()
     }
 
-    /// Whether one of the plans so far has a note or a reason with these words.
+    /// Whether one of the plans so far has a note or a reason that contains this text.
     pub fn explained(&self, words: &str) -> bool {
         let has = |value: &Value| value.as_str().is_some_and(|text| text.contains(words));
         self.explain().iter().any(|plan| {
@@ -105,7 +105,7 @@ impl Coordinator {
         self.try_pool().await.unwrap_or_else(|| panic!("the coordinator does not answer\n{}", self.process.tail()))
     }
 
-    /// What the standard health service says of one service; None when it does not answer.
+    /// The standard health service's status of one service; None if it does not answer.
     pub async fn try_health(&self, service: &str) -> Option<ServingStatus> {
         let channel = self.channel()?.connect().await.ok()?;
         let request = HealthCheckRequest { service: service.to_owned() };
@@ -114,6 +114,6 @@ impl Coordinator {
 
     pub async fn health(&self, service: &str) -> ServingStatus {
         let status = self.try_health(service).await;
-        status.unwrap_or_else(|| panic!("no health of \"{service}\"\n{}", self.process.tail()))
+        status.unwrap_or_else(|| panic!("no health status of \"{service}\"\n{}", self.process.tail()))
     }
 }

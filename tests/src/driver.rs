@@ -1,4 +1,4 @@
-//! `tests/js/random-queue.mjs`: BullMQ 4, 5 and 6, which put queues into random states and say what they count there.
+//! `tests/js/random-queue.mjs`: puts queues into random states with BullMQ 4, 5 and 6, and returns BullMQ's own counts.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, ChildStdin, ChildStdout, Stdio};
@@ -26,12 +26,12 @@ impl Driver {
         Driver { child, orders, answers, redis: redis_url.to_owned() }
     }
 
-    /// Brings a queue into the state that follows from the seed, and gives BullMQ's own numbers.
+    /// Puts a queue into the state drawn from the seed; returns BullMQ's own counts.
     pub fn random(&mut self, seed: u32, version: u32, queue: &str, prefix: &str) -> Value {
         self.ask(json!({"cmd": "random", "seed": seed, "version": version, "queue": queue, "prefix": prefix}))
     }
 
-    /// Leaves no key of a queue.
+    /// Deletes all keys of a queue.
     pub fn delete(&mut self, queue: &str, prefix: &str) {
         self.ask(json!({"cmd": "delete", "queue": queue, "prefix": prefix}));
     }

@@ -1,8 +1,8 @@
-//! Instances interrupted at random moments while their workers work, and what became of every job. The application is an
-//! unmodified BullMQ worker; its own record of runs and BullMQ's stream of events are what is counted.
+//! Interrupts instances at random moments while their workers run jobs, and counts what became of every job. The application is
+//! an unmodified BullMQ worker; what is counted is its own record of runs and BullMQ's stream of events.
 
-mod arena;
+mod interrupt;
 mod tally;
 
-pub use arena::{NOTICES, Options, interrupt, scale_in};
+pub use interrupt::{NOTICES, Options, interrupt, scale_in};
 pub use tally::{Interruption, Row, Tally};

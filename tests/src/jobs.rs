@@ -1,4 +1,4 @@
-//! Jobs: added by BullMQ itself, and what Redis tells of them afterwards.
+//! Jobs: added by BullMQ itself, and read from Redis afterwards.
 
 use std::collections::BTreeMap;
 
@@ -30,7 +30,7 @@ pub fn job(redis: &RedisServer, id: &str) -> Job {
 }
 
 impl Job {
-    /// It runs, and has more than half of its `seconds` to go: whatever is done to it now happens in its middle.
+    /// It runs, and more than half of its `seconds` are left.
     pub fn has_long_to_go(&self, redis: &RedisServer, seconds: f64) -> bool {
         self.started_ms.is_some_and(|started| (now_ms(redis).saturating_sub(started) as f64) < seconds * 500.0)
     }
@@ -55,15 +55,15 @@ pub fn failed(redis: &RedisServer) -> u64 {
     redis.ask(&["ZCARD", &format!("bull:{QUEUE}:failed")])
 }
 
-/// By job: how often a worker began it, by the workers' own count.
+/// By job: how often a worker started it, by the workers' own count.
 pub fn runs(redis: &RedisServer) -> BTreeMap<String, u64> {
     redis.ask(&["HGETALL", "spillway-demo:runs"])
 }
 
-/// All jobs completed, each begun once.
+/// Asserts that all jobs completed and each was started once.
 pub fn assert_each_ran_once(redis: &RedisServer, jobs: u64) {
     assert_eq!((completed(redis), failed(redis)), (jobs, 0), "completed and failed");
     let runs = runs(redis);
     assert_eq!(runs.len() as u64, jobs, "{runs:?}");
-    assert!(runs.values().all(|&times| times == 1), "begun more than once: {runs:?}");
+    assert!(runs.values().all(|&times| times == 1), "jobs started more than once: {runs:?}");
 }

@@ -1,16 +1,19 @@
-//! What the end-to-end tests stand on: the real programs, each started for one test on free ports in a directory of
-//! its own, and ended with it. See `tests/README.md` for what each test proves.
+//! What the end-to-end tests share: the real programs, started for one test on free ports in a directory of its own, and
+//! stopped with it. See `tests/README.md` for what each test proves.
 //!
-//! - `binaries`: `spillway` and `spillway-agent`, never stale; `programs`: what `tests/setup` installs
+//! - `binaries`: `spillway` and `spillway-agent`, built from the present source; `programs`: what `tests/setup` installs
 //! - `process`: a child that ends with its test; `redis_server`, `coordinator`: the two that most tests start. They are
 //!   the stage's, as the demo has them; what is returned there as an error fails the test here
 //! - `jobs`, `driver`: jobs and whole queues, made by BullMQ itself
 //! - `app`: the demo's application, with a test's own files
-//! - `other_client`: somebody else at the same EC2
-//! - `chaos`: two coordinators, kills, partitions and lost answers, and what must hold all the while
-//! - `interruptions`: instances taken at random moments, and what became of every job
-//! - `world`: all of it together around one queue; `wait`: until something is so, with the whole story when it is not
+//! - `recorded_worker`: the application of chaos and interruptions, whose runs are recorded; `random`: numbers from a seed
+//! - `agent_session`: an agent's session without an agent
+//! - `other_client`: another client of the same EC2
+//! - `chaos`: two coordinators, kills, partitions and lost answers, and the invariant checks meanwhile
+//! - `interruptions`: instances interrupted at random moments, and what became of every job
+//! - `stage`: all of it around one queue; `wait`: waits for a condition, and shows logs, plans and calls if it is not met
 
+pub mod agent_session;
 pub mod app;
 pub mod binaries;
 pub mod chaos;
@@ -22,9 +25,11 @@ pub mod other_client;
 pub mod ports;
 pub mod process;
 pub mod programs;
+pub mod random;
+pub mod recorded_worker;
 pub mod redis_server;
+pub mod stage;
 pub mod wait;
-pub mod world;
 
 /// The queue of tests that need only one.
 pub use spillway_stage::QUEUE;

@@ -1,9 +1,9 @@
-//! Somebody else who uses the same EC2 account.
+//! Another client of the same EC2 account.
 
-use crate::world::World;
+use crate::stage::Stage;
 
-/// Launches one instance with these tags: whether EC2 did.
-pub async fn launch(world: &World, tags: &[(&str, &str)]) -> bool {
+/// Launches one instance with these tags; whether EC2 accepted.
+pub async fn launch(stage: &Stage, tags: &[(&str, &str)]) -> bool {
     let mut form: Vec<(String, String)> = [
         ("Action", "RunInstances"),
         ("ImageId", "ami-0e000000000000001"),
@@ -21,16 +21,16 @@ pub async fn launch(world: &World, tags: &[(&str, &str)]) -> bool {
         form.push((format!("{tag}.Key"), (*key).to_owned()));
         form.push((format!("{tag}.Value"), (*value).to_owned()));
     }
-    call(world, &form).await
+    call(stage, &form).await
 }
 
-/// A call to EC2: whether it was answered well. A fault of EC2's may hit it as any other.
-pub async fn call(world: &World, form: &[(impl AsRef<str>, impl AsRef<str>)]) -> bool {
+/// A call to EC2; whether it succeeded. EC2's faults hit it as any other call.
+pub async fn call(stage: &Stage, form: &[(impl AsRef<str>, impl AsRef<str>)]) -> bool {
     let http = reqwest::Client::builder().no_proxy().build().expect("a client");
     let body: Vec<String> =
         form.iter().map(|(name, value)| format!("{}={}", name.as_ref(), value.as_ref().replace(':', "%3A"))).collect();
     let request = http
-        .post(world.emulator().endpoint())
+        .post(stage.emulator().endpoint())
         .header("content-type", "application/x-www-form-urlencoded")
         .header("authorization", "AWS4-HMAC-SHA256 Credential=other/20260101/us-east-1/ec2/aws4_request")
         .body(format!("Version=2016-11-15&{}", body.join("&")));

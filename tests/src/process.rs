@@ -1,4 +1,4 @@
-//! A child process that ends with its test. The stage's, whose errors fail the test here.
+//! A child process that ends with its test: the one of `spillway-stage`, whose errors fail the test.
 
 use std::ops::{Deref, DerefMut};
 use std::path::Path;
@@ -21,7 +21,7 @@ pub fn output(command: &mut Command) -> Output {
     command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"))
 }
 
-/// What a command that must succeed printed.
+/// The output of a command that must succeed.
 pub fn run(command: &mut Command) -> String {
     let out = output(command);
     assert!(out.status.success(), "{command:?}: {}\n{}{}", out.status, text(&out.stdout), text(&out.stderr));
@@ -34,7 +34,7 @@ pub fn text(bytes: &[u8]) -> String {
 }
 
 impl Process {
-    /// Starts a command of [`command`]'s; what it prints is appended to `log`.
+    /// Starts a command made by [`command`]; its output is appended to `log`.
     pub fn start(name: &str, command: &mut Command, log: &Path) -> Self {
         process::Process::start(name, command, log).unwrap_or_else(|error| panic!("{error:#}")).into()
     }
@@ -47,16 +47,16 @@ impl Process {
     }
 
     pub fn signal(&self, signal: i32) {
-        assert!(self.0.signal(signal), "{} is gone", self.0.name());
+        assert!(self.0.signal(signal), "{} has ended already", self.0.name());
     }
 
-    /// Waits for its end, at most so long.
-    pub async fn end_within(&mut self, patience: Duration) -> ExitStatus {
-        let status = self.0.end_within(patience).await;
-        status.unwrap_or_else(|| panic!("{} has not ended within {patience:?}\n{}", self.0.name(), self.tail()))
+    /// Waits for its end, for at most `timeout`.
+    pub async fn end_within(&mut self, timeout: Duration) -> ExitStatus {
+        let status = self.0.end_within(timeout).await;
+        status.unwrap_or_else(|| panic!("{} has not ended within {timeout:?}\n{}", self.0.name(), self.tail()))
     }
 
-    /// The end of what it printed.
+    /// The last lines of its output.
     pub fn tail(&self) -> String {
         self.0.tail(TAIL)
     }

@@ -1,4 +1,4 @@
-//! What `tests/setup` installs: a test that lacks it fails and says so.
+//! Programs that `tests/setup` installs: if one is missing the test fails with a message that says so.
 
 use std::path::PathBuf;
 
@@ -9,7 +9,7 @@ pub fn program(name: &str) -> PathBuf {
     spillway_stage::programs::need(name).unwrap_or_else(|error| panic!("{error:#}"))
 }
 
-/// A program that `tests/setup` keeps for itself.
+/// A program that `tests/setup` installs in its own directory.
 pub fn tool(path: &str) -> PathBuf {
     let file = tools().join(path);
     assert!(file.is_file(), "{} is missing: run tests/setup", file.display());

@@ -1,4 +1,4 @@
-//! A private redis-server, and blocking commands to it. The stage's, whose errors fail the test here.
+//! A private redis-server and blocking commands to it: the one of `spillway-stage`, whose errors fail the test.
 
 use std::ops::{Deref, DerefMut};
 use std::path::Path;
@@ -17,7 +17,7 @@ impl RedisServer {
         Self::with(directory, &[])
     }
 
-    /// With more arguments of redis-server's.
+    /// With further arguments of redis-server.
     pub fn with(directory: &Path, more: &[&str]) -> Self {
         let launched = redis_server::RedisServer::launch(directory, more);
         let mut server = Self(launched.unwrap_or_else(|error| panic!("{error:#}")));
@@ -25,7 +25,7 @@ impl RedisServer {
         server
     }
 
-    /// One command; the default user's.
+    /// One command as the default user.
     pub fn ask<T: FromRedisValue>(&self, words: &[&str]) -> T {
         let mut command = redis::cmd(words[0]);
         command.arg(&words[1..]);
@@ -33,7 +33,7 @@ impl RedisServer {
         command.query(&mut connection).unwrap_or_else(|error| panic!("{words:?}: {error}"))
     }
 
-    /// Again on the same port, from what it had written to its directory.
+    /// Restarts it on the same port, from what it had written to its directory.
     pub fn restart(&mut self) {
         self.relaunch().unwrap_or_else(|error| panic!("{error:#}"));
         self.wait();

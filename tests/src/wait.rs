@@ -1,39 +1,39 @@
-//! Waiting for something to become so. No test measures speed: the patience is for a busy machine.
+//! Waiting for a condition. No test measures speed: the timeout is meant for a busy host.
 
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
 /// For anything that must happen.
-pub const PATIENCE: Duration = Duration::from_secs(120);
-const LOOK: Duration = Duration::from_millis(100);
+pub const TIMEOUT: Duration = Duration::from_secs(120);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Looks until there is something, and gives it. In vain: fails with the story.
-pub async fn until<T>(what: &str, story: impl AsyncFn() -> String, mut look: impl AsyncFnMut() -> Option<T>) -> T {
-    let end = Instant::now() + PATIENCE;
+/// Polls until `poll` returns something, and returns that. After the timeout it fails, with what `diagnosis` shows.
+pub async fn until<T>(what: &str, diagnosis: impl AsyncFn() -> String, mut poll: impl AsyncFnMut() -> Option<T>) -> T {
+    let end = Instant::now() + TIMEOUT;
     loop {
-        if let Some(found) = look().await {
+        if let Some(found) = poll().await {
             return found;
         }
         if Instant::now() > end {
-            panic!("not within {PATIENCE:?}: {what}\n{}", story().await);
+            panic!("did not happen within {TIMEOUT:?}: {what}\n{}", diagnosis().await);
         }
-        sleep(LOOK).await;
+        sleep(POLL_INTERVAL).await;
     }
 }
 
-/// Looks for so long: it must hold each time. For what must not happen, where there is nothing to wait for.
+/// Polls for `duration`: `holds` must be true each time. For what must not happen.
 pub async fn throughout(
-    span: Duration,
+    duration: Duration,
     what: &str,
-    story: impl AsyncFn() -> String,
+    diagnosis: impl AsyncFn() -> String,
     mut holds: impl AsyncFnMut() -> bool,
 ) {
-    let end = Instant::now() + span;
+    let end = Instant::now() + duration;
     while Instant::now() < end {
         if !holds().await {
-            panic!("does not hold any more: {what}\n{}", story().await);
+            panic!("no longer true: {what}\n{}", diagnosis().await);
         }
-        sleep(LOOK).await;
+        sleep(POLL_INTERVAL).await;
     }
 }

@@ -1,4 +1,4 @@
-//! What is to happen, in the order of its time; what is due at the same time happens in the order in which it was put down.
+//! The queue of future events by time; events of the same time happen in the order in which they were added.
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
@@ -52,26 +52,26 @@ pub enum Load {
     TopUp,
 }
 
-/// What comes to a coordinator's loop.
+/// An event of a coordinator process.
 #[derive(Debug)]
 pub enum CoordinatorEv {
-    /// The pool has something to do at this time, unless it woke since.
+    /// Poll the pool, unless it was woken since.
     Wake(u64),
-    /// What the pool is told.
-    Told(Box<Input>),
+    /// An input of the pool.
+    Input(Box<Input>),
     /// EC2's answer to a launch or a termination.
     Answer(Box<Input>),
-    /// The renewal that was set down with this number, unless another was since.
+    /// The renewal with this number, unless a newer one is scheduled.
     Renew(u64),
-    /// A plan that was saved before the coordinator stood still.
+    /// A plan that was saved before the coordinator was frozen.
     Saved(Box<LateSave>),
-    /// An attempt that arrives at Redis.
+    /// A hand-back attempt that arrives at Redis.
     HandBack(Box<Attempt>),
     /// An agent's message, of the session with this number.
-    Said {
+    Message {
         n: N,
         session: u32,
-        said: Box<Said>,
+        message: Box<Message>,
     },
     Register {
         n: N,
@@ -84,11 +84,11 @@ pub enum CoordinatorEv {
     },
 }
 
-/// What an agent says in its session.
+/// An agent's message in its session.
 #[derive(Clone, Debug)]
-pub enum Said {
+pub enum Message {
     Beat(brain::Report),
-    /// EC2's wall clock says when.
+    /// When EC2 reclaims it, by the wall clock.
     Interruption(u64),
     Rebalance(u64),
     Drained {
@@ -97,13 +97,13 @@ pub enum Said {
     },
 }
 
-/// What comes to an agent's loop.
+/// An event of an agent's process.
 #[derive(Debug)]
 pub enum AgentEv {
     Machine(machine::Event),
     Wake(u64),
     Beat,
-    Look(u64),
+    Check(u64),
     StepEnds {
         index: usize,
         attempt: u32,
@@ -135,14 +135,14 @@ pub enum AgentEv {
     },
     NotRegistered,
     Registered,
-    /// No answer came to a registration, or to a session's beginning.
-    GivesUp {
+    /// A registration, or the opening of a session, timed out.
+    TimesOut {
         asking: Option<u64>,
         session: Option<u32>,
     },
 }
 
-/// What happens on an instance whatever its agent does.
+/// An event on an instance that does not depend on its agent.
 #[derive(Debug)]
 pub enum HostEv {
     AgentStarts,
@@ -169,8 +169,8 @@ pub enum CloudEv {
     },
     Runs(N),
     Reboots(N),
-    /// EC2 takes it, as its notice said.
-    Takes(N),
+    /// EC2 reclaims it, as its notice said.
+    Reclaims(N),
     /// The operating system is off.
     Off(N),
     Unlist(N),
@@ -203,12 +203,12 @@ impl Ord for Entry {
     }
 }
 
-/// The agenda. What only comes round, and what comes from outside, are kept apart: where there is nothing else, time skips.
+/// The agenda. Periodic rounds and outside events are kept apart: if there is nothing else, idle time can be skipped.
 #[derive(Debug, Default)]
 pub struct Agenda {
-    /// The coordinators' rounds.
+    /// The coordinators' periodic rounds.
     rounds: BinaryHeap<Entry>,
-    /// Load, faults, and what ends by itself.
+    /// Load, faults and their ends.
     outside: BinaryHeap<Entry>,
     /// Everything else.
     inside: BinaryHeap<Entry>,
@@ -240,7 +240,7 @@ impl Agenda {
         }
     }
 
-    /// What is due by `until`, the first of it.
+    /// The first event that is due by `until`.
     pub fn next(&mut self, until: u64) -> Option<(u64, Ev)> {
         let first = self.first();
         if first.peek()?.at > until {
@@ -249,7 +249,7 @@ impl Agenda {
         first.pop().map(|entry| (entry.at, entry.ev))
     }
 
-    /// Where nothing but rounds is under way: when something comes from outside.
+    /// If nothing but rounds is under way: when the next outside event is due.
     pub fn quiet_until(&self) -> Option<u64> {
         self.inside.is_empty().then(|| self.outside.peek().map_or(u64::MAX, |entry| entry.at))
     }

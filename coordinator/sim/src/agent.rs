@@ -1,12 +1,12 @@
-//! An instance from the inside: its operating system, its agent with a real Machine, and the worker's processes. Owns what
-//! lives and dies together; a host that is off does nothing more.
+//! The inside of an instance: its operating system, its agent with a real Machine, and the worker's processes. Owns which of
+//! them end together; nothing happens on a host that is off.
 
 mod act;
-mod checks;
+mod check;
 mod hand_back;
 mod inputs;
+mod invariants;
 mod life;
-mod look;
 mod worker;
 
 use spillway_machine::{Machine, Timestamp};
@@ -18,53 +18,53 @@ pub use worker::Proc;
 /// Boot steps: pull, install, start.
 const STEPS: usize = 3;
 
-/// One instance's inside.
+/// The inside of one instance.
 #[derive(Debug)]
 pub struct Host {
     is_on: bool,
-    /// Its operating system stands still for good.
+    /// Its operating system hangs for good.
     is_hung: bool,
-    /// The machine's clock begins here.
+    /// When the machine's clock is 0.
     zero: u64,
     /// Its wall clock's error.
     skew: i64,
     pub agent_generation: u32,
     agent: Option<Agent>,
-    /// Its image is bad: a step fails whatever is tried.
+    /// Its image is bad: this boot step always fails.
     bad_step: Option<usize>,
     slow: u64,
-    /// Kept on its disk.
+    /// Boot steps done, as kept on its disk.
     steps_done: usize,
     has_ticket: bool,
     pub procs: Vec<Proc>,
     next_pid: u32,
     next_number: u64,
-    /// The shims' mark: a new process begins fenced.
+    /// The shims' mark file: a new process starts fenced.
     fence_mark: bool,
     fences_at: u64,
     stop: Option<Stop>,
-    /// When its messages and commands come in order.
-    pub last_said: u64,
-    pub last_heard: u64,
-    // What the invariants know of it.
+    /// When its last message and command arrive: sessions keep their order.
+    pub last_sent: u64,
+    pub last_received: u64,
+    // What the invariant checks remember of it.
     pub was_ready: bool,
     pub took_jobs: bool,
     pub was_adopted: bool,
-    /// When the leader last heard its agent.
+    /// When the leader last got a heartbeat of its agent.
     pub heard_at: u64,
-    /// When its agent last saw Redis, and since when it drains.
+    /// When its agent last read Redis, and since when it drains.
     saw_redis_at: u64,
     draining_since: u64,
     pub told_at: Option<u64>,
     pub told_deadline: u64,
-    /// The last look at Redis that a coordinator was told of and that showed no job of it, and its last certain hand-back.
+    /// The last scan of Redis that showed a coordinator no job of it, and its last certain hand-back that left none.
     pub zero_seen_at: u64,
     pub emptied_at: u64,
-    /// Something touched it that it cannot help: its drain may not succeed.
+    /// When a fault last hit it: its drain may not succeed.
     pub disturbed_at: u64,
-    /// Its dead runs are to be handed back rather than found by a stall check.
+    /// Its dead worker's jobs must be handed back, not found by a stall check.
     pub owes_hand_back: bool,
-    /// The highest epoch that its agent heard since it started.
+    /// The highest epoch that its agent has seen since it started.
     epoch: u64,
 }
 
@@ -83,10 +83,10 @@ struct Agent {
     wake: Option<u64>,
     idle_wakes: u32,
     woken_at: u64,
-    look: u64,
+    check: u64,
     pace: u64,
     step: Option<u64>,
-    seen: look::Seen,
+    seen: check::Seen,
     base_restarts: u32,
     told_jobs: usize,
     beat_for_jobs_at: u64,
@@ -113,7 +113,7 @@ impl Host {
         self.is_on
     }
 
-    /// Who is asked next.
+    /// Which coordinator it connects to next.
     pub fn points_to(&mut self, leader: Option<C>) {
         if let Some(agent) = &mut self.agent {
             agent.leader = leader;
@@ -146,12 +146,12 @@ impl Host {
         self.told_deadline = deadline;
     }
 
-    /// A process of its worker lives, whether it does something or not.
+    /// A process of its worker exists, whether it works or not.
     pub fn has_worker(&self) -> bool {
         self.procs.iter().any(|process| process.is_up || process.is_starting)
     }
 
-    /// Another each time.
+    /// A new number each time.
     pub fn number(&mut self) -> u64 {
         self.next_number += 1;
         self.next_number

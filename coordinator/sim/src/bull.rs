@@ -1,5 +1,5 @@
-//! BullMQ: one queue, its jobs and who gets them. Owns the lists and the order; locks are `runs`', stalled jobs `stall`'s,
-//! and hand-backs `moved`'s.
+//! BullMQ: one queue, its jobs, and which worker gets them. Owns the lists and the order; `runs` owns the locks, `stall` the
+//! stall check, `moved` hand-backs.
 
 mod moved;
 mod runs;
@@ -11,7 +11,7 @@ use spillway_brain::{InstanceId, JobsByInstance, QueueBacklog};
 
 use crate::agenda::{Ev, N};
 use crate::clock::SECOND;
-use crate::counts::Met;
+use crate::counts::Occurrence;
 use crate::setup::Naming;
 use crate::world::World;
 
@@ -26,7 +26,7 @@ pub enum Where {
     Delayed(u64),
     Active,
     Completed,
-    /// Its own attempts are spent, or BullMQ's stalls.
+    /// Its attempts are spent, or its one stall.
     Failed,
 }
 
@@ -36,15 +36,15 @@ pub struct Job {
     pub place: Where,
     pub took: u64,
     priority: u32,
-    /// How often it will still fail by itself, and how often it may.
+    /// How often the application will still fail it, and how often it may.
     fails: u32,
     attempts: u32,
     pub stalls: u32,
-    /// Whose lock it has, expired or not.
+    /// The run whose lock it has, expired or not.
     pub run: Option<usize>,
     /// The name of the last named worker that took it.
     pub pb: Option<N>,
-    /// Runs that go on, one unless a worker was cut off.
+    /// Runs that have not ended; one, unless a worker was cut off.
     pub live: Vec<usize>,
     pub runs: u32,
 }
@@ -95,7 +95,7 @@ impl Bull {
         self.wait.len() + self.prioritized.len()
     }
 
-    /// A job waits, or is worked on.
+    /// A job is waiting or active.
     pub fn is_busy(&self) -> bool {
         self.waiting() > 0 || !self.active.is_empty()
     }
@@ -148,9 +148,9 @@ impl World {
             live: Vec::new(),
             runs: 0,
         });
-        self.met(Met::Arrived);
+        self.count(Occurrence::Arrived);
         if priority > 0 {
-            self.met(Met::Prioritized);
+            self.count(Occurrence::Prioritized);
         }
         if !self.is_calm && self.rng.one_in(20) {
             let after = self.rng.octaves(10 * SECOND, 1800 * SECOND);
@@ -164,11 +164,11 @@ impl World {
         let at = self.now + after;
         self.bull.jobs[job].place = Where::Delayed(at);
         self.bull.delayed.insert((at, job));
-        self.met(Met::Delayed);
+        self.count(Occurrence::Delayed);
         self.agenda.put(at, Ev::Due(job));
     }
 
-    /// A delayed job is due: it leaves `delayed` once a worker asks.
+    /// A delayed job is due, and is promoted.
     pub fn job_is_due(&mut self, job: usize) {
         let Where::Delayed(at) = self.bull.jobs[job].place else { return };
         if self.net.redis_down.is_down(self.now) {
@@ -183,7 +183,7 @@ impl World {
         self.dispatch();
     }
 
-    /// Jobs that wait go to workers that are free and can be reached, whichever asks first.
+    /// Gives waiting jobs to free workers that reach Redis, chosen at random.
     pub fn dispatch(&mut self) {
         while self.bull.waiting() > 0 && !self.bull.paused && !self.net.redis_down.is_down(self.now) {
             if self.bull.limit.is_some_and(|limit| self.bull.active.len() as u64 >= limit) {
@@ -207,7 +207,7 @@ impl World {
         }
     }
 
-    /// Whose an active job is by Redis' word: by its lock's token, or else by the name of who took it last.
+    /// The instance that holds an active job: by its lock's token, or else by the name of the worker that took it last.
     pub fn holder(&self, job: usize) -> Option<N> {
         let job = &self.bull.jobs[job];
         let token = job.run.map(|run| &self.bull.runs[run]).filter(|run| run.lock_left(self.now).is_some());
@@ -215,7 +215,7 @@ impl World {
         by_token.map(|(n, _)| n).or(job.pb)
     }
 
-    /// Who holds how many, as the coordinators ask Redis.
+    /// A scan: how many active jobs each instance holds.
     pub fn jobs_by_instance(&self) -> JobsByInstance {
         let mut seen = JobsByInstance::default();
         for job in &self.bull.active {

@@ -1,4 +1,4 @@
-//! Virtual time: milliseconds since the world began, and how a reader sees them.
+//! Virtual time in milliseconds, and how it is displayed.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ pub const DAY: u64 = 24 * HOUR;
 /// Never.
 pub const NEVER: u64 = u64::MAX;
 
-/// When the world begins: late enough for any clock to be wrong in either direction.
+/// When a run starts: late enough for any clock to be wrong in either direction.
 pub const START: u64 = 1_000_000 * SECOND;
 
 /// `1d 02:13:07.250` since the beginning.
@@ -27,7 +27,7 @@ impl fmt::Display for Clock {
     }
 }
 
-/// A duration as the world counts.
+/// A duration in milliseconds.
 pub fn ms(duration: std::time::Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -1,4 +1,4 @@
-//! EC2, as it is and as its lists show it. Owns the instances' states over time; what an instance does is its host's.
+//! EC2: the true states of instances over time, and what listings show of them. What happens inside one is its host's.
 
 mod calls;
 
@@ -8,32 +8,32 @@ use spillway_brain::{Ec2State, InstanceId, LaunchToken, Listed, Timestamp};
 
 use crate::agenda::{CloudEv, Ev, N};
 use crate::clock::{HOUR, MINUTE, NEVER, SECOND};
-use crate::counts::Met;
+use crate::counts::Occurrence;
+use crate::invariants::Invariant;
 use crate::net::Cut;
 use crate::say;
-use crate::watch::Invariant;
 use crate::world::World;
 
 /// One instance at EC2.
 #[derive(Debug)]
 pub struct Machine {
     pub id: InstanceId,
-    /// None: foreign.
+    /// None: unmanaged.
     pub token: Option<LaunchToken>,
     /// Since when it is in which state, oldest first.
     states: Vec<(u64, Ec2State)>,
     pub reason: Option<&'static str>,
     pub launched_at: u64,
-    /// From when on lists may show it.
+    /// From when on listings may show it.
     visible_at: u64,
     pub hidden: Cut,
-    /// When EC2 takes it, by its notice.
-    pub takes_at: Option<u64>,
+    /// When EC2 reclaims it, by its notice.
+    pub reclaims_at: Option<u64>,
     pub noticed_at: Option<u64>,
     pub rebalance_at: Option<u64>,
     /// A rehearsal counts as an interruption for the coordinator.
     pub rehearsed: bool,
-    /// Its intent was wiped from the ledger while no list could show it yet.
+    /// Its intent was deleted with the ledger before any listing could show it.
     pub forgotten: bool,
 }
 
@@ -42,7 +42,7 @@ impl Machine {
         self.states.last().map_or(Ec2State::Terminated, |(_, state)| *state)
     }
 
-    /// Bills, or may again.
+    /// Billable, or may become so again.
     pub fn is_live(&self) -> bool {
         !matches!(self.state(), Ec2State::ShuttingDown | Ec2State::Terminated)
     }
@@ -51,13 +51,13 @@ impl Machine {
         matches!(self.state(), Ec2State::Pending | Ec2State::Running)
     }
 
-    /// Every list shows it, however stale.
+    /// Every listing shows it, however out of date.
     pub fn is_settled(&self, now: u64) -> bool {
         self.visible_at + MINUTE < now
     }
 
     pub fn is_interrupted(&self) -> bool {
-        self.takes_at.is_some() || self.rehearsed
+        self.reclaims_at.is_some() || self.rehearsed
     }
 
     fn state_at(&self, at: u64) -> Option<Ec2State> {
@@ -70,11 +70,11 @@ impl Machine {
 pub struct Cloud {
     pub machines: Vec<Machine>,
     by_token: BTreeMap<LaunchToken, N>,
-    /// What lists may still show.
+    /// What listings may still show.
     pub listed: Vec<N>,
-    /// Those of ours that bill.
+    /// Number of managed instances that are billable.
     pub live: usize,
-    /// Tokens that a wiped ledger forgot while their launches were under way.
+    /// Tokens whose intents were deleted with the ledger while their launches were under way.
     pub forgotten: BTreeSet<LaunchToken>,
     /// Requests that were refused: the token, and when the intent was saved.
     refused: BTreeSet<(LaunchToken, u64)>,
@@ -86,7 +86,7 @@ pub struct Cloud {
 }
 
 impl World {
-    /// EC2's list as of `as_of`; what is hidden now is not in it.
+    /// The listing as of `as_of`; without what is hidden now.
     pub fn ec2_list(&self, as_of: u64) -> Vec<Listed> {
         let entry = |n: &N| {
             let machine = &self.cloud.machines[*n];
@@ -123,7 +123,7 @@ impl World {
             launched_at: self.now,
             visible_at: self.now + visible_after,
             hidden: Cut::default(),
-            takes_at: None,
+            reclaims_at: None,
             noticed_at: None,
             rebalance_at: None,
             rehearsed: false,
@@ -133,7 +133,7 @@ impl World {
         self.host_created(n, is_ours);
         if is_ours {
             self.cloud.live += 1;
-            self.met(Met::Instance);
+            self.count(Occurrence::Instance);
         }
         let boots_after = self.rng.between(5, 40) * SECOND;
         self.agenda.put(self.now + boots_after, Ev::Cloud(CloudEv::Runs(n)));
@@ -152,7 +152,7 @@ impl World {
         say!(self, "ec2 i-{n} is {} {}", state.as_str(), reason.unwrap_or_default());
     }
 
-    /// It shuts down, is off after a moment and terminated after another.
+    /// It shuts down, is off some seconds later, and then terminated.
     pub fn ec2_shuts_down(&mut self, n: N, reason: &'static str) {
         if !self.cloud.machines[n].is_live() {
             return;
@@ -162,7 +162,7 @@ impl World {
         self.agenda.put(self.now + off_after, Ev::Cloud(CloudEv::Off(n)));
     }
 
-    /// It is gone at once, and lists never say so.
+    /// It is gone at once, and no listing ever shows it terminated.
     pub fn ec2_vanishes(&mut self, n: N) {
         self.cloud.machines[n].hidden = Cut { from: self.now, until: NEVER };
         self.ec2_enter(n, Ec2State::Terminated, None);
@@ -187,7 +187,7 @@ impl World {
                     self.host_boots(n);
                 }
             }
-            CloudEv::Takes(n) => {
+            CloudEv::Reclaims(n) => {
                 self.check_notice_was_enough(n);
                 self.ec2_shuts_down(n, "Server.SpotInstanceTermination");
             }
@@ -198,7 +198,7 @@ impl World {
                     Ec2State::ShuttingDown => {
                         let after = self.rng.between(1, 40) * SECOND;
                         self.ec2_enter(n, Ec2State::Terminated, None);
-                        // A list shows it only after a while.
+                        // Listings show it only after a while.
                         if let Some(last) = self.cloud.machines[n].states.last_mut() {
                             last.0 = self.now + after;
                         }
@@ -208,13 +208,13 @@ impl World {
                 }
             }
             CloudEv::Unlist(n) => {
-                self.stranger_knocks(n);
+                self.unknown_agent_registers(n);
                 self.cloud.listed.retain(|listed| *listed != n);
             }
         }
     }
 
-    /// Invariant 1, as EC2 sees it.
+    /// Invariant 1, against the true state of EC2.
     pub fn check_cap(&mut self) {
         let config = &self.setup.config;
         let cap = config.max_instances as usize;
@@ -230,23 +230,23 @@ impl World {
             let max = config.max_instances;
             self.violate(
                 Invariant::Cap,
-                format!("{live} bill, {working} of them not interrupted; max_instances is {max}"),
+                format!("{live} billable instances, {working} of them not interrupted; max_instances is {max}"),
             );
         }
     }
 
-    /// EC2 gives notice; it takes the instance two minutes later.
+    /// EC2 sends an interruption notice; it reclaims the instance two minutes later.
     pub fn ec2_gives_notice(&mut self, n: N) {
         let machine = &mut self.cloud.machines[n];
-        if machine.takes_at.is_some() || machine.state() != Ec2State::Running {
+        if machine.reclaims_at.is_some() || machine.state() != Ec2State::Running {
             return;
         }
         let at = self.now + 2 * MINUTE;
-        machine.takes_at = Some(at);
+        machine.reclaims_at = Some(at);
         machine.noticed_at = Some(self.now);
-        say!(self, "ec2 gives notice of i-{n}");
-        self.met(Met::Notice);
-        self.agenda.put(at, Ev::Cloud(CloudEv::Takes(n)));
+        say!(self, "ec2 sends an interruption notice for i-{n}");
+        self.count(Occurrence::Notice);
+        self.agenda.put(at, Ev::Cloud(CloudEv::Reclaims(n)));
         self.imds_shows(n);
     }
 }

@@ -1,5 +1,5 @@
 //! A coordinator process around the real `Pool`: it performs the pool's effects in the world, with latency, faults, crashes
-//! and standstills wherever they are drawn, and loses everything but the ledger when it crashes. Decides nothing.
+//! and freezes as they are drawn, and loses everything but the ledger when it crashes. Decides nothing.
 
 mod act;
 mod effects;
@@ -16,9 +16,9 @@ use spillway_pool::{Input, Now, Pool};
 
 use crate::agenda::{C, CoordinatorEv, Ev, N};
 use crate::clock::SECOND;
-use crate::counts::Met;
+use crate::counts::Occurrence;
+use crate::invariants::{Obligations, Shadow};
 use crate::say;
-use crate::watch::{Shadow, Watched};
 use crate::world::World;
 
 pub use save::LateSave;
@@ -28,21 +28,21 @@ pub use sessions::Sessions;
 #[derive(Debug)]
 pub struct Coordinator {
     pub is_up: bool,
-    /// Counts its processes: what was under way for an earlier one reaches nobody.
+    /// Number of this process: what was under way for an earlier one is dropped.
     pub generation: u32,
-    pub stands_still_until: u64,
+    pub frozen_until: u64,
     pub pool: Pool,
     pub shadow: Shadow,
-    /// What the ledger's last reading has of the invariants' knowledge, until the pool goes on from it.
+    /// The shadow that was saved with the state last read from the ledger, until the pool continues from that state.
     loaded: Option<Shadow>,
-    pub watched: Watched,
+    pub obligations: Obligations,
     hold: Hold,
-    /// When it was last taken or renewed; renewals that change nothing are counted rather than made.
+    /// When the lease was last taken or renewed; renewals that change nothing are computed, not simulated.
     renewed_at: u64,
     renewal: u64,
-    /// It led when it was last looked at.
+    /// It was the leader when this was last checked.
     led: bool,
-    /// For so long it was suspended: its steady clock stood still.
+    /// Milliseconds for which it was suspended: its monotonic clock stood still.
     suspended: u64,
     wakes_at: Option<u64>,
     pub sessions: Sessions,
@@ -54,11 +54,11 @@ impl Coordinator {
         Coordinator {
             is_up: false,
             generation: 0,
-            stands_still_until: 0,
+            frozen_until: 0,
             pool: Pool::new(Now { wall: Timestamp(now), up }, config, nonce),
             shadow: Shadow::default(),
             loaded: None,
-            watched: Watched::default(),
+            obligations: Obligations::default(),
             hold: Hold::default(),
             renewed_at: 0,
             renewal: 0,
@@ -100,7 +100,7 @@ impl World {
         Timestamp(self.now.saturating_add_signed(self.setup.skew[c]))
     }
 
-    /// Its steady clock, when the world's is `at`.
+    /// Its monotonic clock, when the world's clock is `at`.
     pub(crate) fn up(&self, c: C, at: u64) -> Duration {
         Duration::from_millis(at - self.coordinators[c].suspended)
     }
@@ -128,17 +128,17 @@ impl World {
         self.renew_at(c, renews);
     }
 
-    /// Its process is gone, with all that is not in the ledger; systemd starts it again.
-    pub fn coordinator_crashes(&mut self, c: C, met: Met) {
+    /// Its process ends and loses all that is not in the ledger; systemd starts it again.
+    pub fn coordinator_crashes(&mut self, c: C, occurrence: Occurrence) {
         if !self.coordinators[c].is_up {
             return;
         }
-        say!(self, "{} crashes: {}", name(c), met.words());
-        self.met(met);
+        say!(self, "{} crashes: {}", name(c), occurrence.words());
+        self.count(occurrence);
         self.settle_ledger();
         self.renews_no_longer(c);
         self.coordinators[c].is_up = false;
-        // At once, or by the keep-alive where the whole machine is gone.
+        // At once, or by the keep-alive if the whole host is gone.
         self.sessions_end_with(c, &[100, 15 * SECOND]);
         let after = if self.rng.one_in(4) { self.rng.octaves(5 * SECOND, 1200 * SECOND) } else { 5 * SECOND };
         self.agenda.put(self.now + after, Ev::StartCoordinator(c));
@@ -149,8 +149,8 @@ impl World {
         if !coordinator.is_up || coordinator.generation != generation {
             return;
         }
-        if self.now < coordinator.stands_still_until {
-            let again = coordinator.stands_still_until;
+        if self.now < coordinator.frozen_until {
+            let again = coordinator.frozen_until;
             return self.agenda.put(again, Ev::Coordinator { c, generation, ev });
         }
         match ev {
@@ -161,26 +161,26 @@ impl World {
                 self.coordinators[c].wakes_at = None;
                 self.check_standby(c);
             }
-            CoordinatorEv::Told(input) => self.tell(c, *input),
+            CoordinatorEv::Input(input) => self.feed(c, *input),
             CoordinatorEv::Answer(answer) => self.answered(c, *answer),
             CoordinatorEv::Renew(number) => self.renew(c, number),
             CoordinatorEv::Saved(saved) => self.saved_late(c, *saved),
             CoordinatorEv::HandBack(attempt) => self.hand_back_now(c, *attempt),
-            CoordinatorEv::Said { n, session, said } => self.heard(c, n, session, &said),
+            CoordinatorEv::Message { n, session, message } => self.heard(c, n, session, &message),
             CoordinatorEv::Register { n, agent } => self.register(c, n, agent),
             CoordinatorEv::Connect { n, agent, session } => self.connect(c, n, agent, session),
         }
         self.polls(c);
     }
 
-    /// What happened, to the pool and to what watches it.
-    pub(crate) fn tell(&mut self, c: C, input: Input) {
+    /// Gives an input to the pool, and to the invariant checks.
+    pub(crate) fn feed(&mut self, c: C, input: Input) {
         let now = self.both_clocks(c);
-        self.watches(c, now, &input);
+        self.check_input(c, now, &input);
         self.coordinators[c].pool.handle(now, input);
     }
 
-    /// Performs what the pool wants done until it wants nothing more, or crashes in between.
+    /// Performs the pool's effects until it has no more, or the process crashes in between.
     fn polls(&mut self, c: C) {
         let generation = self.coordinators[c].generation;
         let now = self.both_clocks(c);
@@ -197,7 +197,7 @@ impl World {
         let leads = self.coordinators[c].leads();
         if std::mem::replace(&mut self.coordinators[c].led, leads) && !leads {
             say!(self, "{} no longer leads", name(c));
-            // Whoever leads now must hear the agents.
+            // The agents must connect to the new leader.
             self.sessions_end_with(c, &[500]);
         }
         let deadline = self.coordinators[c].pool.next_deadline(now);
@@ -205,7 +205,7 @@ impl World {
         self.wakes(c, at.max(self.now + 1));
     }
 
-    /// By then at the latest. Where it wakes sooner it sees for itself.
+    /// Polls the pool at `at` at the latest.
     fn wakes(&mut self, c: C, at: u64) {
         if self.coordinators[c].wakes_at.is_none_or(|known| at < known) {
             self.coordinators[c].wakes_at = Some(at);

@@ -1,58 +1,58 @@
-//! What really happened, counted: a fault that never occurred was not tested.
+//! How often each thing happened in a run: a fault that never happened was not tested.
 
-/// Defines what is counted, each with its words.
-macro_rules! met {
+/// Defines what is counted, each with its name in the summary.
+macro_rules! occurrences {
     ($($name:ident $words:literal),+ $(,)?) => {
         /// Something that happened.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum Met { $($name),+ }
+        pub enum Occurrence { $($name),+ }
 
-        impl Met {
-            pub const ALL: &[Met] = &[$(Met::$name),+];
+        impl Occurrence {
+            pub const ALL: &[Occurrence] = &[$(Occurrence::$name),+];
 
             pub fn words(self) -> &'static str {
-                match self { $(Met::$name => $words),+ }
+                match self { $(Occurrence::$name => $words),+ }
             }
         }
     };
 }
 
-met! {
+occurrences! {
     // What the coordinators did.
     Tick "ticks",
     Launch "launches of new tokens",
-    LaunchAgain "launches asked again",
+    LaunchAgain "launches retried",
     Drain "drains",
-    CancelDrain "drains taken back",
+    CancelDrain "drains cancelled",
     Terminate "terminations",
     TerminateOverdue "terminations of overdue drains",
-    HandBackAsked "hand-backs asked for",
+    HandBackAsked "hand-backs started",
     Alert "alerts",
     Failover "failovers",
     Adopted "instances adopted by their token",
-    Replaced "replacements on a recommendation",
+    Replaced "replacements after a rebalance recommendation",
     // What the instances did.
     Instance "instances launched",
     Ready "instances ready",
-    BootFailed "boots given up",
+    BootFailed "boots failed",
     Drained "agents drained",
-    PowerOff "dead-man's switches",
-    CancelObeyed "agents back at work",
+    PowerOff "instances powered off by the dead-man's switch",
+    CancelObeyed "agents unfenced after a cancelled drain",
     // Jobs.
     Arrived "jobs arrived",
     Completed "jobs completed",
-    RanOnInstance "jobs begun on instances",
+    RanOnInstance "jobs started on instances",
     Retried "jobs retried",
-    FailedByItself "jobs failed by themselves",
-    HandedBackInside "jobs handed back in process",
+    FailedByItself "jobs failed by the application",
+    HandedBackInside "jobs handed back by the worker's process",
     HandedBackAgent "jobs handed back by agents",
-    HandedBackCertain "jobs handed back by coordinators",
-    HandedBackUncertain "jobs handed back while uncertain",
+    HandedBackCertain "jobs handed back by coordinators, certain",
+    HandedBackCautious "jobs handed back by coordinators, cautious",
     CutOff "jobs cut off",
     Stalled "jobs stalled",
-    FailedByStalls "jobs failed by stalls",
+    FailedByStalls "jobs failed by a second stall",
     LostLock "jobs whose worker lost its lock",
-    RanTwice "jobs run again beside a cut-off worker",
+    RanTwice "jobs run twice beside a worker that was cut off",
     Delayed "jobs delayed",
     Prioritized "jobs prioritized",
     // EC2's faults.
@@ -60,21 +60,21 @@ met! {
     LostAnswer "answers lost after the effect",
     LateEffect "requests that took effect late",
     DuplicateCall "requests delivered twice",
-    SameToken "launches that met their token again",
+    SameToken "launches answered with the instance of their token",
     Throttled "calls throttled",
-    NoCapacity "launches without capacity",
-    Quota "launches over the quota",
-    Fatal "launches refused for good",
-    StaleList "stale lists",
-    Hidden "instances hidden from lists",
+    NoCapacity "launches refused: insufficient capacity",
+    Quota "launches refused: quota",
+    Fatal "launches refused: fatal",
+    OutOfDateListing "listings out of date",
+    Hidden "instances hidden from listings",
     Notice "interruptions with notice",
     NoNotice "interruptions without notice",
     Rebalance "rebalance recommendations",
     Vanished "instances that vanished",
-    EndedBehind "instances ended behind our back",
-    StoppedBehind "instances stopped behind our back",
-    Foreign "foreign instances",
-    Stranger "agents of strangers turned away",
+    TerminatedByOther "instances terminated by another client",
+    StoppedByOther "instances stopped by another client",
+    Unmanaged "unmanaged instances",
+    UnknownAgent "unknown agents rejected",
     NeverBoots "instances that never boot",
     SlowBoot "instances that boot slowly",
     StepFailed "boot steps failed",
@@ -83,11 +83,11 @@ met! {
     // The programs' faults.
     CrashBeforeSave "crashes before a save",
     CrashAfterSave "crashes between save and execution",
-    CrashInside "crashes within an execution",
+    CrashInside "crashes while a plan is carried out",
     CrashAnytime "crashes at any time",
-    Stalls "coordinators that stood still",
-    StallBeforeExecution "stood still between save and execution",
-    ExecutionForgone "plans not executed, the lease was over",
+    Frozen "coordinators frozen",
+    FrozenBeforeExecution "coordinators frozen between save and execution",
+    PlanDropped "plans dropped because the lease had expired",
     LoadFailed "ledgers that could not be read",
     SaveFailed "saves that failed",
     SaveAnswerLost "saves whose answer was lost",
@@ -102,18 +102,18 @@ met! {
     CutSession "partitions agent-coordinator",
     CutWorker "partitions agent-Redis",
     RedisDown "Redis unreachable for all",
-    Wiped "ledgers wiped",
+    LedgerDeleted "ledgers deleted",
     Slow "slow networks",
     SessionLost "sessions lost",
     MessageLost "messages lost",
     MessageLate "messages late",
     OldSession "messages of an old session",
-    // People's.
+    // Operators' and users'.
     Hold "holds",
     OperatorDrain "drains by an operator",
-    OperatorCancel "drains taken back by an operator",
+    OperatorCancel "drains cancelled by an operator",
     Rehearsal "rehearsals",
-    Denied "wishes denied",
+    Rejected "operators' commands rejected",
     Paused "queues paused",
     Limited "queues with a concurrency limit",
     Flood "floods",
@@ -122,21 +122,21 @@ met! {
 
 /// How often each of them happened.
 #[derive(Clone, Debug)]
-pub struct Counts([u64; Met::ALL.len()]);
+pub struct Counts([u64; Occurrence::ALL.len()]);
 
 impl Default for Counts {
     fn default() -> Self {
-        Counts([0; Met::ALL.len()])
+        Counts([0; Occurrence::ALL.len()])
     }
 }
 
 impl Counts {
-    pub fn add(&mut self, met: Met) {
-        self.0[met as usize] += 1;
+    pub fn add(&mut self, occurrence: Occurrence) {
+        self.0[occurrence as usize] += 1;
     }
 
-    pub fn of(&self, met: Met) -> u64 {
-        self.0[met as usize]
+    pub fn of(&self, occurrence: Occurrence) -> u64 {
+        self.0[occurrence as usize]
     }
 
     pub fn merge(&mut self, other: &Counts) {
@@ -147,10 +147,14 @@ impl Counts {
 
     /// What never happened.
     pub fn never(&self) -> Vec<&'static str> {
-        Met::ALL.iter().filter(|met| self.of(**met) == 0).map(|met| met.words()).collect()
+        Occurrence::ALL
+            .iter()
+            .filter(|occurrence| self.of(**occurrence) == 0)
+            .map(|occurrence| occurrence.words())
+            .collect()
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        Met::ALL.iter().map(|met| (met.words(), self.of(*met)))
+        Occurrence::ALL.iter().map(|occurrence| (occurrence.words(), self.of(*occurrence)))
     }
 }

@@ -1,19 +1,19 @@
-//! How a life ends: the faults stop, a steady load must find the capacity that it is owed, then the queue must empty and
-//! every instance go (invariants 5, 7 and 12). Each within a bounded virtual time.
+//! How a run ends: the faults stop, a steady load must reach its desired capacity, then the queue must become empty and
+//! every instance be terminated (invariants 5, 7 and 12). Each within a bounded virtual time.
 
 use crate::agenda::{Ev, Load};
 use crate::clock::{HOUR, MINUTE, SECOND, ms};
 use crate::faults::Heal;
+use crate::invariants::Invariant;
 use crate::say;
 use crate::setup::Naming;
-use crate::watch::Invariant;
 use crate::world::World;
 
 /// The longest that back-offs, breakers and overdue drains of the fault phase may keep capacity away.
 const STEADY_WITHIN: u64 = 6 * HOUR;
-/// Beyond the work that is left, idle time and drains.
+/// In addition to the work that is left, idle time and drains.
 const EMPTY_WITHIN: u64 = 5 * HOUR;
-const LOOK: u64 = 20 * SECOND;
+const CHECK_INTERVAL: u64 = 20 * SECOND;
 
 impl World {
     pub(crate) fn ends(&mut self) {
@@ -23,22 +23,22 @@ impl World {
         let until = self.now + STEADY_WITHIN;
         while self.violation.is_none() && !self.has_capacity() {
             if self.now >= until {
-                return self.violate(Invariant::Converges, self.describe("the capacity that is wanted is not there"));
+                return self.violate(Invariant::Converges, self.describe("desired capacity is not reached"));
             }
-            self.run_until(self.now + LOOK);
+            self.run_until(self.now + CHECK_INTERVAL);
         }
-        say!(self, "the steady load has the capacity that it is owed");
+        say!(self, "the steady load has reached its desired capacity");
         self.is_steady = false;
         let until = self.now + self.work_left() + ms(self.setup.config.policy.idle) + EMPTY_WITHIN;
         while self.violation.is_none() && !self.is_empty() {
             if self.now >= until {
                 return self.not_empty();
             }
-            self.run_until(self.now + LOOK);
+            self.run_until(self.now + CHECK_INTERVAL);
         }
     }
 
-    /// All faults stop; what a person would mend is mended.
+    /// All faults stop; what an operator would fix is fixed.
     fn calms_down(&mut self) {
         say!(self, "the faults stop");
         self.is_calm = true;
@@ -59,7 +59,7 @@ impl World {
             }
         }
         for c in 0..self.coordinators.len() {
-            self.coordinators[c].stands_still_until = self.now.min(self.coordinators[c].stands_still_until);
+            self.coordinators[c].frozen_until = self.now.min(self.coordinators[c].frozen_until);
             self.coordinator_starts(c);
         }
         self.heals(Heal::Unpause);
@@ -72,18 +72,18 @@ impl World {
     /// The highest step's capacity is ready.
     fn has_capacity(&self) -> bool {
         let config = &self.setup.config;
-        let wanted = config.policy.steps.iter().map(|step| step.instances).max().unwrap_or(0);
-        let wanted = wanted.min(config.max_instances);
+        let highest = config.policy.steps.iter().map(|step| step.instances).max().unwrap_or(0);
+        let highest = highest.min(config.max_instances);
         let Some(leader) = (0..self.coordinators.len()).find(|c| self.coordinators[*c].leads()) else { return false };
         let state = self.coordinators[leader].state();
-        // A ledger that was lost takes what it finds, which may be more.
+        // After its ledger was deleted the leader adopts what it finds, which may be more.
         let desired = state.desired().unwrap_or(0);
-        // A worker whose jobs do not say whose they are cannot prove itself while it is busy (a known limit).
+        // A worker without shim and name cannot give the worker proof while it is busy (a known limit).
         let is_ready = self.setup.naming == Naming::None || state.counts(self.local(leader)).ready == desired;
-        is_ready && desired >= wanted
+        is_ready && desired >= highest
     }
 
-    /// If the primary had to do all of it, with a stall of each.
+    /// In milliseconds, if the primary had to run all of it and each job stalled once.
     fn work_left(&self) -> u64 {
         let open = self.bull.jobs.iter().filter(|job| job.is_open());
         let (sum, most) = open.fold((0, 0), |(sum, most), job| (sum + job.took, job.took.max(most)));
@@ -100,7 +100,7 @@ impl World {
 
     fn not_empty(&mut self) {
         if self.cloud.live > 0 {
-            let text = self.describe(&format!("{} instances of ours are left", self.cloud.live));
+            let text = self.describe(&format!("{} managed instances are left", self.cloud.live));
             return self.violate(Invariant::NoLeak, text);
         }
         let open: Vec<usize> = (0..self.bull.jobs.len()).filter(|job| self.bull.jobs[*job].is_open()).collect();
@@ -110,7 +110,7 @@ impl World {
             let text = format!("{} jobs are left; job {job} is {:?} ({run:?})", open.len(), entry.place);
             return self.violate(Invariant::NoJobLost, text);
         }
-        let text = self.describe("the leader has not come to its end");
+        let text = self.describe("the leader still has instances or hand-backs to finish");
         self.violate(Invariant::Converges, text);
     }
 

@@ -1,5 +1,4 @@
-//! The faults: each comes again and again, at the pace that the seed drew, until they stop. Owns what each does at once and
-//! when it heals.
+//! The faults: each is repeated at the rate that the seed drew until all faults stop. Owns what each does and when it ends.
 
 mod heal;
 mod instances;
@@ -8,7 +7,7 @@ use spillway_brain::Ec2State;
 
 use crate::agenda::{C, Ev, N};
 use crate::clock::{HOUR, MINUTE, NEVER, SECOND};
-use crate::counts::Met;
+use crate::counts::Occurrence;
 use crate::say;
 use crate::world::World;
 
@@ -21,9 +20,9 @@ pub enum Fault {
     NoNotice,
     Rebalance,
     Vanish,
-    EndBehind,
-    StopBehind,
-    Foreign,
+    TerminateByOther,
+    StopByOther,
+    Unmanaged,
     Hide,
     HostHangs,
     Reboot,
@@ -32,13 +31,13 @@ pub enum Fault {
     WorkerCrash,
     WorkerHangs,
     CoordinatorCrash,
-    CoordinatorStalls,
+    CoordinatorFreezes,
     CutEc2,
     CutLedger,
     CutSession,
     CutWorker,
     RedisDown,
-    Wipe,
+    DeleteLedger,
     Slow,
     Throttle,
     NoCapacity,
@@ -59,9 +58,9 @@ impl Fault {
         Fault::NoNotice,
         Fault::Rebalance,
         Fault::Vanish,
-        Fault::EndBehind,
-        Fault::StopBehind,
-        Fault::Foreign,
+        Fault::TerminateByOther,
+        Fault::StopByOther,
+        Fault::Unmanaged,
         Fault::Hide,
         Fault::HostHangs,
         Fault::Reboot,
@@ -70,13 +69,13 @@ impl Fault {
         Fault::WorkerCrash,
         Fault::WorkerHangs,
         Fault::CoordinatorCrash,
-        Fault::CoordinatorStalls,
+        Fault::CoordinatorFreezes,
         Fault::CutEc2,
         Fault::CutLedger,
         Fault::CutSession,
         Fault::CutWorker,
         Fault::RedisDown,
-        Fault::Wipe,
+        Fault::DeleteLedger,
         Fault::Slow,
         Fault::Throttle,
         Fault::NoCapacity,
@@ -109,13 +108,13 @@ impl World {
         self.trace.mix(fault as u64);
         let until = self.now + self.rng.octaves(5 * SECOND, 20 * MINUTE);
         match fault {
-            Fault::CoordinatorCrash | Fault::CoordinatorStalls | Fault::CutEc2 | Fault::CutLedger => {
+            Fault::CoordinatorCrash | Fault::CoordinatorFreezes | Fault::CutEc2 | Fault::CutLedger => {
                 let c = self.rng.below(self.coordinators.len() as u64) as usize;
                 self.coordinator_fault(fault, c, until);
             }
             Fault::Hold | Fault::OperatorDrain | Fault::OperatorCancel | Fault::Rehearse => self.operator(fault),
-            Fault::RedisDown | Fault::Wipe | Fault::Pause | Fault::Limit => self.redis_fault(fault, until),
-            Fault::Foreign
+            Fault::RedisDown | Fault::DeleteLedger | Fault::Pause | Fault::Limit => self.redis_fault(fault, until),
+            Fault::Unmanaged
             | Fault::Slow
             | Fault::Throttle
             | Fault::NoCapacity
@@ -141,16 +140,16 @@ impl World {
 
     fn coordinator_fault(&mut self, fault: Fault, c: C, until: u64) {
         match fault {
-            Fault::CoordinatorCrash => self.coordinator_crashes(c, Met::CrashAnytime),
-            Fault::CoordinatorStalls => {
+            Fault::CoordinatorCrash => self.coordinator_crashes(c, Occurrence::CrashAnytime),
+            Fault::CoordinatorFreezes => {
                 self.renews_no_longer(c);
                 let until = self.now + self.rng.between(2, 60) * SECOND;
-                self.coordinators[c].stands_still_until = until;
-                say!(self, "{} stands still", crate::coordinator::name(c));
-                self.met(Met::Stalls);
+                self.coordinators[c].frozen_until = until;
+                say!(self, "{} is frozen", crate::coordinator::name(c));
+                self.count(Occurrence::Frozen);
             }
             Fault::CutEc2 => {
-                // A region that is not well: before and after, its lists do not show what is there.
+                // A partial outage: before and after it, listings do not show an instance that exists.
                 if self.rng.one_in(3)
                     && let Some(n) = self.some_instance()
                     && self.hides(n, 30 * SECOND)
@@ -161,13 +160,13 @@ impl World {
                 }
                 self.net.ec2[c].cut(self.now, until);
                 say!(self, "{} cannot reach EC2 for {} s", crate::coordinator::name(c), (until - self.now) / SECOND);
-                self.met(Met::CutEc2);
+                self.count(Occurrence::CutEc2);
             }
             _ => {
                 self.renews_no_longer(c);
                 self.net.redis[c].cut(self.now, until);
                 say!(self, "{} cannot reach Redis for {} s", crate::coordinator::name(c), (until - self.now) / SECOND);
-                self.met(Met::CutLedger);
+                self.count(Occurrence::CutLedger);
             }
         }
     }
@@ -177,7 +176,7 @@ impl World {
         match fault {
             Fault::RedisDown => {
                 say!(self, "Redis is unreachable for {seconds} s");
-                self.met(Met::RedisDown);
+                self.count(Occurrence::RedisDown);
                 (0..self.coordinators.len()).for_each(|c| self.renews_no_longer(c));
                 self.net.redis_down.cut(self.now, until);
                 let mut runs = self.bull.primary.clone();
@@ -188,19 +187,19 @@ impl World {
                 runs.into_iter().for_each(|run| self.stops_renewing(run));
                 self.agenda.put(until, Ev::Heal(Heal::Redis));
             }
-            Fault::Wipe => {
-                say!(self, "the ledger is wiped");
-                self.met(Met::Wiped);
-                self.ledger_is_wiped();
+            Fault::DeleteLedger => {
+                say!(self, "the ledger is deleted");
+                self.count(Occurrence::LedgerDeleted);
+                self.delete_ledger();
             }
             Fault::Pause => {
                 self.bull.paused = true;
-                self.met(Met::Paused);
+                self.count(Occurrence::Paused);
                 self.agenda.put(until, Ev::Heal(Heal::Unpause));
             }
             _ => {
                 self.bull.limit = Some(self.rng.between(1, 3));
-                self.met(Met::Limited);
+                self.count(Occurrence::Limited);
                 self.agenda.put(until, Ev::Heal(Heal::Unlimit));
             }
         }
@@ -209,23 +208,23 @@ impl World {
     fn region_fault(&mut self, fault: Fault, until: u64) {
         let now = self.now;
         match fault {
-            Fault::Foreign => {
+            Fault::Unmanaged => {
                 let n = self.ec2_create(None);
-                self.met(Met::Foreign);
-                say!(self, "somebody launches i-{n} with the pool's tag, without a token");
+                self.count(Occurrence::Unmanaged);
+                say!(self, "another client launches i-{n} with the pool's tag and without a launch token");
                 let at = now + self.rng.octaves(5 * MINUTE, 2 * HOUR);
-                self.agenda.put(at, Ev::Heal(Heal::ForeignEnds(n)));
+                self.agenda.put(at, Ev::Heal(Heal::UnmanagedEnds(n)));
             }
             Fault::Slow => {
                 self.net.slow.cut(now, until);
-                self.met(Met::Slow);
+                self.count(Occurrence::Slow);
             }
             Fault::Throttle => {
                 say!(self, "ec2 throttles for {} s", (until - now) / SECOND);
                 self.cloud.throttles.cut(now, until);
             }
             Fault::NoCapacity => {
-                say!(self, "ec2 has no capacity for {} s", (until - now) / SECOND);
+                say!(self, "ec2 has insufficient capacity for {} s", (until - now) / SECOND);
                 self.cloud.without_capacity.cut(now, until);
             }
             Fault::Quota => {
@@ -236,18 +235,18 @@ impl World {
                 let until = now + self.rng.octaves(5 * MINUTE, HOUR);
                 say!(self, "launching is not authorized for {} s", (until - now) / SECOND);
                 self.cloud.unauthorized.cut(now, until);
-                // A person mends it, and says so.
+                // An operator fixes it, and resumes.
                 self.agenda.put(until + MINUTE, Ev::Heal(Heal::Resume));
             }
             _ => self.cloud.bad_image.cut(now, now + self.rng.octaves(10 * MINUTE, 2 * HOUR)),
         }
     }
 
-    /// Somebody flushes the ledger's keys. What was under way and cannot be listed yet is forgotten by whoever comes next.
-    fn ledger_is_wiped(&mut self) {
+    /// Another client deletes the ledger's keys. The next leader cannot know launches under way that no listing shows yet.
+    fn delete_ledger(&mut self) {
         (0..self.coordinators.len()).for_each(|c| self.renews_no_longer(c));
-        self.ledger.wipe();
-        self.wiped_at = self.now;
+        self.ledger.delete();
+        self.ledger_deleted_at = self.now;
         let unseen = self.now.saturating_sub(3 * MINUTE);
         for n in 0..self.cloud.machines.len() {
             let machine = &mut self.cloud.machines[n];

@@ -1,20 +1,20 @@
 //! The ledger in Redis, as far as decisions depend on it: the leader lease, its epoch, and the saved state. Owns the checks
-//! that its scripts make; who may reach it is the network's.
+//! that its scripts make; which coordinator reaches it is the network's.
 
 use spillway_brain::State;
 
-use crate::watch::Shadow;
+use crate::invariants::Shadow;
 
-/// What is saved, by whom.
+/// A saved state, and the epoch in which it was saved.
 #[derive(Clone, Debug)]
 pub struct Saved {
     pub kept: Kept,
     pub epoch: u64,
-    /// What the invariants know of the same knowledge.
+    /// What the invariant checks remember beside the same state.
     pub shadow: Shadow,
 }
 
-/// A saved state, as it is or as a pool remembers it: few are ever read, and a copy at each tick is dear.
+/// A saved state, by value or by reference to the pool that saved it: few are ever read, and a copy at each tick is slow.
 #[derive(Clone, Debug)]
 pub enum Kept {
     State(Box<State>),
@@ -47,12 +47,12 @@ impl Ledger {
         self.lease.is_some_and(|(held_by, until)| held_by == holder && now < until)
     }
 
-    /// When the lease is over, unless it is renewed; 0 where nobody holds it.
+    /// When the lease expires unless it is renewed; 0 if it is not held.
     pub fn held_until(&self) -> u64 {
         self.lease.map_or(0, |(_, until)| until)
     }
 
-    /// Its holder's renewals came to an end.
+    /// The holder's renewals have stopped.
     pub fn ends_at(&mut self, holder: u64, at: u64) {
         if let Some((held_by, until)) = &mut self.lease
             && *held_by == holder
@@ -72,8 +72,8 @@ impl Ledger {
         self.lease.is_some_and(|(_, until)| now < until)
     }
 
-    /// Its keys are gone. The epoch goes on all the same: the shell's is Redis' time at the least.
-    pub fn wipe(&mut self) {
+    /// Its keys are deleted. The epoch still grows: in production it is at least Redis' time.
+    pub fn delete(&mut self) {
         *self = Ledger { epoch: self.epoch, ..Ledger::default() };
     }
 }

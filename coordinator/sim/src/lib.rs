@@ -1,57 +1,58 @@
 //! Spillway in a virtual world: the real [`spillway_pool::Pool`] with its brain, and a real [`spillway_machine::Machine`] for each
-//! instance, between an EC2, a BullMQ, a Redis and a network that fail as a seed draws.
+//! instance, between an EC2, a BullMQ, a Redis and a network that fail as the seed draws.
 //!
 //! ```text
 //!   cargo run --release -p spillway-sim -- --seeds 0..10000 --days 3 --threads 2     a sweep; fails on any violation
-//!   SEED=194 cargo run --release -p spillway-sim -- --days 0.5                       one life, with its timeline
+//!   SEED=194 cargo run --release -p spillway-sim -- --days 0.5                       one seed, with its timeline
 //!   cargo run --release -p spillway-sim -- mutants                                   deliberate bugs: each must be caught
 //! ```
 //!
-//! A life has a phase of faults, then none: a steady load must find the capacity that it is owed, then the queue must empty
-//! and every instance go. The same seed lives the same life (a hash over all events; a sample of each sweep is lived twice).
-//! A sweep of more than 50 lives in which some kind of fault never happened fails too.
+//! A run has a phase with faults, then one without: a steady load must reach its desired capacity, then the queue must become
+//! empty and every instance be terminated. The same seed gives the same run (compared by a hash over all events: a sample of
+//! each sweep is run twice). A sweep of more than 50 seeds in which some kind of fault never happened fails too.
 //!
-//! | module | plays |
+//! | module | what it simulates or checks |
 //! |---|---|
-//! | `coordinator` | a coordinator's process: performs the pool's effects, late or never, and crashes anywhere in between |
+//! | `coordinator` | a coordinator process: performs the pool's effects, late or never, and crashes anywhere in between |
 //! | `agent` | an instance: operating system, agent's shell, PM2, worker processes with or without the shim |
-//! | `cloud` | EC2: idempotent launches, lost answers, stale lists, refusals, interruptions |
+//! | `cloud` | EC2: idempotent launches, unanswered calls, listings out of date, refusals, interruptions |
 //! | `bull` | BullMQ: jobs, locks of 30 s, the stall check, hand-backs |
-//! | `ledger`, `net` | the lease and the saved state; who cannot reach whom |
-//! | `faults`, `load`, `setup` | what goes wrong, what there is to do, and what the seed draws of both |
-//! | `watch` | the invariants, by what the simulator knows itself |
+//! | `ledger`, `net` | the lease and the saved state; which parts cannot reach each other |
+//! | `faults`, `load`, `setup` | what fails, which jobs arrive, and what the seed draws of both |
+//! | `invariants` | the invariants, against the true state of the world |
 //!
 //! # What holds only in a weaker form
 //!
-//! - **1, cap**: `interrupted_counts = false` allows twice the cap, and the cap itself for those that EC2 does not take. An
-//!   instance whose intent was wiped with the ledger before any list could show it is not counted; foreign instances count
-//!   once every list must show them (5 min). EC2 does not launch later what it refused in the same request.
-//! - **1, nothing forgotten**: EC2's lists show an instance within the consistency grace (at most 40 s late, 50 s stale, and
-//!   hidden for 60 s), and a late request takes effect within 40 s. Beyond the grace nobody could tell.
-//! - **4, fenced and empty**: an agent that cannot be heard for `lost_after` (or never registered by the boot deadline) can
-//!   not be fenced: Redis' word alone ends its drain, and what it holds all the same is handed back after its end. Past the
-//!   drain's deadline and two minutes an instance is terminated with its jobs, which are handed back. A worker without the
-//!   shim and without a name shows nothing in Redis: one source is silent. A termination that was decided is asked for again
-//!   whatever a restarted agent does meanwhile. A drain that nobody could tell its agent, because the coordinator that decided
-//!   it crashed and the agent is not heard by the next one, ends all the same two minutes after somebody leads again.
-//! - **5, runs once**: a job may run beside its old run where that one's worker could not renew its lock (cut off from Redis,
-//!   or hung): BullMQ's own contract. No hand-back and no stall check may ever do that to a worker that renews.
+//! - **1, cap**: `interrupted_counts = false` allows twice the cap, and the cap itself for those that EC2 does not reclaim. An
+//!   instance whose intent was deleted with the ledger before any listing could show it is not counted; unmanaged instances
+//!   count once every listing must show them (5 min). EC2 does not carry out later what it refused in the same request.
+//! - **1, nothing forgotten**: listings show an instance within the consistency grace (at most 40 s late, 50 s out of date, and
+//!   hidden for 60 s), and a late request takes effect within 40 s. Beyond the grace it could not be known.
+//! - **4, fenced and without jobs**: an agent without a heartbeat for `lost_after` (or that never registered by the boot
+//!   deadline) cannot be fenced: a scan of Redis alone ends its drain, and jobs that it holds regardless are handed back after
+//!   its end. Two minutes past the drain's deadline an instance is terminated with its jobs, which are handed back. A worker
+//!   without the shim and without a name shows nothing in Redis: there is one source only. A termination that was decided is
+//!   retried whatever a restarted agent does meanwhile. A drain whose command reached no agent, because the coordinator that
+//!   decided it crashed and the agent does not connect to the next one, ends regardless two minutes after a new leader starts.
+//! - **5, runs once**: a job may run beside its old run if that run's worker could not renew its lock (cut off from Redis, or
+//!   hung): BullMQ's own contract. No hand-back and no stall check may ever do that to a worker that renews.
 //! - **5, no job lost**: BullMQ fails a job for good at its second stall; each stall here has a killed, crashed, cut-off or
-//!   hung worker behind it. Where no stall check helps (`stall_check: false`) every job of a dead named worker must be handed
-//!   back; not those of instances that a wiped ledger forgot.
-//! - **6, 12, capacity**: a worker without shim and name cannot prove itself while all its slots are busy: in such lives the
-//!   steady load only asks for desired capacity.
-//! - **9**: after a tick that decided nothing one in eight is asked again.
-//! - **11**: who executes has saved under a lease that is not over by its own clock. A request that left then may arrive up to
-//!   40 s later. Tokens, ids and the agents' epochs make that harmless, but for a ledger that is wiped in between.
-//!   That an agent refuses an older epoch is `agent/machine/tests/machine/life.rs`'s to show: here a command dies with its session.
+//!   hung worker behind it. Without a stall check (`stall_check: false`) every job of a dead named worker must be handed back;
+//!   not those of instances that a deleted ledger forgot.
+//! - **6, 12, capacity**: a worker without shim and name cannot give the worker proof while all its slots are busy: in such
+//!   runs the steady load only requires desired capacity.
+//! - **9**: after a tick that decided nothing one in eight is repeated.
+//! - **11**: a coordinator that carries out a plan has saved it under a lease that has not expired by its own clock. A request
+//!   that left then may arrive up to 40 s later. Tokens, ids and the agents' epochs make that harmless, except for a ledger that
+//!   is deleted in between. That an agent rejects an older epoch is shown by `agent/machine/tests/machine/life.rs`: here a command ends
+//!   with its session.
 //!
 //! # What is not modelled
 //!
 //! CreateFleet, prices and budgets; several queues or pools; TLS and proofs of identity; clocks off by more than 2 s, or that
-//! drift; EC2 slower than its grace; a Redis that loses BullMQ's data, or forgets a write that it answered; a primary that
-//! fails; a machine that stands still between a last look at its clock and the request; sandboxed processors; children that
-//! outlive their process; the dashboard and what it shows.
+//! drift; EC2 slower than its grace; a Redis that loses BullMQ's data, or a write that it acknowledged; a primary that fails; a
+//! host that freezes between reading its clock and sending the request; sandboxed processors; child processes that outlive
+//! their parent; the dashboard.
 
 mod agenda;
 mod agent;
@@ -62,23 +63,23 @@ mod coordinator;
 pub mod counts;
 mod ending;
 mod faults;
+pub mod invariants;
 mod ledger;
 mod load;
 pub mod mutants;
 mod net;
-pub mod report;
 mod rng;
 mod setup;
 mod skip;
+pub mod summary;
 pub mod sweep;
 mod trace;
-pub mod watch;
 mod world;
 
 pub use trace::Keep;
 pub use world::Outcome;
 
-/// One life.
-pub fn live(seed: u64, fault_time: u64, keep: Keep) -> Outcome {
-    world::World::new(seed, keep).live(fault_time)
+/// Runs one seed: faults for `fault_time` virtual milliseconds, then none until everything has converged.
+pub fn run(seed: u64, fault_time: u64, keep: Keep) -> Outcome {
+    world::World::new(seed, keep).run(fault_time)
 }

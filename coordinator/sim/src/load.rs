@@ -1,11 +1,11 @@
-//! The load: jobs that trickle in, bursts, and floods. Owns how many and how long; what becomes of them is BullMQ's.
+//! The load: single jobs, bursts and floods. Owns how many there are and how long they take; the rest is BullMQ's.
 
 use crate::agenda::{Ev, Load};
 use crate::clock::{MINUTE, NEVER, SECOND};
-use crate::counts::Met;
+use crate::counts::Occurrence;
 use crate::world::World;
 
-/// Between two looks at whether the steady load needs more jobs.
+/// Between two checks whether the steady load needs more jobs.
 const TOP_UP: u64 = 10 * SECOND;
 
 impl World {
@@ -31,7 +31,7 @@ impl World {
                 let after = every / 2 + self.rng.below(every);
                 self.agenda.put(self.now + after, Ev::Load(Load::Burst));
                 let is_flood = self.rng.one_in(5);
-                self.met(if is_flood { Met::Flood } else { Met::Burst });
+                self.count(if is_flood { Occurrence::Flood } else { Occurrence::Burst });
                 let jobs = self.rng.between(1, self.setup.burst_size) * if is_flood { 4 } else { 1 };
                 let longest = self.setup.job.1.min(if jobs > 30 { 2 * MINUTE } else { self.setup.job.1 });
                 for _ in 0..jobs {
@@ -41,12 +41,12 @@ impl World {
             }
             Load::TopUp if self.is_steady => {
                 self.agenda.put(self.now + TOP_UP, Ev::Load(Load::TopUp));
-                // However many are taken before the next look, the highest step stays met.
+                // However many are taken before the next check, the highest step's threshold stays met.
                 let setup = &self.setup;
                 let slots = setup.primary_slots as u64
                     + u64::from(setup.config.max_instances * setup.processes) * setup.slots as u64;
-                let wanted = setup.config.policy.steps.iter().map(|step| step.jobs).max().unwrap_or(1) + slots + 2;
-                while (self.bull.waiting() as u64) < wanted {
+                let target = setup.config.policy.steps.iter().map(|step| step.jobs).max().unwrap_or(1) + slots + 2;
+                while (self.bull.waiting() as u64) < target {
                     let took = self.rng.between(20, 40) * SECOND;
                     self.job_arrives(took);
                 }
@@ -55,7 +55,7 @@ impl World {
         }
     }
 
-    /// Few are of the longest kind.
+    /// In milliseconds; few jobs are of the longest kind.
     fn job_length(&mut self) -> u64 {
         let (shortest, longest) = self.setup.job;
         let longest = if self.rng.one_in(4) { longest } else { longest / 8 };

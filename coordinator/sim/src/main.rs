@@ -9,47 +9,50 @@ use clap::{Parser, Subcommand};
 use spillway_sim::clock::DAY;
 use spillway_sim::mutants::{Check, Fate};
 use spillway_sim::sweep::{Sweep, guarded, seed_of_this_thread};
-use spillway_sim::{Keep, Outcome, report};
+use spillway_sim::{Keep, Outcome, summary};
 
 use progress::Progress;
 
-/// Runs Spillway's brain and its agents' machines in a virtual world of seeded faults, and checks what must always hold.
+/// Simulates Spillway's pool loop, brain and agents in a virtual world with faults drawn from a seed, and checks the invariants.
 #[derive(Debug, Parser)]
 #[command(args_conflicts_with_subcommands = true)]
 struct Arguments {
     #[command(subcommand)]
     command: Option<Subcommands>,
-    /// Seeds to sweep: FROM..TO.
+    /// Seeds to run: FROM..TO, without TO.
     #[arg(long, default_value = "0..1000", value_parser = range)]
     seeds: std::ops::Range<u64>,
-    /// Live one seed, and print its timeline.
+    /// Run one seed and print its timeline.
     #[arg(long, env = "SEED")]
     seed: Option<u64>,
-    /// Virtual days of faults in each life; it ends some hours later, when all has converged.
+    /// Virtual days with faults in each run; a run ends some hours later, once everything has converged.
     #[arg(long, default_value_t = 1.0, value_parser = days)]
     days: f64,
-    /// Lives at a time.
+    /// Runs at a time.
     #[arg(long, default_value_t = 1)]
     threads: usize,
-    /// End at the first violation.
+    /// Stop at the first violation.
     #[arg(long)]
     until_first: bool,
+    /// Print the summary as JSON.
     #[arg(long)]
     json: bool,
 }
 
 #[derive(Debug, Subcommand)]
 enum Subcommands {
-    /// Builds deliberate bugs into a copy of the brain and the machine, one at a time; each must be caught.
+    /// Build deliberate bugs into a copy of the pure crates, one at a time; some seed must show each by a violation.
     Mutants {
-        /// Seeds that a bug may need.
+        /// Seeds to try for each mutant.
         #[arg(long, default_value_t = 1000)]
         seeds: u64,
+        /// Virtual days with faults in each run.
         #[arg(long, default_value_t = 1.0, value_parser = days)]
         days: f64,
+        /// Runs at a time.
         #[arg(long, default_value_t = 2)]
         threads: usize,
-        /// Only those whose name contains one of these.
+        /// Only mutants whose name contains one of these texts.
         #[arg(long, value_delimiter = ',')]
         only: Vec<String>,
     },
@@ -63,7 +66,11 @@ fn range(text: &str) -> Result<std::ops::Range<u64>, String> {
 
 fn days(text: &str) -> Result<f64, String> {
     let days: f64 = text.parse().map_err(|error| format!("{text:?}: {error}"))?;
-    if days.is_finite() && (0.0..=365.0).contains(&days) { Ok(days) } else { Err("0 to 365".to_owned()) }
+    if days.is_finite() && (0.0..=365.0).contains(&days) {
+        Ok(days)
+    } else {
+        Err("days must be between 0 and 365".to_owned())
+    }
 }
 
 fn main() -> ExitCode {
@@ -71,7 +78,7 @@ fn main() -> ExitCode {
     let default = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         if let Some(seed) = seed_of_this_thread() {
-            eprintln!("seed {seed} panics: {panic}");
+            eprintln!("seed {seed} panicked: {panic}");
         }
         default(panic);
     }));
@@ -82,42 +89,42 @@ fn main() -> ExitCode {
     if let Some(seed) = arguments.seed {
         let outcome = guarded(seed, fault_time, Keep::Print);
         println!("seed {seed}: {} events, hash {:016x}", outcome.events, outcome.hash);
-        print!("{}", report::failure(&outcome));
+        print!("{}", summary::failure(&outcome));
         return code(outcome.violation.is_none());
     }
     let Arguments { seeds, threads, until_first, .. } = arguments;
-    let lives = seeds.end.saturating_sub(seeds.start);
+    let runs = seeds.end.saturating_sub(seeds.start);
     let sweep = Sweep { seeds, fault_time, threads, until_first };
     let began = now();
-    let progress = Progress::new(lives);
+    let progress = Progress::new(runs);
     let totals = sweep.run(|outcome, ended| progress.tell(outcome, ended));
     progress.end();
     let took = now().saturating_sub(began);
     if arguments.json {
-        println!("{}", report::json(&totals, took));
+        println!("{}", summary::json(&totals, took));
         return code(totals.is_well());
     }
-    print!("{}", report::totals(&totals, took));
+    print!("{}", summary::totals(&totals, took));
     for failure in totals.failures.iter().take(3) {
         print_again(failure, fault_time);
     }
     for failure in totals.failures.iter().skip(3).take(30) {
-        print!("{}", report::failure(failure));
+        print!("{}", summary::failure(failure));
     }
     code(totals.is_well())
 }
 
-/// Once more, for its last lines.
+/// Runs the seed again, for the last lines of its timeline.
 fn print_again(failure: &Outcome, fault_time: u64) {
     println!();
     for line in guarded(failure.seed, fault_time, Keep::Lines).timeline {
         println!("    {line}");
     }
-    print!("{}", report::failure(failure));
+    print!("{}", summary::failure(failure));
 }
 
 fn mutants(check: &Check) -> ExitCode {
-    println!("{:<26} {:<12} {:<52} seed", "mutant", "fate", "invariant");
+    println!("{:<26} {:<12} {:<52} seed", "mutant", "result", "invariant");
     let (mut caught, mut all) = (0, 0);
     let told = check.run(|name, what, fate| {
         if name != "(control)" {
@@ -127,11 +134,11 @@ fn mutants(check: &Check) -> ExitCode {
         match fate {
             Fate::Caught { seed, invariant } => println!("{name:<26} {:<12} {invariant:<52} {seed}", "caught"),
             Fate::Survived if name == "(control)" => println!("{name:<26} passes"),
-            Fate::Survived => println!("{name:<26} SURVIVES: {what}"),
+            Fate::Survived => println!("{name:<26} SURVIVED: {what}"),
             Fate::Invalid(problem) => println!("{name:<26} INVALID: {problem}"),
         }
     });
-    println!("{caught} of {all} caught, each within {} seeds of {} days", check.seeds, check.days);
+    println!("{caught} of {all} mutants caught, each within {} seeds of {} days", check.seeds, check.days);
     match told {
         Ok(all_well) => code(all_well),
         Err(problem) => {
@@ -145,7 +152,7 @@ fn code(is_well: bool) -> ExitCode {
     if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-#[expect(clippy::disallowed_methods, reason = "the sweep's stop watch; the world has no clock but its own")]
+#[expect(clippy::disallowed_methods, reason = "measures how long the sweep takes; the world has its own clock")]
 pub(crate) fn now() -> Duration {
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default()
 }

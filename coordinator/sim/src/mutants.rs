@@ -1,5 +1,6 @@
-//! The mutation check: each deliberate bug of the list is built into a copy of brain, pool, machine and simulator, and seeds are
-//! lived until one shows it. A bug that no seed shows is a hole in the checks. Owns the copy; production code has no switch.
+//! The mutation check: each mutant of the list is built into a copy of brain, pool, machine and simulator, and seeds are run
+//! until one violates an invariant. A mutant that no seed catches is a gap in the checks. Owns the copy; production code has no
+//! switch.
 
 mod list;
 
@@ -11,7 +12,7 @@ use serde::Deserialize;
 
 pub use list::{MUTANTS, Mutant};
 
-/// What a copy needs.
+/// The packages that are copied.
 const MEMBERS: [&str; 6] = [
     "coordinator/brain",
     "coordinator/pool",
@@ -21,17 +22,17 @@ const MEMBERS: [&str; 6] = [
     "coordinator/sim",
 ];
 
-/// How the mutants are lived.
+/// How the mutants are checked.
 #[derive(Clone, Debug)]
 pub struct Check {
     pub seeds: u64,
     pub days: f64,
     pub threads: usize,
-    /// Only those whose name contains one of them; none: all.
+    /// Only mutants whose name contains one of these texts; empty: all.
     pub only: Vec<String>,
 }
 
-/// What became of one.
+/// The result for one mutant.
 #[derive(Clone, Debug)]
 pub enum Fate {
     Caught {
@@ -39,7 +40,7 @@ pub enum Fate {
         invariant: String,
     },
     Survived,
-    /// It could not be built, or its find text is not there exactly once.
+    /// It could not be built, or the text to replace is not there exactly once.
     Invalid(String),
 }
 
@@ -64,16 +65,16 @@ pub fn root() -> PathBuf {
 pub fn mutate(mutant: &Mutant, text: &str) -> Result<String, String> {
     match text.matches(mutant.find).count() {
         1 => Ok(text.replacen(mutant.find, mutant.replace, 1)),
-        n => Err(format!("{}: its text is {n} times in {}", mutant.name, mutant.file)),
+        n => Err(format!("{}: the text to replace occurs {n} times in {}", mutant.name, mutant.file)),
     }
 }
 
 impl Check {
-    /// Tells of each as soon as it is known; the first is the unmutated control, which must pass.
+    /// Calls `tell` with each result as soon as it is known; the first is the unmutated control, which must pass.
     pub fn run(&self, mut tell: impl FnMut(&str, &str, &Fate)) -> Result<bool, String> {
         let work = std::env::temp_dir().join(format!("spillway-mutants-{}", std::process::id()));
         let result = self.run_in(&work, &mut tell);
-        // What is left is only in the way.
+        // A directory that stays behind is harmless.
         let _ = fs::remove_dir_all(&work);
         result
     }
@@ -81,9 +82,9 @@ impl Check {
     fn run_in(&self, work: &Path, tell: &mut impl FnMut(&str, &str, &Fate)) -> Result<bool, String> {
         copy(work).map_err(|error| format!("cannot copy into {}: {error}", work.display()))?;
         let mut all_well = true;
-        let control = self.live(work);
+        let control = self.run_seeds(work);
         all_well &= matches!(control, Fate::Survived);
-        tell("(control)", "nothing is changed", &control);
+        tell("(control)", "no change", &control);
         let is_wanted =
             |mutant: &&Mutant| self.only.is_empty() || self.only.iter().any(|only| mutant.name.contains(only.as_str()));
         for mutant in MUTANTS.iter().filter(is_wanted) {
@@ -93,7 +94,7 @@ impl Check {
                 Err(problem) => Fate::Invalid(problem),
                 Ok(mutated) => {
                     fs::write(&file, mutated).map_err(|error| error.to_string())?;
-                    let fate = self.live(work);
+                    let fate = self.run_seeds(work);
                     fs::write(&file, original).map_err(|error| error.to_string())?;
                     fate
                 }
@@ -104,8 +105,8 @@ impl Check {
         Ok(all_well)
     }
 
-    /// Builds what is there, and lives seeds until one fails.
-    fn live(&self, work: &Path) -> Fate {
+    /// Builds the copy, and runs seeds until one fails.
+    fn run_seeds(&self, work: &Path) -> Fate {
         let target = work.join("target");
         let built = Command::new("cargo")
             .args(["build", "--offline", "--quiet", "--release", "-p", "spillway-sim"])
@@ -136,7 +137,7 @@ impl Check {
                 Some(Failure { seed, invariant }) => Fate::Caught { seed, invariant },
                 None => Fate::Survived,
             },
-            Err(error) => Fate::Invalid(format!("its sweep said: {error}")),
+            Err(error) => Fate::Invalid(format!("cannot read its sweep's summary: {error}")),
         }
     }
 }
@@ -153,7 +154,7 @@ fn copy(work: &Path) -> std::io::Result<()> {
     let mut is_kept = true;
     for line in manifest.lines() {
         if line.starts_with('[') {
-            // Of packages that are not there.
+            // The profile of a package that is not copied.
             is_kept = !line.starts_with("[profile.") || !line.contains(".package.");
         }
         match line {

@@ -1,4 +1,4 @@
-//! The network: which pairs cannot speak, and until when. A pair that is cut again stays cut for the longer of the two.
+//! The network: which pairs are partitioned, and until when. A pair that is cut again stays cut for the longer of the two.
 
 use crate::agenda::{C, N};
 use crate::rng::Rng;
@@ -28,9 +28,9 @@ impl Cut {
 pub struct Net {
     pub ec2: [Cut; 2],
     pub redis: [Cut; 2],
-    /// Redis itself does not answer anybody.
+    /// Redis itself does not answer.
     pub redis_down: Cut,
-    /// By instance: to the coordinators, and to Redis.
+    /// By instance: to each coordinator, and to Redis.
     pub session: Vec<[Cut; 2]>,
     pub worker: Vec<Cut>,
     /// Everything takes longer.

@@ -1,6 +1,6 @@
-//! The only source of chance: SplitMix64, from the seed. Owns every draw; the same seed draws the same world.
+//! The only source of randomness: SplitMix64, from the seed. The same seed draws the same run.
 
-/// Draws.
+/// A pseudo-random generator.
 #[derive(Clone, Debug)]
 pub struct Rng(u64);
 
@@ -17,7 +17,7 @@ impl Rng {
         z ^ (z >> 31)
     }
 
-    /// From 0 to `n` - 1; 0 where `n` is 0.
+    /// From 0 to `n` - 1; 0 if `n` is 0.
     pub fn below(&mut self, n: u64) -> u64 {
         // The bias of the multiplication is far below anything that is counted here.
         ((u128::from(self.draw()) * u128::from(n)) >> 64) as u64
@@ -35,7 +35,7 @@ impl Rng {
         self.between(low, (low * 2).min(to).max(low))
     }
 
-    /// Never where `n` is 0.
+    /// Never if `n` is 0.
     pub fn one_in(&mut self, n: u64) -> bool {
         n > 0 && self.below(n) == 0
     }

@@ -1,5 +1,5 @@
-//! What a seed draws before its life begins: settings, load, and which faults happen how often. Every seed has its own few
-//! faults rather than all of them: what hides behind another fault is met alone somewhere.
+//! What a seed draws before its run begins: settings, load, and how often each fault happens. Every seed has a few faults, not
+//! all: a bug that one fault hides from another shows in some seed.
 
 use std::time::Duration;
 
@@ -10,18 +10,18 @@ use crate::clock::{HOUR, MINUTE, NEVER, SECOND};
 use crate::faults::Fault;
 use crate::rng::Rng;
 
-/// How a worker's jobs say whose they are.
+/// How a worker's jobs name their instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Naming {
     /// Our shim: the lock's token begins with the instance's id, and `pb` is it.
     Shim,
-    /// The user named the Worker: `pb` only.
+    /// The application names its Worker: `pb` only.
     Pb,
-    /// Nothing: Redis cannot tell.
+    /// They do not: Redis cannot tell.
     None,
 }
 
-/// The world's constants.
+/// What stays the same throughout a run.
 #[derive(Clone, Debug)]
 pub struct Setup {
     pub seed: u64,
@@ -36,7 +36,7 @@ pub struct Setup {
     pub processes: u32,
     pub slots: usize,
     pub primary_slots: usize,
-    /// Somebody looks for stalled jobs. Where nobody does, only a hand-back brings a dead worker's jobs back.
+    /// Some worker runs the stall check. Without one only a hand-back requeues a dead worker's jobs.
     pub stall_check: bool,
     /// Mean time between arrivals (`NEVER`: jobs come in bursts alone), and between bursts.
     pub arrivals: u64,
@@ -44,13 +44,13 @@ pub struct Setup {
     pub burst_size: u64,
     /// The shortest and the longest job.
     pub job: (u64, u64),
-    /// Jobs that fail by themselves, per mille.
+    /// Jobs that the application fails, per mille.
     pub failing: u64,
     /// The agents' dead-man's switch.
     pub orphan_after: u64,
     pub max_life: Option<u64>,
     pub calls: Calls,
-    /// Mean time between two of each fault; `NEVER` where this life has none.
+    /// Mean time between two of each fault; `NEVER` if this run has none.
     pub every: Vec<(Fault, u64)>,
 }
 
@@ -65,7 +65,7 @@ pub struct Calls {
     pub throttled: u64,
     pub no_capacity: u64,
     pub crash: u64,
-    pub stall_before_execution: u64,
+    pub freeze_before_execution: u64,
     pub save_answer_lost: u64,
     pub never_boots: u64,
     pub slow_boot: u64,
@@ -88,9 +88,9 @@ impl Setup {
         let coordinators = if rng.one_in(3) { 2 } else { 1 };
         let mut every: Vec<_> = Fault::ALL.iter().map(|fault| (*fault, every(*fault, rng))).collect();
         if coordinators == 2 && rng.one_in(2) {
-            // Leadership goes back and forth, and the ledger is lost in between.
+            // Leadership changes often, and the ledger is deleted in between.
             let often = rng.octaves(HOUR / 2, 4 * HOUR);
-            let is_meant = |fault: &Fault| matches!(fault, Fault::Wipe | Fault::CoordinatorStalls);
+            let is_meant = |fault: &Fault| matches!(fault, Fault::DeleteLedger | Fault::CoordinatorFreezes);
             every.iter_mut().filter(|(fault, _)| is_meant(fault)).for_each(|(_, every)| *every = often);
         }
         Setup {
@@ -157,7 +157,7 @@ fn calls(rng: &mut Rng) -> Calls {
         throttled: some(150),
         no_capacity: some(150),
         crash: some(30),
-        stall_before_execution: some(30),
+        freeze_before_execution: some(30),
         save_answer_lost: some(20),
         never_boots: some(250),
         slow_boot: some(200),
@@ -175,9 +175,9 @@ fn every(fault: Fault, rng: &mut Rng) -> u64 {
     let (from, to) = match fault {
         // Single things on an instance.
         Fault::Notice | Fault::Rebalance | Fault::AgentCrash | Fault::WorkerCrash => (20 * MINUTE, 4 * HOUR),
-        Fault::Wipe | Fault::Hold => (4 * HOUR, 48 * HOUR),
+        Fault::DeleteLedger | Fault::Hold => (4 * HOUR, 48 * HOUR),
         Fault::Fatal => (HOUR, 16 * HOUR),
-        Fault::Foreign | Fault::Quota | Fault::BadImage => (3 * HOUR, 24 * HOUR),
+        Fault::Unmanaged | Fault::Quota | Fault::BadImage => (3 * HOUR, 24 * HOUR),
         _ => (30 * MINUTE, 8 * HOUR),
     };
     rng.octaves(from, to)

@@ -1,11 +1,11 @@
-//! Idle time is skipped: where there is no instance, no job and nothing under way, the coordinators' rounds change nothing.
-//! For them it is as if the machines that they run on had been suspended: their next look finds a gap, which proves nothing.
+//! Skips idle time: without an instance, a job or anything under way, the coordinators' rounds change nothing. To them it is
+//! as if their host had been suspended: the next observation comes after a gap, which restarts every window.
 
 use crate::world::World;
 
-/// So long before something comes from outside the rounds go on.
+/// Milliseconds before the next event from outside at which the rounds resume.
 const BEFORE: u64 = 45_000;
-/// Shorter is not worth it.
+/// A shorter skip is not worth it.
 const LEAST: u64 = 60_000;
 
 impl World {
@@ -31,7 +31,7 @@ impl World {
             return false;
         }
         let rests = |coordinator: &crate::coordinator::Coordinator| {
-            coordinator.is_up && coordinator.stands_still_until <= now && !coordinator.pool.is_looking()
+            coordinator.is_up && coordinator.frozen_until <= now && !coordinator.pool.is_looking()
         };
         let is_done = |coordinator: &crate::coordinator::Coordinator| {
             let state = coordinator.state();

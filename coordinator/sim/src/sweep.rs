@@ -1,15 +1,15 @@
-//! Many lives, on some threads. Owns the totals; a life's failure is lived once more for its timeline.
+//! Many runs on several threads. Owns the totals; a run that fails can be repeated for its timeline.
 
 use std::cell::Cell;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::counts::Counts;
-use crate::watch::{Invariant, Violation};
-use crate::{Keep, Outcome, live};
+use crate::invariants::{Invariant, Violation};
+use crate::{Keep, Outcome, run};
 
-/// One in so many lives is lived twice, for its hash.
-const LIVED_TWICE: u64 = 50;
+/// One in so many seeds is run twice, to compare the hashes.
+const RUN_TWICE: u64 = 50;
 
 /// What to sweep.
 #[derive(Clone, Debug)]
@@ -17,44 +17,44 @@ pub struct Sweep {
     pub seeds: std::ops::Range<u64>,
     pub fault_time: u64,
     pub threads: usize,
-    /// End at the first violation.
+    /// Stop at the first violation.
     pub until_first: bool,
 }
 
-/// What came of it.
+/// The totals of a sweep.
 #[derive(Debug, Default)]
 pub struct Totals {
-    pub lives: u64,
+    pub runs: u64,
     pub events: u64,
-    pub lived: u64,
+    pub virtual_ms: u64,
     pub counts: Counts,
-    /// By seed.
+    /// Runs with a violation, by seed.
     pub failures: Vec<Outcome>,
-    /// Seeds that gave two hashes.
+    /// Seeds whose two runs gave different hashes.
     pub unsteady: Vec<u64>,
-    pub lived_twice: u64,
+    pub run_twice: u64,
 }
 
 thread_local! {
-    static LIVED: Cell<Option<u64>> = const { Cell::new(None) };
+    static SEED: Cell<Option<u64>> = const { Cell::new(None) };
 }
 
-/// The seed that this thread lives: a panic's hook says it, where a panic ends the program.
+/// The seed that this thread is running, for the panic hook.
 pub fn seed_of_this_thread() -> Option<u64> {
-    LIVED.get()
+    SEED.get()
 }
 
-/// A life that cannot take the others down (where panics unwind).
+/// One run; a panic becomes a violation (in builds where panics unwind).
 pub fn guarded(seed: u64, fault_time: u64, keep: Keep) -> Outcome {
-    LIVED.set(Some(seed));
-    std::panic::catch_unwind(|| live(seed, fault_time, keep)).unwrap_or_else(|panic| {
+    SEED.set(Some(seed));
+    std::panic::catch_unwind(|| run(seed, fault_time, keep)).unwrap_or_else(|panic| {
         let words = panic.downcast_ref::<String>().cloned();
         let words = words.or_else(|| panic.downcast_ref::<&str>().map(|words| (*words).to_owned()));
         Outcome {
             seed,
             hash: 0,
             events: 0,
-            lived: 0,
+            virtual_ms: 0,
             counts: Counts::default(),
             violation: Some(Violation {
                 invariant: Invariant::Panics,
@@ -66,13 +66,13 @@ pub fn guarded(seed: u64, fault_time: u64, keep: Keep) -> Outcome {
     })
 }
 
-/// A sweep of more lives must meet every kind of fault.
+/// A sweep of more runs must have every kind of fault.
 const ALL_MET: u64 = 50;
 
 impl Totals {
-    /// What should have happened, and did not.
+    /// What should have happened in a sweep of this size, and did not.
     pub fn never(&self) -> Vec<&'static str> {
-        if self.lives > ALL_MET && self.failures.is_empty() { self.counts.never() } else { Vec::new() }
+        if self.runs > ALL_MET && self.failures.is_empty() { self.counts.never() } else { Vec::new() }
     }
 
     pub fn is_well(&self) -> bool {
@@ -81,13 +81,13 @@ impl Totals {
 }
 
 impl Sweep {
-    /// Lives them all. `tell` hears of each life as it ends, and how many have ended.
-    pub fn run(&self, tell: impl Fn(&Outcome, u64) + Sync) -> Totals {
+    /// Runs all seeds. `progress` is called as each run ends, with the number of runs that have ended.
+    pub fn run(&self, progress: impl Fn(&Outcome, u64) + Sync) -> Totals {
         let next = AtomicU64::new(self.seeds.start);
         let stop = AtomicBool::new(false);
         let totals = Mutex::new(Totals::default());
-        let lives = AtomicU64::new(0);
-        let ended = |outcome: &Outcome| tell(outcome, lives.fetch_add(1, Ordering::Relaxed) + 1);
+        let runs = AtomicU64::new(0);
+        let ended = |outcome: &Outcome| progress(outcome, runs.fetch_add(1, Ordering::Relaxed) + 1);
         std::thread::scope(|scope| {
             for _ in 0..self.threads.max(1) {
                 scope.spawn(|| self.work(&next, &stop, &totals, &ended));
@@ -107,17 +107,17 @@ impl Sweep {
             }
             let outcome = guarded(seed, self.fault_time, Keep::Nothing);
             ended(&outcome);
-            own.lives += 1;
+            own.runs += 1;
             own.events += outcome.events;
-            own.lived += outcome.lived;
+            own.virtual_ms += outcome.virtual_ms;
             own.counts.merge(&outcome.counts);
             if outcome.violation.is_some() {
                 if self.until_first {
                     stop.store(true, Ordering::Relaxed);
                 }
                 own.failures.push(outcome);
-            } else if seed.is_multiple_of(LIVED_TWICE) {
-                own.lived_twice += 1;
+            } else if seed.is_multiple_of(RUN_TWICE) {
+                own.run_twice += 1;
                 let again = guarded(seed, self.fault_time, Keep::Nothing);
                 if again.hash != outcome.hash || again.events != outcome.events {
                     own.unsteady.push(seed);
@@ -125,12 +125,12 @@ impl Sweep {
             }
         }
         let mut totals = totals.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        totals.lives += own.lives;
+        totals.runs += own.runs;
         totals.events += own.events;
-        totals.lived += own.lived;
+        totals.virtual_ms += own.virtual_ms;
         totals.counts.merge(&own.counts);
         totals.failures.append(&mut own.failures);
         totals.unsteady.append(&mut own.unsteady);
-        totals.lived_twice += own.lived_twice;
+        totals.run_twice += own.run_twice;
     }
 }

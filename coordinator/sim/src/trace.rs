@@ -1,4 +1,4 @@
-//! What a life leaves behind: a hash of every event (the same seed, the same hash), and a timeline where one is wanted.
+//! The trace of a run: a hash of every event (the same seed, the same hash), and a timeline if one is kept.
 
 use std::io::Write as _;
 
@@ -17,7 +17,7 @@ pub struct Trace {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Keep {
     Nothing,
-    /// For a failure's report.
+    /// Kept, for a violation.
     Lines,
     /// Printed as they come.
     Print,
@@ -49,7 +49,7 @@ impl Trace {
         match self.keep {
             Keep::Nothing => {}
             Keep::Lines => self.lines.push(line),
-            // Whoever reads it may have seen enough.
+            // The reader may have closed the pipe.
             Keep::Print => drop(writeln!(std::io::stdout().lock(), "{line}")),
         }
     }
@@ -59,7 +59,7 @@ impl Trace {
     }
 }
 
-/// A line of the timeline, only made where somebody reads it.
+/// Adds a line to the timeline; formatted only if the timeline is kept.
 #[macro_export]
 macro_rules! say {
     ($world:expr, $($words:tt)+) => {

@@ -1,4 +1,4 @@
-//! The world: all parts, and the loop that lets one thing happen after another.
+//! The world: all parts, and the loop that handles one event after another.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,14 +12,14 @@ use crate::cloud::Cloud;
 use crate::coordinator::Coordinator;
 use crate::counts::Counts;
 use crate::faults::Fault;
+use crate::invariants::Violation;
 use crate::ledger::Ledger;
 use crate::net::Net;
 use crate::rng::Rng;
 use crate::setup::Setup;
 use crate::trace::{Keep, Trace};
-use crate::watch::Violation;
 
-/// All of it.
+/// All parts of one run.
 #[derive(Debug)]
 pub struct World {
     pub now: u64,
@@ -38,7 +38,7 @@ pub struct World {
     pub live_hosts: Vec<N>,
     /// No fault happens any more.
     pub is_calm: bool,
-    /// The load is kept up.
+    /// The steady load is on.
     pub is_steady: bool,
     pub violation: Option<Violation>,
     /// Tokens that went to EC2, and how often each was decided.
@@ -46,23 +46,23 @@ pub struct World {
     pub asks: BTreeMap<LaunchToken, u32>,
     pub commands: u64,
     pub led_by: Option<usize>,
-    pub wiped_at: u64,
+    pub ledger_deleted_at: u64,
     pub forgotten_up_to: usize,
-    /// Who could take a job: kept for its memory.
+    /// Workers that could take a job: a buffer that is used again.
     pub free: Vec<Option<(N, usize)>>,
 }
 
-/// How a life went.
+/// The outcome of a run.
 #[derive(Clone, Debug)]
 pub struct Outcome {
     pub seed: u64,
     pub hash: u64,
     pub events: u64,
-    /// Virtual milliseconds lived.
-    pub lived: u64,
+    /// Virtual milliseconds that passed.
+    pub virtual_ms: u64,
     pub counts: Counts,
     pub violation: Option<Violation>,
-    /// The end of the timeline, where it was kept.
+    /// The end of the timeline, if it was kept.
     pub timeline: Vec<String>,
 }
 
@@ -96,15 +96,15 @@ impl World {
             asks: BTreeMap::new(),
             commands: 0,
             led_by: None,
-            wiped_at: 0,
+            ledger_deleted_at: 0,
             forgotten_up_to: 0,
             free: Vec::new(),
             setup,
         }
     }
 
-    /// One life: `fault_time` of faults, then calm until everything has converged.
-    pub fn live(mut self, fault_time: u64) -> Outcome {
+    /// One run: faults for `fault_time` milliseconds, then none until everything has converged.
+    pub fn run(mut self, fault_time: u64) -> Outcome {
         let begins = format!("{:?}", self.setup);
         crate::say!(self, "{begins}");
         for c in 0..self.coordinators.len() {
@@ -122,14 +122,14 @@ impl World {
             seed: self.setup.seed,
             hash: self.trace.hash(),
             events: self.trace.events,
-            lived: self.now - START,
+            virtual_ms: self.now - START,
             counts: self.counts,
             violation: self.violation,
             timeline: self.trace.last(LAST_LINES).to_vec(),
         }
     }
 
-    /// Lets everything happen that is due until then, unless something does not hold.
+    /// Handles every event that is due by then, unless an invariant is violated.
     pub fn run_until(&mut self, until: u64) {
         while self.violation.is_none() {
             let Some((at, ev)) = self.agenda.next(until) else { break };
@@ -137,7 +137,7 @@ impl World {
             self.trace.events += 1;
             self.trace.mix(at);
             self.happens(ev);
-            // Invariant 1 after every event; the others where what they are about changes.
+            // Invariant 1 after every event; the others where what they check changes.
             self.check_cap();
             self.skips(until);
         }

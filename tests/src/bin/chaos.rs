@@ -4,8 +4,8 @@
 //! cargo run --release --bin chaos [-- ROUNDS [SEED]]
 //! ```
 //!
-//! It prints what each round does, and in the end a table. Exits with 1 where an invariant is broken, with the seed, the
-//! round and the story. Times of the pool are ten times shorter than the defaults; jobs last from 0.1 s to 6 s.
+//! It prints what each round does, and a table at the end. Exits with 1 if an invariant is violated, and prints the seed, the
+//! round, logs, plans and calls. The pool's times are ten times shorter than the defaults; jobs take 0.1 s to 6 s.
 
 use spillway_tests::chaos::{Options, run};
 
@@ -15,11 +15,11 @@ async fn main() {
     let mut arguments = std::env::args().skip(1).map(|argument| argument.parse::<u64>());
     let mut next = |otherwise| arguments.next().unwrap_or(Ok(otherwise));
     let (Ok(rounds), Ok(seed)) = (next(100), next(1)) else {
-        eprintln!("chaos: give a number of rounds and a seed, such as: chaos 100 1");
+        eprintln!("usage: chaos [ROUNDS [SEED]], such as: chaos 100 1");
         std::process::exit(2);
     };
     let rounds = u32::try_from(rounds).unwrap_or(u32::MAX);
-    let report = run(Options { rounds, seed }, |words| eprintln!("{words}")).await;
-    println!("{report}");
-    std::process::exit(i32::from(report.broken.is_some()));
+    let summary = run(Options { rounds, seed }, |words| eprintln!("{words}")).await;
+    println!("{summary}");
+    std::process::exit(i32::from(summary.violation.is_some()));
 }

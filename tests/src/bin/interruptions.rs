@@ -1,12 +1,12 @@
-//! 200 interruptions at random moments, with BullMQ 4, 5 and 6 under bun and node, then ten scale-ins, and what became of
-//! every job:
+//! 200 interruptions at random moments, with BullMQ 4, 5 and 6 under bun and node, then ten scale-ins; the result is what
+//! became of every job:
 //!
 //! ```text
 //! cargo run --release --bin interruptions [-- INTERRUPTIONS [SEED [BULLMQ [bun | node]]]]
 //! ```
 //!
 //! Jobs (0.1 s to 300 s), notices (120, 20, 0 s) and the drain's margin (10 s) are ten times shorter. It prints the table of
-//! `tests/FIGURES.md`, and exits with 1 where the promise is not kept.
+//! `tests/FIGURES.md`, and exits with 1 if a job failed, spent an attempt or a stall, or was run twice.
 
 use spillway_tests::interruptions::{NOTICES, Options, Tally, interrupt, scale_in};
 
@@ -20,7 +20,7 @@ async fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let number = |at: usize, otherwise: u64| arguments.get(at).map_or(Ok(otherwise), |text| text.parse());
     let (Ok(interruptions), Ok(seed), Ok(only)) = (number(0, 200), number(1, 1), number(2, 0)) else {
-        eprintln!("interruptions: give numbers, such as: interruptions 200 1, or: interruptions 60 1 6 node");
+        eprintln!("usage: interruptions [INTERRUPTIONS [SEED [BULLMQ [bun | node]]]], such as: interruptions 200 1");
         std::process::exit(2);
     };
     let is_wanted = |(bullmq, runtime): &(u32, &str)| {
@@ -29,7 +29,7 @@ async fn main() {
     let variants: Vec<(u32, &str)> = VARIANTS.into_iter().filter(is_wanted).collect();
     let mut all = Tally::default();
     for (number, (bullmq, runtime)) in variants.iter().copied().enumerate() {
-        // As evenly as it goes.
+        // As evenly as possible.
         let variants = variants.len() as u64;
         let share = interruptions / variants + u64::from((number as u64) < interruptions % variants);
         if share == 0 {
@@ -39,7 +39,11 @@ async fn main() {
         let options = options(bullmq, runtime, share, seed.wrapping_mul(1_000_003).wrapping_add(number as u64));
         let tally = interrupt(options, |it| {
             let notice = it.notice.unwrap_or_default();
-            eprintln!("  {} is taken, {notice} s of notice, with {} jobs", it.instance, it.jobs.len());
+            eprintln!(
+                "  {} is interrupted with {notice} s of notice while it runs {} jobs",
+                it.instance,
+                it.jobs.len()
+            );
         })
         .await;
         eprintln!("{tally}\n");
@@ -48,7 +52,7 @@ async fn main() {
     eprintln!("BullMQ 5 under bun: {SCALE_INS} scale-ins");
     let options = Options { instances: 1, jobs_per_second: 2.0, ..options(5, "bun", 0, seed) };
     let scaled_in = scale_in(options, SCALE_INS, |it| {
-        eprintln!("  {} is scaled in, with {} jobs", it.instance, it.jobs.len());
+        eprintln!("  {} is scaled in while it runs {} jobs", it.instance, it.jobs.len());
     })
     .await;
     eprintln!("{scaled_in}\n");

@@ -1,21 +1,23 @@
-//! What each round does, drawn from the seed alone: the same seed draws the same rounds, whatever became of the last one.
+//! The faults of each round, drawn from the seed alone: the same seed draws the same rounds, whatever their outcome.
 
 use std::time::Duration;
 
-use super::proxy::Trouble;
+use super::proxy::LinkFault;
+use crate::random::Random;
 
-/// Blows of a round fall within this.
+/// The faults of a round begin within this many seconds.
 const WITHIN: f64 = 4.0;
-/// Up to longer than a job and than the coordinator's patience with Redis; shorter than its lease.
-const TROUBLE_LASTS: (f64, f64) = (1.0, 8.0);
-/// Longer than its lease: it is deposed, and lives on.
-const DEPOSED_IN: (f64, f64) = (16.0, 20.0);
+/// How long a connection's fault lasts, in seconds: up to longer than a job and than the coordinator's Redis timeout, but
+/// shorter than its lease.
+const FAULT_LASTS: (f64, f64) = (1.0, 8.0);
+/// Longer than the lease: the leader loses it, and runs on.
+const CUT_OFF_LASTS: (f64, f64) = (16.0, 20.0);
 
 #[derive(Debug)]
 pub struct Round {
-    /// When, from the round's beginning, in order.
+    /// Each fault with its time from the start of the round, in order.
     pub faults: Vec<(Duration, Fault)>,
-    /// Without a fault, after it.
+    /// How long no fault is injected afterwards.
     pub rest: Duration,
 }
 
@@ -26,7 +28,7 @@ pub enum Who {
     Standby,
 }
 
-/// A connection that troubles befall.
+/// A connection that a fault can hit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Link {
     Ec2(Who),
@@ -40,20 +42,20 @@ pub enum Fault {
         who: Who,
         back_after: Duration,
     },
-    /// As soon as a request to launch has left it; EC2's answer comes later, or at once.
+    /// As soon as it has sent a request to launch; EC2's answer comes at once, or later.
     KillLeaderAtLaunch {
         back_after: Duration,
         answer_is_late: bool,
     },
-    /// None: it stays dead.
+    /// None: it is not started again.
     KillAgent {
         back_after: Option<Duration>,
     },
     KillWorker,
     KillPm2,
-    Trouble {
+    Link {
         link: Link,
-        trouble: Trouble,
+        link_fault: LinkFault,
         lasts: Duration,
     },
     Lose {
@@ -77,15 +79,15 @@ pub enum Fault {
     Interrupt {
         notice: Duration,
     },
-    /// Taken without a notice.
+    /// EC2 reclaims an instance without a notice.
     Vanish,
-    /// Terminated by another client of EC2's.
+    /// Another client terminates an instance.
     TerminateBehind,
     Rebalance,
     FreezeRedis {
         lasts: Duration,
     },
-    /// New instances do not come up.
+    /// Boots of new instances fail.
     BootsFail {
         lasts: Duration,
     },
@@ -111,7 +113,7 @@ fn fault(random: &mut Random) -> Fault {
         }
         7 | 8 => Fault::KillWorker,
         9 => Fault::KillPm2,
-        10..=15 => trouble(random),
+        10..=15 => link_fault(random),
         16 => Fault::Lose {
             action: random.one_of(&["RunInstances", "TerminateInstances", "*"]),
             calls: 1 + random.below(3),
@@ -133,19 +135,19 @@ fn fault(random: &mut Random) -> Fault {
     }
 }
 
-fn trouble(random: &mut Random) -> Fault {
+fn link_fault(random: &mut Random) -> Fault {
     let who = random.one_of(&[Who::Leader, Who::Leader, Who::Standby]);
     let link = random.one_of(&[Link::Ec2(who), Link::Redis(who), Link::Redis(who), Link::Agents]);
-    let trouble = match random.below(4) {
-        0 => Trouble::Delay(random.seconds(0.05, 1.0)),
-        1 => Trouble::Stall,
-        // EC2's connections are short; the others begin with a greeting that is to pass.
-        2 => Trouble::LoseAnswers(if matches!(link, Link::Ec2(_)) { 0 } else { 3 + random.below(6) }),
-        _ => Trouble::Reset,
+    let link_fault = match random.below(4) {
+        0 => LinkFault::Delay(random.seconds(0.05, 1.0)),
+        1 => LinkFault::Stall,
+        // EC2's connections are short; the others begin with a handshake that must pass.
+        2 => LinkFault::LoseAnswers(if matches!(link, Link::Ec2(_)) { 0 } else { 3 + random.below(6) }),
+        _ => LinkFault::Reset,
     };
-    let is_cut_off = link == Link::Redis(Who::Leader) && matches!(trouble, Trouble::Stall | Trouble::Reset);
-    let (from, to) = if is_cut_off && random.below(3) == 0 { DEPOSED_IN } else { TROUBLE_LASTS };
-    Fault::Trouble { link, trouble, lasts: random.seconds(from, to) }
+    let is_cut_off = link == Link::Redis(Who::Leader) && matches!(link_fault, LinkFault::Stall | LinkFault::Reset);
+    let (from, to) = if is_cut_off && random.below(3) == 0 { CUT_OFF_LASTS } else { FAULT_LASTS };
+    Fault::Link { link, link_fault, lasts: random.seconds(from, to) }
 }
 
 fn refusal(random: &mut Random) -> Fault {
@@ -159,36 +161,4 @@ fn refusal(random: &mut Random) -> Fault {
         ("*", "ServiceUnavailable"),
     ]);
     Fault::Refuse { action, code, calls }
-}
-
-/// Numbers from a seed (xorshift).
-#[derive(Debug)]
-pub struct Random(u64);
-
-impl Random {
-    pub fn new(seed: u64) -> Self {
-        let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
-        random.unit();
-        random
-    }
-
-    /// From 0 up to 1.
-    pub fn unit(&mut self) -> f64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) as f64 / (1u64 << 53) as f64
-    }
-
-    pub fn below(&mut self, end: u32) -> u32 {
-        (self.unit() * f64::from(end)) as u32
-    }
-
-    pub fn seconds(&mut self, from: f64, to: f64) -> Duration {
-        Duration::from_secs_f64(from + self.unit() * (to - from))
-    }
-
-    pub fn one_of<T: Clone>(&mut self, all: &[T]) -> T {
-        all[self.below(u32::try_from(all.len()).expect("a few")) as usize].clone()
-    }
 }

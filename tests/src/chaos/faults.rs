@@ -1,5 +1,5 @@
-//! The faults of a round: each is injected at its time and taken back where it lasts, and what was done to which instance is
-//! remembered. At a round's end no fault is left.
+//! The faults of a round: each is injected at its time and ended later if it lasts; which instance was hit is recorded. At the
+//! end of a round no fault is left.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,20 +8,21 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::draw::{Fault, Random, Round};
+use super::draw::{Fault, Round};
 use super::inject::Injection;
-use super::proxy::{Proxy, Trouble};
-use super::site::{Seat, Site};
-use super::{Broken, now_ms};
+use super::proxy::{LinkFault, Proxy};
+use super::stage::{ChaosStage, Seat};
+use super::{Violation, now_ms};
+use crate::random::Random;
 
-const LOOK: Duration = Duration::from_millis(4);
+const POLL_INTERVAL: Duration = Duration::from_millis(4);
 const AGAIN: Duration = Duration::from_millis(200);
-/// A fault waits so long for an instance that it may hit.
+/// How long a fault waits for an instance that it may hit.
 pub(super) const VICTIM_WITHIN: Duration = Duration::from_secs(6);
-/// A lease of 15 s after all faults, and a busy machine.
+/// A lease of 15 s after all faults, on a busy host.
 const LEADS_WITHIN: Duration = Duration::from_secs(60);
 
-/// Something that happened_to one instance: whose jobs then may begin again.
+/// A fault that hit an instance: it explains why the instance's jobs started again.
 #[derive(Clone, Debug)]
 pub struct Cause {
     pub instance: String,
@@ -31,33 +32,33 @@ pub struct Cause {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum What {
-    /// EC2 took it after a notice.
+    /// EC2 reclaimed it after a notice.
     Notice,
-    /// It was taken without a word.
-    Taken,
+    /// It was reclaimed or terminated without a notice.
+    Unannounced,
     AgentKilled,
     WorkerKilled,
     Pm2Killed,
 }
 
 impl What {
-    /// Not only jobs that ran at that moment may begin again.
+    /// It explains new starts of jobs that began later, too.
     pub fn lasts(self) -> bool {
         self != What::WorkerKilled
     }
 }
 
-/// What was injected so far.
+/// What has been injected so far.
 #[derive(Debug, Default)]
 pub struct Injected {
     pub counts: RefCell<BTreeMap<String, u32>>,
     pub causes: RefCell<Vec<Cause>>,
     pub round: Cell<u32>,
-    /// Instances that hold a job, by the last look at Redis.
+    /// Instances that hold a job, by the last scan of Redis.
     pub busy: RefCell<BTreeSet<String>>,
 }
 
-/// What is left to do in this round.
+/// What is still to be done in this round.
 pub(super) enum Step<'a> {
     Inject {
         fault: Fault,
@@ -68,7 +69,7 @@ pub(super) enum Step<'a> {
     FreshLists,
     ThawRedis,
     BootsWork,
-    /// Kill it once it asks for another launch than these.
+    /// Kill it once it has sent more launches than `seen`.
     AtLaunch {
         seat: &'a Seat,
         seen: u32,
@@ -83,19 +84,19 @@ impl Step<'_> {
     }
 }
 
-pub async fn play(site: &Site, injected: &Injected, round: Round, random: &mut Random) -> Result<(), Broken> {
+pub async fn play(stage: &ChaosStage, injected: &Injected, round: Round, random: &mut Random) -> Result<(), Violation> {
     let began = Instant::now();
     let mut steps: Vec<(Instant, Step<'_>)> =
         round.faults.into_iter().map(|(at, fault)| (began + at, Step::inject(fault, began + at))).collect();
     while !steps.is_empty() {
         let now = Instant::now();
         let Some(due) = steps.iter().position(|(at, _)| *at <= now) else {
-            sleep(LOOK).await;
+            sleep(POLL_INTERVAL).await;
             continue;
         };
         let (_, step) = steps.remove(due);
         let more = match step {
-            Step::Inject { fault, until } => Injection { site, injected, now, until }.inject(fault, random).await,
+            Step::Inject { fault, until } => Injection { stage, injected, now, until }.inject(fault, random).await,
             Step::Restart(seat) => {
                 if seat.is_dead() {
                     seat.start().await;
@@ -103,20 +104,20 @@ pub async fn play(site: &Site, injected: &Injected, round: Round, random: &mut R
                 None
             }
             Step::End(proxy) => {
-                proxy.set(Trouble::None);
+                proxy.set(LinkFault::None);
                 None
             }
             Step::FreshLists => {
-                site.world.emulator().stale(Duration::ZERO).expect("a lag");
+                stage.base.emulator().stale(Duration::ZERO).expect("a lag");
                 None
             }
             Step::ThawRedis => {
-                site.world.redis.go_on();
+                stage.base.redis.go_on();
                 None
             }
             Step::BootsWork => {
-                // It may have been ended by another.
-                let _ = fs::remove_file(site.boots_fail_mark());
+                // Another fault of this kind may have ended already.
+                let _ = fs::remove_file(stage.boots_fail_mark());
                 None
             }
             Step::AtLaunch { seat, seen, back_after, .. } if seat.ec2.seen() > seen => {
@@ -126,25 +127,25 @@ pub async fn play(site: &Site, injected: &Injected, round: Round, random: &mut R
                 Some((now + back_after, Step::Restart(seat)))
             }
             Step::AtLaunch { until, .. } if now > until => None,
-            step @ Step::AtLaunch { .. } => Some((now + LOOK, step)),
+            step @ Step::AtLaunch { .. } => Some((now + POLL_INTERVAL, step)),
         };
         steps.extend(more);
     }
-    site.world.emulator().clear_faults();
-    rest(site, round.rest).await
+    stage.base.emulator().clear_faults();
+    rest(stage, round.rest).await
 }
 
-/// Nothing is done for so long, and until one of the coordinators leads.
-async fn rest(site: &Site, span: Duration) -> Result<(), Broken> {
+/// Waits for this time, and until one of the coordinators leads.
+async fn rest(stage: &ChaosStage, span: Duration) -> Result<(), Violation> {
     let began = Instant::now();
     sleep(span).await;
-    while site.leader().await.is_none() {
+    while stage.leader().await.is_none() {
         if began.elapsed() > LEADS_WITHIN {
-            return Err(Broken(format!("nobody leads {LEADS_WITHIN:?} after the last fault")));
+            return Err(Violation(format!("no coordinator leads {LEADS_WITHIN:?} after the last fault")));
         }
         sleep(AGAIN).await;
     }
-    for seat in &site.seats {
+    for seat in &stage.seats {
         seat.check_alive()?;
     }
     Ok(())
@@ -155,7 +156,7 @@ impl Injected {
         *self.counts.borrow_mut().entry(what.to_owned()).or_default() += 1;
     }
 
-    pub(super) fn happened_to(&self, instance: String, what: What) {
+    pub(super) fn hit(&self, instance: String, what: What) {
         self.causes.borrow_mut().push(Cause { instance, at_ms: now_ms(), what });
     }
 }

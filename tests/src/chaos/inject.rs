@@ -1,5 +1,5 @@
-//! One fault of a round, injected: on a coordinator and its links, on an instance's processes, on an instance by EC2's doing,
-//! or on EC2 and Redis themselves. What it hit is counted, and remembered by instance.
+//! Injects one fault of a round: on a coordinator and its connections, on an instance's processes, on an instance through EC2,
+//! or on EC2 and Redis themselves. What it hit is counted, and recorded by instance.
 
 use std::fs;
 use std::time::Duration;
@@ -8,24 +8,25 @@ use spillway_coordinator::ledger::LEASE;
 use spillway_emulator::{Delay, Emulator, InstanceRecord, Lose, Refuse};
 use tokio::time::Instant;
 
-use super::draw::{Fault, Link, Random, Who};
+use super::draw::{Fault, Link, Who};
 use super::faults::{Injected, Step, VICTIM_WITHIN, What};
-use super::proxy::Trouble;
-use super::site::{MAX_INSTANCES, Site};
+use super::proxy::LinkFault;
+use super::stage::{ChaosStage, MAX_INSTANCES};
 use crate::other_client;
+use crate::random::Random;
 
 const AGAIN: Duration = Duration::from_millis(200);
-/// The flood may be in a pause.
+/// Long enough for a pause between floods.
 const LAUNCH_WITHIN: Duration = Duration::from_secs(10);
-/// At first only an instance that works on a job is hit: there is something to lose.
+/// At first only an instance that runs a job is hit.
 const BUSY_WITHIN: Duration = Duration::from_secs(3);
 
-/// What is to be done next, and when: to take a fault back, or to try again.
+/// The next step, and when: the end of the fault, or another attempt.
 type Next<'a> = Option<(Instant, Step<'a>)>;
 
-/// A fault on its way to whatever it can hit until `until`.
+/// A fault that looks for something to hit until `until`.
 pub(super) struct Injection<'a, 'b> {
-    pub site: &'a Site,
+    pub stage: &'a ChaosStage,
     pub injected: &'b Injected,
     pub now: Instant,
     pub until: Instant,
@@ -34,7 +35,7 @@ pub(super) struct Injection<'a, 'b> {
 impl<'a> Injection<'a, '_> {
     pub async fn inject(&self, fault: Fault, random: &mut Random) -> Next<'a> {
         match fault {
-            Fault::KillCoordinator { .. } | Fault::KillLeaderAtLaunch { .. } | Fault::Trouble { .. } => {
+            Fault::KillCoordinator { .. } | Fault::KillLeaderAtLaunch { .. } | Fault::Link { .. } => {
                 self.on_coordinator(fault).await
             }
             Fault::KillAgent { .. } | Fault::KillWorker | Fault::KillPm2 => self.on_process(fault, random),
@@ -49,7 +50,7 @@ impl<'a> Injection<'a, '_> {
     async fn on_coordinator(&self, fault: Fault) -> Next<'a> {
         match fault {
             Fault::KillCoordinator { who, back_after } => {
-                let Some(seat) = self.site.seat(who).await else { return self.later(fault) };
+                let Some(seat) = self.stage.seat(who).await else { return self.later(fault) };
                 if !seat.kill() {
                     return self.later(fault);
                 }
@@ -57,15 +58,15 @@ impl<'a> Injection<'a, '_> {
                 Some((self.now + back_after, Step::Restart(seat)))
             }
             Fault::KillLeaderAtLaunch { back_after, answer_is_late } => {
-                let Some(seat) = self.site.seat(Who::Leader).await else { return self.later(fault) };
+                let Some(seat) = self.stage.seat(Who::Leader).await else { return self.later(fault) };
                 if answer_is_late {
                     let delay = Delay { action: "RunInstances".to_owned(), milliseconds: 300, calls: 1 };
                     self.emulator().delay(delay).expect("a fault");
                 }
-                let running = self.site.running();
+                let running = self.stage.running();
                 if let (true, Some(record)) = (running.len() >= MAX_INSTANCES, running.first()) {
-                    // There is no room for a launch: one is taken.
-                    self.injected.happened_to(record.id.clone(), What::Taken);
+                    // The cap allows no launch: an instance is interrupted to make room.
+                    self.injected.hit(record.id.clone(), What::Unannounced);
                     if self.emulator().interrupt(&record.id, Duration::ZERO).is_ok() {
                         self.injected.count("interrupted without notice");
                     }
@@ -73,24 +74,24 @@ impl<'a> Injection<'a, '_> {
                 let seen = seat.ec2.seen();
                 Some((self.now, Step::AtLaunch { seat, seen, back_after, until: self.now + LAUNCH_WITHIN }))
             }
-            Fault::Trouble { link, trouble, lasts } => {
+            Fault::Link { link, link_fault, lasts } => {
                 let seat = match link {
-                    Link::Ec2(who) | Link::Redis(who) => self.site.seat(who).await,
+                    Link::Ec2(who) | Link::Redis(who) => self.stage.seat(who).await,
                     Link::Agents => None,
                 };
                 let (proxy, name) = match (link, seat) {
                     (Link::Ec2(_), Some(seat)) => (&seat.ec2, "EC2"),
                     (Link::Redis(_), Some(seat)) => (&seat.redis, "Redis"),
-                    (Link::Agents, _) => (&self.site.agents, "agents"),
+                    (Link::Agents, _) => (&self.stage.agents, "agents"),
                     _ => return self.later(fault),
                 };
-                proxy.set(trouble);
-                let what = match trouble {
-                    Trouble::None | Trouble::Delay(_) => "slow",
-                    Trouble::Stall | Trouble::Reset if lasts > LEASE => "cut off for longer than the lease",
-                    Trouble::Stall => "partitioned",
-                    Trouble::LoseAnswers(_) => "answers lost",
-                    Trouble::Reset => "reset",
+                proxy.set(link_fault);
+                let what = match link_fault {
+                    LinkFault::None | LinkFault::Delay(_) => "slow",
+                    LinkFault::Stall | LinkFault::Reset if lasts > LEASE => "cut off for longer than the lease",
+                    LinkFault::Stall => "partitioned",
+                    LinkFault::LoseAnswers(_) => "answers lost",
+                    LinkFault::Reset => "reset",
                 };
                 self.injected.count(&format!("{name} {what}"));
                 Some((self.now + lasts, Step::End(proxy)))
@@ -99,14 +100,14 @@ impl<'a> Injection<'a, '_> {
         }
     }
 
-    /// A process of an instance's.
+    /// A process of an instance.
     fn on_process(&self, fault: Fault, random: &mut Random) -> Next<'a> {
         match fault {
             Fault::KillAgent { back_after } => {
-                let Some((id, pid)) = victim(self.site, self.candidates(), random, "agent.pid") else {
+                let Some((id, pid)) = victim(self.stage, self.candidates(), random, "agent.pid") else {
                     return self.later(fault);
                 };
-                let home = self.site.home(&id);
+                let home = self.stage.home(&id);
                 match back_after {
                     Some(after) => fs::write(home.join("restart-after"), after.as_secs_f64().to_string()),
                     None => fs::write(home.join("stays-dead"), ""),
@@ -114,38 +115,38 @@ impl<'a> Injection<'a, '_> {
                 .expect("a file in its home");
                 kill(pid);
                 self.injected.count(if back_after.is_some() { "agent killed" } else { "agent killed for good" });
-                self.injected.happened_to(id, What::AgentKilled);
+                self.injected.hit(id, What::AgentKilled);
                 None
             }
             Fault::KillWorker => {
-                let Some((id, pid)) = victim(self.site, self.candidates(), random, ".pm2/pids/worker-0.pid") else {
+                let Some((id, pid)) = victim(self.stage, self.candidates(), random, ".pm2/pids/worker-0.pid") else {
                     return self.later(fault);
                 };
                 kill(pid);
                 self.injected.count("worker killed");
-                self.injected.happened_to(id, What::WorkerKilled);
+                self.injected.hit(id, What::WorkerKilled);
                 None
             }
             Fault::KillPm2 => {
-                let Some((id, pid)) = victim(self.site, self.candidates(), random, ".pm2/pm2.pid") else {
+                let Some((id, pid)) = victim(self.stage, self.candidates(), random, ".pm2/pm2.pid") else {
                     return self.later(fault);
                 };
                 kill(pid);
                 self.injected.count("PM2 killed");
-                self.injected.happened_to(id, What::Pm2Killed);
+                self.injected.hit(id, What::Pm2Killed);
                 None
             }
             _ => None,
         }
     }
 
-    /// An instance, by EC2's doing or another client's.
+    /// An instance, through EC2 or another of its clients.
     async fn on_instance(&self, fault: Fault, random: &mut Random) -> Next<'a> {
         match fault {
             Fault::Interrupt { notice } => {
                 let Some(id) = any(self.candidates(), random) else { return self.later(fault) };
-                self.injected.happened_to(id.clone(), What::Notice);
-                // It may end by itself at this moment.
+                self.injected.hit(id.clone(), What::Notice);
+                // It may be ending just now.
                 if self.emulator().interrupt(&id, notice).is_ok() {
                     self.injected.count("interrupted with notice");
                 }
@@ -153,7 +154,7 @@ impl<'a> Injection<'a, '_> {
             }
             Fault::Vanish => {
                 let Some(id) = any(self.candidates(), random) else { return self.later(fault) };
-                self.injected.happened_to(id.clone(), What::Taken);
+                self.injected.hit(id.clone(), What::Unannounced);
                 if self.emulator().interrupt(&id, Duration::ZERO).is_ok() {
                     self.injected.count("interrupted without notice");
                 }
@@ -161,10 +162,10 @@ impl<'a> Injection<'a, '_> {
             }
             Fault::TerminateBehind => {
                 let Some(id) = any(self.candidates(), random) else { return self.later(fault) };
-                self.injected.happened_to(id.clone(), What::Taken);
+                self.injected.hit(id.clone(), What::Unannounced);
                 let form = [("Action", "TerminateInstances"), ("InstanceId.1", id.as_str())];
                 let form = form.map(|(name, value)| (name.to_owned(), value.to_owned()));
-                if other_client::call(&self.site.world, &form).await {
+                if other_client::call(&self.stage.base, &form).await {
                     self.injected.count("terminated by another client");
                 }
                 None
@@ -180,7 +181,7 @@ impl<'a> Injection<'a, '_> {
         }
     }
 
-    /// EC2's answers, Redis, and what boots find.
+    /// EC2's answers, Redis, and boots.
     fn on_service(&self, fault: Fault) -> Next<'a> {
         match fault {
             Fault::Lose { action, calls } => {
@@ -202,16 +203,16 @@ impl<'a> Injection<'a, '_> {
             }
             Fault::StaleLists { lag, lasts } => {
                 self.emulator().stale(lag).expect("a lag");
-                self.injected.count("EC2's lists stale");
+                self.injected.count("EC2's listings out of date");
                 Some((self.now + lasts, Step::FreshLists))
             }
             Fault::FreezeRedis { lasts } => {
-                self.site.world.redis.freeze();
+                self.stage.base.redis.freeze();
                 self.injected.count("Redis frozen");
                 Some((self.now + lasts, Step::ThawRedis))
             }
             Fault::BootsFail { lasts } => {
-                fs::write(self.site.boots_fail_mark(), "").expect("a mark");
+                fs::write(self.stage.boots_fail_mark(), "").expect("a mark");
                 self.injected.count("boots fail");
                 Some((self.now + lasts, Step::BootsWork))
             }
@@ -220,33 +221,33 @@ impl<'a> Injection<'a, '_> {
     }
 
     fn emulator(&self) -> &'a Emulator {
-        self.site.world.emulator()
+        self.stage.base.emulator()
     }
 
     /// Running instances that may be hit.
     fn candidates(&self) -> Vec<InstanceRecord> {
         let is_busy = |record: &InstanceRecord| self.injected.busy.borrow().contains(&record.id);
         let may_be_idle = self.now + VICTIM_WITHIN >= self.until + BUSY_WITHIN;
-        let mut running = self.site.running();
+        let mut running = self.stage.running();
         if !may_be_idle || running.iter().any(is_busy) {
             running.retain(is_busy);
         }
         running
     }
 
-    /// The next attempt may find what this one did not.
+    /// Another attempt, which may find something to hit.
     fn later(&self, fault: Fault) -> Next<'a> {
-        let is_patient = self.now < self.until;
-        if !is_patient {
+        let has_time = self.now < self.until;
+        if !has_time {
             self.injected.count("(hit nothing)");
         }
-        is_patient.then_some((self.now + AGAIN, Step::Inject { fault, until: self.until }))
+        has_time.then_some((self.now + AGAIN, Step::Inject { fault, until: self.until }))
     }
 }
 
-/// One of them, with the process whose id is in that file of its home.
-fn victim(site: &Site, among: Vec<InstanceRecord>, random: &mut Random, file: &str) -> Option<(String, i32)> {
-    let with = |record: InstanceRecord| Some((site.process(&record, file)?, record.id));
+/// A random one of them that has a process whose id is in this file of its home directory.
+fn victim(stage: &ChaosStage, among: Vec<InstanceRecord>, random: &mut Random, file: &str) -> Option<(String, i32)> {
+    let with = |record: InstanceRecord| Some((stage.process(&record, file)?, record.id));
     let all: Vec<(i32, String)> = among.into_iter().filter_map(with).collect();
     let (pid, id) = (!all.is_empty()).then(|| random.one_of(&all))?;
     Some((id, pid))

@@ -1,24 +1,24 @@
-//! What became of the jobs, from the workers' own record of their runs and from BullMQ's events: Redis' streams, read on
-//! from where they were read to.
+//! What became of the jobs, from the workers' own record of their runs and from BullMQ's events: streams in Redis, which are
+//! read incrementally.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use redis::aio::MultiplexedConnection;
 
 use super::faults::{Cause, What};
-use crate::QUEUE;
+use crate::{QUEUE, recorded_worker};
 
-/// What a worker still tells of its job that long after another began it has only been late.
+/// A worker's record of a job so long after another started it is only late.
 const TOLERATED_OVERLAP_MS: u64 = 50;
-/// After so many restarts the agent takes the worker for one that crash-loops, and stops it.
+/// After so many restarts the agent fails the boot, and stops the worker.
 const CRASH_LOOP: usize = 3;
-/// A kill is noted a moment after it was done.
+/// A kill is recorded a moment after it was done.
 const NOTED_LATE_MS: u64 = 500;
 
 #[derive(Debug, Default)]
 pub struct Journal {
     runs: BTreeMap<String, Run>,
-    /// By job: when it left the active ones.
+    /// By job: when it left `active`.
     left: BTreeMap<String, Vec<u64>>,
     read_to: [String; 2],
     /// By job: when BullMQ's stall check found it.
@@ -34,23 +34,23 @@ struct Run {
     done: bool,
 }
 
-/// Jobs that began more than once, by what had befallen the earlier run's instance.
+/// Jobs that started more than once, by the fault that had hit the earlier run's instance.
 #[derive(Clone, Debug, Default)]
 pub struct Again {
-    /// None: nothing had.
+    /// None: no fault had.
     pub begun: BTreeMap<Option<What>, u32>,
     /// Of these: found by BullMQ's stall check, and not handed back.
     pub stalled: BTreeMap<Option<What>, u32>,
-    /// Of these: completed twice, or at work in two places at once.
+    /// Of these: completed twice, or running in two places at once.
     pub at_once: BTreeMap<Option<What>, u32>,
-    /// In words, those without an excuse.
-    pub unexcused: Vec<String>,
+    /// Those that no fault explains, as text.
+    pub unexplained: Vec<String>,
 }
 
 impl Journal {
-    /// Reads on.
+    /// Reads what was added since the last time.
     pub async fn read(&mut self, redis: &mut MultiplexedConnection) -> redis::RedisResult<()> {
-        for (at, fields) in self.entries(redis, 0, "arena:runs").await? {
+        for (at, fields) in self.entries(redis, 0, recorded_worker::RUNS).await? {
             let get = |name: &str| fields.get(name).cloned().unwrap_or_default();
             let new = || Run { job: get("job"), on: get("on"), began: at, last: at, done: false };
             let run = self.runs.entry(get("run")).or_insert_with(new);
@@ -118,13 +118,11 @@ impl Journal {
                 let (earlier, later) = (pair[0], pair[1]);
                 let is_there =
                     |cause: &&Cause| cause.instance == earlier.on && cause.at_ms <= later.began + NOTED_LATE_MS;
-                let happened_to: Vec<&Cause> = causes.iter().filter(is_there).collect();
-                let excuses = |cause: &&&Cause| {
-                    cause.what.lasts()
-                        || happened_to.len() >= CRASH_LOOP
-                        || cause.at_ms + NOTED_LATE_MS >= earlier.began
+                let hits: Vec<&Cause> = causes.iter().filter(is_there).collect();
+                let explains = |cause: &&&Cause| {
+                    cause.what.lasts() || hits.len() >= CRASH_LOOP || cause.at_ms + NOTED_LATE_MS >= earlier.began
                 };
-                let cause = happened_to.iter().filter(excuses).map(|cause| cause.what).max();
+                let cause = hits.iter().filter(explains).map(|cause| cause.what).max();
                 let at_once = earlier.done || earlier.last > later.began + TOLERATED_OVERLAP_MS;
                 *again.begun.entry(cause).or_default() += 1;
                 let mut stalled = self.stalled.get(job).into_iter().flatten();
@@ -134,9 +132,9 @@ impl Journal {
                 if at_once {
                     *again.at_once.entry(cause).or_default() += 1;
                 }
-                // What was handed back on a notice is not at work there any more.
+                // A job that was handed back on a notice no longer runs there.
                 if cause.is_none() || (at_once && cause == Some(What::Notice)) {
-                    again.unexcused.push(format!("job {job}: {earlier:?}, and then {later:?}, after {cause:?}"));
+                    again.unexplained.push(format!("job {job}: {earlier:?}, then {later:?}, after {cause:?}"));
                 }
             }
         }

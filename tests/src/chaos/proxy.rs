@@ -1,5 +1,5 @@
-//! A TCP proxy on loopback that makes trouble on request: it is late, it stalls, it swallows answers after their requests
-//! have passed, it resets. It knows nothing of what it carries but a text that it counts in requests.
+//! A TCP proxy on loopback with faults on request: it delays, stalls, drops answers after their requests have passed, or
+//! resets. It knows nothing of what it carries but a text that it counts in requests.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
@@ -12,16 +12,16 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::sleep;
 
-/// What a connection suffers.
+/// A fault of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Trouble {
+pub enum LinkFault {
     None,
-    /// Whatever passes is so late.
+    /// Everything is delayed by this.
     Delay(Duration),
-    /// Nothing passes and no connection ends, old or new: a partition. What was sent arrives when it is over.
+    /// A partition: nothing passes and no connection ends, old or new. What was sent arrives when it is over.
     Stall,
     /// Requests pass and have their effect. After so many answers (on connections from before: none) the next one is
-    /// swallowed, and its connection ends.
+    /// dropped, and its connection ends.
     LoseAnswers(u32),
     /// Every connection is reset, old and new.
     Reset,
@@ -36,7 +36,7 @@ pub struct Proxy {
 
 #[derive(Debug)]
 struct Shared {
-    trouble: watch::Sender<Trouble>,
+    fault: watch::Sender<LinkFault>,
     target: AtomicU16,
     counted: &'static [u8],
     seen: AtomicU32,
@@ -44,12 +44,12 @@ struct Shared {
 }
 
 impl Proxy {
-    /// To this port of loopback; `counted` is looked for in requests.
+    /// Forwards to this port of loopback; requests that contain `counted` are counted.
     pub async fn start(target: u16, counted: &'static str) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
         let port = listener.local_addr().expect("an address").port();
         let shared = Arc::new(Shared {
-            trouble: watch::Sender::new(Trouble::None),
+            fault: watch::Sender::new(LinkFault::None),
             target: AtomicU16::new(target),
             counted: counted.as_bytes(),
             seen: AtomicU32::new(0),
@@ -68,11 +68,11 @@ impl Proxy {
         self.shared.target.store(target, Ordering::Relaxed);
     }
 
-    pub fn set(&self, trouble: Trouble) {
-        self.shared.trouble.send_replace(trouble);
+    pub fn set(&self, fault: LinkFault) {
+        self.shared.fault.send_replace(fault);
     }
 
-    /// Requests so far with the text that is counted.
+    /// Requests so far that contain the counted text.
     pub fn seen(&self) -> u32 {
         self.shared.seen.load(Ordering::Relaxed)
     }
@@ -100,9 +100,9 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
 }
 
 async fn carry(mut client: TcpStream, shared: Arc<Shared>) {
-    let mut trouble = shared.trouble.subscribe();
-    let is_partitioned = |trouble: &Trouble| *trouble == Trouble::Stall;
-    let _ = trouble.wait_for(|trouble| !is_partitioned(trouble)).await;
+    let mut fault = shared.fault.subscribe();
+    let is_partitioned = |fault: &LinkFault| *fault == LinkFault::Stall;
+    let _ = fault.wait_for(|fault| !is_partitioned(fault)).await;
     let target = shared.target.load(Ordering::Relaxed);
     let Ok(mut server) = TcpStream::connect(("127.0.0.1", target)).await else {
         reset(&client);
@@ -111,19 +111,19 @@ async fn carry(mut client: TcpStream, shared: Arc<Shared>) {
     for stream in [&client, &server] {
         let _ = stream.set_nodelay(true);
     }
-    // From before its trouble began: whatever answer comes next is lost.
-    let answers = match *trouble.borrow() {
-        Trouble::LoseAnswers(after) => after,
+    // A connection from before the fault: its next answer is lost.
+    let answers = match *fault.borrow() {
+        LinkFault::LoseAnswers(after) => after,
         _ => 0,
     };
     let resets = {
-        let mut trouble = shared.trouble.subscribe();
+        let mut fault = shared.fault.subscribe();
         let (from_client, to_client) = client.split();
         let (from_server, to_server) = server.split();
         tokio::select! {
             () = requests(from_client, to_server, &shared) => false,
             lost = self::answers(from_server, to_client, answers, &shared) => lost,
-            _ = trouble.wait_for(|trouble| *trouble == Trouble::Reset) => true,
+            _ = fault.wait_for(|fault| *fault == LinkFault::Reset) => true,
         }
     };
     if resets {
@@ -147,13 +147,13 @@ async fn requests(mut from: ReadHalf<'_>, mut to: WriteHalf<'_>, shared: &Shared
     }
 }
 
-/// True when it ended because an answer was lost.
+/// True if it ended because an answer was lost.
 async fn answers(mut from: ReadHalf<'_>, mut to: WriteHalf<'_>, mut may_pass: u32, shared: &Shared) -> bool {
     let mut buffer = vec![0; 64 * 1024];
     loop {
         let Ok(length @ 1..) = from.read(&mut buffer).await else { return false };
         late(shared).await;
-        if matches!(*shared.trouble.borrow(), Trouble::LoseAnswers(_)) {
+        if matches!(*shared.fault.borrow(), LinkFault::LoseAnswers(_)) {
             if may_pass == 0 {
                 shared.answers_lost.fetch_add(1, Ordering::Relaxed);
                 return true;
@@ -166,19 +166,19 @@ async fn answers(mut from: ReadHalf<'_>, mut to: WriteHalf<'_>, mut may_pass: u3
     }
 }
 
-/// Waits a partition out, or as long as what passes is to be late.
+/// Waits until a partition is over, or for the delay.
 async fn late(shared: &Shared) {
-    let mut trouble = shared.trouble.subscribe();
-    let now = match trouble.wait_for(|trouble| *trouble != Trouble::Stall).await {
+    let mut fault = shared.fault.subscribe();
+    let now = match fault.wait_for(|fault| *fault != LinkFault::Stall).await {
         Ok(now) => *now,
         Err(_) => return,
     };
-    if let Trouble::Delay(by) = now {
+    if let LinkFault::Delay(by) = now {
         sleep(by).await;
     }
 }
 
-/// Its end will be a reset, not an orderly one.
+/// The connection will end with a reset.
 fn reset(stream: &TcpStream) {
     let _ = stream.set_zero_linger();
 }

@@ -1,19 +1,18 @@
-//! What became of the jobs, counted from the workers' own record of their runs and from BullMQ's events. Both are Redis'
-//! streams: one clock, and no word of Spillway's.
+//! What became of the jobs, counted from the workers' own record of their runs and from BullMQ's events. Both are streams in
+//! Redis: one clock, and nothing that Spillway reports.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use redis::Value;
 
-use crate::QUEUE;
-use crate::jobs;
 use crate::redis_server::RedisServer;
+use crate::{QUEUE, jobs, recorded_worker};
 
-/// A worker that is frozen may still have told of a tick that long after its job has begun elsewhere.
+/// A frozen worker's record of a job may come so long after the job has started elsewhere.
 const TOLERATED_OVERLAP_MS: u64 = 50;
 
-/// One instance that was taken.
+/// One instance that was interrupted or scaled in.
 #[derive(Clone, Debug)]
 pub struct Interruption {
     pub instance: String,
@@ -21,21 +20,21 @@ pub struct Interruption {
     pub notice: Option<u32>,
     /// By Redis' clock.
     pub at_ms: u64,
-    /// That it held at that moment.
+    /// Jobs that it held at that moment.
     pub jobs: Vec<String>,
 }
 
-/// What interruptions with one notice came to.
+/// The results of interruptions with one notice.
 #[derive(Clone, Debug, Default)]
 pub struct Row {
     pub interruptions: u32,
     /// Jobs that the instances held.
     pub jobs: u32,
-    /// Of these: finished there.
+    /// Of these: completed there.
     pub finished: u32,
-    /// Handed back: begun again elsewhere without BullMQ's stall check.
+    /// Handed back: started again elsewhere without BullMQ's stall check.
     pub handed_back: u32,
-    /// Completed twice, or at work in two places at once.
+    /// Completed twice, or running in two places at once.
     pub run_twice: u32,
     /// From the hand-back to the next start, in milliseconds.
     pub waits: Vec<f64>,
@@ -49,19 +48,19 @@ pub struct Tally {
     pub added: u64,
     pub completed: u64,
     pub failed: u64,
-    /// Jobs that BullMQ counts more than one attempt of.
+    /// Jobs for which BullMQ counts more than one attempt.
     pub attempts_spent: u64,
-    /// Times that BullMQ found a job stalled which a worker had begun.
+    /// How often BullMQ found a job stalled that a worker had started.
     pub stalls: u64,
-    /// The same of jobs that no worker had begun: BullMQ 3 and 4 take a job off `wait` before it has a lock, and nobody can
-    /// tell whose it is when its worker is killed in that moment.
+    /// The same for jobs that no worker had started: BullMQ 3 and 4 move a job out of `wait` before it has a lock, and if its
+    /// worker is killed at that moment nothing shows whose job it was.
     pub stalls_unbegun: u64,
     /// Jobs run twice, of all jobs.
     pub run_twice: u64,
-    /// Of these: not held by an instance that was taken unannounced.
+    /// Of these: not held by an instance that was interrupted without notice.
     pub run_twice_announced: u64,
-    /// What happened to each job that was not as promised.
-    pub stories: Vec<String>,
+    /// The history of each job that was run twice.
+    pub histories: Vec<String>,
 }
 
 /// Jobs that have neither completed nor failed.
@@ -99,7 +98,7 @@ pub(super) fn count(redis: &RedisServer, added: u64, interruptions: Vec<Interrup
         let happened: Vec<String> = happened.map(|(at, fields)| format!("{at} {fields:?}")).collect();
         let taken: Vec<&Interruption> = interruptions.iter().filter(|it| it.jobs.contains(job)).collect();
         let runs = &runs[*job];
-        tally.stories.push(format!("job {job} ran twice: {runs:?}\n  {}\n  {taken:?}", happened.join("\n  ")));
+        tally.histories.push(format!("job {job} ran twice: {runs:?}\n  {}\n  {taken:?}", happened.join("\n  ")));
     }
     let unannounced = |job: &String| interruptions.iter().any(|it| it.notice == Some(0) && it.jobs.contains(job));
     tally.run_twice_announced = twice.iter().filter(|job| !unannounced(job)).count() as u64;
@@ -141,7 +140,7 @@ fn ran_twice(runs: &[Run]) -> bool {
 /// By job: its runs, in the order in which they began.
 fn runs(redis: &RedisServer) -> BTreeMap<String, Vec<Run>> {
     let mut by_run: BTreeMap<String, (String, Run)> = BTreeMap::new();
-    for (at, fields) in stream(redis, "arena:runs") {
+    for (at, fields) in stream(redis, recorded_worker::RUNS) {
         let get = |name: &str| fields.get(name).cloned().unwrap_or_default();
         let new = || (get("job"), Run { on: get("on"), began: at, last: at, done: false });
         let (_, run) = by_run.entry(get("run")).or_insert_with(new);
@@ -178,7 +177,7 @@ fn stream(redis: &RedisServer, key: &str) -> Vec<(u64, BTreeMap<String, String>)
 }
 
 impl Tally {
-    /// Takes another's in.
+    /// Adds the counts of another.
     pub fn add(&mut self, other: Tally) {
         for (notice, row) in other.rows {
             let into = self.rows.entry(notice).or_default();
@@ -197,10 +196,10 @@ impl Tally {
         self.stalls_unbegun += other.stalls_unbegun;
         self.run_twice += other.run_twice;
         self.run_twice_announced += other.run_twice_announced;
-        self.stories.extend(other.stories);
+        self.histories.extend(other.histories);
     }
 
-    /// The promise: every job completes, in one attempt and without a stall; twice at work only where its worker was killed.
+    /// Whether every job completed, in one attempt and without a stall; run twice only after an interruption without notice.
     pub fn is_kept(&self) -> bool {
         self.completed == self.added
             && self.failed + self.attempts_spent + self.stalls + self.run_twice_announced == 0
@@ -208,7 +207,7 @@ impl Tally {
     }
 }
 
-/// The `part` of them that is not greater, such as 0.5 for the median; None without any.
+/// A quantile, such as 0.5 for the median; None without values.
 pub(super) fn quantile(values: &[f64], part: f64) -> Option<f64> {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -234,8 +233,8 @@ impl fmt::Display for Tally {
         }
         write!(
             f,
-            "{} jobs added, {} completed, {} failed, {} attempts spent, {} stalls ({} more of jobs that had not begun), {} run \
-             twice ({} not killed unannounced)",
+            "{} jobs added, {} completed, {} failed, {} attempts spent, {} stalls ({} more of jobs that had not started), {} run \
+             twice ({} of them not on an instance interrupted without notice)",
             self.added,
             self.completed,
             self.failed,
@@ -245,6 +244,6 @@ impl fmt::Display for Tally {
             self.run_twice,
             self.run_twice_announced
         )?;
-        self.stories.iter().try_for_each(|story| write!(f, "\n{story}"))
+        self.histories.iter().try_for_each(|diagnosis| write!(f, "\n{diagnosis}"))
     }
 }

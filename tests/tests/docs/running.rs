@@ -3,7 +3,7 @@
 use spillway_tests::coordinator::ServingStatus;
 use spillway_tests::process::{command, output, text};
 use spillway_tests::redis_server::RedisServer;
-use spillway_tests::world::{Setup, World, directory};
+use spillway_tests::stage::{Setup, Stage, directory};
 use spillway_tests::{QUEUE, binaries, jobs, programs};
 
 use super::pages;
@@ -18,22 +18,22 @@ fn shown(program: &str) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn commands_and_probes_are_answered_as_shown() {
-    let world = World::start(Setup::default()).await;
-    jobs::add(&world.redis, 1, 1.0);
-    world
-        .until_async("it serves", async || world.coordinator().try_health("").await == Some(ServingStatus::Serving))
+    let stage = Stage::start(Setup::default()).await;
+    jobs::add(&stage.redis, 1, 1.0);
+    stage
+        .until_async("it serves", async || stage.coordinator().try_health("").await == Some(ServingStatus::Serving))
         .await;
     let programs = binaries::spillway().parent().expect("a directory").to_owned();
     let grpcurl = programs::tools().join("bin");
     let path = std::env::var("PATH").expect("PATH");
     let ask = |shown: &str| {
-        let shown = shown.replace("HOST:7443", &world.coordinator().server());
-        let shown = shown.replace("http://127.0.0.1:7470", &world.emulator().endpoint());
+        let shown = shown.replace("HOST:7443", &stage.coordinator().server());
+        let shown = shown.replace("http://127.0.0.1:7470", &stage.emulator().endpoint());
         let mut bash = command("bash");
-        bash.args(["-c", &shown]).current_dir(world.directory.path());
+        bash.args(["-c", &shown]).current_dir(stage.directory.path());
         bash.env("PATH", format!("{}:{}:{path}", programs.display(), grpcurl.display()));
-        bash.env("SPILLWAY_SERVER", world.coordinator().server());
-        bash.env("REDIS_URL", world.redis.url()).env("QUEUE_NAMES", QUEUE);
+        bash.env("SPILLWAY_SERVER", stage.coordinator().server());
+        bash.env("REDIS_URL", stage.redis.url()).env("QUEUE_NAMES", QUEUE);
         let out = output(&mut bash);
         assert!(out.status.success(), "{shown}: {}{}", text(&out.stdout), text(&out.stderr));
         text(&out.stdout)

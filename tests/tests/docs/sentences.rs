@@ -1,4 +1,4 @@
-//! What operators are told to look for, and what samples show, is what the programs say. Owns the comparison with the
+//! The messages that the documentation quotes, and the samples that it shows, are what the programs print. Owns the comparison with the
 //! string literals of the source: a sentence that is rewritten there fails here until its page follows.
 
 use std::fs;

@@ -1,26 +1,26 @@
-//! An instance that does not come up is never counted, is terminated by its deadline or by its agent's word, and is
-//! replaced, until three in a row have failed: then launching stops, and says so. Its boot steps tell a person why.
+//! An instance whose boot fails never counts as capacity, is terminated at its deadline or when its agent reports the failure,
+//! and is replaced, until three in a row have failed: then launching stops, and status says so. Its boot steps show why.
 
 use std::time::Duration;
 
 use serde_json::Value;
 use spillway_emulator::InstanceState;
-use spillway_tests::world::{Setup, World, in_phase};
+use spillway_tests::stage::{Setup, Stage, in_phase};
 use spillway_tests::{app, jobs, wait};
 
 const BOOT_TIMEOUT_MS: u64 = 4_000;
 const BREAKER_MS: u64 = 12_000;
 
 /// Waits until so many instances are terminated; none may ever be ready.
-async fn until_terminated(world: &World, count: usize) {
-    let terminated = || world.instances().iter().filter(|it| it.state == InstanceState::Terminated).count();
+async fn until_terminated(stage: &Stage, count: usize) {
+    let terminated = || stage.instances().iter().filter(|it| it.state == InstanceState::Terminated).count();
     wait::until(
         &format!("{count} terminated"),
-        async || world.story().await,
+        async || stage.diagnosis().await,
         async || {
-            let pool = world.coordinator().pool().await;
-            assert_eq!(in_phase(&pool, "ready").count(), 0, "{}", world.story().await);
-            assert!(world.billing() <= 2, "more than max_instances: {}", world.story().await);
+            let pool = stage.coordinator().pool().await;
+            assert_eq!(in_phase(&pool, "ready").count(), 0, "{}", stage.diagnosis().await);
+            assert!(stage.billing() <= 2, "more than max_instances: {}", stage.diagnosis().await);
             (terminated() >= count).then_some(())
         },
     )
@@ -34,31 +34,31 @@ async fn boots_without_an_agent_end_at_the_deadline_and_three_of_them_open_the_b
         ("SPILLWAY_POOL_BREAKER_BACKOFF", format!("{BREAKER_MS}ms")),
     ];
     let user_data = Some("#!/bin/sh\nexec sleep 100000\n");
-    let world = World::start(Setup { user_data, environment, ..Setup::default() }).await;
-    jobs::add(&world.redis, 6, 1.0);
-    until_terminated(&world, 3).await;
-    let three = || world.calls("RunInstances").len() == 3;
-    world.throughout(Duration::from_millis(BREAKER_MS / 2), "no fourth launch while the breaker is open", three).await;
-    let coordinator = world.coordinator();
-    assert!(coordinator.explained("its agent never registered"), "{}", world.story().await);
-    assert!(coordinator.explained("3 boots failed in a row: no launch for"), "{}", world.story().await);
+    let stage = Stage::start(Setup { user_data, environment, ..Setup::default() }).await;
+    jobs::add(&stage.redis, 6, 1.0);
+    until_terminated(&stage, 3).await;
+    let three = || stage.calls("RunInstances").len() == 3;
+    stage.throughout(Duration::from_millis(BREAKER_MS / 2), "no fourth launch while the breaker is open", three).await;
+    let coordinator = stage.coordinator();
+    assert!(coordinator.explained("its agent never registered"), "{}", stage.diagnosis().await);
+    assert!(coordinator.explained("3 boots failed in a row: no launch for"), "{}", stage.diagnosis().await);
     let alerts = coordinator.explain().iter().flat_map(decisions).filter(|it| it["kind"] == "alert").count();
-    assert_eq!(alerts, 1, "{}", world.story().await);
+    assert_eq!(alerts, 1, "{}", stage.diagnosis().await);
 
-    world.until("one instance tries when the back-off is over", || world.calls("RunInstances").len() == 4).await;
+    stage.until("one instance tries when the back-off is over", || stage.calls("RunInstances").len() == 4).await;
     assert!(
-        world.coordinator().explained("boots failed before: one instance is tried first"),
+        stage.coordinator().explained("boots failed before: one instance is tried first"),
         "{}",
-        world.story().await
+        stage.diagnosis().await
     );
-    let records = world.instances();
-    let third_ended = records[2].ending_ms.expect("it was terminated");
+    let records = stage.instances();
+    let third_ended = records[2].ending_ms.expect("the instance was terminated");
     let waited = records[3].launch_ms.saturating_sub(third_ended);
     // The breaker opens a tick or two before EC2 has ended the third.
     assert!(waited >= BREAKER_MS - 3_000, "the next try came after {waited} ms");
     for record in &records[..3] {
-        let lived = record.ending_ms.expect("it was terminated").saturating_sub(record.launch_ms);
-        assert!(lived >= BOOT_TIMEOUT_MS, "{} was given {lived} ms to boot", record.id);
+        let lived = record.ending_ms.expect("the instance was terminated").saturating_sub(record.launch_ms);
+        assert!(lived >= BOOT_TIMEOUT_MS, "{} was terminated after {lived} ms", record.id);
     }
 }
 
@@ -67,10 +67,10 @@ fn decisions(plan: &Value) -> Vec<Value> {
 }
 
 /// The status of the instance that failed first, once it is gone.
-async fn first_gone(world: &World) -> Value {
-    until_terminated(world, 1).await;
-    world.until_pool("its end is known", |pool| in_phase(pool, "gone").next().map(drop)).await;
-    world.coordinator().status()["instances"][0].clone()
+async fn first_gone(stage: &Stage) -> Value {
+    until_terminated(stage, 1).await;
+    stage.until_pool("the coordinator shows it Gone", |pool| in_phase(pool, "gone").next().map(drop)).await;
+    stage.coordinator().status()["instances"][0].clone()
 }
 
 fn step<'a>(instance: &'a Value, name: &str) -> &'a Value {
@@ -82,32 +82,32 @@ fn step<'a>(instance: &'a Value, name: &str) -> &'a Value {
 async fn a_worker_that_crashes_again_and_again_is_never_ready_and_its_instance_is_replaced() {
     let crashes = "console.log('before the crash'); throw new Error('this worker crashes on purpose');\n".to_owned();
     let environment = vec![("SPILLWAY_POOL_BOOT_TIMEOUT", "40s".to_owned())];
-    let world = World::start(Setup { files: vec![("worker.js", crashes)], environment, ..Setup::default() }).await;
-    jobs::add(&world.redis, 6, 1.0);
-    let instance = first_gone(&world).await;
+    let stage = Stage::start(Setup { files: vec![("worker.js", crashes)], environment, ..Setup::default() }).await;
+    jobs::add(&stage.redis, 6, 1.0);
+    let instance = first_gone(&stage).await;
     for name in ["pull", "install", "start", "save"] {
         assert_eq!(step(&instance, name)["state"], "succeeded", "{instance:#}");
     }
     let said = step(&instance, "start")["output_tail"].as_str().unwrap_or_default();
-    assert!(said.contains("video-worker"), "PM2's own table is in the record: {instance:#}");
+    assert!(said.contains("video-worker"), "PM2's table is not in the step's output: {instance:#}");
     let explained =
-        world.coordinator().explained("boot failed:") || world.coordinator().explained("boot timed out: not ready");
-    assert!(explained, "{}", world.story().await);
-    world.until("it is replaced", || world.instances().len() >= 2).await;
-    assert_eq!((jobs::completed(&world.redis), jobs::failed(&world.redis)), (0, 0));
+        stage.coordinator().explained("boot failed:") || stage.coordinator().explained("boot timed out: not ready");
+    assert!(explained, "{}", stage.diagnosis().await);
+    stage.until("the instance is replaced", || stage.instances().len() >= 2).await;
+    assert_eq!((jobs::completed(&stage.redis), jobs::failed(&stage.redis)), (0, 0));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_boot_step_that_fails_ends_the_instance_and_its_output_is_shown() {
     let package = app::file("package.json").replace("5.81.5", "5.81.4");
-    assert!(package.contains("5.81.4"), "the lock file must not fit");
-    let world = World::start(Setup { files: vec![("package.json", package)], ..Setup::default() }).await;
-    jobs::add(&world.redis, 6, 1.0);
-    let instance = first_gone(&world).await;
+    assert!(package.contains("5.81.4"), "package.json must not match the lock file");
+    let stage = Stage::start(Setup { files: vec![("package.json", package)], ..Setup::default() }).await;
+    jobs::add(&stage.redis, 6, 1.0);
+    let instance = first_gone(&stage).await;
     assert_eq!(step(&instance, "pull")["state"], "succeeded", "{instance:#}");
     let install = step(&instance, "install");
     assert_eq!(install["state"], "failed", "{instance:#}");
-    assert_eq!(install["attempt"], 3, "twice again: {install:#}");
+    assert_eq!(install["attempt"], 3, "two retries: {install:#}");
     assert!(install["output_tail"].as_str().is_some_and(|said| said.contains("lockfile is frozen")), "{install:#}");
-    assert!(world.coordinator().explained("boot failed: "), "{}", world.story().await);
+    assert!(stage.coordinator().explained("boot failed: "), "{}", stage.diagnosis().await);
 }

@@ -1,5 +1,5 @@
-//! `spillway queues` needs REDIS_URL and QUEUE_NAMES alone, whatever way leads to Redis; what it prints is for machines
-//! too; what is wrong is said with the remedy and the exit status, and a password never shows.
+//! `spillway queues` needs only REDIS_URL and QUEUE_NAMES, whatever the connection to Redis; it prints JSON too; errors come with
+//! the fix and an exit status, and no output shows a password.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use spillway_tests::coordinator::{Environment, spillway};
 use spillway_tests::process::{command, output, run, text};
 use spillway_tests::redis_server::RedisServer;
-use spillway_tests::world::directory;
+use spillway_tests::stage::directory;
 use spillway_tests::{QUEUE, jobs, ports, programs};
 
 /// As the issue lists them.
@@ -185,7 +185,7 @@ fn an_observers_permissions_are_enough() {
     assert_eq!(said[0]["workers"], 0, "CLIENT LIST is allowed: {said}");
     let denied: Vec<Vec<redis::Value>> = redis.ask(&["ACL", "LOG"]);
     // Clients introduce themselves with a command that Redis 7.0 does not have.
-    assert!(denied.is_empty(), "it tried more than it may: {denied:?}");
+    assert!(denied.is_empty(), "it used commands that are not allowed: {denied:?}");
     let elsewhere = [("REDIS_URL", url.as_str()), ("QUEUE_NAMES", QUEUE), ("SPILLWAY_POOL_PREFIX", "other")];
     assert_eq!(queues(&elsewhere, &["--json"]).code, Some(1), "other keys are not its business");
 }
@@ -215,7 +215,7 @@ fn tls_works_with_a_certificate_of_ones_own_and_not_without_trust() {
     let url = format!("rediss://127.0.0.1:{tls_port}");
     assert_eq!(waiting_at(&url, &[("SSL_CERT_FILE", &path("ca.pem"))]), 3);
     let said = queues(&[("REDIS_URL", &url), ("QUEUE_NAMES", QUEUE)], &["--json"]);
-    assert_eq!(said.code, Some(1), "nobody vouches for this certificate: {}", said.out);
+    assert_eq!(said.code, Some(1), "the certificate is not trusted: {}", said.out);
     assert!(said.err.to_lowercase().contains("certificate"), "{}", said.err);
 }
 

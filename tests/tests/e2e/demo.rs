@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use spillway_tests::process::{Process, command, output, text};
-use spillway_tests::world::directory;
+use spillway_tests::stage::directory;
 use spillway_tests::{binaries, programs, wait};
 use tempfile::TempDir;
 
@@ -90,7 +90,7 @@ impl Demo {
         all_listening().intersection(&sockets).cloned().collect()
     }
 
-    /// Runs a command that the demo shows, as somebody would in another terminal: elsewhere, with nothing set.
+    /// Runs a command that the demo shows, as from another terminal: in another directory, with an empty environment.
     fn paste(&self, what: &str) -> (bool, String) {
         let log = self.process.log();
         let shown = log.lines().find_map(|line| line.trim_start().strip_prefix(&format!("{what}: ")));
@@ -136,7 +136,7 @@ fn all_listening() -> BTreeSet<String> {
         .collect()
 }
 
-/// The result in the last line, of a demo that ended well.
+/// The result in the last line of a demo that succeeded.
 async fn result(demo: &mut Demo) -> Value {
     let status = demo.process.end_within(ENDS_WITHIN).await;
     let log = demo.process.log();
@@ -181,7 +181,7 @@ async fn an_interrupted_instance_costs_no_job() {
     demo.assert_nothing_is_left(&BTreeSet::new());
 }
 
-/// From the first process to the last, and at the moments at which most is under way.
+/// Ctrl-C from the first process to the last, and at the moments at which most is under way.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ctrl_c_at_any_moment_leaves_nothing_behind() {
     for moment in [
@@ -219,7 +219,7 @@ async fn it_stays_when_it_is_told_to() {
     assert!(ok && said.contains("added 3 jobs of 0.2 s"), "{said}");
     let (ok, said) = demo.paste("status");
     assert!(ok && said.starts_with("demo: "), "{said}");
-    // There is no instance: what it needs is found, and the reason is said.
+    // There is no instance: the command finds the coordinator, and gives the reason.
     let (ok, said) = demo.paste("gameday");
     assert!(!ok && said.contains("no ready instance"), "{said}");
     let (ok, said) = demo.paste("drain");

@@ -1,5 +1,5 @@
-//! What comes from outside is damaged: EC2's answers, and an agent's messages. The coordinator reads or refuses it, goes on,
-//! and does nothing for it. The parsers' own properties are beside them, in the crates.
+//! Damaged input: EC2's answers, and an agent's messages. The coordinator reads or rejects it, continues, and does nothing
+//! because of it. Property tests of the parsers are beside them, in the crates.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -9,13 +9,11 @@ use std::time::Duration;
 
 use prost::Message as _;
 use spillway_proto::v1;
-use spillway_proto::v1::agent_service_client::AgentServiceClient;
 use spillway_proto::v1::session_request::Message as Said;
+use spillway_tests::agent_session::AgentSession;
 use spillway_tests::coordinator::ServingStatus::Serving;
 use spillway_tests::jobs;
-use spillway_tests::world::{Setup, World};
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
+use spillway_tests::stage::{Setup, Stage};
 
 const SEED: u64 = 1;
 
@@ -41,7 +39,7 @@ const LAUNCHED: &str = r#"<?xml version="1.0"?><RunInstancesResponse xmlns="http
 <instancesSet><item><instanceId>i-0fedcba9876543210</instanceId><instanceState><code>0</code><name>pending</name></instanceState>
 </item></instancesSet></RunInstancesResponse>"#;
 
-/// As a bad day would have it.
+/// How an answer is damaged.
 fn damaged(text: &str, random: &mut Random) -> Vec<u8> {
     let mut bytes = text.as_bytes().to_vec();
     match random.below(9) {
@@ -109,58 +107,45 @@ async fn damaged_answers_of_ec2_launch_nothing_twice_and_end_nothing() {
     let mut environment = vec![("AWS_ENDPOINT_URL_EC2", endpoint)];
     environment
         .extend(["SPILLWAY_POOL_INTERVAL", "SPILLWAY_POOL_LISTING_INTERVAL"].map(|name| (name, "100ms".to_owned())));
-    let world = World::start(Setup { environment, ..Setup::default() }).await;
-    jobs::add(&world.redis, 20, 1.0);
+    let stage = Stage::start(Setup { environment, ..Setup::default() }).await;
+    jobs::add(&stage.redis, 20, 1.0);
     tokio::time::sleep(Duration::from_secs(40)).await;
-    let log = world.coordinator().process.log();
+    let log = stage.coordinator().process.log();
     assert!(!log.contains("panicked"), "{log}");
-    assert_eq!(world.coordinator().try_health("spillway.queue").await, Some(Serving), "it goes on\n{log}");
-    let pool = world.coordinator().pool().await;
+    assert_eq!(stage.coordinator().try_health("spillway.queue").await, Some(Serving), "it goes on\n{log}");
+    let pool = stage.coordinator().pool().await;
     // Where the damage left a whole instance with a whole token it is adopted: that is what tokens are for.
     let living = pool.instances.iter().filter(|instance| instance.phase != "gone").count();
     assert!(living <= 3, "{pool:#?}");
     let asked: BTreeSet<String> = tokens.lock().expect("tokens").iter().cloned().collect();
-    assert!(asked.len() <= 2, "max_instances is 2, and nothing was ever seen to end: {asked:?}");
+    assert!(asked.len() <= 2, "max_instances is 2, and no listing showed an end: {asked:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_agent_may_say_anything() {
     let user_data = Some("#!/bin/sh\nexec sleep 100000\n");
-    let world = World::start(Setup { user_data, ..Setup::default() }).await;
-    jobs::add(&world.redis, 6, 1.0);
-    let id = world
-        .until_pool("an instance boots", |pool| {
-            pool.instances.iter().find(|instance| instance.phase == "booting").map(|instance| instance.id.clone())
-        })
-        .await;
-    let server = format!("http://{}", world.coordinator().server());
+    let stage = Stage::start(Setup { user_data, ..Setup::default() }).await;
+    jobs::add(&stage.redis, 6, 1.0);
+    let id = stage.until_booting().await;
+    let server = stage.coordinator().server();
     let mut random = Random(SEED);
     for round in 0..20 {
-        let mut client = AgentServiceClient::connect(server.clone()).await.expect("the coordinator");
-        let identity = Some(v1::Identity { instance_id: id.clone(), ..v1::Identity::default() });
-        let request = v1::RegisterRequest { identity, ..v1::RegisterRequest::default() };
-        let outcome = client.register(request).await.expect("registered").into_inner().outcome;
-        let Some(v1::register_response::Outcome::Registered(registered)) = outcome else { panic!("a challenge") };
-        let (sender, receiver) = mpsc::channel(64);
-        let mut session = tonic::Request::new(ReceiverStream::new(receiver));
-        let bearer = format!("Bearer {}", registered.session_token).parse().expect("ASCII");
-        session.metadata_mut().insert("authorization", bearer);
-        let mut commands = client.session(session).await.expect("a session").into_inner();
+        let AgentSession { sender, mut commands } = AgentSession::open(&server, &id).await;
         let listening = tokio::spawn(async move { while commands.message().await.is_ok_and(|it| it.is_some()) {} });
         for _ in 0..200 {
             let message = anything(&mut random);
             if sender.send(message).await.is_err() {
-                panic!("the session was ended in round {round}\n{}", world.story().await);
+                panic!("the session was ended in round {round}\n{}", stage.diagnosis().await);
             }
         }
         drop(sender);
         let _ = tokio::time::timeout(Duration::from_secs(10), listening).await;
     }
-    let log = world.coordinator().process.log();
+    let log = stage.coordinator().process.log();
     assert!(!log.contains("panicked"), "{log}");
-    assert_eq!(world.coordinator().try_health("").await, Some(Serving));
-    let _ = (world.coordinator().status(), world.coordinator().explain());
-    assert_eq!(world.calls("RunInstances").len(), 1, "{}", world.story().await);
+    assert_eq!(stage.coordinator().try_health("").await, Some(Serving));
+    let _ = (stage.coordinator().status(), stage.coordinator().explain());
+    assert_eq!(stage.calls("RunInstances").len(), 1, "{}", stage.diagnosis().await);
 }
 
 /// Random bytes that happen to be a message, or one with extreme values. It never says that it has no job: that is for the

@@ -1,20 +1,20 @@
-//! `spillway gameday`: an instance is taken by the emulator, or told by the coordinator that EC2 takes it; its jobs are
-//! handed back, it is replaced, and the score says so.
+//! `spillway gameday`: the emulator interrupts an instance, or the coordinator has its agent rehearse an interruption; its jobs
+//! are handed back, it is replaced, and the score says so.
 
 use serde_json::Value;
 use spillway_tests::coordinator::spillway;
 use spillway_tests::jobs;
 use spillway_tests::process::{output, text};
-use spillway_tests::world::{Setup, World};
+use spillway_tests::stage::{Setup, Stage};
 
 /// What `spillway gameday` prints with these arguments, and whether it succeeded.
-async fn gameday(world: &World, emulator: bool, arguments: &[&str]) -> (bool, String, String) {
-    let mut environment = world.environment.clone();
+async fn gameday(stage: &Stage, emulator: bool, arguments: &[&str]) -> (bool, String, String) {
+    let mut environment = stage.environment.clone();
     if !emulator {
         environment.remove("AWS_ENDPOINT_URL_EC2");
     }
     let mut command = spillway(&environment);
-    command.arg("gameday").args(arguments).env("SPILLWAY_SERVER", world.coordinator().server());
+    command.arg("gameday").args(arguments).env("SPILLWAY_SERVER", stage.coordinator().server());
     let out = tokio::task::spawn_blocking(move || output(&mut command)).await.expect("the command");
     (out.status.success(), text(&out.stdout), text(&out.stderr))
 }
@@ -26,15 +26,15 @@ async fn an_instance_is_taken_and_its_jobs_run_elsewhere() {
         agent: "[drain]\nmargin = \"2s\"".to_owned(),
         ..Setup::default()
     };
-    let mut world = World::start(setup).await;
-    let (ok, _, said) = gameday(&world, true, &["--wait", "1s"]).await;
+    let mut stage = Stage::start(setup).await;
+    let (ok, _, said) = gameday(&stage, true, &["--wait", "1s"]).await;
     assert!(!ok && said.contains("no ready instance has a running job: add jobs"), "{said}");
-    jobs::add(&world.redis, 30, 6.0);
-    world.start_primary().await;
-    world.until_ready(2).await;
+    jobs::add(&stage.redis, 30, 6.0);
+    stage.start_primary().await;
+    stage.until_ready(2).await;
     for (emulator, notice, by) in [(true, "5s", "emulator"), (false, "5s", "agent"), (true, "0s", "emulator")] {
-        let (ok, out, said) = gameday(&world, emulator, &["--notice", notice, "--json"]).await;
-        assert!(ok, "{out}{said}{}", world.story().await);
+        let (ok, out, said) = gameday(&stage, emulator, &["--notice", notice, "--json"]).await;
+        assert!(ok, "{out}{said}{}", stage.diagnosis().await);
         let score: Value = serde_json::from_str(out.lines().last().unwrap_or_default()).expect("a score");
         let n = |key: &str| score[key].as_u64().unwrap_or_else(|| panic!("{key} in {score}"));
         assert_eq!((score["by"].as_str(), n("jobs_stalled"), n("jobs_failed"), n("jobs_lost")), (Some(by), 0, 0, 0));
@@ -42,12 +42,12 @@ async fn an_instance_is_taken_and_its_jobs_run_elsewhere() {
         assert_eq!(n("jobs_run_twice"), 0, "{score}");
         assert_eq!(score["seconds_until_again"].as_array().map(Vec::len), Some(n("jobs_handed_back") as usize));
         let id = score["instance"].as_str().expect("an id").to_owned();
-        world.until("it is gone", || world.instance(&id).ending_ms.is_some()).await;
+        stage.until("it is gone", || stage.instance(&id).ending_ms.is_some()).await;
     }
-    let (ok, _, said) = gameday(&world, false, &["--notice", "0s"]).await;
+    let (ok, _, said) = gameday(&stage, false, &["--notice", "0s"]).await;
     assert!(!ok && said.contains("only the emulator can interrupt without notice"), "{said}");
-    let (ok, _, said) = gameday(&world, true, &["--instance", "i-0"]).await;
+    let (ok, _, said) = gameday(&stage, true, &["--instance", "i-0"]).await;
     assert!(!ok && said.contains("no instance i-0 here"), "{said}");
-    world.until("all jobs are completed", || jobs::completed(&world.redis) == 30).await;
-    assert_eq!(jobs::failed(&world.redis), 0);
+    stage.until("all jobs are completed", || jobs::completed(&stage.redis) == 30).await;
+    assert_eq!(jobs::failed(&stage.redis), 0);
 }

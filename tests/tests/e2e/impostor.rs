@@ -1,115 +1,100 @@
-//! Somebody registers as an instance that is at work, and says what is not so. Only an instance's newest session is heard,
-//! and no word of an agent's ends a job whose lock is being renewed.
+//! An impostor registers as an instance that is working, and reports what is not true. Only an instance's newest session is
+//! heard, and no report of an agent ends a job whose lock is being renewed.
 
 use std::time::Duration;
 
 use spillway_proto::v1;
-use spillway_proto::v1::agent_service_client::AgentServiceClient;
 use spillway_proto::v1::session_request::Message as Said;
 use spillway_proto::v1::session_response::Command;
-use spillway_tests::world::{Setup, World};
+use spillway_tests::agent_session::AgentSession;
+use spillway_tests::stage::{Setup, Stage};
 use spillway_tests::{QUEUE, jobs, wait};
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::Streaming;
 
-/// A session as an agent has it.
-struct Session {
-    says: mpsc::Sender<v1::SessionRequest>,
-    commands: Streaming<v1::SessionResponse>,
-}
+/// A session whose messages the test makes up.
+struct Session(AgentSession);
 
 impl Session {
-    /// Registers as this instance and opens a session.
-    async fn open(world: &World, id: &str) -> Self {
-        let server = format!("http://{}", world.coordinator().server());
-        let mut client = AgentServiceClient::connect(server).await.expect("the coordinator");
-        let identity = Some(v1::Identity { instance_id: id.to_owned(), ..v1::Identity::default() });
-        let request = v1::RegisterRequest { identity, ..v1::RegisterRequest::default() };
-        let outcome = client.register(request).await.expect("registered").into_inner().outcome;
-        let Some(v1::register_response::Outcome::Registered(registered)) = outcome else { panic!("a challenge") };
-        let (says, receiver) = mpsc::channel(64);
-        let mut session = tonic::Request::new(ReceiverStream::new(receiver));
-        let bearer = format!("Bearer {}", registered.session_token).parse().expect("ASCII");
-        session.metadata_mut().insert("authorization", bearer);
-        let mut commands = client.session(session).await.expect("a session").into_inner();
-        let first = commands.message().await.expect("a message").expect("a welcome");
+    async fn open(stage: &Stage, id: &str) -> Self {
+        let mut session = AgentSession::open(&stage.coordinator().server(), id).await;
+        let first = session.commands.message().await.expect("a message").expect("a welcome");
         assert!(matches!(first.command, Some(Command::Welcome(_))), "{first:?}");
-        Self { says, commands }
+        Self(session)
     }
 
     async fn say(&self, said: Said) {
-        self.says.send(v1::SessionRequest { message: Some(said) }).await.expect("the session is open");
+        self.0.sender.send(v1::SessionRequest { message: Some(said) }).await.expect("the session is open");
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_session_that_is_not_the_newest_is_not_heard() {
     let user_data = Some("#!/bin/sh\nexec sleep 100000\n");
-    let world = World::start(Setup { user_data, ..Setup::default() }).await;
-    jobs::add(&world.redis, 6, 1.0);
-    let id = world
-        .until_pool("an instance boots", |pool| {
-            pool.instances.iter().find(|instance| instance.phase == "booting").map(|instance| instance.id.clone())
-        })
-        .await;
+    let stage = Stage::start(Setup { user_data, ..Setup::default() }).await;
+    jobs::add(&stage.redis, 6, 1.0);
+    let id = stage.until_booting().await;
     let says = async |expected: &str| {
-        let pool = world.coordinator().try_pool().await?;
+        let pool = stage.coordinator().try_pool().await?;
         let instance = pool.instances.into_iter().find(|it| it.id == id)?;
         instance.heartbeat.filter(|it| it.problem == expected).map(drop)
     };
-    let story = async || world.story().await;
+    let diagnosis = async || stage.diagnosis().await;
     let beat = |problem: &str| {
         let phase = v1::AgentPhase::Booting.into();
         Said::Heartbeat(v1::Heartbeat { phase, problem: problem.to_owned(), ..v1::Heartbeat::default() })
     };
-    let mut old = Session::open(&world, &id).await;
+    let mut old = Session::open(&stage, &id).await;
     old.say(beat("the first says")).await;
-    wait::until("the first is heard", story, || says("the first says")).await;
-    let new = Session::open(&world, &id).await;
+    wait::until("the first is heard", diagnosis, || says("the first says")).await;
+    let new = Session::open(&stage, &id).await;
     // Whether it still gets through or not: it is not heard.
-    let _ = old.says.send(v1::SessionRequest { message: Some(beat("the first says more")) }).await;
+    let _ = old.0.sender.send(v1::SessionRequest { message: Some(beat("the first says more")) }).await;
     let ended = tokio::time::timeout(Duration::from_secs(10), async {
-        while old.commands.message().await.is_ok_and(|it| it.is_some()) {}
+        while old.0.commands.message().await.is_ok_and(|it| it.is_some()) {}
     });
     ended.await.expect("the older session is ended");
     new.say(beat("the second says")).await;
-    wait::until("the second is heard", story, || says("the second says")).await;
+    wait::until("the second is heard", diagnosis, || says("the second says")).await;
     assert!(says("the first says more").await.is_none());
-    let log = world.coordinator().process.log();
+    let log = stage.coordinator().process.log();
     assert!(log.contains("the instance registered again, or opened another session"), "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_word_of_an_agent_ends_a_job_whose_lock_is_being_renewed() {
     let environment = vec![("EC2_SPOT_MAX_COUNT", "1".to_owned())];
-    let world = World::start(Setup { environment, ..Setup::default() }).await;
-    jobs::add(&world.redis, 5, 90.0);
-    let id = world.until_ready(1).await.remove(0);
-    world
-        .until_pool("it works on a job", |_| {
-            let mine = |job: &String| jobs::job(&world.redis, job).by.as_deref() == Some(&*id);
-            jobs::active(&world.redis).iter().find(|job| mine(job)).map(drop)
+    let stage = Stage::start(Setup { environment, ..Setup::default() }).await;
+    jobs::add(&stage.redis, 5, 90.0);
+    let id = stage.until_ready(1).await.remove(0);
+    stage
+        .until_pool("the instance runs a job", |_| {
+            let mine = |job: &String| jobs::job(&stage.redis, job).by.as_deref() == Some(&*id);
+            jobs::active(&stage.redis).iter().find(|job| mine(job)).map(drop)
         })
         .await;
-    let job = jobs::active(&world.redis).remove(0);
-    world.coordinator().json(&["drain", &id]);
-    // The true agent comes back when its session is ended, and is ended in turn: the last word is never its own alone.
+    let job = jobs::active(&stage.redis).remove(0);
+    stage.coordinator().json(&["drain", &id]);
+    // The true agent reconnects when its session is ended, and the impostor ends that session too.
     let drained = Said::Drained(v1::Drained { clean: true, jobs_left: Some(0), ..v1::Drained::default() });
     let phase = v1::AgentPhase::Drained.into();
     let beat = Said::Heartbeat(v1::Heartbeat { phase, active_jobs: Some(0), ..v1::Heartbeat::default() });
     for _ in 0..3 {
-        let impostor = Session::open(&world, &id).await;
+        let impostor = Session::open(&stage, &id).await;
         impostor.say(drained.clone()).await;
         impostor.say(beat.clone()).await;
         let keeps = async || {
-            let pool = world.coordinator().try_pool().await;
+            let pool = stage.coordinator().try_pool().await;
             let instance = pool.and_then(|pool| pool.instances.into_iter().find(|it| it.id == id));
             instance.is_none_or(|it| it.jobs_handed_back == 0 && it.ec2_state == "running")
         };
-        wait::throughout(Duration::from_secs(12), "its job is left to it", async || world.story().await, keeps).await;
+        wait::throughout(
+            Duration::from_secs(12),
+            "the instance keeps its job",
+            async || stage.diagnosis().await,
+            keeps,
+        )
+        .await;
     }
-    assert!(jobs::active(&world.redis).contains(&job), "{}", world.story().await);
-    assert_eq!(jobs::runs(&world.redis)[&format!("{QUEUE}:{job}")], 1);
-    assert!(world.calls("TerminateInstances").is_empty(), "{}", world.story().await);
+    assert!(jobs::active(&stage.redis).contains(&job), "{}", stage.diagnosis().await);
+    assert_eq!(jobs::runs(&stage.redis)[&format!("{QUEUE}:{job}")], 1);
+    assert!(stage.calls("TerminateInstances").is_empty(), "{}", stage.diagnosis().await);
 }

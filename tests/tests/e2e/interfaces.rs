@@ -1,5 +1,5 @@
-//! What others build on: gRPC health and reflection for the real grpcurl, HTTP for probes and Prometheus, the command line
-//! with its exit statuses, and systemd's protocol and units.
+//! The interfaces for other programs: gRPC health and reflection with the real grpcurl, HTTP for probes and Prometheus, the
+//! command line with its exit statuses, and systemd's protocol and units.
 
 use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
@@ -9,17 +9,17 @@ use serde_json::{Value, json};
 use spillway_emulator::Refuse;
 use spillway_tests::coordinator::{Environment, ServingStatus, spillway};
 use spillway_tests::process::{Process, command, output, run, text};
-use spillway_tests::world::{Setup, World, directory};
+use spillway_tests::stage::{Setup, Stage, directory};
 use spillway_tests::{binaries, jobs, ports, programs, wait};
 
-/// A world whose queue exists and whose parts all serve.
-async fn serving() -> World {
-    let world = World::start(Setup::default()).await;
-    jobs::add(&world.redis, 1, 1.0);
-    world
-        .until_async("it serves", async || world.coordinator().try_health("").await == Some(ServingStatus::Serving))
+/// A stage whose queue exists and whose parts all serve.
+async fn serving() -> Stage {
+    let stage = Stage::start(Setup::default()).await;
+    jobs::add(&stage.redis, 1, 1.0);
+    stage
+        .until_async("it serves", async || stage.coordinator().try_health("").await == Some(ServingStatus::Serving))
         .await;
-    world
+    stage
 }
 
 /// None where it cannot be: without Go there is no grpcurl.
@@ -36,8 +36,8 @@ fn grpcurl() -> Option<std::path::PathBuf> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_real_grpcurl_checks_health_lists_and_describes() {
     let Some(grpcurl) = grpcurl() else { return };
-    let world = serving().await;
-    let server = world.coordinator().server();
+    let stage = serving().await;
+    let server = stage.coordinator().server();
     let ask = |before: &[&str], after: &[&str]| {
         let mut ask = command(&grpcurl);
         output(ask.arg("-plaintext").args(before).arg(&server).args(after))
@@ -78,9 +78,9 @@ async fn the_real_grpcurl_checks_health_lists_and_describes() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn probes_and_metrics_say_how_it_is() {
-    let world = serving().await;
+    let stage = serving().await;
     let http = reqwest::Client::builder().no_proxy().build().expect("a client");
-    let base = format!("http://127.0.0.1:{}", world.coordinator().http_port);
+    let base = format!("http://127.0.0.1:{}", stage.coordinator().http_port);
     let get = async |path: &str| {
         let answer = http.get(format!("{base}{path}")).send().await.expect("an answer");
         let kind = answer.headers().get("content-type").and_then(|it| it.to_str().ok()).unwrap_or_default().to_owned();
@@ -112,15 +112,15 @@ async fn probes_and_metrics_say_how_it_is() {
     assert_eq!(get("/nothing").await.0, StatusCode::NOT_FOUND);
 
     let fault = Refuse { action: "DescribeInstances".into(), code: "InternalError".into(), calls: 1000, message: None };
-    world.emulator().refuse(fault).expect("a fault");
-    world
-        .until_async("it is not ready without EC2's list", async || {
+    stage.emulator().refuse(fault).expect("a fault");
+    stage
+        .until_async("it is not ready without a listing", async || {
             get("/readyz").await.0 == StatusCode::SERVICE_UNAVAILABLE
         })
         .await;
     let said: Value = serde_json::from_str(&get("/readyz").await.2).expect("JSON");
     assert_eq!((&said["spillway.cloud"], &said["spillway.queue"]), (&json!(false), &json!(true)));
-    assert_eq!(get("/healthz").await.0, StatusCode::OK, "the process lives");
+    assert_eq!(get("/healthz").await.0, StatusCode::OK, "the process is alive");
     assert!(get("/metrics").await.2.contains("spillway_cloud_up{pool=\"spillway\"} 0"));
 }
 
@@ -196,8 +196,8 @@ fn systemd_understands_both_units() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn systemd_is_told_when_it_is_ready_that_it_lives_and_that_it_stops() {
-    let world = World::without_coordinator(Setup::default()).await;
-    let place = world.directory.path().join("notify");
+    let stage = Stage::without_coordinator(Setup::default()).await;
+    let place = stage.directory.path().join("notify");
     let socket = UnixDatagram::bind(&place).expect("a socket");
     socket.set_nonblocking(true).expect("a socket");
     let mut told: Vec<String> = Vec::new();
@@ -207,10 +207,10 @@ async fn systemd_is_told_when_it_is_ready_that_it_lives_and_that_it_stops() {
             told.extend(text(&bytes[..length]).lines().map(str::to_owned));
         }
     };
-    let mut run = spillway(&world.environment);
+    let mut run = spillway(&stage.environment);
     run.arg("run").env("NOTIFY_SOCKET", &place).env("WATCHDOG_USEC", "10000000");
     run.env("SPILLWAY_GRPC_LISTEN", "127.0.0.1:0").env("SPILLWAY_HTTP_LISTEN", "127.0.0.1:0");
-    let mut process = Process::start("coordinator", &mut run, &world.directory.path().join("log"));
+    let mut process = Process::start("coordinator", &mut run, &stage.directory.path().join("log"));
     wait::until(
         "READY=1 and three signs of life",
         async || process.tail(),

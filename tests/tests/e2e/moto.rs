@@ -1,12 +1,12 @@
-//! Somebody else's EC2 understands our calls: the same coordinator launches, tags, counts and terminates at moto, a server
-//! that knows nothing of Spillway.
+//! Another implementation of EC2 understands the calls: the same coordinator launches, tags, counts and terminates at moto, a
+//! server that knows nothing of Spillway.
 
 use std::time::Duration;
 
 use spillway_tests::coordinator::Coordinator;
 use spillway_tests::process::{Process, command};
 use spillway_tests::redis_server::RedisServer;
-use spillway_tests::world::{directory, environment};
+use spillway_tests::stage::{directory, environment};
 use spillway_tests::{jobs, ports, programs, wait};
 
 /// EC2's wire API by hand.
@@ -74,19 +74,19 @@ async fn it_launches_tags_counts_and_terminates_at_moto() {
     ];
     let made = moto.call("CreateLaunchTemplate", &parameters).await;
     let template = all(&made, "launchTemplateId").remove(0);
-    // A neighbour's instance, which is none of ours.
+    // An instance of another client.
     let neighbour = moto.call("RunInstances", &[("ImageId", &image), ("MinCount", "1"), ("MaxCount", "1")]).await;
     let neighbour = all(&neighbour, "instanceId").remove(0);
 
-    // Nobody boots an agent there: after the deadline it is terminated.
+    // No agent boots there: the instance is terminated at its deadline.
     let more =
         vec![("SPILLWAY_POOL_BOOT_TIMEOUT", "12s".to_owned()), ("SPILLWAY_POOL_BREAKER_BACKOFF", "1h".to_owned())];
     let environment = environment(&redis.url(), &moto.url, &template, more);
     let coordinator = Coordinator::start(directory.path(), &environment, ports::free()).await;
-    let story = async || format!("{}{}", coordinator.process.tail(), moto.process.tail());
+    let diagnosis = async || format!("{}{}", coordinator.process.tail(), moto.process.tail());
     jobs::add(&redis, 6, 1.0);
 
-    let booting = wait::until("it counts an instance that boots", story, async || {
+    let booting = wait::until("the coordinator shows a booting instance", diagnosis, async || {
         let pool = coordinator.try_pool().await?;
         pool.instances.into_iter().find(|it| it.phase == "booting" && it.ec2_state == "running")
     })
@@ -105,7 +105,7 @@ async fn it_launches_tags_counts_and_terminates_at_moto() {
         assert_eq!(tag(&described, key).as_deref(), Some(value), "{key} in {described}");
     }
 
-    wait::until("it is terminated there, and known to be", story, async || {
+    wait::until("moto and the coordinator show it terminated", diagnosis, async || {
         let pool = coordinator.try_pool().await?;
         pool.instances.into_iter().find(|it| it.id == booting.id && it.phase == "gone")
     })
@@ -113,7 +113,7 @@ async fn it_launches_tags_counts_and_terminates_at_moto() {
     let state = |described: &str| all(&all(described, "instanceState").remove(0), "name").remove(0);
     assert_eq!(state(&moto.call("DescribeInstances", &[("InstanceId.1", &booting.id)]).await), "terminated");
     assert_eq!(state(&moto.call("DescribeInstances", &[("InstanceId.1", &neighbour)]).await), "running", "not ours");
-    wait::throughout(Duration::from_secs(2), "never more than allowed", story, async || {
+    wait::throughout(Duration::from_secs(2), "never more than max_instances", diagnosis, async || {
         let pool = coordinator.pool().await;
         pool.instances.iter().filter(|it| it.phase != "gone").count() <= 2
     })

@@ -10,7 +10,7 @@ use spillway_coordinator::queue::{QueueObserver, QueueReport};
 use spillway_coordinator::redis_client::Redis;
 use spillway_tests::driver::Driver;
 use spillway_tests::redis_server::RedisServer;
-use spillway_tests::world::directory;
+use spillway_tests::stage::directory;
 
 /// What both sides say.
 const COUNTED: [&str; 10] = [
@@ -92,7 +92,7 @@ async fn agree_on_every_seed(version: u32) {
     if all.len() > 1 {
         // What never occurred was not compared.
         for key in COUNTED.into_iter().filter(|&key| key != "concurrency" || version > 4) {
-            assert!(seen[key] >= 5, "{key} was hardly ever there: {seen:?}");
+            assert!(seen[key] >= 5, "{key} was too rare: {seen:?}");
         }
         assert!(version > 4 || seen["marker"] > 0, "no state had a marker: {seen:?}");
     }
@@ -103,7 +103,7 @@ fn assert_demand(redis: &RedisServer, ours: &Value, version: u32, seed: u32) {
     let could_start = of("waiting") + of("prioritized") + of("delayed_due");
     let demand = if ours["paused"] == json!(true) { 0 } else { could_start };
     assert_eq!(of("demand"), demand, "version {version}, SEED={seed}: {ours}");
-    // BullMQ can leave an id in `wait` whose job was removed: it counts, and nobody knows its age.
+    // BullMQ can leave an id in `wait` whose job was removed: it counts, and its age is unknown.
     let has_job = || {
         let lists = ["wait", "paused"].map(|list| redis.ask::<Vec<String>>(&["LRANGE", &key(list), "0", "-1"]));
         let prioritized: Vec<String> = redis.ask(&["ZRANGE", &key("prioritized"), "0", "-1"]);
@@ -157,7 +157,7 @@ async fn several_queues_under_another_prefix_are_told_apart() {
         assert_eq!(ours.iter().map(counted).collect::<Vec<_>>(), theirs, "seed {seed}");
         different += u32::from(theirs[0] != theirs[1] && theirs[1] != theirs[2]);
     }
-    assert!(different >= 6, "the queues must differ to be told apart");
+    assert!(different >= 6, "the queues must differ, so that a mix-up shows");
 }
 
 /// Unknown is not zero: a queue that never existed is an error, and one that was emptied is not.

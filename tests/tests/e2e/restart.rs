@@ -1,5 +1,5 @@
-//! The coordinator may end at any time: instances go on working, the next one takes them over from the ledger and doubles
-//! nothing; and of two coordinators only the leader acts.
+//! The coordinator may end at any time: instances keep running, the next coordinator takes them over from the ledger and launches
+//! nothing twice; and of two coordinators only the leader acts.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -12,82 +12,82 @@ use spillway_proto::v1;
 use spillway_tests::coordinator::ServingStatus::{NotServing, Serving};
 use spillway_tests::process::text;
 use spillway_tests::redis_server::RedisServer;
-use spillway_tests::world::{Setup, World, directory};
+use spillway_tests::stage::{Setup, Stage, directory};
 use spillway_tests::{jobs, other_client, wait};
 use tokio::time::Instant;
 
-/// systemd is told five seconds; a busy machine gets more.
+/// The unit says five seconds; a busy host gets more.
 const STOPS_WITHIN: Duration = Duration::from_secs(20);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_coordinator_that_is_stopped_leaves_instances_at_work_and_the_next_one_adopts_them() {
-    let mut world = World::start(Setup::default()).await;
-    jobs::add(&world.redis, 14, 2.0);
-    let ready = world.until_ready(1).await;
-    let mut first = world.coordinator.take().expect("it runs");
+    let mut stage = Stage::start(Setup::default()).await;
+    jobs::add(&stage.redis, 14, 2.0);
+    let ready = stage.until_ready(1).await;
+    let mut first = stage.coordinator.take().expect("it runs");
     first.process.signal(libc::SIGTERM);
     let status = first.process.end_within(STOPS_WITHIN).await;
     assert_eq!(status.code(), Some(0), "{}", first.process.tail());
-    let leader: bool = world.redis.ask(&["EXISTS", "spillway:leader"]);
-    assert!(!leader, "the lease is given back");
+    let leader: bool = stage.redis.ask(&["EXISTS", "spillway:leader"]);
+    assert!(!leader, "the lease is released");
 
-    let before = jobs::completed(&world.redis);
-    world.until("jobs are worked off without a coordinator", || jobs::completed(&world.redis) >= before + 2).await;
-    assert_eq!(world.instance(&ready[0]).state, InstanceState::Running);
-    world.start_coordinator().await;
-    assert_eq!(world.until_ready(1).await, ready, "the same instance");
-    world.until("all jobs are completed", || jobs::completed(&world.redis) == 14).await;
-    world.until_zero().await;
-    assert_eq!((world.calls("RunInstances").len(), world.calls("TerminateInstances").len()), (1, 1));
-    assert_eq!(world.coordinator().status()["launched_total"], 1);
-    world.assert_each_ran_once(14);
+    let before = jobs::completed(&stage.redis);
+    stage.until("jobs complete without a coordinator", || jobs::completed(&stage.redis) >= before + 2).await;
+    assert_eq!(stage.instance(&ready[0]).state, InstanceState::Running);
+    stage.start_coordinator().await;
+    assert_eq!(stage.until_ready(1).await, ready, "the same instance");
+    stage.until("all jobs are completed", || jobs::completed(&stage.redis) == 14).await;
+    stage.until_zero().await;
+    assert_eq!((stage.calls("RunInstances").len(), stage.calls("TerminateInstances").len()), (1, 1));
+    assert_eq!(stage.coordinator().status()["launched_total"], 1);
+    stage.assert_each_ran_once(14);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_coordinator_that_is_killed_while_it_launches_doubles_nothing() {
-    let mut world = World::start(Setup::default()).await;
+    let mut stage = Stage::start(Setup::default()).await;
     let slow = Delay { action: "RunInstances".to_owned(), milliseconds: 8_000, calls: 2 };
-    world.emulator().delay(slow).expect("a fault");
-    jobs::add(&world.redis, 20, 2.0);
-    let intended: BTreeSet<String> = world
+    stage.emulator().delay(slow).expect("a fault");
+    jobs::add(&stage.redis, 20, 2.0);
+    let intended: BTreeSet<String> = stage
         .until_pool("two launches are under way", |pool| {
             let tokens: BTreeSet<String> = pool.instances.iter().map(|instance| instance.token.clone()).collect();
             (tokens.len() == 2).then_some(tokens)
         })
         .await;
-    assert_eq!(world.instances().len(), 0, "EC2 has not answered yet");
-    let mut first = world.coordinator.take().expect("it runs");
+    assert_eq!(stage.instances().len(), 0, "EC2 has not answered yet");
+    let mut first = stage.coordinator.take().expect("it runs");
     first.process.signal(libc::SIGKILL);
     first.process.end_within(STOPS_WITHIN).await;
 
-    world.start_coordinator().await;
-    world
-        .until_async("it leads when the dead one's lease is over", async || {
-            world.coordinator().try_health("spillway.leader").await == Some(Serving)
+    stage.start_coordinator().await;
+    stage
+        .until_async("it leads once the killed coordinator's lease has expired", async || {
+            stage.coordinator().try_health("spillway.leader").await == Some(Serving)
         })
         .await;
-    world.until_ready(2).await;
-    world.until("all jobs are completed", || jobs::completed(&world.redis) == 20).await;
-    world.until_zero().await;
-    let launched: BTreeSet<String> = world.instances().into_iter().filter_map(|record| record.client_token).collect();
-    assert_eq!(launched, intended, "{}", world.story().await);
-    assert_eq!(world.instances().len(), 2, "{}", world.story().await);
-    world.assert_each_ran_once(20);
+    stage.until_ready(2).await;
+    stage.until("all jobs are completed", || jobs::completed(&stage.redis) == 20).await;
+    stage.until_zero().await;
+    let launched: BTreeSet<String> = stage.instances().into_iter().filter_map(|record| record.client_token).collect();
+    assert_eq!(launched, intended, "{}", stage.diagnosis().await);
+    assert_eq!(stage.instances().len(), 2, "{}", stage.diagnosis().await);
+    stage.assert_each_ran_once(20);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_two_coordinators_one_acts_and_the_other_takes_over() {
     let user_data = Some("#!/bin/sh\nexec sleep 100000\n");
     let environment = vec![("SPILLWAY_POOL_BOOT_TIMEOUT", "25s".to_owned())];
-    let mut world = World::start(Setup { user_data, environment, ..Setup::default() }).await;
+    let mut stage = Stage::start(Setup { user_data, environment, ..Setup::default() }).await;
     let leads = async |coordinator: &spillway_tests::coordinator::Coordinator| {
         coordinator.try_health("spillway.leader").await == Some(Serving)
     };
-    world.until_async("the first leads", async || leads(world.coordinator()).await).await;
-    let second = world.another_coordinator().await;
-    jobs::add(&world.redis, 6, 1.0);
-    world.until("an instance is launched", || world.instances().len() == 1).await;
-    world.throughout(Duration::from_secs(5), "one launch, by one of them", || world.acts() == 1).await;
+    stage.until_async("the first leads", async || leads(stage.coordinator()).await).await;
+    let second = stage.another_coordinator().await;
+    jobs::add(&stage.redis, 6, 1.0);
+    stage.until("an instance is launched", || stage.instances().len() == 1).await;
+    stage.throughout(Duration::from_secs(5), "one launch, by one of them", || stage.acts() == 1).await;
     assert_eq!(second.health("spillway.leader").await, NotServing);
     assert_eq!(second.health("").await, Serving, "a standby is healthy");
     assert_eq!(second.json(&["status"])["leader"], false);
@@ -95,71 +95,75 @@ async fn of_two_coordinators_one_acts_and_the_other_takes_over() {
     assert_eq!(refused.status.code(), Some(1));
     assert!(text(&refused.stderr).contains("not the leader"), "{}", text(&refused.stderr));
 
-    let mut first = world.coordinator.take().expect("it runs");
+    let mut first = stage.coordinator.take().expect("it runs");
     first.process.signal(libc::SIGTERM);
     assert_eq!(first.process.end_within(STOPS_WITHIN).await.code(), Some(0), "{}", first.process.tail());
-    world.coordinator = Some(second);
-    world.until_async("the second leads", async || leads(world.coordinator()).await).await;
-    let id = world.instances()[0].id.clone();
-    assert_eq!(world.coordinator().status()["instances"][0]["id"], id.as_str(), "known from the ledger");
+    stage.coordinator = Some(second);
+    stage.until_async("the second leads", async || leads(stage.coordinator()).await).await;
+    let id = stage.instances()[0].id.clone();
+    assert_eq!(stage.coordinator().status()["instances"][0]["id"], id.as_str(), "known from the ledger");
     wait::until(
         "it acts: the boot deadline passes",
-        async || world.story().await,
-        async || world.instance(&id).ending_ms,
+        async || stage.diagnosis().await,
+        async || stage.instance(&id).ending_ms,
     )
     .await;
-    assert_eq!(world.calls("TerminateInstances").len(), 1);
+    assert_eq!(stage.calls("TerminateInstances").len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lease_and_a_ledger_that_vanish_are_made_anew_and_nothing_is_forgotten() {
     let idle = ("SPILLWAY_POOL_POLICY_IDLE", "10m".to_owned());
-    let mut world = World::without_coordinator(Setup { environment: vec![idle], ..Setup::default() }).await;
-    // Others have led before.
-    let _: String = world.redis.ask(&["SET", "spillway:epoch", "5"]);
-    world.start_coordinator().await;
-    jobs::add(&world.redis, 5, 0.5);
-    let ready = world.until_ready(1).await;
-    // As after a Redis that came back without its data: the ledger refuses the holder of a lease that is not there.
+    let mut stage = Stage::without_coordinator(Setup { environment: vec![idle], ..Setup::default() }).await;
+    // There were leaders before.
+    let _: String = stage.redis.ask(&["SET", "spillway:epoch", "5"]);
+    stage.start_coordinator().await;
+    jobs::add(&stage.redis, 5, 0.5);
+    let ready = stage.until_ready(1).await;
+    // As after a Redis that came back without its data: the ledger accepts no save without the lease.
     let keys = ["spillway:leader", "spillway:epoch", "spillway:pool:spillway:state"];
-    let removed: u64 = world.redis.ask(&["DEL", keys[0], keys[1], keys[2]]);
+    let removed: u64 = stage.redis.ask(&["DEL", keys[0], keys[1], keys[2]]);
     assert_eq!(removed, 3);
-    let are_back = || world.redis.ask::<u64>(&["EXISTS", keys[0], keys[1], keys[2]]) == 3;
-    world.until("lease and ledger are there again", are_back).await;
-    assert_eq!(world.until_ready(1).await, ready);
-    assert_eq!(world.acts(), 1, "{}", world.story().await);
+    let are_back = || stage.redis.ask::<u64>(&["EXISTS", keys[0], keys[1], keys[2]]) == 3;
+    stage.until("lease and ledger exist again", are_back).await;
+    assert_eq!(stage.until_ready(1).await, ready);
+    assert_eq!(stage.acts(), 1, "{}", stage.diagnosis().await);
     // It still acts.
-    jobs::add(&world.redis, 20, 1.0);
-    world.until_ready(2).await;
-    assert_eq!(world.calls("RunInstances").len(), 2, "{}", world.story().await);
+    jobs::add(&stage.redis, 20, 1.0);
+    stage.until_ready(2).await;
+    assert_eq!(stage.calls("RunInstances").len(), 2, "{}", stage.diagnosis().await);
     // And agents obey it: its epoch is not older than the one that they know.
-    world.coordinator().json(&["drain", &ready[0]]);
-    let drained = || world.coordinator().explained("drained (operator): agent and Redis both show no job left");
-    world.until("the agent drains", drained).await;
+    stage.coordinator().json(&["drain", &ready[0]]);
+    let drained = || stage.coordinator().explained("drained (operator): agent and Redis both show no job left");
+    stage.until("the agent drains", drained).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_no_ledger_knows_is_reported_and_only_what_carries_a_launch_token_is_ended() {
     let environment = vec![("SPILLWAY_POOL_BOOT_TIMEOUT", "4s".to_owned()), ("EC2_SPOT_MAX_COUNT", "3".to_owned())];
-    let mut world = World::without_coordinator(Setup { environment, ..Setup::default() }).await;
+    let mut stage = Stage::without_coordinator(Setup { environment, ..Setup::default() }).await;
     let tags = [("Name", "spillway"), ("ManagedBy", "auto-scaler"), ("spillway:pool", "spillway")];
-    jobs::add(&world.redis, 1, 0.1);
-    // One by hand, and one of a ledger that is lost, whose agent never comes.
-    assert!(other_client::launch(&world, &tags).await);
-    let by_hand = world.instances()[0].id.clone();
+    jobs::add(&stage.redis, 1, 0.1);
+    // One launched by hand, and one of a deleted ledger, whose agent never registers.
+    assert!(other_client::launch(&stage, &tags).await);
+    let by_hand = stage.instances()[0].id.clone();
     let lost: Vec<(&str, &str)> = tags.into_iter().chain([("spillway:token", "spillway-0-1")]).collect();
-    assert!(other_client::launch(&world, &lost).await);
-    let of_a_ledger = world.instances().into_iter().find(|it| it.id != by_hand).expect("two were launched").id;
-    world.start_coordinator().await;
+    assert!(other_client::launch(&stage, &lost).await);
+    let of_a_ledger = stage.instances().into_iter().find(|it| it.id != by_hand).expect("two were launched").id;
+    stage.start_coordinator().await;
     let carries_none = format!("{by_hand} has the pool's tag but no launch token");
-    world.until("the first is reported", || world.coordinator().explained(&carries_none)).await;
+    stage.until("the first is reported", || stage.coordinator().explained(&carries_none)).await;
     let is_known = |pool: &v1::Pool| pool.instances.iter().any(|it| it.id == of_a_ledger).then_some(());
-    world.until_pool("the second is adopted", is_known).await;
-    world.until("it ends after its grace", || world.instance(&of_a_ledger).ending_ms.is_some()).await;
+    stage.until_pool("the second is adopted", is_known).await;
+    stage.until("the second is terminated after its grace", || stage.instance(&of_a_ledger).ending_ms.is_some()).await;
     let drained = format!("drain {of_a_ledger}");
-    assert!(world.coordinator().explained("its agent never registered"), "{drained}: {}", world.story().await);
-    world.throughout(Duration::from_secs(5), "the first lives", || world.instance(&by_hand).ending_ms.is_none()).await;
-    assert_eq!(world.calls("TerminateInstances").len(), 1, "{}", world.story().await);
+    assert!(stage.coordinator().explained("its agent never registered"), "{drained}: {}", stage.diagnosis().await);
+    stage
+        .throughout(Duration::from_secs(5), "the first is still running", || {
+            stage.instance(&by_hand).ending_ms.is_none()
+        })
+        .await;
+    assert_eq!(stage.calls("TerminateInstances").len(), 1, "{}", stage.diagnosis().await);
 }
 
 /// Three times the lease.
@@ -168,38 +172,38 @@ const TAKES_OVER_WITHIN: Duration = Duration::from_secs(45);
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn agents_find_the_leader_through_the_standby_and_the_standby_when_the_leader_is_killed() {
     let idle = ("SPILLWAY_POOL_POLICY_IDLE", "10m".to_owned());
-    let mut world = World::without_coordinator(Setup { environment: vec![idle], ..Setup::default() }).await;
-    let mut leader = world.another_coordinator().await;
+    let mut stage = Stage::without_coordinator(Setup { environment: vec![idle], ..Setup::default() }).await;
+    let mut leader = stage.another_coordinator().await;
     let leads = async |coordinator: &spillway_tests::coordinator::Coordinator| {
         coordinator.try_health("spillway.leader").await == Some(Serving)
     };
-    let until_leads = async |world: &World, coordinator: &spillway_tests::coordinator::Coordinator| {
-        world.until_async("it leads", async || leads(coordinator).await).await;
+    let until_leads = async |stage: &Stage, coordinator: &spillway_tests::coordinator::Coordinator| {
+        stage.until_async("it leads", async || leads(coordinator).await).await;
     };
-    until_leads(&world, &leader).await;
+    until_leads(&stage, &leader).await;
     // At the address that the agents are given.
-    world.start_coordinator().await;
-    jobs::add(&world.redis, 6, 1.0);
+    stage.start_coordinator().await;
+    jobs::add(&stage.redis, 6, 1.0);
     let is_ready = async || {
         let pool = leader.try_pool().await?;
         pool.instances.into_iter().find(|instance| instance.phase == "ready" && instance.connected).map(|it| it.id)
     };
-    let id = wait::until("ready at the leader", async || world.story().await, is_ready).await;
-    assert_eq!(world.coordinator().health("spillway.leader").await, NotServing);
-    let console = world.emulator().console(&id).expect("a console");
+    let id = wait::until("the instance is ready at the leader", async || stage.diagnosis().await, is_ready).await;
+    assert_eq!(stage.coordinator().health("spillway.leader").await, NotServing);
+    let console = stage.emulator().console(&id).expect("a console");
     assert!(console.contains("another coordinator is the leader"), "{console}");
 
     let killed = Instant::now();
     leader.process.kill();
-    until_leads(&world, world.coordinator()).await;
+    until_leads(&stage, stage.coordinator()).await;
     assert!(killed.elapsed() < TAKES_OVER_WITHIN, "took {:?}", killed.elapsed());
-    world
+    stage
         .until_pool("the agent is connected to the new leader", |pool| {
             pool.instances.iter().any(|it| it.id == id && it.connected && it.phase == "ready").then_some(())
         })
         .await;
-    world.until("all jobs are completed", || jobs::completed(&world.redis) == 6).await;
-    assert_eq!(world.instances().len(), 1, "{}", world.story().await);
+    stage.until("all jobs are completed", || jobs::completed(&stage.redis) == 6).await;
+    assert_eq!(stage.instances().len(), 1, "{}", stage.diagnosis().await);
 }
 
 #[tokio::test]
@@ -222,7 +226,7 @@ async fn the_ledger_says_how_long_the_lease_lasts_and_an_epoch_is_newer_than_any
     let asked_at = Instant::now();
     let until = ledger.save("a", first, controller.state(), None).await.expect("it leads");
     assert!(until > asked_at + LEASE / 2 && until <= Instant::now() + LEASE, "{:?}", until - asked_at);
-    // One that was held up on its way, by the same holder, comes after that.
+    // A delayed save of the same holder arrives after that.
     let mut held_up = Ledger::new(connect(), "spillway:", "pool");
     let refused = held_up.save("a", first, controller.state(), None).await.expect_err("a later one is there");
     assert!(matches!(refused, LedgerProblem::Overtaken), "{refused}");
@@ -236,9 +240,9 @@ async fn the_ledger_says_how_long_the_lease_lasts_and_an_epoch_is_newer_than_any
         async || (redis.ask::<u64>(&["EXISTS", "spillway:leader"]) == 0).then_some(()),
     )
     .await;
-    let refused = ledger.save("a", first, controller.state(), None).await.expect_err("nobody leads");
+    let refused = ledger.save("a", first, controller.state(), None).await.expect_err("the lease is not held");
     assert!(matches!(refused, LedgerProblem::NotLeader), "{refused}");
-    // Lost with everything, lost alone while the lease is held, and ahead of Redis' clock.
+    // The epoch is deleted with everything, deleted alone while the lease is held, and ahead of Redis' clock.
     let _: String = redis.ask(&["FLUSHALL"]);
     let second = gained(&mut lease).await;
     assert!(second > first, "{first} {second}");

@@ -1,11 +1,11 @@
-//! An instance ends without a word, in the middle of a job: the coordinator hands the job back, and another worker runs it
-//! at once. It costs neither an attempt nor a stall, and no stall check is waited for.
+//! An instance ends without a notice, in the middle of a job: the coordinator hands the job back, and another worker runs it at
+//! once, without waiting for a stall check and without spending an attempt or a stall.
 
 use std::time::Duration;
 
 use spillway_emulator::InstanceState;
 use spillway_proto::v1;
-use spillway_tests::world::{Setup, World, in_phase};
+use spillway_tests::stage::{Setup, Stage, in_phase};
 use spillway_tests::{QUEUE, jobs, other_client, wait};
 
 /// One instance at the most, so that nothing but the primary can run what is handed back.
@@ -14,166 +14,171 @@ fn setup() -> Setup {
 }
 
 /// An instance in the middle of a job, which nothing will replace: its id and the job's.
-async fn busy(world: &World, seconds: f64) -> (String, String) {
-    jobs::add(&world.redis, 5, seconds);
-    let id = world.until_ready(1).await.remove(0);
-    let job = world
-        .until_pool("it works on a job that has long to go", |_| {
+async fn busy(stage: &Stage, seconds: f64) -> (String, String) {
+    jobs::add(&stage.redis, 5, seconds);
+    let id = stage.until_ready(1).await.remove(0);
+    let job = stage
+        .until_pool("the instance runs a job with most of it left", |_| {
             let mine = |job: &String| {
-                let job = jobs::job(&world.redis, job);
-                job.by.as_deref() == Some(&*id) && job.has_long_to_go(&world.redis, seconds)
+                let job = jobs::job(&stage.redis, job);
+                job.by.as_deref() == Some(&*id) && job.has_long_to_go(&stage.redis, seconds)
             };
-            jobs::active(&world.redis).into_iter().find(mine)
+            jobs::active(&stage.redis).into_iter().find(mine)
         })
         .await;
-    world.coordinator().json(&["hold", "--reason", "no replacement"]);
+    stage.coordinator().json(&["hold", "--reason", "no replacement"]);
     (id, job)
 }
 
-/// A call to EC2 of somebody else's.
-async fn another_client(world: &World, form: &[(&str, &str)]) {
-    assert!(other_client::call(world, form).await, "{form:?}");
+/// A call of another client to EC2.
+async fn another_client(stage: &Stage, form: &[(&str, &str)]) {
+    assert!(other_client::call(stage, form).await, "{form:?}");
 }
 
-fn field(world: &World, job: &str, name: &str) -> Option<u32> {
-    world.redis.ask(&["HGET", &format!("bull:{QUEUE}:{job}"), name])
+fn field(stage: &Stage, job: &str, name: &str) -> Option<u32> {
+    stage.redis.ask(&["HGET", &format!("bull:{QUEUE}:{job}"), name])
 }
 
-/// It was run again, from its start, by the primary; and nothing of what a stall or a failure costs was spent.
-async fn assert_run_again(world: &World, id: &str, job: &str) {
-    let status = world.coordinator().status();
+/// Asserts that the primary ran the job again from its start, and that neither an attempt nor a stall was spent.
+async fn assert_run_again(stage: &Stage, id: &str, job: &str) {
+    let status = stage.coordinator().status();
     let instances = status["instances"].as_array().expect("a list");
     let gone = instances.iter().find(|it| it["id"] == id).expect("it is shown");
     assert_eq!(gone["jobs_handed_back"], 1, "{status}");
     assert_eq!(status["jobs_handed_back_total"], 1, "{status}");
-    let words = String::from_utf8(world.coordinator().command(&["status"]).stdout).expect("text");
+    let words = String::from_utf8(stage.coordinator().command(&["status"]).stdout).expect("text");
     assert!(words.contains("1 job handed back"), "{words}");
-    world.until("all jobs are completed", || jobs::completed(&world.redis) == 5).await;
-    assert_eq!(jobs::job(&world.redis, job).by.as_deref(), Some("primary"));
-    assert_eq!(jobs::runs(&world.redis)[&format!("{QUEUE}:{job}")], 2);
-    assert_eq!((field(world, job, "atm"), field(world, job, "stc")), (Some(1), None), "attempts and stalls");
-    let events: Vec<(String, Vec<String>)> = world.redis.ask(&["XRANGE", &format!("bull:{QUEUE}:events"), "-", "+"]);
+    stage.until("all jobs are completed", || jobs::completed(&stage.redis) == 5).await;
+    assert_eq!(jobs::job(&stage.redis, job).by.as_deref(), Some("primary"));
+    assert_eq!(jobs::runs(&stage.redis)[&format!("{QUEUE}:{job}")], 2);
+    assert_eq!((field(stage, job, "atm"), field(stage, job, "stc")), (Some(1), None), "attempts and stalls");
+    let events: Vec<(String, Vec<String>)> = stage.redis.ask(&["XRANGE", &format!("bull:{QUEUE}:events"), "-", "+"]);
     assert!(events.iter().all(|(_, fields)| !fields.contains(&"stalled".to_owned())), "{events:?}");
-    assert_eq!(jobs::failed(&world.redis), 0);
-    let http = world.coordinator().http_port;
+    assert_eq!(jobs::failed(&stage.redis), 0);
+    let http = stage.coordinator().http_port;
     let metrics = reqwest::get(format!("http://127.0.0.1:{http}/metrics")).await.expect("metrics");
     let metrics = metrics.text().await.expect("text");
     assert!(metrics.lines().any(|line| line == "spillway_jobs_handed_back_total{pool=\"spillway\"} 1"), "{metrics}");
 }
 
-/// Waits until the job is not the instance's any more, and prints how long that took from the instance's end.
-async fn until_handed_back(world: &World, id: &str, job: &str) {
-    world
+/// Waits until the instance no longer holds the job, and prints how long that took from the instance's end.
+async fn until_handed_back(stage: &Stage, id: &str, job: &str) {
+    stage
         .until_pool("the job is handed back", |pool| {
             pool.instances.iter().find(|it| it.id == id && it.jobs_handed_back == 1).map(drop)
         })
         .await;
-    let ended = world.instance(id).ending_ms.expect("it has ended");
-    println!("{id}: job {job} handed back {} ms after its end", jobs::now_ms(&world.redis).saturating_sub(ended));
+    let ended = stage.instance(id).ending_ms.expect("the instance has ended");
+    println!("{id}: job {job} handed back {} ms after its end", jobs::now_ms(&stage.redis).saturating_sub(ended));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_another_client_terminates_costs_no_job() {
-    let mut world = World::start(setup()).await;
-    let (id, job) = busy(&world, 6.0).await;
-    world.start_primary().await;
-    another_client(&world, &[("Action", "TerminateInstances"), ("InstanceId.1", &id)]).await;
-    until_handed_back(&world, &id, &job).await;
-    assert!(world.coordinator().explained("its active jobs are handed back"), "{}", world.story().await);
-    assert_run_again(&world, &id, &job).await;
-    assert_eq!(world.calls("RunInstances").len(), 1);
+    let mut stage = Stage::start(setup()).await;
+    let (id, job) = busy(&stage, 6.0).await;
+    stage.start_primary().await;
+    another_client(&stage, &[("Action", "TerminateInstances"), ("InstanceId.1", &id)]).await;
+    until_handed_back(&stage, &id, &job).await;
+    assert!(stage.coordinator().explained("its active jobs are handed back"), "{}", stage.diagnosis().await);
+    assert_run_again(&stage, &id, &job).await;
+    assert_eq!(stage.calls("RunInstances").len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_interruption_without_a_notice_costs_no_job() {
-    let mut world = World::start(setup()).await;
-    let (id, job) = busy(&world, 6.0).await;
-    world.start_primary().await;
-    world.emulator().interrupt(&id, Duration::ZERO).expect("an end");
-    until_handed_back(&world, &id, &job).await;
-    assert_run_again(&world, &id, &job).await;
+    let mut stage = Stage::start(setup()).await;
+    let (id, job) = busy(&stage, 6.0).await;
+    stage.start_primary().await;
+    stage.emulator().interrupt(&id, Duration::ZERO).expect("an end");
+    until_handed_back(&stage, &id, &job).await;
+    assert_run_again(&stage, &id, &job).await;
 }
 
-/// The coordinator is away while it happens, and finds out from EC2's list.
+/// The coordinator is down while it happens, and learns of it from a listing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_ends_while_the_coordinator_is_away_is_handed_back_when_it_is_back() {
-    let mut world = World::start(setup()).await;
-    let (id, job) = busy(&world, 6.0).await;
-    let mut first = world.coordinator.take().expect("it runs");
+    let mut stage = Stage::start(setup()).await;
+    let (id, job) = busy(&stage, 6.0).await;
+    let mut first = stage.coordinator.take().expect("it runs");
     first.process.signal(libc::SIGKILL);
     first.process.end_within(Duration::from_secs(20)).await;
-    world.emulator().interrupt(&id, Duration::ZERO).expect("an end");
-    world.until("it is terminated", || world.instance(&id).state == InstanceState::Terminated).await;
-    // Without a worker nobody checks for stalls: whatever comes back is the coordinator's doing.
-    world.start_coordinator().await;
-    world
+    stage.emulator().interrupt(&id, Duration::ZERO).expect("an end");
+    stage.until("the instance is terminated", || stage.instance(&id).state == InstanceState::Terminated).await;
+    // Without a worker there is no stall check: only the coordinator can requeue the job.
+    stage.start_coordinator().await;
+    stage
         .until_pool("the job is handed back", |pool| {
             pool.instances.iter().find(|it| it.id == id && it.jobs_handed_back == 1 && it.hand_back == "done").map(drop)
         })
         .await;
-    world.start_primary().await;
-    assert_run_again(&world, &id, &job).await;
+    stage.start_primary().await;
+    assert_run_again(&stage, &id, &job).await;
 }
 
-/// EC2's list does not show it any more, and it works on: what it holds is left to it. Once it has really ended, its job is
-/// handed back, by the word of the lock alone.
+/// Listings no longer show the instance, but it runs on and keeps its job. Once it has really ended its job is handed back,
+/// because its lock is no longer renewed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_instance_that_is_only_out_of_sight_keeps_its_job_until_nobody_renews_the_lock() {
     let environment =
         vec![("EC2_SPOT_MAX_COUNT", "1".to_owned()), ("SPILLWAY_POOL_CONSISTENCY_GRACE", "2s".to_owned())];
-    let mut world = World::start(Setup { environment, ..Setup::default() }).await;
-    let (id, job) = busy(&world, 60.0).await;
-    another_client(&world, &[("Action", "DeleteTags"), ("ResourceId.1", &id)]).await;
-    world.until_pool("it is gone from the list", |pool| in_phase(pool, "gone").find(|it| it.id == id).map(drop)).await;
-    let status = async || world.coordinator().try_pool().await;
+    let mut stage = Stage::start(Setup { environment, ..Setup::default() }).await;
+    let (id, job) = busy(&stage, 60.0).await;
+    another_client(&stage, &[("Action", "DeleteTags"), ("ResourceId.1", &id)]).await;
+    stage
+        .until_pool("listings no longer show the instance", |pool| {
+            in_phase(pool, "gone").find(|it| it.id == id).map(drop)
+        })
+        .await;
+    let status = async || stage.coordinator().try_pool().await;
     let keeps = |pool: &v1::Pool| {
         let instance = pool.instances.iter().find(|it| it.id == id);
         instance.is_some_and(|it| it.jobs_handed_back == 0 && it.hand_back == "under-way")
     };
     let left = async || status().await.is_none_or(|pool| keeps(&pool));
-    wait::throughout(Duration::from_secs(25), "its job is left to it", async || world.story().await, left).await;
-    assert!(jobs::active(&world.redis).contains(&job));
-    assert_eq!(jobs::runs(&world.redis)[&format!("{QUEUE}:{job}")], 1);
+    wait::throughout(Duration::from_secs(25), "the instance keeps its job", async || stage.diagnosis().await, left)
+        .await;
+    assert!(jobs::active(&stage.redis).contains(&job));
+    assert_eq!(jobs::runs(&stage.redis)[&format!("{QUEUE}:{job}")], 1);
     let said = "1 job of ".to_owned() + &id + " left: handed back once their locks are seen not to be renewed";
-    assert!(world.coordinator().explained(&said), "{}", world.story().await);
+    assert!(stage.coordinator().explained(&said), "{}", stage.diagnosis().await);
 
-    world.start_primary().await;
-    world.emulator().interrupt(&id, Duration::ZERO).expect("an end");
-    until_handed_back(&world, &id, &job).await;
-    assert_eq!((field(&world, &job, "atm"), field(&world, &job, "stc")), (None, None), "attempts and stalls");
+    stage.start_primary().await;
+    stage.emulator().interrupt(&id, Duration::ZERO).expect("an end");
+    until_handed_back(&stage, &id, &job).await;
+    assert_eq!((field(&stage, &job, "atm"), field(&stage, &job, "stc")), (None, None), "attempts and stalls");
 }
 
-/// The coordinator's Redis user may only read BullMQ's keys: that is said, and the job goes back when it may write.
+/// The coordinator's Redis user may only read BullMQ's keys: status says so, and the job is handed back once it may write.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_redis_user_that_may_not_hand_back_is_told_apart_from_one_that_may() {
-    let mut world = World::without_coordinator(setup()).await;
+    let mut stage = Stage::without_coordinator(setup()).await;
     let reads = "resetkeys resetchannels -@all %R~bull:* ~spillway:* +@read +time +ping +client|list +eval +evalsha \
                  +script|load +set +del +pexpire +xadd";
     let user: Vec<&str> = ["ACL", "SETUSER", "spillway", "on", ">secret"].into_iter().chain(reads.split(' ')).collect();
-    let _: () = world.redis.ask(&user);
-    let url = format!("redis://spillway:secret@127.0.0.1:{}", world.redis.port());
-    world.environment.insert("REDIS_URL".to_owned(), url);
-    world.start_coordinator().await;
-    let (id, job) = busy(&world, 6.0).await;
-    world.emulator().interrupt(&id, Duration::ZERO).expect("an end");
+    let _: () = stage.redis.ask(&user);
+    let url = format!("redis://spillway:secret@127.0.0.1:{}", stage.redis.port());
+    stage.environment.insert("REDIS_URL".to_owned(), url);
+    stage.start_coordinator().await;
+    let (id, job) = busy(&stage, 6.0).await;
+    stage.emulator().interrupt(&id, Duration::ZERO).expect("an end");
     let refused = "may not hand jobs back";
-    world.until("it is explained", || world.coordinator().explained(refused)).await;
-    let status = || String::from_utf8(world.coordinator().command(&["status"]).stdout).expect("text");
+    stage.until("the plan says so", || stage.coordinator().explained(refused)).await;
+    let status = || String::from_utf8(stage.coordinator().command(&["status"]).stdout).expect("text");
     assert!(status().contains(refused) && status().contains("+lrem"), "{}", status());
     assert!(!status().contains("secret"), "{}", status());
-    // Redis has other words for it where the script may write the keys, and not use the command.
-    let _: () = world.redis.ask(&["ACL", "SETUSER", "spillway", "~bull:*"]);
+    // Redis' error is another one if the script may write the keys but not use the command.
+    let _: () = stage.redis.ask(&["ACL", "SETUSER", "spillway", "~bull:*"]);
     let other = "The user executing the script can't run this command";
-    world.until("the script is refused too", || status().contains(other)).await;
+    stage.until("the script is rejected as well", || status().contains(other)).await;
     assert!(status().contains(refused) && status().contains("+lrem"), "{}", status());
     let writes = "+lrem +rpush +zadd +srem +hdel +hincrby";
     let user: Vec<&str> = ["ACL", "SETUSER", "spillway"].into_iter().chain(writes.split(' ')).collect();
-    let _: () = world.redis.ask(&user);
-    world
+    let _: () = stage.redis.ask(&user);
+    stage
         .until_pool("the job is handed back", |pool| {
             pool.instances.iter().find(|it| it.id == id && it.jobs_handed_back == 1).map(drop)
         })
         .await;
-    world.start_primary().await;
-    assert_run_again(&world, &id, &job).await;
+    stage.start_primary().await;
+    assert_run_again(&stage, &id, &job).await;
 }

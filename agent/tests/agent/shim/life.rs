@@ -1,11 +1,10 @@
-//! One life of a worker with each BullMQ in each runtime: its names, its reports, a fence under load, its jobs handed
-//! back.
+//! One worker with each BullMQ in each runtime: its names, its reports, a fence under load, a hand-back.
 
 use std::collections::BTreeSet;
 
 use serde_json::json;
 
-use crate::shim::stage::{Runtime, Stage, at, until};
+use crate::shim::stage::{Feeder, Process, Runtime, Shim, Stage, at, until};
 
 const BUN: [Runtime; 4] = [("bun", "ts"), ("bun", "js"), ("bun", "cjs"), ("bun", "mjs")];
 const NODE: [Runtime; 2] = [("node", "cjs"), ("node", "mjs")];
@@ -54,8 +53,21 @@ fn life(stage: &Stage, runtime: Runtime) {
         (stage.worker(runtime, "i-1", "q:2,f:4"), two.join().expect("i-2"))
     });
     let ((mut worker, shim), (other, other_shim)) = (one, two);
+    says_what_it_is(stage, runtime, &worker, &shim);
+    let added = is_fenced_twice_under_load(&mut feeder, (&worker, &shim), &other);
+    reports_every_end(added, (&worker, &shim), (&other, &other_shim));
+    other_shim.fence();
+    let jobs = runs_two_jobs(stage, &mut feeder, &shim);
+    other_shim.unfence();
+    hands_back(stage, &jobs, (&worker, &shim), &other);
+    until("the freeze", || (worker.state() == 'T').then_some(()));
+    worker.kill();
+    for (process, shim) in [(&worker, &shim), (&other, &other_shim)] {
+        assert_eq!((process.said("error"), shim.problems()), (Vec::<Vec<String>>::new(), Vec::<String>::new()));
+    }
+}
 
-    // It says who it is.
+fn says_what_it_is(stage: &Stage, runtime: Runtime, worker: &Process, shim: &Shim) {
     assert_eq!(shim.kinds()[..2], ["hello", "state"]);
     assert_eq!((&shim.hello()["pid"], &shim.hello()["protocol"]), (&json!(worker.pid()), &json!(1)));
     assert!(shim.hello()["runtime"].as_str().is_some_and(|name| name.starts_with(&format!("{} ", runtime.0))));
@@ -72,8 +84,11 @@ fn life(stage: &Stage, runtime: Runtime) {
             "hand_back": "wait",
         })
     );
+}
 
-    // A fence under load: nothing starts there any more, all goes on elsewhere, and it takes jobs again at once.
+/// A fence under load: no job starts there while others start elsewhere; unfenced it takes jobs again at once. Returns how
+/// many jobs were added.
+fn is_fenced_twice_under_load(feeder: &mut Feeder, (worker, shim): (&Process, &Shim), other: &Process) -> u64 {
     feeder.flood("f");
     for round in 0..2 {
         let before = worker.said("start").len();
@@ -88,7 +103,10 @@ fn life(stage: &Stage, runtime: Runtime) {
         let lifted = shim.unfence();
         until("jobs start again", || worker.said("start").iter().any(|words| at(words) > lifted).then_some(()));
     }
-    let added = feeder.stop();
+    feeder.stop()
+}
+
+fn reports_every_end(added: u64, (worker, shim): (&Process, &Shim), (other, other_shim): (&Process, &Shim)) {
     let ends = || -> Vec<Vec<String>> {
         [&worker, &other].iter().flat_map(|process| [process.said("end"), process.said("failed")].concat()).collect()
     };
@@ -102,15 +120,15 @@ fn life(stage: &Stage, runtime: Runtime) {
     let finished = shim.finished().remove(0);
     assert_eq!((&finished["queue"], &finished["name"]), (&json!("f"), &json!("short")));
     assert!(finished["ms"].as_f64().is_some_and(|ms| ms >= 1.0));
+}
 
-    // Its jobs carry its name.
-    other_shim.fence();
+/// Adds two long jobs, whose locks and clients carry the instance's name; returns their ids.
+fn runs_two_jobs(stage: &Stage, feeder: &mut Feeder, shim: &Shim) -> Vec<String> {
     let job = json!({ "name": "encode", "data": { "ms": 600_000 }, "opts": { "attempts": 2 } });
     let mut urgent = job.clone();
     urgent["opts"]["priority"] = 3.into();
     let ids = feeder.add("q", json!([job, urgent]));
-    let both: Vec<&str> = ids.iter().map(String::as_str).collect();
-    shim.runs(&both);
+    shim.runs(&ids.iter().map(String::as_str).collect::<Vec<_>>());
     for job in shim.state()["jobs"].as_array().expect("jobs") {
         let id = job["id"].as_str().expect("an id");
         let token = job["token"].as_str().expect("a token");
@@ -123,18 +141,20 @@ fn life(stage: &Stage, runtime: Runtime) {
     }
     let clients = stage.ask::<String>(&["CLIENT", "LIST"]);
     assert_eq!(clients.contains("name=bull:cQ==:w:i-1 "), ["512", "5", "6"].contains(&stage.bullmq), "{clients}");
-    other_shim.unfence();
+    ids
+}
 
-    // They go back, and start elsewhere, with nothing spent; what ran them stands still.
+/// The jobs are handed back and start elsewhere, with neither an attempt nor a stall spent.
+fn hands_back(stage: &Stage, jobs: &[String], (worker, shim): (&Process, &Shim), other: &Process) {
     let asked = crate::shim::stage::wall_clock_ms();
     let done = shim.hand_back();
     assert_eq!((&done["kept"], &done["frozen"]), (&json!([]), &json!(true)));
     let mut handed_back: Vec<&str> =
         done["handed_back"].as_array().expect("a list").iter().map(|job| job["id"].as_str().expect("an id")).collect();
     handed_back.sort_unstable();
-    assert_eq!(handed_back, both);
-    assert_eq!(shim.state()["jobs"], json!([]), "its last word");
-    for id in both {
+    assert_eq!(handed_back, jobs);
+    assert_eq!(shim.state()["jobs"], json!([]), "no job is left");
+    for id in jobs {
         let here = worker.started("q", id).expect("it started here");
         let there = until(&format!("job {id} elsewhere"), || other.started("q", id));
         println!("  job {id} runs elsewhere {:.1} ms after it was asked back", at(&there) - asked);
@@ -144,11 +164,5 @@ fn life(stage: &Stage, runtime: Runtime) {
         let counted = if stage.major() < 5 { 1 } else { 0 };
         assert_eq!((attempts.unwrap_or(0), made, stalls), (counted, None, None), "{key}");
         assert!(stage.ask::<String>(&["GET", &format!("{key}:lock")]).starts_with("i-2:"));
-    }
-    until("the freeze", || (worker.state() == 'T').then_some(()));
-    worker.kill();
-
-    for (process, shim) in [(&worker, &shim), (&other, &other_shim)] {
-        assert_eq!((process.said("error"), shim.problems()), (Vec::<Vec<String>>::new(), Vec::<String>::new()));
     }
 }

@@ -1,13 +1,13 @@
-//! What the machine wants, done: each action has its latency, and its end comes back as an event.
+//! Performs the machine's actions: each has its latency, and its outcome comes back as an event.
 
 use spillway_machine::{Action, Event, Phase, Report};
 
 use super::Session;
-use crate::agenda::{AgentEv, CoordinatorEv, Ev, N, Said};
+use crate::agenda::{AgentEv, CoordinatorEv, Ev, Message, N};
 use crate::clock::{NEVER, SECOND};
-use crate::counts::Met;
+use crate::counts::Occurrence;
+use crate::invariants::Invariant;
 use crate::say;
-use crate::watch::Invariant;
 use crate::world::World;
 
 impl World {
@@ -41,7 +41,7 @@ impl World {
         }
     }
 
-    /// How often the worker is looked at, by the phase.
+    /// How often the agent checks its worker, by the phase.
     fn keep_pace(&mut self, n: N) {
         let Some(agent) = &mut self.hosts[n].agent else { return };
         let pace = match agent.machine.phase() {
@@ -53,13 +53,13 @@ impl World {
         if std::mem::replace(&mut agent.pace, pace) == pace {
             return;
         }
-        agent.look += 1;
-        let look = agent.look;
+        agent.check += 1;
+        let check = agent.check;
         let drains = matches!(agent.machine.phase(), Phase::Draining(_));
         self.hosts[n].draining_since = if drains { self.now } else { NEVER };
         if pace != NEVER {
             let at = self.now + self.rng.between(5, 300);
-            self.put_agent(n, at, AgentEv::Look(look));
+            self.put_agent(n, at, AgentEv::Check(check));
         }
     }
 
@@ -79,7 +79,7 @@ impl World {
             }
             Action::Fence => self.fences(n, true),
             Action::Unfence => {
-                self.met(Met::CancelObeyed);
+                self.count(Occurrence::CancelObeyed);
                 self.fences(n, false);
             }
             Action::HandBack { pid } => after(self, 2, 100, AgentEv::HandBack { pid }),
@@ -91,7 +91,7 @@ impl World {
                 after(self, 5, 300, AgentEv::HandBackOutside);
             }
             Action::StartWorker => {
-                // What is seen until it has started says nothing.
+                // What a check shows before it has started says nothing.
                 let number = self.hosts[n].number();
                 if let Some(agent) = &mut self.hosts[n].agent {
                     agent.starting = Some(number);
@@ -99,8 +99,8 @@ impl World {
                 after(self, 500, 3000, AgentEv::Start(number));
             }
             Action::PowerOff(reason) => {
-                say!(self, "i-{n}: the dead-man's switch ({reason:?})");
-                self.met(Met::PowerOff);
+                say!(self, "i-{n}: the dead-man's switch powers it off ({reason:?})");
+                self.count(Occurrence::PowerOff);
                 self.check_power_off(n, reason);
                 self.ec2_shuts_down(n, "Client.InstanceInitiatedShutdown");
             }
@@ -108,7 +108,7 @@ impl World {
         }
     }
 
-    /// The processes hear of it in the order in which it was said.
+    /// The processes get fences and their ends in the order in which they were sent.
     fn fences(&mut self, n: N, on: bool) {
         let at = self.now + self.rng.between(2, 50);
         let at = at.max(self.hosts[n].fences_at + 1);
@@ -123,9 +123,9 @@ impl World {
                 let Some(agent) = &mut self.hosts[n].agent else { return };
                 let must_refuse = agent.must_refuse.take().is_some_and(|expected| expected.to_string() == id);
                 match refused {
-                    Some(why) => say!(self, "i-{n}: agent refuses: {why}"),
+                    Some(why) => say!(self, "i-{n}: the agent rejects a command: {why}"),
                     None if must_refuse => {
-                        let text = format!("the agent of i-{n} obeys a leader of an epoch that is over");
+                        let text = format!("the agent of i-{n} obeys a command of an older epoch");
                         self.violate(Invariant::OnlyTheLeader, text);
                     }
                     None => {}
@@ -134,22 +134,22 @@ impl World {
             Report::Rehearsed { at } => {
                 self.cloud.machines[n].rehearsed = true;
                 let wall = self.hosts[n].to_wall(at);
-                self.tells(n, Said::Interruption(wall));
+                self.send(n, Message::Interruption(wall));
             }
             Report::Drained(outcome) => {
                 say!(
                     self,
-                    "i-{n}: agent is drained ({} handed back, {:?} left)",
+                    "i-{n}: the agent is drained ({} handed back, {:?} left)",
                     outcome.handed_back,
                     outcome.jobs_left
                 );
-                self.met(Met::Drained);
-                self.tells(n, Said::Drained { left: outcome.jobs_left, handed_back: outcome.handed_back });
+                self.count(Occurrence::Drained);
+                self.send(n, Message::Drained { left: outcome.jobs_left, handed_back: outcome.handed_back });
             }
         }
     }
 
-    /// Whichever coordinator the name leads to.
+    /// At whichever coordinator the name resolves to.
     fn asks_to_register(&mut self, n: N) {
         let c = self.coordinator_for(n);
         let at = self.now + self.net.latency(self.now, &mut self.rng);
@@ -163,10 +163,10 @@ impl World {
             self.agenda.put(at, Ev::Coordinator { c, generation, ev: CoordinatorEv::Register { n, agent } });
         }
         let within = if is_reached { 10 * SECOND } else { self.rng.between(1, 5000) };
-        self.put_agent(n, at + within, AgentEv::GivesUp { asking: Some(number), session: None });
+        self.put_agent(n, at + within, AgentEv::TimesOut { asking: Some(number), session: None });
     }
 
-    /// The leader, where a standby has just said who it is; else whichever the name leads to.
+    /// The leader, if a standby has just named it; else whichever the name resolves to.
     fn coordinator_for(&mut self, n: N) -> usize {
         let any = self.rng.below(self.coordinators.len() as u64) as usize;
         self.hosts[n].agent.as_mut().and_then(|agent| agent.leader.take()).unwrap_or(any)
@@ -181,20 +181,20 @@ impl World {
         own.sessions += 1;
         let session = own.sessions;
         own.session = Some(Session { c, number: session, is_welcome: false });
-        self.hosts[n].last_heard = 0;
-        self.hosts[n].last_said = 0;
+        self.hosts[n].last_received = 0;
+        self.hosts[n].last_sent = 0;
         if is_reached {
             self.agenda.put(at, Ev::Coordinator { c, generation, ev: CoordinatorEv::Connect { n, agent, session } });
         }
         let within = if is_reached { 10 * SECOND } else { self.rng.between(1, 5000) };
-        self.put_agent(n, at + within, AgentEv::GivesUp { asking: None, session: Some(session) });
+        self.put_agent(n, at + within, AgentEv::TimesOut { asking: None, session: Some(session) });
     }
 
-    /// Over the session, if there is one that the coordinator has welcomed.
-    pub(super) fn tells(&mut self, n: N, said: Said) {
+    /// Sends a message over the session, if the coordinator has accepted one.
+    pub(super) fn send(&mut self, n: N, message: Message) {
         let session = self.hosts[n].agent.as_ref().and_then(|agent| agent.session).filter(|open| open.is_welcome);
         if let Some(Session { c, number, .. }) = session {
-            self.say_to_coordinator(c, n, number, said);
+            self.send_to_coordinator(c, n, number, message);
         }
     }
 

@@ -1,17 +1,17 @@
-//! The worker's jobs handed back by its own processes, and by the agent once they are dead.
+//! Hand-backs of the worker's jobs by its own processes, and by the agent once they are dead.
 
 use spillway_machine::Event;
 
 use crate::agenda::{AgentEv, N};
 use crate::bull::{Claim, Exec};
-use crate::counts::Met;
+use crate::counts::Occurrence;
 use crate::world::World;
 
 impl World {
-    /// The process puts its jobs back to wait by itself, and freezes.
+    /// The process requeues its own jobs, and freezes.
     pub(super) fn hands_back_inside(&mut self, n: N, pid: u32) {
         let Some(index) = self.hosts[n].index_of(pid) else { return };
-        // One that hangs does not answer.
+        // A hung process does not answer.
         if !self.hosts[n].procs[index].works() {
             return;
         }
@@ -25,7 +25,7 @@ impl World {
                 continue;
             }
             self.run_is_over(run, Exec::Over);
-            self.moved_back(job, Met::HandedBackInside);
+            self.moved_back(job, Occurrence::HandedBackInside);
             jobs += 1;
         }
         self.hosts[n].procs[index].is_frozen = kept == 0;
@@ -35,7 +35,7 @@ impl World {
         self.dispatch();
     }
 
-    /// What the dead worker left: by the lock's token, or by the name.
+    /// Jobs of the dead worker, found by the lock's token or by the name.
     pub(super) fn hands_back_outside(&mut self, n: N) {
         if !self.net.host_redis(n, self.now) {
             let at = self.now + self.rng.between(500, 5000);
@@ -47,7 +47,7 @@ impl World {
             if held.claim == Claim::Name && held.token.is_some_and(|token| self.is_anothers(token, n)) {
                 continue;
             }
-            if self.moves_back(held, Met::HandedBackAgent) { jobs += 1 } else { again = true }
+            if self.moves_back(held, Occurrence::HandedBackAgent) { jobs += 1 } else { again = true }
         }
         self.dispatch();
         let left = self.active_of(n);

@@ -1,17 +1,17 @@
-//! What comes to the agent, told to its machine.
+//! What reaches the agent, given to its machine.
 
 use spillway_machine::{Command, Event, Refusal, StepOutcome};
 
 use super::STEPS;
-use crate::agenda::{AgentEv, N, Said};
+use crate::agenda::{AgentEv, Message, N};
 use crate::clock::SECOND;
-use crate::counts::Met;
+use crate::counts::Occurrence;
+use crate::invariants::Invariant;
 use crate::say;
-use crate::watch::Invariant;
 use crate::world::World;
 
 const BEAT: u64 = 5 * SECOND;
-/// A machine that asks to be woken so often without doing anything spins.
+/// A machine that is woken more often in a row without an action is in a busy loop.
 const IDLE_WAKES: u32 = 200;
 
 impl World {
@@ -23,38 +23,15 @@ impl World {
         let Some(agent) = &mut host.agent else { return };
         match ev {
             AgentEv::Machine(event) => self.agent_feed(n, event),
-            AgentEv::Wake(at) => {
-                if agent.wake == Some(at) {
-                    agent.wake = None;
-                    agent.idle_wakes = if self.now > agent.woken_at + 20 { 0 } else { agent.idle_wakes + 1 };
-                    agent.woken_at = self.now;
-                    if agent.idle_wakes > IDLE_WAKES {
-                        self.violate(Invariant::Converges, format!("the machine of i-{n} spins"));
-                    }
-                    self.agent_polls(n);
-                }
-            }
+            AgentEv::Wake(at) => self.machine_timer(n, at),
             AgentEv::Beat => {
                 self.put_agent(n, self.now + BEAT, AgentEv::Beat);
                 self.beat(n);
             }
-            AgentEv::Look(number) => self.agent_looks(n, number),
+            AgentEv::Check(number) => self.agent_checks(n, number),
             AgentEv::StepEnds { index, attempt, number } => self.step_ends(n, index, attempt, number),
-            AgentEv::Imds => {
-                if let Some(at) = self.cloud.machines[n].takes_at.filter(|_| agent.notice.is_none()) {
-                    agent.notice = Some(at);
-                    let at_machine = self.hosts[n].of_wall(at);
-                    say!(self, "i-{n}: agent sees the notice");
-                    self.tells(n, Said::Interruption(at));
-                    self.agent_feed(n, Event::Interruption { at: at_machine });
-                }
-            }
-            AgentEv::ImdsRebalance => {
-                if let Some(at) = self.cloud.machines[n].rebalance_at.filter(|at| agent.rebalance != Some(*at)) {
-                    agent.rebalance = Some(at);
-                    self.tells(n, Said::Rebalance(at));
-                }
-            }
+            AgentEv::Imds => self.sees_notice(n),
+            AgentEv::ImdsRebalance => self.sees_rebalance(n),
             AgentEv::Fenced(on) => self.fenced(n, on),
             AgentEv::HandBack { pid } => self.hands_back_inside(n, pid),
             AgentEv::HandBackOutside => self.hands_back_outside(n),
@@ -68,7 +45,7 @@ impl World {
             AgentEv::Command { session, epoch, id, command } => self.commanded(n, session, epoch, id, command),
             AgentEv::Lost { session, token_refused } => {
                 if agent.session.take_if(|open| open.number == session).is_some() {
-                    self.met(Met::SessionLost);
+                    self.count(Occurrence::SessionLost);
                     self.agent_feed(n, Event::Disconnected { token_refused });
                 }
             }
@@ -83,14 +60,56 @@ impl World {
                     self.agent_feed(n, Event::Registered);
                 }
             }
-            AgentEv::GivesUp { asking, session } => {
-                if asking.is_some() && agent.asking == asking {
-                    agent.asking = None;
-                    self.agent_feed(n, Event::RegistrationFailed(Refusal::Unavailable));
-                } else if agent.session.take_if(|open| Some(open.number) == session && !open.is_welcome).is_some() {
-                    self.agent_feed(n, Event::Disconnected { token_refused: false });
-                }
+            AgentEv::TimesOut { asking, session } => self.times_out(n, asking, session),
+        }
+    }
+
+    /// A timer of the machine.
+    fn machine_timer(&mut self, n: N, at: u64) {
+        let Some(agent) = &mut self.hosts[n].agent else { return };
+        if agent.wake == Some(at) {
+            agent.wake = None;
+            agent.idle_wakes = if self.now > agent.woken_at + 20 { 0 } else { agent.idle_wakes + 1 };
+            agent.woken_at = self.now;
+            if agent.idle_wakes > IDLE_WAKES {
+                self.violate(
+                    Invariant::Converges,
+                    format!("the machine of i-{n} is woken again and again without an action"),
+                );
             }
+            self.agent_polls(n);
+        }
+    }
+
+    /// The instance metadata shows an interruption notice.
+    fn sees_notice(&mut self, n: N) {
+        let Some(agent) = &mut self.hosts[n].agent else { return };
+        if let Some(at) = self.cloud.machines[n].reclaims_at.filter(|_| agent.notice.is_none()) {
+            agent.notice = Some(at);
+            let at_machine = self.hosts[n].of_wall(at);
+            say!(self, "i-{n}: the agent sees the notice");
+            self.send(n, Message::Interruption(at));
+            self.agent_feed(n, Event::Interruption { at: at_machine });
+        }
+    }
+
+    /// The instance metadata shows a rebalance recommendation.
+    fn sees_rebalance(&mut self, n: N) {
+        let Some(agent) = &mut self.hosts[n].agent else { return };
+        if let Some(at) = self.cloud.machines[n].rebalance_at.filter(|at| agent.rebalance != Some(*at)) {
+            agent.rebalance = Some(at);
+            self.send(n, Message::Rebalance(at));
+        }
+    }
+
+    /// A registration, or the opening of a session, got no answer.
+    fn times_out(&mut self, n: N, asking: Option<u64>, session: Option<u32>) {
+        let Some(agent) = &mut self.hosts[n].agent else { return };
+        if asking.is_some() && agent.asking == asking {
+            agent.asking = None;
+            self.agent_feed(n, Event::RegistrationFailed(Refusal::Unavailable));
+        } else if agent.session.take_if(|open| Some(open.number) == session && !open.is_welcome).is_some() {
+            self.agent_feed(n, Event::Disconnected { token_refused: false });
         }
     }
 
@@ -99,9 +118,9 @@ impl World {
         let Some(open) = agent.session.as_mut().filter(|open| open.number == session) else { return };
         open.is_welcome = true;
         let (notice, rebalance) = (agent.notice, agent.rebalance);
-        // What a coordinator may have missed.
-        notice.into_iter().for_each(|at| self.tells(n, Said::Interruption(at)));
-        rebalance.into_iter().for_each(|at| self.tells(n, Said::Rebalance(at)));
+        // The coordinator may have missed them.
+        notice.into_iter().for_each(|at| self.send(n, Message::Interruption(at)));
+        rebalance.into_iter().for_each(|at| self.send(n, Message::Rebalance(at)));
         self.hosts[n].epoch = self.hosts[n].epoch.max(epoch);
         self.agent_feed(n, Event::Connected { epoch });
     }
@@ -116,11 +135,11 @@ impl World {
         };
         let Some(agent) = &mut host.agent else { return };
         if agent.session.is_none_or(|open| open.number != session) {
-            return self.met(Met::MessageLost);
+            return self.count(Occurrence::MessageLost);
         }
         agent.must_refuse = (epoch < host.epoch).then_some(id);
         host.epoch = host.epoch.max(epoch);
-        say!(self, "i-{n}: agent is told {command:?} (epoch {epoch})");
+        say!(self, "i-{n}: the agent receives {command:?} (epoch {epoch})");
         self.agent_feed(n, Event::Command { epoch, id: id.to_string(), command });
     }
 
@@ -134,7 +153,7 @@ impl World {
         let fails = host.bad_step == Some(index) || (!self.is_calm && self.rng.per_mille(calls.step_fails));
         if fails {
             say!(self, "i-{n}: boot step {index} fails (attempt {attempt})");
-            self.met(Met::StepFailed);
+            self.count(Occurrence::StepFailed);
             return self.agent_feed(n, Event::StepFinished { index, outcome: StepOutcome::Failed });
         }
         host.steps_done = host.steps_done.max(index + 1);

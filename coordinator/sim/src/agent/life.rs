@@ -1,13 +1,12 @@
-//! How a host and its agent begin and end: created, booted, crashed, hung, off. What is lost with each, and what its disk
-//! keeps.
+//! How a host and its agent start and end: created, booted, crashed, hung, off; what each loses, and what the disk keeps.
 
 use spillway_machine::{self as machine, Machine};
 
-use super::{Agent, Host, Proc, STEPS, look};
+use super::{Agent, Host, Proc, STEPS, check};
 use crate::agenda::{AgentEv, Ev, HostEv, N};
 use crate::bull::Exec;
 use crate::clock::{MINUTE, NEVER, SECOND};
-use crate::counts::Met;
+use crate::counts::Occurrence;
 use crate::net::Cut;
 use crate::say;
 use crate::world::World;
@@ -18,10 +17,10 @@ impl World {
         let by_chance = |world: &mut World, per_mille| !world.is_calm && is_ours && world.rng.per_mille(per_mille);
         let bad_step = self.cloud.bad_image.is_down(self.now).then(|| self.rng.below(STEPS as u64) as usize);
         let slow = if by_chance(self, calls.slow_boot) { self.rng.between(5, 30) } else { 1 };
-        let (slow, met) =
-            if by_chance(self, calls.never_boots) { (NEVER, Some(Met::NeverBoots)) } else { (slow, None) };
-        if let Some(met) = met.or((slow > 1).then_some(Met::SlowBoot)) {
-            self.met(met);
+        let (slow, occurrence) =
+            if by_chance(self, calls.never_boots) { (NEVER, Some(Occurrence::NeverBoots)) } else { (slow, None) };
+        if let Some(occurrence) = occurrence.or((slow > 1).then_some(Occurrence::SlowBoot)) {
+            self.count(occurrence);
         }
         let processes = self.setup.processes;
         self.hosts.push(Host {
@@ -41,8 +40,8 @@ impl World {
             fence_mark: false,
             fences_at: 0,
             stop: None,
-            last_said: 0,
-            last_heard: 0,
+            last_sent: 0,
+            last_received: 0,
             was_ready: false,
             took_jobs: false,
             was_adopted: false,
@@ -97,15 +96,15 @@ impl World {
         host.agent = Some(Agent {
             machine: Machine::new(config),
             session: None,
-            // Old sessions' numbers are not given again.
+            // Numbers of earlier sessions are not used again.
             sessions: generation * 10_000,
             wake: None,
             idle_wakes: 0,
             woken_at: 0,
-            look: 0,
+            check: 0,
             pace: NEVER,
             step: None,
-            seen: look::Seen::default(),
+            seen: check::Seen::default(),
             base_restarts: if host.steps_done == STEPS { restarts } else { 0 },
             told_jobs: 0,
             beat_for_jobs_at: 0,
@@ -116,7 +115,7 @@ impl World {
             starting: None,
             leader: None,
         });
-        say!(self, "i-{n}: agent starts");
+        say!(self, "i-{n}: the agent starts");
         let identified_at = self.now + self.rng.between(50, 800);
         self.put_agent(n, identified_at, AgentEv::Machine(machine::Event::Identified));
         self.put_agent(n, identified_at + 5 * SECOND, AgentEv::Beat);
@@ -124,7 +123,7 @@ impl World {
         self.shims_changed(n);
     }
 
-    /// Its process is gone; the worker goes on, and the disk remembers.
+    /// The agent's process ends; the worker and the disk stay.
     pub fn agent_crashes(&mut self, n: N, for_good: bool) {
         let host = &mut self.hosts[n];
         if host.agent.take().is_none() {
@@ -133,14 +132,14 @@ impl World {
         host.agent_generation += 1;
         host.disturbed_at = self.now;
         host.stop = None;
-        say!(self, "i-{n}: agent crashes{}", if for_good { ", for good" } else { "" });
-        self.met(if for_good { Met::AgentDied } else { Met::AgentCrash });
+        say!(self, "i-{n}: the agent crashes{}", if for_good { ", for good" } else { "" });
+        self.count(if for_good { Occurrence::AgentDied } else { Occurrence::AgentCrash });
         if !for_good {
             self.agenda.put(self.now + 5 * SECOND, Ev::Host { n, ev: HostEv::AgentStarts });
         }
     }
 
-    /// Power off: nothing of it does anything more.
+    /// Power off: everything on it ends.
     pub fn host_dies(&mut self, n: N) {
         let host = &mut self.hosts[n];
         if !host.is_on {
@@ -158,7 +157,7 @@ impl World {
         say!(self, "i-{n} is off");
     }
 
-    /// It is off for a while. What was in memory is gone: its worker, and all that its agent knew. Its jobs are left to the
+    /// It is off for a while, and loses what was in memory: its worker, and all that its agent knew. Its jobs are left to the
     /// stall check, as after a crash.
     pub fn host_reboots(&mut self, n: N, back_at: u64) {
         self.host_dies(n);
@@ -172,7 +171,7 @@ impl World {
         }
     }
 
-    /// The whole operating system stands still: nothing answers, nothing renews.
+    /// The whole operating system hangs: nothing answers, no lock is renewed.
     pub fn host_hangs(&mut self, n: N) {
         if self.hosts[n].is_hung || !self.hosts[n].is_on {
             return;
@@ -189,7 +188,7 @@ impl World {
             }
         }
         say!(self, "i-{n} hangs");
-        self.met(Met::HostHung);
+        self.count(Occurrence::HostHung);
     }
 
     pub fn put_agent(&mut self, n: N, at: u64, ev: AgentEv) {
@@ -197,7 +196,7 @@ impl World {
         self.agenda.put(at, Ev::Agent { n, generation, ev });
     }
 
-    /// What EC2's notices and recommendations are, as the agent's next looks will see them.
+    /// Notices and recommendations reach the instance metadata: the agent's next polls will see them.
     pub fn imds_shows(&mut self, n: N) {
         if self.hosts[n].agent.is_none() {
             return;
@@ -205,9 +204,9 @@ impl World {
         let mut after = self.rng.between(20, 1020);
         if !self.is_calm && self.rng.per_mille(self.setup.calls.imds_late) {
             after += self.rng.between(1, 15) * SECOND;
-            self.met(Met::ImdsLate);
+            self.count(Occurrence::ImdsLate);
         }
-        if self.cloud.machines[n].takes_at.is_some() {
+        if self.cloud.machines[n].reclaims_at.is_some() {
             self.put_agent(n, self.now + after, AgentEv::Imds);
         }
         if self.cloud.machines[n].rebalance_at.is_some() {

@@ -1,12 +1,12 @@
-//! The worker's processes under PM2: started, fenced, signalled, frozen, killed, crashed and started again. Owns their
-//! lives; what their jobs come to is BullMQ's.
+//! The worker's processes under PM2: started, fenced, signalled, frozen, killed, crashed and restarted. What becomes of their
+//! jobs is BullMQ's.
 
 use spillway_machine::{Event, Graceful};
 
 use super::{Host, Stop};
 use crate::agenda::{AgentEv, Ev, HostEv, N};
 use crate::bull::Exec;
-use crate::counts::Met;
+use crate::counts::Occurrence;
 use crate::say;
 use crate::setup::Naming;
 use crate::world::World;
@@ -20,12 +20,12 @@ pub struct Proc {
     /// Its jobs are handed back, or it is about to be killed.
     pub is_frozen: bool,
     pub is_fenced: bool,
-    /// It was signalled: it takes no more, and PM2 does not start it again.
+    /// It was signalled: it takes no more jobs, and PM2 does not restart it.
     is_stopping: bool,
     pub hung_until: Option<u64>,
     pub restarts: u32,
     pub runs: Vec<usize>,
-    /// Of the exit that it waits for.
+    /// The number of the start or exit that is pending.
     number: u64,
 }
 
@@ -36,7 +36,7 @@ impl Proc {
 }
 
 impl Host {
-    /// Which processes ask for a job.
+    /// Processes that can take a job.
     pub fn free_processes(&self, slots: usize) -> impl Iterator<Item = usize> {
         let is_free = move |it: &Proc| it.works() && !it.is_fenced && !it.is_stopping && it.runs.len() < slots;
         self.procs.iter().enumerate().filter(move |(_, process)| is_free(process)).map(|(index, _)| index)
@@ -94,7 +94,7 @@ impl World {
 
     /// PM2 signals every process.
     pub(super) fn stops_worker(&mut self, n: N) {
-        say!(self, "i-{n}: agent stops the worker");
+        say!(self, "i-{n}: the agent stops the worker");
         let host = &mut self.hosts[n];
         if let Some(agent) = &mut host.agent {
             agent.step = None;
@@ -131,7 +131,7 @@ impl World {
         self.agenda.put(self.now + after, Ev::Host { n, ev: HostEv::ProcExits { pid, number, killed } });
     }
 
-    /// A job ended: one that was signalled goes once it has none.
+    /// A job ended: a process that was signalled exits once it has none left.
     pub fn process_has_free_slot(&mut self, n: N, index: usize) {
         let process = &self.hosts[n].procs[index];
         if !(process.is_stopping && process.works() && process.runs.is_empty()) {
@@ -174,20 +174,20 @@ impl World {
         self.put_agent(n, at, AgentEv::Machine(Event::WorkerStopped { killed: stop.killed }));
     }
 
-    /// It and its jobs' runs are dead.
+    /// The process ends, and the runs of its jobs with it.
     pub fn process_dies(&mut self, n: N, index: usize) {
         let process = &mut self.hosts[n].procs[index];
         (process.is_up, process.is_starting, process.hung_until) = (false, false, None);
         for run in std::mem::take(&mut process.runs) {
             say!(self, "i-{n}: job {} is cut off", self.bull.runs[run].job);
-            self.met(Met::CutOff);
+            self.count(Occurrence::CutOff);
             self.run_is_over(run, Exec::Dead);
         }
     }
 
-    /// SIGSTOP to all of it: nothing of it goes on.
+    /// SIGSTOP to all its processes: none does anything more.
     pub(super) fn freezes_worker(&mut self, n: N) {
-        say!(self, "i-{n}: agent kills the worker");
+        say!(self, "i-{n}: the agent kills the worker");
         self.hosts[n].owes_hand_back = true;
         for index in 0..self.hosts[n].procs.len() {
             self.hosts[n].procs[index].is_frozen = true;
@@ -218,7 +218,7 @@ impl World {
         self.agent_feed(n, Event::WorkerStarted);
     }
 
-    /// It dies by itself; PM2 starts another.
+    /// A process crashes; PM2 starts another.
     pub fn process_crashes(&mut self, n: N, index: usize) {
         let number = self.hosts[n].number();
         let process = &mut self.hosts[n].procs[index];
@@ -226,13 +226,13 @@ impl World {
             process.number = number;
             let pid = process.pid;
             self.hosts[n].disturbed_at = self.now;
-            self.met(Met::WorkerCrash);
+            self.count(Occurrence::WorkerCrash);
             say!(self, "i-{n}: a worker process crashes");
             self.process_exits(n, pid, number, false);
         }
     }
 
-    /// Its event loop hangs: it renews nothing, answers nobody, and goes on later.
+    /// A process' event loop hangs: it renews no lock and answers nothing until `until`.
     pub fn process_hangs(&mut self, n: N, index: usize, until: u64) {
         let number = self.hosts[n].procs[index].number;
         let process = &mut self.hosts[n].procs[index];
@@ -243,7 +243,7 @@ impl World {
         let (pid, runs) = (process.pid, process.runs.clone());
         self.hosts[n].disturbed_at = until;
         runs.into_iter().for_each(|run| self.stops_renewing(run));
-        self.met(Met::WorkerHung);
+        self.count(Occurrence::WorkerHung);
         say!(self, "i-{n}: a worker process hangs");
         self.agenda.put(until, Ev::Host { n, ev: HostEv::Unhang { pid, number } });
     }

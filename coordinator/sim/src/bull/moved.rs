@@ -1,5 +1,5 @@
-//! Hand-backs, as `spillway-handback`'s script does them. Owns what it checks, and invariant 5 at each: nobody works on
-//! what is handed back.
+//! Hand-backs, as `spillway-handback`'s script does them. Owns what the script checks, and invariant 5: no worker runs a job
+//! that is handed back.
 
 pub use spillway_handback_rule::Claim;
 use spillway_handback_rule::RENEWED_ABOVE;
@@ -7,13 +7,13 @@ use spillway_handback_rule::RENEWED_ABOVE;
 use crate::agenda::N;
 use crate::bull::Exec;
 use crate::clock::ms;
-use crate::counts::Met;
+use crate::counts::Occurrence;
+use crate::invariants::Invariant;
 use crate::say;
 use crate::setup::Naming;
-use crate::watch::Invariant;
 use crate::world::World;
 
-/// A job in `active` that says it is an instance's.
+/// A held job: active, in the name of an instance.
 #[derive(Clone, Copy, Debug)]
 pub struct Held {
     pub job: usize,
@@ -38,35 +38,35 @@ impl World {
         self.bull.active.iter().filter_map(held).collect()
     }
 
-    /// The lock's token may be another instance's.
+    /// The lock's token names another instance.
     pub fn is_anothers(&self, token: usize, n: N) -> bool {
         self.setup.naming == Naming::Shim && self.bull.runs[token].at.is_some_and(|(at, _)| at != n)
     }
 
-    /// The script, at once after the look: nothing has changed in between. False where it leaves the job alone.
-    pub fn moves_back(&mut self, held: Held, met: Met) -> bool {
+    /// The script, right after the scan: nothing has changed in between. False if it leaves the job.
+    pub fn moves_back(&mut self, held: Held, occurrence: Occurrence) -> bool {
         if held.claim == Claim::Name && held.left.is_some_and(|left| left > ms(RENEWED_ABOVE)) {
             return false;
         }
-        self.moved_back(held.job, met);
+        self.moved_back(held.job, occurrence);
         true
     }
 
-    /// From `active` to wait; it is served next.
-    pub fn moved_back(&mut self, job: usize, met: Met) {
+    /// From `active` to the front of the queue.
+    pub fn moved_back(&mut self, job: usize, occurrence: Occurrence) {
         for run in self.bull.jobs[job].live.clone() {
             let run = &self.bull.runs[run];
-            if run.exec == Exec::Running && run.is_renewing() && met != Met::HandedBackInside {
+            if run.exec == Exec::Running && run.is_renewing() && occurrence != Occurrence::HandedBackInside {
                 let text =
-                    format!("job {job} is handed back ({}) while its worker {:?} works on it", met.words(), run.at);
+                    format!("job {job} is handed back ({}) while its worker {:?} runs it", occurrence.words(), run.at);
                 return self.violate(Invariant::RunsOnce, text);
             }
         }
-        say!(self, "{}: job {job}", met.words());
-        self.met(met);
+        say!(self, "{}: job {job}", occurrence.words());
+        self.count(occurrence);
         let entry = &mut self.bull.jobs[job];
         entry.run = None;
-        if met != Met::HandedBackInside {
+        if occurrence != Occurrence::HandedBackInside {
             entry.pb = None;
         }
         self.bull.leaves_active(job);

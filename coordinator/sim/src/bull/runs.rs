@@ -1,23 +1,23 @@
-//! Runs of jobs: a worker's lock of 30 s, renewed each 15 s while the worker lives and reaches Redis. Owns the locks' times,
-//! which are counted rather than simulated, and what a run's end does.
+//! Runs of jobs: a lock of 30 s, renewed every 15 s while the worker works and reaches Redis. Owns the locks' times, which are
+//! computed, not simulated, and what the end of a run does.
 
 use crate::agenda::{Ev, N};
 use crate::bull::Where;
 use crate::clock::{NEVER, SECOND};
-use crate::counts::Met;
+use crate::counts::Occurrence;
+use crate::invariants::Invariant;
 use crate::say;
 use crate::setup::Naming;
-use crate::watch::Invariant;
 use crate::world::World;
 
 const LOCK: u64 = 30 * SECOND;
 const RENEWED_EACH: u64 = 15 * SECOND;
 
-/// What a run does.
+/// The state of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exec {
     Running,
-    /// Its process is frozen or hangs for ever: nothing is done any more.
+    /// Its process is frozen, or hangs for good.
     Frozen,
     /// Its process is dead.
     Dead,
@@ -32,7 +32,7 @@ pub struct Run {
     pub at: Option<(N, usize)>,
     pub began: u64,
     pub exec: Exec,
-    /// The last renewal before `renews_from`, and from when on it is renewed each 15 s.
+    /// The last renewal before `renews_from`, and from when on the lock is renewed every 15 s.
     renewed_at: u64,
     renews_from: u64,
 }
@@ -89,8 +89,8 @@ impl World {
                 }
                 self.hosts[n].procs[index].runs.push(run);
                 self.hosts[n].took_jobs = true;
-                self.met(Met::RanOnInstance);
-                say!(self, "i-{n} begins job {job} ({} s)", took / SECOND);
+                self.count(Occurrence::RanOnInstance);
+                say!(self, "i-{n} starts job {job} ({} s)", took / SECOND);
                 self.check_fenced(n);
                 self.shims_changed(n);
             }
@@ -98,7 +98,7 @@ impl World {
         self.agenda.put(self.now + took, Ev::RunEnds(run));
     }
 
-    /// Invariant 5: a job runs once, unless the worker that had it before cannot be reached.
+    /// Invariant 5: a job runs once, unless the worker that had it before could not renew its lock.
     fn check_runs_alone(&mut self, job: usize, at: Option<(N, usize)>) {
         for before in self.bull.jobs[job].live.clone() {
             let run = &self.bull.runs[before];
@@ -106,15 +106,16 @@ impl World {
                 continue;
             }
             if run.is_renewing() {
-                let text = format!("job {job} begins at {at:?} while it runs at {:?}, whose lock is renewed", run.at);
+                let text =
+                    format!("job {job} starts at {at:?} while it runs at {:?}, where its lock is renewed", run.at);
                 return self.violate(Invariant::RunsOnce, text);
             }
             say!(
                 self,
-                "job {job} runs again: its worker at {:?} is cut off and goes on with it",
+                "job {job} runs twice: its worker at {:?} is cut off and still runs it",
                 self.bull.runs[before].at
             );
-            self.met(Met::RanTwice);
+            self.count(Occurrence::RanTwice);
         }
     }
 
@@ -123,7 +124,7 @@ impl World {
         if self.bull.runs[run].exec != Exec::Running {
             return;
         }
-        // The result waits for its way to Redis.
+        // The result cannot reach Redis yet.
         let blocked_until = match at {
             _ if self.net.redis_down.is_down(self.now) => Some(self.net.redis_down.until),
             Some((n, _)) if self.net.worker[n].is_down(self.now) => Some(self.net.worker[n].until),
@@ -141,7 +142,7 @@ impl World {
         if has_lock {
             self.job_done(job);
         } else {
-            self.met(Met::LostLock);
+            self.count(Occurrence::LostLock);
         }
         if let Some((n, index)) = at {
             if self.hosts[n].is_reporting() && has_lock {
@@ -160,21 +161,21 @@ impl World {
         if entry.fails == 0 {
             entry.place = Where::Completed;
             self.bull.completed += 1;
-            return self.met(Met::Completed);
+            return self.count(Occurrence::Completed);
         }
         entry.fails -= 1;
         entry.attempts -= 1;
         if entry.attempts == 0 {
             entry.place = Where::Failed;
             self.bull.failed += 1;
-            return self.met(Met::FailedByItself);
+            return self.count(Occurrence::FailedByItself);
         }
-        self.met(Met::Retried);
+        self.count(Occurrence::Retried);
         let after = self.rng.between(1, 60) * SECOND;
         self.delay(job, after);
     }
 
-    /// The run does nothing more: it was finished, or its process died.
+    /// The run is over: the job was finished, or the process ended or froze.
     pub fn run_is_over(&mut self, run: usize, exec: Exec) {
         let now = self.now;
         let entry = &mut self.bull.runs[run];
@@ -194,7 +195,7 @@ impl World {
         }
     }
 
-    /// Its locks are renewed no more: the way to Redis is cut, or the process hangs.
+    /// Its lock is no longer renewed: Redis is cut off, or the process hangs.
     pub fn stops_renewing(&mut self, run: usize) {
         if self.bull.runs[run].is_renewing() {
             self.bull.runs[run].stop_renewing(self.now);
@@ -202,7 +203,7 @@ impl World {
         }
     }
 
-    /// The way is open again: the next renewal finds the lock, or does not.
+    /// Redis is reached again: the next renewal finds the lock, or it has expired.
     pub fn renews_again(&mut self, run: usize) {
         let (now, entry) = (self.now, &mut self.bull.runs[run]);
         if entry.exec != Exec::Running || entry.is_renewing() {

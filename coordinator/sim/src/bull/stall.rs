@@ -1,10 +1,10 @@
-//! BullMQ's stall check: an active job without a lock goes back to wait, once; the second time it fails for good. Owns
-//! which jobs it must find and which must have been handed back before.
+//! BullMQ's stall check: an active job without a lock is requeued once; the second time it fails for good. Owns which jobs the
+//! check may find, and which must have been handed back before.
 
 use crate::agenda::Ev;
 use crate::bull::{Exec, Where};
 use crate::clock::SECOND;
-use crate::counts::Met;
+use crate::counts::Occurrence;
 use crate::say;
 use crate::setup::Naming;
 use crate::world::World;
@@ -39,10 +39,10 @@ impl World {
         if run.lock_left(self.now).is_some() {
             return false;
         }
-        // In lives without a stall check (for dead workers): who died with its instance, or in a drain, and has a name,
-        // must be handed back. What a wiped ledger has forgotten nobody can.
+        // In runs without a stall check for dead workers: jobs of a named worker that ended with its instance, or in a
+        // drain, must be handed back; not those of instances that a deleted ledger forgot.
         let Some((n, _)) = run.at else { return true };
-        let is_known = self.cloud.machines[n].launched_at > self.wiped_at;
+        let is_known = self.cloud.machines[n].launched_at > self.ledger_deleted_at;
         let is_owed = self.setup.naming != Naming::None && run.exec == Exec::Dead && self.hosts[n].owes_hand_back;
         self.setup.stall_check || !(is_owed && is_known)
     }
@@ -50,7 +50,7 @@ impl World {
     fn stalls(&mut self, job: usize) {
         let run = self.bull.jobs[job].run;
         say!(self, "job {job} stalls: its lock has expired ({:?})", run.and_then(|run| self.bull.runs[run].at));
-        self.met(Met::Stalled);
+        self.count(Occurrence::Stalled);
         let entry = &mut self.bull.jobs[job];
         entry.run = None;
         entry.stalls += 1;
@@ -59,7 +59,7 @@ impl World {
         if fails {
             self.bull.jobs[job].place = Where::Failed;
             self.bull.failed += 1;
-            self.met(Met::FailedByStalls);
+            self.count(Occurrence::FailedByStalls);
         } else {
             self.bull.put(job, true);
         }

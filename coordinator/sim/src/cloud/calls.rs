@@ -1,19 +1,18 @@
-//! EC2's calls: what each does when it arrives, and what becomes of its answer. Owns the back and forth; the answer's way
-//! may be lost after the effect.
+//! Calls to EC2: what each does when it arrives, and what becomes of its answer, which may be lost after the effect.
 
 use spillway_brain::{Decision, Ec2State, LaunchAnswer, LaunchToken, RefusalClass};
 use spillway_pool::{Input, Refused as NotDone};
 
 use crate::agenda::{C, CloudEv, CoordinatorEv, Ev, N};
 use crate::clock::{NEVER, SECOND};
-use crate::counts::Met;
+use crate::counts::Occurrence;
+use crate::invariants::Invariant;
 use crate::say;
-use crate::watch::Invariant;
 use crate::world::World;
 
-/// As the coordinator's: a call that takes longer is taken for lost.
+/// As the coordinator's: a call that takes longer is unanswered.
 const CALL_TIMEOUT: u64 = 30 * SECOND;
-/// A request that is late arrives by then: less than EC2's lists have time to show what it did.
+/// The latest that a request arrives: less than the time in which listings show its effect.
 const LATE_MOST: u64 = 40 * SECOND;
 
 /// The class, and EC2's code.
@@ -33,7 +32,7 @@ impl World {
         let mut answer_after = arrives_after + self.rng.between(20, 1500);
         if !self.is_calm && self.rng.per_mille(calls.lost_answer) {
             answer_after = NEVER;
-            self.met(Met::LostAnswer);
+            self.count(Occurrence::LostAnswer);
         }
         if answer_after >= CALL_TIMEOUT || lost {
             let at = self.now + if cut { self.rng.between(100, 5000) } else { CALL_TIMEOUT };
@@ -42,10 +41,10 @@ impl World {
             answer_after = NEVER;
         }
         if lost {
-            return self.met(Met::LostRequest);
+            return self.count(Occurrence::LostRequest);
         }
         if arrives_after >= CALL_TIMEOUT {
-            self.met(Met::LateEffect);
+            self.count(Occurrence::LateEffect);
         }
         let answer_at = self.now.saturating_add(answer_after);
         let mut put = |at: u64, answer_at: u64| {
@@ -64,7 +63,7 @@ impl World {
         if !self.is_calm && self.rng.per_mille(calls.twice) {
             let again_after = self.rng.between(1, LATE_MOST);
             put(self.now + again_after, NEVER);
-            self.met(Met::DuplicateCall);
+            self.count(Occurrence::DuplicateCall);
         }
     }
 
@@ -77,9 +76,9 @@ impl World {
     pub(super) fn ec2_launch(&mut self, to: (C, u32), token: LaunchToken, answer_at: u64, saved_at: u64) {
         self.trace.mix_text(&token.0);
         if let Some(n) = self.cloud.by_token.get(&token).copied() {
-            // The same token, the same instance: whatever has become of it.
-            self.met(Met::SameToken);
-            say!(self, "ec2 knows {token}: i-{n}");
+            // The same token gives the same instance, whatever its state.
+            self.count(Occurrence::SameToken);
+            say!(self, "ec2 answers {token} with the instance it has: i-{n}");
             let id = self.cloud.machines[n].id.clone();
             return self.answer(
                 to.0,
@@ -88,7 +87,7 @@ impl World {
                 Input::LaunchAnswered { token, answer: LaunchAnswer::Accepted { id } },
             );
         }
-        // What EC2 refused it does not do later: a duplicate of that very request comes to nothing.
+        // EC2 does not carry out later what it refused: a duplicate of that request has no effect.
         if self.cloud.refused.contains(&(token.clone(), saved_at)) {
             return;
         }
@@ -102,9 +101,9 @@ impl World {
         say!(
             self,
             "ec2 launches i-{n} for {token}{}",
-            if answer_at == NEVER { ", and its answer is lost" } else { "" }
+            if answer_at == NEVER { ", but its answer is lost" } else { "" }
         );
-        if self.cloud.forgotten.contains(&token) || saved_at <= self.wiped_at {
+        if self.cloud.forgotten.contains(&token) || saved_at <= self.ledger_deleted_at {
             self.cloud.machines[n].forgotten = true;
         }
         self.check_cap();
@@ -115,7 +114,7 @@ impl World {
     pub(super) fn ec2_terminate(&mut self, to: (C, u32), n: N, answer_at: u64) {
         let id = self.cloud.machines[n].id.clone();
         if self.cloud.machines[n].token.is_none() {
-            return self.violate(Invariant::OnlyOurs, format!("i-{n} is foreign, and terminated"));
+            return self.violate(Invariant::OnlyOurs, format!("i-{n} is unmanaged, but terminated"));
         }
         if let Some(refused) = self.refusal(false) {
             say!(self, "ec2 refuses to terminate i-{n}: {}", refused.1);
@@ -130,27 +129,27 @@ impl World {
         self.answer(to.0, to.1, answer_at, Input::TerminateAnswered { id, answer: Ok(()) });
     }
 
-    /// What EC2 has against a call now.
+    /// Why EC2 would refuse a call now.
     fn refusal(&mut self, is_launch: bool) -> Option<Refused> {
         let (now, calls) = (self.now, self.setup.calls);
         let by_chance = |world: &mut World, per_mille| !world.is_calm && world.rng.per_mille(per_mille);
         if self.cloud.throttles.is_down(now) || by_chance(self, calls.throttled) {
-            self.met(Met::Throttled);
+            self.count(Occurrence::Throttled);
             return Some((RefusalClass::Retry, "RequestLimitExceeded"));
         }
         if !is_launch {
             return None;
         }
         if self.cloud.unauthorized.is_down(now) {
-            self.met(Met::Fatal);
+            self.count(Occurrence::Fatal);
             return Some((RefusalClass::Fatal, "UnauthorizedOperation"));
         }
         if self.cloud.over_quota.is_down(now) {
-            self.met(Met::Quota);
+            self.count(Occurrence::Quota);
             return Some((RefusalClass::Quota, "MaxSpotInstanceCountExceeded"));
         }
         if self.cloud.without_capacity.is_down(now) || by_chance(self, calls.no_capacity) {
-            self.met(Met::NoCapacity);
+            self.count(Occurrence::NoCapacity);
             return Some((RefusalClass::Capacity, "InsufficientInstanceCapacity"));
         }
         None

@@ -1,4 +1,4 @@
-//! Doing what was decided, with no choice left to make.
+//! Carries out decisions: nothing is left to decide here.
 
 use spillway_brain::{Decision, Planned, Reason};
 use spillway_machine as machine;
@@ -6,7 +6,7 @@ use spillway_pool::{Command, Denied, Effect, Granted, Input};
 
 use super::{name, number};
 use crate::agenda::{C, CoordinatorEv};
-use crate::counts::Met;
+use crate::counts::Occurrence;
 use crate::say;
 use crate::world::World;
 
@@ -20,7 +20,7 @@ impl World {
                 let n = number(&id);
                 self.check_allowed(c, &Decision::Drain { id, deadline });
                 self.hosts[n].told_to_drain(self.now, deadline.0);
-                // The agent's machine counts by its own clock, which the wall clock's time is turned into there.
+                // The agent converts the wall clock's time to the machine's own clock.
                 let deadline = machine::Timestamp(deadline.0);
                 self.command(c, n, epoch, machine::Command::Drain { deadline });
             }
@@ -39,7 +39,7 @@ impl World {
                 let deadline = machine::Timestamp(rehearsal.deadline.0);
                 let n = number(&rehearsal.id);
                 let is_delivered = self.command(c, n, epoch, machine::Command::Rehearse { deadline });
-                self.tell(c, Input::Rehearsed { rehearsal, is_delivered });
+                self.feed(c, Input::Rehearsed { rehearsal, is_delivered });
             }
             _ => {}
         }
@@ -47,7 +47,7 @@ impl World {
 
     fn calls_ec2(&mut self, c: C, decision: Decision) {
         self.check_allowed(c, &decision);
-        let saved_at = self.coordinators[c].watched.saved_at;
+        let saved_at = self.coordinators[c].obligations.saved_at;
         self.ec2_call(c, &decision, saved_at);
     }
 
@@ -56,45 +56,45 @@ impl World {
         say!(self, "{} {} {}: {reason}", name(c), verb(decision), decision.subject());
         self.trace.mix_text(decision.kind());
         self.trace.mix_text(decision.subject());
-        let met = match decision {
+        let occurrence = match decision {
             Decision::Launch { token } => {
                 let is_new = self.issued.insert(token.clone());
-                if is_new { Met::Launch } else { Met::LaunchAgain }
+                if is_new { Occurrence::Launch } else { Occurrence::LaunchAgain }
             }
-            Decision::Drain { .. } => Met::Drain,
-            Decision::CancelDrain { .. } => Met::CancelDrain,
-            Decision::Terminate { .. } => Met::Terminate,
-            Decision::HandBack { .. } => Met::HandBackAsked,
-            Decision::Alert { .. } => Met::Alert,
+            Decision::Drain { .. } => Occurrence::Drain,
+            Decision::CancelDrain { .. } => Occurrence::CancelDrain,
+            Decision::Terminate { .. } => Occurrence::Terminate,
+            Decision::HandBack { .. } => Occurrence::HandBackAsked,
+            Decision::Alert { .. } => Occurrence::Alert,
         };
-        self.met(met);
+        self.count(occurrence);
         match (decision, reason) {
-            (Decision::Terminate { .. }, Reason::DrainOverdue { .. }) => self.met(Met::TerminateOverdue),
-            (Decision::Launch { .. }, Reason::Replaces { .. }) => self.met(Met::Replaced),
+            (Decision::Terminate { .. }, Reason::DrainOverdue { .. }) => self.count(Occurrence::TerminateOverdue),
+            (Decision::Launch { .. }, Reason::Replaces { .. }) => self.count(Occurrence::Replaced),
             (Decision::Drain { .. }, Reason::BootFailed { .. } | Reason::BootDeadline { .. }) => {
-                self.met(Met::BootFailed);
+                self.count(Occurrence::BootFailed);
             }
             _ => {}
         }
     }
 
-    /// What was granted must be in the next plan.
+    /// What an operator was told will happen must be in the next plan.
     pub(super) fn operator_hears(&mut self, c: C, answer: Result<Granted, Denied>) {
         match answer {
-            Ok(Granted::Held) => self.met(Met::Hold),
+            Ok(Granted::Held) => self.count(Occurrence::Hold),
             Ok(Granted::Resumed) => {}
             Ok(Granted::Drains { id }) => {
-                self.met(Met::OperatorDrain);
-                self.coordinators[c].watched.promised = Some((id, "drain"));
+                self.count(Occurrence::OperatorDrain);
+                self.coordinators[c].obligations.promised = Some((id, "drain"));
             }
             Ok(Granted::WorksAgain { id }) => {
-                self.met(Met::OperatorCancel);
-                self.coordinators[c].watched.promised = Some((id, "cancel_drain"));
+                self.count(Occurrence::OperatorCancel);
+                self.coordinators[c].obligations.promised = Some((id, "cancel_drain"));
             }
-            Ok(Granted::Rehearses { .. }) => self.met(Met::Rehearsal),
+            Ok(Granted::Rehearses { .. }) => self.count(Occurrence::Rehearsal),
             Err(denied) => {
-                say!(self, "an operator is denied: {denied}");
-                self.met(Met::Denied);
+                say!(self, "an operator's command is rejected: {denied}");
+                self.count(Occurrence::Rejected);
             }
         }
     }
@@ -104,10 +104,10 @@ fn verb(decision: &Decision) -> &'static str {
     match decision {
         Decision::Launch { .. } => "launches token",
         Decision::Drain { .. } => "drains",
-        Decision::CancelDrain { .. } => "takes back the drain of",
+        Decision::CancelDrain { .. } => "cancels the drain of",
         Decision::Terminate { .. } => "terminates",
         Decision::HandBack { certain: true, .. } => "hands back the jobs of",
-        Decision::HandBack { certain: false, .. } => "hands back the unrenewed jobs of",
+        Decision::HandBack { certain: false, .. } => "cautiously hands back the jobs of",
         Decision::Alert { .. } => "alerts",
     }
 }

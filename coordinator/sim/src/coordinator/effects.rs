@@ -1,4 +1,4 @@
-//! What a pool wants to know: the queue, EC2's list, the ledger. A look that fails says so.
+//! The pool's reads: observations, listings, the ledger. A failed one is answered as failed.
 
 use spillway_brain::{InstanceId, LaunchAnswer, RefusalClass};
 use spillway_pool::{Effect, Happening, Input, Observation, Refused};
@@ -6,15 +6,15 @@ use spillway_pool::{Effect, Happening, Input, Observation, Refused};
 use super::name;
 use crate::agenda::{C, CoordinatorEv};
 use crate::clock::SECOND;
-use crate::counts::Met;
+use crate::counts::Occurrence;
 use crate::ledger::{self, Kept};
 use crate::say;
 use crate::world::World;
 
-/// A stale list is so old at the most: less than the brain's consistency grace, with what a late request may take.
-const STALE_MOST: u64 = 50 * SECOND;
-/// One answer of the ledger's in so many finds no way back, right after the lease was gained.
-const LOADS_LOST: u64 = 6;
+/// The most by which a listing is out of date: with a late request, less than the brain's consistency grace.
+const OUT_OF_DATE_MOST: u64 = 50 * SECOND;
+/// One in so many reads of the ledger fails right after the lease was gained.
+const LOADS_FAIL: u64 = 6;
 
 impl World {
     pub(super) fn perform(&mut self, c: C, effect: Effect) {
@@ -35,16 +35,16 @@ impl World {
         if !self.net.coordinator_redis(c, self.now) {
             let at = answers_at + self.rng.between(100, 5000);
             let answer = Input::Observed(Err("Redis does not answer".to_owned()));
-            return self.put_coordinator(c, at, CoordinatorEv::Told(Box::new(answer)));
+            return self.put_coordinator(c, at, CoordinatorEv::Input(Box::new(answer)));
         }
         let jobs = with_jobs.then(|| (self.local(c), self.jobs_by_instance()));
         let backlog = spillway_brain::Backlog { queues: vec![self.bull.backlog(self.now)] };
         let answer = Input::Observed(Ok(Observation { backlog, jobs }));
         if self.net.slow.is_down(self.now) {
-            return self.put_coordinator(c, answers_at, CoordinatorEv::Told(Box::new(answer)));
+            return self.put_coordinator(c, answers_at, CoordinatorEv::Input(Box::new(answer)));
         }
-        // A few milliseconds: at once.
-        self.tell(c, answer);
+        // It takes a few milliseconds: delivered at once.
+        self.feed(c, answer);
     }
 
     fn list(&mut self, c: C) {
@@ -55,18 +55,18 @@ impl World {
         if throttled || self.net.ec2[c].is_down(self.now) {
             let at = answers_at + if throttled { 0 } else { self.rng.between(100, 5000) };
             let answer = Input::Listed { asked_at, answer: Err(no_answer()) };
-            return self.put_coordinator(c, at, CoordinatorEv::Told(Box::new(answer)));
+            return self.put_coordinator(c, at, CoordinatorEv::Input(Box::new(answer)));
         }
         let mut as_of = self.now;
         if !self.is_calm && self.rng.per_mille(self.setup.calls.stale_list) {
-            as_of -= self.rng.between(1, STALE_MOST);
-            self.met(Met::StaleList);
+            as_of -= self.rng.between(1, OUT_OF_DATE_MOST);
+            self.count(Occurrence::OutOfDateListing);
         }
         let answer = Input::Listed { asked_at, answer: Ok(self.ec2_list(as_of)) };
         if self.net.slow.is_down(self.now) || self.rng.one_in(4) {
-            return self.put_coordinator(c, answers_at, CoordinatorEv::Told(Box::new(answer)));
+            return self.put_coordinator(c, answers_at, CoordinatorEv::Input(Box::new(answer)));
         }
-        self.tell(c, answer);
+        self.feed(c, answer);
     }
 
     fn list_interruptions(&mut self, c: C) {
@@ -79,12 +79,12 @@ impl World {
             .listed
             .iter()
             .map(|n| &self.cloud.machines[*n])
-            .filter(|machine| machine.takes_at.is_some() && machine.is_live() && machine.token.is_some());
+            .filter(|machine| machine.reclaims_at.is_some() && machine.is_live() && machine.token.is_some());
         let marked: Vec<InstanceId> = marked.map(|machine| machine.id.clone()).collect();
-        self.put_coordinator(c, answers_at, CoordinatorEv::Told(Box::new(Input::Interruptions(marked))));
+        self.put_coordinator(c, answers_at, CoordinatorEv::Input(Box::new(Input::Interruptions(marked))));
     }
 
-    /// EC2's answer to a launch or a termination; without a way back it is lost.
+    /// EC2's answer to a launch or a termination; dropped while EC2 cannot be reached.
     pub(super) fn answered(&mut self, c: C, answer: Input) {
         let answer = if self.net.ec2[c].is_down(self.now) { lost(answer) } else { answer };
         if let Input::LaunchAnswered { token, answer } = &answer {
@@ -95,22 +95,22 @@ impl World {
             };
             say!(self, "launch {token} {words}");
         }
-        self.tell(c, answer);
+        self.feed(c, answer);
     }
 
-    /// Without the ledger nothing is decided.
+    /// Nothing is decided before the ledger is read.
     fn load_ledger(&mut self, c: C, epoch: u64) {
-        let is_lost = !self.is_calm && self.rng.one_in(LOADS_LOST);
+        let is_lost = !self.is_calm && self.rng.one_in(LOADS_FAIL);
         if is_lost || !self.net.coordinator_redis(c, self.now) {
-            self.met(Met::LoadFailed);
-            return self.tell(c, Input::NotLoaded { epoch, problem: "Redis does not answer".to_owned() });
+            self.count(Occurrence::LoadFailed);
+            return self.feed(c, Input::NotLoaded { epoch, problem: "Redis does not answer".to_owned() });
         }
         self.settle_ledger();
         let Some(ledger::Saved { kept: Kept::State(state), epoch: saved_by, shadow }) = self.ledger.saved.clone()
         else {
-            return self.tell(c, Input::Loaded { epoch, saved: None, plans: Vec::new() });
+            return self.feed(c, Input::Loaded { epoch, saved: None, plans: Vec::new() });
         };
-        // As it is kept in Redis: in words.
+        // In Redis the state is JSON.
         let state = if self.rng.one_in(8) {
             let text = serde_json::to_string(&state).expect("a state can be written");
             Box::new(serde_json::from_str(&text).expect("what was written can be read"))
@@ -118,7 +118,7 @@ impl World {
             state
         };
         self.coordinators[c].loaded = Some(shadow);
-        self.tell(c, Input::Loaded { epoch, saved: Some((state, saved_by)), plans: Vec::new() });
+        self.feed(c, Input::Loaded { epoch, saved: Some((state, saved_by)), plans: Vec::new() });
     }
 
     fn happened(&mut self, c: C, happening: &Happening) {
@@ -132,7 +132,7 @@ impl World {
             }
             Happening::Leads { epoch } => {
                 if self.led_by.is_some_and(|before| before != c) {
-                    self.met(Met::Failover);
+                    self.count(Occurrence::Failover);
                 }
                 self.led_by = Some(c);
                 say!(self, "{} leads in epoch {epoch}", name(c));
@@ -146,7 +146,7 @@ fn no_answer() -> Refused {
     Refused { class: RefusalClass::Retry, code: "NoAnswer".to_owned(), detail: "EC2 does not answer".to_owned() }
 }
 
-/// An answer that found no way back.
+/// The same call, unanswered.
 fn lost(answer: Input) -> Input {
     match answer {
         Input::LaunchAnswered { token, .. } => {

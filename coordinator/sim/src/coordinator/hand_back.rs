@@ -9,7 +9,7 @@ use super::number;
 use crate::agenda::{C, CoordinatorEv};
 use crate::bull::Held;
 use crate::clock::SECOND;
-use crate::counts::Met;
+use crate::counts::Occurrence;
 use crate::say;
 use crate::setup::Naming;
 use crate::world::World;
@@ -23,26 +23,26 @@ impl World {
         if !self.net.coordinator_redis(c, self.now) {
             answers_at += self.rng.between(1, 10) * SECOND;
             attempt.fails("Redis does not answer");
-            return self.put_coordinator(c, answers_at, CoordinatorEv::Told(Box::new(Input::HandedBack(attempt))));
+            return self.put_coordinator(c, answers_at, CoordinatorEv::Input(Box::new(Input::HandedBack(attempt))));
         }
-        let met = if attempt.certain { Met::HandedBackCertain } else { Met::HandedBackUncertain };
+        let occurrence = if attempt.certain { Occurrence::HandedBackCertain } else { Occurrence::HandedBackCautious };
         let up = self.up(c, self.now);
         for held in self.held_by(n) {
-            if attempt.finds((up, up), QUEUE, &self.as_redis_shows(held)) && self.moves_back(held, met) {
+            if attempt.finds((up, up), QUEUE, &self.as_redis_shows(held)) && self.moves_back(held, occurrence) {
                 attempt.hands_back();
             }
         }
         self.dispatch();
         if attempt.handed_back > 0 || attempt.left > 0 {
-            say!(self, "of i-{n} {} are handed back, {} left", attempt.handed_back, attempt.left);
+            say!(self, "{} jobs of i-{n} are handed back, {} are left", attempt.handed_back, attempt.left);
         }
         if !self.is_calm && self.rng.per_mille(self.setup.calls.lost_answer) {
-            // It happened, and nobody is told.
+            // The jobs are handed back, but the answer is lost.
             attempt.handed_back = 0;
             attempt.fails("Redis does not answer");
             answers_at += self.rng.between(1, 30) * SECOND;
         }
-        self.put_coordinator(c, answers_at, CoordinatorEv::Told(Box::new(Input::HandedBack(attempt))));
+        self.put_coordinator(c, answers_at, CoordinatorEv::Input(Box::new(Input::HandedBack(attempt))));
     }
 
     /// With the lock's token as the worker writes it: with the shim it begins with the instance's id.

@@ -1,4 +1,4 @@
-//! The lease is taken or renewed each 3 s. What an attempt means is the pool's rule; here is what Redis answers.
+//! The lease is taken or renewed every 3 s. What an attempt means is the pool's rule; Redis' answers are simulated here.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::world::World;
 
 const LEASE: u64 = lease::LEASE.as_millis() as u64;
 const RENEWED_EACH: u64 = lease::RENEWED_EACH.as_millis() as u64;
-/// Renewals of so long are made at once, and undone where something comes in between.
+/// Renewals for so long are made in advance, and undone if something happens in between.
 const COUNTED: u64 = 3 * RENEWED_EACH;
 
 impl World {
@@ -41,7 +41,7 @@ impl World {
                 self.lease_answered(c, self.now + COUNTED, LeaseAnswer::Ours { epoch });
             }
             None => {
-                // Nothing comes of it before the lease is over; whoever ends it sooner wakes the standby.
+                // No attempt succeeds before the lease expires; what ends the lease sooner wakes the standby.
                 let free_at = self.ledger.held_until().max(self.now + 1);
                 let tries = (free_at - self.now).div_ceil(RENEWED_EACH);
                 self.renew_at(c, self.now + tries * RENEWED_EACH);
@@ -50,23 +50,23 @@ impl World {
         }
     }
 
-    /// `asked_at`: when the last renewal was asked for, those included that are counted in advance.
+    /// `asked_at`: when the last renewal was requested, including those made in advance.
     fn lease_answered(&mut self, c: C, asked_at: u64, answer: LeaseAnswer) {
         let (asked_at, now) = (self.up(c, asked_at), self.up(c, self.now));
         match self.coordinators[c].hold.answered(asked_at, now, answer) {
             LeaseChange::Gained { epoch } => {
                 self.settle_ledger();
-                self.tell(c, Input::Lead { epoch });
+                self.feed(c, Input::Lead { epoch });
             }
             LeaseChange::Lost => {
                 self.settle_ledger();
-                self.tell(c, Input::StandBy);
+                self.feed(c, Input::StandBy);
             }
             LeaseChange::Unchanged => {}
         }
     }
 
-    /// From now on nothing renews its lease, or not for sure: the renewals so far were made, the next one is tried.
+    /// From now on a renewal may fail: those that were made in advance and are not due yet are undone.
     pub fn renews_no_longer(&mut self, c: C) {
         for other in 0..self.coordinators.len() {
             let coordinator = &self.coordinators[other];
@@ -86,7 +86,7 @@ impl World {
         self.renew_at(c, last + RENEWED_EACH);
     }
 
-    /// The world's time when a coordinator's steady clock shows this.
+    /// The world's time when a coordinator's monotonic clock shows this.
     fn when_up(&self, c: C, up: Duration) -> u64 {
         crate::clock::ms(up) + self.coordinators[c].suspended
     }

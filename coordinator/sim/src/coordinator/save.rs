@@ -1,5 +1,5 @@
-//! A save on its way to the ledger, with a crash or a standstill wherever the fault is drawn. Owns what may go wrong around
-//! the order that invariant 11 rests on: what is not in the ledger does not happen.
+//! A save to the ledger, with a crash or a freeze where one is drawn. Owns what may go wrong around the order that
+//! invariant 11 rests on: what is not in the ledger is not carried out.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,13 +10,13 @@ use spillway_pool::{Effect, Input, Save, Saved};
 use super::name;
 use crate::agenda::{C, CoordinatorEv};
 use crate::clock::SECOND;
-use crate::counts::Met;
+use crate::counts::Occurrence;
+use crate::invariants::Shadow;
 use crate::ledger::{self, Kept};
 use crate::say;
-use crate::watch::Shadow;
 use crate::world::World;
 
-/// A save whose writer stood still before it went on.
+/// A save whose writer was frozen before it got the answer.
 #[derive(Debug)]
 pub struct LateSave {
     until: Duration,
@@ -30,48 +30,48 @@ struct Fate {
     reaches: bool,
     holds: bool,
     answer_lost: bool,
-    stalls: bool,
+    freezes: bool,
 }
 
 impl World {
     pub(super) fn save(&mut self, c: C, save: &Save) {
         let Some(plan) = &save.plan else { return };
         let fate = self.fate(c);
-        let is_undone = !fate.holds || fate.answer_lost || fate.stalls;
+        let is_undone = !fate.holds || fate.answer_lost || fate.freezes;
         let before = is_undone.then(|| self.coordinators[c].shadow.clone());
-        self.met(Met::Tick);
-        // What cannot be saved is undone: a leader that has been deposed and does not know it yet may think what it likes.
+        self.count(Occurrence::Tick);
+        // A plan that cannot be saved is undone: an old leader that does not know it yet may plan anything.
         if fate.holds {
             self.check_save(c, save.epoch, plan);
         }
         let crashes = !plan.decisions.is_empty() && !self.is_calm && self.rng.per_mille(self.setup.calls.crash);
         if crashes && self.rng.one_in(3) {
-            return self.coordinator_crashes(c, Met::CrashBeforeSave);
+            return self.coordinator_crashes(c, Occurrence::CrashBeforeSave);
         }
         if !fate.holds {
-            self.met(Met::SaveFailed);
+            self.count(Occurrence::SaveFailed);
             let problem = "it was not saved".to_owned();
             let saved = if fate.reaches { Saved::NotLeader { problem } } else { Saved::Failed { problem } };
             return self.not_saved(c, before, saved);
         }
         self.write(c, save.epoch, !is_undone && !crashes);
         if fate.answer_lost {
-            self.met(Met::SaveAnswerLost);
+            self.count(Occurrence::SaveAnswerLost);
             say!(self, "{}: the answer to its save is lost", name(c));
             return self.not_saved(c, before, Saved::Failed { problem: "Redis does not answer".to_owned() });
         }
         if crashes && self.rng.one_in(2) {
-            return self.coordinator_crashes(c, Met::CrashAfterSave);
+            return self.coordinator_crashes(c, Occurrence::CrashAfterSave);
         }
         self.allows(c, plan);
         if crashes {
             return self.crashes_inside(c, plan);
         }
-        if !plan.decisions.is_empty() && fate.stalls {
-            return self.stalls_after_save(c, before);
+        if !plan.decisions.is_empty() && fate.freezes {
+            return self.freezes_after_save(c, before);
         }
         let until = self.up(c, self.ledger.held_until());
-        self.tell(c, Input::Saved(Saved::Until(until)));
+        self.feed(c, Input::Saved(Saved::Until(until)));
     }
 
     fn fate(&mut self, c: C) -> Fate {
@@ -80,11 +80,11 @@ impl World {
         let by_chance = |world: &mut World, per_mille| holds && !world.is_calm && world.rng.per_mille(per_mille);
         let calls = self.setup.calls;
         let answer_lost = by_chance(self, calls.save_answer_lost);
-        let stalls = by_chance(self, calls.stall_before_execution);
-        Fate { reaches, holds, answer_lost, stalls }
+        let freezes = by_chance(self, calls.freeze_before_execution);
+        Fate { reaches, holds, answer_lost, freezes }
     }
 
-    /// Where its writer goes on as if it had not been written, the ledger has a copy of its own.
+    /// If the writer goes on as if nothing had been written, the ledger gets a copy of its own.
     fn write(&mut self, c: C, epoch: u64, is_kept_by_pool: bool) {
         let (state, shadow) = (self.coordinators[c].pool.state(), &self.coordinators[c].shadow);
         let kept = if is_kept_by_pool { Kept::Pool(c) } else { Kept::State(Box::new(state.clone())) };
@@ -98,7 +98,7 @@ impl World {
         }
     }
 
-    /// The ledger no longer depends on what its writer remembers.
+    /// Gives the ledger its own copy of what it holds by reference to its writer's pool.
     pub(super) fn settle_ledger(&mut self) {
         let Some(saved) = &mut self.ledger.saved else { return };
         let Kept::Pool(c) = saved.kept else { return };
@@ -111,47 +111,47 @@ impl World {
             self.coordinators[c].shadow = before;
         }
         self.settle_ledger();
-        self.tell(c, Input::Saved(saved));
+        self.feed(c, Input::Saved(saved));
     }
 
-    /// Some of it happens; at the least nothing, at the most all.
+    /// Carries out a part of the plan, between nothing and all of it, then crashes.
     fn crashes_inside(&mut self, c: C, plan: &Arc<Plan>) {
         let mut some = self.rng.below(plan.decisions.len() as u64 + 1);
         let until = self.up(c, self.ledger.held_until());
-        self.tell(c, Input::Saved(Saved::Until(until)));
+        self.feed(c, Input::Saved(Saved::Until(until)));
         let now = self.both_clocks(c);
         while let Some(effect) = self.coordinators[c].pool.poll(now) {
             match &effect {
                 Effect::Decided(_) if some == 0 => break,
                 Effect::Decided(_) => some -= 1,
-                // The plan is done.
+                // The plan has been carried out.
                 Effect::Observe { .. } | Effect::List | Effect::ListInterruptions | Effect::Save(_) => break,
                 _ => {}
             }
             self.perform(c, effect);
         }
-        self.coordinator_crashes(c, Met::CrashInside);
+        self.coordinator_crashes(c, Occurrence::CrashInside);
     }
 
-    fn stalls_after_save(&mut self, c: C, before: Option<Shadow>) {
+    fn freezes_after_save(&mut self, c: C, before: Option<Shadow>) {
         let until = self.now + self.rng.between(1, 40) * SECOND;
         self.renews_no_longer(c);
-        self.coordinators[c].stands_still_until = until;
-        self.met(Met::StallBeforeExecution);
-        say!(self, "{} stands still between save and execution", name(c));
+        self.coordinators[c].frozen_until = until;
+        self.count(Occurrence::FrozenBeforeExecution);
+        say!(self, "{} is frozen between save and execution", name(c));
         let lease = self.up(c, self.ledger.held_until());
         let late = LateSave { until: lease, before: before.unwrap_or_default() };
         self.put_coordinator(c, until, CoordinatorEv::Saved(Box::new(late)));
     }
 
-    /// It goes on after its save. By its own clock the lease may be over: then nothing of it is done.
+    /// It continues after its save. By its own clock the lease may have expired: then nothing of the plan is carried out.
     pub(super) fn saved_late(&mut self, c: C, saved: LateSave) {
         let LateSave { until, before } = saved;
         if self.both_clocks(c).up >= until {
-            self.met(Met::ExecutionForgone);
-            say!(self, "{}: its lease is over, nothing of its plan is done", name(c));
+            self.count(Occurrence::PlanDropped);
+            say!(self, "{}: its lease has expired, its plan is dropped", name(c));
             self.coordinators[c].shadow = before;
         }
-        self.tell(c, Input::Saved(Saved::Until(until)));
+        self.feed(c, Input::Saved(Saved::Until(until)));
     }
 }

@@ -1,5 +1,5 @@
-//! The coordinator's side of its agents' sessions: who is let in, what they say, and how they are told something. A session
-//! keeps its order; one that breaks loses what was on its way, or delivers it after the next one began.
+//! The coordinator's side of its agents' sessions: which agents are admitted, their messages, and commands to them. A session
+//! keeps its order; one that breaks loses what was under way, or delivers it after the next one began.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,9 +7,9 @@ use spillway_brain::{AgentPhase, InstanceId, Timestamp};
 use spillway_machine::Command;
 use spillway_pool::{FromAgent, Input, NotAdmitted};
 
-use crate::agenda::{AgentEv, C, CoordinatorEv, Ev, N, Said};
+use crate::agenda::{AgentEv, C, CoordinatorEv, Ev, Message, N};
 use crate::clock::SECOND;
-use crate::counts::Met;
+use crate::counts::Occurrence;
 use crate::say;
 use crate::world::World;
 
@@ -17,11 +17,11 @@ use crate::world::World;
 #[derive(Debug, Default)]
 pub struct Sessions {
     tickets: BTreeSet<N>,
-    /// The last session of each, which may be broken without its knowing.
+    /// The newest session of each; it may be broken without the coordinator knowing.
     open: BTreeMap<N, u32>,
 }
 
-/// A cut for no longer breaks no session: what is sent meanwhile comes late.
+/// A shorter partition breaks no session: what is sent meanwhile arrives late.
 const SURVIVED: u64 = 12 * SECOND;
 
 impl World {
@@ -45,15 +45,15 @@ impl World {
         let sessions = &mut self.coordinators[c].sessions;
         sessions.tickets.insert(n);
         sessions.open.remove(&n);
-        say!(self, "i-{n} registers with {}", super::name(c));
-        self.tell(c, Input::FromAgent(self.id(n), FromAgent::Registered));
+        say!(self, "the agent of i-{n} registers with {}", super::name(c));
+        self.feed(c, Input::FromAgent(self.id(n), FromAgent::Registered));
         if self.net.session[n][c].is_down(self.now) {
             return answer(self, answers_at + 10 * SECOND, AgentEv::NotRegistered);
         }
         answer(self, answers_at, AgentEv::Registered);
     }
 
-    /// A standby says where the leader is.
+    /// A standby tells the agent where the leader is.
     fn points_to_leader(&mut self, n: N) {
         let leader = self.led_by.filter(|_| self.ledger.is_held(self.now));
         self.hosts[n].points_to(leader);
@@ -76,16 +76,16 @@ impl World {
         self.agenda.put(at, Ev::Agent { n, generation: agent, ev });
     }
 
-    /// Over the session that is open by all that the coordinator knows; false where none is.
+    /// Sends over the session that the coordinator takes for open; false if there is none.
     pub(super) fn command(&mut self, c: C, n: N, epoch: u64, command: Command) -> bool {
         let Some(session) = self.coordinators[c].sessions.open.get(&n).copied() else {
-            say!(self, "i-{n} is not connected to {}", super::name(c));
-            self.met(Met::MessageLost);
+            say!(self, "the agent of i-{n} is not connected to {}", super::name(c));
+            self.count(Occurrence::MessageLost);
             return false;
         };
-        let last = self.hosts[n].last_heard;
+        let last = self.hosts[n].last_received;
         let Some(at) = self.session_delivers(c, n, session, last) else { return true };
-        self.hosts[n].last_heard = at;
+        self.hosts[n].last_received = at;
         let generation = self.hosts[n].agent_generation;
         self.commands += 1;
         let ev = AgentEv::Command { session, epoch, id: self.commands, command };
@@ -93,23 +93,23 @@ impl World {
         true
     }
 
-    pub fn say_to_coordinator(&mut self, c: C, n: N, session: u32, said: Said) {
-        let last = self.hosts[n].last_said;
+    pub fn send_to_coordinator(&mut self, c: C, n: N, session: u32, message: Message) {
+        let last = self.hosts[n].last_sent;
         let Some(at) = self.session_delivers(c, n, session, last) else { return };
-        self.hosts[n].last_said = at;
-        self.put_coordinator(c, at, CoordinatorEv::Said { n, session, said: Box::new(said) });
+        self.hosts[n].last_sent = at;
+        self.put_coordinator(c, at, CoordinatorEv::Message { n, session, message: Box::new(message) });
     }
 
-    /// When a message sent now arrives; None where it is lost with its session.
+    /// When a message sent now arrives; None if it is lost with its session.
     fn session_delivers(&mut self, c: C, n: N, session: u32, last: u64) -> Option<u64> {
         let mut latency = self.net.latency(self.now, &mut self.rng);
         let calls = self.setup.calls;
         if !self.is_calm && self.rng.per_mille(calls.message_late) {
             latency += self.rng.between(SECOND, 20 * SECOND);
-            self.met(Met::MessageLate);
+            self.count(Occurrence::MessageLate);
         }
         if !self.is_calm && self.rng.per_mille(calls.session_message_lost) {
-            self.met(Met::MessageLost);
+            self.count(Occurrence::MessageLost);
             self.session_breaks(n, session, 200);
             return None;
         }
@@ -118,13 +118,13 @@ impl World {
             return Some((self.now + latency).max(last + 1));
         }
         if cut.until - cut.from > SURVIVED {
-            self.met(Met::MessageLost);
+            self.count(Occurrence::MessageLost);
             return None;
         }
         Some((cut.until + latency).max(last + 1))
     }
 
-    /// The agent's side of the session ends within so long.
+    /// The agent's side of the session ends within `within` milliseconds.
     pub fn session_breaks(&mut self, n: N, session: u32, within: u64) {
         let generation = self.hosts[n].agent_generation;
         let at = self.now + self.rng.between(1, within);
@@ -132,7 +132,7 @@ impl World {
         self.agenda.put(at, Ev::Agent { n, generation, ev });
     }
 
-    /// Within one of these.
+    /// Each ends within one of these times.
     pub(super) fn sessions_end_with(&mut self, c: C, within: &[u64]) {
         for (n, session) in std::mem::take(&mut self.coordinators[c].sessions.open) {
             let within = self.rng.pick(within);
@@ -140,33 +140,33 @@ impl World {
         }
     }
 
-    pub(super) fn heard(&mut self, c: C, n: N, session: u32, said: &Said) {
-        // Another session took its place, or another registration: what it says is not heard.
+    pub(super) fn heard(&mut self, c: C, n: N, session: u32, message: &Message) {
+        // A newer session or registration replaced it: its messages are ignored.
         if self.coordinators[c].sessions.open.get(&n) != Some(&session) {
-            return self.met(Met::OldSession);
+            return self.count(Occurrence::OldSession);
         }
         let id = self.id(n);
-        match said {
-            Said::Beat(report) => {
+        match message {
+            Message::Beat(report) => {
                 if report.phase == AgentPhase::Ready && report.proven && !self.hosts[n].was_ready {
                     self.hosts[n].was_ready = true;
-                    self.met(Met::Ready);
+                    self.count(Occurrence::Ready);
                     say!(self, "i-{n} is ready");
                 }
                 if self.ledger.is_held_by(self.holder_of_lease(c), self.now) {
                     self.hosts[n].heard_at = self.now;
                 }
-                self.tell(c, Input::FromAgent(id, FromAgent::Reported(report.clone())));
+                self.feed(c, Input::FromAgent(id, FromAgent::Reported(report.clone())));
             }
-            Said::Interruption(at) => {
-                self.tell(c, Input::FromAgent(id, FromAgent::Notice { at: Timestamp(*at) }));
+            Message::Interruption(at) => {
+                self.feed(c, Input::FromAgent(id, FromAgent::Notice { at: Timestamp(*at) }));
             }
-            Said::Rebalance(at) => {
-                self.tell(c, Input::FromAgent(id, FromAgent::RebalanceRecommended { at: Timestamp(*at) }));
+            Message::Rebalance(at) => {
+                self.feed(c, Input::FromAgent(id, FromAgent::RebalanceRecommended { at: Timestamp(*at) }));
             }
-            Said::Drained { left, handed_back } => {
-                let said = FromAgent::Drained { jobs_left: *left, jobs_handed_back: *handed_back };
-                self.tell(c, Input::FromAgent(id, said));
+            Message::Drained { left, handed_back } => {
+                let message = FromAgent::Drained { jobs_left: *left, jobs_handed_back: *handed_back };
+                self.feed(c, Input::FromAgent(id, message));
             }
         }
     }

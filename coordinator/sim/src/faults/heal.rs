@@ -1,14 +1,14 @@
-//! How what was cut, paused or held comes back.
+//! The ends of faults: what was cut, paused or held recovers.
 
 use spillway_pool::Wish;
 
 use crate::agenda::{C, N};
 use crate::clock::{MINUTE, SECOND};
-use crate::counts::Met;
+use crate::counts::Occurrence;
 use crate::say;
 use crate::world::World;
 
-/// What ends by itself.
+/// A fault's end, or its next part.
 #[derive(Clone, Copy, Debug)]
 pub enum Heal {
     Worker(N),
@@ -16,10 +16,10 @@ pub enum Heal {
     Unpause,
     Unlimit,
     Resume,
-    ForeignEnds(N),
-    /// Not yet: it was slow only.
+    UnmanagedEnds(N),
+    /// The partition begins now.
     CutBegins(C, u64),
-    /// Not yet: the first lists do not show it.
+    /// Listings hide the instance once more.
     HiddenOnce(N),
 }
 
@@ -38,13 +38,13 @@ impl World {
             Heal::Resume => self.operator_resumes(),
             Heal::CutBegins(c, until) => {
                 if !self.is_calm {
-                    self.met(Met::CutEc2);
+                    self.count(Occurrence::CutEc2);
                     self.net.ec2[c].cut(self.now, until);
                 }
             }
             Heal::HiddenOnce(n) => drop(self.hides(n, 60 * SECOND)),
-            Heal::ForeignEnds(n) => {
-                self.stranger_knocks(n);
+            Heal::UnmanagedEnds(n) => {
+                self.unknown_agent_registers(n);
                 self.ec2_shuts_down(n, "Client.UserInitiatedShutdown");
             }
         }
@@ -60,15 +60,15 @@ impl World {
         runs.into_iter().for_each(|run| self.renews_again(run));
     }
 
-    /// Lists do not show it for so long. Not what no list can have shown yet, or what was hidden a moment ago: it would be
-    /// out of sight for longer than the grace.
+    /// Listings do not show the instance for `span`; false if no listing can have shown it yet, or if it was hidden a moment
+    /// ago: it would be missing for longer than the grace.
     pub(super) fn hides(&mut self, n: N, span: u64) -> bool {
         let machine = &self.cloud.machines[n];
         if self.is_calm || !machine.is_settled(self.now) || machine.hidden.until.saturating_add(2 * MINUTE) > self.now {
             return false;
         }
-        self.met(Met::Hidden);
-        say!(self, "lists do not show i-{n} for a while");
+        self.count(Occurrence::Hidden);
+        say!(self, "listings do not show i-{n} for {} s", span / SECOND);
         self.cloud.machines[n].hidden.cut(self.now, self.now + span);
         true
     }

@@ -1,4 +1,4 @@
-//! What happens to one instance, and what people ask of the leader.
+//! Faults of one instance, and operators' commands to the leader.
 
 use std::time::Duration;
 
@@ -8,38 +8,59 @@ use spillway_pool::{Input, Wish};
 use super::{Fault, Heal};
 use crate::agenda::{C, CloudEv, CoordinatorEv, Ev, N};
 use crate::clock::{HOUR, MINUTE, SECOND};
-use crate::counts::Met;
+use crate::counts::Occurrence;
 use crate::say;
 use crate::world::World;
 
 impl World {
     pub(super) fn instance_fault(&mut self, fault: Fault, n: N, until: u64) {
+        match fault {
+            Fault::HostHangs => self.host_hangs(n),
+            Fault::AgentCrash => self.agent_crashes(n, false),
+            Fault::AgentDies => self.agent_crashes(n, true),
+            Fault::WorkerCrash | Fault::WorkerHangs => {
+                let index = self.rng.below(self.hosts[n].procs.len() as u64) as usize;
+                if fault == Fault::WorkerCrash {
+                    self.process_crashes(n, index);
+                } else {
+                    let until = self.now + self.rng.octaves(5 * SECOND, 180 * SECOND);
+                    self.process_hangs(n, index, until);
+                }
+            }
+            Fault::CutSession => self.cut_session(n, until),
+            Fault::CutWorker => self.cut_worker(n, until),
+            _ => self.ec2_fault(fault, n),
+        }
+    }
+
+    /// What EC2, or another of its clients, does to the instance.
+    fn ec2_fault(&mut self, fault: Fault, n: N) {
         let now = self.now;
         match fault {
             Fault::Notice => self.ec2_gives_notice(n),
             Fault::NoNotice => {
-                self.met(Met::NoNotice);
+                self.count(Occurrence::NoNotice);
                 self.hosts[n].disturbed_at = now;
                 self.ec2_shuts_down(n, "Server.SpotInstanceTermination");
             }
             Fault::Rebalance => {
-                self.met(Met::Rebalance);
-                say!(self, "ec2 recommends to rebalance i-{n}");
+                self.count(Occurrence::Rebalance);
+                say!(self, "ec2 sends a rebalance recommendation for i-{n}");
                 self.cloud.machines[n].rebalance_at = Some(now);
                 self.imds_shows(n);
             }
             Fault::Vanish => {
-                self.met(Met::Vanished);
+                self.count(Occurrence::Vanished);
                 say!(self, "i-{n} vanishes");
                 self.ec2_vanishes(n);
             }
-            Fault::EndBehind => {
-                self.met(Met::EndedBehind);
+            Fault::TerminateByOther => {
+                self.count(Occurrence::TerminatedByOther);
                 self.hosts[n].disturbed_at = now;
                 self.ec2_shuts_down(n, "Client.UserInitiatedShutdown");
             }
-            Fault::StopBehind => {
-                self.met(Met::StoppedBehind);
+            Fault::StopByOther => {
+                self.count(Occurrence::StoppedByOther);
                 self.hosts[n].disturbed_at = now;
                 self.ec2_enter(n, Ec2State::Stopping, Some("Client.UserInitiatedShutdown"));
                 let off_at = now + self.rng.between(1, 25) * SECOND;
@@ -49,53 +70,46 @@ impl World {
                 let span = self.rng.between(5, 60) * SECOND;
                 self.hides(n, span);
             }
-            Fault::HostHangs => self.host_hangs(n),
-            Fault::Reboot => {
-                self.met(Met::Rebooted);
+            _ => {
+                self.count(Occurrence::Rebooted);
                 say!(self, "i-{n} reboots");
                 let after = self.rng.between(10, 60) * SECOND;
                 self.host_reboots(n, now + after);
                 self.agenda.put(now + after, Ev::Cloud(CloudEv::Reboots(n)));
             }
-            Fault::AgentCrash => self.agent_crashes(n, false),
-            Fault::AgentDies => self.agent_crashes(n, true),
-            Fault::WorkerCrash | Fault::WorkerHangs => {
-                let index = self.rng.below(self.hosts[n].procs.len() as u64) as usize;
-                if fault == Fault::WorkerCrash {
-                    self.process_crashes(n, index);
-                } else {
-                    let until = now + self.rng.octaves(5 * SECOND, 180 * SECOND);
-                    self.process_hangs(n, index, until);
-                }
-            }
-            Fault::CutSession => {
-                self.met(Met::CutSession);
-                say!(self, "i-{n} cannot reach the coordinators for {} s", (until - now) / SECOND);
-                // From all of them, or from one.
-                let of = self.coordinators.len();
-                let only = (of > 1 && self.rng.one_in(2)).then(|| self.rng.below(of as u64) as usize);
-                for c in (0..of).filter(|c| only.is_none_or(|only| only == *c)) {
-                    self.net.session[n][c].cut(now, until);
-                }
-                let is_cut = |c: &C| only.is_none_or(|only| only == *c);
-                let broken = self.hosts[n].session().filter(|(c, _)| is_cut(c) && until > now + 12 * SECOND);
-                if let Some((_, session)) = broken {
-                    self.session_breaks(n, session, 15 * SECOND);
-                }
-            }
-            _ => {
-                self.met(Met::CutWorker);
-                say!(self, "i-{n} cannot reach Redis for {} s", (until - now) / SECOND);
-                self.net.worker[n].cut(now, until);
-                self.hosts[n].disturbed_at = until;
-                let runs: Vec<usize> = self.hosts[n].procs.iter().flat_map(|it| it.runs.iter().copied()).collect();
-                runs.into_iter().for_each(|run| self.stops_renewing(run));
-                self.agenda.put(until, Ev::Heal(Heal::Worker(n)));
-            }
         }
     }
 
-    /// People ask the leader.
+    /// The agent cannot reach the coordinators: all of them, or one.
+    fn cut_session(&mut self, n: N, until: u64) {
+        let now = self.now;
+        self.count(Occurrence::CutSession);
+        say!(self, "i-{n} cannot reach the coordinators for {} s", (until - now) / SECOND);
+        let of = self.coordinators.len();
+        let only = (of > 1 && self.rng.one_in(2)).then(|| self.rng.below(of as u64) as usize);
+        for c in (0..of).filter(|c| only.is_none_or(|only| only == *c)) {
+            self.net.session[n][c].cut(now, until);
+        }
+        let is_cut = |c: &C| only.is_none_or(|only| only == *c);
+        let broken = self.hosts[n].session().filter(|(c, _)| is_cut(c) && until > now + 12 * SECOND);
+        if let Some((_, session)) = broken {
+            self.session_breaks(n, session, 15 * SECOND);
+        }
+    }
+
+    /// The worker cannot reach Redis.
+    fn cut_worker(&mut self, n: N, until: u64) {
+        let now = self.now;
+        self.count(Occurrence::CutWorker);
+        say!(self, "i-{n} cannot reach Redis for {} s", (until - now) / SECOND);
+        self.net.worker[n].cut(now, until);
+        self.hosts[n].disturbed_at = until;
+        let runs: Vec<usize> = self.hosts[n].procs.iter().flat_map(|it| it.runs.iter().copied()).collect();
+        runs.into_iter().for_each(|run| self.stops_renewing(run));
+        self.agenda.put(until, Ev::Heal(Heal::Worker(n)));
+    }
+
+    /// An operator gives the leader a command.
     pub(super) fn operator(&mut self, fault: Fault) {
         let Some(c) = (0..self.coordinators.len()).find(|c| self.coordinators[*c].leads()) else { return };
         let (reason, instance) = ("a drill".to_owned(), self.some_instance());
@@ -122,6 +136,6 @@ impl World {
     }
 
     pub(super) fn asks_operator(&mut self, c: C, wish: Wish) {
-        self.put_coordinator(c, self.now, CoordinatorEv::Told(Box::new(Input::Operator(0, wish))));
+        self.put_coordinator(c, self.now, CoordinatorEv::Input(Box::new(Input::Operator(0, wish))));
     }
 }

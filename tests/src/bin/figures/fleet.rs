@@ -5,14 +5,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use spillway_proto::v1;
-use spillway_proto::v1::agent_service_client::AgentServiceClient;
 use spillway_proto::v1::operator_service_client::OperatorServiceClient;
-use spillway_tests::world::{Setup, World, in_phase};
+use spillway_tests::agent_session::AgentSession;
+use spillway_tests::stage::{Setup, Stage, in_phase};
 use spillway_tests::{binaries, jobs};
-use tokio::sync::mpsc;
 use tokio::time::Instant;
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::Request;
 use tonic::transport::Channel;
 
 use crate::{say, spread};
@@ -29,7 +26,7 @@ fn setup(instances: u32) -> Setup {
         ("SPILLWAY_POOL_MAX_INSTANCES", instances.to_string()),
         ("SPILLWAY_POOL_LAUNCHES_PER_TICK", instances.to_string()),
         ("SPILLWAY_POOL_BOOT_TIMEOUT", "1h".to_owned()),
-        // As it comes: only the tests are in a hurry.
+        // The defaults: only the tests shorten them.
         ("SPILLWAY_POOL_INTERVAL", "10s".to_owned()),
         ("SPILLWAY_POOL_LISTING_INTERVAL", "15s".to_owned()),
         ("SPILLWAY_GRPC_HEARTBEAT_INTERVAL", "5s".to_owned()),
@@ -37,30 +34,30 @@ fn setup(instances: u32) -> Setup {
     Setup { environment, ..Setup::default() }
 }
 
-/// One instance whose worker waits for jobs, then notices to so many as it takes.
+/// Memory with one instance whose worker is idle, then how fast a notice arrives at each of `NOTICES` instances.
 pub(crate) async fn idle_memory_and_notices() {
-    let world = World::start(setup(1)).await;
-    jobs::add(&world.redis, 12, 1.0);
-    world.until_ready(1).await;
-    world.until("the jobs are done", || jobs::completed(&world.redis) == 12).await;
+    let stage = Stage::start(setup(1)).await;
+    jobs::add(&stage.redis, 12, 1.0);
+    stage.until_ready(1).await;
+    stage.until("the jobs are done", || jobs::completed(&stage.redis) == 12).await;
     tokio::time::sleep(Duration::from_secs(20)).await;
     say("agent, resident while its worker is idle", &resident(&pids_of(&binaries::agent())));
-    say("coordinator, resident with that one agent", &resident(&[world.coordinator().process.pid()]));
-    drop(world);
-    let world = World::start(setup(NOTICES)).await;
-    jobs::add(&world.redis, 1, 600.0);
+    say("coordinator, resident with that one agent", &resident(&[stage.coordinator().process.pid()]));
+    drop(stage);
+    let stage = Stage::start(setup(NOTICES)).await;
+    jobs::add(&stage.redis, 1, 600.0);
     let registered = |pool: &v1::Pool| {
         let connected = pool.instances.iter().filter(|instance| instance.connected).count();
         (connected == NOTICES as usize).then_some(())
     };
-    world.until_pool("all agents are connected", registered).await;
-    let mut coordinator = operator(&world).await;
+    stage.until_pool("all agents are connected", registered).await;
+    let mut coordinator = operator(&stage).await;
     let mut samples = Vec::new();
-    for record in world.instances() {
-        // At any moment of the agents' polls, not at one that this loop falls into step with.
+    for record in stage.instances() {
+        // At random moments between the agents' polls, not in step with them.
         tokio::time::sleep(Duration::from_millis(200 + u64::from(record.imds_port) * 37 % 1000)).await;
         let began = Instant::now();
-        world.emulator().interrupt(&record.id, Duration::from_secs(120)).expect("an interruption");
+        stage.emulator().interrupt(&record.id, Duration::from_secs(120)).expect("an interruption");
         loop {
             let fleet = coordinator.get_fleet(v1::GetFleetRequest::default()).await.expect("a fleet").into_inner();
             let mut all = fleet.pools.iter().flat_map(|pool| &pool.instances);
@@ -71,42 +68,33 @@ pub(crate) async fn idle_memory_and_notices() {
         }
         samples.push(began.elapsed().as_secs_f64());
     }
-    say("notice in IMDS to the agent's report at the coordinator", &spread(samples, "s"));
+    say("notice in the instance metadata to the coordinator's status", &spread(samples, "s"));
 }
 
-/// Agents that only register and beat, as the real ones do.
+/// Agents that only register and send heartbeats, as the real ones do.
 pub(crate) async fn a_hundred_agents() {
     let user_data = Some("#!/bin/sh\nexec sleep 100000\n");
-    let world = World::start(Setup { user_data, ..setup(AGENTS) }).await;
-    jobs::add(&world.redis, 1, 1.0);
+    let stage = Stage::start(Setup { user_data, ..setup(AGENTS) }).await;
+    jobs::add(&stage.redis, 1, 1.0);
     let known = |pool: &v1::Pool| (in_phase(pool, "booting").count() == AGENTS as usize).then_some(());
-    world.until_pool("all are known", known).await;
-    let server = format!("http://{}", world.coordinator().server());
+    stage.until_pool("all instances are booting", known).await;
+    let server = stage.coordinator().server();
     let mut agents = Vec::new();
-    for record in world.instances() {
+    for record in stage.instances() {
         agents.push(tokio::spawn(beat(server.clone(), record.id)));
     }
-    world.until_ready(AGENTS as usize).await;
-    let pid = world.coordinator().process.pid();
+    stage.until_ready(AGENTS as usize).await;
+    let pid = stage.coordinator().process.pid();
     let (before, span) = (cpu_seconds(pid), Duration::from_secs(60));
     tokio::time::sleep(span).await;
     let share = (cpu_seconds(pid) - before) / span.as_secs_f64() * 100.0;
-    say("coordinator, CPU with 100 agents that beat each 5 s", &format!("{share:.2} % of one core over 60 s"));
+    say("coordinator, CPU with 100 agents, a heartbeat every 5 s each", &format!("{share:.2} % of one core over 60 s"));
     say("coordinator, resident with 100 agents", &resident(&[pid]));
     agents.iter().for_each(tokio::task::JoinHandle::abort);
 }
 
 async fn beat(server: String, id: String) {
-    let mut client = AgentServiceClient::connect(server).await.expect("the coordinator");
-    let identity = Some(v1::Identity { instance_id: id, ..v1::Identity::default() });
-    let request = v1::RegisterRequest { identity, ..v1::RegisterRequest::default() };
-    let answer = client.register(request).await.expect("registered").into_inner();
-    let Some(v1::register_response::Outcome::Registered(registered)) = answer.outcome else { panic!("a challenge") };
-    let (sender, receiver) = mpsc::channel(4);
-    let mut session = Request::new(ReceiverStream::new(receiver));
-    let bearer = format!("Bearer {}", registered.session_token).parse().expect("ASCII");
-    session.metadata_mut().insert("authorization", bearer);
-    let mut commands = client.session(session).await.expect("a session").into_inner();
+    let AgentSession { sender, mut commands } = AgentSession::open(&server, &id).await;
     tokio::spawn(async move { while commands.message().await.is_ok_and(|message| message.is_some()) {} });
     loop {
         let worker =
@@ -126,8 +114,8 @@ async fn beat(server: String, id: String) {
     }
 }
 
-async fn operator(world: &World) -> OperatorServiceClient<Channel> {
-    let server = format!("http://{}", world.coordinator().server());
+async fn operator(stage: &Stage) -> OperatorServiceClient<Channel> {
+    let server = format!("http://{}", stage.coordinator().server());
     OperatorServiceClient::connect(server).await.expect("the coordinator")
 }
 

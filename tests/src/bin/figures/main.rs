@@ -4,7 +4,7 @@
 //! cargo run --release --bin figures
 //! ```
 //!
-//! It reports, and asserts nothing. Each figure is printed as soon as it is known.
+//! It measures and asserts nothing. Each figure is printed as soon as it is known.
 
 mod fleet;
 mod observation;
@@ -16,7 +16,7 @@ use spillway_tests::binaries;
 async fn main() {
     let _ = rustls::crypto::ring::default_provider().install_default();
     if !binaries::spillway().components().any(|part| part.as_os_str() == "release") {
-        eprintln!("figures come from release builds: cargo run --release --bin figures");
+        eprintln!("figures are measured on release builds: cargo run --release --bin figures");
         std::process::exit(2);
     }
     programs::sizes();
@@ -26,7 +26,7 @@ async fn main() {
     fleet::a_hundred_agents().await;
 }
 
-/// One row: what, and how much.
+/// Prints one row: what was measured, and its value.
 fn say(what: &str, value: &str) {
     println!("{what:<58} {value}");
 }

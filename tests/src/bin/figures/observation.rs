@@ -4,14 +4,14 @@ use spillway_coordinator::queue::QueueObserver;
 use spillway_coordinator::redis_client::Redis;
 use spillway_tests::QUEUE;
 use spillway_tests::redis_server::RedisServer;
-use spillway_tests::world::directory;
+use spillway_tests::stage::directory;
 use tokio::time::Instant;
 
 use crate::{say, spread};
 
 const OBSERVATIONS: usize = 2000;
 
-/// Puts the jobs' ids in place; the hashes are only read of those at the ends.
+/// Adds the jobs' ids; only the first and last jobs need a hash.
 const FILL: &str = "
     local p = KEYS[1]
     for i = 1, 1000000 do redis.call('LPUSH', p .. ':wait', i) end

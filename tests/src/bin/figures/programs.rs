@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use spillway_tests::coordinator::spillway;
 use spillway_tests::process::Process;
-use spillway_tests::world::{Setup, World};
+use spillway_tests::stage::{Setup, Stage};
 use spillway_tests::{binaries, jobs, ports};
 use tokio::time::Instant;
 
@@ -21,20 +21,20 @@ pub(crate) fn sizes() {
     }
 }
 
-/// From exec to the first tick: until its plan stands in the ledger.
+/// From exec to the first tick: until its plan is in the ledger.
 pub(crate) async fn coordinator_start() {
-    let world = World::without_coordinator(Setup::default()).await;
-    jobs::add(&world.redis, 1, 1.0);
+    let stage = Stage::without_coordinator(Setup::default()).await;
+    jobs::add(&stage.redis, 1, 1.0);
     let mut samples = Vec::new();
     for number in 0..STARTS {
-        let _: u64 = world.redis.ask(&["DEL", "spillway:pool:spillway:plans", "spillway:leader"]);
-        let mut run = spillway(&world.environment);
+        let _: u64 = stage.redis.ask(&["DEL", "spillway:pool:spillway:plans", "spillway:leader"]);
+        let mut run = spillway(&stage.environment);
         run.arg("run").env("SPILLWAY_GRPC_LISTEN", format!("127.0.0.1:{}", ports::free()));
         run.env("SPILLWAY_HTTP_LISTEN", format!("127.0.0.1:{}", ports::free()));
-        let log = world.directory.path().join(format!("start-{number}.log"));
+        let log = stage.directory.path().join(format!("start-{number}.log"));
         let began = Instant::now();
         let mut process = Process::start("coordinator", &mut run, &log);
-        while world.redis.ask::<u64>(&["XLEN", "spillway:pool:spillway:plans"]) == 0 {
+        while stage.redis.ask::<u64>(&["XLEN", "spillway:pool:spillway:plans"]) == 0 {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         samples.push(began.elapsed().as_secs_f64() * 1000.0);

@@ -1,10 +1,10 @@
-//! Short lives: some seeds that are always the same, a few that are new each time (a failure names them), the same hash
-//! twice, and a sweep that must meet every kind of fault. The long sweeps are the program's.
+//! Short runs: some seeds that are always the same, a few that are new each time (a failure names them), the same hash
+//! twice, and a sweep that must have every kind of fault. The long sweeps are the program's.
 
 use spillway_sim::clock::{DAY, HOUR};
 use spillway_sim::mutants::{MUTANTS, mutate, root};
 use spillway_sim::sweep::{Sweep, Totals, guarded};
-use spillway_sim::{Keep, report};
+use spillway_sim::{Keep, summary};
 
 const HALF_A_DAY: u64 = DAY / 2;
 
@@ -13,14 +13,14 @@ fn sweep(seeds: std::ops::Range<u64>, fault_time: u64) -> Totals {
 }
 
 fn failures(totals: &Totals) -> String {
-    totals.failures.iter().map(report::failure).collect()
+    totals.failures.iter().map(summary::failure).collect()
 }
 
 #[test]
 fn what_must_hold_holds_in_a_hundred_lives_that_meet_every_fault() {
     let totals = sweep(0..100, HALF_A_DAY);
     assert!(totals.failures.is_empty(), "{}", failures(&totals));
-    assert!(totals.unsteady.is_empty(), "two hashes: {:?}", totals.unsteady);
+    assert!(totals.unsteady.is_empty(), "two different hashes: {:?}", totals.unsteady);
     assert!(totals.never().is_empty(), "never happened: {:?}", totals.never());
 }
 
@@ -37,7 +37,7 @@ fn what_must_hold_holds_in_some_new_lives() {
 fn the_same_seed_lives_the_same_life_and_another_another() {
     let hashes = |seed| {
         let outcome = guarded(seed, 3 * HOUR, Keep::Nothing);
-        (outcome.hash, outcome.events, outcome.lived)
+        (outcome.hash, outcome.events, outcome.virtual_ms)
     };
     // The timeline is not a part of it.
     let with_timeline = guarded(7, 3 * HOUR, Keep::Lines);

@@ -1,4 +1,4 @@
-//! Each plan, before it is saved: is it allowed by what was told, and by what is really there?
+//! Checks each plan before it is saved, against what the brain was told and against the true state of the world.
 
 use spillway_brain::{Decision, Plan, Planned, Reason, RefusalClass, Timestamp};
 
@@ -13,7 +13,7 @@ use crate::world::World;
 const SKEW: u64 = 4 * SECOND;
 /// Hand-backs in one tick.
 const HAND_BACKS: usize = 10;
-/// A foreign instance that is there for so long is on every list that is fresh enough to act on.
+/// Every listing that is recent enough to act on shows an unmanaged instance of this age.
 const SETTLED: u64 = 5 * MINUTE;
 
 impl World {
@@ -50,7 +50,7 @@ impl World {
         };
         let n = number(id);
         if self.cloud.machines.get(n).is_none_or(|machine| machine.token.is_none()) {
-            return self.violate(Invariant::OnlyOurs, format!("{} of {id}, which is foreign", decision.kind()));
+            return self.violate(Invariant::OnlyOurs, format!("{} of {id}, which is unmanaged", decision.kind()));
         }
         match decision {
             Decision::Drain { deadline, .. } => {
@@ -59,13 +59,13 @@ impl World {
                     self.coordinators[c].shadow.boot_failed(n, now);
                 }
             }
-            // It must prove itself again.
+            // It needs a new worker proof.
             Decision::CancelDrain { .. } => drop(self.coordinators[c].shadow.ready.remove(&n)),
             Decision::Terminate { .. } => self.check_terminate(c, n, now),
             Decision::HandBack { certain: true, .. } => {
                 let works = self.works(n);
                 if works && !self.hosts[n].is_hung_or_off() {
-                    let text = format!("the jobs of i-{n} are handed back with certainty while its worker works");
+                    let text = format!("a certain hand-back of the jobs of i-{n} while its worker runs them");
                     self.violate(Invariant::RunsOnce, text);
                 }
             }
@@ -73,27 +73,27 @@ impl World {
         }
     }
 
-    /// Some job of it is being worked on.
+    /// One of its processes is running a job.
     fn works(&self, n: N) -> bool {
         let runs = self.hosts[n].procs.iter().flat_map(|process| process.runs.iter());
         runs.into_iter().any(|run| self.bull.runs[*run].exec == Exec::Running)
     }
 
-    /// Invariant 4, by what is really so.
+    /// Invariant 4, against the true state of the world.
     fn check_terminate(&mut self, c: C, n: N, now: Timestamp) {
         let config = &self.setup.config;
         let last = self.coordinators[c].shadow.terminated_at.insert(n, now.0);
         if last.is_some_and(|last| now.0.saturating_sub(last) < 2 * SECOND) && self.coordinators.len() == 1 {
-            let text = format!("i-{n} is asked to terminate again within 2 s");
+            let text = format!("the termination of i-{n} is retried within 2 s");
             return self.violate(Invariant::Bounded, text);
         }
         let (machine, host) = (&self.cloud.machines[n], &self.hosts[n]);
-        // Weaker: what was decided by two sources is asked for again whatever an agent that restarted meanwhile does.
+        // Weaker: a termination decided by two sources is retried whatever an agent that restarted meanwhile does.
         if !machine.is_running() || last.is_some() {
             return;
         }
         let Some(told_at) = host.told_at else {
-            // Weaker: nobody can tell an agent that is not heard, and the drain of the one who led before has a deadline.
+            // Weaker: an agent that is not connected cannot be told, and a drain that the previous leader decided has a deadline.
             if host.heard_at + 120 * SECOND <= self.now + SKEW {
                 return;
             }
@@ -110,15 +110,15 @@ impl World {
         };
         let is_stopped = !host.has_worker() || !self.works(n) && host.is_hung_or_off();
         if !redis_agrees {
-            let text = format!("i-{n} is terminated, and Redis has not been seen without its jobs since its fence");
+            let text = format!("i-{n} is terminated, but Redis has not shown it without jobs since its fence");
             self.violate(Invariant::FencedAndEmpty, text);
         } else if !is_stopped && !silent {
-            let text = format!("i-{n} is terminated while its worker runs and its agent answers");
+            let text = format!("i-{n} is terminated while its worker runs and its agent is connected");
             self.violate(Invariant::FencedAndEmpty, text);
         }
     }
 
-    /// Invariant 3: what is not known changes nothing.
+    /// Invariant 3: unknown is not zero.
     fn check_blind(&mut self, c: C, plan: &Plan, now: Timestamp) {
         if plan.decisions.is_empty() {
             return;
@@ -137,7 +137,7 @@ impl World {
             };
             if !is_allowed {
                 let what = if queue { "the queue" } else { "EC2" };
-                let text = format!("{} {} while {what} is not seen", decision.kind(), decision.subject());
+                let text = format!("{} {} while {what} cannot be read", decision.kind(), decision.subject());
                 return self.violate(Invariant::UnknownIsNotZero, text);
             }
         }
@@ -153,12 +153,12 @@ impl World {
             || is_old(shadow.listed_at, ms(config.longest_listing_age()));
         let expected = match shadow.desired {
             before if blind => before,
-            // A ledger that knows none takes what it finds.
+            // A leader without a saved value adopts what it finds.
             None => plan.desired,
             Some(before) => Some(policy::desired(config, shadow, before)),
         };
         if plan.desired != expected {
-            let text = format!("desired is {:?}, by the observations {expected:?}", plan.desired);
+            let text = format!("desired is {:?}, but the observations give {expected:?}", plan.desired);
             self.violate(if blind { Invariant::UnknownIsNotZero } else { Invariant::Policy }, text);
         }
         self.coordinators[c].shadow.desired = plan.desired;
@@ -202,12 +202,14 @@ impl World {
         });
         let live = live.count();
         if live + foreign + launches > cap {
-            let text = format!("{launches} launched beside {live} of ours and {foreign} foreign; {cap} may be");
+            let text = format!(
+                "{launches} launches beside {live} managed and {foreign} unmanaged instances; the cap is {cap}"
+            );
             self.violate(Invariant::Cap, text);
         }
     }
 
-    /// Invariant 10: one intent is not asked for without end.
+    /// Invariant 10: the retries of one launch intent are bounded.
     fn check_asks(&mut self, decision: &Decision) {
         let Decision::Launch { token } = decision else { return };
         let starts: u32 = self.coordinators.iter().map(|coordinator| coordinator.generation).sum();
@@ -215,7 +217,7 @@ impl World {
         *asks += 1;
         let asks = *asks;
         if asks > 12 + 2 * starts {
-            self.violate(Invariant::Bounded, format!("{token} is asked for {asks} times"));
+            self.violate(Invariant::Bounded, format!("launch {token} is tried {asks} times"));
         }
     }
 }

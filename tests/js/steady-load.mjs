@@ -1,4 +1,4 @@
-// node arena-load.mjs VERSION QUEUE JOBS_PER_SECOND SHORTEST_MS LONGEST_MS SEED: adds jobs until its input ends; their
+// node steady-load.mjs VERSION QUEUE JOBS_PER_SECOND SHORTEST_MS LONGEST_MS SEED: adds jobs until its input ends; their
 // durations are as likely to be in any decade. Prints how many it added. Environment: REDIS_URL.
 import { bullmq, connect } from "./bullmq.mjs";
 

@@ -1,5 +1,5 @@
-//! The world that lives through all rounds: two coordinators on one ledger, each behind proxies of its own, agents behind
-//! another that leads to whoever leads, a primary, and instances of somebody else's.
+//! What a run sets up for all rounds: two coordinators on one ledger, each behind proxies of its own, agents behind a proxy that
+//! leads to the leader, a primary, and instances of other clients.
 
 use std::cell::RefCell;
 use std::fs;
@@ -9,92 +9,90 @@ use std::time::Duration;
 
 use spillway_emulator::{InstanceRecord, InstanceState, LaunchTemplate};
 
-use super::Broken;
+use super::Violation;
 use super::draw::Who;
 use super::proxy::Proxy;
 use crate::coordinator::{Coordinator, Environment, ServingStatus};
 use crate::process::{Process, command};
-use crate::world::{Setup, World, environment};
-use crate::{QUEUE, binaries, other_client, ports, programs};
+use crate::stage::{Setup, Stage, environment};
+use crate::{QUEUE, binaries, other_client, ports, programs, recorded_worker};
 
 pub const MAX_INSTANCES: usize = 3;
-const BULLMQ: &str = "5";
-/// Jobs last from so long to so long.
+const BULLMQ: u32 = 5;
+/// The shortest and the longest job.
 const JOBS_MS: [&str; 2] = ["100", "6000"];
-/// Of an instance's worker and of the primary's.
-const CONCURRENCY: &str = "2";
+/// Concurrency of an instance's worker and of the primary's.
+const CONCURRENCY: u32 = 2;
 
 #[derive(Debug)]
-pub struct Site {
+pub struct ChaosStage {
     pub seats: [Seat; 2],
     pub agents: Proxy,
     _primary: Process,
-    /// Somebody else's.
+    /// Instances of other clients.
     pub foreign: Vec<String>,
-    pub world: World,
+    pub base: Stage,
 }
 
-/// One coordinator and its ways to the world.
+/// One coordinator and its connections.
 #[derive(Debug)]
 pub struct Seat {
     pub name: &'static str,
     pub ec2: Proxy,
     pub redis: Proxy,
-    /// None while it is dead.
+    /// None while it is not running.
     pub coordinator: RefCell<Option<Rc<Coordinator>>>,
     grpc_port: u16,
     environment: Environment,
     directory: PathBuf,
 }
 
-impl Site {
+impl ChaosStage {
     pub async fn start() -> Self {
-        let worker = fs::read_to_string(programs::script("arena-worker.cjs")).expect("arena-worker.cjs");
-        let ecosystem = "module.exports = { apps: [{ name: \"worker\", script: \"worker.cjs\", interpreter: \"bun\", \
-                         exec_mode: \"fork\" }] };\n";
         let setup = Setup {
-            files: vec![("worker.cjs", worker), ("ecosystem.config.js", ecosystem.to_owned())],
-            // What it launches by itself is not used: see `user_data`.
+            files: recorded_worker::files("bun"),
+            // The usual launch template is not used: see `user_data`.
             user_data: Some("#!/bin/sh\nexit 1\n"),
             redis: vec!["--appendonly", "yes"],
             ..Setup::default()
         };
-        let world = World::without_coordinator(setup).await;
+        let base = Stage::without_coordinator(setup).await;
         let agents = Proxy::start(0, "").await;
-        let template = LaunchTemplate { user_data: user_data(&world, agents.port()), ..LaunchTemplate::default() };
-        let template = world.emulator().create_launch_template("chaos", template).expect("a launch template");
-        launch_foreign(&world).await;
-        let foreign = world.instances().into_iter().map(|record| record.id).collect();
-        let seats = [Seat::new("first", &world, &template).await, Seat::new("second", &world, &template).await];
-        let primary = primary(&world);
-        let site = Site { seats, agents, _primary: primary, foreign, world };
-        for seat in &site.seats {
+        let template = LaunchTemplate { user_data: user_data(&base, agents.port()), ..LaunchTemplate::default() };
+        let template = base.emulator().create_launch_template("chaos", template).expect("a launch template");
+        launch_foreign(&base).await;
+        let foreign = base.instances().into_iter().map(|record| record.id).collect();
+        let seats = [Seat::new("first", &base, &template).await, Seat::new("second", &base, &template).await];
+        // No fault hits the primary.
+        let primary = recorded_worker::primary(&base, BULLMQ, "bun", CONCURRENCY);
+        let stage = ChaosStage { seats, agents, _primary: primary, foreign, base };
+        for seat in &stage.seats {
             seat.start().await;
         }
-        site
+        stage
     }
 
     /// Our instances, in the order of their launch.
     pub fn ours(&self) -> Vec<InstanceRecord> {
         let is_ours = |record: &InstanceRecord| !self.foreign.contains(&record.id);
-        self.world.instances().into_iter().filter(is_ours).collect()
+        self.base.instances().into_iter().filter(is_ours).collect()
     }
 
-    /// Those of them that run.
+    /// Our instances that are running.
     pub fn running(&self) -> Vec<InstanceRecord> {
         self.ours().into_iter().filter(|record| record.state == InstanceState::Running).collect()
     }
 
-    /// Somebody else's that do not live any more.
+    /// Instances of other clients that are not running any more.
     pub fn foreign_touched(&self) -> Vec<&String> {
-        let all = self.world.instances();
+        let all = self.base.instances();
         let is_it = |id: &str, record: &InstanceRecord| {
             record.id == id && matches!(record.state, InstanceState::Pending | InstanceState::Running)
         };
         self.foreign.iter().filter(|id| !all.iter().any(|record| is_it(id, record))).collect()
     }
 
-    /// Whoever leads by its own word; agents are led there from now on.
+    /// The coordinator that serves as the leader; new connections of agents are led there from now on.
     pub async fn leader(&self) -> Option<&Seat> {
         for seat in &self.seats {
             if seat.leads().await {
@@ -105,7 +103,7 @@ impl Site {
         None
     }
 
-    /// Instances that the leader hears to be ready.
+    /// Number of instances that are ready and connected at the leader.
     pub async fn ready(&self) -> usize {
         let Some(seat) = self.leader().await else { return 0 };
         let Some(coordinator) = seat.coordinator.borrow().clone() else { return 0 };
@@ -113,7 +111,7 @@ impl Site {
         pool.instances.iter().filter(|it| it.phase == "ready" && it.connected).count()
     }
 
-    /// The coordinator that is meant; without a leader neither is.
+    /// The leader or the standby; None while there is no leader.
     pub async fn seat(&self, who: Who) -> Option<&Seat> {
         let leader = self.leader().await?;
         match who {
@@ -122,50 +120,52 @@ impl Site {
         }
     }
 
-    /// New instances do not come up while it is there.
+    /// Boots fail while this file exists.
     pub fn boots_fail_mark(&self) -> PathBuf {
-        boots_fail_mark(&self.world)
+        boots_fail_mark(&self.base)
     }
 
     pub fn home(&self, instance: &str) -> PathBuf {
-        self.world.directory.path().join("ec2").join(instance).join("home")
+        self.base.directory.path().join("ec2").join(instance).join("home")
     }
 
-    /// The process of this instance whose id is in that file of its home; None when there is none (any more).
+    /// The process of this instance whose id is in that file of its home directory; None if there is none (any more).
     pub fn process(&self, instance: &InstanceRecord, file: &str) -> Option<i32> {
         let pid = fs::read_to_string(self.home(&instance.id).join(file)).ok()?.trim().parse().ok()?;
         let init = i32::try_from(instance.init_pid?).ok()?;
         descends_from(pid, init).then_some(pid)
     }
 
-    /// Adds so many jobs at this rate, and ends.
+    /// Starts a process that adds so many jobs at this rate, and ends.
     pub fn flood(&self, number: u32, jobs: u32, per_second: f64, seed: u32) -> Process {
         let mut node = command(programs::program("node"));
         node.arg(binaries::workspace().join("tests/src/chaos/flood.mjs")).arg(programs::script("bullmq.mjs"));
-        node.args([BULLMQ, QUEUE, &jobs.to_string(), &per_second.to_string()]).args(JOBS_MS).arg(seed.to_string());
-        node.env("REDIS_URL", self.world.redis.url());
-        Process::start("flood", &mut node, &self.world.directory.path().join(format!("flood-{number}.log")))
+        node.args([&BULLMQ.to_string(), QUEUE, &jobs.to_string(), &per_second.to_string()])
+            .args(JOBS_MS)
+            .arg(seed.to_string());
+        node.env("REDIS_URL", self.base.redis.url());
+        Process::start("flood", &mut node, &self.base.directory.path().join(format!("flood-{number}.log")))
     }
 
-    /// All that a reader of a failure wants to see.
-    pub async fn story(&self) -> String {
-        let mut story = String::new();
+    /// Logs, plans and status of both coordinators, and what the stage shows.
+    pub async fn diagnosis(&self) -> String {
+        let mut diagnosis = String::new();
         for seat in &self.seats {
             let coordinator = seat.coordinator.borrow();
             let Some(coordinator) = &*coordinator else { continue };
-            story += &format!("--- {} coordinator\n{}", seat.name, coordinator.process.tail());
+            diagnosis += &format!("--- {} coordinator\n{}", seat.name, coordinator.process.tail());
             for out in [coordinator.command(&["explain", "--limit", "20"]), coordinator.command(&["status"])] {
-                story += &String::from_utf8_lossy(&[out.stdout, out.stderr].concat());
+                diagnosis += &String::from_utf8_lossy(&[out.stdout, out.stderr].concat());
             }
         }
-        story + &self.world.story().await
+        diagnosis + &self.base.diagnosis().await
     }
 }
 
 impl Seat {
-    async fn new(name: &'static str, world: &World, template: &str) -> Self {
-        let ec2 = Proxy::start(world.emulator().address().port(), "Action=RunInstances").await;
-        let redis = Proxy::start(world.redis.port(), "").await;
+    async fn new(name: &'static str, base: &Stage, template: &str) -> Self {
+        let ec2 = Proxy::start(base.emulator().address().port(), "Action=RunInstances").await;
+        let redis = Proxy::start(base.redis.port(), "").await;
         let steps = "[{ jobs = 2, for = \"1s\", instances = 1 }, { jobs = 6, for = \"1s\", instances = 2 }, \
                      { jobs = 12, for = \"1s\", instances = 3 }]";
         let more = [
@@ -187,7 +187,7 @@ impl Seat {
         .map(|(name, value)| (name, value.to_owned()));
         let at = |proxy: &Proxy, scheme: &str| format!("{scheme}://127.0.0.1:{}", proxy.port());
         let environment = environment(&at(&redis, "redis"), &at(&ec2, "http"), template, more.to_vec());
-        let directory = world.directory.path().join(name);
+        let directory = base.directory.path().join(name);
         fs::create_dir_all(&directory).expect("a directory");
         Seat { name, ec2, redis, coordinator: RefCell::new(None), grpc_port: ports::free(), environment, directory }
     }
@@ -197,9 +197,9 @@ impl Seat {
         self.coordinator.replace(Some(Rc::new(coordinator)));
     }
 
-    /// kill -9; false when it is dead.
+    /// kill -9; false if it was not running.
     pub fn kill(&self) -> bool {
-        // Nobody else has it between two questions: its end is waited for as it is dropped.
+        // Nothing else holds it between two calls: dropping it waits for its end.
         self.coordinator.take().map(|coordinator| coordinator.process.signal(libc::SIGKILL)).is_some()
     }
 
@@ -211,12 +211,12 @@ impl Seat {
         self.coordinator.borrow().is_none()
     }
 
-    /// Whoever is not killed must not end.
-    pub fn check_alive(&self) -> Result<(), Broken> {
+    /// A coordinator that was not killed must be running.
+    pub fn check_alive(&self) -> Result<(), Violation> {
         let Some(coordinator) = self.coordinator.borrow().clone() else { return Ok(()) };
         let stat = fs::read_to_string(format!("/proc/{}/stat", coordinator.process.pid())).unwrap_or_default();
         let has_ended = stat.is_empty() || stat.contains(") Z ");
-        if has_ended { Err(Broken(format!("the {} coordinator has ended by itself", self.name))) } else { Ok(()) }
+        if has_ended { Err(Violation(format!("the {} coordinator has ended by itself", self.name))) } else { Ok(()) }
     }
 
     async fn leads(&self) -> bool {
@@ -226,20 +226,15 @@ impl Seat {
     }
 }
 
-fn boots_fail_mark(world: &World) -> PathBuf {
-    world.directory.path().join("boots-fail")
+fn boots_fail_mark(base: &Stage) -> PathBuf {
+    base.directory.path().join("boots-fail")
 }
 
-/// Brings the worker up as `App::user_data` does, with the agent under what systemd would do for it: it is started again
-/// after `restart-after` seconds, and not while there is `stays-dead`.
-fn user_data(world: &World, agents_port: u16) -> String {
-    let modules = programs::script("node_modules");
-    let link = format!(
-        "mkdir -p node_modules && ln -sfn {modules}/bullmq{BULLMQ} node_modules/bullmq && ln -sfn {modules}/ioredis \
-         node_modules/ioredis",
-        modules = modules.display(),
-    );
-    let redis = world.redis.url();
+/// Starts the worker as `Repository::user_data` does, and the agent in a loop in place of systemd: it is restarted after
+/// `restart-after` seconds, and not while the file `stays-dead` exists.
+fn user_data(base: &Stage, agents_port: u16) -> String {
+    let link = recorded_worker::link(BULLMQ);
+    let redis = base.redis.url();
     format!(
         "#!/bin/sh\n\
          [ -e '{mark}' ] && exit 1\n\
@@ -254,7 +249,7 @@ fn user_data(world: &World, agents_port: u16) -> String {
          queues = [\"{QUEUE}\"]\n\
          [boot]\n\
          directory = \"$HOME/app\"\n\
-         environment = {{ ARENA_REDIS = \"{redis}\", ARENA_QUEUE = \"{QUEUE}\", ARENA_CONCURRENCY = \"{CONCURRENCY}\" }}\n\
+         environment = {{ WORKER_REDIS = \"{redis}\", WORKER_QUEUE = \"{QUEUE}\", WORKER_CONCURRENCY = \"{CONCURRENCY}\" }}\n\
          steps = [{{ name = \"link\", run = {link:?} }}, {{ name = \"start\", run = \"pm2 start ecosystem.config.js\" }}]\n\
          [drain]\n\
          margin = \"1s\"\n\
@@ -268,41 +263,25 @@ fn user_data(world: &World, agents_port: u16) -> String {
          while [ -e \"$HOME/stays-dead\" ]; do sleep 0.3; done\n\
          sleep \"$(cat \"$HOME/restart-after\" 2> /dev/null || echo 2)\"\n\
          done\n",
-        mark = boots_fail_mark(world).display(),
-        origin = world.directory.path().join("origin").display(),
+        mark = boots_fail_mark(base).display(),
+        origin = base.directory.path().join("origin").display(),
         agent = binaries::agent().display(),
     )
 }
 
-/// The machine that always works the queue; nothing befalls it.
-fn primary(world: &World) -> Process {
-    let directory = world.directory.path().join("primary");
-    fs::create_dir_all(directory.join("node_modules")).expect("a directory");
-    for (name, target) in [("bullmq", format!("bullmq{BULLMQ}")), ("ioredis", "ioredis".to_owned())] {
-        let target = programs::script("node_modules").join(target);
-        std::os::unix::fs::symlink(target, directory.join("node_modules").join(name)).expect("a link");
-    }
-    fs::copy(programs::script("arena-worker.cjs"), directory.join("worker.cjs")).expect("a copy");
-    let mut worker = command(programs::program("bun"));
-    worker.arg("worker.cjs").current_dir(&directory).env_remove("SPILLWAY_INSTANCE_ID");
-    worker.env("ARENA_REDIS", world.redis.url()).env("ARENA_QUEUE", QUEUE).env("ARENA_CONCURRENCY", CONCURRENCY);
-    worker.env("ON", "primary");
-    Process::start("primary", &mut worker, &world.directory.path().join("primary.log"))
-}
-
-/// One without tags, one with the pool's name, and one of another pool's: all must live through everything.
-async fn launch_foreign(world: &World) {
+/// An instance without tags, one with the pool's name, and one of another pool: all must still run at the end.
+async fn launch_foreign(base: &Stage) {
     let tags: [&[(&str, &str)]; 3] = [
         &[],
         &[("Name", "spillway")],
         &[("Name", "other"), ("ManagedBy", "auto-scaler"), ("spillway:pool", "other"), ("spillway:token", "other-1")],
     ];
     for tags in tags {
-        assert!(other_client::launch(world, tags).await, "EC2 launches for everybody");
+        assert!(other_client::launch(base, tags).await, "EC2 launches instances of other clients");
     }
 }
 
-/// Such as every process of an instance does from its init.
+/// Whether a process is a descendant of another; an instance's processes are descendants of its init.
 fn descends_from(mut pid: i32, ancestor: i32) -> bool {
     let parent = |pid: i32| -> Option<i32> {
         let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
@@ -317,7 +296,7 @@ fn descends_from(mut pid: i32, ancestor: i32) -> bool {
     false
 }
 
-/// Processes that name this in their arguments or their environment: a directory or an instance.
+/// Processes whose arguments or environment contain this text: a directory or an instance's id.
 pub fn processes_with(name: &str) -> Vec<String> {
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {

@@ -1,5 +1,5 @@
-//! The `steps` policy, said once more: from all observations in the window rather than from counters. What the brain says
-//! must be the same.
+//! A second implementation of the `steps` policy, from all observations in the window rather than from counters. The brain
+//! must give the same result.
 
 use spillway_brain::Config;
 
@@ -16,13 +16,13 @@ pub fn desired(config: &Config, shadow: &Shadow, before: u32) -> u32 {
     steps.map(|step| step.instances).max().unwrap_or(0).max(before).min(config.max_instances)
 }
 
-/// Every observation of at least the last `over` passes, and no gap is too long to prove anything.
+/// Every observation within at least the last `over` passes the test, and no gap between them is too long.
 fn is_sustained(config: &Config, shadow: &Shadow, over: u64, test: &dyn Fn(u64) -> bool) -> bool {
     let longest_gap = ms(config.longest_gap());
     let Some((last, _)) = shadow.observed.back() else { return false };
     let mut later = *last;
     for (at, demand) in shadow.observed.iter().rev() {
-        // A clock that was set back proves nothing either.
+        // A clock that was set back breaks the window too.
         if *at > later || later - at > longest_gap || !test(*demand) {
             return false;
         }

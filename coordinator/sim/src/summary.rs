@@ -1,4 +1,4 @@
-//! What a sweep came to, in words and in JSON.
+//! The summary of a sweep, as text and as JSON.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use crate::Outcome;
 use crate::clock::{Clock, HOUR};
 use crate::sweep::Totals;
 
-/// Everything that was counted, then the figures.
+/// How often each thing happened, then the totals.
 pub fn totals(totals: &Totals, took: Duration) -> String {
     let mut words = String::new();
     for (what, times) in totals.counts.iter() {
@@ -15,16 +15,16 @@ pub fn totals(totals: &Totals, took: Duration) -> String {
     }
     let _ = writeln!(
         words,
-        "{} lives, {} virtual hours, {} events in {:.1} s: {} virtual hours a second; {} lived twice for their hash",
-        totals.lives,
-        totals.lived / HOUR,
+        "{} runs, {} virtual hours, {} events in {:.1} s: {} virtual hours per second; seeds run twice to compare hashes: {}",
+        totals.runs,
+        totals.virtual_ms / HOUR,
         totals.events,
         took.as_secs_f64(),
         hours_per_second(totals, took),
-        totals.lived_twice,
+        totals.run_twice,
     );
     for seed in &totals.unsteady {
-        let _ = writeln!(words, "seed {seed} gave two hashes: the simulation is not deterministic");
+        let _ = writeln!(words, "seed {seed} gave two different hashes: the simulation is not deterministic");
     }
     for what in totals.never() {
         let _ = writeln!(words, "never happened, and so was not tested: {what}");
@@ -33,7 +33,7 @@ pub fn totals(totals: &Totals, took: Duration) -> String {
     words
 }
 
-/// Invariant, seed and time; empty where all held.
+/// Seed, invariant and time of a violation; empty if there was none.
 pub fn failure(outcome: &Outcome) -> String {
     let Some(violation) = &outcome.violation else { return String::new() };
     let (invariant, at) = (violation.invariant.words(), Clock(violation.at));
@@ -54,12 +54,12 @@ pub fn json(totals: &Totals, took: Duration) -> String {
     let counts: serde_json::Map<_, _> =
         totals.counts.iter().map(|(what, times)| (what.to_owned(), times.into())).collect();
     serde_json::json!({
-        "lives": totals.lives,
-        "virtual_hours": totals.lived / HOUR,
+        "lives": totals.runs,
+        "virtual_hours": totals.virtual_ms / HOUR,
         "events": totals.events,
         "seconds": took.as_secs_f64(),
         "virtual_hours_per_second": hours_per_second(totals, took),
-        "lived_twice": totals.lived_twice,
+        "lived_twice": totals.run_twice,
         "unsteady": totals.unsteady,
         "never": totals.never(),
         "counts": counts,
@@ -69,5 +69,5 @@ pub fn json(totals: &Totals, took: Duration) -> String {
 }
 
 fn hours_per_second(totals: &Totals, took: Duration) -> u64 {
-    (totals.lived as f64 / HOUR as f64 / took.as_secs_f64().max(0.001)) as u64
+    (totals.virtual_ms as f64 / HOUR as f64 / took.as_secs_f64().max(0.001)) as u64
 }

@@ -1,8 +1,9 @@
-//! What must always hold (coordinator/ARCHITECTURE.md says what), checked against the world as it really is. Owns the
-//! checks and what they need to know by themselves; nothing here is told to the brain.
+//! The invariants of coordinator/ARCHITECTURE.md, checked against the true state of the world. Owns the checks and what they
+//! must remember; the brain learns nothing of it.
 //!
-//! `Shadow` is what one line of knowledge was told (it is saved and taken over with the ledger's state), `plan` checks each
-//! plan by it, `effects` what is done against what is saved, `policy` says once more what desired capacity must be, `state` compares what is known with what is there.
+//! `Shadow` is what a brain was told (saved and loaded with its state). `plan` checks each plan against it, `effects` what is
+//! carried out against what is saved, `policy` computes desired capacity a second time, `state` compares the leader's state
+//! with the world.
 
 mod effects;
 mod plan;
@@ -14,10 +15,10 @@ use spillway_pool::{Input, Observation};
 
 use crate::agenda::C;
 use crate::coordinator::number;
-use crate::counts::Met;
+use crate::counts::Occurrence;
 use crate::world::World;
 
-pub use effects::Watched;
+pub use effects::Obligations;
 pub use shadow::Shadow;
 
 /// An invariant, by its number in `coordinator/ARCHITECTURE.md`.
@@ -47,30 +48,30 @@ pub enum Invariant {
 impl Invariant {
     pub fn words(self) -> &'static str {
         match self {
-            Invariant::Cap => "1: never more than max_instances that bill",
-            Invariant::NothingForgotten => "1: nothing that bills is forgotten",
-            Invariant::OneToken => "2: one token, one instance",
+            Invariant::Cap => "1: never more than max_instances billable instances",
+            Invariant::NothingForgotten => "1: no billable instance is forgotten",
+            Invariant::OneToken => "2: one launch token, one instance",
             Invariant::UnknownIsNotZero => "3: unknown is not zero",
-            Invariant::FencedAndEmpty => "4: terminated only fenced and empty by two sources",
+            Invariant::FencedAndEmpty => "4: terminated only once fenced and without jobs",
             Invariant::RunsOnce => "5: no job runs twice",
             Invariant::NoJobLost => "5: no job is lost",
-            Invariant::HandedBackInTime => "5: a notice is enough to hand everything back",
+            Invariant::HandedBackInTime => "5: a notice leaves time to hand back all jobs",
             Invariant::OnlyReady => "6: only ready instances are capacity",
             Invariant::NoLeak => "7: no instance outlives its use",
-            Invariant::OnlyOurs => "8: only ours are touched",
-            Invariant::NothingNew => "9: a tick with nothing new plans nothing",
+            Invariant::OnlyOurs => "8: only instances with a launch token are touched",
+            Invariant::NothingNew => "9: a tick without new events decides nothing",
             Invariant::Bounded => "10: calls are bounded and back off",
             Invariant::OnlyTheLeader => "11: only the leader acts",
             Invariant::AtOnce => "4: a notice is acted on at once",
-            Invariant::AsAnswered => "operators: what is granted happens",
-            Invariant::Converges => "12: converges after the faults",
+            Invariant::AsAnswered => "operators: an accepted command is carried out",
+            Invariant::Converges => "12: the pool converges once the faults stop",
             Invariant::Policy => "policy: desired capacity follows from the observations",
             Invariant::Panics => "nothing panics",
         }
     }
 }
 
-/// What did not hold, when.
+/// Which invariant did not hold, and when.
 #[derive(Clone, Debug)]
 pub struct Violation {
     pub invariant: Invariant,
@@ -79,8 +80,8 @@ pub struct Violation {
 }
 
 impl World {
-    pub fn met(&mut self, met: Met) {
-        self.counts.add(met);
+    pub fn count(&mut self, occurrence: Occurrence) {
+        self.counts.add(occurrence);
     }
 
     pub fn violate(&mut self, invariant: Invariant, detail: String) {
@@ -90,7 +91,7 @@ impl World {
         }
     }
 
-    /// What a coordinator is told, as far as the checks of instances need it.
+    /// Records what a coordinator was told, as far as the checks of instances need it.
     pub fn note_told(&mut self, c: C, input: &Input) {
         match input {
             Input::Observed(Ok(Observation { jobs: Some((asked_at, seen)), .. })) => {

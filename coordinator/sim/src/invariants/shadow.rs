@@ -1,4 +1,4 @@
-//! What a line of knowledge was told, kept beside the brain's state: saved with it, taken over with it, undone with it.
+//! What a brain was told, recorded for the invariant checks beside its state: saved, loaded and undone together with it.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -20,7 +20,7 @@ pub struct Shadow {
     pub observation_failed: bool,
     pub listed_at: Option<u64>,
     pub listing_failed: bool,
-    /// By its last report it is ready; and EC2 takes it by what was told.
+    /// Instances whose last heartbeat said ready; instances with a notice.
     pub ready: BTreeSet<N>,
     pub noticed: BTreeSet<N>,
     pub refused: Option<(RefusalClass, u64)>,
@@ -39,7 +39,7 @@ impl Clone for Shadow {
         shadow
     }
 
-    /// Most of it is as it was the last time.
+    /// Copies only what differs: most of it is as it was the last time.
     fn clone_from(&mut self, other: &Shadow) {
         fn renew<T: Clone + PartialEq>(mine: &mut T, theirs: &T) {
             if mine != theirs {
@@ -102,7 +102,7 @@ impl Shadow {
         }
     }
 
-    /// The brain goes on from what the ledger kept.
+    /// The brain continues from the saved state.
     pub fn started(&mut self) {
         self.forget_fatal();
     }
@@ -111,7 +111,7 @@ impl Shadow {
         self.refused.take_if(|(class, _)| *class == RefusalClass::Fatal);
     }
 
-    /// A boot was given up; each instance fails once.
+    /// A boot failed; each instance counts once.
     pub fn boot_failed(&mut self, n: N, now: Timestamp) {
         if self.failed.insert(n) {
             self.boots_failed += 1;
@@ -119,7 +119,7 @@ impl Shadow {
         }
     }
 
-    /// What it was told of instances that are long gone.
+    /// Drops instances that have been gone for long.
     pub fn forget(&mut self, is_over: impl Fn(N) -> bool) {
         self.ready.retain(|n| !is_over(*n));
         self.noticed.retain(|n| !is_over(*n));

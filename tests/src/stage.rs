@@ -1,5 +1,5 @@
-//! All of it around one queue: Redis, EC2's emulator, the application, and the coordinator that is configured by the
-//! plan's environment with spans shortened. Whatever was started ends with it, in order.
+//! The stage of a test, around one queue: Redis, the emulator, the application, and the coordinator with the plan's
+//! environment and shortened durations. Whatever was started is stopped with it, in order.
 
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,25 +17,25 @@ use crate::process::Process;
 use crate::redis_server::RedisServer;
 use crate::{QUEUE, app, binaries, jobs, ports, wait};
 
-/// How a world differs from the usual one.
+/// How a stage differs from the usual one.
 #[derive(Debug, Default)]
 pub struct Setup {
     /// Files of the application instead of the demo's.
     pub files: Vec<(&'static str, String)>,
-    /// More of the agent's configuration, from its table `boot` on; `$REDIS` is the world's own.
+    /// More of the agent's configuration, from its table `boot` on; `$REDIS` is the stage's own.
     pub agent: String,
     /// Keys of the agent's configuration that stand before its first table.
     pub agent_keys: &'static str,
-    /// User data instead of what starts the agent.
+    /// User data instead of the one that starts the agent.
     pub user_data: Option<&'static str>,
     /// More of the coordinator's environment.
     pub environment: Vec<(&'static str, String)>,
-    /// More arguments of redis-server's.
+    /// Further arguments of redis-server.
     pub redis: Vec<&'static str>,
 }
 
 #[derive(Debug)]
-pub struct World {
+pub struct Stage {
     pub coordinator: Option<Coordinator>,
     primary: Option<Process>,
     emulator: Option<Emulator>,
@@ -43,8 +43,8 @@ pub struct World {
     pub environment: Environment,
     grpc_port: u16,
     app: Repository,
-    /// A failure has shown the story already.
-    told: AtomicBool,
+    /// A failure has shown logs, plans and calls already.
+    is_shown: AtomicBool,
     pub directory: TempDir,
 }
 
@@ -53,20 +53,20 @@ pub fn directory() -> TempDir {
     tempfile::Builder::new().prefix("sw").tempdir_in("/tmp").expect("a directory")
 }
 
-impl World {
-    /// The usual one, with its coordinator running.
+impl Stage {
+    /// Starts everything, with the coordinator.
     pub async fn start(setup: Setup) -> Self {
-        let mut world = World::without_coordinator(setup).await;
-        world.start_coordinator().await;
-        world
+        let mut stage = Stage::without_coordinator(setup).await;
+        stage.start_coordinator().await;
+        stage
     }
 
-    /// One more on the same Redis, reached on ports of its own.
+    /// Another coordinator on the same Redis, on ports of its own.
     pub async fn another_coordinator(&self) -> Coordinator {
         Coordinator::start(self.directory.path(), &self.environment, ports::free()).await
     }
 
-    /// Everything but the coordinator.
+    /// Starts everything but the coordinator.
     pub async fn without_coordinator(setup: Setup) -> Self {
         let directory = directory();
         let redis = RedisServer::with(directory.path(), &setup.redis);
@@ -85,7 +85,7 @@ impl World {
         let template = LaunchTemplate { user_data, ..LaunchTemplate::default() };
         let template = emulator.create_launch_template("worker", template).expect("a launch template");
         let environment = environment(&redis.url(), &emulator.endpoint(), &template, setup.environment);
-        World {
+        Stage {
             coordinator: None,
             primary: None,
             emulator: Some(emulator),
@@ -93,7 +93,7 @@ impl World {
             environment,
             grpc_port,
             app,
-            told: AtomicBool::new(false),
+            is_shown: AtomicBool::new(false),
             directory,
         }
     }
@@ -103,7 +103,7 @@ impl World {
         self.coordinator = Some(started);
     }
 
-    /// The machine that always works the queue, and whose workers take back what others let fall.
+    /// Starts the primary, whose workers also run BullMQ's stall check.
     pub async fn start_primary(&mut self) {
         let directory = self.directory.path();
         let copy = directory.join("primary");
@@ -113,11 +113,11 @@ impl World {
     }
 
     pub fn emulator(&self) -> &Emulator {
-        self.emulator.as_ref().expect("it runs until the end")
+        self.emulator.as_ref().expect("the emulator runs until the stage is dropped")
     }
 
     pub fn coordinator(&self) -> &Coordinator {
-        self.coordinator.as_ref().expect("it was started")
+        self.coordinator.as_ref().expect("the coordinator was started")
     }
 
     /// All instances so far, in the order of their launch.
@@ -126,47 +126,52 @@ impl World {
     }
 
     pub fn instance(&self, id: &str) -> InstanceRecord {
-        self.instances().into_iter().find(|record| record.id == id).unwrap_or_else(|| panic!("no {id}"))
+        self.instances().into_iter().find(|record| record.id == id).unwrap_or_else(|| panic!("no instance {id}"))
     }
 
-    /// Instances that bill.
+    /// Number of billable instances.
     pub fn billing(&self) -> usize {
         let bills = |record: &&InstanceRecord| matches!(record.state, InstanceState::Pending | InstanceState::Running);
         self.instances().iter().filter(bills).count()
     }
 
-    /// Calls of one action, as far back as they are kept.
+    /// Calls of one action that the emulator still has in its record.
     pub fn calls(&self, action: &str) -> Vec<Call> {
         self.emulator().calls().calls.into_iter().filter(|call| call.action == action).collect()
     }
 
-    /// Calls that launch or terminate.
+    /// Number of calls that launch or terminate.
     pub fn acts(&self) -> usize {
         ["RunInstances", "CreateFleet", "TerminateInstances"].iter().map(|action| self.calls(action).len()).sum()
     }
 
-    /// Waits until the pool is so, and gives what was found in it.
+    /// Waits until `found` returns something of the pool, and returns that.
     pub async fn until_pool<T>(&self, what: &str, mut found: impl FnMut(&v1::Pool) -> Option<T>) -> T {
-        let look = async || self.coordinator().try_pool().await.and_then(|pool| found(&pool));
-        wait::until(what, async || self.story().await, look).await
+        let poll = async || self.coordinator().try_pool().await.and_then(|pool| found(&pool));
+        wait::until(what, async || self.diagnosis().await, poll).await
     }
 
-    /// Waits until something else is so.
+    /// Waits until a condition is true.
     pub async fn until(&self, what: &str, mut is_so: impl FnMut() -> bool) {
-        wait::until(what, async || self.story().await, async || is_so().then_some(())).await;
+        wait::until(what, async || self.diagnosis().await, async || is_so().then_some(())).await;
     }
 
-    /// The same for what can be asked only with patience.
+    /// Waits until an asynchronous condition is true.
     pub async fn until_async(&self, what: &str, mut is_so: impl AsyncFnMut() -> bool) {
-        wait::until(what, async || self.story().await, async || is_so().await.then_some(())).await;
+        wait::until(what, async || self.diagnosis().await, async || is_so().await.then_some(())).await;
     }
 
-    /// It must hold for so long.
-    pub async fn throughout(&self, span: Duration, what: &str, mut holds: impl FnMut() -> bool) {
-        wait::throughout(span, what, async || self.story().await, async || holds()).await;
+    /// Asserts that `holds` stays true for `duration`.
+    pub async fn throughout(&self, duration: Duration, what: &str, mut holds: impl FnMut() -> bool) {
+        wait::throughout(duration, what, async || self.diagnosis().await, async || holds()).await;
     }
 
-    /// Waits until so many instances are ready at once, and gives their ids.
+    /// Waits until an instance is booting; returns its id.
+    pub async fn until_booting(&self) -> String {
+        self.until_pool("an instance boots", |pool| in_phase(pool, "booting").next().map(|it| it.id.clone())).await
+    }
+
+    /// Waits until so many instances are ready at once; returns their ids.
     pub async fn until_ready(&self, count: usize) -> Vec<String> {
         self.until_pool(&format!("{count} ready"), |pool| {
             let ready: Vec<String> = in_phase(pool, "ready").map(|instance| instance.id.clone()).collect();
@@ -175,9 +180,9 @@ impl World {
         .await
     }
 
-    /// Waits until every instance that was ever launched is terminated, and the coordinator knows.
+    /// Waits until every instance that was ever launched is terminated, and Gone at the coordinator.
     pub async fn until_zero(&self) {
-        self.until_pool("the fleet is at zero", |pool| {
+        self.until_pool("the pool is at zero", |pool| {
             let gone = |record: &InstanceRecord| record.state == InstanceState::Terminated;
             let known = pool.instances.iter().all(|instance| instance.phase == "gone");
             (self.instances().iter().all(gone) && known && pool.desired == Some(0)).then_some(())
@@ -185,28 +190,28 @@ impl World {
         .await;
     }
 
-    /// What a reader of a failure wants to see.
-    pub async fn story(&self) -> String {
-        self.tell()
+    /// For a failure: the coordinator's log, plans and status, each instance's console, and launches and terminations.
+    pub async fn diagnosis(&self) -> String {
+        self.diagnose()
     }
 
-    fn tell(&self) -> String {
-        self.told.store(true, Ordering::Relaxed);
-        let mut story = String::new();
+    fn diagnose(&self) -> String {
+        self.is_shown.store(true, Ordering::Relaxed);
+        let mut diagnosis = String::new();
         if let Some(coordinator) = &self.coordinator {
-            story += &coordinator.process.tail();
+            diagnosis += &coordinator.process.tail();
             let explain = coordinator.command(&["explain", "--limit", "10"]);
             let status = coordinator.command(&["status"]);
             for out in [explain, status] {
-                story += &String::from_utf8_lossy(&[out.stdout, out.stderr].concat());
+                diagnosis += &String::from_utf8_lossy(&[out.stdout, out.stderr].concat());
             }
         }
-        story += &self.primary.as_ref().map(Process::tail).unwrap_or_default();
+        diagnosis += &self.primary.as_ref().map(Process::tail).unwrap_or_default();
         for record in self.instances() {
             let console = self.emulator().console(&record.id).unwrap_or_default();
             let lines: Vec<&str> = console.lines().collect();
             let tail = lines[lines.len().saturating_sub(30)..].join("\n");
-            let _ = writeln!(story, "--- {} {:?} {:?}\n{tail}", record.id, record.state, record.state_reason);
+            let _ = writeln!(diagnosis, "--- {} {:?} {:?}\n{tail}", record.id, record.state, record.state_reason);
         }
         let acts: Vec<String> = self
             .emulator()
@@ -216,11 +221,11 @@ impl World {
             .filter(|call| !call.action.starts_with("Describe"))
             .map(|call| format!("{call:?}"))
             .collect();
-        let _ = writeln!(story, "--- calls\n{}", acts.join("\n"));
-        story
+        let _ = writeln!(diagnosis, "--- calls\n{}", acts.join("\n"));
+        diagnosis
     }
 
-    /// The whole flood was worked off by instances that are gone again.
+    /// Asserts that all jobs completed and each was started once.
     pub fn assert_each_ran_once(&self, count: u64) {
         jobs::assert_each_ran_once(&self.redis, count);
     }
@@ -231,7 +236,7 @@ pub fn in_phase<'a>(pool: &'a v1::Pool, phase: &'a str) -> impl Iterator<Item = 
     pool.instances.iter().filter(move |instance| instance.phase == phase)
 }
 
-/// The plan's variables, where EC2 is, and what is shortened.
+/// The plan's environment, EC2's endpoint, and shortened durations.
 pub fn environment(redis: &str, ec2: &str, template: &str, more: Vec<(&'static str, String)>) -> Environment {
     let steps = "[{ jobs = 5, for = \"3s\", instances = 1 }, { jobs = 15, for = \"3s\", instances = 2 }]";
     let plan = [
@@ -257,18 +262,18 @@ pub fn environment(redis: &str, ec2: &str, template: &str, more: Vec<(&'static s
     environment
 }
 
-impl Drop for World {
-    /// A failure that has not shown the story shows it now. The coordinator ends first: it must not see its instances go.
-    /// Then every instance with its processes.
+impl Drop for Stage {
+    /// A failure that has shown no logs yet shows them now. The coordinator stops first, so that it does not see its instances
+    /// end; then every instance with its processes.
     fn drop(&mut self) {
-        if std::thread::panicking() && !self.told.load(Ordering::Relaxed) {
-            eprintln!("{}", self.tell());
+        if std::thread::panicking() && !self.is_shown.load(Ordering::Relaxed) {
+            eprintln!("{}", self.diagnose());
         }
         self.coordinator = None;
         self.primary = None;
         let Some(emulator) = self.emulator.take() else { return };
         let Ok(runtime) = Handle::try_current() else { return };
-        // This thread may be in the middle of a failed test: the end is awaited on another.
+        // This thread may be panicking: another one waits for the end.
         let ending = std::thread::spawn(move || runtime.block_on(emulator.stop()));
         let _ = ending.join();
     }

@@ -1,16 +1,17 @@
-//! What must hold within an instance whose worker has the shim and whom nothing disturbs.
+//! Invariant checks inside an instance whose worker has the shim and that no fault has hit.
 
 use spillway_machine as machine;
 
 use crate::agenda::N;
 use crate::bull::Exec;
 use crate::clock::{MINUTE, NEVER, SECOND};
+use crate::invariants::Invariant;
 use crate::setup::Naming;
-use crate::watch::Invariant;
 use crate::world::World;
 
-/// Told to fence, a process obeys within it, and a drain cuts nothing off earlier than so long before its deadline.
+/// A process is fenced within this time.
 const FENCED_WITHIN: u64 = 10 * SECOND;
+/// No drain cuts a job off earlier than this before its deadline.
 const MARGIN: u64 = 12 * SECOND;
 
 impl World {
@@ -20,24 +21,24 @@ impl World {
         let fenced =
             host.draining_since != NEVER && host.draining_since.max(host.disturbed_at) + FENCED_WITHIN < self.now;
         if fenced && host.agent.is_some() && self.setup.naming == Naming::Shim {
-            let text = format!("i-{n} takes a job, and has been draining for long");
+            let text = format!("i-{n} takes a job long after its drain began");
             self.violate(Invariant::FencedAndEmpty, text);
         }
     }
 
-    /// Invariant 7's other side: the dead-man's switch ends nobody who works, and nobody whose coordinator is there.
+    /// Invariant 7, the reverse: the dead-man's switch powers off no instance that runs a job or has a coordinator.
     pub(super) fn check_power_off(&mut self, n: N, reason: machine::LastReason) {
         let host = &self.hosts[n];
         let works = host.procs.iter().flat_map(|it| &it.runs).any(|run| self.bull.runs[*run].exec == Exec::Running);
         let is_welcome = host.agent.as_ref().and_then(|agent| agent.session).is_some_and(|session| session.is_welcome);
         if works || (is_welcome && reason == machine::LastReason::Orphaned) {
             let text =
-                format!("i-{n} powers itself off ({reason:?}): it works {works}, it has a coordinator {is_welcome}");
+                format!("i-{n} powers itself off ({reason:?}), with jobs running: {works}, connected: {is_welcome}");
             self.violate(Invariant::NoLeak, text);
         }
     }
 
-    /// A drain that has time cuts nothing off.
+    /// A drain that has time cuts no job off.
     pub(super) fn check_stopped_in_peace(&mut self, n: N, index: usize) {
         let host = &self.hosts[n];
         let works = host.procs[index].runs.iter().any(|run| self.bull.runs[*run].exec == Exec::Running);
@@ -53,7 +54,7 @@ impl World {
         }
     }
 
-    /// Invariant 5's promise to a worker with the shim: two minutes are enough to hand everything back.
+    /// Invariant 5 for a worker with the shim: two minutes of notice are enough to hand back all jobs.
     pub fn check_notice_was_enough(&mut self, n: N) {
         let machine = &self.cloud.machines[n];
         let Some(noticed_at) = machine.noticed_at else { return };
@@ -63,7 +64,7 @@ impl World {
         let left: Vec<usize> = host.procs.iter().flat_map(|process| process.runs.iter().copied()).collect();
         let works = left.iter().any(|run| self.bull.runs[*run].exec == Exec::Running);
         if is_safe && works {
-            let text = format!("i-{n} still works when EC2 takes it, two minutes after its notice");
+            let text = format!("i-{n} still runs jobs when EC2 reclaims it, two minutes after its notice");
             self.violate(Invariant::HandedBackInTime, text);
         }
     }

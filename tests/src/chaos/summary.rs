@@ -1,4 +1,4 @@
-//! What a run came to, as a table.
+//! The summary of a run, as a table.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,17 +7,17 @@ use super::faults::What;
 use super::journal::Again;
 
 #[derive(Clone, Debug, Default)]
-pub struct Report {
+pub struct Summary {
     pub seed: u64,
     pub rounds: u32,
-    /// Blows injected, by kind.
+    /// Faults injected, by kind.
     pub injected: BTreeMap<String, u32>,
-    /// By EC2, and by the proxies.
+    /// Lost by EC2 and by the proxies.
     pub answers_lost: u32,
     pub launches: usize,
     pub peak_billing: usize,
     pub over_the_cap: usize,
-    /// Instances beyond one of each launch token.
+    /// Instances beyond the first of their launch token.
     pub double_launches: usize,
     pub foreign_touched: usize,
     pub most_calls_a_minute: usize,
@@ -28,19 +28,19 @@ pub struct Report {
     pub added: u64,
     pub completed: u64,
     pub failed: u64,
-    /// Jobs that BullMQ counts more than one attempt of.
+    /// Jobs for which BullMQ counts more than one attempt.
     pub attempts_spent: u64,
-    /// Times that BullMQ's stall check found a job.
+    /// How often BullMQ's stall check found a job.
     pub stalls: usize,
     pub runs_on_instances: usize,
     pub again: Again,
-    /// What does not hold, in which round, with the story.
-    pub broken: Option<(String, u32, String)>,
+    /// The violated invariant, its round, and logs, plans and calls.
+    pub violation: Option<(String, u32, String)>,
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Report { seed, rounds, again, .. } = self;
+        let Summary { seed, rounds, again, .. } = self;
         writeln!(f, "| chaos, seed {seed} | |\n|---|---|")?;
         writeln!(f, "| rounds | {rounds} |")?;
         for (what, count) in &self.injected {
@@ -49,34 +49,34 @@ impl fmt::Display for Report {
         writeln!(f, "| answers lost | {} |", self.answers_lost)?;
         writeln!(f, "| launches | {} |", self.launches)?;
         let (billed, over) = (self.peak_billing, self.over_the_cap);
-        writeln!(f, "| most that billed at once, over the cap | {billed}, {over} |")?;
+        writeln!(f, "| most billable instances at once, over the cap | {billed}, {over} |")?;
         writeln!(
             f,
-            "| launched twice, others' instances touched | {}, {} |",
+            "| launched twice, instances of others touched | {}, {} |",
             self.double_launches, self.foreign_touched
         )?;
         writeln!(
             f,
-            "| EC2 calls in a minute, at the most | {} ({} acts) |",
+            "| most EC2 calls in a minute | {} ({} launches and terminations) |",
             self.most_calls_a_minute, self.most_acts_a_minute
         )?;
         writeln!(
             f,
-            "| terminated in our name with a job active there, after a kill or a notice | {} |",
+            "| terminated by Spillway with an active job, after a kill or a notice | {} |",
             self.terminated_with_jobs
         )?;
         writeln!(f, "| instances, processes left | {}, {} |", self.instances_left, self.processes_left)?;
         writeln!(f, "| jobs added, completed, failed | {}, {}, {} |", self.added, self.completed, self.failed)?;
         writeln!(f, "| runs on instances | {} |", self.runs_on_instances)?;
         writeln!(f, "| attempts spent, stalls found by BullMQ | {}, {} |", self.attempts_spent, self.stalls)?;
-        writeln!(f, "| runs begun again, by what happened_to the earlier one | {} |", by_cause(&again.begun))?;
+        writeln!(f, "| jobs started again, by the fault that hit the earlier run | {} |", by_cause(&again.begun))?;
         writeln!(f, "| of these found by BullMQ's stall check | {} |", by_cause(&again.stalled))?;
-        writeln!(f, "| of these at once in two places, or completed twice | {} |", by_cause(&again.at_once))?;
-        write!(f, "| of these without an excuse | {} |", again.unexcused.len())?;
-        if let Some((what, round, story)) = &self.broken {
+        writeln!(f, "| of these running in two places at once, or completed twice | {} |", by_cause(&again.at_once))?;
+        write!(f, "| of these without a fault that explains it | {} |", again.unexplained.len())?;
+        if let Some((what, round, diagnosis)) = &self.violation {
             write!(
                 f,
-                "\n\nBROKEN in round {round} of seed {seed}: {what}\n{story}\nBROKEN in round {round} of seed {seed}: {what}"
+                "\n\nVIOLATION in round {round} of seed {seed}: {what}\n{diagnosis}\nVIOLATION in round {round} of seed {seed}: {what}"
             )?;
         }
         Ok(())
@@ -86,9 +86,9 @@ impl fmt::Display for Report {
 fn by_cause(counts: &BTreeMap<Option<What>, u32>) -> String {
     let total: u32 = counts.values().sum();
     let words = |cause: &Option<What>| match cause {
-        None => "nothing",
+        None => "no fault",
         Some(What::Notice) => "notice",
-        Some(What::Taken) => "instance taken",
+        Some(What::Unannounced) => "instance ended without notice",
         Some(What::AgentKilled) => "agent killed",
         Some(What::WorkerKilled) => "worker killed",
         Some(What::Pm2Killed) => "PM2 killed",

@@ -1,25 +1,25 @@
-//! What the agent sees of its worker, in PM2, in Redis and by the shims, and what it says of it in its heartbeats. A part
-//! that does not answer is unknown.
+//! The agent's checks of its worker in PM2, in Redis and through the shims, and its heartbeats. A part that does not answer
+//! is unknown.
 
 use std::time::Duration;
 
 use spillway_brain::{AgentPhase, Report};
 use spillway_machine::{Event, Evidence, Jobs, Observation, Phase, ShimJob, ShimProcess, Worker};
 
-use crate::agenda::{AgentEv, N, Said};
+use crate::agenda::{AgentEv, Message, N};
 use crate::bull::Where;
 use crate::clock::SECOND;
+use crate::invariants::Invariant;
 use crate::setup::Naming;
-use crate::watch::Invariant;
 use crate::world::World;
 
 /// A lock with more left is being renewed.
 const LIVE: u64 = 14 * SECOND;
 
-/// Longer than a machine believes what it has seen.
+/// Longer than a machine trusts a check.
 const UNSEEN: u64 = 150 * SECOND;
 
-/// The last look.
+/// What the last check showed.
 #[derive(Debug, Default)]
 pub struct Seen {
     active: Option<u32>,
@@ -27,13 +27,13 @@ pub struct Seen {
 }
 
 impl World {
-    pub(super) fn agent_looks(&mut self, n: N, number: u64) {
+    pub(super) fn agent_checks(&mut self, n: N, number: u64) {
         let Some(agent) = &self.hosts[n].agent else { return };
-        if agent.look != number {
+        if agent.check != number {
             return;
         }
         let (pace, is_starting) = (agent.pace, agent.starting.is_some());
-        self.put_agent(n, self.now + pace, AgentEv::Look(number));
+        self.put_agent(n, self.now + pace, AgentEv::Check(number));
         if is_starting {
             return;
         }
@@ -75,7 +75,7 @@ impl World {
         Observation { worker: Some(worker), evidence, jobs: Some(Jobs { at, active, live_locks }) }
     }
 
-    /// Its active jobs by Redis' word; None where jobs do not say whose they are.
+    /// Its active jobs as Redis shows them; None if the jobs do not name their instance.
     pub(super) fn active_of(&self, n: N) -> Option<u32> {
         let own = self.bull.active.iter().filter(|job| self.holder(**job) == Some(n)).count();
         let is_anonymous = |job: &usize| self.bull.jobs[*job].pb.is_none();
@@ -84,7 +84,7 @@ impl World {
         is_known.then_some(own as u32)
     }
 
-    /// The shims say at once when a job begins or ends.
+    /// The shims report at once when a job starts or ends.
     pub fn shims_changed(&mut self, n: N) {
         if self.setup.naming != Naming::Shim || self.hosts[n].agent.is_none() {
             return;
@@ -113,7 +113,7 @@ impl World {
         }
     }
 
-    /// How long such a job takes.
+    /// Tells the machine how long such a job took.
     pub fn job_learnt(&mut self, n: N, job: usize, run: usize) {
         if self.setup.naming != Naming::Shim || self.bull.jobs[job].place != Where::Completed {
             return;
@@ -123,15 +123,15 @@ impl World {
         self.agent_feed(n, Event::JobFinished { class: class.to_owned(), took });
     }
 
-    /// Invariant 6, from within: nobody says that it is ready who has not seen its worker in Redis lately.
+    /// Invariant 6, at the agent: it reports ready only if it has read Redis recently.
     fn check_ready(&mut self, n: N, phase: AgentPhase) {
         let host = &self.hosts[n];
         if phase == AgentPhase::Ready && host.saw_redis_at + UNSEEN < self.now {
-            self.violate(Invariant::OnlyReady, format!("i-{n} says it is ready, and has not seen Redis for long"));
+            self.violate(Invariant::OnlyReady, format!("i-{n} reports ready, but has not read Redis for long"));
         }
     }
 
-    /// A heartbeat: the state as it now is.
+    /// Sends a heartbeat with the present state.
     pub(super) fn beat(&mut self, n: N) {
         let host = &self.hosts[n];
         let Some(agent) = &host.agent else { return };
@@ -159,6 +159,6 @@ impl World {
             active_jobs: agent.machine.shim_jobs().or(agent.seen.active),
             problem: None,
         };
-        self.tells(n, Said::Beat(report));
+        self.send(n, Message::Beat(report));
     }
 }

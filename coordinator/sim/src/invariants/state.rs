@@ -1,4 +1,4 @@
-//! What the leader knows after a tick, against what is there.
+//! Checks the leader's state after a tick against the true state of the world.
 
 use super::Invariant;
 use crate::agenda::{C, N};
@@ -6,7 +6,7 @@ use crate::clock::MINUTE;
 use crate::coordinator::number;
 use crate::world::World;
 
-/// So long after the ledger was wiped its lists have shown everything that was there.
+/// So long after the ledger was deleted, listings have shown every instance that was there.
 const FOUND_AGAIN: u64 = 4 * MINUTE;
 
 impl World {
@@ -20,14 +20,17 @@ impl World {
                 .iter()
                 .find(|other| other.token == instance.token || (other.id.is_some() && other.id == instance.id));
             if twice.is_some() {
-                problem =
-                    Some((Invariant::OneToken, format!("{} is known twice ({})", instance.name(), instance.token)));
+                problem = Some((
+                    Invariant::OneToken,
+                    format!("{} is in the ledger twice ({})", instance.name(), instance.token),
+                ));
             }
             adopted.extend(instance.id.as_ref().filter(|_| instance.adopted).map(number));
             if instance.is_capacity() {
                 let n = instance.id.as_ref().map_or(N::MAX, number);
                 if !shadow.ready.contains(&n) || shadow.noticed.contains(&n) {
-                    let text = format!("{} counts as capacity, and is not ready by what it said", instance.name());
+                    let text =
+                        format!("{} counts as capacity, but its agent does not report it ready", instance.name());
                     problem = Some((Invariant::OnlyReady, text));
                 }
             }
@@ -38,15 +41,16 @@ impl World {
             let Some(token) = machine.token.as_ref().filter(|_| machine.is_live() && !machine.forgotten) else {
                 continue;
             };
-            let may_be_unseen = machine.launched_at <= self.wiped_at && listed_at < self.wiped_at + FOUND_AGAIN;
+            let may_be_unseen =
+                machine.launched_at <= self.ledger_deleted_at && listed_at < self.ledger_deleted_at + FOUND_AGAIN;
             if !may_be_unseen && !known.iter().any(|instance| instance.token == *token) {
-                let text = format!("i-{n} bills, and the ledger does not know it ({token})");
+                let text = format!("i-{n} is billable, but is not in the ledger ({token})");
                 problem = Some((Invariant::NothingForgotten, text));
             }
         }
         for n in adopted {
             if !std::mem::replace(&mut self.hosts[n].was_adopted, true) {
-                self.met(crate::counts::Met::Adopted);
+                self.count(crate::counts::Occurrence::Adopted);
             }
         }
         if let Some((invariant, text)) = problem {

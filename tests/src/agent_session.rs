@@ -1,0 +1,31 @@
+//! An agent's session with the coordinator, opened by the test itself: it registers without a proof of identity.
+
+use spillway_proto::v1;
+use spillway_proto::v1::agent_service_client::AgentServiceClient;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Streaming;
+
+/// Both directions of a session.
+#[derive(Debug)]
+pub struct AgentSession {
+    pub sender: mpsc::Sender<v1::SessionRequest>,
+    pub commands: Streaming<v1::SessionResponse>,
+}
+
+impl AgentSession {
+    /// Registers at `server` (`host:port`) as this instance, and opens a session.
+    pub async fn open(server: &str, instance: &str) -> Self {
+        let mut client = AgentServiceClient::connect(format!("http://{server}")).await.expect("the coordinator");
+        let identity = Some(v1::Identity { instance_id: instance.to_owned(), ..v1::Identity::default() });
+        let request = v1::RegisterRequest { identity, ..v1::RegisterRequest::default() };
+        let outcome = client.register(request).await.expect("registered").into_inner().outcome;
+        let Some(v1::register_response::Outcome::Registered(registered)) = outcome else { panic!("a challenge") };
+        let (sender, receiver) = mpsc::channel(64);
+        let mut session = tonic::Request::new(ReceiverStream::new(receiver));
+        let bearer = format!("Bearer {}", registered.session_token).parse().expect("ASCII");
+        session.metadata_mut().insert("authorization", bearer);
+        let commands = client.session(session).await.expect("a session").into_inner();
+        AgentSession { sender, commands }
+    }
+}
