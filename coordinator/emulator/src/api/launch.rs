@@ -136,7 +136,7 @@ impl Launch {
             ));
         }
         let Some(alive) = change.state.alive.clone() else {
-            return Err(ApiError::new("Unavailable", "The emulator is ending"));
+            return Err(ApiError::new("Unavailable", "The emulator is stopping"));
         };
         let listeners: Vec<TcpListener> = (0..max_count.min(room))
             .map(|_| {
@@ -145,7 +145,9 @@ impl Launch {
                 Ok(listener)
             })
             .collect::<std::io::Result<_>>()
-            .map_err(|error| ApiError::new("InternalError", format!("No port for the metadata service: {error}")))?;
+            .map_err(|error| {
+                ApiError::new("InternalError", format!("Cannot open a port for the metadata service: {error}"))
+            })?;
         register_image(change.state, change.now_ms, &self.image_id);
         let reservation_id = new_id("r-");
         let mut ids = Vec::with_capacity(listeners.len());
