@@ -9,7 +9,7 @@ use hyper::StatusCode;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
-    /// Instances are unconfined local processes, so the API is for this machine only.
+    /// Instances are unconfined local processes, so the API is for this host only.
     #[error("cannot listen on {0}: the emulator listens on loopback addresses only, such as 127.0.0.1:7470")]
     NotLoopback(SocketAddr),
     #[error("cannot listen on {address}")]
@@ -32,7 +32,7 @@ pub enum StartError {
 pub struct ApiError {
     /// EC2's error code, for example `InvalidInstanceID.NotFound`.
     pub code: String,
-    /// For people.
+    /// Human-readable.
     pub message: String,
 }
 

@@ -27,7 +27,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use console::Console;
 
-/// The word behind which a program's arguments are an init's.
+/// The subcommand after which a program's arguments are an init's.
 pub const WORD: &str = "instance-init";
 
 /// How often an ending tree is reaped, in case a SIGCHLD is missed.
@@ -43,7 +43,7 @@ struct Arguments {
     has_user_data: bool,
 }
 
-/// This program as an init: for [`Options::init`](crate::Options::init), if it hands what follows [`WORD`] to [`main`].
+/// This program as an init: for [`Options::init`](crate::Options::init), if it passes the arguments after [`WORD`] to [`main`].
 pub fn command_line() -> io::Result<Vec<OsString>> {
     Ok(vec![std::env::current_exe()?.into(), WORD.into()])
 }

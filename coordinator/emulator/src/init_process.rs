@@ -50,7 +50,7 @@ impl Spawner {
         std::thread::Builder::new().name("spawner".to_owned()).spawn(move || {
             let _context = runtime.enter();
             for (mut command, answer) in queue {
-                // Nobody waits any more: dropping the child closes its input, and that ends it.
+                // The caller has gone: dropping the child closes its input, which ends it.
                 drop(answer.send(command.spawn()));
             }
         })?;
@@ -170,7 +170,7 @@ impl InitProcess {
         }
     }
 
-    /// For an init that does not do what it is told. `sweep` must follow.
+    /// For an init that ignores its orders. `sweep` must follow.
     pub(crate) async fn kill_hard(&mut self) {
         if let Err(error) = self.child.kill().await {
             tracing::warn!(%error, "cannot kill an instance's init");

@@ -6,7 +6,7 @@
 //! `/_emulator/` on the same port.
 //!
 //! Instances are not confined: they are processes of the user who runs the emulator. It therefore listens on loopback
-//! only and refuses web pages. A program that powers off the machine by an absolute path is not caught.
+//! only and rejects web pages. A program that powers off the host by an absolute path is not intercepted.
 //!
 //! Map: `server` takes requests; `api` is EC2, `orders` and `control` the rest; both work on `world`, behind the lock
 //! in `shared`. `lifecycle` is an instance's task in the emulator, `init_process` its handle on the processes, and

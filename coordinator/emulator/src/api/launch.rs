@@ -15,7 +15,7 @@ use crate::shared::{State, new_id};
 use crate::tags;
 use crate::world::MAX_INSTANCES;
 
-/// Instances that may live at once: each is a process tree and a port of this machine.
+/// Instances that may live at once: each is a process tree and a port on this host.
 const MAX_ALIVE: usize = 200;
 
 /// A launch that was found valid.
@@ -247,7 +247,7 @@ fn profile(data: &LaunchData) -> Option<(String, String)> {
     Some((name, arn))
 }
 
-/// An image that somebody names exists from then on, so that it can be described.
+/// An image exists from the first request that names it, so that it can be described.
 pub(crate) fn register_image(state: &mut State, now_ms: u64, id: &str) {
     if state.world.images.contains_key(id) {
         return;
