@@ -1,5 +1,5 @@
-//! What agents said last, and the way to tell them something. Details for people and for commands; decisions are made
-//! from the brain's events, never from here.
+//! What agents reported last, and their sessions. For operators and for commands; decisions are made from the brain's events,
+//! never from here.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,14 +8,14 @@ use spillway_brain::{InstanceId, Timestamp};
 use spillway_proto::v1;
 use tokio::sync::{Notify, mpsc};
 
-/// Boot steps kept for each instance: a limit on what an agent can make us remember.
+/// Boot steps kept for each instance: limits the memory that one agent can use.
 const STEPS_KEPT: usize = 64;
 const NOTICES_KEPT: usize = 16;
 
-/// Commands on their way to one agent.
+/// Queue of commands to one agent.
 pub type Commands = mpsc::Sender<v1::SessionResponse>;
 
-/// What is known of one agent beyond what decisions need.
+/// What is known about one agent beyond what decisions need.
 #[derive(Clone, Debug, Default)]
 pub struct AgentRecord {
     /// From the registration.
@@ -26,11 +26,11 @@ pub struct AgentRecord {
     pub boot_steps: BTreeMap<u32, v1::BootStep>,
     pub notices: Vec<v1::Notice>,
     session_token: String,
-    /// While its session is open.
+    /// None while the agent is not connected.
     session: Option<Session>,
 }
 
-/// An open session: the newest of its instance. Another one, or another registration, takes its place.
+/// An open session: the newest of its instance, until a newer one or another registration replaces it.
 #[derive(Clone, Debug)]
 struct Session {
     number: u64,
@@ -54,7 +54,7 @@ impl AgentRecord {
         }
     }
 
-    /// True when it is news: agents repeat their notices when they come back.
+    /// True if the notice is new: agents repeat their notices when they reconnect.
     pub fn notice(&mut self, notice: v1::Notice) -> bool {
         let known = self.notices.iter().any(|known| known.kind == notice.kind && known.at == notice.at);
         if !known {
@@ -83,21 +83,21 @@ struct Inner {
     sessions: u64,
 }
 
-/// Nobody is connected there, or it does not take commands as fast as they come.
+/// The agent has no session, or its queue of commands is full.
 #[derive(Debug, thiserror::Error)]
-#[error("the agent of {id} is not connected")]
+#[error("the agent of {id} is not connected, or does not read its commands")]
 pub struct NotConnected {
     pub id: InstanceId,
 }
 
 impl Agents {
     fn with<T>(&self, act: impl FnOnce(&mut Inner) -> T) -> T {
-        // Nothing panics while it holds the lock; a poisoned one still has whole records.
+        // Nothing panics while it holds the lock; a poisoned one still has consistent records.
         act(&mut self.inner.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// A new registration takes the place of the one before, and of its session: an agent that restarts registers anew.
-    /// `tell` runs before anything that a later session says is heard.
+    /// Replaces an earlier registration and its session: an agent that restarts registers anew. `tell` runs before any message
+    /// of a later session is received.
     pub fn registered(&self, id: &InstanceId, identity: v1::Identity, session_token: String, tell: impl FnOnce()) {
         self.with(|inner| {
             let record = inner.records.entry(id.clone()).or_default();
@@ -108,7 +108,7 @@ impl Agents {
         });
     }
 
-    /// Who holds this session token.
+    /// The instance that this session token was given to.
     pub fn holder(&self, session_token: &str) -> Option<InstanceId> {
         if session_token.is_empty() {
             return None;
@@ -119,10 +119,10 @@ impl Agents {
         })
     }
 
-    /// Opens a session in the place of the one before. The number goes to `from` and `closed`; the other half tells when
-    /// the session's place is taken in turn.
+    /// Opens a session, which replaces an earlier one. The number is for `receive` and `closed`; the other value is notified when
+    /// this session is replaced in turn.
     ///
-    /// None where the instance has registered again since: the token is an older registration's.
+    /// None if the instance has registered again since: the token belongs to an older registration.
     pub fn opened(&self, id: &InstanceId, session_token: &str, commands: Commands) -> Option<(u64, Arc<Notify>)> {
         self.with(|inner| {
             let is_newest = |record: &&mut AgentRecord| equal_in_constant_time(&record.session_token, session_token);
@@ -134,12 +134,12 @@ impl Agents {
         })
     }
 
-    /// Lets a session say something. None, and nothing is heard, where it is not the instance's newest any more. What
-    /// `hear` passes on is in order with registrations: it must not wait.
-    pub fn from<T>(&self, id: &InstanceId, number: u64, hear: impl FnOnce(&mut AgentRecord) -> T) -> Option<T> {
+    /// Runs `receive` on a session's message. None, and the message is dropped, if the session is no longer the instance's
+    /// newest. Holds the lock, so that messages and registrations keep their order: `receive` must not block.
+    pub fn receive<T>(&self, id: &InstanceId, number: u64, receive: impl FnOnce(&mut AgentRecord) -> T) -> Option<T> {
         self.with(|inner| {
             let is_newest = |record: &&mut AgentRecord| record.session.as_ref().is_some_and(|it| it.number == number);
-            inner.records.get_mut(id).filter(is_newest).map(hear)
+            inner.records.get_mut(id).filter(is_newest).map(receive)
         })
     }
 
@@ -155,20 +155,20 @@ impl Agents {
         self.with(|inner| inner.records.get(id).cloned())
     }
 
-    /// Hands a command to the agent's session. That it is carried out shows in the agent's next reports.
+    /// Queues a command for the agent. Whether it was carried out shows in the agent's next reports.
     pub fn send(&self, id: &InstanceId, message: v1::SessionResponse) -> Result<(), NotConnected> {
         let session = self.with(|inner| inner.records.get(id).and_then(|record| record.session.clone()));
         let sent = session.is_some_and(|session| session.commands.try_send(message).is_ok());
         if sent { Ok(()) } else { Err(NotConnected { id: id.clone() }) }
     }
 
-    /// Forgets agents of instances that nobody asks for any more.
-    pub fn keep_only(&self, is_wanted: impl Fn(&InstanceId) -> bool) {
-        self.with(|inner| inner.records.retain(|id, record| record.is_connected() || is_wanted(id)));
+    /// Forgets disconnected agents, except of instances for which `is_known` is true.
+    pub fn keep_only(&self, is_known: impl Fn(&InstanceId) -> bool) {
+        self.with(|inner| inner.records.retain(|id, record| record.is_connected() || is_known(id)));
     }
 }
 
-/// Compares secrets without telling by its time where they differ.
+/// Compares secrets in a time that does not depend on where they differ.
 pub fn equal_in_constant_time(a: &str, b: &str) -> bool {
     a.len() == b.len() && a.bytes().zip(b.bytes()).fold(0, |differs, (a, b)| differs | (a ^ b)) == 0
 }
@@ -198,28 +198,28 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_session_that_is_not_the_newest_is_not_heard() {
+    async fn messages_of_a_session_that_is_not_the_newest_are_dropped() {
         let agents = Agents::default();
         let id = InstanceId("i-1".to_owned());
         registered(&agents, &id, "first");
         let (old, replaced) = agents.opened(&id, "first", mpsc::channel(1).0).expect("opened");
-        assert_eq!(agents.from(&id, old, |_| "heard"), Some("heard"));
-        // Its connection broke and it came back: what the old stream still holds is not heard.
+        assert_eq!(agents.receive(&id, old, |_| "received"), Some("received"));
+        // The agent reconnects: messages that the old stream still holds are dropped.
         let (new, replaced_too) = agents.opened(&id, "first", mpsc::channel(1).0).expect("opened");
         replaced.notified().await;
-        assert_eq!(agents.from(&id, old, |_| "heard"), None);
-        assert_eq!(agents.from(&id, new, |_| "heard"), Some("heard"));
-        // Another registration, of an agent that restarted or of somebody else: before it has opened a session of its own.
+        assert_eq!(agents.receive(&id, old, |_| "received"), None);
+        assert_eq!(agents.receive(&id, new, |_| "received"), Some("received"));
+        // Another registration, of a restarted agent or an impostor, ends the session before it opens one of its own.
         registered(&agents, &id, "second");
         replaced_too.notified().await;
-        assert_eq!(agents.from(&id, new, |_| "heard"), None);
+        assert_eq!(agents.receive(&id, new, |_| "received"), None);
         assert!(agents.send(&id, v1::SessionResponse::default()).is_err());
         assert_eq!(agents.holder("first"), None);
         assert!(agents.opened(&id, "first", mpsc::channel(1).0).is_none(), "the older registration's token");
     }
 
     #[test]
-    fn a_repeated_notice_is_no_news() {
+    fn a_repeated_notice_is_not_new() {
         let mut record = AgentRecord::default();
         assert!(record.notice(v1::Notice::default()));
         assert!(!record.notice(v1::Notice::default()));

@@ -1,5 +1,5 @@
-//! EC2, through aws-sdk-ec2: the only place that knows the SDK. Every call is made once; a retry is the brain's to decide
-//! and the next tick's to make.
+//! EC2, through aws-sdk-ec2: the only place that knows the SDK. Every call is made once: the brain decides on a retry,
+//! and a later tick makes it.
 //!
 //! Instances are launched through the pool's launch template, as one-time spot instances that terminate on shutdown,
 //! with the launch token as ClientToken and these tags:
@@ -27,13 +27,13 @@ use spillway_brain::InstanceId;
 pub use classify::{Refused, class_of};
 pub use list::{Interruption, ListedInstance};
 
-/// Tags that every instance of ours carries.
+/// Tags that every instance launched by Spillway carries.
 pub const MANAGED_BY: (&str, &str) = ("ManagedBy", "auto-scaler");
 pub const POOL_TAG: &str = "spillway:pool";
 pub const TOKEN_TAG: &str = "spillway:token";
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// RunInstances answers within a few seconds; a call that takes longer is taken for lost.
+/// RunInstances answers within a few seconds; a call that takes longer counts as unanswered.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// EC2 in one region.
@@ -43,8 +43,8 @@ pub struct Cloud {
 }
 
 impl Cloud {
-    /// Credentials, region and endpoint come from the SDK's standard places (`AWS_…`, profile, instance role);
-    /// `region` beats them.
+    /// Credentials, region and endpoint come from the SDK's standard sources (`AWS_…`, profile, instance role); `region`
+    /// overrides them.
     pub async fn connect(region: Option<&str>) -> Self {
         let http =
             aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
@@ -60,9 +60,9 @@ impl Cloud {
         Cloud { client: Client::new(&loader.load().await) }
     }
 
-    /// Accepted for `shutting-down`: EC2's list confirms it.
+    /// Ok when EC2 has accepted the termination; a listing confirms it.
     pub async fn terminate(&self, id: &InstanceId) -> Result<(), Refused> {
-        // One at a time: one bad id fails a whole batch.
+        // One instance per call: one bad id fails a whole batch.
         match self.client.terminate_instances().instance_ids(&id.0).send().await {
             Ok(_) => Ok(()),
             Err(error) => Err(Refused::from(error)),

@@ -1,5 +1,5 @@
-//! The coordinator's settings: one TOML file, `SPILLWAY_…` variables over it, and the plan's variables for what it
-//! leaves out. Everything else in the program sees only the checked [`Settings`].
+//! The coordinator's settings: one TOML file, overridden by `SPILLWAY_…` variables; the plan's variables fill in what the
+//! file leaves out. The rest of the program sees only the checked [`Settings`].
 //!
 //! Precedence, first wins: `SPILLWAY_…`, the file, the plan's variables (`REDIS_URL`, `QUEUE_NAMES`, …), the defaults.
 
@@ -19,13 +19,13 @@ use thiserror::Error;
 
 pub use load::load;
 
-/// Where the file is looked for when `--config` does not say.
+/// The configuration file that is read without `--config`.
 pub const DEFAULT_FILE: &str = "/etc/spillway/coordinator.toml";
 
-/// Why the settings cannot be used: names the file or variable, the key, and the remedy.
+/// Why the settings cannot be used: names the file or variable, the key, and what to do.
 #[derive(Debug, Error)]
 pub enum ConfigError {
-    #[error("{file}: cannot be read: {source}", file = file.display())]
+    #[error("cannot read the configuration file {}", file.display())]
     Unreadable { file: PathBuf, source: std::io::Error },
     #[error("{origin}: {detail}")]
     Syntax { origin: String, detail: String },
@@ -37,29 +37,29 @@ pub enum ConfigError {
     Missing { key: &'static str, remedy: &'static str },
 }
 
-/// What a command needs to be set; `spillway queues` gets by with less than `spillway run`.
+/// Which settings a command requires; `spillway queues` requires fewer than `spillway run`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Needs {
-    /// Redis and the queues' names.
+    /// The URL of Redis and the names of the queues.
     Queues,
-    /// All that `run` needs.
+    /// Everything that `spillway run` requires.
     Everything,
 }
 
 /// All settings, checked.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// BullMQ's Redis.
+    /// URL of BullMQ's Redis.
     pub redis_url: String,
-    /// The ledger's Redis: the same, unless it has a URL of its own.
+    /// URL of the ledger's Redis: `redis_url` unless it is set.
     pub ledger_url: String,
-    /// What the ledger's keys start with.
+    /// Prefix of the ledger's keys.
     pub ledger_prefix: String,
     pub region: Option<String>,
     pub grpc_listen: SocketAddr,
-    /// Where agents reach this coordinator: what a standby tells them of its leader. None: not known.
+    /// The address under which agents reach this coordinator: a standby redirects agents to the leader's. None: unknown.
     pub grpc_advertise: Option<String>,
-    /// None: an agent is believed for being an instance that this coordinator launched and still expects.
+    /// None: no secret is required; being the agent of an instance in the ledger is enough.
     pub join_token: Option<String>,
     pub heartbeat_interval: Duration,
     pub http_listen: SocketAddr,
@@ -72,15 +72,15 @@ pub struct Pool {
     pub name: String,
     pub queues: Vec<String>,
     pub prefix: String,
-    /// Id (`lt-…`) or name. Empty only where nothing is launched (`spillway queues`).
+    /// Id (`lt-…`) or name. Empty only for commands that launch nothing (`spillway queues`).
     pub launch_template: String,
     pub launch_template_version: String,
-    /// More tags for its instances.
+    /// Additional tags for instances, volumes and spot requests.
     pub tags: BTreeMap<String, String>,
     pub brain: brain::Config,
 }
 
-/// The file as it is written. Every key is optional here; `check` says what is missing.
+/// The file as it is written. Every key is optional here; `check` reports what is missing.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct File {
@@ -117,7 +117,7 @@ struct GrpcSection {
     listen: Option<String>,
     advertise: Option<String>,
     join_token: Option<String>,
-    heartbeat_interval: Option<Span>,
+    heartbeat_interval: Option<WrittenDuration>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -136,19 +136,19 @@ struct PoolSection {
     launch_template_version: Option<String>,
     tags: BTreeMap<String, String>,
     max_instances: Option<u32>,
-    interval: Option<Span>,
-    listing_interval: Option<Span>,
-    launch_timeout: Option<Span>,
-    boot_timeout: Option<Span>,
-    heartbeat_timeout: Option<Span>,
-    drain_timeout: Option<Span>,
-    terminate_timeout: Option<Span>,
-    consistency_grace: Option<Span>,
+    interval: Option<WrittenDuration>,
+    listing_interval: Option<WrittenDuration>,
+    launch_timeout: Option<WrittenDuration>,
+    boot_timeout: Option<WrittenDuration>,
+    heartbeat_timeout: Option<WrittenDuration>,
+    drain_timeout: Option<WrittenDuration>,
+    terminate_timeout: Option<WrittenDuration>,
+    consistency_grace: Option<WrittenDuration>,
     launches_per_tick: Option<u32>,
     boot_failures: Option<u32>,
-    breaker_backoff: Option<Span>,
-    capacity_backoff: Option<Span>,
-    quota_backoff: Option<Span>,
+    breaker_backoff: Option<WrittenDuration>,
+    capacity_backoff: Option<WrittenDuration>,
+    quota_backoff: Option<WrittenDuration>,
     interrupted_counts: Option<bool>,
     rebalance: Option<String>,
     rebalance_limit: Option<u32>,
@@ -159,7 +159,7 @@ struct PoolSection {
 #[serde(default)]
 struct PolicySection {
     kind: Option<String>,
-    idle: Option<Span>,
+    idle: Option<WrittenDuration>,
     steps: Option<Vec<StepSection>>,
 }
 
@@ -167,20 +167,20 @@ struct PolicySection {
 struct StepSection {
     jobs: u64,
     #[serde(rename = "for")]
-    over: Span,
+    over: WrittenDuration,
     instances: u32,
 }
 
-/// A duration as people write it: `90s`, `5m`, `2h`.
+/// A duration as it is written in the file: `90s`, `5m`, `2h`.
 #[derive(Clone, Copy, Debug)]
-struct Span(Duration);
+struct WrittenDuration(Duration);
 
-impl<'de> Deserialize<'de> for Span {
+impl<'de> Deserialize<'de> for WrittenDuration {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        let span = humantime::parse_duration(&text)
+        let duration = humantime::parse_duration(&text)
             .map_err(|_| serde::de::Error::custom(format!("\"{text}\" is not a duration: write 90s, 5m or 2h")))?;
-        Ok(Span(span))
+        Ok(Self(duration))
     }
 }
 

@@ -1,21 +1,22 @@
-//! Handing an ended instance's jobs back to their queues: asking Redis for what an attempt of the pool's says. The script
-//! that moves a job is `spillway-handback`'s. The only place of the coordinator that writes to BullMQ's keys.
+//! Hands an ended instance's jobs back to their queues: performs an attempt of the pool's in Redis. The script that moves a
+//! job is in `spillway-handback`. The only part of the coordinator that writes to BullMQ's keys.
 
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use redis::aio::MultiplexedConnection;
 use redis::{RedisError, RedisResult};
-use spillway_handback::{Held, Outcome, Queue, hand_back, held_by};
+use spillway_brain::in_words;
+use spillway_handback::{Held, Outcome, Queue, forbidden, hand_back, held_by};
 use spillway_pool::Attempt;
 use tokio::time::{Instant, timeout};
 
 use crate::redis_client::Redis;
 
-/// For all queues of one instance. The brain waits longer for the answer.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// For one attempt at all queues. The brain waits longer for the outcome.
+const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// One pool's way to hand back.
+/// Performs one pool's hand-backs.
 #[derive(Clone, Debug)]
 pub struct HandBacks {
     pub redis_url: String,
@@ -24,8 +25,8 @@ pub struct HandBacks {
 }
 
 impl HandBacks {
-    /// Carries out an attempt at all queues, with a connection of its own. `began`: of the process.
-    pub async fn carry_out(&self, began: Instant, mut attempt: Attempt) -> Attempt {
+    /// Performs an attempt at all queues, on a connection of its own. `began` is the start of the pool's monotonic clock.
+    pub async fn perform(&self, began: Instant, mut attempt: Attempt) -> Attempt {
         let mut redis = match Redis::new("redis.url", &self.redis_url) {
             Ok(redis) => redis,
             Err(problem) => {
@@ -33,23 +34,32 @@ impl HandBacks {
                 return attempt;
             }
         };
-        match timeout(PATIENCE, self.all_queues(&mut redis, began, &mut attempt)).await {
+        match timeout(TIMEOUT, self.perform_at_all_queues(&mut redis, began, &mut attempt)).await {
             Ok(Ok(())) => {}
             Ok(Err(problem)) => attempt.fails(problem),
-            Err(_) => attempt.fails(format!("Redis at {} does not answer in time", redis.place())),
+            Err(_) => attempt.fails(format!(
+                "the hand-back timed out: Redis at {} did not answer within {}",
+                redis.address(),
+                in_words(TIMEOUT)
+            )),
         }
         attempt
     }
 
-    /// What was done before an error stands. The queues are looked at together, on one connection.
-    async fn all_queues(&self, redis: &mut Redis, began: Instant, attempt: &mut Attempt) -> Result<(), String> {
+    /// Scans all queues concurrently, on one connection. Jobs that were handed back before an error stay handed back.
+    async fn perform_at_all_queues(
+        &self,
+        redis: &mut Redis,
+        began: Instant,
+        attempt: &mut Attempt,
+    ) -> Result<(), String> {
         let connection = redis.connected().await.map_err(|problem| problem.to_string())?;
-        let looks = self.queues.iter().map(|name| look(connection.clone(), began, self.queue(name), &attempt.id.0));
-        let looks = join_all(looks).await;
+        let scans = self.queues.iter().map(|name| scan(connection.clone(), began, self.queue(name), &attempt.id.0));
+        let scans = join_all(scans).await;
         let mut problem = None;
-        for (name, (times, found)) in self.queues.iter().zip(looks) {
+        for (name, (times, found)) in self.queues.iter().zip(scans) {
             let done = match found {
-                Ok(held) => one_queue(&mut connection.clone(), self.queue(name), (times, held), attempt).await,
+                Ok(held) => hand_back_queue(&mut connection.clone(), self.queue(name), (times, held), attempt).await,
                 Err(error) => Err(error),
             };
             problem = done.err().or(problem);
@@ -65,28 +75,28 @@ impl HandBacks {
     }
 
     fn problem(&self, redis: &mut Redis, error: RedisError) -> String {
-        if let Some(forbidden) = spillway_handback::forbidden("redis.url", &self.prefix, &error) {
-            return forbidden;
+        match forbidden("redis.url", &self.prefix, &error) {
+            Some(problem) => problem,
+            None => redis.failed(error).to_string(),
         }
-        redis.failed(error).to_string()
     }
 }
 
-/// When a look's question was sent and its answer came, since the process began.
+/// When a scan's request was sent and its answer came, by the pool's monotonic clock.
 type Times = (Duration, Duration);
 
-async fn look(
+async fn scan(
     mut connection: MultiplexedConnection,
     began: Instant,
     queue: Queue<'_>,
     instance: &str,
 ) -> (Times, RedisResult<Vec<Held>>) {
-    let asked = began.elapsed();
+    let sent_at = began.elapsed();
     let held = held_by(&mut connection, queue, instance).await;
-    ((asked, began.elapsed()), held)
+    ((sent_at, began.elapsed()), held)
 }
 
-async fn one_queue(
+async fn hand_back_queue(
     connection: &mut MultiplexedConnection,
     queue: Queue<'_>,
     (times, held): (Times, Vec<Held>),

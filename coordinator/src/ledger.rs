@@ -2,15 +2,15 @@
 //!
 //! | key (after the prefix, `spillway:` unless set) | type | content |
 //! |---|---|---|
-//! | `leader` | STRING, expires | the lease: who leads |
-//! | `epoch` | STRING | rises with each leadership; a command of an older epoch is not obeyed |
+//! | `leader` | STRING, expires | the leader lease: its value is the holder |
+//! | `epoch` | STRING | rises with each leadership; agents ignore commands of an older epoch |
 //! | `pool:<name>:state` | STRING | `{"version":1,"epoch":…,"state":…}`: intents, instances, timers, breaker |
-//! | `pool:<name>:save` | STRING | the last save, as `EPOCH NUMBER`: one that was held up on its way does not undo a later one |
+//! | `pool:<name>:save` | STRING | the last save, as `EPOCH NUMBER`: a delayed save does not overwrite a later one |
 //! | `pool:<name>:plans` | STREAM, capped | every plan with the backlog it was made from: `explain`, replay |
 //!
-//! State is saved before a plan is acted on, in one script that first checks that the lease is still held: a launch
-//! token is never lost, and a deposed leader writes nothing. The script says how long the lease lasts: a coordinator that
-//! stood still after its save acts no more once that is over.
+//! The state is saved before a plan is carried out, in one script that first checks that the lease is still held: a launch
+//! token is never forgotten, and a coordinator that is no longer the leader writes nothing. The script returns how long the
+//! lease still lasts: a coordinator that was suspended after its save does not act once the lease has expired.
 
 mod lease;
 
@@ -26,7 +26,7 @@ use crate::redis_client::{Redis, RedisProblem};
 pub use lease::Lease;
 pub use spillway_pool::lease::{LEASE, LeaseChange};
 
-/// Entries kept of the record: about a day at an observation each 10 s.
+/// Plans that the record keeps: about a day at one observation each 10 s.
 const RECORD_LENGTH: usize = 10_000;
 const VERSION: u32 = 1;
 
@@ -34,14 +34,14 @@ const VERSION: u32 = 1;
 pub enum LedgerProblem {
     #[error(transparent)]
     Redis(#[from] RedisProblem),
-    #[error("the lease was lost: another coordinator leads")]
+    #[error("this coordinator no longer holds the leader lease")]
     NotLeader,
-    #[error("a later save is there already")]
+    #[error("the ledger already has a later save")]
     Overtaken,
-    /// A newer program wrote it: this one must not act on what it does not understand.
+    /// Written by a newer version: this one must not act on a state that it does not understand.
     #[error("the ledger {key} was written by a newer version ({version}): upgrade this coordinator, or remove the key")]
     Newer { key: String, version: u32 },
-    #[error("the ledger {key} cannot be read: {source}")]
+    #[error("cannot parse the ledger {key}: {source}")]
     Unreadable { key: String, source: serde_json::Error },
 }
 
@@ -63,7 +63,7 @@ struct Read {
     state: State,
 }
 
-/// What was saved: the state and the epoch that saved it.
+/// Parses a saved state, and the epoch that saved it.
 fn read(key: &str, text: &str) -> Result<(State, u64), LedgerProblem> {
     let unreadable = |source| LedgerProblem::Unreadable { key: key.to_owned(), source };
     let header: Header = serde_json::from_str(text).map_err(unreadable)?;
@@ -74,7 +74,7 @@ fn read(key: &str, text: &str) -> Result<(State, u64), LedgerProblem> {
     Ok((read.state, header.epoch))
 }
 
-/// A stream entry as Redis gives it: its id, its fields with their values.
+/// A stream entry as Redis returns it: its id, and its fields with their values.
 type Entry = (String, Vec<(String, String)>);
 
 /// One entry of the record.
@@ -91,7 +91,7 @@ pub struct Ledger {
     prefix: String,
     pool: String,
     save: Script,
-    /// Saves that were tried.
+    /// Number of save attempts.
     saves: u64,
 }
 
@@ -110,15 +110,15 @@ impl Ledger {
         Ledger { redis, prefix: prefix.to_owned(), pool: pool.to_owned(), save, saves: 0 }
     }
 
-    /// The saved state and the epoch that saved it; None where there is none.
+    /// The saved state and the epoch that saved it; None if nothing was ever saved.
     pub async fn load(&mut self) -> Result<Option<(State, u64)>, LedgerProblem> {
         let key = self.key("state");
         let (text,): (Option<String>,) = self.redis.query(pipe().cmd("GET").arg(&key)).await?;
         text.map(|text| read(&key, &text)).transpose()
     }
 
-    /// Saves the state and records what it decided, if this holder still leads. Until when it does for sure, without another
-    /// renewal: counted from before the question, so never longer than Redis holds the lease.
+    /// Saves the state and records the plan, if this holder still has the lease. Returns until when the lease is certain to
+    /// last without another renewal: counted from before the request, so never longer than in Redis.
     pub async fn save(
         &mut self,
         holder: &str,
@@ -134,16 +134,16 @@ impl Ledger {
         self.saves += 1;
         invocation.key(format!("{}leader", self.prefix)).key(&key).key(self.key("plans")).key(self.key("save"));
         invocation.arg(holder).arg(text).arg(record).arg(RECORD_LENGTH).arg(epoch).arg(self.saves);
-        let asked_at = Instant::now();
+        let sent_at = Instant::now();
         let lease_left: i64 = self.redis.invoke(&invocation).await?;
         if lease_left == -2 {
             return Err(LedgerProblem::Overtaken);
         }
         let lease_left = u64::try_from(lease_left).map_err(|_| LedgerProblem::NotLeader)?;
-        Ok(asked_at + Duration::from_millis(lease_left))
+        Ok(sent_at + Duration::from_millis(lease_left))
     }
 
-    /// The newest entries of the record, newest first. Entries that cannot be read are passed over.
+    /// The newest entries of the record, newest first. Entries that cannot be parsed are skipped.
     pub async fn recent(&mut self, limit: usize) -> Result<Vec<Recorded>, LedgerProblem> {
         let mut pipeline = pipe();
         pipeline.cmd("XREVRANGE").arg(self.key("plans")).arg("+").arg("-").arg("COUNT").arg(limit);

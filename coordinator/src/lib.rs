@@ -1,8 +1,8 @@
-//! The coordinator of Spillway: observes the queues and EC2, lets the brain decide, acts, and answers agents and people.
+//! The coordinator of Spillway: observes the queues and EC2, has the brain decide, acts, and serves agents and operators.
 //!
-//! `run` puts it together; `reconcile` is its heart, one loop for each pool. The arrows point one way: `reconcile` uses
-//! `queue`, `hand_back`, `cloud`, `ledger` and `agents`; `rpc` and `web` show what it publishes and hand it what they are
-//! told. What people are shown is made elsewhere: `run` is handed the page for `/`.
+//! `run` starts everything; `reconcile` is one I/O loop for each pool. Dependencies point one way: `reconcile` uses `queue`,
+//! `hand_back`, `cloud`, `ledger` and `agents`; `rpc` and `web` show what it publishes, and pass it what agents and operators
+//! send. The text of `/` is made elsewhere, and passed to `run`.
 
 pub mod agents;
 pub mod clock;

@@ -1,14 +1,14 @@
-//! What BullMQ's queues show, read from Redis without ever writing (BullMQ's own `getCounts` writes: it is not used).
-//! Keys and formulas hold for BullMQ 3 to 6 and were measured against its own counters; see the module's parts.
+//! Reads BullMQ's queues from Redis, without ever writing (BullMQ's own `getCounts` writes, and is not used). Keys and
+//! formulas are valid for BullMQ 3 to 6, and were measured against its own counters.
 //!
 //! - `keys`: BullMQ's names in Redis
-//! - `look`: one pipeline for all queues, and the oldest job's age
-//! - `workers`: who is connected, and who holds which active job
-//! - `pace`: how fast jobs finish, and how long they take
+//! - `reading`: one pipeline for all queues, and the oldest job's age
+//! - `workers`: the connected workers, and which instance holds which active job
+//! - `throughput`: how fast jobs finish, and how long they take
 
 mod keys;
-mod look;
-mod pace;
+mod reading;
+mod throughput;
 mod workers;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,8 +20,8 @@ use thiserror::Error;
 
 use crate::redis_client::{Redis, RedisProblem};
 pub use keys::QueueKeys;
-use look::Look;
-use pace::Finished;
+use reading::Reading;
+use throughput::Finished;
 
 /// Why an observation failed. Unknown is not zero: a failed observation is never an empty queue.
 #[derive(Debug, Error)]
@@ -29,13 +29,13 @@ pub enum ObservationProblem {
     #[error(transparent)]
     Redis(#[from] RedisProblem),
     #[error(
-        "queue \"{queue}\" has never existed in Redis at {place} under the prefix \"{prefix}\": \
-         check the queue's name, the prefix and the URL (a queue exists once a job or a Queue object was made)"
+        "queue \"{queue}\" has never existed in Redis at {address} under the prefix \"{prefix}\": \
+         check the queue's name, the prefix and the URL (BullMQ creates a queue with its first job or Queue object)"
     )]
-    NoSuchQueue { queue: String, prefix: String, place: String },
+    NoSuchQueue { queue: String, prefix: String, address: String },
 }
 
-/// What `spillway queues` prints of one queue. Null where unknown.
+/// What `spillway queues` prints about one queue. None where unknown.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct QueueReport {
     pub queue: String,
@@ -56,7 +56,7 @@ pub struct QueueReport {
     pub workers: Option<u64>,
 }
 
-/// Reads a pool's queues. Keeps its connection, and the last look for the pace.
+/// Reads a pool's queues. Keeps its connection, and the last counts for the throughput.
 #[derive(Debug)]
 pub struct QueueObserver {
     redis: Redis,
@@ -70,37 +70,37 @@ impl QueueObserver {
         QueueObserver { redis, queues, last: BTreeMap::new() }
     }
 
-    /// One tick's observation: three round trips, whatever the number of queues or jobs. Fails as a whole when one
-    /// queue is unknown: half an observation is not one.
+    /// One observation: three round trips, whatever the number of queues or jobs. Fails as a whole if one queue cannot be
+    /// read.
     pub async fn observe(&mut self) -> Result<Backlog, ObservationProblem> {
-        let looks = self.look().await?;
-        let looks = looks.into_iter().collect::<Result<Vec<Look>, _>>()?;
-        Ok(Backlog { queues: looks.iter().map(Look::backlog).collect() })
+        let readings = self.read_all().await?;
+        let readings = readings.into_iter().collect::<Result<Vec<Reading>, _>>()?;
+        Ok(Backlog { queues: readings.iter().map(Reading::backlog).collect() })
     }
 
-    /// Everything that can be known of each queue, one result for each in the given order.
+    /// A report on each queue, in the order in which they were given.
     pub async fn report(&mut self) -> Result<Vec<Result<QueueReport, ObservationProblem>>, RedisProblem> {
-        let looks = self.look().await?;
+        let readings = self.read_all().await?;
         let workers = workers::connections_by_queue(&mut self.redis, &self.queues).await;
         let mut reports = Vec::new();
-        for (look, keys) in looks.into_iter().zip(self.queues.clone()) {
-            reports.push(match look {
+        for (reading, keys) in readings.into_iter().zip(self.queues.clone()) {
+            reports.push(match reading {
                 Err(problem) => Err(problem),
-                Ok(look) => {
-                    let recent = pace::recent(&mut self.redis, &keys, look.now_ms).await?;
-                    let measured = look.finished.per_minute_since(self.last.get(&keys.queue));
-                    self.last.insert(keys.queue.clone(), look.finished);
+                Ok(reading) => {
+                    let recent = throughput::recent(&mut self.redis, &keys, reading.now_ms).await?;
+                    let measured = reading.finished.per_minute_since(self.last.get(&keys.queue));
+                    self.last.insert(keys.queue.clone(), reading.finished);
                     let finished_per_minute = measured.or(recent.finished_last_minute);
                     let workers = workers.as_ref().ok().and_then(|workers| workers.get(&keys.queue).copied());
-                    Ok(look.report(finished_per_minute, recent.mean_duration, workers))
+                    Ok(reading.report(finished_per_minute, recent.mean_duration, workers))
                 }
             });
         }
         Ok(reports)
     }
 
-    /// Who holds which active job; None where there are too many to tell. Costs a round trip and two
-    /// values for each active job.
+    /// A scan: the number of active jobs that each instance holds; None if there are too many active jobs to read. Costs two
+    /// round trips, and two values for each active job.
     pub async fn jobs_by_instance(
         &mut self,
         known: &BTreeSet<InstanceId>,
@@ -108,12 +108,12 @@ impl QueueObserver {
         workers::jobs_by_instance(&mut self.redis, &self.queues, known).await
     }
 
-    async fn look(&mut self) -> Result<Vec<Result<Look, ObservationProblem>>, RedisProblem> {
-        look::look(&mut self.redis, &self.queues).await
+    async fn read_all(&mut self) -> Result<Vec<Result<Reading, ObservationProblem>>, RedisProblem> {
+        reading::read_all(&mut self.redis, &self.queues).await
     }
 }
 
-impl Look {
+impl Reading {
     fn backlog(&self) -> QueueBacklog {
         QueueBacklog {
             queue: self.queue.clone(),

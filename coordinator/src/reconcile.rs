@@ -1,14 +1,14 @@
-//! The loop of one pool: performs what the pool wants done, and tells it what came of it. Decides nothing; when and whether
-//! is `spillway-pool`'s, what to do with instances is `spillway-brain`'s.
+//! The I/O loop of one pool: performs the pool's effects, and feeds their outcomes back. Decides nothing: when and whether to
+//! act is decided by `spillway-pool`, what to do with instances by `spillway-brain`.
 //!
 //! ```text
-//!   queue observer ─┐                  ┌─► ledger: saved before anything is done
+//!   queue observer ─┐                  ┌─► ledger: saved before any action
 //!   EC2's answers ──┼─► inputs ─► Pool ┤
-//!   agents, people ─┘     ▲            └─► effects: EC2 calls, commands to agents, hand-backs, answers
+//!   agents, operators┘    ▲            └─► effects: EC2 calls, commands to agents, hand-backs, replies
 //!                         └──── outcomes come back as inputs ◄──┘
 //! ```
 //!
-//! Calls run beside the loop, each once. Only the ledger is waited for, and it answers or fails within seconds.
+//! Calls run concurrently with the loop, each once. The loop waits only for the ledger, which answers or fails within seconds.
 
 mod log;
 mod perform;
@@ -32,47 +32,47 @@ use crate::queue::QueueObserver;
 use crate::{clock, config};
 use perform::Outcome;
 
-/// Messages to a pool that may wait; agents and people wait when it is full.
+/// Messages to a pool that may be queued; agents and operators wait when the channel is full.
 const QUEUE_LENGTH: usize = 1024;
-/// What is shown is renewed at once after a tick, and this often for what agents said since.
+/// The status is published after each tick, and this often for what agents reported since.
 const PUBLISH_INTERVAL: Duration = Duration::from_millis(500);
 
-/// What a pool is told.
+/// A message to a pool's loop.
 #[derive(Debug)]
 pub enum Message {
     Agent(InstanceId, FromAgent),
-    /// Answered with what will happen, or why not.
+    /// Answered with what will happen, or why the request is rejected.
     Operator(Wish, oneshot::Sender<Result<Granted, Denied>>),
     Explain(usize, oneshot::Sender<Vec<v1::PlanRecord>>),
     Lead {
         epoch: u64,
     },
     StandBy,
-    /// Saves and ends; instances are left running.
+    /// Saves and stops; instances are left running.
     Stop,
 }
 
-/// What is shown of a pool, renewed after each tick and twice a second.
+/// A pool's status, published after each tick and twice a second.
 #[derive(Clone, Debug, Default)]
 pub struct PoolStatus {
     pub view: v1::Pool,
-    /// Which agents are let in.
+    /// Which agents are admitted.
     pub admission: Admission,
     pub ready: usize,
     pub queue_serving: bool,
     pub cloud_serving: bool,
     pub leading: bool,
-    /// In which it leads, or led last.
+    /// The epoch of its current leadership, or of the last one.
     pub epoch: u64,
-    /// When it last ticked: None before the first tick as the leader.
+    /// When it last ticked; None before the first tick as the leader.
     pub ticked_at: Option<Timestamp>,
-    /// When the loop last came round.
+    /// When the loop last published: a loop that hangs does not.
     pub alive_at: Option<Timestamp>,
     /// How long the last observation of the queues took.
     pub observation_took: Option<Duration>,
 }
 
-/// The way to a running pool.
+/// The channels to a running pool.
 #[derive(Clone, Debug)]
 pub struct PoolHandle {
     pub name: String,
@@ -80,24 +80,24 @@ pub struct PoolHandle {
     pub status: watch::Receiver<PoolStatus>,
 }
 
-/// One pool's loop and all that it works with.
+/// One pool's loop, with its connections and calls.
 #[derive(Debug)]
 pub struct Reconciler {
     config: config::Pool,
     holder: String,
     pool: Pool,
-    /// Since when the pool's steady clock runs.
+    /// Start of the pool's monotonic clock.
     began: Instant,
     cloud: Cloud,
     agents: Agents,
     ledger: Ledger,
     observer: Option<QueueObserver>,
     hand_backs: HandBacks,
-    /// EC2's details of instances, for people.
+    /// EC2's details of instances, for operators.
     listed: BTreeMap<InstanceId, ListedInstance>,
-    under_way: JoinSet<Outcome>,
+    calls: JoinSet<Outcome>,
     observation_took: Option<Duration>,
-    /// Operators that wait for an answer.
+    /// Operators that wait for a reply.
     askers: BTreeMap<Asker, oneshot::Sender<Result<Granted, Denied>>>,
     last_asker: Asker,
     messages: mpsc::Receiver<Message>,
@@ -112,7 +112,7 @@ pub struct Parts {
     pub ledger: Ledger,
     pub observer: QueueObserver,
     pub hand_backs: HandBacks,
-    /// Who this process is, in the leader lease.
+    /// This process' name in the leader lease.
     pub holder: String,
 }
 
@@ -133,7 +133,7 @@ impl Reconciler {
             observer: Some(parts.observer),
             hand_backs: parts.hand_backs,
             listed: BTreeMap::new(),
-            under_way: JoinSet::new(),
+            calls: JoinSet::new(),
             observation_took: None,
             askers: BTreeMap::new(),
             last_asker: 0,
@@ -143,24 +143,24 @@ impl Reconciler {
         (reconciler, handle)
     }
 
-    /// Runs until it is told to stop.
+    /// Runs until `Message::Stop`.
     pub async fn run(mut self) {
         let mut publishing = tokio::time::interval(PUBLISH_INTERVAL);
         publishing.set_missed_tick_behavior(MissedTickBehavior::Delay);
         self.publish();
         loop {
-            self.performs().await;
+            self.perform_effects().await;
             let wakes_at = self.began + self.pool.next_deadline(self.now());
             tokio::select! {
                 () = tokio::time::sleep_until(wakes_at) => {}
                 _ = publishing.tick() => self.publish(),
-                Some(outcome) = self.under_way.join_next() => self.came_back(outcome),
+                Some(outcome) = self.calls.join_next() => self.finish_call(outcome),
                 message = self.messages.recv() => match message {
                     Some(Message::Stop) | None => break,
                     Some(message) => self.receive(message),
                 },
             }
-            // What came in the meantime belongs to the same tick.
+            // Messages that have arrived by now belong to the same tick.
             while let Ok(message) = self.messages.try_recv() {
                 if matches!(message, Message::Stop) {
                     return self.stop().await;
@@ -188,7 +188,7 @@ impl Reconciler {
                 self.tell(Input::Operator(self.last_asker, wish));
             }
             Message::Explain(limit, reply) => {
-                // Whoever asked may have gone.
+                // The operator may have disconnected.
                 let _ = reply.send(self.newest_plans(limit));
             }
             Message::Lead { epoch } => self.tell(Input::Lead { epoch }),
@@ -197,30 +197,30 @@ impl Reconciler {
         }
     }
 
-    /// Performs everything that the pool wants done, and shows what changed by it.
-    async fn performs(&mut self) {
+    /// Performs the pool's effects until none is due, and publishes if leadership or the tick changed.
+    async fn perform_effects(&mut self) {
         while let Some(effect) = self.pool.poll(self.now()) {
             self.perform(effect).await;
         }
-        let is_shown = {
-            let shown = self.status.borrow();
+        let is_published = {
+            let status = self.status.borrow();
             let pool = &self.pool;
-            (shown.leading, shown.epoch, shown.ticked_at) == (pool.is_leader(), pool.epoch(), pool.ticked_at())
+            (status.leading, status.epoch, status.ticked_at) == (pool.is_leader(), pool.epoch(), pool.ticked_at())
         };
-        if !is_shown {
+        if !is_published {
             self.publish();
         }
     }
 
-    /// Saves what is known and ends.
+    /// Saves the state and cancels the calls that still run.
     async fn stop(mut self) {
         self.tell(Input::Stop);
-        self.performs().await;
-        self.under_way.shutdown().await;
+        self.perform_effects().await;
+        self.calls.shutdown().await;
     }
 }
 
-/// Makes this ledger's launch tokens unlike any other's.
+/// Prefix of launch tokens, unique to this ledger.
 fn nonce() -> String {
     let id = uuid::Uuid::new_v4().simple().to_string();
     format!("spillway-{}", &id[..12])

@@ -1,5 +1,5 @@
-//! One connection to a Redis, made when it is needed and dropped when it fails: a retry is the next tick's, never a
-//! loop in here. Knows nothing of queues or the ledger.
+//! One connection to Redis, opened on demand and dropped when it fails. Never retries: the caller's next tick does. Knows
+//! nothing of queues or the ledger.
 
 use std::time::Duration;
 
@@ -7,29 +7,28 @@ use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, FromRedisValue, IntoConnectionInfo, Pipeline, RedisError};
 use thiserror::Error;
 
-/// How long a connection attempt, and an answer, may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What went wrong, by what to do about it.
+/// What went wrong, classified by what to do about it.
 #[derive(Debug, Error)]
 pub enum RedisProblem {
-    /// A person must mend the URL.
+    /// An operator must fix the URL.
     #[error("{name} is not a Redis URL (redis://, rediss:// or redis+unix://): {detail}")]
     BadUrl { name: String, detail: String },
-    /// Try again at the next tick.
-    #[error("Redis at {place} does not answer: {detail}")]
-    Unreachable { place: String, detail: String },
-    /// Redis answered no: a password, a permission, or a value of another type than BullMQ's.
-    #[error("Redis at {place} refused: {detail}")]
-    Refused { place: String, detail: String },
+    /// Retried at the next tick.
+    #[error("Redis at {address} does not answer: {detail}")]
+    Unreachable { address: String, detail: String },
+    /// Redis returned an error: a wrong password, a missing permission, or a key of another type than BullMQ's.
+    #[error("Redis at {address} returned an error: {detail}")]
+    Refused { address: String, detail: String },
 }
 
-/// A Redis by its URL.
+/// A Redis server by its URL.
 #[derive(Debug)]
 pub struct Redis {
     client: Client,
-    place: String,
+    address: String,
     connection: Option<MultiplexedConnection>,
 }
 
@@ -40,14 +39,14 @@ impl Redis {
         // A bare path is a unix socket, as redis-cli and ioredis take it.
         let url = if url.starts_with('/') { format!("redis+unix://{url}") } else { url.to_owned() };
         let info = url.as_str().into_connection_info().map_err(bad)?;
-        let place = info.addr().to_string();
+        let address = info.addr().to_string();
         let client = Client::open(info).map_err(bad)?;
-        Ok(Redis { client, place, connection: None })
+        Ok(Redis { client, address, connection: None })
     }
 
-    /// Host and port, or the socket's path: never the password.
-    pub fn place(&self) -> &str {
-        &self.place
+    /// Host and port, or the socket's path; never the password.
+    pub fn address(&self) -> &str {
+        &self.address
     }
 
     /// Sends the pipeline in one round trip.
@@ -59,7 +58,7 @@ impl Redis {
         }
     }
 
-    /// Runs a Lua script, loading it where Redis does not have it.
+    /// Runs a Lua script, and loads it first if Redis does not have it.
     pub async fn invoke<T: FromRedisValue>(&mut self, script: &redis::ScriptInvocation<'_>) -> Result<T, RedisProblem> {
         let mut connection = self.connected().await?;
         match script.invoke_async(&mut connection).await {
@@ -68,7 +67,7 @@ impl Redis {
         }
     }
 
-    /// The connection, for a library that speaks to Redis itself.
+    /// The open connection, for a library that sends commands itself.
     pub async fn connected(&mut self) -> Result<MultiplexedConnection, RedisProblem> {
         if let Some(connection) = &self.connection {
             return Ok(connection.clone());
@@ -82,9 +81,9 @@ impl Redis {
         }
     }
 
-    /// What an error on its connection means.
+    /// Classifies an error, and drops the connection if it may be broken.
     pub fn failed(&mut self, error: RedisError) -> RedisProblem {
-        let place = self.place.clone();
+        let address = self.address.clone();
         let unreachable = error.is_io_error()
             || error.is_connection_dropped()
             || error.is_timeout()
@@ -92,12 +91,12 @@ impl Redis {
             || matches!(error.code(), Some("LOADING" | "MASTERDOWN" | "TRYAGAIN" | "CLUSTERDOWN"));
         if unreachable {
             self.connection = None;
-            return RedisProblem::Unreachable { place, detail: error.to_string() };
+            return RedisProblem::Unreachable { address, detail: error.to_string() };
         }
         if error.code().is_none() {
-            // Not Redis' own words: the stream may be out of step.
+            // Not an error reply of Redis: the protocol stream may be out of sync.
             self.connection = None;
         }
-        RedisProblem::Refused { place, detail: error.to_string() }
+        RedisProblem::Refused { address, detail: error.to_string() }
     }
 }

@@ -17,22 +17,22 @@ use tonic::transport::server::TcpIncoming;
 
 use crate::agents::Agents;
 use crate::reconcile::PoolHandle;
-pub use agent::AgentDoor;
+pub use agent::Registration;
 use health::watch_health;
 pub use health::{PARTS, parts};
 
-/// A silent connection is asked for a sign of life after this, and closed after the same again.
+/// An idle connection is pinged after this, and closed if the ping is not answered within the same time.
 const KEEPALIVE: Duration = Duration::from_secs(10);
 const LARGEST_MESSAGE: usize = 256 * 1024;
 
-/// What the services need.
+/// What the services share.
 #[derive(Clone, Debug)]
 pub struct Context {
     pub pools: Vec<PoolHandle>,
     pub agents: Agents,
-    pub door: AgentDoor,
-    /// Where agents reach the leader, as far as that is known.
-    pub leader_at: watch::Receiver<Option<String>>,
+    pub registration: Registration,
+    /// The leader's address for agents; None if unknown.
+    pub leader_address: watch::Receiver<Option<String>>,
 }
 
 /// Serves until `shutdown` completes.
@@ -43,13 +43,13 @@ pub async fn serve_until(
 ) -> anyhow::Result<()> {
     let (reporter, health_service) = tonic_health::server::health_reporter();
     let watching = tokio::spawn(watch_health(reporter, context.pools.clone()));
-    let described = || {
+    let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(DESCRIPTORS)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
-    // The descriptors are compiled in: they are readable. grpcurl speaks either version.
-    let (reflection, older_reflection) = (described().build_v1().ok(), described().build_v1alpha().ok());
+    // The descriptors are compiled in, so they can be parsed. grpcurl uses either version.
+    let (reflection, older_reflection) = (reflection().build_v1().ok(), reflection().build_v1alpha().ok());
     let agents =
         AgentServiceServer::new(agent::Service::new(context.clone())).max_decoding_message_size(LARGEST_MESSAGE);
     let operators = OperatorServiceServer::new(operator::Service::new(context));
@@ -67,7 +67,7 @@ pub async fn serve_until(
     Ok(served?)
 }
 
-/// Whether a peer is on this machine.
+/// Whether a peer is on this host.
 fn is_loopback(peer: Option<SocketAddr>) -> bool {
     peer.is_some_and(|peer| match peer.ip() {
         std::net::IpAddr::V6(ip) => ip.is_loopback() || ip.to_ipv4_mapped().is_some_and(|ip| ip.is_loopback()),

@@ -22,7 +22,8 @@ use crate::reconcile::PoolStatus;
 
 const PHASES: [&str; 5] = ["launching", "booting", "ready", "draining", "terminating"];
 
-/// Logs go to stderr, which is the journal under systemd (no times there: it has its own). `level` is as in `RUST_LOG`.
+/// Logs go to stderr, which is the journal under systemd (without times, since the journal has its own). `level` is as in
+/// `RUST_LOG`.
 pub fn install_logs(level: &str, json: bool) {
     let filter = EnvFilter::try_new(level).unwrap_or_else(|_| EnvFilter::new("info"));
     let in_journal = std::env::var_os("JOURNAL_STREAM").is_some();
@@ -32,7 +33,7 @@ pub fn install_logs(level: &str, json: bool) {
         .with_span_events(FmtSpan::NONE)
         .with_target(false)
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()));
-    // A second call (tests in one process) finds the first one's logs in place.
+    // Fails in a second call (several tests in one process), which keeps the first one's subscriber.
     let _ = match (json, in_journal) {
         (true, _) => logs.json().try_init(),
         (false, true) => logs.without_time().try_init(),
@@ -40,21 +41,21 @@ pub fn install_logs(level: &str, json: bool) {
     };
 }
 
-/// The process' metrics; the same handle however often it is asked for.
+/// Installs the process' metrics recorder; later calls return the same handle.
 pub fn install_metrics() -> PrometheusHandle {
     static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
     HANDLE
         .get_or_init(|| {
             let recorder = PrometheusBuilder::new().build_recorder();
             let handle = recorder.handle();
-            // Only fails where another recorder is installed: then this one stays empty, and `/metrics` too.
+            // Fails only if another recorder is installed: then this one stays empty, and `/metrics` too.
             let _ = metrics::set_global_recorder(recorder);
             handle
         })
         .clone()
 }
 
-/// Takes what the pools show into the metrics.
+/// Updates the metrics from the pools' statuses.
 pub fn record(pools: &[PoolStatus]) {
     for status in pools {
         let view = &status.view;

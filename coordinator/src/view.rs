@@ -1,4 +1,4 @@
-//! What people and machines are shown of a pool: the brain's state with what its agents said last, as `spillway.v1`.
+//! A pool's status as `spillway.v1` messages: the brain's state, and what its agents reported last.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use spillway_proto::v1;
 use crate::agents::Agents;
 use crate::cloud::ListedInstance;
 
-/// One pool, now.
+/// One pool's status at `now`.
 pub fn pool(
     name: &str,
     controller: &Controller,
@@ -96,7 +96,7 @@ fn backlog(backlog: &Backlog, at: Timestamp) -> v1::Backlog {
         active: sum(|queue| queue.active),
         demand: backlog.demand(),
         paused: !backlog.queues.is_empty() && backlog.queues.iter().all(|queue| queue.paused),
-        // A limit of all queues together exists only where each has one.
+        // All queues together have a limit only if each has one.
         concurrency: (limits.len() == backlog.queues.len()).then(|| limits.iter().sum()),
         oldest_age: backlog.queues.iter().filter_map(|queue| queue.oldest_age).max().map(duration),
         completed: sum(|queue| queue.completed),

@@ -1,5 +1,5 @@
-//! HTTP on loopback: `/metrics` for Prometheus, `/healthz` (the process lives), `/readyz` (queues and EC2 are seen), and
-//! the status as text on `/`.
+//! HTTP on loopback: `/metrics` for Prometheus, `/healthz` (the process runs), `/readyz` (queues and EC2 can be read),
+//! and the status as text on `/`.
 
 use std::time::SystemTime;
 
@@ -17,11 +17,11 @@ use crate::reconcile::PoolHandle;
 use crate::rpc::{PARTS, parts};
 use crate::{clock, telemetry};
 
-/// Writes the status page: the pools, whether this coordinator leads them, and the time.
+/// Writes the status page from the pools, whether this coordinator is the leader, and the time.
 pub type StatusPage = fn(&[v1::Pool], bool, SystemTime) -> String;
 
 #[derive(Clone)]
-struct Shown {
+struct Context {
     pools: Vec<PoolHandle>,
     metrics: PrometheusHandle,
     page: StatusPage,
@@ -40,28 +40,28 @@ pub async fn serve(
         .route("/metrics", get(prometheus))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
-        .with_state(Shown { pools, metrics, page });
+        .with_state(Context { pools, metrics, page });
     axum::serve(listener, routes).with_graceful_shutdown(shutdown).await?;
     Ok(())
 }
 
-async fn prometheus(State(shown): State<Shown>) -> impl IntoResponse {
-    let statuses: Vec<_> = shown.pools.iter().map(|pool| pool.status.borrow().clone()).collect();
+async fn prometheus(State(context): State<Context>) -> impl IntoResponse {
+    let statuses: Vec<_> = context.pools.iter().map(|pool| pool.status.borrow().clone()).collect();
     telemetry::record(&statuses);
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], shown.metrics.render())
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], context.metrics.render())
 }
 
-async fn ready(State(shown): State<Shown>) -> impl IntoResponse {
-    let parts = parts(&shown.pools);
+async fn ready(State(context): State<Context>) -> impl IntoResponse {
+    let parts = parts(&context.pools);
     let [queue, cloud, _] = parts;
     let status = if queue && cloud { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let said: serde_json::Map<_, _> =
+    let body: serde_json::Map<_, _> =
         PARTS.iter().zip(parts).map(|(name, serves)| ((*name).to_owned(), json!(serves))).collect();
-    (status, axum::Json(said))
+    (status, axum::Json(body))
 }
 
-async fn status(State(shown): State<Shown>) -> impl IntoResponse {
-    let pools = shown.pools.iter().map(|pool| pool.status.borrow().view.clone()).collect::<Vec<_>>();
-    let leads = shown.pools.iter().all(|pool| pool.status.borrow().leading);
-    (shown.page)(&pools, leads, clock::system_now())
+async fn status(State(context): State<Context>) -> impl IntoResponse {
+    let pools = context.pools.iter().map(|pool| pool.status.borrow().view.clone()).collect::<Vec<_>>();
+    let is_leader = context.pools.iter().all(|pool| pool.status.borrow().leading);
+    (context.page)(&pools, is_leader, clock::system_now())
 }

@@ -1,4 +1,4 @@
-//! The EC2 API: which actions there are, and the way of each call from its parameters to its answer.
+//! The EC2 API: its actions, and each call from its parameters to its answer.
 //!
 //! Effects happen under the lock, synchronously. HTTP stands in `server`, faults of the answer's way in `faults`.
 
@@ -28,7 +28,7 @@ pub(crate) use fleet::Outcome as FleetOutcome;
 pub(crate) use launch::register_image;
 pub(crate) use template_actions::{add as add_template, check_new as check_new_template};
 
-/// Every action that the emulator knows.
+/// Every action that the emulator implements.
 const ACTIONS: &[&str] = &[
     "CancelSpotInstanceRequests",
     "CreateFleet",

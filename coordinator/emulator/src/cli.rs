@@ -13,10 +13,10 @@ use crate::{Options, init};
 /// EC2's API and instance metadata on loopback; the instances are local processes.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// Where to listen; loopback only, port 0 takes a free one
+    /// Address to listen on: loopback only; port 0 takes a free port
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7470")]
     pub listen: SocketAddr,
-    /// Where the instances get their directories [default: a temporary one, removed in the end]
+    /// Parent of the instances' directories [default: a temporary directory, removed on exit]
     #[arg(long, value_name = "DIRECTORY")]
     pub directory: Option<PathBuf>,
     /// How long an instance is pending
@@ -25,7 +25,7 @@ pub struct Args {
     /// How long an instance is shutting down
     #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = humantime::parse_duration)]
     pub shutting_down: Duration,
-    /// The region to play
+    /// Region to emulate
     #[arg(long, value_name = "REGION", default_value = "us-east-1")]
     pub region: String,
     /// Print the endpoint as JSON
@@ -54,7 +54,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         directory: directory.clone(),
         pending: args.pending,
         shutting_down: args.shutting_down,
-        init: init::command_line().context("cannot find this program itself")?,
+        init: init::command_line().context("cannot find the path of this program")?,
         region: args.region.clone(),
         environment: Vec::new(),
     })
@@ -87,12 +87,12 @@ fn announce(endpoint: &str, region: &str, directory: &std::path::Path, as_json: 
             "EC2 emulator at {endpoint}\n\
              Instances in {}\n\
              Control API at {endpoint}/_emulator/\n\n\
-             Point AWS clients at it (any credentials do):\n\n    \
+             Point AWS clients at it (any credentials work):\n\n    \
              export AWS_ENDPOINT_URL_EC2={endpoint}\n    \
              export AWS_REGION={region}\n    \
              export AWS_ACCESS_KEY_ID=emulator\n    \
              export AWS_SECRET_ACCESS_KEY=emulator\n\n\
-             Ctrl-C ends it and all its instances.",
+             Ctrl-C stops it and all its instances.",
             directory.display()
         )
     };

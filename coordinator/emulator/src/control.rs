@@ -1,4 +1,4 @@
-//! The control API under `/_emulator/`: what EC2 does not offer, in JSON. Each path is one of `orders`' functions.
+//! The control API under `/_emulator/`: what EC2 does not offer, in JSON. Each path calls a function of `orders` or `faults`.
 
 use hyper::body::Bytes;
 use hyper::http::request::Parts;
@@ -45,82 +45,46 @@ enum Reply {
 
 fn route(shared: &Shared, parts: &Parts, body: &Bytes) -> Result<Reply, ControlError> {
     let path = parts.uri.path().strip_prefix(PREFIX).unwrap_or_default().trim_matches('/');
-    let words: Vec<&str> = path.split('/').collect();
-    let get = || expect(parts, &Method::GET);
-    let post = || expect(parts, &Method::POST);
-    match words.as_slice() {
-        [""] => {
-            get()?;
-            Ok(Reply::Json(json!({ "paths": PATHS })))
-        }
-        ["instances"] => {
-            get()?;
-            json_reply(orders::records(shared))
-        }
-        ["instances", id] => {
-            get()?;
-            json_reply(orders::record(shared, id)?)
-        }
-        ["instances", id, "console"] => {
-            get()?;
-            Ok(Reply::Text(orders::console(shared, id)?))
-        }
-        ["calls"] => {
-            get()?;
-            json_reply(&shared.state().calls)
-        }
-        ["faults"] if parts.method == Method::DELETE => {
-            shared.state().faults = crate::faults::Faults::default();
-            done()
-        }
-        ["faults"] => {
-            get()?;
-            json_reply(&shared.state().faults)
-        }
-        ["interrupt"] => {
-            post()?;
-            json_reply(orders::interrupt(shared, &read::<Interrupt>(body)?)?)
-        }
-        ["rebalance"] => {
-            post()?;
-            json_reply(orders::rebalance(shared, &read::<Rebalance>(body)?)?)
-        }
-        ["maintenance"] => {
-            post()?;
-            json_reply(orders::maintenance(shared, read::<ScheduleMaintenance>(body)?)?)
-        }
-        ["refuse"] => {
-            post()?;
-            shared.state().faults.refuse(read::<Refuse>(body)?)?;
-            done()
-        }
-        ["lose"] => {
-            post()?;
-            shared.state().faults.lose(read::<Lose>(body)?)?;
-            done()
-        }
-        ["delay"] => {
-            post()?;
-            shared.state().faults.delay(read::<Delay>(body)?)?;
-            done()
-        }
-        ["stale"] => {
-            post()?;
-            shared.state().faults.stale(read::<Stale>(body)?.seconds)?;
-            done()
-        }
-        ["pages"] => {
-            post()?;
-            shared.state().faults.pages(read::<Pages>(body)?.size)?;
-            done()
-        }
-        ["capacity"] => {
-            post()?;
-            shared.state().faults.capacity(read::<Capacity>(body)?)?;
-            done()
-        }
-        _ => Err(ControlError::NoSuchPath(format!("{}; there are: {}", parts.uri.path(), PATHS.join(", ")))),
+    let segments: Vec<&str> = path.split('/').collect();
+    if let Some(reply) = read(shared, parts, &segments)? {
+        return Ok(reply);
     }
+    let change: fn(&Shared, &Bytes) -> Result<Reply, ControlError> = match segments.as_slice() {
+        ["interrupt"] => |shared, body| json_reply(orders::interrupt(shared, &parse::<Interrupt>(body)?)?),
+        ["rebalance"] => |shared, body| json_reply(orders::rebalance(shared, &parse::<Rebalance>(body)?)?),
+        ["maintenance"] => |shared, body| json_reply(orders::maintenance(shared, parse::<ScheduleMaintenance>(body)?)?),
+        ["refuse"] => |shared, body| done(shared.state().faults.refuse(parse::<Refuse>(body)?)),
+        ["lose"] => |shared, body| done(shared.state().faults.lose(parse::<Lose>(body)?)),
+        ["delay"] => |shared, body| done(shared.state().faults.delay(parse::<Delay>(body)?)),
+        ["stale"] => |shared, body| done(shared.state().faults.stale(parse::<Stale>(body)?.seconds)),
+        ["pages"] => |shared, body| done(shared.state().faults.pages(parse::<Pages>(body)?.size)),
+        ["capacity"] => |shared, body| done(shared.state().faults.capacity(parse::<Capacity>(body)?)),
+        _ => {
+            let paths = PATHS.join(", ");
+            return Err(ControlError::NoSuchPath(format!("{}; the paths are: {paths}", parts.uri.path())));
+        }
+    };
+    expect(parts, &Method::POST)?;
+    change(shared, body)
+}
+
+/// The paths that are read with GET, and `faults`, which DELETE clears. None for every other path.
+fn read(shared: &Shared, parts: &Parts, segments: &[&str]) -> Result<Option<Reply>, ControlError> {
+    if segments == ["faults"] && parts.method == Method::DELETE {
+        shared.state().faults = crate::faults::Faults::default();
+        return done(Ok(())).map(Some);
+    }
+    let get = || expect(parts, &Method::GET);
+    let reply = match segments {
+        [""] => get().and_then(|()| json_reply(json!({ "paths": PATHS }))),
+        ["instances"] => get().and_then(|()| json_reply(orders::records(shared))),
+        ["instances", id] => get().and_then(|()| json_reply(orders::record(shared, id)?)),
+        ["instances", id, "console"] => get().and_then(|()| Ok(Reply::Text(orders::console(shared, id)?))),
+        ["calls"] => get().and_then(|()| json_reply(&shared.state().calls)),
+        ["faults"] => get().and_then(|()| json_reply(&shared.state().faults)),
+        _ => return Ok(None),
+    };
+    reply.map(Some)
 }
 
 const PATHS: &[&str] = &[
@@ -145,7 +109,7 @@ fn expect(parts: &Parts, method: &Method) -> Result<(), ControlError> {
     if parts.method == *method { Ok(()) } else { Err(ControlError::Method(parts.method.to_string())) }
 }
 
-fn read<T: DeserializeOwned>(body: &Bytes) -> Result<T, ControlError> {
+fn parse<T: DeserializeOwned>(body: &Bytes) -> Result<T, ControlError> {
     serde_json::from_slice(body).map_err(|error| ControlError::BadRequest(error.to_string()))
 }
 
@@ -153,6 +117,6 @@ fn json_reply(value: impl Serialize) -> Result<Reply, ControlError> {
     serde_json::to_value(value).map(Reply::Json).map_err(|error| ControlError::BadRequest(error.to_string()))
 }
 
-fn done() -> Result<Reply, ControlError> {
-    Ok(Reply::Json(json!({ "done": true })))
+fn done(result: Result<(), ControlError>) -> Result<Reply, ControlError> {
+    result.and_then(|()| json_reply(json!({ "done": true })))
 }

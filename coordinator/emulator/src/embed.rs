@@ -1,4 +1,4 @@
-//! The control API in-process, and what else whoever embeds the emulator needs.
+//! The control API in-process, and launch templates, for programs that embed the emulator.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -94,7 +94,7 @@ impl Emulator {
         orders::console(&self.shared, instance)
     }
 
-    /// Takes a spot instance after a notice; without one when `notice` is zero.
+    /// Interrupts a spot instance after a notice; without one if `notice` is zero.
     pub fn interrupt(&self, instance: &str, notice: Duration) -> Result<InstanceRecord, ControlError> {
         let order = Interrupt {
             instance: instance.to_owned(),
@@ -134,7 +134,7 @@ impl Emulator {
         self.shared.state().faults.capacity(change)
     }
 
-    /// Describe calls are answered from the state of so long ago.
+    /// Answers Describe calls from the state that was current `lag` ago.
     pub fn stale(&self, lag: Duration) -> Result<(), ControlError> {
         self.shared.state().faults.stale(lag.as_secs_f64())
     }

@@ -11,9 +11,9 @@ pub(crate) enum End {
         at_once: bool,
     },
     Interrupted(Interruption),
-    /// Somebody in the instance powered it off.
+    /// A process in the instance powered it off.
     PoweredOff,
-    /// Its init is gone, or never came.
+    /// Its init exited, or could not be started.
     InitLost,
     EmulatorStops,
 }
@@ -40,7 +40,7 @@ fn begins_to_end(state: &mut State, now_ms: u64, id: &str, next: InstanceState, 
     });
 }
 
-/// Records the beginning of an end. Tells the state that this end leads through.
+/// Records that an instance begins to end. Returns the state that it now has.
 pub(crate) fn record(state: &mut State, now_ms: u64, id: &str, end: End) -> InstanceState {
     let Some(instance) = state.world.instances.get(id) else { return InstanceState::ShuttingDown };
     let behavior = instance.shutdown_behavior;
@@ -73,12 +73,12 @@ pub(crate) fn record(state: &mut State, now_ms: u64, id: &str, end: End) -> Inst
         ),
         End::InitLost => (
             InstanceState::ShuttingDown,
-            StateReason::new("Server.InternalError", "Its init is gone"),
+            StateReason::new("Server.InternalError", "The instance's init exited"),
             "Server.InternalError",
         ),
         End::EmulatorStops => (
             InstanceState::ShuttingDown,
-            StateReason::new("Server.InternalError", "The emulator ends"),
+            StateReason::new("Server.InternalError", "The emulator is stopping"),
             "Server.InternalError",
         ),
     };

@@ -1,4 +1,4 @@
-//! What can go wrong: at the start, on the EC2 API, and on the control API.
+//! Errors: at the start, of the EC2 API, and of the control API.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -9,20 +9,20 @@ use hyper::StatusCode;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
-    /// Instances are unconfined local processes, so the API is for this machine only.
-    #[error("{0} is not a loopback address, and the emulator listens on nothing else")]
+    /// Instances are unconfined local processes, so the API is for this host only.
+    #[error("cannot listen on {0}: the emulator listens on loopback addresses only, such as 127.0.0.1:7470")]
     NotLoopback(SocketAddr),
     #[error("cannot listen on {address}")]
     Listen { address: SocketAddr, source: std::io::Error },
     #[error("cannot use {} as the instances' directory", directory.display())]
     Directory { directory: PathBuf, source: std::io::Error },
-    #[error("an instance cannot be pending or shutting down for {0:?}: that is more than a day")]
+    #[error("pending and shutting down may last a day at most, not {0:?}")]
     Delay(std::time::Duration),
-    #[error("no command line for an instance's init was given")]
+    #[error("no command line for an instance's init: set Options::init")]
     NoInit,
-    #[error("{0:?} is not the name of a region")]
+    #[error("{0:?} is not a region's name such as us-east-1")]
     Region(String),
-    #[error("cannot start the thread that starts instances")]
+    #[error("cannot start the thread that spawns instances")]
     Thread(#[source] std::io::Error),
 }
 
@@ -32,7 +32,7 @@ pub enum StartError {
 pub struct ApiError {
     /// EC2's error code, for example `InvalidInstanceID.NotFound`.
     pub code: String,
-    /// For people.
+    /// Human-readable.
     pub message: String,
 }
 
@@ -78,19 +78,19 @@ impl ApiError {
     }
 }
 
-/// Why an order on the control API (or its in-process form) was not carried out.
+/// Why a request to the control API (or its in-process form) failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ControlError {
-    #[error("there is no instance {0}")]
+    #[error("unknown instance {0}: GET /_emulator/instances lists them")]
     NoInstance(String),
     #[error("{0}")]
     NotPossible(String),
     #[error("{0}")]
     BadRequest(String),
-    #[error("there is nothing at {0}")]
+    #[error("unknown path {0}")]
     NoSuchPath(String),
-    #[error("{0} is not how this path is used")]
+    #[error("method {0} is not allowed on this path: GET /_emulator/ lists the methods")]
     Method(String),
 }
 

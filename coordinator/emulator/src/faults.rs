@@ -1,4 +1,4 @@
-//! Faults that were asked for: errors, lost answers, delays, stale answers, small pages, missing capacity.
+//! Injected faults: errors, lost answers, delays, stale answers, small pages, insufficient capacity.
 //!
 //! Each is bounded by a number of calls or lasts until it is cleared. `*` as an action means every action.
 
@@ -73,7 +73,7 @@ impl Faults {
     pub(crate) fn refuse(&mut self, fault: Refuse) -> Result<(), ControlError> {
         check(&fault.action, fault.calls)?;
         if fault.code.is_empty() {
-            return Err(ControlError::BadRequest("code is empty".to_owned()));
+            return Err(ControlError::BadRequest("code must not be empty".to_owned()));
         }
         push(&mut self.refuse, fault)
     }
@@ -86,7 +86,7 @@ impl Faults {
     pub(crate) fn delay(&mut self, fault: Delay) -> Result<(), ControlError> {
         check(&fault.action, fault.calls)?;
         if fault.milliseconds > MAX_DELAY_MS {
-            return Err(ControlError::BadRequest(format!("milliseconds is more than {MAX_DELAY_MS}")));
+            return Err(ControlError::BadRequest(format!("milliseconds must be at most {MAX_DELAY_MS}")));
         }
         push(&mut self.delay, fault)
     }
@@ -95,7 +95,7 @@ impl Faults {
         let most = HISTORY_MS / 1000;
         let lag = Duration::try_from_secs_f64(seconds).ok().filter(|lag| lag.as_secs() <= most);
         let Some(lag) = lag else {
-            return Err(ControlError::BadRequest(format!("seconds is not between 0 and {most}")));
+            return Err(ControlError::BadRequest(format!("seconds must be between 0 and {most}")));
         };
         self.stale_ms = u64::try_from(lag.as_millis()).unwrap_or(0);
         Ok(())
@@ -103,7 +103,7 @@ impl Faults {
 
     pub(crate) fn pages(&mut self, size: usize) -> Result<(), ControlError> {
         if size > 1_000 {
-            return Err(ControlError::BadRequest("size is more than 1000".to_owned()));
+            return Err(ControlError::BadRequest("size must be at most 1000".to_owned()));
         }
         self.page_size = Some(size).filter(|size| *size > 0);
         Ok(())
@@ -159,7 +159,7 @@ impl Faults {
 }
 
 impl Capacity {
-    /// Everything that `rule` speaks of is spoken of here as well.
+    /// Whether this rule matches everything that `rule` matches.
     fn covers(&self, rule: &Self) -> bool {
         let covers = |own: &Option<String>, other: &Option<String>| own.is_none() || own == other;
         covers(&self.instance_type, &rule.instance_type)
@@ -174,17 +174,19 @@ fn matches(rule: Option<&str>, value: &str) -> bool {
 
 fn check(action: &str, calls: u32) -> Result<(), ControlError> {
     if action != "*" && !crate::api::is_action(action) {
-        return Err(ControlError::BadRequest(format!("{action} is not an action that the emulator knows")));
+        return Err(ControlError::BadRequest(format!("unknown action {action}: `*` stands for every action")));
     }
     if calls == 0 {
-        return Err(ControlError::BadRequest("calls is 0".to_owned()));
+        return Err(ControlError::BadRequest("calls must be at least 1".to_owned()));
     }
     Ok(())
 }
 
 fn push<T>(faults: &mut VecDeque<T>, fault: T) -> Result<(), ControlError> {
     if faults.len() >= MAX_FAULTS {
-        return Err(ControlError::BadRequest(format!("{MAX_FAULTS} faults of this kind are pending already")));
+        return Err(ControlError::BadRequest(format!(
+            "{MAX_FAULTS} faults of this kind are pending already: DELETE /_emulator/faults clears them"
+        )));
     }
     faults.push_back(fault);
     Ok(())
@@ -214,6 +216,6 @@ fn message_for(code: &str) -> &'static str {
         "InternalError" => "An internal error has occurred",
         "InsufficientInstanceCapacity" => "There is no Spot capacity available that matches your request.",
         "MaxSpotInstanceCountExceeded" => "Max spot instance count exceeded",
-        _ => "Refused as was asked on the emulator's control API",
+        _ => "Refused by a fault that was set with the emulator's control API",
     }
 }

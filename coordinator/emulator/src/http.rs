@@ -1,4 +1,4 @@
-//! Serving HTTP/1.1 on loopback: bounded connections, bodies and waiting, and no web page as a caller.
+//! Serves HTTP/1.1 on loopback: limits connections, bodies and waiting, and rejects web pages as clients.
 
 use std::future::Future;
 use std::net::IpAddr;
@@ -19,17 +19,17 @@ use tokio::task::JoinSet;
 
 const MAX_CONNECTIONS: usize = 512;
 const MAX_BODY_BYTES: usize = 1024 * 1024;
-/// Also how long a kept connection may be idle: longer than any client's interval, so that it never closes under one.
-const HEADER_PATIENCE: Duration = Duration::from_secs(10 * 60);
-const BODY_PATIENCE: Duration = Duration::from_secs(30);
-/// Descriptors run out now and then; then it is better to wait than to spin.
-const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
+/// Also how long a connection may be idle: longer than any client's interval, so that none is closed in use.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10 * 60);
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+/// Pause after a failed accept, for example without free descriptors, rather than a busy loop.
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
 pub(crate) type Answer = Response<Full<Bytes>>;
 
 /// The connection is to be dropped without an answer.
 #[derive(Debug, thiserror::Error)]
-#[error("the answer is lost on request")]
+#[error("the answer is dropped by a `lose` fault")]
 pub(crate) struct Lost;
 
 /// Serves until `stop` is true, and then drops all connections.
@@ -50,7 +50,7 @@ where
             } => accepted,
         };
         let (Ok(place), Ok((stream, _))) = accepted else {
-            tokio::time::sleep(ACCEPT_AGAIN).await;
+            tokio::time::sleep(ACCEPT_RETRY).await;
             continue;
         };
         let handle = handle.clone();
@@ -58,7 +58,7 @@ where
             let service = service_fn(move |request| answer(request, handle.clone()));
             let connection = http1::Builder::new()
                 .timer(TokioTimer::new())
-                .header_read_timeout(HEADER_PATIENCE)
+                .header_read_timeout(HEADER_TIMEOUT)
                 .serve_connection(TokioIo::new(stream), service);
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "connection ended");
@@ -78,19 +78,21 @@ where
     if !is_local(&parts) {
         return Ok(text(
             StatusCode::FORBIDDEN,
-            "Only for local programs: no web page, and no other name for this host",
+            "The emulator serves local programs only: requests with an Origin header, or a Host that is not loopback, are rejected",
         ));
     }
-    let body = match tokio::time::timeout(BODY_PATIENCE, Limited::new(body, MAX_BODY_BYTES).collect()).await {
+    let body = match tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, MAX_BODY_BYTES).collect()).await {
         Ok(Ok(body)) => body.to_bytes(),
-        Ok(Err(_)) => return Ok(text(StatusCode::PAYLOAD_TOO_LARGE, "The body is too large, or was cut off")),
-        Err(_) => return Ok(text(StatusCode::REQUEST_TIMEOUT, "The body did not come")),
+        Ok(Err(_)) => {
+            return Ok(text(StatusCode::PAYLOAD_TOO_LARGE, "The request body is larger than 1 MiB, or incomplete"));
+        }
+        Err(_) => return Ok(text(StatusCode::REQUEST_TIMEOUT, "The request body did not arrive in time")),
     };
     handle(parts, body).await
 }
 
-/// A web page in the user's browser can reach loopback as well. It gives itself away by its `Origin`, or, when it has
-/// its own name resolve to this host, by `Host`.
+/// A web page in the user's browser can reach loopback as well. It is recognized by its `Origin`, or, if its own name
+/// resolves to this host, by its `Host`.
 fn is_local(parts: &Parts) -> bool {
     if parts.headers.contains_key(ORIGIN) {
         return false;

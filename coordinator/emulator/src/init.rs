@@ -1,8 +1,8 @@
 //! An instance's init: the process at the root of an instance's process tree.
 //!
-//! It runs the user data, reaps, collects the console, and ends the whole tree when it is told to. As a child
-//! subreaper it keeps daemons that detach themselves. It ends as well when its parent does, however that dies: its
-//! input then ends, and the kernel sends SIGTERM.
+//! It runs the user data, reaps, collects the console, and ends the whole tree on request. As a child subreaper it keeps
+//! daemons that detach themselves. It ends with its parent, however that dies: its input is then closed, and the kernel sends
+//! SIGTERM.
 //!
 //! Orders on standard input: `terminate MILLISECONDS`, `kill`. Report on standard output: `poweroff`.
 
@@ -27,13 +27,13 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use console::Console;
 
-/// The word behind which a program's arguments are an init's.
+/// The subcommand after which a program's arguments are an init's.
 pub const WORD: &str = "instance-init";
 
-/// How often an ending tree is looked at, should a signal get lost.
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
-/// Processes that outlive SIGKILL for so long are stuck in the kernel; init leaves them.
-const KILL_PATIENCE: Duration = Duration::from_secs(8);
+/// How often an ending tree is reaped, in case a SIGCHLD is missed.
+const REAP_INTERVAL: Duration = Duration::from_millis(50);
+/// Processes that survive SIGKILL for this long are stuck in the kernel; init leaves them.
+const KILL_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// What the emulator starts an init with, behind [`Options::init`](crate::Options::init).
 #[derive(Debug)]
@@ -43,7 +43,7 @@ struct Arguments {
     has_user_data: bool,
 }
 
-/// This program as an init: for [`Options::init`](crate::Options::init), if it hands what follows [`WORD`] to [`main`].
+/// This program as an init: for [`Options::init`](crate::Options::init), if it passes the arguments after [`WORD`] to [`main`].
 pub fn command_line() -> io::Result<Vec<OsString>> {
     Ok(vec![std::env::current_exe()?.into(), WORD.into()])
 }
@@ -69,7 +69,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn fail(code: u8, error: &str) -> ExitCode {
-    // Not `eprintln!`: it panics when nobody listens any more.
+    // Not `eprintln!`, which panics if stderr is closed.
     drop(writeln!(io::stderr(), "instance-init: {error}"));
     ExitCode::from(code)
 }
@@ -87,11 +87,15 @@ fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Arguments, Str
                 parsed.grace = Duration::from_millis(milliseconds.ok_or_else(|| format!("{value:?} is not a number"))?);
             }
             Some("--user-data") => parsed.has_user_data = true,
-            _ => return Err(format!("unknown argument {argument:?}; the emulator starts this, not a person")),
+            _ => {
+                return Err(format!(
+                    "unknown argument {argument:?}: this program is started by the emulator, not by hand"
+                ));
+            }
         }
     }
     if parsed.directory.as_os_str().is_empty() {
-        return Err("--directory is missing; the emulator starts this, not a person".to_owned());
+        return Err("--directory is missing: this program is started by the emulator, not by hand".to_owned());
     }
     Ok(parsed)
 }
@@ -147,7 +151,7 @@ impl Init {
         }
         self.kill_tree().await;
         self.console.drain().await;
-        self.console.say("instance has ended");
+        self.console.say("instance ended");
         Ok(())
     }
 
@@ -161,11 +165,11 @@ impl Init {
                 self.console.say("running user data");
                 self.script = Some(script);
             }
-            Err(error) => self.console.say(&format!("user data is not run: {error}")),
+            Err(error) => self.console.say(&format!("cannot run the user data: {error}")),
         }
     }
 
-    /// Until there is a reason to end.
+    /// Runs until there is a reason to end; returns how.
     async fn live(&mut self) -> Ending {
         loop {
             tokio::select! {
@@ -174,7 +178,7 @@ impl Init {
                 _ = self.children.recv() => { self.reap(); }
                 line = self.power.next_line() => self.power_line(line),
                 () = at(self.power_off_at) => {
-                    self.console.say("power-off from within");
+                    self.console.say("a process in the instance powered it off");
                     report("poweroff");
                     return Ending::Orderly(self.arguments.grace);
                 }
@@ -191,11 +195,11 @@ impl Init {
                 self.power_off_at = Some(Instant::now() + Duration::from_secs(seconds.into()));
             }
             None if line == "cancel" => self.power_off_at = None,
-            _ => self.console.say(&format!("not understood on the power line: {line:?}")),
+            _ => self.console.say(&format!("unknown request from a power-off program: {line:?}")),
         }
     }
 
-    /// Reaps whoever has ended. False when there is no child left, and so nobody in the tree.
+    /// Reaps the children that have ended. False if no child is left, and so no process in the tree.
     fn reap(&mut self) -> bool {
         loop {
             match rustix::process::wait(WaitOptions::NOHANG) {
@@ -204,7 +208,7 @@ impl Init {
                         self.script = None;
                         let how = match (status.exit_status(), status.terminating_signal()) {
                             (Some(code), _) => format!("user data ended with exit status {code}"),
-                            (None, Some(signal)) => format!("user data was ended by signal {signal}"),
+                            (None, Some(signal)) => format!("user data was killed by signal {signal}"),
                             (None, None) => "user data ended".to_owned(),
                         };
                         self.console.say(&how);
@@ -220,7 +224,7 @@ impl Init {
     async fn terminate_tree(&mut self, grace: Duration) {
         let until = Instant::now() + grace;
         tree::signal_all(self.me, Signal::TERM);
-        // What is stopped could not hear it.
+        // A stopped process handles SIGTERM only once it is continued.
         tree::signal_all(self.me, Signal::CONT);
         while self.reap() && Instant::now() < until {
             tokio::select! {
@@ -229,20 +233,20 @@ impl Init {
                 _ = self.children.recv() => (),
                 () = self.console.pump() => (),
                 () = sleep_until(until) => (),
-                () = sleep(LOOK_AGAIN) => (),
+                () = sleep(REAP_INTERVAL) => (),
             }
         }
     }
 
     async fn kill_tree(&mut self) {
-        let until = Instant::now() + KILL_PATIENCE;
+        let until = Instant::now() + KILL_TIMEOUT;
         while self.reap() {
             if Instant::now() > until {
-                self.console.say("some processes do not die");
+                self.console.say("some processes survived SIGKILL: giving up on them");
                 return;
             }
             tree::kill_all(self.me);
-            drop(timeout(LOOK_AGAIN, self.children.recv()).await);
+            drop(timeout(REAP_INTERVAL, self.children.recv()).await);
         }
     }
 }
@@ -261,7 +265,7 @@ fn ending(order: io::Result<Option<String>>) -> Option<Ending> {
 
 fn report(line: &str) {
     let mut out = io::stdout();
-    // Nobody listening means that the emulator is gone; the end of the orders will say so.
+    // Fails if the emulator is gone, which the end of the orders shows too.
     drop(writeln!(out, "{line}").and_then(|()| out.flush()));
 }
 

@@ -50,7 +50,7 @@ impl Spawner {
         std::thread::Builder::new().name("spawner".to_owned()).spawn(move || {
             let _context = runtime.enter();
             for (mut command, answer) in queue {
-                // Nobody waits any more: dropping the child closes its input, and that ends it.
+                // The caller has gone: dropping the child closes its input, which ends it.
                 drop(answer.send(command.spawn()));
             }
         })?;
@@ -166,14 +166,14 @@ impl InitProcess {
 
     pub(crate) async fn wait(&mut self) {
         if let Err(error) = self.child.wait().await {
-            tracing::warn!(%error, "cannot wait for an init");
+            tracing::warn!(%error, "cannot wait for an instance's init");
         }
     }
 
-    /// For an init that does not do what it is told. `sweep` must follow.
+    /// For an init that ignores its orders. `sweep` must follow.
     pub(crate) async fn kill_hard(&mut self) {
         if let Err(error) = self.child.kill().await {
-            tracing::warn!(%error, "cannot kill an init");
+            tracing::warn!(%error, "cannot kill an instance's init");
         }
     }
 }
@@ -183,6 +183,6 @@ pub(crate) async fn sweep(id: &str) {
     let mark = format!("{INSTANCE_VARIABLE}={id}");
     let killed = tokio::task::spawn_blocking(move || tree::kill_marked(mark.as_bytes())).await.unwrap_or(0);
     if killed > 0 {
-        tracing::warn!(instance = id, killed, "an instance left processes behind; they are killed");
+        tracing::warn!(instance = id, killed, "killed processes that the instance left behind");
     }
 }

@@ -13,7 +13,7 @@ use crate::tags;
 /// EC2's limit for user data, before its base64 encoding.
 const MAX_USER_DATA_BYTES: usize = 16 * 1024;
 
-/// Structures and values that are accepted and change nothing here: hardware, network and access of a machine.
+/// Structures and values that are accepted and have no effect here: hardware, network and access of an instance.
 const WITHOUT_EFFECT: &[&str] = &[
     "AdditionalInfo",
     "CpuOptions",
@@ -214,7 +214,7 @@ impl LaunchData {
         for (kind, specified) in self.tags {
             tags.entry(kind).or_default().extend(specified);
         }
-        // A subnet and a zone say the same thing: whoever names one of them has said it.
+        // A subnet implies its zone, so a request that names either overrides both.
         let placed = self.subnet_id.is_some() || self.availability_zone.is_some();
         let (name, arn) = if self.profile_name.is_some() || self.profile_arn.is_some() {
             (self.profile_name, self.profile_arn)

@@ -6,7 +6,7 @@
 //! `/_emulator/` on the same port.
 //!
 //! Instances are not confined: they are processes of the user who runs the emulator. It therefore listens on loopback
-//! only and refuses web pages. A program that powers off the machine by an absolute path is not caught.
+//! only and rejects web pages. A program that powers off the host by an absolute path is not intercepted.
 //!
 //! Map: `server` takes requests; `api` is EC2, `orders` and `control` the rest; both work on `world`, behind the lock
 //! in `shared`. `lifecycle` is an instance's task in the emulator, `init_process` its handle on the processes, and
@@ -62,17 +62,17 @@ use init_process::Spawner;
 use region::Region;
 use shared::{Shared, State};
 
-/// Longer than anybody waits for an instance.
+/// Limit of `pending` and `shutting_down`.
 const MAX_DELAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// The end of all instances takes at most this long.
-const STOP_PATIENCE: Duration = Duration::from_secs(30);
+const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 /// Sockets of programs in an instance (PM2's, for one) have room for paths of 107 bytes.
 const LONG_DIRECTORY_BYTES: usize = 60;
 
 /// How to run an emulator.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Where to listen: loopback only. Port 0 takes a free one.
+    /// Where to listen: loopback only. Port 0 takes a free port.
     pub listen: SocketAddr,
     /// Where instances have their directories, one each, named after its id. Keep the path short: programs in an
     /// instance put sockets there.
@@ -84,7 +84,7 @@ pub struct Options {
     /// The command line that becomes an instance's init: a program that calls [`init::main`] with the arguments that
     /// are put behind it. For example `[current_exe, "instance-init"]`.
     pub init: Vec<OsString>,
-    /// The region to play.
+    /// The region to emulate.
     pub region: String,
     /// More environment for the instances, before their own where names are the same. A PATH goes behind the directory
     /// of the programs that power off.
@@ -135,7 +135,7 @@ pub async fn start(mut options: Options) -> Result<Emulator, StartError> {
     // Instances work in directories of their own.
     options.directory = tokio::fs::canonicalize(&options.directory).await.map_err(unusable)?;
     if options.directory.as_os_str().len() > LONG_DIRECTORY_BYTES {
-        tracing::warn!(directory = %options.directory.display(), "the path is long: sockets below it may not fit");
+        tracing::warn!(directory = %options.directory.display(), "the directory's path is long: paths of Unix sockets below it may exceed 107 bytes");
     }
     let listen = options.listen;
     let failed = |source| StartError::Listen { address: listen, source };
@@ -169,13 +169,13 @@ impl Emulator {
         if let Some(server) = self.server.take()
             && let Err(error) = server.await
         {
-            tracing::warn!(%error, "the server ended badly");
+            tracing::warn!(%error, "the server failed");
         }
         // Received when every instance's task has let go of its copy.
-        if tokio::time::timeout(STOP_PATIENCE, self.ended.recv()).await.is_err() {
-            tracing::error!("some instances did not end");
+        if tokio::time::timeout(STOP_TIMEOUT, self.ended.recv()).await.is_err() {
+            tracing::error!("some instances did not end in time");
         }
-        tracing::info!("emulator has ended");
+        tracing::info!("emulator stopped");
     }
 
     fn begin_to_stop(&self) {

@@ -17,16 +17,16 @@ use crate::init_process::{InitProcess, Setup, sweep};
 use crate::model::{InstanceState, Interruption};
 use crate::shared::{Shared, State};
 
-/// How long an init may take for the end of its processes, over and above what it was granted.
-const INIT_PATIENCE: Duration = Duration::from_secs(10);
+/// How long an init may take to end its processes, beyond its grace.
+const INIT_TIMEOUT: Duration = Duration::from_secs(10);
 const ORDERS: usize = 16;
 
-/// What an instance is told from outside.
+/// An order to an instance's task.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Order {
-    /// The API asked for it. `at_once`: without an orderly shutdown.
+    /// TerminateInstances. `at_once`: without an orderly shutdown.
     Terminate { at_once: bool },
-    /// EC2 takes the instance at that moment.
+    /// EC2 interrupts the instance at that time.
     Interrupt { at_ms: u64, action: Interruption },
 }
 
@@ -46,18 +46,18 @@ pub(crate) fn begin(
     sender
 }
 
-/// Sends an order. False when it is not taken: the instance has ended, or has too many orders already.
+/// Sends an order. False if it is rejected: the instance has ended, or has too many pending orders.
 pub(crate) fn order(state: &State, id: &str, order: Order) -> bool {
     let Some(orders) = state.orders.get(id) else { return false };
-    // The last place is for a termination, of which there is only one.
+    // The last place in the queue is kept for a termination, of which there is only one.
     let room = matches!(order, Order::Terminate { .. }) || orders.capacity() > 1;
     room && orders.try_send(order).is_ok()
 }
 
-/// What came of the start of an instance's processes.
+/// Outcome of starting an instance's processes.
 enum Started {
     Init(Box<InitProcess>),
-    /// Its termination was accepted in the meantime: that order is next.
+    /// Its termination was accepted meanwhile: that order is next.
     NotWanted,
     Failed,
 }
@@ -82,12 +82,12 @@ impl Life {
         }
         closed.send_replace(true);
         if let Err(error) = metadata.await {
-            tracing::warn!(instance = self.id, %error, "metadata service ended badly");
+            tracing::warn!(instance = self.id, %error, "the metadata service failed");
         }
         self.shared.state().orders.remove(&self.id);
     }
 
-    /// Pending and running, until there is a reason to end.
+    /// Pending and running, until there is a reason to end; returns it.
     async fn live(&mut self, init: &mut Option<InitProcess>) -> End {
         let running_at = Instant::now() + self.shared.options.pending;
         let mut interruption: Option<(Instant, Interruption)> = None;
@@ -147,10 +147,10 @@ impl Life {
         }
     }
 
-    /// Shutting-down or stopping, until nothing of the instance is left. True when it is stopped, not terminated.
+    /// Shutting-down or stopping, until no process is left. True if the instance is stopped rather than terminated.
     async fn end(&mut self, end: End, init: Option<InitProcess>) -> bool {
         let next = self.shared.change(|state, now_ms| endings::record(state, now_ms, &self.id, end));
-        tracing::info!(instance = self.id, ?end, "instance ends");
+        tracing::info!(instance = self.id, ?end, "instance is shutting down");
         let grace = self.shared.options.shutting_down;
         let over_at = Instant::now() + grace;
         let at_once = match end {
@@ -185,14 +185,14 @@ impl Life {
 
     async fn wait_for(&self, mut init: InitProcess, grace: Duration) {
         let orderly = tokio::select! {
-            ended = timeout(grace + INIT_PATIENCE, init.wait()) => ended.is_ok(),
+            ended = timeout(grace + INIT_TIMEOUT, init.wait()) => ended.is_ok(),
             () = self.shared.stopped() => {
                 init.kill().await;
-                timeout(INIT_PATIENCE, init.wait()).await.is_ok()
+                timeout(INIT_TIMEOUT, init.wait()).await.is_ok()
             }
         };
         if !orderly {
-            tracing::warn!(instance = self.id, "an instance's init does not end; it is killed");
+            tracing::warn!(instance = self.id, "the instance's init did not exit in time: killing it");
             init.kill_hard().await;
         }
     }
@@ -205,7 +205,7 @@ impl Life {
                 instance.init_pid = None;
             });
         });
-        tracing::info!(instance = self.id, state = state.name(), "instance has ended");
+        tracing::info!(instance = self.id, state = state.name(), "instance ended");
     }
 
     /// Stopped: only a termination is left.

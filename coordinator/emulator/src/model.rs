@@ -1,4 +1,4 @@
-//! The things the emulator knows: instances, spot requests, images. Data only; who may change what stands elsewhere.
+//! The emulator's records: instances, spot requests, images. Data only.
 //!
 //! ```text
 //!              `pending` is over          API, interruption, power-off        `shutting_down` is over
@@ -94,7 +94,7 @@ impl Interruption {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Notice {
     pub action: Interruption,
-    /// When the instance is taken.
+    /// When the instance is interrupted.
     pub at_ms: u64,
 }
 

@@ -1,4 +1,4 @@
-//! What can be done to instances from outside of EC2's API: for the control API, and in-process.
+//! What can be done to instances besides EC2's API: for the control API, and in-process.
 
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::time::Duration;
@@ -11,18 +11,18 @@ use crate::model::{Instance, Interruption, Lifecycle, Maintenance, Notice};
 use crate::record::InstanceRecord;
 use crate::shared::{Shared, State, new_id};
 
-/// As much of a console as is told, from its end.
+/// How much of the end of a console is returned.
 const CONSOLE_BYTES: u64 = 64 * 1024;
-/// A notice or an event is at most so far ahead.
+/// How far ahead a notice or an event may be, at most.
 const MAX_AHEAD_SECONDS: f64 = 7.0 * 24.0 * 3600.0;
 const MAX_EVENTS: usize = 20;
 
-/// EC2 takes a spot instance.
+/// EC2 interrupts a spot instance.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Interrupt {
     pub(crate) instance: String,
-    /// From the notice to the end; 0 = without a notice.
+    /// From the notice to the interruption; 0: without a notice.
     pub(crate) notice_seconds: f64,
     #[serde(default)]
     pub(crate) action: Interruption,
@@ -95,7 +95,10 @@ pub(crate) fn interrupt(shared: &Shared, order: &Interrupt) -> Result<InstanceRe
         }
         let at_ms = now_ms.saturating_add(notice);
         if !lifecycle::order(state, &order.instance, Order::Interrupt { at_ms, action: order.action }) {
-            return Err(ControlError::NotPossible(format!("{} has too many orders already", order.instance)));
+            return Err(ControlError::NotPossible(format!(
+                "{} has too many pending requests: retry once it has handled them",
+                order.instance
+            )));
         }
         if notice > 0 {
             state.world.change_instance(&order.instance, |instance| {
@@ -131,7 +134,7 @@ pub(crate) fn maintenance(shared: &Shared, order: ScheduleMaintenance) -> Result
     let not_before = ahead("not_before_seconds", order.not_before_seconds)?;
     let not_after = ahead("not_after_seconds", order.not_after_seconds)?;
     if not_after < not_before {
-        return Err(ControlError::BadRequest("not_after_seconds is less than not_before_seconds".to_owned()));
+        return Err(ControlError::BadRequest("not_after_seconds must not be less than not_before_seconds".to_owned()));
     }
     shared.change(|state, now_ms| {
         let instance = find(state, &order.instance)?;
@@ -139,7 +142,10 @@ pub(crate) fn maintenance(shared: &Shared, order: ScheduleMaintenance) -> Result
             return Err(not_alive(instance));
         }
         if !order.cancel && instance.maintenance.len() >= MAX_EVENTS {
-            return Err(ControlError::NotPossible(format!("{} has {MAX_EVENTS} events", order.instance)));
+            return Err(ControlError::NotPossible(format!(
+                "{} already has {MAX_EVENTS} maintenance events, the maximum",
+                order.instance
+            )));
         }
         state.world.change_instance(&order.instance, |instance| {
             if order.cancel {
@@ -164,7 +170,7 @@ pub(crate) fn maintenance(shared: &Shared, order: ScheduleMaintenance) -> Result
 pub(crate) fn console(shared: &Shared, id: &str) -> Result<String, ControlError> {
     find(&shared.state(), id)?;
     let path = shared.options.directory.join(id).join("console.log");
-    // Without a console yet, there is nothing to tell.
+    // The instance has no console yet.
     let Ok(mut file) = std::fs::File::open(path) else { return Ok(String::new()) };
     let mut text = Vec::new();
     let length = file.metadata().map_or(0, |metadata| metadata.len());
@@ -173,7 +179,7 @@ pub(crate) fn console(shared: &Shared, id: &str) -> Result<String, ControlError>
         .and_then(|_| file.take(CONSOLE_BYTES).read_to_end(&mut text));
     match read {
         Ok(_) => Ok(String::from_utf8_lossy(&text).into_owned()),
-        Err(error) => Err(ControlError::NotPossible(format!("the console cannot be read: {error}"))),
+        Err(error) => Err(ControlError::NotPossible(format!("cannot read the console of {id}: {error}"))),
     }
 }
 
@@ -182,12 +188,12 @@ fn find<'a>(state: &'a State, id: &str) -> Result<&'a Instance, ControlError> {
 }
 
 fn not_alive(instance: &Instance) -> ControlError {
-    ControlError::NotPossible(format!("{} is {}", instance.id, instance.state.name()))
+    ControlError::NotPossible(format!("{} is {}, not pending or running", instance.id, instance.state.name()))
 }
 
 fn ahead(name: &str, seconds: f64) -> Result<u64, ControlError> {
     let duration = Duration::try_from_secs_f64(seconds).ok().filter(|_| seconds <= MAX_AHEAD_SECONDS);
     duration
         .and_then(|duration| u64::try_from(duration.as_millis()).ok())
-        .ok_or_else(|| ControlError::BadRequest(format!("{name} is not between 0 and {MAX_AHEAD_SECONDS}")))
+        .ok_or_else(|| ControlError::BadRequest(format!("{name} must be between 0 and {MAX_AHEAD_SECONDS}")))
 }

@@ -1,7 +1,7 @@
 //! The parameters of a request in the Query protocol: `Filter.1.Value.2=x`.
 //!
-//! Whoever reads a parameter takes it out. What is left in the end was not understood, and is refused: a parameter
-//! that is silently ignored would make a test of the caller worthless.
+//! Reading a parameter removes it. What is left at the end was not understood, and is an error: if a parameter were silently
+//! ignored, a test of the client would prove nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -132,7 +132,7 @@ impl Params {
         }
     }
 
-    /// Refuses what nobody took.
+    /// Fails if a parameter is left that was not read.
     pub(crate) fn finish(self) -> Result<(), ApiError> {
         match self.map.keys().next() {
             None => Ok(()),
@@ -163,7 +163,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_nobody_takes_is_refused_by_its_full_name() {
+    fn a_parameter_that_is_not_read_is_refused_by_its_full_name() {
         let mut params = Params::parse(b"A.10=x&A.9=y&B.1.Name=n&B.1.Odd=o&C=1").expect("parses");
         assert_eq!(params.list("A"), ["y", "x"]);
         assert_eq!(params.number::<u32>("C"), Ok(Some(1)));

@@ -1,4 +1,4 @@
-//! The full record of an instance, for the control API and for whoever embeds the emulator.
+//! The full record of an instance, for the control API and for programs that embed the emulator.
 
 use std::collections::BTreeMap;
 

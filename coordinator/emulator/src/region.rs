@@ -1,4 +1,4 @@
-//! The region that the emulator plays: three availability zones with one subnet each, and prices.
+//! The emulated region: three availability zones with one subnet each, and prices.
 
 use crate::error::ApiError;
 use crate::model::Lifecycle;

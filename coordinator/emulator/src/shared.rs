@@ -26,7 +26,7 @@ pub(crate) struct State {
     pub(crate) tokens: Tokens,
     pub(crate) faults: Faults,
     pub(crate) calls: Calls,
-    /// Ways to the tasks of instances that are not terminated.
+    /// Channels to the tasks of instances that are not terminated.
     pub(crate) orders: HashMap<String, mpsc::Sender<Order>>,
     /// Each task keeps a copy; when all are gone, so are the tasks. None once the emulator ends.
     pub(crate) alive: Option<mpsc::Sender<Infallible>>,

@@ -1,6 +1,6 @@
 //! All records at one moment, and the moments before it: a stale answer is read from an older world.
 //!
-//! A world is cheap to copy: its records are shared until somebody changes one.
+//! A world is cheap to copy: a record is copied only when it is changed.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;

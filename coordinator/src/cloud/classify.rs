@@ -1,4 +1,4 @@
-//! EC2's errors by what to do about them. Codes are compared, never texts.
+//! Classifies EC2's errors by what to do about them. Compares codes, never messages.
 
 use std::error::Error;
 
@@ -6,12 +6,12 @@ use aws_sdk_ec2::config::http::HttpResponse;
 use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};
 use spillway_brain::RefusalClass;
 
-/// A call that EC2 did not do, or that may have been done without an answer.
+/// A call that EC2 refused, or did not answer: then it may have been carried out.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{code}: {message}")]
 pub struct Refused {
     pub class: RefusalClass,
-    /// EC2's error code, or what kept it from answering.
+    /// EC2's error code, or why there was no answer.
     pub code: String,
     pub message: String,
 }
@@ -30,17 +30,17 @@ impl<E: ProvideErrorMetadata + Error + 'static> From<SdkError<E, HttpResponse>> 
             SdkError::DispatchFailure(failure) if failure.is_io() || failure.is_timeout() => {
                 (RefusalClass::Retry, "Unreachable")
             }
-            // Such as no credentials: a role may be attached, or its credentials renewed, at any time.
+            // For example without credentials: a role may be attached, or its credentials renewed, at any time.
             SdkError::DispatchFailure(_) => (RefusalClass::Retry, "NotSent"),
             SdkError::ResponseError(_) => (RefusalClass::Retry, "AnswerUnreadable"),
-            // The request could not even be made: a setting is wrong.
+            // The request could not be built: a setting is wrong.
             _ => (RefusalClass::Fatal, "BadRequest"),
         };
         Refused { class, code: code.to_owned(), message: innermost(&error) }
     }
 }
 
-/// What to do about an error code with an HTTP status.
+/// The class of an error code with an HTTP status.
 pub fn class_of(code: &str, status: u16) -> RefusalClass {
     match code {
         "RequestLimitExceeded"
@@ -69,7 +69,7 @@ pub fn class_of(code: &str, status: u16) -> RefusalClass {
         | "Blocked" => RefusalClass::Fatal,
         _ if is_fatal_family(code) => RefusalClass::Fatal,
         _ if status >= 500 => RefusalClass::Retry,
-        // Not known: neither hammered nor given up; a person sees it.
+        // Unknown: retried after a long back-off, with an alert for the operator.
         _ => RefusalClass::Quota,
     }
 }
@@ -87,13 +87,13 @@ fn is_fatal_family(code: &str) -> bool {
     .any(|family| code.starts_with(family))
 }
 
-/// The last cause says what happened ("connection refused"); the outer ones only that something did.
+/// The innermost cause says what happened ("connection refused"); the outer ones only that the call failed.
 fn innermost(error: &dyn Error) -> String {
     let mut cause = error;
     while let Some(source) = cause.source() {
         cause = source;
     }
-    // The SDK lists after the first line whatever it tried.
+    // After the first line the SDK lists what it tried.
     let text = cause.to_string();
     text.lines().next().unwrap_or_default().trim_end_matches(" Attempted:").trim_end_matches('.').to_owned()
 }

@@ -12,7 +12,7 @@ use super::{Cloud, MANAGED_BY, POOL_TAG, Refused, TOKEN_TAG};
 use crate::config::Pool;
 
 impl Cloud {
-    /// The same token with the same pool never launches twice: EC2 answers with the first instance.
+    /// Idempotent: for the same token and pool EC2 answers with the first instance.
     pub async fn launch(&self, pool: &Pool, token: &LaunchToken) -> Result<InstanceId, Refused> {
         let spot = SpotMarketOptions::builder()
             .spot_instance_type(SpotInstanceType::OneTime)
@@ -27,7 +27,7 @@ impl Cloud {
             .max_count(1)
             .launch_template(template(pool))
             .instance_market_options(market)
-            // The agent's last resort is to power its machine off: that must end the billing.
+            // The dead-man's switch powers the instance off, which must end the billing.
             .instance_initiated_shutdown_behavior(ShutdownBehavior::Terminate);
         let tags = tags(pool, token);
         for resource in [ResourceType::Instance, ResourceType::Volume, ResourceType::SpotInstancesRequest] {
@@ -39,7 +39,7 @@ impl Cloud {
         id.map(|id| InstanceId(id.to_owned())).ok_or_else(|| Refused {
             class: RefusalClass::Retry,
             code: "NoInstance".to_owned(),
-            message: "EC2 accepted the launch without naming an instance".to_owned(),
+            message: "EC2 accepted the launch, but its answer has no instance".to_owned(),
         })
     }
 }
@@ -53,7 +53,7 @@ fn template(pool: &Pool) -> LaunchTemplateSpecification {
     }
 }
 
-/// The pool's own tags never replace the ones that say whose an instance is.
+/// The pool's additional tags never override the ones that identify its instances.
 fn tags(pool: &Pool, token: &LaunchToken) -> Vec<Tag> {
     let mut tags: BTreeMap<&str, &str> = pool.tags.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
     tags.extend([("Name", pool.name.as_str()), MANAGED_BY, (POOL_TAG, pool.name.as_str()), (TOKEN_TAG, &token.0)]);

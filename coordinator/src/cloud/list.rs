@@ -17,7 +17,7 @@ pub struct ListedInstance {
     pub private_ip: String,
 }
 
-/// A spot request that EC2 is about to end, with the instance that it ends.
+/// A spot request that EC2 interrupts, and its instance.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Interruption {
     pub id: InstanceId,
@@ -26,9 +26,9 @@ pub struct Interruption {
 }
 
 impl Cloud {
-    /// All instances that carry the pool's tags, terminated ones included while EC2 still lists them.
+    /// All instances that carry the pool's tags, including terminated ones that EC2 still lists.
     pub async fn list(&self, pool: &Pool) -> Result<Vec<ListedInstance>, Refused> {
-        // By ManagedBy alone: whoever renames an instance in the console must not make it vanish from here.
+        // Filtered by ManagedBy alone: an instance that is renamed in the AWS console must not be missing here.
         let filter = Filter::builder().name(format!("tag:{}", MANAGED_BY.0)).values(MANAGED_BY.1).build();
         let mut pages = self.client.describe_instances().filters(filter).into_paginator().page_size(100).send();
         let mut found = Vec::new();
@@ -40,7 +40,7 @@ impl Cloud {
         Ok(found)
     }
 
-    /// Interruptions under way, by EC2's word: seen also where an instance's own notice never reached us.
+    /// Interruptions by EC2's spot requests: also of instances whose agent could not report its notice.
     pub async fn interruptions(&self, pool: &Pool) -> Result<Vec<Interruption>, Refused> {
         let by = |name: String, values: Vec<String>| Filter::builder().name(name).set_values(Some(values)).build();
         let codes = [
@@ -67,7 +67,7 @@ impl Cloud {
     }
 }
 
-/// Ours by the pool's tag; or by its Name where whoever launched it set no tag of ours: it bills in our name.
+/// Belongs by the pool's tag; or by its Name if it has no pool tag, because it may have been launched by hand and is billed.
 fn belongs_to(instance: &Instance, pool: &Pool) -> bool {
     match tag(instance.tags(), POOL_TAG) {
         Some(name) => name == pool.name,
@@ -82,9 +82,9 @@ fn tag<'a>(tags: &'a [Tag], key: &str) -> Option<&'a str> {
 fn read(instance: &Instance) -> Option<ListedInstance> {
     let text = |value: Option<&str>| value.unwrap_or_default().to_owned();
     let launched_ms = instance.launch_time().and_then(|time| time.to_millis().ok()).unwrap_or_default();
-    // A token counts only together with our pool's tag: both are set in the same call.
-    let is_ours = tag(instance.tags(), POOL_TAG).is_some();
-    let token = tag(instance.tags(), TOKEN_TAG).filter(|_| is_ours).map(|token| LaunchToken(token.to_owned()));
+    // A launch token counts only together with the pool's tag: both are set in the same call.
+    let has_pool_tag = tag(instance.tags(), POOL_TAG).is_some();
+    let token = tag(instance.tags(), TOKEN_TAG).filter(|_| has_pool_tag).map(|token| LaunchToken(token.to_owned()));
     Some(ListedInstance {
         listed: Listed {
             id: InstanceId(instance.instance_id()?.to_owned()),
@@ -101,7 +101,7 @@ fn read(instance: &Instance) -> Option<ListedInstance> {
     })
 }
 
-/// A state that EC2 may invent one day is taken for running: it may bill, and it is not gone.
+/// An unknown state counts as running: the instance may be billed, and is not gone.
 fn state(name: Option<&InstanceStateName>) -> Ec2State {
     match name {
         Some(InstanceStateName::Pending) => Ec2State::Pending,

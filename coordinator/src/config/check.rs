@@ -1,4 +1,4 @@
-//! What the written settings must satisfy, each failure with the key and the remedy.
+//! Checks of the written settings; each error names the key and says what to do.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use spillway_brain as brain;
 
-use super::{ConfigError, File, Needs, Pool, PoolSection, Settings, Span};
+use super::{ConfigError, File, Needs, Pool, PoolSection, Settings, WrittenDuration};
 
-const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
+const SHORTEST_DURATION: Duration = Duration::from_millis(100);
 
 pub(super) fn check(origin: &str, file: File, needs: Needs) -> Result<Settings, ConfigError> {
     let bad = |key: &str, detail: String| ConfigError::Bad { origin: origin.to_owned(), key: key.to_owned(), detail };
@@ -31,7 +31,10 @@ pub(super) fn check(origin: &str, file: File, needs: Needs) -> Result<Settings, 
     for section in file.pool {
         let pool = pool(&bad, section, needs)?;
         if !names.insert(pool.name.clone()) {
-            return Err(bad("pool.name", format!("two pools are called \"{}\": each needs its own name", pool.name)));
+            return Err(bad(
+                "pool.name",
+                format!("two pools have the name \"{}\": give each pool a name of its own", pool.name),
+            ));
         }
         pools.push(pool);
     }
@@ -44,13 +47,13 @@ pub(super) fn check(origin: &str, file: File, needs: Needs) -> Result<Settings, 
         grpc_advertise: advertise(&bad, file.grpc.advertise, grpc_listen)?,
         grpc_listen,
         join_token: file.grpc.join_token.filter(|token| !token.is_empty()),
-        heartbeat_interval: file.grpc.heartbeat_interval.map_or(Duration::from_secs(5), |span| span.0),
+        heartbeat_interval: file.grpc.heartbeat_interval.map_or(Duration::from_secs(5), |duration| duration.0),
         http_listen: listen("http.listen", file.http.listen, "127.0.0.1:7480")?,
         pools,
     })
 }
 
-/// What is told to agents: what is set, or else where it listens, if that is one address.
+/// The address for agents: the setting, or else `grpc.listen` if that is one address.
 fn advertise(bad: Bad<'_>, set: Option<String>, listen: SocketAddr) -> Result<Option<String>, ConfigError> {
     let Some(text) = set else {
         return Ok((!listen.ip().is_unspecified() && listen.port() != 0).then(|| listen.to_string()));
@@ -69,13 +72,13 @@ fn pool(bad: Bad<'_>, section: PoolSection, needs: Needs) -> Result<Pool, Config
     if name.is_empty() || name.len() > 100 {
         return Err(bad(
             "pool.name",
-            "it must have 1 to 100 characters: it is the Name tag of the instances".to_owned(),
+            "must have 1 to 100 characters, because it becomes the Name tag of the instances".to_owned(),
         ));
     }
     if let Some(queue) = section.queues.iter().find(|queue| queue.is_empty() || queue.contains(':')) {
         return Err(bad(
             "pool.queues",
-            format!("\"{queue}\" cannot be a BullMQ queue: names are not empty and have no \":\""),
+            format!("\"{queue}\" is not a name of a BullMQ queue: it must not be empty or contain \":\""),
         ));
     }
     let launch_template = section.launch_template.clone().unwrap_or_default();
@@ -99,31 +102,33 @@ fn pool(bad: Bad<'_>, section: PoolSection, needs: Needs) -> Result<Pool, Config
 
 fn brain_config(bad: Bad<'_>, section: &PoolSection) -> Result<brain::Config, ConfigError> {
     let defaults = brain::Config::default();
-    let span = |key: &str, given: Option<Span>, default: Duration| match given {
-        Some(Span(span)) if span < SHORTEST_INTERVAL => Err(bad(key, "it must be at least 100ms".to_owned())),
-        Some(Span(span)) => Ok(span),
+    let duration = |key: &str, given: Option<WrittenDuration>, default: Duration| match given {
+        Some(WrittenDuration(duration)) if duration < SHORTEST_DURATION => {
+            Err(bad(key, "must be at least 100ms".to_owned()))
+        }
+        Some(WrittenDuration(duration)) => Ok(duration),
         None => Ok(default),
     };
-    let interval = span("pool.interval", section.interval, defaults.interval)?;
+    let interval = duration("pool.interval", section.interval, defaults.interval)?;
     let listing_interval = match section.listing_interval {
-        Some(_) => span("pool.listing_interval", section.listing_interval, defaults.listing_interval)?,
+        Some(_) => duration("pool.listing_interval", section.listing_interval, defaults.listing_interval)?,
         None => defaults.listing_interval.max(interval),
     };
     let config = brain::Config {
         max_instances: section.max_instances.unwrap_or(defaults.max_instances),
         interval,
         listing_interval,
-        launch_timeout: span("pool.launch_timeout", section.launch_timeout, defaults.launch_timeout)?,
-        boot_timeout: span("pool.boot_timeout", section.boot_timeout, defaults.boot_timeout)?,
-        heartbeat_timeout: span("pool.heartbeat_timeout", section.heartbeat_timeout, defaults.heartbeat_timeout)?,
-        drain_timeout: span("pool.drain_timeout", section.drain_timeout, defaults.drain_timeout)?,
-        terminate_timeout: span("pool.terminate_timeout", section.terminate_timeout, defaults.terminate_timeout)?,
-        consistency_grace: span("pool.consistency_grace", section.consistency_grace, defaults.consistency_grace)?,
+        launch_timeout: duration("pool.launch_timeout", section.launch_timeout, defaults.launch_timeout)?,
+        boot_timeout: duration("pool.boot_timeout", section.boot_timeout, defaults.boot_timeout)?,
+        heartbeat_timeout: duration("pool.heartbeat_timeout", section.heartbeat_timeout, defaults.heartbeat_timeout)?,
+        drain_timeout: duration("pool.drain_timeout", section.drain_timeout, defaults.drain_timeout)?,
+        terminate_timeout: duration("pool.terminate_timeout", section.terminate_timeout, defaults.terminate_timeout)?,
+        consistency_grace: duration("pool.consistency_grace", section.consistency_grace, defaults.consistency_grace)?,
         launches_per_tick: section.launches_per_tick.unwrap_or(defaults.launches_per_tick),
         boot_failures: section.boot_failures.unwrap_or(defaults.boot_failures),
-        breaker_backoff: span("pool.breaker_backoff", section.breaker_backoff, defaults.breaker_backoff)?,
-        capacity_backoff: span("pool.capacity_backoff", section.capacity_backoff, defaults.capacity_backoff)?,
-        quota_backoff: span("pool.quota_backoff", section.quota_backoff, defaults.quota_backoff)?,
+        breaker_backoff: duration("pool.breaker_backoff", section.breaker_backoff, defaults.breaker_backoff)?,
+        capacity_backoff: duration("pool.capacity_backoff", section.capacity_backoff, defaults.capacity_backoff)?,
+        quota_backoff: duration("pool.quota_backoff", section.quota_backoff, defaults.quota_backoff)?,
         interrupted_counts: section.interrupted_counts.unwrap_or(defaults.interrupted_counts),
         rebalance: rebalance(bad, section)?,
         rebalance_limit: section.rebalance_limit.unwrap_or(defaults.rebalance_limit),
@@ -152,8 +157,7 @@ fn rebalance(bad: Bad<'_>, section: &PoolSection) -> Result<brain::OnRebalance, 
         Some("fence") => Ok(brain::OnRebalance::Fence),
         Some("replace") => Ok(brain::OnRebalance::Replace),
         Some(other) => {
-            let detail =
-                format!("\"{other}\" is not an answer to a recommendation: \"replace\", \"fence\" or \"ignore\"");
+            let detail = format!("\"{other}\" is not a rebalance mode: write \"replace\", \"fence\" or \"ignore\"");
             Err(bad("pool.rebalance", detail))
         }
     }
@@ -163,7 +167,10 @@ fn policy(bad: Bad<'_>, section: &PoolSection, defaults: brain::Steps) -> Result
     match section.policy.kind.as_deref() {
         None | Some("steps") => {}
         Some(other) => {
-            return Err(bad("pool.policy.kind", format!("\"{other}\" is not a policy: the one there is is \"steps\"")));
+            return Err(bad(
+                "pool.policy.kind",
+                format!("\"{other}\" is not a policy kind: write \"steps\", the only one"),
+            ));
         }
     }
     let steps = match &section.policy.steps {
@@ -174,14 +181,17 @@ fn policy(bad: Bad<'_>, section: &PoolSection, defaults: brain::Steps) -> Result
             .collect(),
     };
     if steps.is_empty() {
-        return Err(bad("pool.policy.steps", "there is no step: nothing would ever be launched".to_owned()));
+        return Err(bad(
+            "pool.policy.steps",
+            "has no step, so nothing would ever be launched: add one, or remove the key to use the default".to_owned(),
+        ));
     }
     if steps.iter().any(|step| step.jobs == 0 || step.instances == 0) {
-        return Err(bad("pool.policy.steps", "jobs and instances of a step must be at least 1".to_owned()));
+        return Err(bad("pool.policy.steps", "jobs and instances of each step must be at least 1".to_owned()));
     }
     if !steps.is_sorted_by(|a, b| a.jobs < b.jobs && a.instances < b.instances) {
-        let detail = "each step must have more jobs and more instances than the one before".to_owned();
+        let detail = "each step must have more jobs and more instances than the step before it".to_owned();
         return Err(bad("pool.policy.steps", detail));
     }
-    Ok(brain::Steps { steps, idle: section.policy.idle.map_or(defaults.idle, |span| span.0) })
+    Ok(brain::Steps { steps, idle: section.policy.idle.map_or(defaults.idle, |duration| duration.0) })
 }

@@ -1,4 +1,4 @@
-//! Variables as settings: `SPILLWAY_…` over the file, and the plan's own variables for what the file leaves out.
+//! Settings from variables: `SPILLWAY_…` overrides the file, and the plan's variables fill in what the file leaves out.
 
 use std::collections::BTreeMap;
 
@@ -7,16 +7,16 @@ use toml::{Table, Value};
 use super::ConfigError;
 use super::keys::{KEYS, Kind, nearest, variable};
 
-/// The environment, as handed in: tests have their own.
+/// The environment variables, passed in so that tests can use their own.
 pub type Environment = BTreeMap<String, String>;
 
-/// Lays the `SPILLWAY_…` variables over the file's table.
+/// Overrides the file's values with the `SPILLWAY_…` variables.
 pub(super) fn overlay(table: &mut Table, environment: &Environment) -> Result<(), ConfigError> {
     for (name, text) in environment {
         if !["REDIS", "LEDGER", "EC2", "GRPC", "HTTP", "POOL"].iter().any(|section| is_in(name, section)) {
-            if let Some(meant) = misspelt_section(name) {
+            if let Some(known) = misspelt_variable(name) {
                 let (origin, key) = ("environment".to_owned(), name.clone());
-                return Err(ConfigError::UnknownKey { origin, key, suggestion: Some(meant) });
+                return Err(ConfigError::UnknownKey { origin, key, suggestion: Some(known) });
             }
             continue;
         }
@@ -36,7 +36,7 @@ pub(super) fn overlay(table: &mut Table, environment: &Environment) -> Result<()
     Ok(())
 }
 
-/// Fills in what the plan's variables say and the file does not.
+/// Sets from the plan's variables the keys that the file leaves out.
 pub(super) fn fill(table: &mut Table, environment: &Environment) -> Result<(), ConfigError> {
     let given = |name: &str| environment.get(name).filter(|text| !text.is_empty());
     let mut fill = |path: &[&str], value: Value| -> Result<(), ConfigError> {
@@ -77,11 +77,11 @@ pub(super) fn fill(table: &mut Table, environment: &Environment) -> Result<(), C
     Ok(())
 }
 
-/// A variable of ours that is so like one of the keys' that it must be meant: `SPILLWAY_LEGDER_URL`. Others may be the
-/// agent's.
-fn misspelt_section(name: &str) -> Option<String> {
-    let is_meant = |known: &String| name.starts_with("SPILLWAY_") && strsim::osa_distance(name, known) <= 2;
-    KEYS.iter().map(|(key, _)| variable(key)).find(is_meant)
+/// The known variable that `name` misspells by at most two letters (`SPILLWAY_LEGDER_URL`). Any other `SPILLWAY_…` variable
+/// may be the agent's.
+fn misspelt_variable(name: &str) -> Option<String> {
+    let is_close = |known: &String| name.starts_with("SPILLWAY_") && strsim::osa_distance(name, known) <= 2;
+    KEYS.iter().map(|(key, _)| variable(key)).find(is_close)
 }
 
 fn is_in(name: &str, section: &str) -> bool {
@@ -109,9 +109,13 @@ fn value(name: &str, text: &str, kind: Kind) -> Result<Value, ConfigError> {
         }
         Kind::Toml => {
             let table: Table = format!("value = {text}").parse().map_err(|error: toml::de::Error| {
-                bad(name, &format!("write it as in the file ({})", error.message()))
+                bad(name, &format!("is not valid TOML ({}): write the value as in the file", error.message()))
             })?;
-            table.into_iter().next().map(|(_, value)| value).ok_or_else(|| bad(name, "it is empty"))
+            table
+                .into_iter()
+                .next()
+                .map(|(_, value)| value)
+                .ok_or_else(|| bad(name, "is empty: write the value as in the file"))
         }
     }
 }
@@ -125,7 +129,7 @@ fn get<'a>(table: &'a Table, path: &[&str]) -> Option<&'a Value> {
     rest.iter().try_fold(value, |value, key| value.as_table()?.get(*key))
 }
 
-/// Sets `path`, where `pool` means the only `[[pool]]`, made when there is none.
+/// Sets `path`, where `pool` means the only `[[pool]]`, which is created if there is none.
 fn set(table: &mut Table, path: &[&str], value: Value) -> Result<(), String> {
     let Some((first, rest)) = path.split_first() else { return Ok(()) };
     if rest.is_empty() {
@@ -135,9 +139,13 @@ fn set(table: &mut Table, path: &[&str], value: Value) -> Result<(), String> {
     let entry = table.entry((*first).to_owned());
     let below = if *first == "pool" {
         let pools = entry.or_insert_with(|| Value::Array(vec![Value::Table(Table::new())]));
-        let Some(pools) = pools.as_array_mut() else { return Err("pool is not a list: write [[pool]]".to_owned()) };
+        let Some(pools) = pools.as_array_mut() else {
+            return Err("pool is not a list: write [[pool]] instead of [pool]".to_owned());
+        };
         if pools.len() > 1 {
-            return Err("it is not clear which of the file's pools is meant: set it there".to_owned());
+            return Err(
+                "the file has several pools, and a variable cannot select one: set the key in the file".to_owned()
+            );
         }
         if pools.is_empty() {
             pools.push(Value::Table(Table::new()));
@@ -148,6 +156,6 @@ fn set(table: &mut Table, path: &[&str], value: Value) -> Result<(), String> {
     };
     match below.and_then(Value::as_table_mut) {
         Some(below) => set(below, rest, value),
-        None => Err(format!("{first} is not a section")),
+        None => Err(format!("{first} is not a section: write [{first}]")),
     }
 }

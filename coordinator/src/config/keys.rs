@@ -1,4 +1,4 @@
-//! Every key of the file, as `section.key`: what may be written, and the names of the variables that override it.
+//! Every key of the file, as `section.key`, and the names of the variables that override them.
 
 /// How a variable's text becomes a value of the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +54,7 @@ pub(super) const KEYS: &[(&str, Kind)] = &[
     ("pool.policy.steps", Toml),
 ];
 
-/// Keys of a step, which are not settable one by one.
+/// Keys of a step. They have no variables of their own.
 const STEP_KEYS: [&str; 3] = ["pool.policy.steps.jobs", "pool.policy.steps.for", "pool.policy.steps.instances"];
 
 /// `SPILLWAY_POOL_MAX_INSTANCES` for `pool.max_instances`.
@@ -62,7 +62,7 @@ pub(super) fn variable(key: &str) -> String {
     format!("SPILLWAY_{}", key.replace('.', "_").to_uppercase())
 }
 
-/// The known key most like `key`, where one is close enough to be meant.
+/// The known key most similar to `key`, if one is similar enough to suggest.
 pub(super) fn nearest(key: &str) -> Option<String> {
     let known = KEYS.iter().map(|(known, _)| *known).chain(STEP_KEYS);
     let sections = ["redis", "ledger", "ec2", "grpc", "http", "pool", "pool.policy"];

@@ -1,4 +1,4 @@
-//! From a file and an environment to checked settings.
+//! Reads the file and the environment into checked settings.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use super::environment::{self, Environment};
 use super::keys::nearest;
 use super::{ConfigError, DEFAULT_FILE, File, Needs, Settings, check};
 
-/// Reads the settings. Without `file` the default one is read where it exists: the plan's variables alone are enough.
+/// Reads the settings. Without `file` the default one is read if it exists, since the plan's variables alone are enough.
 pub fn load(file: Option<&Path>, environment: &Environment, needs: Needs) -> Result<Settings, ConfigError> {
     let path = file.unwrap_or(Path::new(DEFAULT_FILE));
     let text = match std::fs::read_to_string(path) {
@@ -33,7 +33,7 @@ pub(super) fn parse(
         },
         detail: error.message().to_owned(),
     };
-    // First the file alone, so that what is wrong in it is said with its line.
+    // The file is parsed on its own first, so that its errors carry a line number.
     let mut unknown = None;
     let document = toml::Deserializer::parse(text).map_err(syntax)?;
     let _: File = serde_ignored::deserialize(document, |path| {

@@ -123,24 +123,28 @@ fn what_is_wrong_is_said_with_file_key_and_remedy() {
             &environment(&[("QUEUE_SCALE_UP_THRESHOLD", "0")]),
             "QUEUE_SCALE_UP_THRESHOLD: \"0\" is not a number of jobs above 0",
         ),
-        ("[[pool]]\nrebalance = \"always\"", &plan, "\"always\" is not an answer to a recommendation: \"replace\""),
+        ("[[pool]]\nrebalance = \"always\"", &plan, "\"always\" is not a rebalance mode: write \"replace\""),
         ("[[pool]]\nrebalance_limit = 1001", &plan, "f: pool.rebalance_limit: 1001 is not between 0 and 1000"),
         (
             "",
             &environment(&[("SPILLWAY_POOL_INTERRUPTED_COUNTS", "no")]),
             "SPILLWAY_POOL_INTERRUPTED_COUNTS: \"no\" is neither true nor false",
         ),
-        ("[[pool]]\nqueues = [\"a:b\"]", &plan, "names are not empty and have no \":\""),
-        ("[[pool]]\n[pool.policy]\nkind = \"slo\"", &plan, "\"slo\" is not a policy"),
+        (
+            "[[pool]]\nqueues = [\"a:b\"]",
+            &plan,
+            "\"a:b\" is not a name of a BullMQ queue: it must not be empty or contain \":\"",
+        ),
+        ("[[pool]]\n[pool.policy]\nkind = \"slo\"", &plan, "\"slo\" is not a policy kind: write \"steps\""),
         (
             "[[pool]]\n[pool.policy]\nsteps = [{ jobs = 9, for = \"1m\", instances = 1 }, { jobs = 5, for = \"1m\", instances = 2 }]",
             &plan,
-            "each step must have more jobs and more instances",
+            "each step must have more jobs and more instances than the step before it",
         ),
         (
             "[[pool]]\nname=\"a\"\nqueues=[\"q\"]\nlaunch_template=\"lt-1\"\n[[pool]]\nname=\"a\"\nqueues=[\"q\"]\nlaunch_template=\"lt-1\"",
             &environment(&PLAN[..1]),
-            "two pools are called \"a\"",
+            "two pools have the name \"a\"",
         ),
     ] {
         let error = parse("f", text, variables, Needs::Everything).unwrap_err().to_string();

@@ -14,17 +14,17 @@ pub struct Lease {
     holder: String,
     began: Instant,
     hold: Hold,
-    /// Who holds it, by Redis' last word.
+    /// Its holder, by Redis' last answer.
     leader: Option<String>,
     take: Script,
     release: Script,
 }
 
 impl Lease {
-    /// `holder` must be unique to this process; what follows an `@` in it is where agents reach it.
+    /// `holder` must be unique to this process; what follows an `@` in it is the address for agents.
     pub fn new(redis: Redis, prefix: &str, holder: &str) -> Self {
-        // An epoch that counted from nothing after Redis lost its data would be older than the one that agents know, and
-        // they would obey nobody: it is Redis' time in milliseconds, or one more than the last where that is later.
+        // The epoch is Redis' time in milliseconds, or the last epoch plus one if that is later. A counter would start again
+        // after Redis lost its data, and agents, which know a newer epoch, would obey no coordinator.
         let take = Script::new(
             "local holder = redis.call('GET', KEYS[1])
              local last = tonumber(redis.call('GET', KEYS[2]))
@@ -45,9 +45,9 @@ impl Lease {
         Lease { redis, prefix, holder, began: Instant::now(), hold: Hold::default(), leader: None, take, release }
     }
 
-    /// Takes the lease when it is free, renews it when it is ours.
+    /// Acquires the lease if it is free, renews it if this process holds it.
     pub async fn renew(&mut self) -> (LeaseChange, Option<RedisProblem>) {
-        let asked_at = self.began.elapsed();
+        let sent_at = self.began.elapsed();
         let mut invocation = self.take.prepare_invoke();
         invocation.key(format!("{}leader", self.prefix)).key(format!("{}epoch", self.prefix));
         invocation.arg(&self.holder).arg(u64::try_from(LEASE.as_millis()).unwrap_or(u64::MAX));
@@ -55,25 +55,25 @@ impl Lease {
         let (answer, problem) = match answer {
             Ok((epoch, holder)) => {
                 self.leader = Some(holder);
-                let ours = |epoch| LeaseAnswer::Ours { epoch };
-                (u64::try_from(epoch).map_or(LeaseAnswer::Anothers, ours), None)
+                let held = |epoch| LeaseAnswer::Ours { epoch };
+                (u64::try_from(epoch).map_or(LeaseAnswer::Anothers, held), None)
             }
             Err(problem) => (LeaseAnswer::Unknown, Some(problem)),
         };
-        (self.hold.answered(asked_at, self.began.elapsed(), answer), problem)
+        (self.hold.answered(sent_at, self.began.elapsed(), answer), problem)
     }
 
-    /// Where agents reach the leader, if it says so; by Redis' last word.
-    pub fn leader_at(&self) -> Option<String> {
+    /// The leader's address for agents, if it advertises one; by Redis' last answer.
+    pub fn leader_address(&self) -> Option<String> {
         let (_, address) = self.leader.as_deref()?.split_once('@')?;
         Some(address.to_owned())
     }
 
-    /// Gives the lease back, so that a successor need not wait.
+    /// Releases the lease, so that a standby need not wait until it expires.
     pub async fn release(&mut self) {
         let mut invocation = self.release.prepare_invoke();
         invocation.key(format!("{}leader", self.prefix)).arg(&self.holder);
-        // Without an answer it expires by itself.
+        // If Redis does not answer, the lease expires.
         let _: Result<Option<u8>, RedisProblem> = self.redis.invoke(&invocation).await;
         self.hold.release();
     }

@@ -1,4 +1,4 @@
-//! Who is connected to work a queue, and who holds which active job.
+//! The workers that are connected to a queue, and the instances that hold its active jobs.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,11 +8,12 @@ use spillway_brain::{InstanceId, JobsByInstance};
 use super::keys::QueueKeys;
 use crate::redis_client::{Redis, RedisProblem};
 
-/// Active jobs read per queue: far more than a pool's workers hold. Beyond it nothing is known, rather than too little.
+/// Active jobs read per queue: far more than a pool's workers hold. With more the scan gives no result, rather than too low a
+/// one.
 const ACTIVE_READ: usize = 10_000;
 
 /// Worker connections by queue. CLIENT LIST is expensive with thousands of clients (2.85 MB and 15 ms of a blocked
-/// server at 10,000, measured): for people who ask, not for every tick.
+/// server at 10,000, measured): for `spillway queues`, not for every tick.
 pub(super) async fn connections_by_queue(
     redis: &mut Redis,
     queues: &[QueueKeys],
@@ -27,8 +28,8 @@ pub(super) async fn connections_by_queue(
     Ok(queues.iter().map(|keys| (keys.queue.clone(), count(keys))).collect())
 }
 
-/// Active jobs by the instance that their lock or their `pb` field (the Worker's name) says. Jobs of unnamed workers name
-/// nobody. None where there are too many to tell.
+/// Number of active jobs by the instance that their lock or their `pb` field (the Worker's name) names. Jobs of unnamed
+/// Workers name none. None if there are too many active jobs to read.
 pub(super) async fn jobs_by_instance(
     redis: &mut Redis,
     queues: &[QueueKeys],
@@ -62,8 +63,8 @@ pub(super) async fn jobs_by_instance(
     Ok(Some(seen))
 }
 
-/// Whose an active job is. Our worker shim begins the lock's token with the instance's id, in every version of BullMQ;
-/// `pb` is there from 5.3.0 on, and outlives its run where the next run's worker has no name.
+/// The instance that holds an active job. The shim begins the lock's token with the instance's id, in every version of
+/// BullMQ; `pb` exists from 5.3.0 on, and stays from an earlier run if the current run's Worker has no name.
 fn holder(pb: Option<&str>, token: Option<&str>, known: &BTreeSet<InstanceId>) -> Option<InstanceId> {
     let by_token = token.and_then(|token| token.split_once(':')).map(|(name, _)| InstanceId(name.to_owned()));
     let is_instance = |id: &InstanceId| id.0.starts_with("i-") || known.contains(id);

@@ -1,4 +1,4 @@
-//! What happens to a pool, in the log's words.
+//! A pool's log lines: a constant message and fields.
 
 use spillway_brain::{Decision, Planned};
 use spillway_pool::Happening;
@@ -10,23 +10,25 @@ impl Reconciler {
         let pool = &self.config.name;
         match happening {
             Happening::LedgerRead { instances } => tracing::info!(pool, instances, "ledger read"),
-            Happening::NoLedgerYet => tracing::info!(pool, "no ledger yet: a new one begins"),
-            Happening::LedgerUnreadable { problem } => tracing::error!(pool, problem, "cannot read the ledger"),
-            Happening::LedgerUnwritable { problem } => {
-                tracing::warn!(pool, problem, "cannot write the ledger: nothing is done meanwhile");
+            Happening::NoLedgerYet => tracing::info!(pool, "no ledger in Redis: starting with an empty one"),
+            Happening::LedgerUnreadable { problem } => {
+                tracing::error!(pool, problem, "cannot read the ledger: no scaling until this works again")
             }
-            Happening::Leads { epoch } => tracing::info!(pool, epoch, "leading"),
+            Happening::LedgerUnwritable { problem } => {
+                tracing::warn!(pool, problem, "cannot write the ledger: no scaling until this works again");
+            }
+            Happening::Leads { epoch } => tracing::info!(pool, epoch, "became the leader"),
             Happening::LeadsNoLonger => tracing::warn!(pool, "no longer the leader"),
             Happening::QueuesUnknown { problem } => {
-                tracing::warn!(pool, problem, "the queues cannot be observed: everything holds");
+                tracing::warn!(pool, problem, "cannot read the queues: no scaling until this works again");
             }
-            Happening::QueuesKnownAgain => tracing::info!(pool, "the queues are observed again"),
+            Happening::QueuesKnownAgain => tracing::info!(pool, "the queues can be read again"),
             Happening::InstancesUnknown { problem } => {
-                tracing::warn!(pool, refused = problem, "EC2's instances cannot be listed: everything holds");
+                tracing::warn!(pool, problem, "cannot list EC2's instances: no scaling until this works again");
             }
-            Happening::InstancesKnownAgain => tracing::info!(pool, "EC2's instances are listed again"),
+            Happening::InstancesKnownAgain => tracing::info!(pool, "EC2's instances can be listed again"),
             Happening::Rehearsed { id, notice } => {
-                tracing::info!(pool, %id, ?notice, "an interruption is rehearsed");
+                tracing::info!(pool, %id, ?notice, "the agent rehearses an interruption");
             }
         }
     }

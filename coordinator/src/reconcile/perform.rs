@@ -1,4 +1,4 @@
-//! Performing a pool's effects, and what comes back of those that run beside the loop.
+//! Performs a pool's effects, and feeds the outcomes of concurrent calls back.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use crate::{clock, view};
 /// Recorded plans that `explain` still shows after a restart.
 const PLANS_RESTORED: usize = 100;
 
-/// What comes back from work beside the loop.
+/// The outcome of a call that ran concurrently with the loop.
 #[derive(Debug)]
 pub(super) enum Outcome {
     Observed { observer: Box<QueueObserver>, took: Duration, answer: Result<Observation, ObservationProblem> },
@@ -36,45 +36,45 @@ impl Reconciler {
             Effect::Observe { with_jobs } => self.observe(with_jobs),
             Effect::List => {
                 let (cloud, config) = (self.cloud.clone(), self.config.clone());
-                self.under_way.spawn(async move {
+                self.calls.spawn(async move {
                     let asked_at = clock::now();
                     Outcome::Listed { asked_at, answer: cloud.list(&config).await }
                 });
             }
             Effect::ListInterruptions => {
                 let (cloud, config) = (self.cloud.clone(), self.config.clone());
-                self.under_way.spawn(async move { Outcome::Interruptions(cloud.interruptions(&config).await) });
+                self.calls.spawn(async move { Outcome::Interruptions(cloud.interruptions(&config).await) });
             }
             Effect::Load { epoch } => self.load(epoch).await,
             Effect::Save(save) => self.save(save).await,
             Effect::Decided(planned) => self.log_decision(&planned),
             Effect::Launch { token } => {
                 let (cloud, config) = (self.cloud.clone(), self.config.clone());
-                self.under_way.spawn(async move {
+                self.calls.spawn(async move {
                     let answer = cloud.launch(&config, &token).await;
                     Outcome::Launched { token, answer }
                 });
             }
             Effect::Terminate { id } => {
                 let cloud = self.cloud.clone();
-                self.under_way.spawn(async move {
+                self.calls.spawn(async move {
                     let answer = cloud.terminate(&id).await;
                     Outcome::Terminated { id, answer }
                 });
             }
             Effect::Command { id, epoch, command } => {
                 if let Err(problem) = self.send(&id, epoch, wire(command)) {
-                    tracing::warn!(pool = self.config.name, %problem, "command not delivered");
+                    tracing::warn!(pool = self.config.name, %problem, "cannot deliver a command to the agent");
                 }
             }
             Effect::HandBack(attempt) => {
                 let (hand_backs, began) = (self.hand_backs.clone(), self.began);
-                self.under_way.spawn(async move { Outcome::HandedBack(hand_backs.carry_out(began, attempt).await) });
+                self.calls.spawn(async move { Outcome::HandedBack(hand_backs.perform(began, attempt).await) });
             }
             Effect::Rehearse { epoch, rehearsal } => self.rehearse(epoch, rehearsal),
             Effect::Reply { asker, answer } => {
                 if let Some(reply) = self.askers.remove(&asker) {
-                    // Whoever asked may have gone.
+                    // The operator may have disconnected.
                     let _ = reply.send(answer);
                 }
             }
@@ -83,11 +83,11 @@ impl Reconciler {
     }
 
     fn observe(&mut self, with_jobs: bool) {
-        // The pool asks for one observation at a time.
+        // The pool requests one observation at a time.
         let Some(mut observer) = self.observer.take() else { return };
         let known: BTreeSet<InstanceId> =
             self.pool.state().instances().filter_map(|instance| instance.id.clone()).collect();
-        self.under_way.spawn(async move {
+        self.calls.spawn(async move {
             let started = Instant::now();
             let answer = async {
                 let backlog = observer.observe().await?;
@@ -103,7 +103,7 @@ impl Reconciler {
     async fn load(&mut self, epoch: u64) {
         let input = match self.ledger.load().await {
             Ok(saved) => {
-                // Without them `explain` only begins anew.
+                // Without them `explain` starts with an empty history.
                 let recorded = self.ledger.recent(PLANS_RESTORED).await.unwrap_or_default();
                 let plans = recorded.into_iter().map(|entry| entry.plan).collect();
                 Input::Loaded { epoch, saved: saved.map(|(state, saved_by)| (Box::new(state), saved_by)), plans }
@@ -121,7 +121,7 @@ impl Reconciler {
         });
         let saved = self.ledger.save(&self.holder, epoch, state, recorded.as_ref()).await;
         if let (Err(problem), None) = (&saved, &plan) {
-            tracing::warn!(pool = self.config.name, %problem, "could not save the ledger at the end");
+            tracing::warn!(pool = self.config.name, %problem, "cannot save the ledger while stopping: it keeps what was saved before");
         }
         self.tell(Input::Saved(match saved {
             Ok(until) => Saved::Until(until.saturating_duration_since(self.began)),
@@ -142,12 +142,12 @@ impl Reconciler {
         self.agents.send(id, v1::SessionResponse { epoch, command_id, command: Some(command) })
     }
 
-    pub(super) fn came_back(&mut self, outcome: Result<Outcome, tokio::task::JoinError>) {
+    pub(super) fn finish_call(&mut self, outcome: Result<Outcome, tokio::task::JoinError>) {
         let outcome = match outcome {
             Ok(outcome) => outcome,
             Err(error) => {
-                // A panic in a call: the process is not sound any more, and systemd starts a new one from the ledger.
-                tracing::error!(%error, "a call panicked");
+                // The process may be inconsistent: systemd starts a new one, which continues from the ledger.
+                tracing::error!(%error, "a call panicked: the coordinator aborts, and systemd restarts it");
                 std::process::abort();
             }
         };
@@ -162,19 +162,19 @@ impl Reconciler {
                 self.tell(Input::Interruptions(found.into_iter().map(|interruption| interruption.id).collect()));
             }
             Outcome::Interruptions(Err(refused)) => {
-                tracing::debug!(pool = self.config.name, %refused, "spot requests could not be listed");
+                tracing::debug!(pool = self.config.name, %refused, "cannot list EC2's spot requests");
             }
             Outcome::Launched { token, answer } => self.launched(token, answer),
             Outcome::Terminated { id, answer } => {
                 if let Err(cloud::Refused { code, message, .. }) = &answer {
-                    tracing::warn!(pool = self.config.name, %id, code, message, "terminate refused");
+                    tracing::warn!(pool = self.config.name, %id, code, message, "EC2 refused TerminateInstances");
                 }
                 self.tell(Input::TerminateAnswered { id, answer: answer.map_err(refused) });
             }
             Outcome::HandedBack(attempt) => {
                 let Attempt { id, handed_back, left, problem, .. } = &attempt;
                 if let Some(problem) = problem {
-                    tracing::warn!(pool = self.config.name, %id, problem, "hand-back failed");
+                    tracing::warn!(pool = self.config.name, %id, problem, "cannot hand back an instance's jobs");
                 }
                 if *handed_back > 0 {
                     tracing::info!(pool = self.config.name, %id, handed_back, left, "jobs handed back");
@@ -197,8 +197,10 @@ impl Reconciler {
 
     fn launched(&mut self, token: LaunchToken, answer: Result<InstanceId, cloud::Refused>) {
         match &answer {
-            Ok(id) => tracing::info!(pool = self.config.name, %token, %id, "launch accepted"),
-            Err(refused) => tracing::warn!(pool = self.config.name, %token, %refused, "launch refused"),
+            Ok(id) => tracing::info!(pool = self.config.name, %token, %id, "EC2 accepted a launch"),
+            Err(refused) => {
+                tracing::warn!(pool = self.config.name, %token, %refused, "EC2 refused or did not answer a launch")
+            }
         }
         let answer = match answer {
             Ok(id) => LaunchAnswer::Accepted { id },

@@ -1,4 +1,4 @@
-//! What is shown of a pool, to people and to the services.
+//! Publishes a pool's status, for operators and for the gRPC and HTTP services.
 
 use spillway_brain::Phase;
 use spillway_pool::Entry;

@@ -1,32 +1,33 @@
-//! AgentService: who an agent is, its reports in, commands out.
+//! AgentService: registers agents, receives their reports, sends them commands.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use spillway_brain::{AgentPhase, InstanceId, Report};
 use spillway_pool::FromAgent;
 use spillway_proto::v1::agent_service_server::AgentService;
 use spillway_proto::v1::register_request::Proof;
-use spillway_proto::v1::session_request::Message as Said;
+use spillway_proto::v1::session_request::Message as AgentMessage;
 use spillway_proto::v1::session_response::Command;
 use spillway_proto::{ToldBy, times, v1};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::Context;
-use crate::agents::{AgentRecord, equal_in_constant_time};
+use crate::agents::{AgentRecord, Agents, equal_in_constant_time};
 use crate::reconcile::{Message, PoolHandle};
 use crate::{clock, view};
 
-/// Commands that may wait for an agent to read them.
+/// Commands that may be queued for an agent.
 const COMMANDS_WAITING: usize = 16;
 
-/// Who is let in.
+/// What registration requires and returns.
 #[derive(Clone, Debug)]
-pub struct AgentDoor {
-    /// None: to be an instance that this coordinator launched and still expects is enough.
+pub struct Registration {
+    /// None: being the agent of an instance in the ledger is enough.
     pub join_token: Option<String>,
     pub heartbeat_interval: Duration,
 }
@@ -41,24 +42,27 @@ impl Service {
         Service { context }
     }
 
-    /// A standby knows the fleet only by EC2's list: what it is told would be lost on the leader. It says where that is, in
-    /// words and in the metadata `spillway-leader: HOST:PORT`.
-    fn only_of_the_leader(&self, pool: &PoolHandle) -> Result<(), Status> {
+    /// Fails on a standby, because the leader would not learn what an agent reports there. The error names the leader's address
+    /// in its message and in the metadata `spillway-leader: HOST:PORT`.
+    fn require_leader(&self, pool: &PoolHandle) -> Result<(), Status> {
         if pool.status.borrow().leading {
             return Ok(());
         }
-        let leader = self.context.leader_at.borrow().clone();
+        let leader = self.context.leader_address.borrow().clone();
         let Some(leader) = leader else {
-            return Err(Status::unavailable("this coordinator is not the leader (yet): ask again"));
+            return Err(Status::unavailable(
+                "this coordinator is not the leader, and the leader's address is unknown: retry",
+            ));
         };
-        let mut status = Status::unavailable(format!("this coordinator is not the leader: ask the one at {leader}"));
+        let mut status =
+            Status::unavailable(format!("this coordinator is not the leader: connect to the leader at {leader}"));
         if let Ok(value) = leader.parse() {
             status.metadata_mut().insert("spillway-leader", value);
         }
         Err(status)
     }
 
-    /// Whether this proof lets in whoever gives it.
+    /// Fails if the proof does not match the join token, or is of a kind that cannot be verified.
     fn check_proof(&self, proof: Option<&Proof>) -> Result<(), Status> {
         let given = match proof {
             Some(Proof::JoinToken(token)) => token.as_str(),
@@ -70,18 +74,18 @@ impl Service {
             }
             None => "",
         };
-        match &self.context.door.join_token {
-            Some(wanted) if !equal_in_constant_time(wanted, given) => Err(Status::unauthenticated(
+        match &self.context.registration.join_token {
+            Some(expected) if !equal_in_constant_time(expected, given) => Err(Status::unauthenticated(
                 "wrong join token: compare grpc.join_token of the coordinator with join_token of the agent",
             )),
             _ => Ok(()),
         }
     }
 
-    /// The pool whose ledger expects this instance.
+    /// The pool that admits this instance's agent.
     fn pool_of(&self, id: &InstanceId) -> Option<PoolHandle> {
-        let expects = |pool: &&PoolHandle| pool.status.borrow().admission.check(id).is_ok();
-        self.context.pools.iter().find(expects).cloned()
+        let admits = |pool: &&PoolHandle| pool.status.borrow().admission.check(id).is_ok();
+        self.context.pools.iter().find(admits).cloned()
     }
 }
 
@@ -90,28 +94,30 @@ impl AgentService for Service {
     async fn register(&self, request: Request<v1::RegisterRequest>) -> Result<Response<v1::RegisterResponse>, Status> {
         let peer = request.remote_addr();
         let request = request.into_inner();
-        let identity = request.identity.ok_or_else(|| Status::invalid_argument("identity is missing"))?;
+        let identity = request.identity.ok_or_else(|| Status::invalid_argument("the request has no identity"))?;
         if let Err(status) = self.check_proof(request.proof.as_ref()) {
-            tracing::warn!(instance = identity.instance_id, ?peer, why = status.message(), "registration refused");
+            tracing::warn!(instance = identity.instance_id, ?peer, why = status.message(), "registration rejected");
             return Err(status);
         }
         let id = InstanceId(identity.instance_id.clone());
         let Some(pool) = self.pool_of(&id) else {
             if let Some(pool) = self.context.pools.first() {
-                self.only_of_the_leader(pool)?;
+                self.require_leader(pool)?;
             }
-            return Err(Status::unavailable(format!("{id} is not in the ledger (yet): ask again")));
+            return Err(Status::unavailable(format!(
+                "{id} is not in the ledger: retry, its launch may not be saved yet"
+            )));
         };
-        self.only_of_the_leader(&pool)?;
+        self.require_leader(&pool)?;
         let session_token = uuid::Uuid::new_v4().to_string();
-        let room = room(&pool).await?;
+        let permit = reserve(&pool).await?;
         let registered = Message::Agent(id.clone(), FromAgent::Registered);
-        self.context.agents.registered(&id, identity, session_token.clone(), || room.send(registered));
+        self.context.agents.registered(&id, identity, session_token.clone(), || permit.send(registered));
         tracing::info!(pool = pool.name, %id, version = request.agent_version, "agent registered");
         let registered = v1::Registered {
             session_token,
             pool: pool.name.clone(),
-            heartbeat_interval: Some(times::duration(self.context.door.heartbeat_interval)),
+            heartbeat_interval: Some(times::duration(self.context.registration.heartbeat_interval)),
         };
         Ok(Response::new(v1::RegisterResponse {
             outcome: Some(v1::register_response::Outcome::Registered(registered)),
@@ -127,101 +133,111 @@ impl AgentService for Service {
         let bearer = request.metadata().get("authorization").and_then(|value| value.to_str().ok());
         let token = bearer.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
         if let Some(pool) = self.context.pools.first() {
-            self.only_of_the_leader(pool)?;
+            self.require_leader(pool)?;
         }
         let no_session =
-            || Status::unauthenticated("no such session: register again (the coordinator may have been restarted)");
+            || Status::unauthenticated("unknown session token: register again (the coordinator may have restarted)");
         let id = self.context.agents.holder(token).ok_or_else(no_session)?;
-        let pool =
-            self.pool_of(&id).ok_or_else(|| Status::unauthenticated(format!("{id} is not expected any more")))?;
+        let pool = self
+            .pool_of(&id)
+            .ok_or_else(|| Status::unauthenticated(format!("{id} is gone, or no longer in the ledger")))?;
         let (commands, receiver) = mpsc::channel(COMMANDS_WAITING);
         let welcome = v1::Welcome { coordinator_version: env!("CARGO_PKG_VERSION").to_owned() };
         let epoch = pool.status.borrow().epoch;
         let first = v1::SessionResponse { epoch, command: Some(Command::Welcome(welcome)), ..Default::default() };
-        // The channel is new: there is room.
+        // The channel is new, so it is not full.
         let _ = commands.try_send(first);
         let (number, replaced) = self.context.agents.opened(&id, token, commands).ok_or_else(no_session)?;
         tracing::info!(pool = pool.name, %id, "agent connected");
         let agents = self.context.agents.clone();
-        let mut stream = request.into_inner();
-        let mut status = pool.status.clone();
-        tokio::spawn(async move {
-            let mut ended = "stream closed".to_owned();
-            loop {
-                let said = tokio::select! {
-                    said = stream.next() => said,
-                    () = replaced.notified() => {
-                        REPLACED.clone_into(&mut ended);
-                        break;
-                    }
-                    // Whoever leads now must hear the agent, and be heard by it: it comes again, and finds the way there.
-                    _ = status.wait_for(|status| !status.leading) => {
-                        "no longer the leader".clone_into(&mut ended);
-                        break;
-                    }
-                };
-                match said {
-                    Some(Ok(message)) => {
-                        let Some(said) = message.message else { continue };
-                        let Ok(room) = room(&pool).await else { break };
-                        let hear = |record: &mut AgentRecord| {
-                            if let Some(said) = heard(record, &pool, &id, said) {
-                                room.send(Message::Agent(id.clone(), said));
-                            }
-                        };
-                        if agents.from(&id, number, hear).is_none() {
-                            REPLACED.clone_into(&mut ended);
-                            break;
-                        }
-                    }
-                    Some(Err(status)) => {
-                        status.message().clone_into(&mut ended);
-                        break;
-                    }
-                    None => break,
-                }
-            }
-            agents.closed(&id, number);
-            tracing::info!(pool = pool.name, %id, ended, "agent disconnected");
-        });
+        let session = Session { agents, pool, id, number };
+        tokio::spawn(session.run(request.into_inner(), replaced));
         Ok(Response::new(Box::pin(ReceiverStream::new(receiver).map(Ok))))
     }
 }
 
-/// Why a session ends whose instance has a newer one.
-const REPLACED: &str = "the instance registered again, or opened another session: this one is not heard any more";
-
-/// Room for one message to the pool. Waited for first, so that what an agent says is checked and passed on at once.
-async fn room(pool: &PoolHandle) -> Result<mpsc::Permit<'_, Message>, Status> {
-    pool.messages.reserve().await.map_err(|_| Status::unavailable("the coordinator is stopping: connect again"))
+/// An agent's open session: receives its messages until it ends.
+struct Session {
+    agents: Agents,
+    pool: PoolHandle,
+    id: InstanceId,
+    number: u64,
 }
 
-/// Takes in what an agent said: details for people; what is left is for the pool.
-fn heard(record: &mut AgentRecord, pool: &PoolHandle, id: &InstanceId, said: Said) -> Option<FromAgent> {
-    match said {
-        Said::Heartbeat(heartbeat) => {
+impl Session {
+    async fn run(self, stream: Streaming<v1::SessionRequest>, replaced: Arc<Notify>) {
+        let ended = self.receive_all(stream, replaced).await;
+        self.agents.closed(&self.id, self.number);
+        tracing::info!(pool = self.pool.name, id = %self.id, ended, "agent disconnected");
+    }
+
+    /// Returns why the session ended.
+    async fn receive_all(&self, mut stream: Streaming<v1::SessionRequest>, replaced: Arc<Notify>) -> String {
+        let mut status = self.pool.status.clone();
+        loop {
+            let message = tokio::select! {
+                message = stream.next() => message,
+                () = replaced.notified() => return REPLACED.to_owned(),
+                // The agent reconnects, and is redirected to the new leader.
+                _ = status.wait_for(|status| !status.leading) => return "no longer the leader".to_owned(),
+            };
+            match message {
+                Some(Ok(request)) => {
+                    let Some(message) = request.message else { continue };
+                    let Ok(permit) = reserve(&self.pool).await else { return CLOSED.to_owned() };
+                    let on_message = |record: &mut AgentRecord| {
+                        if let Some(input) = receive(record, &self.pool, &self.id, message) {
+                            permit.send(Message::Agent(self.id.clone(), input));
+                        }
+                    };
+                    if self.agents.receive(&self.id, self.number, on_message).is_none() {
+                        return REPLACED.to_owned();
+                    }
+                }
+                Some(Err(status)) => return status.message().to_owned(),
+                None => return CLOSED.to_owned(),
+            }
+        }
+    }
+}
+
+/// Why a session ends that the agent closed, or whose pool stops.
+const CLOSED: &str = "stream closed";
+/// Why an older session of an instance ends.
+const REPLACED: &str = "replaced: the instance registered again, or opened a newer session";
+
+/// Reserves room for one message to the pool. Done first, so that an agent's message is checked and passed on in one step.
+async fn reserve(pool: &PoolHandle) -> Result<mpsc::Permit<'_, Message>, Status> {
+    pool.messages.reserve().await.map_err(|_| Status::unavailable("the coordinator is stopping: reconnect"))
+}
+
+/// Records the details of an agent's message for operators, and returns what the pool must know.
+fn receive(record: &mut AgentRecord, pool: &PoolHandle, id: &InstanceId, message: AgentMessage) -> Option<FromAgent> {
+    match message {
+        AgentMessage::Heartbeat(heartbeat) => {
             let report = phase(heartbeat.phase()).map(|phase| Report {
                 id: id.clone(),
                 phase,
                 proven: heartbeat.worker.as_ref().is_some_and(|worker| worker.proven),
-                // The worker shim puts the name into the locks of its jobs.
-                named: heartbeat.shims > 0 || heartbeat.worker.as_ref().is_some_and(told_by_name),
+                // The shim puts the instance's id into the locks of its jobs.
+                named: heartbeat.shims > 0 || heartbeat.worker.as_ref().is_some_and(is_told_by_name),
                 active_jobs: heartbeat.active_jobs,
                 problem: Some(heartbeat.problem.clone()).filter(|problem| !problem.is_empty()),
             });
             record.beat(clock::now(), heartbeat);
             report.map(FromAgent::Reported)
         }
-        Said::BootStep(step) => {
+        AgentMessage::BootStep(step) => {
             tracing::debug!(%id, step = step.name, state = step.state().as_str_name(), "boot step");
             record.step(step);
             None
         }
-        Said::Notice(notice) => {
+        AgentMessage::Notice(notice) => {
             let (kind, at) = (notice.kind(), notice.at);
-            // A repeated one is passed on as well: another leader may have heard the first. The pool tells what is news.
+            // A repeated notice is passed on as well, because another leader may have received the first: the pool ignores
+            // the ones that it knows.
             if record.notice(notice) {
-                tracing::warn!(pool = pool.name, %id, kind = kind.as_str_name(), "notice");
+                tracing::warn!(pool = pool.name, %id, kind = kind.as_str_name(), "notice received");
             }
             let at = view::from_timestamp(&at?);
             match kind {
@@ -230,25 +246,25 @@ fn heard(record: &mut AgentRecord, pool: &PoolHandle, id: &InstanceId, said: Sai
                 _ => None,
             }
         }
-        Said::Drained(drained) => {
-            tracing::info!(pool = pool.name, %id, clean = drained.clean, jobs_left = drained.jobs_left, handed_back = drained.jobs_handed_back, "drained");
+        AgentMessage::Drained(drained) => {
+            tracing::info!(pool = pool.name, %id, clean = drained.clean, jobs_left = drained.jobs_left, handed_back = drained.jobs_handed_back, "the agent reports the instance drained");
             let v1::Drained { jobs_left, jobs_handed_back, .. } = drained;
             Some(FromAgent::Drained { jobs_left, jobs_handed_back })
         }
-        Said::CommandResult(result) => {
+        AgentMessage::CommandResult(result) => {
             if !result.accepted {
-                tracing::warn!(%id, problem = result.problem, "the agent refused a command");
+                tracing::warn!(%id, problem = result.problem, "the agent rejected a command");
             }
             None
         }
-        Said::Farewell(farewell) => {
-            tracing::info!(%id, reason = farewell.reason, "the agent leaves");
+        AgentMessage::Farewell(farewell) => {
+            tracing::info!(%id, reason = farewell.reason, "the agent is stopping");
             None
         }
     }
 }
 
-fn told_by_name(worker: &v1::WorkerProof) -> bool {
+fn is_told_by_name(worker: &v1::WorkerProof) -> bool {
     ToldBy::from_wire(&worker.by) == Some(ToldBy::Name)
 }
 
@@ -270,11 +286,16 @@ mod tests {
     use tonic::Code;
 
     use super::*;
-    use crate::agents::Agents;
 
     async fn register(join_token: Option<&str>, proof: Option<Proof>) -> Status {
-        let door = AgentDoor { join_token: join_token.map(str::to_owned), heartbeat_interval: Duration::from_secs(5) };
-        let context = Context { pools: Vec::new(), agents: Agents::default(), door, leader_at: watch::channel(None).1 };
+        let registration =
+            Registration { join_token: join_token.map(str::to_owned), heartbeat_interval: Duration::from_secs(5) };
+        let context = Context {
+            pools: Vec::new(),
+            agents: Agents::default(),
+            registration,
+            leader_address: watch::channel(None).1,
+        };
         let identity = Some(v1::Identity { instance_id: "i-1".to_owned(), ..Default::default() });
         let request = v1::RegisterRequest { identity, proof, ..Default::default() };
         Service::new(context).register(Request::new(request)).await.expect_err("no ledger knows it")

@@ -1,23 +1,23 @@
 //! `grpc.health.v1.Health`: `spillway.queue`, `spillway.cloud`, `spillway.leader`, and `""` for the whole.
 //!
-//! The whole serves while queues and EC2 are seen. A standby is healthy: it serves, and only `spillway.leader` says no.
+//! `""` serves while queues and EC2 can be read. On a standby only `spillway.leader` is NOT_SERVING.
 
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
 use crate::reconcile::PoolHandle;
 
-/// The services that `""` is made of, and who leads.
+/// The services that `""` is made of, and whether this coordinator is the leader.
 pub const PARTS: [&str; 3] = ["spillway.queue", "spillway.cloud", "spillway.leader"];
 
-/// What each of `PARTS` is, over all pools.
+/// Whether each of `PARTS` serves, in all pools.
 pub fn parts(pools: &[PoolHandle]) -> [bool; 3] {
     let all =
         |serves: fn(&crate::reconcile::PoolStatus) -> bool| pools.iter().all(|pool| serves(&pool.status.borrow()));
     [all(|pool| pool.queue_serving), all(|pool| pool.cloud_serving), all(|pool| pool.leading)]
 }
 
-/// Keeps the health service up to date for as long as it runs.
+/// Keeps the health service up to date until all pools have stopped.
 pub async fn watch_health(reporter: HealthReporter, pools: Vec<PoolHandle>) {
     let status = |serves: bool| if serves { ServingStatus::Serving } else { ServingStatus::NotServing };
     loop {
@@ -32,7 +32,7 @@ pub async fn watch_health(reporter: HealthReporter, pools: Vec<PoolHandle>) {
     }
 }
 
-/// Waits until a pool has something new to show; false when they have all ended.
+/// Waits until a pool publishes; false when one has stopped.
 pub(crate) async fn changed(pools: &[PoolHandle]) -> bool {
     let mut receivers: Vec<_> = pools.iter().map(|pool| pool.status.clone()).collect();
     let waits = receivers.iter_mut().map(|receiver| {

@@ -1,4 +1,4 @@
-//! OperatorService: what people see and may ask for. Answered to this machine only.
+//! OperatorService: status, explanations and operators' requests. Accepted over loopback only.
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use crate::reconcile::{Message, PoolHandle};
 use crate::{clock, view};
 
 const PLANS_SHOWN: usize = 20;
-/// What EC2 gives, and what may be rehearsed.
+/// The notice that EC2 gives, and the range that can be rehearsed.
 const NOTICE: Duration = Duration::from_secs(120);
 const SHORTEST_NOTICE: Duration = Duration::from_secs(1);
 const LONGEST_NOTICE: Duration = Duration::from_secs(3600);
@@ -33,29 +33,29 @@ impl Service {
         Service { context }
     }
 
-    /// The pool of this name, or all for an empty one.
+    /// The pool of this name, or all pools if it is empty.
     fn pools(&self, name: &str) -> Result<Vec<PoolHandle>, Status> {
         let pools: Vec<PoolHandle> =
             self.context.pools.iter().filter(|pool| name.is_empty() || pool.name == name).cloned().collect();
         if pools.is_empty() {
             let known: Vec<&str> = self.context.pools.iter().map(|pool| pool.name.as_str()).collect();
-            return Err(Status::not_found(format!("no pool \"{name}\" here: there is {}", known.join(", "))));
+            return Err(Status::not_found(format!("no pool \"{name}\" here: the pools are {}", known.join(", "))));
         }
         Ok(pools)
     }
 
-    async fn ask_all(&self, pool: &str, wish: Wish) -> Result<String, Status> {
-        let mut said = Vec::new();
+    async fn request_of_all(&self, pool: &str, wish: Wish) -> Result<String, Status> {
+        let mut answers = Vec::new();
         for pool in self.pools(pool)? {
-            let answer = ask(&pool, wish.clone()).await?;
-            said.push(format!("{}: {answer}", pool.name));
+            let answer = request(&pool, wish.clone()).await?;
+            answers.push(format!("{}: {answer}", pool.name));
         }
-        Ok(said.join("\n"))
+        Ok(answers.join("\n"))
     }
 
-    async fn ask_for(&self, id: &str, wish: Wish) -> Result<String, Status> {
+    async fn request_for(&self, id: &str, wish: Wish) -> Result<String, Status> {
         let pool = self.pool_of(id)?;
-        Ok(ask(&pool, wish).await?.to_string())
+        Ok(request(&pool, wish).await?.to_string())
     }
 
     fn pool_of(&self, id: &str) -> Result<PoolHandle, Status> {
@@ -65,11 +65,11 @@ impl Service {
     }
 }
 
-/// What will happen, or the pool's refusal.
-async fn ask(pool: &PoolHandle, wish: Wish) -> Result<Granted, Status> {
+/// Sends a request to the pool's loop. Returns what will happen; the error says why the request is rejected.
+async fn request(pool: &PoolHandle, wish: Wish) -> Result<Granted, Status> {
     let stopping = || Status::unavailable("the coordinator is stopping");
     let denied = |denied: Denied| Status::failed_precondition(denied.to_string());
-    // A standby's loop may not come to it for a while.
+    // A standby's loop may take a while to answer.
     if !pool.status.borrow().leading {
         return Err(denied(Denied::NotTheLeader));
     }
@@ -78,11 +78,13 @@ async fn ask(pool: &PoolHandle, wish: Wish) -> Result<Granted, Status> {
     answer.await.map_err(|_| stopping())?.map_err(denied)
 }
 
-fn only_from_here<T>(request: &Request<T>) -> Result<(), Status> {
+fn require_loopback<T>(request: &Request<T>) -> Result<(), Status> {
     if is_loopback(request.remote_addr()) {
         return Ok(());
     }
-    Err(Status::permission_denied("operators are answered on the coordinator's own machine only: ask over 127.0.0.1"))
+    Err(Status::permission_denied(
+        "operators' requests are accepted over loopback only: connect to 127.0.0.1 on the coordinator's host",
+    ))
 }
 
 fn fleet(pools: &[PoolHandle]) -> v1::GetFleetResponse {
@@ -97,7 +99,7 @@ fn fleet(pools: &[PoolHandle]) -> v1::GetFleetResponse {
 #[tonic::async_trait]
 impl OperatorService for Service {
     async fn get_fleet(&self, request: Request<v1::GetFleetRequest>) -> Result<Response<v1::GetFleetResponse>, Status> {
-        only_from_here(&request)?;
+        require_loopback(&request)?;
         Ok(Response::new(fleet(&self.pools(&request.get_ref().pool)?)))
     }
 
@@ -107,7 +109,7 @@ impl OperatorService for Service {
         &self,
         request: Request<v1::WatchFleetRequest>,
     ) -> Result<Response<Self::WatchFleetStream>, Status> {
-        only_from_here(&request)?;
+        require_loopback(&request)?;
         let pools = self.pools(&request.get_ref().pool)?;
         let (sender, receiver) = mpsc::channel(1);
         tokio::spawn(
@@ -117,7 +119,7 @@ impl OperatorService for Service {
     }
 
     async fn explain(&self, request: Request<v1::ExplainRequest>) -> Result<Response<v1::ExplainResponse>, Status> {
-        only_from_here(&request)?;
+        require_loopback(&request)?;
         let limit = match request.get_ref().limit {
             0 => PLANS_SHOWN,
             limit => limit as usize,
@@ -133,10 +135,10 @@ impl OperatorService for Service {
     }
 
     async fn drain(&self, request: Request<v1::DrainRequest>) -> Result<Response<v1::DrainResponse>, Status> {
-        only_from_here(&request)?;
+        require_loopback(&request)?;
         let request = request.into_inner();
         let wish = Wish::Drain { id: InstanceId(request.instance_id.clone()), reason: request.reason };
-        let message = self.ask_for(&request.instance_id, wish).await?;
+        let message = self.request_for(&request.instance_id, wish).await?;
         Ok(Response::new(v1::DrainResponse { message }))
     }
 
@@ -144,41 +146,43 @@ impl OperatorService for Service {
         &self,
         request: Request<v1::CancelDrainRequest>,
     ) -> Result<Response<v1::CancelDrainResponse>, Status> {
-        only_from_here(&request)?;
+        require_loopback(&request)?;
         let id = request.into_inner().instance_id;
-        let message = self.ask_for(&id, Wish::CancelDrain { id: InstanceId(id.clone()) }).await?;
+        let message = self.request_for(&id, Wish::CancelDrain { id: InstanceId(id.clone()) }).await?;
         Ok(Response::new(v1::CancelDrainResponse { message }))
     }
 
     async fn rehearse(&self, request: Request<v1::RehearseRequest>) -> Result<Response<v1::RehearseResponse>, Status> {
-        only_from_here(&request)?;
+        require_loopback(&request)?;
         let request = request.into_inner();
         let notice = match &request.notice {
             None => Some(NOTICE),
-            Some(span) => times::from_duration(span).filter(|span| (SHORTEST_NOTICE..=LONGEST_NOTICE).contains(span)),
+            Some(notice) => {
+                times::from_duration(notice).filter(|notice| (SHORTEST_NOTICE..=LONGEST_NOTICE).contains(notice))
+            }
         };
         let notice = notice.ok_or_else(|| {
             Status::invalid_argument(format!(
-                "notice: between {} and {}",
+                "notice must be between {} and {}",
                 in_words(SHORTEST_NOTICE),
                 in_words(LONGEST_NOTICE)
             ))
         })?;
         let wish = Wish::Rehearse { id: InstanceId(request.instance_id.clone()), notice };
-        let message = self.ask_for(&request.instance_id, wish).await?;
+        let message = self.request_for(&request.instance_id, wish).await?;
         Ok(Response::new(v1::RehearseResponse { message }))
     }
 
     async fn hold(&self, request: Request<v1::HoldRequest>) -> Result<Response<v1::HoldResponse>, Status> {
-        only_from_here(&request)?;
+        require_loopback(&request)?;
         let request = request.into_inner();
-        let message = self.ask_all(&request.pool, Wish::Hold { reason: request.reason }).await?;
+        let message = self.request_of_all(&request.pool, Wish::Hold { reason: request.reason }).await?;
         Ok(Response::new(v1::HoldResponse { message }))
     }
 
     async fn resume(&self, request: Request<v1::ResumeRequest>) -> Result<Response<v1::ResumeResponse>, Status> {
-        only_from_here(&request)?;
-        let message = self.ask_all(&request.get_ref().pool, Wish::Resume).await?;
+        require_loopback(&request)?;
+        let message = self.request_of_all(&request.get_ref().pool, Wish::Resume).await?;
         Ok(Response::new(v1::ResumeResponse { message }))
     }
 }

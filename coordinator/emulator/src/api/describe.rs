@@ -8,7 +8,7 @@ use super::filters::{Filters, is_tag_filter, tag_values};
 use super::pages::Page;
 use crate::clock::iso_milliseconds;
 use crate::error::ApiError;
-use crate::model::{Instance, InstanceState, Lifecycle, Tags};
+use crate::model::{Instance, InstanceState, Lifecycle, MetadataOptions, Tags};
 use crate::query::Params;
 use crate::region::{ACCOUNT_ID, Region, VPC_ID};
 use crate::xml::Xml;
@@ -132,6 +132,7 @@ pub(super) fn state_xml(xml: &mut Xml, name: &str, state: InstanceState) {
     });
 }
 
+/// EC2 fixes the order of the elements.
 fn instance_xml(xml: &mut Xml, region: &Region, instance: &Instance) {
     let gone = instance.state == InstanceState::Terminated;
     xml.text("instanceId", &instance.id).text("imageId", &instance.image_id);
@@ -141,22 +142,8 @@ fn instance_xml(xml: &mut Xml, region: &Region, instance: &Instance) {
     xml.optional("keyName", instance.key_name.as_deref());
     xml.number("amiLaunchIndex", instance.launch_index).node("productCodes", |_| ());
     xml.text("instanceType", &instance.instance_type).text("launchTime", iso_milliseconds(instance.launch_ms));
-    xml.node("placement", |xml| {
-        let zone = region.zones.iter().find(|zone| zone.name == instance.availability_zone);
-        xml.optional("availabilityZoneId", zone.map(|zone| &zone.id));
-        xml.text("groupName", "").text("tenancy", "default").text("availabilityZone", &instance.availability_zone);
-    });
-    xml.node("monitoring", |xml| {
-        xml.text("state", "disabled");
-    });
-    // EC2 forgets the address and the network of what is terminated.
-    if !gone {
-        xml.text("subnetId", &instance.subnet_id).text("vpcId", VPC_ID).text("privateIpAddress", &instance.private_ip);
-    }
-    xml.text("sourceDestCheck", "true");
-    xml.list("groupSet", instance.security_groups.iter().filter(|_| !gone), |xml, group| {
-        xml.text("groupId", group).text("groupName", group);
-    });
+    placement_xml(xml, region, instance);
+    network_xml(xml, instance);
     if let Some(reason) = &instance.state_reason
         && !matches!(instance.state, InstanceState::Running)
     {
@@ -183,16 +170,42 @@ fn instance_xml(xml: &mut Xml, region: &Region, instance: &Instance) {
         xml.text("instanceLifecycle", "spot").optional("spotInstanceRequestId", instance.spot_request_id.as_deref());
     }
     xml.text("ebsOptimized", "false").text("enaSupport", "true");
+    metadata_options_xml(xml, instance.metadata);
+    xml.text("platformDetails", "Linux/UNIX").text("usageOperation", "RunInstances");
+}
+
+fn placement_xml(xml: &mut Xml, region: &Region, instance: &Instance) {
+    xml.node("placement", |xml| {
+        let zone = region.zones.iter().find(|zone| zone.name == instance.availability_zone);
+        xml.optional("availabilityZoneId", zone.map(|zone| &zone.id));
+        xml.text("groupName", "").text("tenancy", "default").text("availabilityZone", &instance.availability_zone);
+    });
+    xml.node("monitoring", |xml| {
+        xml.text("state", "disabled");
+    });
+}
+
+/// EC2 drops the address and the network of a terminated instance.
+fn network_xml(xml: &mut Xml, instance: &Instance) {
+    let gone = instance.state == InstanceState::Terminated;
+    if !gone {
+        xml.text("subnetId", &instance.subnet_id).text("vpcId", VPC_ID).text("privateIpAddress", &instance.private_ip);
+    }
+    xml.text("sourceDestCheck", "true");
+    xml.list("groupSet", instance.security_groups.iter().filter(|_| !gone), |xml, group| {
+        xml.text("groupId", group).text("groupName", group);
+    });
+}
+
+fn metadata_options_xml(xml: &mut Xml, options: MetadataOptions) {
+    let switch = |on| if on { "enabled" } else { "disabled" };
     xml.node("metadataOptions", |xml| {
-        let switch = |on| if on { "enabled" } else { "disabled" };
-        let options = instance.metadata;
         xml.text("state", "applied");
         xml.text("httpTokens", if options.tokens_required { "required" } else { "optional" });
         xml.number("httpPutResponseHopLimit", options.hop_limit);
         xml.text("httpEndpoint", switch(options.enabled)).text("httpProtocolIpv6", "disabled");
         xml.text("instanceMetadataTags", switch(options.instance_tags));
     });
-    xml.text("platformDetails", "Linux/UNIX").text("usageOperation", "RunInstances");
 }
 
 fn status_xml(xml: &mut Xml, view: &View<'_>, instance: &Instance) {
@@ -205,7 +218,7 @@ fn status_xml(xml: &mut Xml, view: &View<'_>, instance: &Instance) {
     });
     xml.text("instanceId", &instance.id);
     state_xml(xml, "instanceState", instance.state);
-    // EC2's own checks take a while after the start; whoever waits for `ok` shall find out what that means.
+    // EC2's own checks take a while after the start, so a client that waits for `ok` is made to wait.
     let status = match (instance.state, instance.running_ms) {
         (InstanceState::Running, Some(since)) if since + 1_000 < view.now_ms => "ok",
         (InstanceState::Running | InstanceState::Pending, _) => "initializing",

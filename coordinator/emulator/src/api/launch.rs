@@ -15,7 +15,7 @@ use crate::shared::{State, new_id};
 use crate::tags;
 use crate::world::MAX_INSTANCES;
 
-/// Instances that may live at once: each is a process tree and a port of this machine.
+/// Instances that may live at once: each is a process tree and a port on this host.
 const MAX_ALIVE: usize = 200;
 
 /// A launch that was found valid.
@@ -136,7 +136,7 @@ impl Launch {
             ));
         }
         let Some(alive) = change.state.alive.clone() else {
-            return Err(ApiError::new("Unavailable", "The emulator is ending"));
+            return Err(ApiError::new("Unavailable", "The emulator is stopping"));
         };
         let listeners: Vec<TcpListener> = (0..max_count.min(room))
             .map(|_| {
@@ -145,7 +145,9 @@ impl Launch {
                 Ok(listener)
             })
             .collect::<std::io::Result<_>>()
-            .map_err(|error| ApiError::new("InternalError", format!("No port for the metadata service: {error}")))?;
+            .map_err(|error| {
+                ApiError::new("InternalError", format!("Cannot open a port for the metadata service: {error}"))
+            })?;
         register_image(change.state, change.now_ms, &self.image_id);
         let reservation_id = new_id("r-");
         let mut ids = Vec::with_capacity(listeners.len());
@@ -245,7 +247,7 @@ fn profile(data: &LaunchData) -> Option<(String, String)> {
     Some((name, arn))
 }
 
-/// An image that somebody names exists from then on, so that it can be described.
+/// An image exists from the first request that names it, so that it can be described.
 pub(crate) fn register_image(state: &mut State, now_ms: u64, id: &str) {
     if state.world.images.contains_key(id) {
         return;

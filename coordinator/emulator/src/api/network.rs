@@ -12,7 +12,7 @@ use crate::xml::Xml;
 
 /// Prices change this often, each time to the same plausible value.
 const PRICE_AGE_MS: u64 = 60 * 60 * 1000;
-/// Instance types whose prices are told when none is asked for.
+/// Instance types whose prices are listed if the request names none.
 const USUAL_TYPES: &[&str] = &["c6i.large", "c6i.xlarge", "c6i.2xlarge", "t3.large"];
 const MAX_TYPES: usize = 100;
 

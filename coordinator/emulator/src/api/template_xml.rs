@@ -1,4 +1,4 @@
-//! DescribeLaunchTemplates and DescribeLaunchTemplateVersions, and how templates are written.
+//! DescribeLaunchTemplates and DescribeLaunchTemplateVersions, and the XML of templates.
 
 use super::View;
 use super::describe::tags_xml;
@@ -6,7 +6,7 @@ use super::filters::{Filters, is_tag_filter, tag_values};
 use super::pages::Page;
 use crate::clock::iso_milliseconds;
 use crate::error::ApiError;
-use crate::launch_data::LaunchData;
+use crate::launch_data::{LaunchData, MetadataRequest};
 use crate::model::ShutdownBehavior;
 use crate::query::Params;
 use crate::region::ACCOUNT_ID;
@@ -120,33 +120,17 @@ fn created_by() -> String {
     format!("arn:aws:iam::{ACCOUNT_ID}:root")
 }
 
+/// EC2 fixes the order of the elements.
 fn data_xml(xml: &mut Xml, data: &LaunchData) {
     if data.profile_arn.is_some() || data.profile_name.is_some() {
         xml.node("iamInstanceProfile", |xml| {
             xml.optional("arn", data.profile_arn.as_deref()).optional("name", data.profile_name.as_deref());
         });
     }
-    if !data.block_devices.is_empty() {
-        xml.list("blockDeviceMappingSet", &data.block_devices, |xml, device| {
-            xml.text("deviceName", &device.device_name).node("ebs", |xml| {
-                xml.optional("encrypted", device.encrypted.map(|on| on.to_string()));
-                xml.optional("deleteOnTermination", device.delete_on_termination.map(|on| on.to_string()));
-                xml.optional("volumeSize", device.size_gib.as_deref()).optional("volumeType", device.kind.as_deref());
-            });
-        });
-    }
+    block_devices_xml(xml, data);
     xml.optional("imageId", data.image_id.as_deref()).optional("instanceType", data.instance_type.as_deref());
     xml.optional("keyName", data.key_name.as_deref());
-    if let Some(subnet) = &data.subnet_id {
-        xml.list("networkInterfaceSet", [subnet], |xml, subnet| {
-            xml.text("deviceIndex", "0").text("subnetId", subnet);
-        });
-    }
-    if let Some(zone) = &data.availability_zone {
-        xml.node("placement", |xml| {
-            xml.text("availabilityZone", zone);
-        });
-    }
+    placement_xml(xml, data);
     xml.optional("disableApiTermination", data.termination_protected.map(|on| on.to_string()));
     let behavior = data.shutdown_behavior.map(|behavior| match behavior {
         ShutdownBehavior::Stop => "stop",
@@ -165,26 +149,60 @@ fn data_xml(xml: &mut Xml, data: &LaunchData) {
     if !data.security_groups.is_empty() {
         xml.texts("securityGroupSet", &data.security_groups);
     }
-    if let Some(market) = &data.market {
-        xml.node("instanceMarketOptions", |xml| match market {
-            None => {
-                xml.text("marketType", "on-demand");
-            }
-            Some(spot) => {
-                xml.text("marketType", "spot").node("spotOptions", |xml| {
-                    xml.optional("maxPrice", spot.max_price.as_deref()).text("spotInstanceType", "one-time");
-                    xml.text("instanceInterruptionBehavior", "terminate");
-                });
-            }
+    market_xml(xml, data);
+    metadata_xml(xml, data);
+}
+
+fn block_devices_xml(xml: &mut Xml, data: &LaunchData) {
+    if data.block_devices.is_empty() {
+        return;
+    }
+    xml.list("blockDeviceMappingSet", &data.block_devices, |xml, device| {
+        xml.text("deviceName", &device.device_name).node("ebs", |xml| {
+            xml.optional("encrypted", device.encrypted.map(|on| on.to_string()));
+            xml.optional("deleteOnTermination", device.delete_on_termination.map(|on| on.to_string()));
+            xml.optional("volumeSize", device.size_gib.as_deref()).optional("volumeType", device.kind.as_deref());
+        });
+    });
+}
+
+fn placement_xml(xml: &mut Xml, data: &LaunchData) {
+    if let Some(subnet) = &data.subnet_id {
+        xml.list("networkInterfaceSet", [subnet], |xml, subnet| {
+            xml.text("deviceIndex", "0").text("subnetId", subnet);
         });
     }
+    if let Some(zone) = &data.availability_zone {
+        xml.node("placement", |xml| {
+            xml.text("availabilityZone", zone);
+        });
+    }
+}
+
+fn market_xml(xml: &mut Xml, data: &LaunchData) {
+    let Some(market) = &data.market else { return };
+    xml.node("instanceMarketOptions", |xml| match market {
+        None => {
+            xml.text("marketType", "on-demand");
+        }
+        Some(spot) => {
+            xml.text("marketType", "spot").node("spotOptions", |xml| {
+                xml.optional("maxPrice", spot.max_price.as_deref()).text("spotInstanceType", "one-time");
+                xml.text("instanceInterruptionBehavior", "terminate");
+            });
+        }
+    });
+}
+
+fn metadata_xml(xml: &mut Xml, data: &LaunchData) {
     let metadata = &data.metadata;
-    if *metadata != crate::launch_data::MetadataRequest::default() {
-        xml.node("metadataOptions", |xml| {
-            xml.optional("httpTokens", metadata.http_tokens);
-            xml.optional("httpPutResponseHopLimit", metadata.hop_limit.map(|limit| limit.to_string()));
-            xml.optional("httpEndpoint", metadata.http_endpoint);
-            xml.optional("instanceMetadataTags", metadata.instance_metadata_tags);
-        });
+    if *metadata == MetadataRequest::default() {
+        return;
     }
+    xml.node("metadataOptions", |xml| {
+        xml.optional("httpTokens", metadata.http_tokens);
+        xml.optional("httpPutResponseHopLimit", metadata.hop_limit.map(|limit| limit.to_string()));
+        xml.optional("httpEndpoint", metadata.http_endpoint);
+        xml.optional("instanceMetadataTags", metadata.instance_metadata_tags);
+    });
 }

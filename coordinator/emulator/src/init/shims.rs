@@ -1,4 +1,4 @@
-//! Programs that stand first in an instance's PATH, so that powering off means the instance and not this machine.
+//! Programs that stand first in an instance's PATH, so that powering off ends the instance and not this host.
 //!
 //! They tell init through a named pipe. A program called by its absolute path cannot be caught.
 
@@ -11,7 +11,7 @@ use rustix::fs::{CWD, FileType, Mode, mknodat};
 use tokio::net::unix::pipe;
 
 const POWER: &str = r#"#!/bin/sh
-# Powers off this emulated instance; the machine's own program of this name is not reached.
+# Powers off this emulated instance; the host's program of this name is not run.
 name=${0##*/}
 power=__POWER__
 seconds=0
@@ -33,7 +33,7 @@ echo "poweroff $seconds" >"$power"
 "#;
 
 const SYSTEMCTL: &str = r#"#!/bin/sh
-# An emulated instance has no systemd; the machine's own must not be reached from it.
+# An emulated instance has no systemd; the host's must not be reached from it.
 power=__POWER__
 for word in "$@"; do
     case $word in
@@ -47,7 +47,7 @@ exit 1
 "#;
 
 const SUDO: &str = r#"#!/bin/sh
-# Runs the command as whoever runs the instance, with the instance's PATH: the real one would leave it.
+# Runs the command as the user of the emulator, with the instance's PATH, which the real one would replace.
 while [ $# -gt 0 ]; do
     case $1 in
         -u | -g | -h | -p | -C | -D) shift 2 ;;

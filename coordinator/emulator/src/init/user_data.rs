@@ -13,11 +13,11 @@ use super::console::Console;
 /// Why user data is not run.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum NotRun {
-    #[error("it cannot be read: {0}")]
+    #[error("cannot read it: {0}")]
     Unreadable(#[source] io::Error),
-    #[error("it is {0}, and only scripts that begin with #! are emulated")]
+    #[error("it is {0}, and the emulator runs only scripts that begin with #!")]
     NotAScript(&'static str),
-    #[error("{interpreter} cannot be started: {source}")]
+    #[error("cannot start {interpreter}: {source}")]
     Interpreter { interpreter: String, source: io::Error },
 }
 
@@ -55,7 +55,7 @@ fn interpreter(text: &[u8]) -> Result<Interpreter, NotRun> {
             "#cloud-config" => "a #cloud-config",
             line if line.starts_with("Content-Type: multipart") || line.starts_with("MIME-Version") => "multipart",
             line if line.starts_with('\u{1f}') => "compressed",
-            _ => "no script",
+            _ => "not a script",
         }));
     };
     let line = line.trim();
@@ -93,6 +93,6 @@ mod tests {
         check("#cloud-config\nruncmd: []", "#cloud-config");
         check("", "empty");
         check("Content-Type: multipart/mixed; boundary=x", "multipart");
-        check("echo hello", "no script");
+        check("echo hello", "not a script");
     }
 }

@@ -63,7 +63,7 @@ async fn user_data_that_is_no_script_is_not_run() {
     let world = running().await;
     let id = world.launch("#cloud-config\nruncmd: [ls]\n", &[]).await;
     eventually("the console tells it", || async {
-        world.emulator().console(&id).expect("an instance").contains("not run: it is a #cloud-config")
+        world.emulator().console(&id).expect("an instance").contains("cannot run the user data: it is a #cloud-config")
     })
     .await;
     assert_eq!(world.record(&id).state, InstanceState::Running);

@@ -1,7 +1,7 @@
-//! One look at all queues: TIME, then one pipeline, then the few hashes that tell the oldest job's age.
+//! One observation of all queues: TIME, then one pipeline, then the few hashes that show the oldest job's age.
 //!
 //! What is not obvious (measured against BullMQ 3.16 to 6.7, see the randomized test in `tests/`):
-//! - `wait` and `paused` may end in a marker, an element that starts with `0:` (BullMQ 3 and 4): it is no job.
+//! - `wait` and `paused` may end in a marker, an element that starts with `0:` (BullMQ 3 and 4), which is not a job.
 //! - A delayed job that is due stays in `delayed` until a worker fetches; its score is `ms · 4096 + sequence`.
 //! - The head of `prioritized` is not its oldest job: each priority is a class of its own, oldest first.
 
@@ -11,19 +11,19 @@ use redis::{FromRedisValue, Pipeline, Value, pipe};
 
 use super::ObservationProblem;
 use super::keys::QueueKeys;
-use super::pace::Finished;
+use super::throughput::Finished;
 use crate::redis_client::{Redis, RedisProblem};
 
-/// Priorities looked at for the oldest job. Each costs a round trip; more classes than this are rare.
+/// Priorities in which the oldest job is searched. Each costs a round trip; more of them in use are rare.
 const PRIORITY_CLASSES: usize = 8;
-/// A priority's place in a score of `prioritized`.
+/// A priority's position in a score of `prioritized`.
 const PRIORITY_SHIFT: f64 = 4_294_967_296.0;
-/// A millisecond's place in a score of `delayed`.
+/// A millisecond's position in a score of `delayed`.
 const DELAY_SHIFT: u64 = 4096;
 
-/// What one queue showed.
+/// What one observation found in one queue.
 #[derive(Debug)]
-pub(super) struct Look {
+pub(super) struct Reading {
     pub queue: String,
     pub now_ms: u64,
     pub waiting: u64,
@@ -40,39 +40,41 @@ pub(super) struct Look {
     pub finished: Finished,
 }
 
-pub(super) async fn look(
+pub(super) async fn read_all(
     redis: &mut Redis,
     queues: &[QueueKeys],
-) -> Result<Vec<Result<Look, ObservationProblem>>, RedisProblem> {
+) -> Result<Vec<Result<Reading, ObservationProblem>>, RedisProblem> {
     let ((seconds, microseconds),): ((u64, u64),) = redis.query(pipe().cmd("TIME")).await?;
     let now_ms = seconds * 1000 + microseconds / 1000;
     let mut pipeline = pipe();
     for keys in queues {
-        ask(&mut pipeline, keys, now_ms);
+        add_commands(&mut pipeline, keys, now_ms);
     }
-    let mut answers =
-        Answers { values: redis.query::<Vec<Value>>(&pipeline).await?.into_iter(), place: redis.place().to_owned() };
-    let mut looks = Vec::new();
+    let mut answers = Answers {
+        values: redis.query::<Vec<Value>>(&pipeline).await?.into_iter(),
+        address: redis.address().to_owned(),
+    };
+    let mut readings = Vec::new();
     for keys in queues {
-        let (exists, mut look, heads) = read(keys, now_ms, &mut answers)?;
+        let (exists, mut reading, heads) = parse(keys, now_ms, &mut answers)?;
         if exists {
-            look.oldest_age = oldest_age(redis, keys, now_ms, &look, heads).await?;
-            looks.push(Ok(look));
+            reading.oldest_age = oldest_age(redis, keys, now_ms, &reading, heads).await?;
+            readings.push(Ok(reading));
         } else {
             let (queue, prefix) = (keys.queue.clone(), keys.prefix.clone());
-            looks.push(Err(ObservationProblem::NoSuchQueue { queue, prefix, place: redis.place().to_owned() }));
+            readings.push(Err(ObservationProblem::NoSuchQueue { queue, prefix, address: redis.address().to_owned() }));
         }
     }
-    Ok(looks)
+    Ok(readings)
 }
 
-/// One queue's share of the pipeline; `read` takes the answers in the same order.
-fn ask(pipeline: &mut Pipeline, keys: &QueueKeys, now_ms: u64) {
+/// Adds one queue's commands to the pipeline; `parse` takes the answers in the same order.
+fn add_commands(pipeline: &mut Pipeline, keys: &QueueKeys, now_ms: u64) {
     let key = |part: &str| keys.key(part);
     let due = (now_ms + 1).saturating_mul(DELAY_SHIFT) - 1;
     let parts =
         ["meta", "id", "wait", "paused", "prioritized", "active", "delayed", "waiting-children", "completed", "failed"];
-    // Whatever is left of a queue proves that it exists: `meta` and `id` outlive its jobs.
+    // Any key of a queue proves that it exists: `meta` and `id` outlive its jobs.
     pipeline.cmd("EXISTS").arg(&parts.map(key));
     pipeline.cmd("LLEN").arg(key("wait"));
     pipeline.cmd("LRANGE").arg(key("wait")).arg(-2).arg(-1);
@@ -91,13 +93,13 @@ fn ask(pipeline: &mut Pipeline, keys: &QueueKeys, now_ms: u64) {
     pipeline.cmd("GET").arg(key("id"));
 }
 
-/// Where the oldest job may be: the ids at the ends of the lists, and when the first delayed job is due.
+/// Candidates for the oldest job: the ids at the ends of the lists, and when the first delayed job is due.
 struct Heads {
     ids: Vec<String>,
     first_due_ms: Option<u64>,
 }
 
-fn read(keys: &QueueKeys, now_ms: u64, answers: &mut Answers) -> Result<(bool, Look, Heads), RedisProblem> {
+fn parse(keys: &QueueKeys, now_ms: u64, answers: &mut Answers) -> Result<(bool, Reading, Heads), RedisProblem> {
     let is_marker = |id: &String| id.starts_with("0:");
     let exists: u64 = answers.next()?;
     let (wait, wait_tail, wait_head): (u64, Vec<String>, Option<String>) =
@@ -115,7 +117,7 @@ fn read(keys: &QueueKeys, now_ms: u64, answers: &mut Answers) -> Result<(bool, L
     let waiting = without_marker(wait, &wait_tail).saturating_add(without_marker(paused_jobs, &paused_tail));
     let counts: [u64; 5] = [waiting, prioritized, delayed, active, waiting_children];
     let unfinished = counts.into_iter().fold(0, u64::saturating_add);
-    let look = Look {
+    let reading = Reading {
         queue: keys.queue.clone(),
         now_ms,
         waiting,
@@ -131,27 +133,27 @@ fn read(keys: &QueueKeys, now_ms: u64, answers: &mut Answers) -> Result<(bool, L
         oldest_age: None,
         finished: Finished { at_ms: now_ms, added: added.unwrap_or(0), unfinished },
     };
-    // The tail is the oldest but for LIFO jobs and a marker, behind which it is.
+    // The oldest job is the tail, or the head if jobs were added LIFO, or stands before a marker.
     let mut ids: Vec<String> =
         wait_tail.into_iter().chain(wait_head).chain(paused_tail).filter(|id| !is_marker(id)).collect();
     ids.dedup();
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a score is a positive time in ms")]
     let first_due_ms = first_delayed.first().map(|(_, score)| (score / DELAY_SHIFT as f64) as u64);
-    Ok((exists > 0, look, Heads { ids, first_due_ms }))
+    Ok((exists > 0, reading, Heads { ids, first_due_ms }))
 }
 
-/// How long the oldest job that could start has been able to.
+/// For how long the oldest job has been ready to run.
 async fn oldest_age(
     redis: &mut Redis,
     keys: &QueueKeys,
     now_ms: u64,
-    look: &Look,
+    reading: &Reading,
     mut heads: Heads,
 ) -> Result<Option<Duration>, RedisProblem> {
-    if look.prioritized > 0 {
+    if reading.prioritized > 0 {
         heads.ids.extend(first_of_each_priority(redis, keys).await?);
     }
-    let mut since: Option<u64> = heads.first_due_ms.filter(|_| look.delayed_due > 0);
+    let mut since: Option<u64> = heads.first_due_ms.filter(|_| reading.delayed_due > 0);
     if !heads.ids.is_empty() {
         let mut pipeline = pipe();
         for id in &heads.ids {
@@ -196,15 +198,15 @@ fn original_delay(opts: Option<&str>) -> u64 {
 /// The pipeline's answers, one by one.
 struct Answers {
     values: std::vec::IntoIter<Value>,
-    place: String,
+    address: String,
 }
 
 impl Answers {
     fn next<T: FromRedisValue>(&mut self) -> Result<T, RedisProblem> {
         let value = self.values.next().unwrap_or(Value::Nil);
         T::from_redis_value(value).map_err(|error| RedisProblem::Refused {
-            place: self.place.clone(),
-            detail: format!("a value is not what BullMQ writes: {error}"),
+            address: self.address.clone(),
+            detail: format!("unexpected value in a key of BullMQ: {error}"),
         })
     }
 }
@@ -230,8 +232,8 @@ mod tests {
     proptest! {
         #[test]
         fn whatever_redis_answers_is_counted_or_refused(values in vec(value(), 0..20), now in any::<u32>()) {
-            let mut answers = Answers { values: values.into_iter(), place: "test".to_owned() };
-            let _ = read(&QueueKeys::new("bull", "q"), u64::from(now), &mut answers);
+            let mut answers = Answers { values: values.into_iter(), address: "test".to_owned() };
+            let _ = parse(&QueueKeys::new("bull", "q"), u64::from(now), &mut answers);
         }
 
         #[test]
@@ -243,10 +245,10 @@ mod tests {
                 number(counts[2]), number(counts[3]), number(counts[4]), number(counts[4]), none, number(counts[5]),
                 number(counts[6]), number(counts[7]), Value::Array(vec![nil.clone(), nil.clone()]), nil,
             ];
-            let mut answers = Answers { values: values.into_iter(), place: "test".to_owned() };
-            let (exists, look, _) = read(&QueueKeys::new("bull", "q"), 0, &mut answers).expect("numbers");
+            let mut answers = Answers { values: values.into_iter(), address: "test".to_owned() };
+            let (exists, reading, _) = parse(&QueueKeys::new("bull", "q"), 0, &mut answers).expect("numbers");
             prop_assert!(exists);
-            prop_assert_eq!(look.waiting, counts[0].saturating_add(counts[1]));
+            prop_assert_eq!(reading.waiting, counts[0].saturating_add(counts[1]));
         }
 
         #[test]

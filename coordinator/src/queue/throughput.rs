@@ -7,11 +7,11 @@ use redis::pipe;
 use super::keys::QueueKeys;
 use crate::redis_client::{Redis, RedisProblem};
 
-/// The last finished jobs that the mean duration is taken from.
+/// Number of newest finished jobs from which the mean duration is taken.
 const SAMPLE: isize = 50;
 
-/// What tells two looks' difference in finished jobs: jobs added so far, less those that are not finished. Exact also
-/// where finished jobs are removed; wrong after a removal by hand, which shows as a negative difference.
+/// Counts from which two observations tell how many jobs finished in between: jobs added so far, less those that are not
+/// finished. Exact even where finished jobs are removed; a removal by hand shows as a negative difference.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Finished {
     pub at_ms: u64,
@@ -20,19 +20,19 @@ pub(super) struct Finished {
 }
 
 impl Finished {
-    /// None without an earlier look, or when jobs were removed by hand in between.
+    /// None without an earlier observation, or if jobs were removed by hand in between.
     pub(super) fn per_minute_since(&self, earlier: Option<&Finished>) -> Option<f64> {
         let earlier = earlier?;
-        let span_ms = self.at_ms.checked_sub(earlier.at_ms).filter(|span| *span > 0)?;
-        let finished = |look: &Finished| look.added.checked_sub(look.unfinished);
+        let elapsed_ms = self.at_ms.checked_sub(earlier.at_ms).filter(|elapsed| *elapsed > 0)?;
+        let finished = |at: &Finished| at.added.checked_sub(at.unfinished);
         let jobs = finished(self)?.checked_sub(finished(earlier)?)?;
-        Some(jobs as f64 * 60_000.0 / span_ms as f64)
+        Some(jobs as f64 * 60_000.0 / elapsed_ms as f64)
     }
 }
 
-/// What the finished jobs that are still kept tell.
+/// What the finished jobs that Redis still keeps show.
 pub(super) struct Recent {
-    /// None where no finished job is kept.
+    /// None if no finished job is kept.
     pub finished_last_minute: Option<f64>,
     pub mean_duration: Option<Duration>,
 }
@@ -66,13 +66,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_pace_is_what_was_added_less_what_is_left() {
-        let look = |at_ms, added, unfinished| Finished { at_ms, added, unfinished };
-        let first = look(0, 100, 40);
-        assert_eq!(look(60_000, 110, 20).per_minute_since(Some(&first)), Some(30.0));
-        assert_eq!(look(30_000, 100, 30).per_minute_since(Some(&first)), Some(20.0));
-        assert_eq!(look(60_000, 100, 50).per_minute_since(Some(&first)), None, "jobs were put back by hand");
-        assert_eq!(look(0, 100, 40).per_minute_since(Some(&first)), None, "no time has passed");
+    fn throughput_is_what_was_added_less_what_is_left() {
+        let at = |at_ms, added, unfinished| Finished { at_ms, added, unfinished };
+        let first = at(0, 100, 40);
+        assert_eq!(at(60_000, 110, 20).per_minute_since(Some(&first)), Some(30.0));
+        assert_eq!(at(30_000, 100, 30).per_minute_since(Some(&first)), Some(20.0));
+        assert_eq!(at(60_000, 100, 50).per_minute_since(Some(&first)), None, "jobs were put back by hand");
+        assert_eq!(at(0, 100, 40).per_minute_since(Some(&first)), None, "no time has passed");
         assert_eq!(first.per_minute_since(None), None);
     }
 }
