@@ -12,8 +12,7 @@ use std::time::Duration;
 
 use redis::aio::ConnectionLike;
 use redis::{RedisResult, Script, pipe};
-use spillway_handback_rule::RENEWED_ABOVE;
-pub use spillway_handback_rule::{Claim, Held};
+pub use spillway_handback_rule::{Claim, Held, RENEWED_ABOVE};
 
 /// Active jobs that are looked at: far more than all workers of a queue hold.
 const ACTIVE_READ: isize = 100_000;

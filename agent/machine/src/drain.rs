@@ -174,6 +174,10 @@ impl Drain {
     /// Nothing of the worker runs any more.
     pub(crate) fn stopped(&mut self, now: Timestamp, killed: bool) {
         self.killed |= killed;
+        // Told twice: an attempt to hand back is under way, and a second beside it would find nothing and report that.
+        if matches!(self.stage, Stage::HandingBack { again_at: None, .. }) {
+            return;
+        }
         self.stage = Stage::HandingBack { since: now, again_at: Some(now) };
     }
 

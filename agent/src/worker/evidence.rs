@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
+use spillway_handback::RENEWED_ABOVE;
 use spillway_proto::ToldBy;
 use tokio::time::{Instant, timeout};
 
@@ -20,7 +21,7 @@ const MAX_JOBS_READ: isize = 2000;
 /// BullMQ's lock, unless a worker sets another; it is renewed at half of it.
 const LOCK_MS: i64 = 30_000;
 /// A lock with more left than this is being renewed.
-const LIVE_MS: i64 = 14_000;
+const LIVE_MS: i64 = RENEWED_ABOVE.as_millis() as i64;
 
 /// One check at Redis.
 #[derive(Clone, Debug, Default)]

@@ -44,7 +44,7 @@ enum Subcommands {
     /// Build deliberate bugs into a copy of the pure crates, one at a time; some seed must show each by a violation.
     Mutants {
         /// Seeds to try for each mutant.
-        #[arg(long, default_value_t = 1000)]
+        #[arg(long, default_value_t = 2000)]
         seeds: u64,
         /// Virtual days with faults in each run.
         #[arg(long, default_value_t = 1.0, value_parser = days)]

@@ -2,7 +2,7 @@
 //! string literals of the source: a sentence that is rewritten there fails here until its page follows.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use spillway_tests::binaries::workspace;
 
@@ -182,7 +182,10 @@ fn literals() -> Vec<Literal> {
     for folder in ["coordinator", "agent"] {
         pages::collect(&workspace().join(folder), "rs", &mut files);
     }
-    let is_test = |path: &PathBuf| path.iter().any(|part| part == "tests" || part == "tests.rs" || part == "sim");
+    // Of the path within the repository: a checkout may be in a folder of any name.
+    let within = |path: &PathBuf| path.strip_prefix(workspace()).map_or_else(|_| path.clone(), Path::to_path_buf);
+    let is_test =
+        |path: &PathBuf| within(path).iter().any(|part| part == "tests" || part == "tests.rs" || part == "sim");
     let mut found = Vec::new();
     for file in files.iter().filter(|path| !is_test(path)) {
         let text = fs::read_to_string(file).expect("a source file");

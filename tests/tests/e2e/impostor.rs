@@ -56,7 +56,7 @@ async fn a_session_that_is_not_the_newest_is_not_heard() {
     wait::until("the second is heard", diagnosis, || says("the second says")).await;
     assert!(says("the first says more").await.is_none());
     let log = stage.coordinator().process.log();
-    assert!(log.contains("the instance registered again, or opened another session"), "{log}");
+    assert!(log.contains("the instance registered again, or opened a newer session"), "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

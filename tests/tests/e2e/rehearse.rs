@@ -31,7 +31,7 @@ async fn a_rehearsed_interruption_takes_the_ordinary_path() {
     assert_eq!(unknown, refused(Code::NotFound, "no instance i-0 here: `spillway status` lists them"));
     for notice in [Duration::ZERO, Duration::from_secs(3601)] {
         let said = rehearse(&stage, &id, Some(notice)).await;
-        assert_eq!(said, refused(Code::InvalidArgument, "notice: between 1 s and 1 h"));
+        assert_eq!(said, refused(Code::InvalidArgument, "notice must be between 1 s and 1 h"));
     }
 
     let said = rehearse(&stage, &id, Some(Duration::from_secs(20))).await.expect("the rehearsal is accepted");

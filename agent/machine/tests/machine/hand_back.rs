@@ -129,6 +129,17 @@ fn a_notice_with_little_time_or_none_hands_back_all_the_same() {
 }
 
 #[test]
+fn a_stop_that_is_told_twice_is_one_hand_back_and_one_report() {
+    let mut life = ready(&[process(1, true, &[0])]);
+    life.interrupt(60).on(shims(&[process(1, true, &[])])).did_all();
+    assert_eq!(life.on(Event::WorkerStopped { killed: false }).did_all(), [Action::HandBackOutside]);
+    assert_eq!(life.on(Event::WorkerStopped { killed: true }).did_all(), []);
+    life.on(Event::HandedBackOutside { jobs: 1, left: Some(0), again: false });
+    let Phase::Drained(outcome) = life.machine.phase() else { panic!("{:?}", life.machine.phase()) };
+    assert_eq!((outcome.handed_back, outcome.clean, outcome.killed), (1, false, true));
+}
+
+#[test]
 fn hand_back_from_outside_is_tried_until_redis_answers_or_time_is_up() {
     let stopped = || {
         let mut life = ready(&[process(1, true, &[0])]);

@@ -37,7 +37,9 @@ pub(super) fn listed(state: &mut State, now: Timestamp, asked_at: Timestamp, lis
 }
 
 fn take_in(state: &mut State, now: Timestamp, entry: &Listed, config: &Config, foreign: &mut Vec<InstanceId>) {
-    let Some(position) = state.instances.iter().position(|instance| is_entry_of(entry, instance)) else {
+    // By its id before its launch token: tags can be copied, and a list may be damaged.
+    let known = state.instances.iter().position(|instance| instance.id.as_ref() == Some(&entry.id));
+    let Some(position) = known.or_else(|| state.instances.iter().position(|it| is_entry_of(entry, it))) else {
         let ends = matches!(entry.state, Ec2State::ShuttingDown | Ec2State::Terminated);
         if let Some(token) = &entry.token {
             launching::never_again(state, token);

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use spillway_brain::{AgentPhase, Report};
+use spillway_handback_rule::RENEWED_ABOVE;
 use spillway_machine::{Event, Evidence, Jobs, Observation, Phase, ShimJob, ShimProcess, Worker};
 
 use crate::agenda::{AgentEv, Message, N};
@@ -14,7 +15,7 @@ use crate::setup::Naming;
 use crate::world::World;
 
 /// A lock with more left is being renewed.
-const LIVE: u64 = 14 * SECOND;
+const LIVE: u64 = RENEWED_ABOVE.as_millis() as u64;
 
 /// Longer than a machine trusts a check.
 const UNSEEN: u64 = 150 * SECOND;
