@@ -4,11 +4,14 @@
 //! nobody new. Daemons stay in the tree because init is their subreaper.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
 /// Walks before the tree is taken as stopped, even if it still grows.
 const MAX_WALKS: usize = 100;
+/// Between walks that wait for killed processes to go.
+const WALK_PAUSE: Duration = Duration::from_millis(10);
 
 /// All descendants of `root`.
 pub(crate) fn descendants(root: Pid) -> BTreeSet<i32> {
@@ -52,22 +55,21 @@ pub(crate) fn kill_all(root: Pid) -> usize {
     stopped.len()
 }
 
-/// Kills every process that has `mark` as one of its environment's entries.
+/// Kills every process that has `mark` as one of its environment's entries, and returns when none is left. Blocks.
 pub(crate) fn kill_marked(mark: &[u8]) -> usize {
     let mut killed = HashSet::new();
     for _ in 0..MAX_WALKS {
-        let new: Vec<i32> = processes()
-            .into_iter()
-            .map(|(pid, _)| pid)
-            .filter(|pid| !killed.contains(pid) && is_marked(*pid, mark))
-            .collect();
-        if new.is_empty() {
+        let marked: Vec<i32> =
+            processes().into_iter().map(|(pid, _)| pid).filter(|pid| is_marked(*pid, mark)).collect();
+        if marked.is_empty() {
             break;
         }
-        for pid in new {
+        for pid in marked {
             send(pid, Signal::KILL);
             killed.insert(pid);
         }
+        // A killed process is there until it has run once more.
+        std::thread::sleep(WALK_PAUSE);
     }
     killed.len()
 }

@@ -157,8 +157,12 @@ echo done >\"$HOME/done\"
 ";
     let id = world.launch(script, &[]).await;
     world.home_file(&id, "done").await;
-    let console = world.emulator().console(&id).expect("an instance");
-    assert!(console.contains("reboot is not emulated") && console.contains("no systemd"), "{console}");
+    // Its output takes a way of its own.
+    eventually("the console says what is not emulated", async || {
+        let console = world.emulator().console(&id).expect("an instance");
+        console.contains("reboot is not emulated") && console.contains("no systemd")
+    })
+    .await;
     assert_eq!(world.record(&id).state, InstanceState::Running);
     world.stop().await;
 }
