@@ -72,16 +72,17 @@ impl State {
     }
 
     pub fn counts(&self, now: Timestamp) -> Counts {
-        let count = |test: &dyn Fn(&Instance) -> bool| {
-            u32::try_from(self.instances.iter().filter(|instance| test(instance)).count()).unwrap_or(u32::MAX)
-        };
-        Counts {
-            ready: count(&Instance::is_capacity),
-            on_the_way: count(&|instance| instance.is_on_its_way(now)),
-            billing: count(&Instance::may_bill).saturating_add(u32::try_from(self.foreign.len()).unwrap_or(u32::MAX)),
-            interrupted: count(&|instance| instance.may_bill() && instance.ec2.interrupted_at.is_some()),
-            replacements: count(&|instance| instance.replaces.is_some() && instance.is_on_its_way(now)),
+        let foreign = u32::try_from(self.foreign.len()).unwrap_or(u32::MAX);
+        let mut counts = Counts { billing: foreign, ..Counts::default() };
+        for instance in &self.instances {
+            let (is_on_its_way, may_bill) = (instance.is_on_its_way(now), instance.may_bill());
+            counts.ready += u32::from(instance.is_capacity());
+            counts.on_the_way += u32::from(is_on_its_way);
+            counts.billing = counts.billing.saturating_add(u32::from(may_bill));
+            counts.interrupted += u32::from(may_bill && instance.ec2.interrupted_at.is_some());
+            counts.replacements += u32::from(is_on_its_way && instance.replaces.is_some());
         }
+        counts
     }
 
     /// A drain that is cancelled now would begin again at the next tick, since no instance is desired. Not while the pool is
