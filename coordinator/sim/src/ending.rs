@@ -59,7 +59,6 @@ impl World {
             }
         }
         for c in 0..self.coordinators.len() {
-            self.coordinators[c].frozen_until = self.now.min(self.coordinators[c].frozen_until);
             self.coordinator_starts(c);
         }
         self.heals(Heal::Unpause);
