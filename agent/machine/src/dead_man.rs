@@ -1,5 +1,5 @@
-//! The dead-man's switch: an instance without coordinator and job, or older than `max_life`, ends itself. Owns when; what a power-off is, is the
-//! shell's. Instances are launched so that a power-off terminates them.
+//! The dead-man's switch: an instance without coordinator and job, or older than `max_life`, ends itself. Owns
+//! when; what a power-off is, is the shell's. Instances are launched so that a power-off terminates them.
 
 use core::time::Duration;
 
