@@ -55,6 +55,10 @@ pub fn failed(redis: &RedisServer) -> u64 {
     redis.ask(&["ZCARD", &format!("bull:{QUEUE}:failed")])
 }
 
+pub fn failed_ids(redis: &RedisServer) -> Vec<String> {
+    redis.ask(&["ZRANGE", &format!("bull:{QUEUE}:failed"), "0", "-1"])
+}
+
 /// By job: how often a worker started it, by the workers' own count.
 pub fn runs(redis: &RedisServer) -> BTreeMap<String, u64> {
     redis.ask(&["HGETALL", "spillway-demo:runs"])

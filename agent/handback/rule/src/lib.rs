@@ -92,12 +92,13 @@ impl Look {
     }
 
     /// The lock was not renewed between two readings, although less than half is left of what the first one read: its
-    /// worker would have renewed it at half of its duration, which is at least that long. Or no lock in two readings.
+    /// worker would have renewed it at half of its duration, which is at least that long. Or there is no lock: BullMQ sets
+    /// it as the job enters `active`, and never renews one that is gone.
     fn is_overdue(&self) -> bool {
         match (&self.token, self.since.left, self.last.left) {
             (Some(_), Some(before), Some(left)) => left + SAME_EXPIRY < before / 2,
             (Some(_), ..) => false,
-            (None, ..) => self.last != self.since,
+            (None, ..) => true,
         }
     }
 
@@ -233,15 +234,14 @@ mod tests {
             // One look proves nothing: the agent that calls its worker dead may be wrong.
             (&[(0, MINE, 29.0)], Wait),
             (&[(0, MINE, 0.1)], Wait),
-            (&[(0, None, 0.0)], Wait),
-            (&[(0, None, 0.0), (5, None, 0.0)], HandBack),
+            // Nobody can renew a lock that has expired.
+            (&[(0, None, 0.0)], HandBack),
             // A lock of 30 s is renewed at 15 s: less than half of what was left is proof.
             (&[(0, MINE, 30.0), (15, MINE, 15.0)], Wait),
             (&[(0, MINE, 30.0), (17, MINE, 13.0)], HandBack),
             (&[(0, MINE, 16.0), (5, MINE, 11.0)], Wait),
             (&[(0, MINE, 16.0), (5, MINE, 11.0), (10, MINE, 6.0)], HandBack),
-            (&[(0, MINE, 4.0), (5, None, 0.0)], Wait),
-            (&[(0, MINE, 4.0), (5, None, 0.0), (10, None, 0.0)], HandBack),
+            (&[(0, MINE, 4.0), (5, None, 0.0)], HandBack),
             // Renewed in between: begun anew each time.
             (&[(0, MINE, 16.0), (5, MINE, 26.0), (10, MINE, 21.0), (15, MINE, 16.0), (20, MINE, 26.0)], Wait),
             // A lock of 6 s that is renewed each 3 s, and one whose worker is dead.
