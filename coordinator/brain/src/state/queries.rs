@@ -84,10 +84,4 @@ impl State {
         }
         counts
     }
-
-    /// A drain that is cancelled now would begin again at the next tick, since no instance is desired. Not while the pool is
-    /// held.
-    pub fn would_drain_again(&self) -> bool {
-        self.hold.is_none() && self.desired == Some(0)
-    }
 }
