@@ -42,7 +42,7 @@ const PUBLISH_INTERVAL: Duration = Duration::from_millis(500);
 pub enum Message {
     Agent(InstanceId, FromAgent),
     /// Answered with what will happen, or why the request is rejected.
-    Operator(Wish, oneshot::Sender<Result<Granted, Denied>>),
+    Operator(Request, oneshot::Sender<Result<Granted, Denied>>),
     Explain(usize, oneshot::Sender<Vec<v1::PlanRecord>>),
     Lead {
         epoch: u64,
@@ -50,6 +50,13 @@ pub enum Message {
     StandBy,
     /// Saves and stops; instances are left running.
     Stop,
+}
+
+/// An operator's request, and who makes it.
+#[derive(Clone, Debug)]
+pub struct Request {
+    pub wish: Wish,
+    pub by: String,
 }
 
 /// A pool's status, published after each tick and twice a second.
@@ -98,7 +105,7 @@ pub struct Reconciler {
     calls: JoinSet<Outcome>,
     observation_took: Option<Duration>,
     /// Operators that wait for a reply.
-    askers: BTreeMap<Asker, oneshot::Sender<Result<Granted, Denied>>>,
+    askers: BTreeMap<Asker, (Request, oneshot::Sender<Result<Granted, Denied>>)>,
     last_asker: Asker,
     messages: mpsc::Receiver<Message>,
     status: watch::Sender<PoolStatus>,
@@ -182,9 +189,10 @@ impl Reconciler {
     fn receive(&mut self, message: Message) {
         match message {
             Message::Agent(id, said) => self.tell(Input::FromAgent(id, said)),
-            Message::Operator(wish, reply) => {
+            Message::Operator(request, reply) => {
                 self.last_asker += 1;
-                self.askers.insert(self.last_asker, reply);
+                let wish = request.wish.clone();
+                self.askers.insert(self.last_asker, (request, reply));
                 self.tell(Input::Operator(self.last_asker, wish));
             }
             Message::Explain(limit, reply) => {

@@ -1,6 +1,7 @@
 //! gRPC: agents and operators, with the standard health service and reflection, on one port.
 
 mod agent;
+mod caller;
 mod health;
 mod operator;
 

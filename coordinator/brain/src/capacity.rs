@@ -3,7 +3,7 @@
 
 mod cannot_help;
 pub(crate) mod rebalance;
-mod scale_in;
+pub(crate) mod scale_in;
 mod scale_out;
 mod steps;
 

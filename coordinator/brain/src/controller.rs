@@ -54,8 +54,8 @@ impl Controller {
     }
 
     /// Whether an operator's event would have an effect now, and why not. Any other event is `NotAnOperators`.
-    pub fn check_operator(&self, event: &Event) -> Result<(), Rejection> {
-        operator::check(&self.state, event)
+    pub fn check_operator(&self, now: Timestamp, event: &Event) -> Result<(), Rejection> {
+        operator::check(&self.state, now, event, &self.config)
     }
 
     pub fn config(&self) -> &Config {

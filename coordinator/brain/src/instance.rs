@@ -39,6 +39,9 @@ pub struct Instance {
     pub accepted_at: Option<Timestamp>,
     /// When the boot must have succeeded; kept beyond Booting for a drain that finds no agent.
     pub boot_deadline: Option<Timestamp>,
+    /// When its worker was first ready.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready_at: Option<Timestamp>,
     /// It was found by its token tag rather than launched by this ledger.
     pub adopted: bool,
     /// Its boot counted as failed.
@@ -130,6 +133,7 @@ impl Instance {
             planned_at: now,
             accepted_at: None,
             boot_deadline: None,
+            ready_at: None,
             adopted: false,
             boot_failed: false,
             problem: None,

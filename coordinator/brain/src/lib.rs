@@ -55,6 +55,6 @@ pub use note::{Note, WorksOn};
 pub use phase::{DrainCause, Phase, PhaseKind};
 pub use plan::{AlertKind, Decision, Plan, Planned};
 pub use reason::Reason;
-pub use state::{Counts, State};
+pub use state::{BackOff, Counts, State, Window};
 pub use time::Timestamp;
 pub use words::in_words;

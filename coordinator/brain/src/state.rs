@@ -18,6 +18,8 @@ use crate::reason::Reason;
 use crate::sustain::Sustain;
 use crate::time::Timestamp;
 
+pub use queries::{BackOff, Window};
+
 /// All that is known and intended for one pool. Serializable: the shell keeps it in the ledger before acting on a plan.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct State {

@@ -45,6 +45,11 @@ impl Sustain {
         Some(self.last?.since(*since))
     }
 
+    /// The steps that are met: number of jobs, and since when.
+    pub(crate) fn windows(&self) -> impl Iterator<Item = (u64, Timestamp)> + '_ {
+        self.met_since.iter().copied()
+    }
+
     /// How long demand has been 0 without a break; None when it was not at the last one.
     pub(crate) fn idle_for(&self) -> Option<Duration> {
         Some(self.last?.since(self.idle_since?))

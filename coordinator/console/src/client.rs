@@ -12,11 +12,22 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 pub async fn connect(server: &str) -> anyhow::Result<OperatorServiceClient<Channel>> {
     let endpoint = Endpoint::from_shared(format!("http://{server}"))
         .with_context(|| format!("--server {server}: write HOST:PORT"))?
-        .connect_timeout(CONNECT_TIMEOUT);
+        .connect_timeout(CONNECT_TIMEOUT)
+        .user_agent(user_agent())?;
     let channel = endpoint.connect().await.with_context(|| {
         format!("no coordinator answers at {server}: is `spillway run` running there? (--server HOST:PORT)")
     })?;
     Ok(OperatorServiceClient::new(channel).max_decoding_message_size(16 * 1024 * 1024))
+}
+
+/// Names whom sudo runs this for: the coordinator's log says who asked for what.
+fn user_agent() -> String {
+    let version = env!("CARGO_PKG_VERSION");
+    let is_part = |it: char| it.is_ascii_alphanumeric() || matches!(it, '.' | '_' | '-' | '@');
+    match std::env::var("SUDO_USER") {
+        Ok(user) if !user.is_empty() && user.chars().all(is_part) => format!("spillway/{version} (sudo={user})"),
+        _ => format!("spillway/{version}"),
+    }
 }
 
 /// The coordinator's own words, without gRPC's.

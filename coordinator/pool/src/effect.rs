@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use spillway_brain::{InstanceId, LaunchToken, Plan, Planned, Timestamp};
+use spillway_brain::{InstanceId, LaunchToken, PhaseKind, Plan, Planned, Timestamp};
 
 use crate::{Asker, Attempt, Denied, Granted};
 
@@ -111,5 +111,43 @@ pub enum Happening {
     Rehearsed {
         id: InstanceId,
         notice: Duration,
+    },
+    /// An instance that this ledger did not launch, or has forgotten, is found by its token.
+    Adopted {
+        id: String,
+        token: LaunchToken,
+    },
+    /// By no decision: those have a line of their own. `id` is the launch token before EC2 accepted the launch; `after` is how long
+    /// it took to be ready, or how long the instance lived.
+    PhaseChanged {
+        id: String,
+        phase: PhaseKind,
+        after: Option<Duration>,
+        reason: String,
+    },
+    DesiredChanged {
+        from: u32,
+        to: u32,
+        reason: String,
+    },
+    /// `wait`: None until an operator acts.
+    BackOffBegan {
+        code: String,
+        message: String,
+        wait: Option<Duration>,
+    },
+    BackOffEnded {
+        code: String,
+    },
+    BreakerOpened {
+        failures: u32,
+        wait: Duration,
+    },
+    BreakerClosed,
+    /// Demand has met the threshold of a step that would raise desired capacity.
+    WindowBegan {
+        jobs: u64,
+        over: Duration,
+        instances: u32,
     },
 }

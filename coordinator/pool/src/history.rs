@@ -21,13 +21,20 @@ pub struct Entry {
     pub times: u64,
 }
 
+/// The last plan that was recorded.
+#[derive(Debug)]
+struct Recorded {
+    at: Timestamp,
+    /// When the backlog that it was made from was observed.
+    observed_at: Option<Timestamp>,
+}
+
 /// The newest plans.
 #[derive(Debug, Default)]
 pub struct History {
     /// Newest last.
     entries: VecDeque<Entry>,
-    /// When the backlog of the last recorded plan was observed.
-    recorded: Option<Timestamp>,
+    recorded: Option<Recorded>,
 }
 
 impl History {
@@ -65,13 +72,15 @@ impl History {
     /// Every plan that decides, and one for each observation: that is what replay needs. Where nothing is observed one each
     /// interval.
     pub(crate) fn is_recorded(&self, plan: &Plan, state: &State, interval: Duration) -> bool {
+        let Some(last) = &self.recorded else { return true };
         let observed_at = state.backlog().map(|(_, at)| *at);
-        let is_old = self.last().is_none_or(|last| plan.at.since(last.plan.at) >= interval);
-        !plan.decisions.is_empty() || observed_at != self.recorded || is_old
+        // Compared with what was recorded, not with the last plan: that may be as old as the last heartbeat.
+        let is_old = plan.at < last.at || plan.at.since(last.at) >= interval;
+        !plan.decisions.is_empty() || observed_at != last.observed_at || is_old
     }
 
-    pub(crate) fn recorded(&mut self, state: &State) {
-        self.recorded = state.backlog().map(|(_, at)| *at);
+    pub(crate) fn recorded(&mut self, plan: &Plan, state: &State) {
+        self.recorded = Some(Recorded { at: plan.at, observed_at: state.backlog().map(|(_, at)| *at) });
     }
 }
 

@@ -23,9 +23,11 @@
 //! | `hand_back` | attempts to hand back an instance's jobs, and what earlier ones saw |
 //! | `operator` | what an operator may ask for, and the answer |
 //! | `admission` | which agent is let in |
+//! | `changes` | what has changed between two saves and is worth a line in the log |
 //! | `history` | the newest plans, and which of them are recorded |
 
 mod admission;
+mod changes;
 mod effect;
 mod hand_back;
 mod history;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use spillway_brain::{Controller, Event, InstanceId, PhaseKind, Rejection, in_words};
+use spillway_brain::{Controller, Event, InstanceId, PhaseKind, Rejection, Timestamp, in_words};
 
 /// What an operator asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,13 +60,13 @@ impl From<Rejection> for Denied {
 
 impl Wish {
     /// What is answered, by what is known now.
-    pub(crate) fn judge(&self, controller: &Controller) -> Result<Granted, Denied> {
+    pub(crate) fn judge(&self, now: Timestamp, controller: &Controller) -> Result<Granted, Denied> {
         let state = controller.state();
         if !state.is_leader() {
             return Err(Denied::NotTheLeader);
         }
         if let Some(event) = self.clone().event() {
-            controller.check_operator(&event)?;
+            controller.check_operator(now, &event)?;
         }
         Ok(match self {
             Wish::Hold { .. } => Granted::Held,

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use spillway_brain::{Config, Controller, Event, State, Timestamp};
 
+use crate::changes::Changes;
 use crate::hand_back::KeptLooks;
 use crate::journal::Journal;
 use crate::schedule::Schedule;
@@ -33,6 +34,8 @@ pub struct Pool {
     controller: Controller,
     /// While it leads.
     journal: Option<Journal>,
+    /// While it leads.
+    changes: Option<Changes>,
     leadership: Leadership,
     schedule: Schedule,
     looks: KeptLooks,
@@ -60,6 +63,7 @@ impl Pool {
             schedule: Schedule::new(&config, now.up),
             controller: Controller::new(config, nonce),
             journal: None,
+            changes: None,
             leadership: Leadership::default(),
             looks: KeptLooks::default(),
             history: History::default(),

@@ -1,9 +1,12 @@
 //! A pool's log lines: a constant message and fields.
 
-use spillway_brain::{Decision, Planned};
-use spillway_pool::Happening;
+use spillway_brain::{Decision, Planned, in_words};
+use spillway_pool::{Denied, Granted, Happening, Wish};
 
-use super::Reconciler;
+use super::{Reconciler, Request};
+
+/// Characters of an operator's reason in the log.
+const LONGEST_REASON: usize = 200;
 
 impl Reconciler {
     pub(super) fn log(&self, happening: Happening) {
@@ -29,6 +32,69 @@ impl Reconciler {
             Happening::InstancesKnownAgain => tracing::info!(pool, "EC2's instances can be listed again"),
             Happening::Rehearsed { id, notice } => {
                 tracing::info!(pool, %id, ?notice, "the agent rehearses an interruption");
+            }
+            change => self.log_change(change),
+        }
+    }
+
+    /// What has changed since the last save.
+    fn log_change(&self, change: Happening) {
+        let pool = &self.config.name;
+        match change {
+            Happening::Adopted { id, token } => {
+                tracing::info!(pool, id, %token, "instance adopted: EC2 lists it with a launch token of this installation");
+            }
+            Happening::PhaseChanged { id, phase, after: Some(after), reason } => {
+                tracing::info!(pool, id, after = in_words(after), reason, "instance {phase}");
+            }
+            Happening::PhaseChanged { id, phase, after: None, reason } => {
+                tracing::info!(pool, id, reason, "instance {phase}");
+            }
+            Happening::DesiredChanged { from, to, reason } => {
+                tracing::info!(pool, from, to, reason, "desired capacity changed");
+            }
+            Happening::BackOffBegan { code, message, wait } => {
+                let wait = wait.map_or_else(|| "until an operator acts".to_owned(), in_words);
+                tracing::info!(pool, code, message, wait, "back-off begun: no launches");
+            }
+            Happening::BackOffEnded { code } => tracing::info!(pool, code, "back-off ended"),
+            Happening::BreakerOpened { failures, wait } => {
+                tracing::info!(pool, failures, wait = in_words(wait), "breaker open: no launches");
+            }
+            Happening::BreakerClosed => tracing::info!(pool, "breaker closed"),
+            Happening::WindowBegan { jobs, over, instances } => {
+                tracing::info!(
+                    pool,
+                    jobs,
+                    over = in_words(over),
+                    instances,
+                    "demand meets a threshold: its window begins"
+                );
+            }
+            // The rest has its line in `log`.
+            _ => {}
+        }
+    }
+
+    /// Who asked for what, and what is done about it.
+    pub(super) fn log_operator(&self, Request { wish, by }: &Request, answer: &Result<Granted, Denied>) {
+        let (action, instance, given) = match wish {
+            Wish::Hold { reason } => ("hold", "", reason.as_str()),
+            Wish::Resume => ("resume", "", ""),
+            Wish::Drain { id, reason } => ("drain", id.0.as_str(), reason.as_str()),
+            Wish::CancelDrain { id } => ("cancel drain", id.0.as_str(), ""),
+            Wish::Rehearse { id, .. } => ("rehearse", id.0.as_str(), ""),
+        };
+        let pool = &self.config.name;
+        let given: String = given.chars().filter(|it| !it.is_control()).take(LONGEST_REASON).collect();
+        match answer {
+            Ok(granted) => {
+                let answer = granted.to_string();
+                tracing::info!(pool, by, action, instance, reason = given, answer, "operator's request");
+            }
+            Err(denied) => {
+                let answer = denied.to_string();
+                tracing::info!(pool, by, action, instance, reason = given, answer, "operator's request rejected");
             }
         }
     }

@@ -73,7 +73,8 @@ impl Reconciler {
             }
             Effect::Rehearse { epoch, rehearsal } => self.rehearse(epoch, rehearsal),
             Effect::Reply { asker, answer } => {
-                if let Some(reply) = self.askers.remove(&asker) {
+                if let Some((request, reply)) = self.askers.remove(&asker) {
+                    self.log_operator(&request, &answer);
                     // The operator may have disconnected.
                     let _ = reply.send(answer);
                 }

@@ -13,8 +13,8 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::health::changed;
-use super::{Context, is_loopback};
-use crate::reconcile::{Message, PoolHandle};
+use super::{Context, caller, is_loopback};
+use crate::reconcile::{self, Message, PoolHandle};
 use crate::{clock, view};
 
 const PLANS_SHOWN: usize = 20;
@@ -44,18 +44,18 @@ impl Service {
         Ok(pools)
     }
 
-    async fn request_of_all(&self, pool: &str, wish: Wish) -> Result<String, Status> {
+    async fn request_of_all(&self, pool: &str, by: String, wish: Wish) -> Result<String, Status> {
         let mut answers = Vec::new();
         for pool in self.pools(pool)? {
-            let answer = request(&pool, wish.clone()).await?;
+            let answer = request(&pool, by.clone(), wish.clone()).await?;
             answers.push(format!("{}: {answer}", pool.name));
         }
         Ok(answers.join("\n"))
     }
 
-    async fn request_for(&self, id: &str, wish: Wish) -> Result<String, Status> {
+    async fn request_for(&self, id: &str, by: String, wish: Wish) -> Result<String, Status> {
         let pool = self.pool_of(id)?;
-        Ok(request(&pool, wish).await?.to_string())
+        Ok(request(&pool, by, wish).await?.to_string())
     }
 
     fn pool_of(&self, id: &str) -> Result<PoolHandle, Status> {
@@ -66,7 +66,7 @@ impl Service {
 }
 
 /// Sends a request to the pool's loop. Returns what will happen; the error says why the request is rejected.
-async fn request(pool: &PoolHandle, wish: Wish) -> Result<Granted, Status> {
+async fn request(pool: &PoolHandle, by: String, wish: Wish) -> Result<Granted, Status> {
     let stopping = || Status::unavailable("the coordinator is stopping");
     let denied = |denied: Denied| Status::failed_precondition(denied.to_string());
     // A standby's loop may take a while to answer.
@@ -74,7 +74,7 @@ async fn request(pool: &PoolHandle, wish: Wish) -> Result<Granted, Status> {
         return Err(denied(Denied::NotTheLeader));
     }
     let (reply, answer) = oneshot::channel();
-    pool.messages.send(Message::Operator(wish, reply)).await.map_err(|_| stopping())?;
+    pool.messages.send(Message::Operator(reconcile::Request { wish, by }, reply)).await.map_err(|_| stopping())?;
     answer.await.map_err(|_| stopping())?.map_err(denied)
 }
 
@@ -136,9 +136,9 @@ impl OperatorService for Service {
 
     async fn drain(&self, request: Request<v1::DrainRequest>) -> Result<Response<v1::DrainResponse>, Status> {
         require_loopback(&request)?;
-        let request = request.into_inner();
+        let (by, request) = (caller::of(&request), request.into_inner());
         let wish = Wish::Drain { id: InstanceId(request.instance_id.clone()), reason: request.reason };
-        let message = self.request_for(&request.instance_id, wish).await?;
+        let message = self.request_for(&request.instance_id, by, wish).await?;
         Ok(Response::new(v1::DrainResponse { message }))
     }
 
@@ -147,14 +147,14 @@ impl OperatorService for Service {
         request: Request<v1::CancelDrainRequest>,
     ) -> Result<Response<v1::CancelDrainResponse>, Status> {
         require_loopback(&request)?;
-        let id = request.into_inner().instance_id;
-        let message = self.request_for(&id, Wish::CancelDrain { id: InstanceId(id.clone()) }).await?;
+        let (by, id) = (caller::of(&request), request.into_inner().instance_id);
+        let message = self.request_for(&id, by, Wish::CancelDrain { id: InstanceId(id.clone()) }).await?;
         Ok(Response::new(v1::CancelDrainResponse { message }))
     }
 
     async fn rehearse(&self, request: Request<v1::RehearseRequest>) -> Result<Response<v1::RehearseResponse>, Status> {
         require_loopback(&request)?;
-        let request = request.into_inner();
+        let (by, request) = (caller::of(&request), request.into_inner());
         let notice = match &request.notice {
             None => Some(NOTICE),
             Some(notice) => {
@@ -169,20 +169,20 @@ impl OperatorService for Service {
             ))
         })?;
         let wish = Wish::Rehearse { id: InstanceId(request.instance_id.clone()), notice };
-        let message = self.request_for(&request.instance_id, wish).await?;
+        let message = self.request_for(&request.instance_id, by, wish).await?;
         Ok(Response::new(v1::RehearseResponse { message }))
     }
 
     async fn hold(&self, request: Request<v1::HoldRequest>) -> Result<Response<v1::HoldResponse>, Status> {
         require_loopback(&request)?;
-        let request = request.into_inner();
-        let message = self.request_of_all(&request.pool, Wish::Hold { reason: request.reason }).await?;
+        let (by, request) = (caller::of(&request), request.into_inner());
+        let message = self.request_of_all(&request.pool, by, Wish::Hold { reason: request.reason }).await?;
         Ok(Response::new(v1::HoldResponse { message }))
     }
 
     async fn resume(&self, request: Request<v1::ResumeRequest>) -> Result<Response<v1::ResumeResponse>, Status> {
         require_loopback(&request)?;
-        let message = self.request_of_all(&request.get_ref().pool, Wish::Resume).await?;
+        let message = self.request_of_all(&request.get_ref().pool, caller::of(&request), Wish::Resume).await?;
         Ok(Response::new(v1::ResumeResponse { message }))
     }
 }

@@ -22,6 +22,25 @@ async fn busy(stage: &Stage, seconds: f64) -> (String, String) {
         .await
 }
 
+/// Each change of the instance's phase has one line, and so has what an operator asked for, with the account that asked.
+fn assert_log_tells_the_life_of(stage: &Stage, id: &str) {
+    let log = stage.coordinator().process.log();
+    let lines = |parts: &[&str]| log.lines().filter(|line| parts.iter().all(|part| line.contains(part))).count();
+    for parts in [
+        &["instance booting", id][..],
+        &["instance ready", id, "after="],
+        &["instance gone", id, "after=", "reason="],
+        &["operator's request ", "action=\"drain\"", id, "by=", "(uid ", "a new image"],
+        &["drain ", "subject=", id, "requested by an operator"],
+        &["terminate ", "subject=", id],
+        &["desired capacity changed", "from=0 to=1"],
+    ] {
+        assert_eq!(lines(parts), 1, "{parts:?}:\n{log}");
+    }
+    let is_info = |line: &&str| line.contains(" INFO ");
+    assert!(log.lines().filter(is_info).count() < 60, "a line each tick?\n{log}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_operators_drain_lets_the_job_finish_and_the_instance_is_replaced() {
     let stage = Stage::start(Setup::default()).await;
@@ -39,6 +58,7 @@ async fn an_operators_drain_lets_the_job_finish_and_the_instance_is_replaced() {
     stage.until_zero().await;
     assert_eq!(stage.instances().len(), 2, "{}", stage.diagnosis().await);
     stage.assert_each_ran_once(6);
+    assert_log_tells_the_life_of(&stage, &id);
 
     let again = stage.coordinator().command(&["drain", &id]);
     assert_eq!(again.status.code(), Some(1));

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::breaker::Breaker;
+use crate::capacity::scale_in;
 use crate::config::Config;
 use crate::event::Event;
 use crate::id::InstanceId;
@@ -13,6 +14,7 @@ use crate::plan::AlertKind;
 use crate::reason::Reason;
 use crate::state::State;
 use crate::time::Timestamp;
+use crate::words::counted;
 
 /// Why what an operator asks for has no effect now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,9 +33,10 @@ pub enum Rejection {
         phase: PhaseKind,
         interrupted: bool,
     },
-    /// The next tick would drain it again, since no instance is desired.
+    /// The next tick would drain it again: without it there are as many as desired.
     WouldDrainAgain {
         id: InstanceId,
+        desired: u32,
     },
     NotAnOperators,
 }
@@ -49,18 +52,22 @@ impl fmt::Display for Rejection {
                 let going = if *interrupted { " and EC2 reclaims it" } else { "" };
                 write!(f, "{id} is {phase}{going}: it has no drain that can be cancelled")
             }
-            Rejection::WouldDrainAgain { id } => write!(
-                f,
-                "{id} would be drained again at once: 0 instances desired. Run `spillway hold` first, then cancel the \
-                 drain"
-            ),
+            Rejection::WouldDrainAgain { id, desired } => {
+                let others = if *desired == 0 { "" } else { ", and without it that many are ready or starting" };
+                write!(
+                    f,
+                    "{id} would be drained again at once: {} desired{others}. Run `spillway hold` first, then cancel \
+                     the drain",
+                    counted(*desired, "instance")
+                )
+            }
             Rejection::NotAnOperators => write!(f, "not an operator's request"),
         }
     }
 }
 
 /// Whether it would have an effect now.
-pub(super) fn check(state: &State, event: &Event) -> Result<(), Rejection> {
+pub(super) fn check(state: &State, now: Timestamp, event: &Event, config: &Config) -> Result<(), Rejection> {
     match event {
         Event::OperatorHold { .. } | Event::OperatorResume => Ok(()),
         Event::OperatorDrain { id, .. } => {
@@ -73,7 +80,10 @@ pub(super) fn check(state: &State, event: &Event) -> Result<(), Rejection> {
                 let (phase, interrupted) = (instance.phase_kind(), instance.ec2.interrupted_at.is_some());
                 return Err(Rejection::NoDrainToCancel { id: id.clone(), phase, interrupted });
             }
-            if state.would_drain_again() { Err(Rejection::WouldDrainAgain { id: id.clone() }) } else { Ok(()) }
+            match would_drain_again(state, now, id, config) {
+                Some(desired) => Err(Rejection::WouldDrainAgain { id: id.clone(), desired }),
+                None => Ok(()),
+            }
         }
         _ => Err(Rejection::NotAnOperators),
     }
@@ -81,6 +91,17 @@ pub(super) fn check(state: &State, event: &Event) -> Result<(), Rejection> {
 
 fn known<'a>(state: &'a State, id: &InstanceId) -> Result<&'a crate::instance::Instance, Rejection> {
     state.instance(id).ok_or_else(|| Rejection::NoSuchInstance { id: id.clone() })
+}
+
+/// Whether its drain, cancelled now, would begin again at the next tick because of desired capacity, which is returned. Not
+/// while the pool is held.
+fn would_drain_again(state: &State, now: Timestamp, id: &InstanceId, config: &Config) -> Option<u32> {
+    let desired = state.desired.filter(|_| state.hold.is_none())?;
+    let mut after = state.clone();
+    let instance = after.by_id(id)?;
+    draining::cancel(instance, now, config, Reason::OperatorAsked { reason: None })?;
+    let token = instance.token.clone();
+    scale_in::excess(&after, now, desired).contains(&token).then_some(desired)
 }
 
 /// Ends a hold; what stopped launching until a person acts is tried again.
@@ -101,7 +122,7 @@ pub(super) fn drain(state: &mut State, now: Timestamp, id: InstanceId, reason: S
 }
 
 pub(super) fn cancel_drain(state: &mut State, now: Timestamp, id: InstanceId, config: &Config) {
-    if state.would_drain_again() {
+    if would_drain_again(state, now, &id, config).is_some() {
         return;
     }
     if let Some(instance) = state.by_id(&id) {

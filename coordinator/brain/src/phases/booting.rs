@@ -31,6 +31,7 @@ pub(crate) fn reported(state: &mut State, now: Timestamp, id: &InstanceId) {
     let Some(instance) = state.by_id(id) else { return };
     if instance.agent.phase == Some(AgentPhase::Ready) && instance.agent.proven {
         instance.enter(now, Phase::Ready, "its worker is ready to process jobs");
+        instance.ready_at.get_or_insert(now);
         state.breaker.succeeded();
         state.alerts.remove(&AlertKind::BootsFail);
     }

@@ -3,9 +3,28 @@
 use super::{Counts, State};
 use crate::backlog::Backlog;
 use crate::breaker::Breaker;
+use crate::event::RefusalClass;
 use crate::id::InstanceId;
 use crate::instance::Instance;
 use crate::time::Timestamp;
+
+/// Why EC2 is not asked to launch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BackOff<'a> {
+    pub class: RefusalClass,
+    pub code: &'a str,
+    pub message: &'a str,
+    /// None: until an operator acts.
+    pub until: Option<Timestamp>,
+}
+
+/// The window of one policy step, while every observation meets it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// The step's threshold.
+    pub jobs: u64,
+    pub since: Timestamp,
+}
 
 impl State {
     pub fn demand(&self) -> Option<u64> {
@@ -56,6 +75,18 @@ impl State {
         &self.breaker
     }
 
+    /// The refusal for which EC2 is not asked to launch now.
+    pub fn back_off(&self, now: Timestamp) -> Option<BackOff<'_>> {
+        let refusal = self.refusal.as_ref().filter(|refusal| refusal.holds(now))?;
+        let (code, message) = (refusal.code.as_str(), refusal.message.as_str());
+        Some(BackOff { class: refusal.class, code, message, until: refusal.until })
+    }
+
+    /// The thresholds that the observed demand meets, each with the beginning of its window.
+    pub fn windows(&self) -> impl Iterator<Item = Window> + '_ {
+        self.sustain.windows().map(|(jobs, since)| Window { jobs, since })
+    }
+
     /// Launches that EC2 accepted, since this ledger began.
     pub fn launched_total(&self) -> u64 {
         self.launched_total
@@ -83,11 +114,5 @@ impl State {
             counts.replacements += u32::from(is_on_its_way && instance.replaces.is_some());
         }
         counts
-    }
-
-    /// A drain that is cancelled now would begin again at the next tick, since no instance is desired. Not while the pool is
-    /// held.
-    pub fn would_drain_again(&self) -> bool {
-        self.hold.is_none() && self.desired == Some(0)
     }
 }

@@ -154,7 +154,13 @@ impl World {
                 self.said.push(format!("due: {due}"));
             }
             "operator-drain" => self.tell(Event::OperatorDrain { id, reason: String::new() }),
-            "cancel" => self.tell(Event::OperatorCancelDrain { id }),
+            "cancel" => {
+                let event = Event::OperatorCancelDrain { id };
+                if let Err(rejection) = self.controller.check_operator(self.now, &event) {
+                    self.said.push(format!("rejected: {rejection}"));
+                }
+                self.tell(event);
+            }
             "hold" => self.tell(Event::OperatorHold { reason: String::new() }),
             "resume" => self.tell(Event::OperatorResume),
             "depose" => self.tell(Event::LeadershipLost),

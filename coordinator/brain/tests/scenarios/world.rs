@@ -195,9 +195,8 @@ impl World {
     fn show(&mut self) {
         let state = self.controller.state();
         let desired = state.desired().map_or_else(|| "unknown".to_owned(), |desired| desired.to_string());
-        let again = if state.would_drain_again() { ", cancelled drains would begin again" } else { "" };
         let handed_back = state.handed_back_total();
-        self.said.push(format!("pool: desired {desired}, {handed_back} jobs handed back{again}"));
+        self.said.push(format!("pool: desired {desired}, {handed_back} jobs handed back"));
         self.said.extend(state.instances().map(shown));
     }
 }

@@ -108,7 +108,7 @@ impl Pool {
     }
 
     fn asked(&mut self, now: Now, asker: Asker, wish: Wish) {
-        let answer = wish.judge(&self.controller);
+        let answer = wish.judge(now.wall, &self.controller);
         if let (Wish::Rehearse { id, notice }, Ok(_)) = (&wish, &answer) {
             let rehearsal = Rehearsal { asker, id: id.clone(), notice: *notice, deadline: now.wall + *notice };
             // Answered once the agent's session has taken it.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use spillway_brain::{Controller, Event, Plan, State};
 
 use super::Pool;
+use crate::changes::Changes;
 use crate::journal::Journal;
 use crate::{Effect, Happening, Now};
 
@@ -61,6 +62,7 @@ impl Pool {
     pub(super) fn leads_no_longer(&mut self, now: Now) {
         self.tell(now, Event::LeadershipLost);
         self.journal = None;
+        self.changes = None;
     }
 
     pub(super) fn loaded(&mut self, now: Now, epoch: u64, saved: Option<(Box<State>, u64)>, plans: Vec<Plan>) {
@@ -83,6 +85,7 @@ impl Pool {
         }
         self.leadership.epoch = epoch;
         self.leadership.loaded_epoch = Some(epoch);
+        self.changes = Some(Changes::since(now.wall, self.state()));
         self.tell(now, Event::LeadershipGained);
         self.journal = Some(Journal::begin(self.state()));
         self.happened(Happening::Leads { epoch });

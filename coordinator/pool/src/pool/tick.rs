@@ -73,7 +73,11 @@ impl Pool {
             journal.saved(self.controller.state());
         }
         if is_recorded {
-            self.history.recorded(self.controller.state());
+            self.history.recorded(&plan, self.controller.state());
+        }
+        if let Some(changes) = &mut self.changes {
+            let happenings = changes.tell(plan.at, self.controller.state(), self.controller.config(), &plan);
+            self.effects.extend(happenings.into_iter().map(Effect::Happened));
         }
         for planned in &plan.decisions {
             self.effects.push_back(Effect::Decided(planned.clone()));

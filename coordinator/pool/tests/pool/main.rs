@@ -3,6 +3,7 @@
 
 mod doors;
 mod leadership;
+mod record;
 mod save;
 mod schedule;
 mod support;

@@ -30,12 +30,20 @@ pub fn config() -> Config {
 impl Stage {
     /// Knows nothing, and has not been asked for anything.
     pub fn new() -> Self {
-        Stage { pool: Pool::new(Now { wall: Timestamp(START), up: Duration::ZERO }, config(), "nonce"), seconds: 0 }
+        Stage::new_with(config())
+    }
+
+    fn new_with(config: Config) -> Self {
+        Stage { pool: Pool::new(Now { wall: Timestamp(START), up: Duration::ZERO }, config, "nonce"), seconds: 0 }
     }
 
     /// Leads, from an empty ledger, and has saved what it knows of an empty queue.
     pub fn leading() -> Self {
-        let mut stage = Stage::new();
+        Stage::leading_with(config())
+    }
+
+    pub fn leading_with(config: Config) -> Self {
+        let mut stage = Stage::new_with(config);
         stage.effects();
         stage.tell(Input::Lead { epoch: 7 });
         assert!(matches!(stage.effects()[..], [Effect::Load { epoch: 7 }]));

@@ -421,4 +421,11 @@ pub const MUTANTS: &[Mutant] = &[
         "    if look.is_not_renewed() || (certain && look.is_overdue()) {",
         "    if look.token.is_some() || look.is_not_renewed() || (certain && look.is_overdue()) {",
     ),
+    bug(
+        "pair-counts-twice",
+        "an instance that is to be replaced and its replacement count as two when one too many is drained",
+        "coordinator/brain/src/capacity/scale_in.rs",
+        "candidates().any(|old| replacement_of(old).is_some_and(|by| by.token == it.token))",
+        "candidates().any(|old| replacement_of(old).is_some_and(|by| by.token == it.token && by.id.is_none()))",
+    ),
 ];
