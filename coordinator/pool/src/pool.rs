@@ -74,6 +74,11 @@ impl Pool {
         }
     }
 
+    /// Whose instances are ours: told before it leads, as soon as it is known. Until then EC2's list says nothing.
+    pub fn identify(&mut self, installation: impl Into<String>) {
+        self.controller.identify(installation);
+    }
+
     /// What happened, at `now`.
     pub fn handle(&mut self, now: Now, input: Input) {
         if self.is_stopped {

@@ -92,6 +92,13 @@ impl Schedule {
         }
     }
 
+    /// The ledger was loaded: the list is asked for anew, but no sooner than EC2 has to be spared.
+    pub(crate) fn lists_anew(&mut self, up: Duration) {
+        if self.failed_listings == 0 {
+            self.lists_soon(up);
+        }
+    }
+
     pub(crate) fn is_under_way(&self) -> bool {
         self.is_observing || self.is_listing
     }

@@ -40,7 +40,7 @@ pub(super) fn scale_in(state: &mut State, now: Timestamp, config: &Config, wante
     });
     let deadline = now + config.drain_timeout;
     for instance in candidates.into_iter().take(excess as usize + replacements) {
-        let reason = Reason::ScaleIn { desired, idle };
+        let reason = if config.retired { Reason::PoolRetired } else { Reason::ScaleIn { desired, idle } };
         plan.decisions.extend(draining::begin(instance, now, deadline, DrainCause::ScaleIn, reason));
     }
 }
