@@ -21,7 +21,7 @@ use thiserror::Error;
 
 use crate::cloud::Cloud;
 use crate::config::{Pool, Settings};
-use crate::ledger::{LedgerProblem, Owner, Owners, claim, keep_installation};
+use crate::ledger::{LedgerProblem, Owner, Owners, Refusal, claim, keep_installation};
 use crate::redis_client::Redis;
 
 /// Its file in the state directory.
@@ -38,9 +38,18 @@ pub enum IdentityProblem {
     /// Asked again.
     #[error(transparent)]
     Ledger(#[from] LedgerProblem),
+    /// Another coordinator holds a lease that this one must not run beside.
+    #[error("{0}")]
+    InUse(String),
     /// A person must change something.
     #[error("{0}")]
     Refused(String),
+}
+
+impl From<Refusal> for IdentityProblem {
+    fn from(Refusal { why, while_led }: Refusal) -> Self {
+        if while_led { IdentityProblem::InUse(why) } else { IdentityProblem::Refused(why) }
+    }
 }
 
 /// What is known of the installation once it is settled.
@@ -212,7 +221,7 @@ pub async fn settle(
     for pool in &settings.pools {
         let owner = Owner { account: account.clone(), ..owner(settings, pool, &identity, region.as_deref(), &home)? };
         if let Some(refusal) = owners.refusal(&pool.name, &owner) {
-            return Err(IdentityProblem::Refused(refusal));
+            return Err(refusal.into());
         }
         let before = owners.pools.get(&pool.name).and_then(|claimed| claimed.owner.as_ref()?.account.clone());
         claim(ledger, prefix, &pool.name, &Owner { account: owner.account.clone().or(before), ..owner }).await?;
@@ -250,7 +259,7 @@ pub async fn account_seen(settings: &Settings, ledger: &mut Redis, account: &str
         let Some(owner) = owners.pools.get(name).and_then(|claimed| claimed.owner.clone()) else { continue };
         let owner = Owner { account: Some(account.to_owned()), ..owner };
         if let Some(refusal) = owners.refusal(name, &owner) {
-            return Err(IdentityProblem::Refused(refusal));
+            return Err(refusal.into());
         }
         claim(ledger, prefix, name, &owner).await?;
     }

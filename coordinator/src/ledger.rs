@@ -30,7 +30,7 @@ use tokio::time::Instant;
 
 use crate::redis_client::{Redis, RedisProblem};
 pub use lease::{Lease, RETIRES};
-pub use owner::{Owner, Owners, claim, keep_installation};
+pub use owner::{Owner, Owners, Refusal, claim, keep_installation};
 pub use spillway_pool::lease::{LEASE, LeaseChange};
 
 /// Plans that the record keeps: about a day at one observation each 10 s.

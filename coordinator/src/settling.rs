@@ -3,8 +3,9 @@
 
 use std::time::Duration;
 
-use anyhow::anyhow;
+use spillway_pool::lease::LEASE;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::cloud::Cloud;
 use crate::config::Settings;
@@ -15,6 +16,10 @@ use crate::redis_client::Redis;
 /// Between two attempts while the ledger does not answer.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 
+fn is_in_use(problem: &anyhow::Error) -> bool {
+    matches!(problem.downcast_ref(), Some(IdentityProblem::InUse(_)))
+}
+
 /// What it takes to settle it.
 #[derive(Debug)]
 pub(crate) struct Settling {
@@ -22,6 +27,8 @@ pub(crate) struct Settling {
     directory: Option<StateDirectory>,
     ledger: Redis,
     cloud: Cloud,
+    /// What kept the last attempt from an answer.
+    problem: Option<String>,
 }
 
 impl Settling {
@@ -40,7 +47,7 @@ impl Settling {
                  alone, and is lost with it. Set SPILLWAY_STATE_DIRECTORY, or `installation`"
             );
         }
-        Ok(Settling { settings: settings.clone(), directory, ledger, cloud })
+        Ok(Settling { settings: settings.clone(), directory, ledger, cloud, problem: None })
     }
 
     /// Which coordinator this is among those of the installation.
@@ -57,10 +64,16 @@ impl Settling {
         known: watch::Sender<Option<String>>,
         beside: watch::Receiver<Beside>,
     ) -> anyhow::Result<impl Future<Output = anyhow::Result<()>> + Send + 'static> {
-        let first = self.attempt().await?;
-        if first.is_none() {
-            tracing::warn!("the ledger does not answer: nothing is led before it tells which installation this is");
-        }
+        let began = Instant::now();
+        let first = loop {
+            match self.attempt().await {
+                // The lease of a process that has just ended runs out by itself.
+                Err(problem) if is_in_use(&problem) && began.elapsed() < LEASE + AGAIN_AFTER * 3 => {
+                    tokio::time::sleep(AGAIN_AFTER).await;
+                }
+                answer => break answer?,
+            }
+        };
         Ok(self.go_on(first, known, beside))
     }
 
@@ -70,10 +83,18 @@ impl Settling {
         match settled {
             Ok(identity) => Ok(Some(identity)),
             Err(IdentityProblem::Ledger(problem)) => {
-                tracing::debug!(%problem, "cannot read the ledger's owner");
+                let problem = problem.to_string();
+                // Once, until it is another.
+                if self.problem.as_ref() != Some(&problem) {
+                    tracing::warn!(
+                        problem,
+                        "the ledger does not tell which installation this is: nothing is led until it does"
+                    );
+                    self.problem = Some(problem);
+                }
                 Ok(None)
             }
-            Err(IdentityProblem::Refused(why)) => Err(anyhow!(why)),
+            Err(refused) => Err(refused.into()),
         }
     }
 
@@ -102,8 +123,8 @@ impl Settling {
             let account = beside.wait_for(|beside| beside.account.is_some()).await?.account.clone();
             if let Some(account) = account {
                 match account_seen(&self.settings, &mut self.ledger, &account).await {
-                    Err(IdentityProblem::Refused(why)) => return Err(anyhow!(why)),
-                    Err(IdentityProblem::Ledger(_)) => {
+                    Err(refused @ IdentityProblem::Refused(_)) => return Err(refused.into()),
+                    Err(IdentityProblem::Ledger(_) | IdentityProblem::InUse(_)) => {
                         tokio::time::sleep(AGAIN_AFTER).await;
                         continue;
                     }

@@ -103,7 +103,8 @@ impl Schedule {
         self.is_observing || self.is_listing
     }
 
-    pub(crate) fn next_deadline(&self) -> Duration {
-        if self.is_listing { self.next_observation } else { self.next_observation.min(self.next_listing) }
+    /// `may_list`: whose instances are ours is known.
+    pub(crate) fn next_deadline(&self, may_list: bool) -> Duration {
+        if self.is_listing || !may_list { self.next_observation } else { self.next_observation.min(self.next_listing) }
     }
 }

@@ -10,7 +10,7 @@ use super::LedgerProblem;
 use crate::redis_client::Redis;
 
 /// Adds a name to a list of lines, unless it is there.
-const LIST_POOL: &str = "
+const LIST_POOL: &str = r"
     local names = redis.call('GET', KEYS[1]) or ''
     if not string.find('\n' .. names .. '\n', '\n' .. ARGV[1] .. '\n', 1, true) then
       redis.call('SET', KEYS[1], names == '' and ARGV[1] or names .. '\n' .. ARGV[1])
@@ -42,6 +42,14 @@ impl Owner {
         let theirs = other.full_names();
         self.full_names().into_iter().find(|queue| theirs.contains(queue))
     }
+}
+
+/// Why a pool is not run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    pub why: String,
+    /// Only while another holds a lease: that may be one of a process that has just ended.
+    pub while_led: bool,
 }
 
 /// One pool as the ledger has it.
@@ -109,12 +117,13 @@ impl Owners {
     }
 
     /// Why a pool of this name and owner must not be run on this ledger.
-    pub fn refusal(&self, name: &str, ours: &Owner) -> Option<String> {
+    pub fn refusal(&self, name: &str, ours: &Owner) -> Option<Refusal> {
+        let always = |why| Some(Refusal { why, while_led: false });
         let claimed = self.pools.get(name).cloned().unwrap_or_default();
         if let Some(owner) = &claimed.owner {
             let another = "Give this pool another pool.name, or this installation a ledger of its own (ledger.prefix)";
             if owner.installation != ours.installation {
-                return Some(format!(
+                return always(format!(
                     "the ledger of pool \"{name}\" belongs to installation {}, and this one is {}. {another}",
                     owner.installation, ours.installation
                 ));
@@ -126,7 +135,7 @@ impl Owners {
                     && theirs != ours
                     && claimed.has_launched
                 {
-                    return Some(format!(
+                    return always(format!(
                         "the ledger of pool \"{name}\" has instances of {what} {theirs}, and this coordinator works in \
                          {what} {ours}. {another}"
                     ));
@@ -134,15 +143,16 @@ impl Owners {
             }
             let is_in_use = claimed.led_by.is_some() || claimed.has_launched;
             if is_in_use && owner.shares_a_queue_with(ours).is_none() {
-                return Some(format!(
+                let why = format!(
                     "the ledger of pool \"{name}\" belongs to other queues: {} (ours: {}). {another}. If the queues were \
                      renamed and no instance of the old ones runs, delete the key pool:{name}:owner of the ledger",
                     list(owner),
                     list(ours)
-                ));
+                );
+                return Some(Refusal { why, while_led: !claimed.has_launched });
             }
         }
-        self.queue_of_another(name, ours)
+        self.queue_of_another(name, ours).map(|why| Refusal { why, while_led: true })
     }
 
     /// A queue that another pool works, which somebody leads now: both would launch for the same jobs.
@@ -213,7 +223,7 @@ mod tests {
     #[test]
     fn a_ledger_of_other_queues_of_another_installation_or_account_is_refused_with_the_remedy() {
         let ours = owner("one", &["q"]);
-        let refusal = |owners: &Owners| owners.refusal("p", &ours).unwrap_or_default();
+        let refusal = |owners: &Owners| owners.refusal("p", &ours).map(|it| it.why).unwrap_or_default();
         assert_eq!(Owners::default().refusal("p", &ours), None, "nobody's yet");
         assert_eq!(with("p", owner("one", &["q", "r"]), Some("x"), true).refusal("p", &ours), None, "a queue more");
         let said = refusal(&with("p", owner("two", &["q"]), None, false));
@@ -237,7 +247,7 @@ mod tests {
     #[test]
     fn a_queue_that_another_led_pool_works_is_refused_and_one_of_a_pool_that_nobody_leads_is_not() {
         let ours = owner("one", &["q", "s"]);
-        let said = with("other", owner("one", &["s"]), Some("x"), true).refusal("p", &ours).expect("refused");
+        let said = with("other", owner("one", &["s"]), Some("x"), true).refusal("p", &ours).expect("refused").why;
         assert!(said.contains("queue bull:s of pool \"p\" is worked by pool \"other\" already"), "{said}");
         assert_eq!(with("other", owner("one", &["s"]), None, true).refusal("p", &ours), None, "it was renamed");
         assert_eq!(with("other", owner("one", &["s"]), Some("retires-x"), true).refusal("p", &ours), None);
