@@ -1,4 +1,4 @@
-//! The loop between the machine and its surroundings. Owns the order of things: what happened goes into the machine, its
+//! The loop between the machine and its surroundings. Owns the order: inputs become events of the machine, and its
 //! actions are performed; never decides anything itself.
 
 mod act;
@@ -22,24 +22,24 @@ use crate::boot::{Attempt, process};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::identity::{self, Origin};
-use crate::imds::watch::{self, Seen};
+use crate::imds::poll::{self, ReadNotice};
 use crate::imds::{Document, ImdsError};
 use crate::report::{FlightRecord, Reporter};
 use crate::saved::{SavedSession, SavedState};
 use crate::session::messages::{envelope, farewell, phase};
 use crate::session::{Inbound, Registered, SessionError};
-use crate::shim::{InstallError, Installed, Said, Shims};
+use crate::shim::{InstallError, Installed, ShimUpdate, Shims};
 use crate::worker::clients::WorkerIdentity;
 use crate::worker::evidence::Redis;
 use crate::worker::pm2::Pm2;
 use crate::worker::{Baseline, Observer, Pace, WorkerCheck};
 use checker::Schedule;
 
-/// Notices that are kept for a coordinator that was away.
+/// Notices that are kept for the next session.
 const NOTICES_KEPT: usize = 32;
 /// The farewell must be on its way within it.
 const FAREWELL_TIMEOUT: Duration = Duration::from_secs(1);
-/// A heartbeat's interval until the coordinator has said another.
+/// The interval of heartbeats until the coordinator sets another.
 const DEFAULT_HEARTBEAT: Duration = Duration::from_secs(5);
 
 /// Why an agent cannot run.
@@ -56,7 +56,7 @@ pub enum AgentError {
     Imds(#[source] ImdsError),
 }
 
-/// What came in.
+/// An input of the loop.
 #[derive(Debug)]
 enum Input {
     Machine(Event),
@@ -66,10 +66,10 @@ enum Input {
     SessionEnded(u64, SessionError),
     /// `None`: it was aborted, as the machine knows.
     StepEnded(usize, u32, Option<Attempt>),
-    Seen(Seen),
+    Notice(ReadNotice),
     WorkerChecked(u64, Box<WorkerCheck>),
     Commit(String),
-    Shim(Said),
+    Shim(ShimUpdate),
 }
 
 /// A session under way.
@@ -99,20 +99,20 @@ struct Agent {
     machine: Machine,
     inputs: mpsc::Sender<Input>,
     registration: Option<SavedSession>,
-    /// Where a standby said that the leader is: asked next, and forgotten when that fails.
+    /// The leader's address, as a standby reported it: tried next, and dropped when that fails.
     leader: Option<String>,
     sessions: u64,
     session: Option<Open>,
     step: Option<Running>,
-    /// The worker is being started again, as after a drain that was taken back.
+    /// The worker is being started again, as after a cancelled drain.
     start: Option<JoinHandle<()>>,
     kill: latest::Sender<bool>,
     schedule: latest::Sender<Schedule>,
     flight: FlightRecord,
-    notices: Vec<Seen>,
+    notices: Vec<ReadNotice>,
     reporter: Reporter,
     shims: Shims,
-    /// When the last beat went that a job had brought about.
+    /// When a job last caused a heartbeat.
     beat_for_jobs: Instant,
 }
 
@@ -138,11 +138,11 @@ pub async fn run(
     let (inputs, mut incoming) = mpsc::channel(64);
     if let Some(imds) = imds {
         let (seen, mut notices) = mpsc::channel(8);
-        tokio::spawn(watch::watch(imds, config.imds_interval, seen));
+        tokio::spawn(poll::poll(imds, config.imds_interval, seen));
         let inputs = inputs.clone();
         tokio::spawn(async move {
             while let Some(seen) = notices.recv().await {
-                if inputs.send(Input::Seen(seen)).await.is_err() {
+                if inputs.send(Input::Notice(seen)).await.is_err() {
                     return;
                 }
             }
@@ -180,16 +180,16 @@ impl Agent {
         let mut reporter = Reporter::new(&config, &document);
         let shims = match install(&config, &mut launcher) {
             Ok((place, listener)) => {
-                let (said, mut heard) = mpsc::channel(64);
+                let (updates, mut received) = mpsc::channel(64);
                 let inputs = inputs.clone();
                 tokio::spawn(async move {
-                    while let Some(said) = heard.recv().await {
-                        if inputs.send(Input::Shim(said)).await.is_err() {
+                    while let Some(update) = received.recv().await {
+                        if inputs.send(Input::Shim(update)).await.is_err() {
                             return;
                         }
                     }
                 });
-                Shims::listen(&place, listener, clock, said)
+                Shims::listen(&place, listener, clock, updates)
             }
             Err(why) => {
                 tracing::warn!(why, "the worker runs without the shim");
@@ -243,13 +243,13 @@ impl Agent {
         })
     }
 
-    /// The coordinator to speak to now.
+    /// The coordinator to connect to next.
     fn coordinator(&self) -> String {
         self.leader.clone().unwrap_or_else(|| self.config.coordinator.clone())
     }
 
-    /// The coordinator could not be spoken to.
-    fn failed(&mut self, error: &SessionError) {
+    /// A registration or a session failed.
+    fn session_failed(&mut self, error: &SessionError) {
         self.leader = error.leader();
         if let Some(leader) = &self.leader {
             tracing::info!(leader, "another coordinator is the leader: trying that one next");
@@ -262,7 +262,7 @@ impl Agent {
         self.phase_may_have_changed(before);
     }
 
-    /// Says goodbye, and leaves nothing of its own running but the worker.
+    /// Sends the farewell, and leaves nothing running but the worker.
     async fn leave(&mut self, reason: &'static str) {
         tracing::info!(reason, "the agent stops; the worker keeps running");
         if let Some(step) = self.step.take() {
@@ -280,7 +280,7 @@ impl Agent {
     fn send(&mut self, message: Message) {
         let Some(session) = self.session.as_ref().filter(|session| session.welcomed) else { return };
         if session.outbound.try_send(envelope(message)).is_err() {
-            // It reads too slowly, or is gone: what it missed it gets with the next session.
+            // It reads too slowly, or is disconnected: the next session repeats what it missed.
             session.task.abort();
             let number = session.number;
             let inputs = self.inputs.clone();
@@ -317,11 +317,11 @@ impl Agent {
         };
         self.schedule.send_modify(|schedule| schedule.pace = pace);
         if matches!(self.machine.phase(), Phase::Proving) {
-            self.ask_commit();
+            self.read_commit();
         }
     }
 
-    fn ask_commit(&self) {
+    fn read_commit(&self) {
         let directory = format!("safe.directory={}", self.launcher.directory().display());
         let command = self.launcher.program("git", ["-c", &directory, "rev-parse", "HEAD"]);
         let inputs = self.inputs.clone();
@@ -334,7 +334,7 @@ impl Agent {
     }
 }
 
-/// Puts the shim in place and into the environment of all that is started; else says why there is none.
+/// Puts the shim in place and into the environment of all that is started; else returns why there is none.
 fn install(config: &Config, launcher: &mut Launcher) -> Result<(Installed, UnixListener), String> {
     if !config.worker.shim {
         return Err("worker.shim is false: jobs that cannot finish in time are killed, then handed back by the agent"

@@ -1,5 +1,5 @@
-//! The boot steps as processes. Owns running one of them and telling how it went; never decides whether it is tried
-//! again (the machine does).
+//! The boot steps as processes. Owns running one of them and its result; never decides whether it is retried (the
+//! machine does).
 
 pub mod account;
 pub mod launcher;

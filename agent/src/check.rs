@@ -1,4 +1,4 @@
-//! `spillway-agent check`: whether a boot can succeed here, found out without one. Owns the questions and their
+//! `spillway-agent check`: whether a boot can succeed here, found out without one. Owns the checks and their
 //! order; changes nothing.
 
 use std::time::Duration;
@@ -18,7 +18,7 @@ use crate::worker::pm2::Pm2;
 use crate::worker::{Baseline, Observer, Pace};
 use crate::{clock::Clock, imds::Document};
 
-/// One answer.
+/// The result of one check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
     /// What was checked.
@@ -35,7 +35,7 @@ pub struct Finding {
 pub enum State {
     /// As it should be.
     Ok,
-    /// It works, but somebody should know.
+    /// It works, but has a limit that the operator should know.
     Warning,
     /// An agent would not get ready.
     Failed,
@@ -214,7 +214,7 @@ async fn coordinator(findings: &mut Findings, config: &Config) {
             "not set: set join_token_file or $SPILLWAY_JOIN_TOKEN to the coordinator's grpc.join_token".to_owned(),
         );
     }
-    // A registration that names nobody is answered without any effect.
+    // A registration without an instance id is answered without any effect.
     let request = messages::register(&Document::default(), config.join_token.as_ref().map(Secret::expose));
     let found = match timeout(Duration::from_secs(15), session::register(&config.coordinator, request)).await {
         Err(_) => Err("no answer in time: check the coordinator, the port and the security group".to_owned()),

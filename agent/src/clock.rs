@@ -13,7 +13,7 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// A clock that starts now, a day in: times a little before its start can be said, too.
+    /// A clock that starts now, a day in: times a little before its start can be expressed, too.
     pub fn start() -> Self {
         Self { start: Instant::now() }
     }
@@ -34,7 +34,7 @@ impl Clock {
         if at >= now { wall_now + at.since(now) } else { wall_now - now.since(at) }
     }
 
-    /// The machine's word for a time of the wall clock.
+    /// The machine's time for a time of the wall clock.
     pub fn at(&self, wall: SystemTime) -> Timestamp {
         let (now, wall_now) = (self.now(), wall_now());
         match wall.duration_since(wall_now) {

@@ -2,7 +2,7 @@
 //! environment and the files that these name.
 //!
 //! A value comes from `SPILLWAY_…` in the environment, else from the file, else from its default. With no file at the
-//! default place the environment has to say it all.
+//! default place the environment has to set everything.
 
 mod dotenv;
 mod secret;
@@ -71,17 +71,17 @@ pub struct Config {
     pub join_token: Option<Secret>,
     /// Where the agent keeps what it must know after a restart of its own.
     pub state_directory: PathBuf,
-    /// After so long without a coordinator and without a job the instance powers itself off.
+    /// After this long without a coordinator and without a job the instance powers itself off.
     pub orphan_after: Duration,
     /// Older than this it powers itself off.
     pub max_life: Option<Duration>,
-    /// How the worker is brought up.
+    /// How the worker is started.
     pub boot: Boot,
     /// What the worker is.
     pub worker: Worker,
-    /// How it goes.
+    /// How it is drained.
     pub drain: Drain,
-    /// How often the metadata service is asked.
+    /// How often the metadata service is polled.
     pub imds_interval: Duration,
     /// The application's own environment file.
     pub env_file: Option<PathBuf>,
@@ -89,12 +89,12 @@ pub struct Config {
     pub redis: RedisUrl,
 }
 
-/// How the worker is brought up.
+/// How the worker is started.
 #[derive(Clone, Debug)]
 pub struct Boot {
     /// Where the steps run.
     pub directory: PathBuf,
-    /// As whom; the agent's own user where unset.
+    /// The user that they run as; the agent's own user where unset.
     pub user: Option<String>,
     /// What the steps, and so the worker, find in their environment.
     pub environment: BTreeMap<String, String>,
@@ -128,7 +128,7 @@ pub struct Worker {
     pub shim: bool,
 }
 
-/// How the worker goes.
+/// How the worker is drained.
 #[derive(Clone, Copy, Debug)]
 pub struct Drain {
     /// How long before its deadline a drain stops the worker.

@@ -1,4 +1,4 @@
-//! Who this instance is. Owns where that is learnt from: the metadata service, or `SPILLWAY_INSTANCE_ID` where there is
+//! Who this instance is. Owns the source: the metadata service, or `SPILLWAY_INSTANCE_ID` where there is
 //! none; never invents it.
 
 use std::time::Duration;
@@ -43,7 +43,7 @@ impl Origin {
     }
 }
 
-/// Asks until the metadata service answers.
+/// Polls until the metadata service answers.
 pub async fn learn(imds: &mut Imds) -> Document {
     let mut failures = 0_u32;
     loop {

@@ -1,7 +1,7 @@
 //! The instance metadata service, version 2. Owns its token and the reading of its answers; never retries by itself
-//! but for a token that is no longer good.
+//! but for a token that is no longer valid.
 
-pub mod watch;
+pub mod poll;
 
 use std::time::{Duration, SystemTime};
 
@@ -11,25 +11,25 @@ use tokio::time::Instant;
 
 const DEFAULT_ENDPOINT: &str = "http://169.254.169.254";
 const TOKEN_LIFE: Duration = Duration::from_secs(21_600);
-/// A token is changed so long before its end.
+/// A token is renewed this long before it expires.
 const TOKEN_MARGIN: Duration = Duration::from_secs(300);
 const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The most that is waited after errors.
+/// The longest wait after errors.
 const MAX_BACK_OFF: Duration = Duration::from_secs(15);
 
-/// How long to wait before the metadata service is asked again: `first`, and twice as long after each failure in a row.
+/// How long to wait before the metadata service is polled again: `first`, and twice as long after each failure in a row.
 pub(crate) fn back_off(first: Duration, failures: u32) -> Duration {
     first.saturating_mul(1 << failures.min(8)).min(MAX_BACK_OFF.max(first))
 }
 
-/// Why the metadata service gave nothing.
+/// Why the metadata service returned nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum ImdsError {
-    /// Wait, and ask less often.
+    /// Retry, with back-off.
     #[error("the instance metadata service does not answer")]
     Unreachable(#[source] reqwest::Error),
-    /// Wait, and ask less often.
+    /// Retry, with back-off.
     #[error("the instance metadata service answered {0}")]
     Refused(StatusCode),
     /// It is switched off: enable it for this instance.
@@ -37,15 +37,15 @@ pub enum ImdsError {
         "the instance metadata service is disabled: set HttpEndpoint=enabled in the launch template's metadata options"
     )]
     Disabled,
-    /// It answered something else.
+    /// Its answer cannot be parsed.
     #[error("cannot parse {0} of the instance metadata service")]
     Unreadable(&'static str),
 }
 
-type Read = fn(&str) -> Option<Vec<Notice>>;
+type Parse = fn(&str) -> Option<Vec<Notice>>;
 
-/// Where notices are told, and how they read.
-const NOTICES: [(&str, Read); 3] = [
+/// The paths of notices, and their parsers.
+const NOTICES: [(&str, Parse); 3] = [
     ("meta-data/spot/instance-action", |text| interruption(text).map(|notice| vec![notice])),
     ("meta-data/events/recommendations/rebalance", |text| rebalance(text).map(|notice| vec![notice])),
     ("meta-data/events/maintenance/scheduled", maintenance),
@@ -74,27 +74,27 @@ pub struct Document {
 }
 
 impl Document {
-    /// How old the instance is; zero where that is not told.
+    /// How old the instance is; zero where that is unknown.
     pub fn age(&self) -> Duration {
         rfc3339(&self.pending_time).and_then(|at| crate::clock::wall_now().duration_since(at).ok()).unwrap_or_default()
     }
 }
 
-/// What EC2 has in mind for this instance.
+/// A notice from EC2 for this instance.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
-    /// It takes the instance.
+    /// It will interrupt the instance.
     Interruption {
         /// terminate, stop or hibernate.
         action: String,
         at: SystemTime,
     },
-    /// It may soon.
+    /// It may soon: a rebalance recommendation.
     Rebalance {
         /// When it was recommended.
         at: SystemTime,
     },
-    /// It works on the machine below.
+    /// Scheduled maintenance of the host.
     Maintenance {
         /// As `system-reboot`.
         code: String,
@@ -131,7 +131,7 @@ impl Imds {
         if document.instance_id.is_empty() { Err(ImdsError::Unreadable(WHAT)) } else { Ok(document) }
     }
 
-    /// What EC2 has in mind, most urgent first. An error further down does not hide what was found before it.
+    /// The current notices, most urgent first. An error further down does not hide what was found before it.
     pub async fn notices(&mut self) -> Result<Vec<Notice>, ImdsError> {
         let mut found = Vec::new();
         for (path, read) in NOTICES {
@@ -152,7 +152,7 @@ impl Imds {
     async fn get(&mut self, path: &str) -> Result<Option<String>, ImdsError> {
         let had_token = self.token.is_some();
         match self.try_get(path).await {
-            // A token from before may have been withdrawn; a fresh one cannot.
+            // An old token may have been revoked; a fresh one cannot.
             Err(ImdsError::Refused(StatusCode::UNAUTHORIZED)) if had_token => {
                 self.token = None;
                 self.try_get(path).await

@@ -1,6 +1,6 @@
-//! The agent on a spot instance: identify → register → boot → prove → watch → drain.
+//! The agent on a spot instance: identify → register → boot → prove → check → drain.
 //!
-//! Every decision is `spillway-machine`'s; this crate does what it says and tells it what happened. [`agent`] is the
+//! Every decision is `spillway-machine`'s; this crate performs its actions and reports events to it. [`agent`] is the
 //! loop between the two, the other modules are its I/O.
 
 pub mod agent;

@@ -12,7 +12,7 @@ use spillway_agent::cli::{Cli, Command, ConfigFile};
 use spillway_agent::config::{Config, ConfigError, DEFAULT_PATH, Source};
 use spillway_agent::identity::Origin;
 use spillway_agent::imds::Notice;
-use spillway_agent::imds::watch::{self, Seen};
+use spillway_agent::imds::poll::{self, ReadNotice};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tracing_subscriber::filter::Targets;
@@ -54,11 +54,11 @@ fn start(cli: Cli) -> anyhow::Result<ExitCode> {
             Command::Run(file) => {
                 let config = load(&file)?;
                 tracing::info!(version = env!("CARGO_PKG_VERSION"), redis = %config.redis, "agent started");
-                agent::run(config, origin, told_to_leave()?).await?;
+                agent::run(config, origin, shutdown_signal()?).await?;
                 Ok(ExitCode::SUCCESS)
             }
             Command::Check { file, json } => check(&load(&file)?, &origin, json).await,
-            Command::Watch { json } => watch_notices(&origin, json).await,
+            Command::Watch { json } => print_notices(&origin, json).await,
         }
     })
 }
@@ -70,7 +70,7 @@ fn load(file: &ConfigFile) -> Result<Config, ConfigError> {
     Config::load(&Source::read(&path, file.config.is_some(), variables)?)
 }
 
-fn told_to_leave() -> anyhow::Result<impl Future<Output = &'static str>> {
+fn shutdown_signal() -> anyhow::Result<impl Future<Output = &'static str>> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot install a signal handler")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot install a signal handler")?;
     Ok(async move {
@@ -99,13 +99,13 @@ async fn check(config: &Config, origin: &Origin, json: bool) -> anyhow::Result<E
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-async fn watch_notices(origin: &Origin, json: bool) -> anyhow::Result<ExitCode> {
+async fn print_notices(origin: &Origin, json: bool) -> anyhow::Result<ExitCode> {
     let imds = origin.imds()?.context(
         "SPILLWAY_INSTANCE_ID or AWS_EC2_METADATA_DISABLED turns the instance metadata service off: unset it",
     )?;
     let (seen, mut notices) = mpsc::channel(8);
-    tokio::spawn(watch::watch(imds, Duration::from_secs(1), seen));
-    let leave = told_to_leave()?;
+    tokio::spawn(poll::poll(imds, Duration::from_secs(1), seen));
+    let leave = shutdown_signal()?;
     tokio::pin!(leave);
     loop {
         tokio::select! {
@@ -115,7 +115,7 @@ async fn watch_notices(origin: &Origin, json: bool) -> anyhow::Result<ExitCode> 
     }
 }
 
-fn line(seen: &Seen, json: bool) -> String {
+fn line(seen: &ReadNotice, json: bool) -> String {
     let stamp = |at| humantime::format_rfc3339_seconds(at).to_string();
     let (kind, action, at) = match &seen.notice {
         Notice::Interruption { action, at } => ("interruption", action.as_str(), *at),

@@ -1,5 +1,5 @@
-//! What the coordinator is told of the agent's state: the heartbeat and the boot flight record. Owns the words; never
-//! sends them.
+//! What the agent reports to the coordinator: the heartbeat and the boot flight record. Owns their content; never sends
+//! them.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -35,7 +35,7 @@ impl FlightRecord {
         Self { latest: vec![None; steps], unsent: VecDeque::new() }
     }
 
-    /// A new line; it waits if there is nobody to send it to.
+    /// A new line; it is kept if it could not be sent.
     pub fn record(&mut self, line: BootStep, sent: bool) {
         if let Some(latest) = self.latest.get_mut(line.index as usize) {
             *latest = Some(line.clone());
@@ -48,7 +48,7 @@ impl FlightRecord {
         }
     }
 
-    /// All that a coordinator has not heard, and the latest of every step for one that has forgotten.
+    /// All unsent lines, and the latest of every step for a coordinator that was restarted.
     pub fn for_a_new_session(&mut self) -> Vec<BootStep> {
         let unsent: Vec<BootStep> = self.unsent.drain(..).collect();
         let is_unsent = |line: &BootStep| unsent.contains(line);
@@ -92,7 +92,7 @@ impl Reporter {
         self.check = check;
     }
 
-    /// What the worker's processes say of themselves; true where a job began or ended.
+    /// The worker's processes as the shim reports them; true where a job began or ended.
     pub fn shims_seen(&mut self, shims: Vec<ShimProcess>, problems: Vec<String>) -> bool {
         let jobs = |shims: &[ShimProcess]| shims.iter().map(|process| process.jobs.len()).sum::<usize>();
         let changed = jobs(&shims) != jobs(&self.shims);

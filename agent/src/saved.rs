@@ -23,7 +23,7 @@ pub struct SavedState {
 pub struct SavedSession {
     /// For the session's metadata.
     pub token: Secret,
-    /// As the coordinator wants it.
+    /// Set by the coordinator.
     pub heartbeat_interval: Duration,
 }
 
@@ -58,7 +58,7 @@ impl SavedState {
             .map_or(0, |progress| progress.done.min(steps.len()))
     }
 
-    /// Remembers that so many of these steps are done.
+    /// Saves how many of these steps are done.
     pub fn save_steps_done(&self, steps: &[Step], done: usize) -> std::io::Result<()> {
         let progress = Progress {
             instance_id: self.instance_id.clone(),
@@ -78,7 +78,7 @@ impl SavedState {
         })
     }
 
-    /// Remembers a session.
+    /// Saves a session.
     pub fn save_session(&self, session: &SavedSession) -> std::io::Result<()> {
         let session = Session {
             instance_id: self.instance_id.clone(),

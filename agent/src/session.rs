@@ -19,33 +19,33 @@ use tonic::{Code, Request, Status};
 
 use crate::config::Secret;
 
-/// Messages that may wait for a coordinator that reads slowly; one that reads slower is taken for gone.
+/// Messages that may wait for a coordinator that reads slowly; one that reads slower counts as disconnected.
 pub const MESSAGES_WAITING: usize = 256;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What the coordinator gave.
+/// The result of a registration.
 #[derive(Clone, Debug)]
 pub struct Registered {
     /// For the session.
     pub token: Secret,
     /// The pool that this instance works for.
     pub pool: String,
-    /// As the coordinator wants it.
+    /// Set by the coordinator.
     pub heartbeat_interval: Duration,
 }
 
-/// What comes over a session.
+/// Received over a session.
 #[derive(Debug)]
 pub enum Inbound {
-    /// The session stands.
+    /// The session is open.
     Welcome {
         /// Of the leader lease.
         epoch: u64,
         /// The coordinator's.
         version: String,
     },
-    /// The coordinator asks for something.
+    /// The coordinator sent a command.
     Command {
         /// Of the leader lease.
         epoch: u64,
@@ -53,7 +53,7 @@ pub enum Inbound {
         id: String,
         command: CoordinatorCommand,
     },
-    /// The coordinator asks for something that this agent does not know, or without what belongs to it.
+    /// A command that this agent does not know, or that lacks a field.
     Unknown {
         /// The command's.
         id: String,
@@ -70,9 +70,9 @@ pub enum CoordinatorCommand {
         /// For the log.
         reason: String,
     },
-    /// Work again.
+    /// Cancel the drain and take jobs again.
     CancelDrain,
-    /// Behave as if EC2 took the instance then.
+    /// Behave as if EC2 interrupted the instance then.
     Rehearse {
         /// When it would.
         deadline: SystemTime,
@@ -93,13 +93,13 @@ impl CoordinatorCommand {
 /// Why there is no session.
 #[derive(Debug, thiserror::Error)]
 pub enum SessionError {
-    /// Try again soon.
+    /// Retry soon.
     #[error("cannot reach the coordinator")]
     Unreachable(#[source] tonic::transport::Error),
-    /// Try again soon.
+    /// Retry soon.
     #[error("the coordinator is not available: {}", .0.message())]
     Unavailable(Status),
-    /// WorkerCheck at the join token and at the coordinator's log; trying again soon does not help.
+    /// Check the join token and the coordinator's log; an early retry does not help.
     #[error("the coordinator rejected this agent: {}", .0.message())]
     Refused(Status),
     /// Update the agent.
@@ -118,7 +118,7 @@ impl SessionError {
 }
 
 impl SessionError {
-    /// Where the leader is, by the word of a standby: `http://HOST:PORT`.
+    /// The leader's address, as a standby reported it: `http://HOST:PORT`.
     pub fn leader(&self) -> Option<String> {
         let Self::Unavailable(status) = self else { return None };
         let address = status.metadata().get("spillway-leader")?.to_str().ok()?;
@@ -138,7 +138,7 @@ impl From<Status> for SessionError {
     }
 }
 
-/// Asks the coordinator for a session token.
+/// Requests a session token from the coordinator.
 pub async fn register(coordinator: &str, request: RegisterRequest) -> Result<Registered, SessionError> {
     let mut client = AgentServiceClient::new(connect(coordinator).await?);
     let mut request = Request::new(request);
@@ -161,14 +161,14 @@ pub async fn register(coordinator: &str, request: RegisterRequest) -> Result<Reg
     }
 }
 
-/// Holds a session until it ends, and says why it did.
+/// Holds a session until it ends, and returns why.
 pub async fn hold<F: Future<Output = ()>>(
     coordinator: &str,
     token: &Secret,
     outbound: mpsc::Receiver<SessionRequest>,
-    heard: impl Fn(Inbound) -> F,
+    on_inbound: impl Fn(Inbound) -> F,
 ) -> SessionError {
-    match try_hold(coordinator, token, outbound, heard).await {
+    match try_hold(coordinator, token, outbound, on_inbound).await {
         Ok(()) => SessionError::Unavailable(Status::unavailable("it closed the session")),
         Err(error) => error,
     }
@@ -178,7 +178,7 @@ async fn try_hold<F: Future<Output = ()>>(
     coordinator: &str,
     token: &Secret,
     outbound: mpsc::Receiver<SessionRequest>,
-    heard: impl Fn(Inbound) -> F,
+    on_inbound: impl Fn(Inbound) -> F,
 ) -> Result<(), SessionError> {
     let mut client = AgentServiceClient::new(connect(coordinator).await?);
     let mut request = Request::new(ReceiverStream::new(outbound));
@@ -192,7 +192,7 @@ async fn try_hold<F: Future<Output = ()>>(
     let welcome = tokio::time::timeout(ANSWER_TIMEOUT, inbound.next()).await;
     let mut next = welcome.map_err(|_| Status::deadline_exceeded("no welcome in time"))?;
     while let Some(message) = next {
-        heard(understood(message?)).await;
+        on_inbound(understood(message?)).await;
         next = inbound.next().await;
     }
     Ok(())

@@ -1,5 +1,5 @@
-//! The worker shim: a small preload file of ours in the worker's processes, and the socket by which they talk to the
-//! agent. Owns the file, the socket and what the processes last said; never decides (the machine does).
+//! The worker shim: a small preload file of ours in the worker's processes, and the socket between them and the
+//! agent. Owns the file, the socket and the processes' last reported state; never decides (the machine does).
 //!
 //! Nothing here can keep a worker from starting: without the socket the shim does nothing at all.
 
@@ -12,7 +12,7 @@ pub mod wire;
 mod tests;
 
 pub use install::{InstallError, Installed};
-pub use registry::{Said, Shims};
+pub use registry::{ShimUpdate, Shims};
 
 /// The file that the worker's processes load.
 pub const SOURCE: &str =

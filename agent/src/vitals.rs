@@ -1,4 +1,4 @@
-//! How the machine feels: CPU and memory, from `/proc`. Owns the reading; unknown reads as absent.
+//! The load of the instance: CPU and memory, from `/proc`. Owns the reading; unknown reads as absent.
 
 /// Reads CPU use since the last reading.
 #[derive(Debug, Default)]

@@ -1,5 +1,5 @@
 //! The worker from outside: what PM2 shows of its processes, and Redis of its connections and jobs. Owns one check of
-//! both and how often each is worth its price; never decides what a check means (the machine does).
+//! both and how often each is worth its cost; never decides what a check means (the machine does).
 
 pub mod clients;
 pub mod evidence;
@@ -19,7 +19,7 @@ use clients::Connections;
 use evidence::{Redis, RedisCheck};
 use pm2::{Pm2, Process};
 
-/// How closely the worker is watched.
+/// How often the worker is checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pace {
     /// Not at all: there is none yet, or no more.
@@ -53,7 +53,7 @@ impl Pace {
         }
     }
 
-    /// How old PM2's word may be while no process of it changed: asking costs 0.3 s of CPU.
+    /// How old PM2's list may be while no process of it changed: a list costs 0.3 s of CPU.
     fn list_age(self) -> Duration {
         match self {
             Self::Off | Self::Ready => Duration::from_secs(60),
@@ -62,16 +62,16 @@ impl Pace {
     }
 }
 
-/// One check of the worker: the machine's part, and what a reader wants to know besides.
+/// One check of the worker: the machine's part, and details for the report.
 #[derive(Clone, Debug, Default)]
 pub struct WorkerCheck {
     /// For the machine.
     pub observation: Observation,
-    /// What Redis said; absent where it did not answer.
+    /// Redis's answer; absent where there was none.
     pub redis: Option<RedisCheck>,
     /// Processes that are not seen to finish their jobs on the signal.
     pub not_graceful: Vec<String>,
-    /// Why PM2 shows nothing; `None` where it does, or was not asked.
+    /// Why PM2 shows nothing; `None` where it does, or was not called.
     pub pm2_problem: Option<String>,
     /// The same of Redis.
     pub redis_problem: Option<String>,
@@ -98,7 +98,7 @@ pub struct Observer {
     connections: Option<(Instant, Connections)>,
 }
 
-/// PM2's last word, and by what it is seen to be out of date.
+/// PM2's last list, and the start times that show when it is out of date.
 #[derive(Debug)]
 struct Listed {
     at: Instant,
@@ -199,8 +199,8 @@ fn started(processes: &[Process]) -> Vec<Option<u64>> {
     processes.iter().map(|process| process.pid.and_then(proc::start_time)).collect()
 }
 
-/// Whether the process catches PM2's SIGINT. Bun installs its handler only for a script that asks for one; node always
-/// has one, and a shell's says nothing about its child.
+/// Whether the process catches PM2's SIGINT. Bun installs its handler only for a script that registers one; node always
+/// has one, and a shell's proves nothing about its child.
 fn graceful(process: &Process) -> Graceful {
     let Some(pid) = process.pid else { return Graceful::Unknown };
     match (proc::program(pid).as_deref(), proc::catches(pid, proc::SIGINT)) {

@@ -1,5 +1,5 @@
 --[[
-  Puts one job of a dead instance back to where it waited: no attempt and no stall is spent. What BullMQ's own
+  Requeues one job of a dead instance where it waited: no attempt and no stall is spent. What BullMQ's own
   moveJobFromActiveToWait does, for a caller that is not the job's worker, and for BullMQ 3 to 6.
 
   KEYS  1 active  2 wait  3 paused  4 prioritized  5 stalled  6 marker  7 meta  8 events  9 the job's hash  10 its lock
@@ -7,10 +7,10 @@
         2 instance id
         3 lock token as it was read; '' where there was no lock
         4 ms that were left of the lock when it was read; -1 where that is not known
-        5 ms above which a lock counts as renewed by somebody: the job is then left alone; -1 where the token is proof
-  Returns 'wait', 'paused' or 'prioritized' (where the job is now), 'missing' (its hash is gone: it has left active, and
-  nothing is queued), or why nothing was touched: 'not-active', 'lock-changed', 'doubtful'. An error comes back either
-  before anything was touched, or after the job has safely moved.
+        5 ms above which a lock counts as renewed: the job is then left alone; -1 where the token is proof
+  Returns 'wait', 'paused' or 'prioritized' (where the job is now), 'missing' (its hash does not exist: it has left active,
+  and nothing is queued), or why nothing was touched: 'not-active', 'lock-changed', 'doubtful'. An error is returned
+  either before anything was touched, or after the job has safely moved.
 ]]
 local call, pcall = redis.call, redis.pcall
 local active, wait, paused, prioritized, stalled = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
@@ -19,12 +19,12 @@ local id, instance, token = ARGV[1], ARGV[2], ARGV[3]
 local left_when_read, renewed_above = tonumber(ARGV[4]), tonumber(ARGV[5])
 
 -- Whose is it? ---------------------------------------------------------------------------------------------------------
--- Who finished it, or saw it stall, has taken it off active.
+-- A worker that finished it, or the stall check, has removed it from active.
 if not call('LPOS', active, id) then return 'not-active' end
 
 local held = call('GET', lock)
 if token == '' then
-  -- Without a lock only `pb` says whose it is. BullMQ 3 and 4 have no `pb`: such a job is the stall check's.
+  -- Without a lock only `pb` names the instance. BullMQ 3 and 4 have no `pb`: such a job is the stall check's.
   if held or instance == '' or call('HGET', job, 'pb') ~= instance then return 'lock-changed' end
 else
   if held ~= token then return 'lock-changed' end
@@ -45,7 +45,7 @@ end
 local is_paused = call('HEXISTS', meta, 'paused') == 1
 local concurrency = tonumber(call('HGET', meta, 'concurrency'))
 
--- BullMQ 5 and later: a worker blocks on the marker. As its addBaseMarkerIfNeeded; asked once the job has left active.
+-- BullMQ 5 and later: a worker blocks on the marker. As its addBaseMarkerIfNeeded; called once the job has left active.
 -- A rate limit is not looked at there either: the worker that wakes sees it, and waits.
 local function wake_by_marker()
   if is_paused then return end
@@ -68,7 +68,7 @@ end
 
 -- Which BullMQ is it? --------------------------------------------------------------------------------------------------
 -- The moveToActive of every BullMQ from 5.0.0 counts a start in `ats`, that of 3 and 4 in `attemptsMade`: `ats` in a job
--- that was started says 5 or later. `meta.version` (`bullmq:5.81.5`) is written by whichever Queue was made last, or not
+-- that was started shows 5 or later. `meta.version` (`bullmq:5.81.5`) is written by whichever Queue was made last, or not
 -- at all: where it decides, both choices must keep the job.
 local is_5_or_later = call('HEXISTS', job, 'ats') == 1
 local version = call('HGET', meta, 'version')
@@ -94,7 +94,7 @@ else
 end
 call('LREM', active, 1, id)
 
--- It has moved. What follows must not stop it: a failure is told at the end. -------------------------------------------
+-- It has moved. What follows must not stop it: a failure is reported at the end. -------------------------------------------
 try('DEL', lock)
 try('SREM', stalled, id)
 -- `pb` would outlive the next run where that run's worker has no name, and call it this dead instance's.

@@ -14,9 +14,9 @@ use redis::aio::ConnectionLike;
 use redis::{RedisResult, Script, pipe};
 pub use spillway_handback_rule::{Claim, Held, RENEWED_ABOVE};
 
-/// Active jobs that are looked at: far more than all workers of a queue hold.
+/// Active jobs that are read: far more than all workers of a queue hold.
 const ACTIVE_READ: isize = 100_000;
-/// Looked at in one round trip.
+/// Read in one round trip.
 const CHUNK: usize = 1000;
 
 /// Commands of Redis that a hand-back uses, as `ACL SETUSER` takes them.
@@ -38,7 +38,7 @@ impl Queue<'_> {
     }
 }
 
-/// Where a job waits again.
+/// Where a job was requeued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
     Wait,
@@ -47,7 +47,7 @@ pub enum Place {
     Prioritized,
 }
 
-/// What became of a job.
+/// The result of one hand-back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     HandedBack(Place),
@@ -55,18 +55,18 @@ pub enum Outcome {
     Missing,
     /// Nothing to do: it has finished, the stall check has moved it, or it was handed back before.
     NotActive,
-    /// Untouched: its lock is another one now, was renewed, or has expired since. Look again with `held_by`.
+    /// Untouched: its lock is another one now, was renewed, or has expired since. Read again with `held_by`.
     LockChanged,
-    /// Untouched: only `pb` says whose it is, and somebody may be renewing its lock. Ask again: within 16 s a lock of
-    /// BullMQ's 30 s that nobody renews is old enough to tell.
+    /// Untouched: only `pb` names the instance, and another worker may be renewing its lock. Retry: within 16 s a lock of
+    /// BullMQ's 30 s that is not renewed is old enough to decide.
     Doubtful,
 }
 
-/// The jobs in `active` that say they are this instance's, newest first: whose `pb` is its id, or whose lock's token is
+/// The jobs in `active` that name this instance, newest first: whose `pb` is its id, or whose lock's token is
 /// `<instance id>:…` (our shim gives each worker such an id; BullMQ before 5.3 has no `pb`). Writes nothing.
 ///
-/// Handed back in this order, the oldest is served first. Jobs without a lock and without `pb` say nothing, and are not
-/// among them: BullMQ's stall check finds them. More than 100,000 active jobs are not looked at.
+/// Handed back in this order, the oldest is served first. Jobs without a lock and without `pb` name no instance, and are
+/// not among them: BullMQ's stall check finds them. More than 100,000 active jobs are not read.
 pub async fn held_by(connection: &mut impl ConnectionLike, queue: Queue<'_>, instance: &str) -> RedisResult<Vec<Held>> {
     let mut held = Vec::new();
     if instance.is_empty() {
@@ -93,7 +93,7 @@ pub async fn held_by(connection: &mut impl ConnectionLike, queue: Queue<'_>, ins
     Ok(held)
 }
 
-/// The job, if it says it is the instance's.
+/// The job, if it names the instance.
 fn of_instance(instance: &str, id: &str, name: Option<Vec<u8>>, token: Option<Vec<u8>>, left_ms: i64) -> Option<Held> {
     let token = token.map(String::from_utf8).transpose().ok()?;
     let by_token = token.as_deref().and_then(|token| token.strip_prefix(instance)).is_some_and(|n| n.starts_with(':'));
@@ -108,11 +108,11 @@ fn of_instance(instance: &str, id: &str, name: Option<Vec<u8>>, token: Option<Ve
     Some(Held { id: id.to_owned(), token, lock_left, claim })
 }
 
-/// Hands one job back, if it still is as it was read: once, however often it is asked, and whoever else asks.
+/// Hands one job back, if it still is as it was read: once, however often it is called, and by however many.
 ///
 /// # Errors
 /// Redis does not answer, or refuses a command. What it refused was either not begun (the job is untouched) or comes after
-/// the job has moved: no error leaves a job in no list. Where no answer came the script may have run: ask again. Redis 7.0
+/// the job has moved: no error leaves a job in no list. Where no answer came the script may have run: retry. Redis 7.0
 /// refuses a script's command as `ERR … user executing the script …`, not as `NOPERM`.
 pub async fn hand_back(
     connection: &mut impl ConnectionLike,
@@ -133,9 +133,9 @@ pub async fn hand_back(
         .ok_or_else(|| redis::RedisError::from((redis::ErrorKind::UnexpectedReturnType, "handback.lua", answer)))
 }
 
-/// What to allow the Redis user of `url` where `error` says that it may not use a command; `None` for any other error.
+/// What to allow the Redis user of `url` where `error` means that it may not use a command; `None` for any other error.
 pub fn forbidden(url: impl std::fmt::Display, prefix: &str, error: &redis::RedisError) -> Option<String> {
-    // Redis 7 says it in other words where a script used the command.
+    // Redis 7 words the error differently where a script used the command.
     let is_forbidden = error.code() == Some("NOPERM") || error.to_string().contains("user executing the script");
     let permissions = PERMISSIONS.join(" ");
     is_forbidden.then(|| {

@@ -1,10 +1,10 @@
-//! What the machine decides by. Owns the numbers; never what a step runs or where a worker lives.
+//! The machine's settings. Owns the numbers; never what a step runs or where a worker lives.
 
 use core::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// The machine's settings. `Config::new` gives those that nobody has to think about.
+/// The machine's settings. `Config::new` returns sensible defaults.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Config {
     /// Retries of each boot step, in order: 0 means one attempt.
@@ -13,23 +13,23 @@ pub struct Config {
     pub first_step: usize,
     /// A session token of this boot is at hand: try it before registering.
     pub registered: bool,
-    /// Pause before a step is tried again, times the attempt.
+    /// Pause before a step is retried, times the attempt.
     pub step_pause: Duration,
-    /// So many restarts of the worker within `crash_window` are a crash loop.
+    /// This many restarts of the worker within `crash_window` are a crash loop.
     pub crash_restarts: usize,
     /// See `crash_restarts`.
     pub crash_window: Duration,
-    /// After a restart the worker must stay up so long, times the restarts in the window, before it is believed.
+    /// After a restart the worker must stay up this long, times the restarts in the window, before its proof counts.
     pub settle: Duration,
-    /// A ready worker whose proof is missing for so long is ready no more.
+    /// A ready worker whose proof fails for this long is no longer ready.
     pub lost_after: Duration,
     /// The same, where the sources of the proof do not answer.
     pub unknown_after: Duration,
-    /// How long before a drain's deadline the worker is told to stop; it is killed at half of it.
+    /// How long before a drain's deadline the worker is stopped; it is killed at half of it.
     pub drain_margin: Duration,
     /// When a drain signals the worker.
     pub drain_signal: DrainSignal,
-    /// Without a coordinator and without an active job for so long, the instance ends itself.
+    /// Without a coordinator and without an active job for this long, the instance ends itself.
     pub orphan_after: Duration,
     /// Older than this it ends itself, whatever it does; `None`: there is no limit.
     pub max_life: Option<Duration>,
@@ -52,7 +52,7 @@ pub struct Config {
 pub enum DrainSignal {
     /// At once where the worker is seen to catch the signal, when idle elsewhere.
     Auto,
-    /// The user says that the worker finishes its jobs on the signal.
+    /// The setting says that the worker finishes its jobs on the signal.
     AtOnce,
     /// Only while no job is active, or at the end of the time.
     WhenIdle,

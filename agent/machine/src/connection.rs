@@ -1,4 +1,4 @@
-//! When to register, when to connect, how long to wait between. Owns the back-off and its jitter; never speaks.
+//! When to register, when to connect, how long to wait between. Owns the back-off and its jitter; never sends.
 
 use core::time::Duration;
 
@@ -17,7 +17,7 @@ enum State {
     Off,
     /// Do this at that time.
     Due(Timestamp, Action),
-    /// An answer is awaited.
+    /// Waiting for an answer.
     Asked,
     Up,
 }

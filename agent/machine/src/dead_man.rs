@@ -1,13 +1,13 @@
-//! The dead-man's switch: an instance that nobody looks after any more ends itself. Owns when; what a power-off is, is the
-//! shell's. Instances are launched so that a power-off terminates them.
+//! The dead-man's switch: an instance without coordinator and job, or older than `max_life`, ends itself. Owns
+//! when; what a power-off is, is the shell's. Instances are launched so that a power-off terminates them.
 
 use core::time::Duration;
 
 use crate::{Config, Timestamp};
 
-/// Where nobody can tell whether a job runs, so many times `orphan_after` must pass: by then no lock of one is alive.
+/// Where it is unknown whether a job runs, this multiple of `orphan_after` must pass: by then every lock has expired.
 const UNKNOWN_TIMES: u32 = 4;
-/// A power-off that does nothing is repeated so often.
+/// Between two power-offs, where one has no effect.
 const AGAIN: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
@@ -15,9 +15,9 @@ pub(crate) struct DeadMan {
     /// When the machine began to count, and how old the instance was then.
     began: Timestamp,
     age: Duration,
-    /// Since when the coordinator is away; `None` while it is there.
+    /// Since when the coordinator is unreachable; `None` while connected.
     alone_since: Option<Timestamp>,
-    /// Since when it is alone and the jobs are not known; `None` once they are.
+    /// Since when the coordinator is unreachable and the jobs are unknown; `None` once they are.
     blind_since: Option<Timestamp>,
     powered_off_at: Option<Timestamp>,
 }

@@ -1,4 +1,4 @@
-//! One drain, from the order to the last job handed back. Owns when the worker is signalled, when its jobs are handed
+//! One drain, from the command to the last job handed back. Owns when the worker is signalled, when its jobs are handed
 //! back and when it is killed; never reads "no answer" as "no job".
 //!
 //! Everything is counted backwards from the deadline:
@@ -25,60 +25,60 @@ use serde::{Deserialize, Serialize};
 use crate::shims::Shims;
 use crate::{Action, Config, DrainSignal, Graceful, Jobs, LastReason, ShimProcess, Timestamp, Worker};
 
-/// So many successive looks without an active job are needed before a worker is stopped that would not finish one.
-const IDLE_LOOKS: u8 = 2;
-/// A kill is repeated so often until the worker is reported stopped.
-const KILL_AGAIN: Duration = Duration::from_secs(5);
-/// A process answers within it that it has handed its jobs back: measured in milliseconds, unless its event loop hangs.
-const ANSWER: Duration = Duration::from_secs(2);
-/// A fenced worker without a job that does not go on the signal is killed after it.
-const STOP_PATIENCE: Duration = Duration::from_secs(30);
-/// Between two attempts to hand back from outside, and how long after the stop they go on beyond the deadline.
-const AGAIN: Duration = Duration::from_secs(1);
-const STILL: Duration = Duration::from_secs(20);
+/// Successive checks without an active job before a worker is stopped that would not finish one.
+const IDLE_CHECKS: u8 = 2;
+/// Between two kills, until the worker is reported stopped.
+const KILL_INTERVAL: Duration = Duration::from_secs(5);
+/// For a process to answer that it has handed its jobs back: it takes milliseconds, unless its event loop hangs.
+const HAND_BACK_TIMEOUT: Duration = Duration::from_secs(2);
+/// A fenced worker without a job that does not exit on the signal is killed after it.
+const STOP_TIMEOUT: Duration = Duration::from_secs(30);
+/// Between two attempts to hand back from outside, and how long after the stop they are retried beyond the deadline.
+const HAND_BACK_INTERVAL: Duration = Duration::from_secs(1);
+const HAND_BACK_GRACE: Duration = Duration::from_secs(20);
 
 /// A drain under way.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Drain {
-    /// The command that asked for it; `None` where a notice did.
+    /// The command that requested it; `None` where a notice started it.
     pub command: Option<String>,
     /// When nothing of the worker may be left, and no job either.
     pub deadline: Timestamp,
-    /// EC2 takes the instance, or it ends itself: no command cancels this one.
+    /// EC2 interrupts the instance, or it ends itself: no command cancels this one.
     pub forced: bool,
-    /// EC2 takes it.
+    /// EC2 interrupts the instance.
     pub interrupted: bool,
     /// The instance ends itself afterwards.
     pub last: Option<LastReason>,
     /// Cancelled after the worker was signalled: start it again once it has stopped.
     pub cancelled: bool,
-    /// Where it stands.
+    /// What it is doing.
     pub stage: Stage,
     /// The most jobs that were seen active in it.
     pub jobs_seen: Option<u32>,
-    /// Jobs that were put back to wait.
+    /// Jobs that were requeued.
     pub handed_back: u32,
     /// The worker did not stop by itself.
     pub killed: bool,
     since: Timestamp,
-    idle_looks: u8,
-    /// Jobs whose locks are being renewed, by the last look at Redis since the drain began.
+    idle_checks: u8,
+    /// Jobs whose locks are being renewed, by the last check of Redis since the drain began.
     live_locks: u32,
-    asked: BTreeMap<u32, Asked>,
+    hand_backs: BTreeMap<u32, HandBackState>,
 }
 
-/// What became of the order to a process to hand its jobs back.
+/// A process's hand-back, once it was requested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-enum Asked {
+enum HandBackState {
     /// No answer yet.
-    At(Timestamp),
+    Requested(Timestamp),
     /// All are handed back, and the process is frozen.
     Frozen,
     /// Some could not be: they run on.
     Kept,
 }
 
-/// Where a drain stands.
+/// The stage of a drain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Stage {
     /// Its jobs run on.
@@ -87,7 +87,7 @@ pub enum Stage {
     Stopping(Timestamp),
     /// Its time is up; the last kill was then.
     Killing(Timestamp),
-    /// Nothing of it runs: what it left in Redis is handed back. Since when, and when to try (again).
+    /// Nothing of it runs: what it left in Redis is handed back. Since when, and when to try or retry.
     HandingBack {
         /// When the worker was stopped.
         since: Timestamp,
@@ -110,9 +110,9 @@ impl Drain {
             handed_back: 0,
             killed: false,
             since: now,
-            idle_looks: 0,
+            idle_checks: 0,
             live_locks: 0,
-            asked: BTreeMap::new(),
+            hand_backs: BTreeMap::new(),
         }
     }
 
@@ -126,7 +126,7 @@ impl Drain {
         self.deadline.minus(config.drain_margin)
     }
 
-    /// When a worker is told to stop that could not be told before. One that catches the signal gets all the time that
+    /// When a worker that could not be signalled earlier is stopped. One that catches the signal gets all the time that
     /// its supervisor gives it, any other one the margin.
     pub(crate) fn stop_at(&self, worker: Option<&Worker>, config: &Config) -> Timestamp {
         match worker {
@@ -137,62 +137,62 @@ impl Drain {
 
     /// A process of it hangs frozen, its jobs handed back: it cannot simply go on.
     pub(crate) fn has_frozen(&self) -> bool {
-        !self.asked.is_empty()
+        !self.hand_backs.is_empty()
     }
 
     pub(crate) fn observe(&mut self, jobs: Option<&Jobs>) {
         match jobs {
             Some(Jobs { at, active: Some(active), live_locks }) => {
-                self.see_jobs(*active);
+                self.count_jobs(*active);
                 if *at >= self.since {
                     self.live_locks = *live_locks;
                 }
                 if *active == 0 && *at >= self.since {
-                    self.idle_looks = self.idle_looks.saturating_add(1);
+                    self.idle_checks = self.idle_checks.saturating_add(1);
                 } else {
-                    self.idle_looks = 0;
+                    self.idle_checks = 0;
                 }
             }
-            _ => self.idle_looks = 0,
+            _ => self.idle_checks = 0,
         }
     }
 
-    pub(crate) fn see_jobs(&mut self, jobs: u32) {
-        if self.asked.is_empty() {
+    pub(crate) fn count_jobs(&mut self, jobs: u32) {
+        if self.hand_backs.is_empty() {
             self.jobs_seen = Some(self.jobs_seen.unwrap_or(0).max(jobs));
         }
     }
 
-    /// The process answered: so many jobs are back, so many run on.
+    /// The process answered: `jobs` are requeued, `kept` run on.
     pub(crate) fn handed_back(&mut self, pid: u32, jobs: u32, kept: u32) {
         self.handed_back = self.handed_back.saturating_add(jobs);
-        if let Some(asked) = self.asked.get_mut(&pid) {
-            *asked = if kept == 0 { Asked::Frozen } else { Asked::Kept };
+        if let Some(state) = self.hand_backs.get_mut(&pid) {
+            *state = if kept == 0 { HandBackState::Frozen } else { HandBackState::Kept };
         }
     }
 
     /// Nothing of the worker runs any more.
     pub(crate) fn stopped(&mut self, now: Timestamp, killed: bool) {
         self.killed |= killed;
-        // Told twice: an attempt to hand back is under way, and a second beside it would find nothing and report that.
+        // Reported twice: a hand-back is in progress, and a second one at the same time would find nothing and report that.
         if matches!(self.stage, Stage::HandingBack { again_at: None, .. }) {
             return;
         }
         self.stage = Stage::HandingBack { since: now, again_at: Some(now) };
     }
 
-    /// What the hand-back from outside came to; true when there is nothing more to do.
+    /// The result of a hand-back from outside; true once no retry is needed.
     pub(crate) fn handed_back_outside(&mut self, now: Timestamp, jobs: u32, again: bool) -> bool {
         self.handed_back = self.handed_back.saturating_add(jobs);
         let Stage::HandingBack { since, .. } = self.stage else { return false };
-        if !again || now >= self.deadline.max(since.plus(STILL)) {
+        if !again || now >= self.deadline.max(since.plus(HAND_BACK_GRACE)) {
             return true;
         }
-        self.stage = Stage::HandingBack { since, again_at: Some(now.plus(AGAIN)) };
+        self.stage = Stage::HandingBack { since, again_at: Some(now.plus(HAND_BACK_INTERVAL)) };
         false
     }
 
-    /// What it is time for.
+    /// The actions that are due.
     pub(crate) fn poll(
         &mut self,
         now: Timestamp,
@@ -203,7 +203,7 @@ impl Drain {
         match self.stage {
             Stage::Waiting if shims.processes().is_empty() => {
                 let nothing_runs = worker.is_some_and(|worker| worker.processes == 0);
-                let idle = self.idle_looks >= IDLE_LOOKS;
+                let idle = self.idle_checks >= IDLE_CHECKS;
                 if nothing_runs || idle || now >= self.stop_at(worker, config) {
                     return self.stop(now, false);
                 }
@@ -211,7 +211,7 @@ impl Drain {
             }
             Stage::Waiting => self.poll_with_shims(now, shims, config),
             Stage::Stopping(since) if now >= self.stop_ends(since, shims, config) => self.kill(now),
-            Stage::Killing(last) if now.since(last) >= KILL_AGAIN => self.kill(now),
+            Stage::Killing(last) if now.since(last) >= KILL_INTERVAL => self.kill(now),
             Stage::HandingBack { since, again_at: Some(at) } if now >= at => {
                 self.stage = Stage::HandingBack { since, again_at: None };
                 vec![Action::HandBackOutside]
@@ -225,28 +225,28 @@ impl Drain {
         let due = now >= hand_back_at;
         let mut actions = Vec::new();
         for process in shims.processes() {
-            let time = due || shims.is_hopeless(process, now, hand_back_at);
-            if time && !process.jobs.is_empty() && !self.asked.contains_key(&process.pid) {
-                self.asked.insert(process.pid, Asked::At(now));
+            let time = due || shims.cannot_finish(process, now, hand_back_at);
+            if time && !process.jobs.is_empty() && !self.hand_backs.contains_key(&process.pid) {
+                self.hand_backs.insert(process.pid, HandBackState::Requested(now));
                 actions.push(Action::HandBack { pid: process.pid });
             }
         }
         let all_settled = shims.processes().iter().all(|process| self.is_settled(now, process, due));
-        // Locks that somebody renews are jobs of a process without the shim.
-        let no_other = due || self.live_locks == 0 || !self.asked.is_empty();
+        // Locks that are renewed belong to jobs of a process without the shim.
+        let no_other = due || self.live_locks == 0 || !self.hand_backs.is_empty();
         if all_settled && no_other {
-            actions.extend(self.stop(now, due || !self.asked.is_empty()));
+            actions.extend(self.stop(now, due || !self.hand_backs.is_empty()));
         }
         actions
     }
 
-    /// There is nothing to wait for in this process.
+    /// This process needs no more waiting.
     fn is_settled(&self, now: Timestamp, process: &ShimProcess, due: bool) -> bool {
-        match self.asked.get(&process.pid) {
-            Some(Asked::Frozen) => true,
-            Some(Asked::At(at)) => due && now.since(*at) >= ANSWER,
-            Some(Asked::Kept) if due => true,
-            Some(Asked::Kept) | None => process.jobs.is_empty() && (process.fenced || due),
+        match self.hand_backs.get(&process.pid) {
+            Some(HandBackState::Frozen) => true,
+            Some(HandBackState::Requested(at)) => due && now.since(*at) >= HAND_BACK_TIMEOUT,
+            Some(HandBackState::Kept) if due => true,
+            Some(HandBackState::Kept) | None => process.jobs.is_empty() && (process.fenced || due),
         }
     }
 
@@ -262,10 +262,10 @@ impl Drain {
         vec![Action::KillWorker]
     }
 
-    /// How long the signal may take: of a fenced worker that has no job, not as long as the drain.
+    /// When the signal times out: for a fenced worker without a job, before the drain does.
     fn stop_ends(&self, since: Timestamp, shims: &Shims, config: &Config) -> Timestamp {
         let kill_at = self.kill_at(config);
-        if shims.jobs() == Some(0) { kill_at.min(since.plus(STOP_PATIENCE)) } else { kill_at }
+        if shims.jobs() == Some(0) { kill_at.min(since.plus(STOP_TIMEOUT)) } else { kill_at }
     }
 
     pub(crate) fn next_deadline(
@@ -278,15 +278,15 @@ impl Drain {
         match self.stage {
             Stage::Waiting if shims.processes().is_empty() => Some(self.stop_at(worker, config)),
             Stage::Waiting => {
-                let answers = self.asked.values().filter_map(|asked| match asked {
-                    Asked::At(at) => Some(at.plus(ANSWER)),
-                    Asked::Frozen | Asked::Kept => None,
+                let answers = self.hand_backs.values().filter_map(|state| match state {
+                    HandBackState::Requested(at) => Some(at.plus(HAND_BACK_TIMEOUT)),
+                    HandBackState::Frozen | HandBackState::Kept => None,
                 });
-                // Those that are over had their turn.
+                // Those in the past were handled.
                 answers.chain([self.hand_back_at(config)]).filter(|at| *at > now).min()
             }
             Stage::Stopping(since) => Some(self.stop_ends(since, shims, config)),
-            Stage::Killing(last) => Some(last.plus(KILL_AGAIN)),
+            Stage::Killing(last) => Some(last.plus(KILL_INTERVAL)),
             Stage::HandingBack { again_at, .. } => again_at,
         }
     }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 const SAMPLES: usize = 50;
 /// Kinds of jobs kept: beyond it new ones are not learnt.
 const CLASSES: usize = 256;
-/// So many jobs must have run longer than this one already has, before anything is said of it.
+/// So many jobs must have run longer than this one already has, before its end is predicted.
 const ENOUGH: usize = 5;
 
 /// The last durations of each kind of job.
@@ -29,11 +29,11 @@ impl Durations {
         samples.push_back(took);
     }
 
-    /// A job of this kind that has run for `elapsed` has no chance to end within `left`: of those that were seen to run
-    /// longer than it has so far, there are enough to tell, and even the quickest took longer than it may.
+    /// A job of this kind that has run for `elapsed` cannot end within `left`: enough samples ran longer than it has
+    /// so far, and even the quickest of them took longer than it may.
     ///
     /// Where little is known the answer is no: a job that runs on may still finish, and is handed back in time if not.
-    pub(crate) fn is_hopeless(&self, class: &str, elapsed: Duration, left: Duration) -> bool {
+    pub(crate) fn cannot_finish(&self, class: &str, elapsed: Duration, left: Duration) -> bool {
         let Some(samples) = self.by_class.get(class) else { return false };
         let mut longer = samples.iter().filter(|took| **took > elapsed).peekable();
         longer.clone().count() >= ENOUGH && longer.all(|took| *took > elapsed.saturating_add(left))
@@ -54,7 +54,7 @@ mod tests {
         for took in [100, 110, 120, 130, 140, 5] {
             durations.learn("video/encode", s(took));
         }
-        // Elapsed, left, hopeless?
+        // Elapsed, left, cannot finish?
         for (elapsed, left, expect) in [
             (10, 89, true),
             (10, 90, false),
@@ -64,9 +64,9 @@ mod tests {
             (105, 1, false),
             (200, 1, false),
         ] {
-            assert_eq!(durations.is_hopeless("video/encode", s(elapsed), s(left)), expect, "{elapsed} {left}");
+            assert_eq!(durations.cannot_finish("video/encode", s(elapsed), s(left)), expect, "{elapsed} {left}");
         }
-        assert!(!durations.is_hopeless("video/other", s(0), s(0)), "nothing is known of it");
+        assert!(!durations.cannot_finish("video/other", s(0), s(0)), "nothing is known of it");
     }
 
     #[test]
@@ -78,7 +78,7 @@ mod tests {
         for _ in 0..SAMPLES {
             durations.learn("q/a", s(100));
         }
-        assert!(durations.is_hopeless("q/a", s(0), s(50)));
+        assert!(durations.cannot_finish("q/a", s(0), s(50)));
         for n in 0..CLASSES * 2 {
             durations.learn(&format!("q/{n}"), s(1));
         }

@@ -9,38 +9,38 @@ use crate::{LastReason, Timestamp};
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Event {
-    /// The instance knows who it is.
+    /// The instance id is known.
     Identified,
-    /// The coordinator gave a session token.
+    /// The coordinator returned a session token.
     Registered,
-    /// It did not.
+    /// It returned none.
     RegistrationFailed(Refusal),
-    /// The session stands: the coordinator's welcome came, with the epoch of its lease.
+    /// The session is open: the coordinator's welcome came, with the epoch of its lease.
     Connected {
         /// Of the leader lease.
         epoch: u64,
     },
-    /// The session is gone, or never came about.
+    /// The session ended, or could not be opened.
     Disconnected {
         /// The coordinator does not know the session token: register again.
         token_refused: bool,
     },
     /// A boot step ended.
     StepFinished { index: usize, outcome: StepOutcome },
-    /// The supervisor and Redis were looked at.
+    /// The supervisor and Redis were checked.
     Observed(Observation),
-    /// EC2 takes the instance at this time.
+    /// EC2 interrupts the instance at this time.
     Interruption {
         /// When EC2 acts.
         at: Timestamp,
     },
-    /// The coordinator asks for something.
+    /// The coordinator sent a command.
     Command {
         /// Of the leader lease under which it was sent.
         epoch: u64,
         /// Answered in the result.
         id: String,
-        /// What it asks.
+        /// The command.
         command: Command,
     },
     /// The processes of the worker that have the shim, as they are now: all of them.
@@ -52,36 +52,36 @@ pub enum Event {
         /// From its start.
         took: Duration,
     },
-    /// A process answers that it put its jobs back to wait.
+    /// A process reports that it handed its jobs back.
     HandedBack {
         pid: u32,
         jobs: u32,
-        /// So many could not be, and run on.
+        /// Jobs that could not be, and run on.
         kept: u32,
     },
     /// Nothing of the worker is left running.
     WorkerStopped {
-        /// It did not go by itself.
+        /// It did not stop by itself.
         killed: bool,
     },
-    /// What the stopped worker had left active in Redis was put back to wait.
+    /// The jobs that the stopped worker had left active in Redis were handed back.
     HandedBackOutside {
         jobs: u32,
         /// Jobs of this instance that are still active; `None` where that cannot be known.
         left: Option<u32>,
-        /// It is worth another try: Redis did not answer, or somebody may yet hold a job.
+        /// A retry may bring more: Redis did not answer, or a job may still be held.
         again: bool,
     },
-    /// The worker was started again (or could not be: the observations will tell).
+    /// The worker was started again (or could not be: the next observation shows which).
     WorkerStarted,
 }
 
-/// Why the coordinator gave no session token.
+/// Why the coordinator returned no session token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Refusal {
-    /// It cannot answer now: ask again soon.
+    /// It cannot answer now: retry soon.
     Unavailable,
-    /// It does not want this agent: ask again, but slowly.
+    /// It rejects this agent: retry slowly.
     Refused,
 }
 
@@ -94,7 +94,7 @@ pub enum StepOutcome {
     Failed,
 }
 
-/// What the coordinator can ask for.
+/// The coordinator's commands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Command {
     /// Take no new job, finish the current ones, stop the worker.
@@ -102,11 +102,11 @@ pub enum Command {
         /// When the worker must be stopped.
         deadline: Timestamp,
     },
-    /// Work again.
+    /// Cancel the drain and take jobs again.
     CancelDrain,
-    /// Behave as if EC2 had given notice.
+    /// Behave as if EC2 had sent an interruption notice.
     Rehearse {
-        /// When EC2 would take the instance.
+        /// When EC2 would interrupt the instance.
         deadline: Timestamp,
     },
 }
@@ -118,13 +118,13 @@ pub struct ShimProcess {
     pub pid: u32,
     /// It takes no new job.
     pub fenced: bool,
-    /// It can put its jobs back to wait by itself.
+    /// It can hand its jobs back by itself.
     pub can_hand_back: bool,
     /// Its active jobs.
     pub jobs: Vec<ShimJob>,
 }
 
-/// An active job, as the process says that runs it.
+/// An active job, as reported by the process that runs it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShimJob {
     /// Its kind: queue and name.
@@ -133,12 +133,12 @@ pub struct ShimJob {
     pub began: Timestamp,
 }
 
-/// One look at the worker. A part that did not answer is `None`: unknown, which is never read as "nothing there".
+/// One check of the worker. A part that did not answer is `None`: unknown, which is never read as "nothing there".
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Observation {
     /// As the supervisor shows it.
     pub worker: Option<Worker>,
-    /// As Redis shows its connections; also `None` where they were not looked at this time.
+    /// As Redis shows its connections; also `None` where this check left them out.
     pub evidence: Option<Evidence>,
     /// As Redis shows its jobs.
     pub jobs: Option<Jobs>,
@@ -149,11 +149,11 @@ pub struct Observation {
 pub struct Worker {
     /// Processes that are online.
     pub processes: u32,
-    /// Processes that the supervisor has given up.
+    /// Processes that the supervisor has given up on.
     pub errored: u32,
     /// Restarts since the agent started it.
     pub restarts: u32,
-    /// Whether it finishes its jobs when it is told to stop.
+    /// Whether it finishes its jobs on the stop signal.
     pub graceful: Graceful,
     /// How long the supervisor waits between the signal and the kill: the shortest of its processes'.
     pub patience: Duration,
@@ -175,25 +175,25 @@ pub enum Graceful {
 pub struct Evidence {
     /// How many there are.
     pub connections: u32,
-    /// One of them waits for a job, and has asked for one lately.
+    /// One of them is blocked waiting for a job, and polled for one lately.
     pub fetching: bool,
 }
 
 /// This instance's active jobs in Redis.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Jobs {
-    /// When the look began: one from before a drain proves nothing about it.
+    /// When the check began: one from before a drain proves nothing about it.
     pub at: Timestamp,
-    /// How many; `None` where jobs do not say who works on them.
+    /// How many; `None` where jobs do not name their worker.
     pub active: Option<u32>,
     /// How many of them have a lock that is being renewed.
     pub live_locks: u32,
 }
 
-/// Something to do. Each is answered by an event, reports aside.
+/// An action for the shell. An event answers each, except reports.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Action {
-    /// Ask the coordinator for a session token.
+    /// Request a session token from the coordinator.
     Register,
     /// Open the session with the token at hand.
     Connect,
@@ -209,19 +209,19 @@ pub enum Action {
     Fence,
     /// They take jobs again.
     Unfence,
-    /// Have a process put its jobs back to wait, and freeze.
+    /// Have a process hand its jobs back, and freeze.
     HandBack { pid: u32 },
-    /// Put back to wait what the stopped worker left active in Redis.
+    /// Hand back the jobs that the stopped worker left active in Redis.
     HandBackOutside,
-    /// Tell the worker to stop, and see that nothing of it is left.
+    /// Stop the worker, until none of its processes is left.
     StopWorker,
     /// Kill what is left of the worker.
     KillWorker,
     /// Start the worker again.
     StartWorker,
-    /// End the instance. No answer is awaited; it comes again if nothing happens.
+    /// End the instance. No answer is awaited; it is repeated if nothing happens.
     PowerOff(LastReason),
-    /// Tell the coordinator.
+    /// Send a report to the coordinator.
     Report(Report),
 }
 
@@ -230,16 +230,16 @@ pub enum Action {
 pub enum Report {
     /// The state as it now is.
     Beat,
-    /// What became of a command.
+    /// The result of a command.
     CommandResult {
         /// The command's.
         id: String,
-        /// Why it is not obeyed.
+        /// Why it is rejected.
         refused: Option<String>,
     },
-    /// A notice that the coordinator had rehearsed, to be told like EC2's own.
+    /// A rehearsed notice, to be reported like EC2's own.
     Rehearsed {
-        /// When EC2 would take the instance.
+        /// When EC2 would interrupt the instance.
         at: Timestamp,
     },
     /// The drain is over.
@@ -249,15 +249,15 @@ pub enum Report {
 /// How a drain ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DrainOutcome {
-    /// Of the command that asked for it; `None` where a notice did.
+    /// Of the command that requested it; `None` where a notice started it.
     pub command: Option<String>,
-    /// EC2 takes the instance: nothing starts the worker again.
+    /// EC2 interrupts the instance: nothing starts the worker again.
     pub forced: bool,
     /// Every job finished: none was handed back, none is left.
     pub clean: bool,
     /// Jobs seen in the drain that were not handed back and are no longer active.
     pub jobs_finished: u32,
-    /// Put back to wait.
+    /// Jobs that were requeued.
     pub handed_back: u32,
     /// Still active; `None` where that cannot be known.
     pub jobs_left: Option<u32>,

@@ -13,14 +13,14 @@ use crate::readiness::{Readiness, Verdict};
 use crate::shims::Shims;
 use crate::{Action, Config, Drain, DrainOutcome, Event, Missing, Observation, Report, StepOutcome, Timestamp};
 
-/// A worker that is found fenced, with no drain under way, is let loose when the coordinator had so long to say that it
-/// shall drain: an agent that restarts in the middle of one does not know of it.
-const DRAIN_TOLD_WITHIN: Duration = Duration::from_secs(20);
+/// A worker that is found fenced without a drain is unfenced after the coordinator had this long to send the command
+/// again: an agent that restarts in the middle of a drain does not know of it.
+const UNFENCE_AFTER: Duration = Duration::from_secs(20);
 
-/// Where the agent stands in its life.
+/// The phase of the agent's life.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Phase {
-    /// It does not know yet who it is.
+    /// The instance id is not known yet.
     Identifying,
     /// Running its boot steps.
     Booting {
@@ -31,29 +31,29 @@ pub enum Phase {
         /// Set while the step waits for its next attempt.
         again_at: Option<Timestamp>,
     },
-    /// The steps are done, the worker has not proved itself.
+    /// The steps are done, the worker proof does not hold yet.
     Proving,
     /// The worker is proven to process jobs.
     Ready {
         /// When it was last proven.
         proven_at: Timestamp,
-        /// Since when the sources say that it is not.
+        /// Since when the proof fails.
         lost_since: Option<Timestamp>,
     },
     /// The worker takes no new job, or will be stopped when it has none.
     Draining(Drain),
     /// The worker is stopped.
     Drained(DrainOutcome),
-    /// The instance is of no use.
+    /// The instance cannot work.
     Failed(Failure),
 }
 
-/// Why an instance is of no use.
+/// Why an instance cannot work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Failure {
     /// A boot step failed for good.
     Step { index: usize },
-    /// The worker restarts again and again, or its supervisor gave it up.
+    /// The worker restarts again and again, or its supervisor gave up on it.
     CrashLoop { restarts: u32 },
 }
 
@@ -72,13 +72,13 @@ pub struct Machine {
     config: Config,
     phase: Phase,
     life: Life,
-    /// The step to go on with where boot is broken off.
+    /// The step to resume with where the boot is aborted.
     next_step: usize,
     connection: Connection,
     readiness: Readiness,
     shims: Shims,
     dead_man: DeadMan,
-    /// Since when the coordinator is there.
+    /// Since when the coordinator is connected.
     connected_at: Option<Timestamp>,
     epoch: u64,
     actions: Vec<Action>,
@@ -102,7 +102,7 @@ impl Machine {
         }
     }
 
-    /// Where it stands.
+    /// The current phase.
     pub fn phase(&self) -> &Phase {
         &self.phase
     }
@@ -116,12 +116,12 @@ impl Machine {
         }
     }
 
-    /// The coordinator is there.
+    /// Whether the coordinator is connected.
     pub fn is_connected(&self) -> bool {
         self.connection.is_up()
     }
 
-    /// Takes in what happened. What there is to do is left for `poll`.
+    /// Processes one event. The actions that follow are returned by `poll`.
     pub fn handle(&mut self, now: Timestamp, event: Event) {
         match event {
             Event::Identified => self.identified(now),
@@ -150,7 +150,7 @@ impl Machine {
         }
     }
 
-    /// What there is to do now, once each.
+    /// The actions that are due now, each returned once.
     pub fn poll(&mut self, now: Timestamp) -> Vec<Action> {
         self.actions.extend(self.connection.poll(now));
         self.poll_dead_man(now);
@@ -182,7 +182,7 @@ impl Machine {
         core::mem::take(&mut self.actions)
     }
 
-    /// When `poll` has something to do next, if nothing happens before.
+    /// When `poll` must be called next, if no event comes before.
     pub fn next_deadline(&self, now: Timestamp) -> Option<Timestamp> {
         let config = &self.config;
         let own = match &self.phase {
@@ -202,17 +202,17 @@ impl Machine {
         [own, self.connection.deadline(), self.unfence_at(), last].into_iter().flatten().min()
     }
 
-    /// The jobs that the worker's processes say they run; `None` where none of them has the shim.
+    /// The jobs that the worker's processes report; `None` where none of them has the shim.
     pub fn shim_jobs(&self) -> Option<u32> {
         self.shims.jobs()
     }
 
-    /// When a worker that is fenced for no reason is let loose.
+    /// When a worker that is fenced without a drain is unfenced.
     fn unfence_at(&self) -> Option<Timestamp> {
         let fenced_since = self.shims.fenced_since?;
         let connected_at = self.connected_at?;
         let works = matches!(self.phase, Phase::Proving | Phase::Ready { .. });
-        works.then(|| fenced_since.max(connected_at).plus(DRAIN_TOLD_WITHIN))
+        works.then(|| fenced_since.max(connected_at).plus(UNFENCE_AFTER))
     }
 
     fn verdict(&self, now: Timestamp) -> Verdict {
@@ -225,7 +225,7 @@ impl Machine {
     fn shims_seen(&mut self, now: Timestamp, processes: Vec<crate::ShimProcess>) {
         self.shims.seen(now, processes);
         if let (Phase::Draining(drain), Some(jobs)) = (&mut self.phase, self.shims.jobs()) {
-            drain.see_jobs(jobs);
+            drain.count_jobs(jobs);
         }
         self.dead_man.jobs(now, self.jobs_known());
     }
@@ -260,7 +260,7 @@ impl Machine {
 
     fn step_finished(&mut self, now: Timestamp, index: usize, outcome: StepOutcome) {
         let Phase::Booting { step, attempt, again_at: None } = self.phase else {
-            // It ended while a drain broke the boot off: it need not run again.
+            // It ended while a drain aborted the boot: it need not run again.
             if outcome == StepOutcome::Succeeded && index == self.next_step {
                 self.next_step += 1;
             }
@@ -282,7 +282,7 @@ impl Machine {
     fn connected(&mut self, now: Timestamp, epoch: u64) {
         self.connected_at = Some(now);
         self.dead_man.connected();
-        self.nobody_is_orphaned();
+        self.cancel_orphan_drain();
         self.epoch = self.epoch.max(epoch);
         self.connection.connected();
         self.report(Report::Beat);
@@ -313,7 +313,7 @@ impl Machine {
                 }
                 Verdict::Missing(Missing::Process) => self.enter(Phase::Proving),
                 _ if restarted => self.enter(Phase::Proving),
-                // Silence is not evidence: it has a patience of its own.
+                // No answer is no evidence: it has a timeout of its own.
                 Verdict::Missing(Missing::Supervisor | Missing::Redis) => *lost_since = None,
                 _ => *lost_since = lost_since.or(Some(now)),
             },

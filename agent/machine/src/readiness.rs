@@ -38,7 +38,7 @@ const RESTARTS_KEPT: usize = 16;
 pub(crate) struct Readiness {
     restarts: u32,
     restarted_at: Vec<Timestamp>,
-    /// The last that each source said.
+    /// The last answer of each source.
     pub(crate) worker: Option<Worker>,
     evidence: Option<Evidence>,
     jobs: Option<Jobs>,
@@ -49,12 +49,12 @@ impl Readiness {
         self.jobs.as_ref()
     }
 
-    /// The worker is being started: what was seen of the one before proves nothing.
+    /// The worker is being started: what was observed of the previous one proves nothing.
     pub(crate) fn start(&mut self) {
         *self = Self::default();
     }
 
-    /// Takes the observation in; true where the worker restarted since the one before.
+    /// Processes an observation; true where the worker restarted since the one before.
     pub(crate) fn observe(&mut self, now: Timestamp, seen: &Observation) -> bool {
         let restarts = seen.worker.as_ref().map_or(self.restarts, |worker| worker.restarts);
         let new = restarts.saturating_sub(self.restarts);

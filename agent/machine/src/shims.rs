@@ -1,4 +1,4 @@
-//! What the worker's processes say of themselves through the worker shim. Owns the last word of each; never decides.
+//! What the worker's processes report through the worker shim. Owns the last state of each; never decides.
 
 use crate::durations::Durations;
 use crate::{ShimProcess, Timestamp};
@@ -32,13 +32,13 @@ impl Shims {
         (!self.processes.is_empty()).then(|| u32::try_from(jobs()).unwrap_or(u32::MAX))
     }
 
-    /// Every job of the process would still run at `at`, by all that is known.
-    pub(crate) fn is_hopeless(&self, process: &ShimProcess, now: Timestamp, at: Timestamp) -> bool {
+    /// By all that is known, every job of the process would still run at `at`.
+    pub(crate) fn cannot_finish(&self, process: &ShimProcess, now: Timestamp, at: Timestamp) -> bool {
         !process.jobs.is_empty()
             && process.can_hand_back
             && process.jobs.iter().all(|job| {
                 let elapsed = now.since(job.began);
-                self.durations.is_hopeless(&job.class, elapsed, at.since(now))
+                self.durations.cannot_finish(&job.class, elapsed, at.since(now))
             })
     }
 }

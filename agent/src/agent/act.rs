@@ -45,7 +45,7 @@ impl Agent {
                 tracing::warn!("killing the remaining worker processes");
                 self.kill.send_replace(true);
                 stop::freeze(&self.pm2, &self.document.instance_id);
-                // Frozen, its jobs need not wait until PM2 has been told.
+                // Frozen processes run no job: no need to wait for PM2.
                 self.hand_back_outside();
             }
             Action::StartWorker => self.start_worker(),
@@ -55,7 +55,7 @@ impl Agent {
                 self.send(Message::CommandResult(command_result(&id, refused.as_deref())));
             }
             Action::Report(Report::Rehearsed { at }) => {
-                tracing::info!("rehearsing an interruption, as the coordinator asked");
+                tracing::info!("rehearsing an interruption, as commanded by the coordinator");
                 self.send(Message::Notice(rehearsed(self.clock.wall(at), clock::wall_now())));
             }
             Action::Report(Report::Drained(outcome)) => {
@@ -84,12 +84,12 @@ impl Agent {
         let (outbound, messages) = mpsc::channel(MESSAGES_WAITING);
         let token = self.registration.as_ref().map(|registration| registration.token.clone());
         let task = tokio::spawn(async move {
-            let heard = |heard| {
+            let on_inbound = |inbound| {
                 let inputs = inputs.clone();
-                async move { drop(inputs.send(Input::Inbound(number, heard)).await) }
+                async move { drop(inputs.send(Input::Inbound(number, inbound)).await) }
             };
             let error = match token {
-                Some(token) => session::hold(&coordinator, &token, messages, heard).await,
+                Some(token) => session::hold(&coordinator, &token, messages, on_inbound).await,
                 None => SessionError::Refused(tonic::Status::unauthenticated("no session token")),
             };
             let _ = inputs.send(Input::SessionEnded(number, error)).await;
@@ -107,7 +107,7 @@ impl Agent {
         let before = self.step.take();
         let task = tokio::spawn(async move {
             if let Some(before) = before {
-                // One that was aborted may take a moment to go.
+                // An aborted step may take a moment to end.
                 let _ = before.task.await;
             }
             let ended = boot::attempt(&launcher, &step, aborted).await;
@@ -128,7 +128,7 @@ impl Agent {
                 let _ = step.task.await;
             }
             if let Some(start) = start {
-                // What PM2 was asked to start would come up after its stop.
+                // A start that PM2 has accepted would take effect after the stop.
                 let _ = start.await;
             }
             let stopped = stop::stop(&pm2, &instance_id, kill).await;
@@ -166,8 +166,8 @@ impl Agent {
                 match command.args(&line[1..]).output().await {
                     Ok(out) if out.status.success() => return,
                     Ok(out) => {
-                        let said = String::from_utf8_lossy(&out.stderr);
-                        tracing::error!(program = line[0], said = said.trim(), "cannot power off; will retry");
+                        let stderr = String::from_utf8_lossy(&out.stderr);
+                        tracing::error!(program = line[0], stderr = stderr.trim(), "cannot power off; will retry");
                     }
                     Err(error) => tracing::error!(program = line[0], %error, "cannot power off; will retry"),
                 }

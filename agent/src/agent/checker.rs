@@ -1,4 +1,4 @@
-//! The task that checks the worker. Owns the rhythm: at the pace that the phase asks for, and at once when a process
+//! The task that checks the worker. Owns the schedule: at the pace of the phase, and at once when a process
 //! of the worker is no longer the one that was seen.
 
 use std::time::Duration;
@@ -19,13 +19,13 @@ pub struct Schedule {
     pub pace: Pace,
     /// Changes when the worker is started again: checks of the one before are void.
     pub generation: u64,
-    /// The worker is being started again: what is seen meanwhile says nothing.
+    /// The worker is being started again: checks meanwhile are void.
     pub is_starting: bool,
     /// Where restarts are counted from.
     pub baseline: Baseline,
 }
 
-/// Checks until nobody wants to know any more.
+/// Checks until the agent stops.
 pub async fn run(mut observer: Observer, mut schedules: watch::Receiver<Schedule>, to: mpsc::Sender<Input>) {
     let mut generation = 0;
     loop {

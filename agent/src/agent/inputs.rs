@@ -1,4 +1,4 @@
-//! What came in, told to the machine. Owns the log lines and records that belong to it.
+//! The agent's inputs, passed on to the machine as events. Owns the log lines and records that belong to them.
 
 use std::time::Duration;
 
@@ -9,27 +9,27 @@ use tokio::time::Instant;
 use super::{Agent, Input, NOTICES_KEPT};
 use crate::boot::Attempt;
 use crate::imds::Notice;
-use crate::imds::watch::Seen;
+use crate::imds::poll::ReadNotice;
 use crate::saved::SavedSession;
 use crate::session::messages::{command_result, notice, step_ended};
 use crate::session::{Inbound, Registered, SessionError};
-use crate::shim::Said;
+use crate::shim::ShimUpdate;
 
-/// Between two beats that jobs bring about.
+/// Between two heartbeats that jobs cause.
 const BEAT_FOR_JOBS: Duration = Duration::from_secs(1);
 
 impl Agent {
-    /// Tells the machine what came in.
+    /// Passes an input on to the machine.
     pub(super) fn take(&mut self, input: Input) {
         let event = match input {
             Input::Machine(event) => event,
             Input::Registered(registered) => self.registered(registered),
             Input::NotRegistered(error) => {
                 tracing::warn!(%error, source = source(&error), "registration failed; will retry");
-                self.failed(&error);
+                self.session_failed(&error);
                 Event::RegistrationFailed(error.refusal())
             }
-            Input::Inbound(number, heard) => match self.heard(number, heard) {
+            Input::Inbound(number, inbound) => match self.received(number, inbound) {
                 Some(event) => event,
                 None => return,
             },
@@ -39,7 +39,7 @@ impl Agent {
             },
             Input::StepEnded(index, attempt, Some(ended)) => self.step_ended(index, attempt, &ended),
             Input::StepEnded(_, _, None) => return,
-            Input::Seen(seen) => match self.seen(seen) {
+            Input::Notice(seen) => match self.notice_read(seen) {
                 Some(event) => event,
                 None => return,
             },
@@ -56,8 +56,8 @@ impl Agent {
                 Event::Observed(observation)
             }
             Input::Commit(commit) => return self.reporter.set_commit(commit),
-            Input::Shim(Said::Event(event)) => event,
-            Input::Shim(Said::Seen(processes, problems)) => {
+            Input::Shim(ShimUpdate::Event(event)) => event,
+            Input::Shim(ShimUpdate::Processes(processes, problems)) => {
                 let changed = self.reporter.shims_seen(processes.clone(), problems);
                 self.handle(Event::ShimsSeen(processes));
                 if changed {
@@ -69,7 +69,7 @@ impl Agent {
         self.handle(event);
     }
 
-    /// A job began or ended: the coordinator hears of it soon, but not of each of a flood of short ones.
+    /// A job began or ended: a heartbeat reports it soon, but not one for each of many short jobs.
     fn beat_for_jobs(&mut self) {
         if self.beat_for_jobs.elapsed() >= BEAT_FOR_JOBS {
             self.beat_for_jobs = Instant::now();
@@ -88,9 +88,9 @@ impl Agent {
         Event::Registered
     }
 
-    fn heard(&mut self, number: u64, heard: Inbound) -> Option<Event> {
+    fn received(&mut self, number: u64, inbound: Inbound) -> Option<Event> {
         let session = self.session.as_mut().filter(|session| session.number == number)?;
-        match heard {
+        match inbound {
             Inbound::Welcome { epoch, version } => {
                 tracing::info!(epoch, version, "connected to the coordinator");
                 session.welcomed = true;
@@ -118,7 +118,7 @@ impl Agent {
     fn session_ended(&mut self, number: u64, error: &SessionError) -> Option<Event> {
         self.session.take_if(|session| session.number == number)?;
         tracing::warn!(%error, source = source(error), "the session ended; will reconnect");
-        self.failed(error);
+        self.session_failed(error);
         let token_refused = matches!(error, SessionError::Refused(_));
         Some(Event::Disconnected { token_refused })
     }
@@ -142,7 +142,7 @@ impl Agent {
         Event::StepFinished { index, outcome: ended.outcome() }
     }
 
-    fn seen(&mut self, seen: Seen) -> Option<Event> {
+    fn notice_read(&mut self, seen: ReadNotice) -> Option<Event> {
         tracing::info!(notice = ?seen.notice, "notice from EC2");
         self.send(Message::Notice(notice(&seen)));
         let event = match &seen.notice {

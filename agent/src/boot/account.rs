@@ -23,13 +23,13 @@ pub struct Account {
 /// Why steps cannot run as a user.
 #[derive(Debug, thiserror::Error)]
 pub enum AccountError {
-    /// Nobody has that name.
+    /// No such user.
     #[error("user {0} does not exist: create it, or set boot.user to one that does")]
     Missing(String),
     /// The user data base does not answer.
     #[error("cannot look up user {0}")]
     LookUp(String, #[source] nix::Error),
-    /// Only root can become somebody else.
+    /// Only root can change its user.
     #[error("only root can run boot steps as {0}: start the agent as root, or remove boot.user")]
     NotRoot(String),
 }
@@ -49,7 +49,7 @@ impl Account {
         Ok(Self { name: user.name, uid: user.uid, gid: user.gid, groups, home: user.dir })
     }
 
-    /// This process is somebody else's: it has to change before it runs a step.
+    /// This process runs as another user: it has to change before it runs a step.
     pub fn must_change(&self) -> bool {
         self.uid != Uid::effective()
     }

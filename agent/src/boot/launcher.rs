@@ -67,13 +67,13 @@ impl Launcher {
         Ok(Self { account, directory: boot.directory.clone(), environment })
     }
 
-    /// As whom commands run; `None`: as this process's user.
+    /// The user that commands run as; `None`: as this process's user.
     pub fn account(&self) -> Option<&Account> {
         self.account.as_ref()
     }
 
-    /// Everything that is started from now on loads the worker shim, whether bun or node runs it. What the environment
-    /// asks them to load besides stays.
+    /// Everything that is started from now on loads the worker shim, whether bun or node runs it. Other preloads
+    /// in the environment stay.
     pub fn preload(&mut self, shim: &Installed) {
         let file = shim.file.display();
         for (name, option) in
@@ -216,7 +216,7 @@ mod tests {
     #[tokio::test]
     async fn a_step_runs_as_the_user_with_its_groups_and_home() {
         if !nix::unistd::Uid::effective().is_root() {
-            // Only root can become somebody else: then it must say so.
+            // Only root can change its user: then the error must say so.
             let boot =
                 Boot { directory: "/".into(), user: Some("root".into()), environment: BTreeMap::new(), steps: vec![] };
             assert!(Launcher::new(&boot, "i-1", []).unwrap_err().to_string().contains("only root can"));

@@ -16,12 +16,12 @@ use tokio::time::{Instant, sleep, timeout};
 
 /// The most output that is kept of one command.
 pub const TAIL_BYTES: usize = 4096;
-/// Between being asked to end and being killed: git must remove its lock files.
+/// Between SIGTERM and SIGKILL: git must remove its lock files.
 const GRACE: Duration = Duration::from_secs(3);
-/// What a background process may still write after its parent is gone.
+/// What a background process may still write after its parent has ended.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
-/// How a command ended, and what it said.
+/// How a command ended, and its output.
 #[derive(Debug)]
 pub struct Finished {
     /// How it ended.
@@ -41,7 +41,7 @@ pub enum End {
     Signalled(i32),
     /// Its time was up.
     TimedOut,
-    /// We no longer wanted it.
+    /// It was aborted.
     Aborted,
     /// It never began.
     NotStarted(std::io::Error),
@@ -97,7 +97,7 @@ pub async fn run(mut command: Command, limit: Duration, abort: watch::Receiver<b
     Finished { end, took: started.elapsed(), tail: tail.text() }
 }
 
-/// Runs the command and returns all of its stdout, or says in words why it cannot.
+/// Runs the command and returns all of its stdout, or the reason why it cannot, in words.
 pub async fn output(mut command: Command, limit: Duration) -> Result<String, String> {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut child = command.spawn().map_err(|error| format!("cannot start: {error}"))?;
@@ -124,7 +124,7 @@ fn ended(status: std::io::Result<ExitStatus>) -> End {
     }
 }
 
-/// Waits until the value is true; for ever where nobody can set it any more.
+/// Waits until the value is true; for ever once its sender is dropped.
 async fn turns_true(mut value: watch::Receiver<bool>) {
     if value.wait_for(|value| *value).await.is_err() {
         std::future::pending::<()>().await;
@@ -141,7 +141,7 @@ impl Group {
 
     fn signal(&self, signal: Signal) {
         if let Some(group) = self.0 {
-            // It may be gone already.
+            // It may have ended already.
             let _ = kill_process_group(group, signal);
         }
     }

@@ -1,4 +1,4 @@
-//! The agent's words on the wire. Owns the translation from the agent's types to the protocol's; never sends.
+//! The agent's messages on the wire. Owns the translation from the agent's types to the protocol's; never sends.
 
 use std::time::SystemTime;
 
@@ -13,7 +13,7 @@ use spillway_proto::v1::{
 
 use crate::boot::Attempt;
 use crate::config::Step;
-use crate::imds::watch::Seen;
+use crate::imds::poll::ReadNotice;
 use crate::imds::{Document, Notice as Imds};
 
 /// The message with this inside.
@@ -21,7 +21,7 @@ pub fn envelope(message: Message) -> SessionRequest {
     SessionRequest { message: Some(message) }
 }
 
-/// What asks for a session token.
+/// The request for a session token.
 pub fn register(document: &Document, join_token: Option<&str>) -> RegisterRequest {
     RegisterRequest {
         identity: Some(Identity {
@@ -38,7 +38,7 @@ pub fn register(document: &Document, join_token: Option<&str>) -> RegisterReques
     }
 }
 
-/// Where the agent stands.
+/// The agent's phase.
 pub fn phase(phase: &Phase) -> AgentPhase {
     match phase {
         Phase::Identifying | Phase::Booting { .. } => AgentPhase::Booting,
@@ -81,8 +81,8 @@ pub fn step_ended(index: usize, count: usize, step: &Step, attempt: u32, ended: 
     }
 }
 
-/// What EC2 has in mind.
-pub fn notice(seen: &Seen) -> Notice {
+/// A notice from EC2.
+pub fn notice(seen: &ReadNotice) -> Notice {
     let (kind, action, at) = match &seen.notice {
         Imds::Interruption { action, at } => (NoticeKind::Interruption, action.clone(), *at),
         Imds::Rebalance { at } => (NoticeKind::Rebalance, String::new(), *at),
@@ -91,7 +91,7 @@ pub fn notice(seen: &Seen) -> Notice {
     Notice { kind: kind.into(), action, at: Some(time(at)), seen_at: Some(time(seen.at)) }
 }
 
-/// What EC2 would say, rehearsed.
+/// A rehearsed notice.
 pub fn rehearsed(at: SystemTime, seen_at: SystemTime) -> Notice {
     let kind = NoticeKind::Interruption.into();
     Notice { kind, action: "rehearsal".to_owned(), at: Some(time(at)), seen_at: Some(time(seen_at)) }
@@ -120,7 +120,7 @@ pub fn drained(outcome: &DrainOutcome) -> Drained {
     }
 }
 
-/// What became of a command.
+/// The result of a command.
 pub fn command_result(id: &str, refused: Option<&str>) -> CommandResult {
     CommandResult {
         command_id: id.to_owned(),
@@ -129,7 +129,7 @@ pub fn command_result(id: &str, refused: Option<&str>) -> CommandResult {
     }
 }
 
-/// The last word.
+/// The last message of a session.
 pub fn farewell(reason: &str) -> Farewell {
     Farewell { reason: reason.to_owned() }
 }

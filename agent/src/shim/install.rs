@@ -36,7 +36,7 @@ pub enum InstallError {
 }
 
 impl Installed {
-    /// The file that tells a process that starts that the fence is up: `<socket>.fenced`.
+    /// The file by which a starting process learns that the fence is up: `<socket>.fenced`.
     pub fn mark(&self) -> PathBuf {
         let mut name = self.socket.clone().into_os_string();
         name.push(".fenced");

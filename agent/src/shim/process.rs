@@ -1,4 +1,4 @@
-//! One process with the shim: its connection, and what it said last.
+//! One process with the shim: its connection, and the state that it last reported.
 
 use std::collections::BTreeSet;
 
@@ -10,12 +10,12 @@ use tokio::sync::mpsc;
 use super::wire::{self, HandsBack, Job, State};
 use crate::worker::proc::ProcessId;
 
-/// Orders that may wait for a process to read them; more end the connection.
-pub const ORDERS: usize = 16;
+/// Commands that may wait for a process to read them; more end the connection.
+pub const COMMANDS_WAITING: usize = 16;
 /// Problems kept of one process.
 const PROBLEMS_KEPT: usize = 8;
 
-/// What a connection brings.
+/// Received on a connection.
 #[derive(Debug)]
 pub enum Received {
     Line(wire::Line),
@@ -34,7 +34,7 @@ pub struct Process {
     /// The last state, and when it came.
     pub state: Option<(State, Timestamp)>,
     pub problems: BTreeSet<String>,
-    /// The order to hand back that is not answered yet.
+    /// The command to hand back that is not answered yet.
     pub hand_back: Option<u64>,
 }
 
@@ -49,15 +49,15 @@ impl Process {
         }
     }
 
-    pub fn tell(&self, line: String) -> bool {
-        self.connection.as_ref().is_some_and(|(_, orders)| orders.try_send(line).is_ok())
+    pub fn send(&self, line: String) -> bool {
+        self.connection.as_ref().is_some_and(|(_, commands)| commands.try_send(line).is_ok())
     }
 
     pub fn jobs(&self) -> &[Job] {
         self.state.as_ref().map_or(&[], |(state, _)| &state.jobs)
     }
 
-    /// For the machine; a process that has not told its state yet is none.
+    /// For the machine; `None` before its first state.
     pub fn for_machine(&self) -> Option<ShimProcess> {
         let (state, at) = self.state.as_ref()?;
         let job = |job: &Job| ShimJob { class: format!("{}/{}", job.queue, job.name), began: at.minus(millis(job.ms)) };
@@ -81,13 +81,13 @@ pub async fn carry(
     stream: UnixStream,
     pid: u32,
     number: u64,
-    mut orders: mpsc::Receiver<String>,
+    mut commands: mpsc::Receiver<String>,
     to: mpsc::Sender<(u32, u64, Received)>,
 ) {
     let (read, mut write) = stream.into_split();
     let write = async move {
-        while let Some(order) = orders.recv().await {
-            if write.write_all(order.as_bytes()).await.is_err() {
+        while let Some(command) = commands.recv().await {
+            if write.write_all(command.as_bytes()).await.is_err() {
                 return;
             }
         }
@@ -103,8 +103,8 @@ pub async fn carry(
                 Ok(n) if n > 0 && line.ends_with(b"\n") => {}
                 _ => return,
             }
-            let brought = wire::parse(&line).map_or(Received::Malformed, Received::Line);
-            if from.send((pid, number, brought)).await.is_err() {
+            let received = wire::parse(&line).map_or(Received::Malformed, Received::Line);
+            if from.send((pid, number, received)).await.is_err() {
                 return;
             }
         }

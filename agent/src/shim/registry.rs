@@ -1,5 +1,5 @@
-//! All processes with the shim. Owns who is there and what was ordered: an order to fence holds for those, too, that come
-//! later.
+//! All processes with the shim. Owns which are connected and which commands were sent: a fence also holds for those that
+//! connect later.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -12,39 +12,39 @@ use tokio::sync::mpsc;
 use tokio::time::interval;
 
 use super::install::Installed;
-use super::process::{ORDERS, Process, Received, carry, millis};
-use super::wire::{Job, Line, Order};
+use super::process::{COMMANDS_WAITING, Process, Received, carry, millis};
+use super::wire::{Job, Line, ShimCommand};
 use crate::clock::Clock;
 use crate::worker::proc::ProcessId;
 
-/// How often is checked whether a process that is not connected still lives.
+/// How often a process that is not connected is checked for being alive.
 const LIFE_POLL: Duration = Duration::from_millis(250);
-/// Connections that bring something at once.
-const INPUTS_WAITING: usize = 64;
+/// Messages of all connections that may wait.
+const MESSAGES_WAITING: usize = 64;
 
-/// What the processes said, for the agent.
+/// What changed in the processes, for the agent.
 #[derive(Debug)]
-pub enum Said {
+pub enum ShimUpdate {
     /// For the machine.
     Event(Event),
-    /// All processes as they now are, and what the shim could not do in them.
-    Seen(Vec<ShimProcess>, Vec<String>),
+    /// All processes in their current state, and the shim's problems in them.
+    Processes(Vec<ShimProcess>, Vec<String>),
 }
 
 #[derive(Debug)]
-enum AgentOrder {
+enum AgentCommand {
     Fence(bool),
     HandBack(u32),
 }
 
-/// The way to them.
+/// The agent's handle on the processes.
 #[derive(Clone, Debug)]
 pub struct Shims {
-    orders: mpsc::UnboundedSender<AgentOrder>,
+    commands: mpsc::UnboundedSender<AgentCommand>,
     jobs: Arc<Mutex<Jobs>>,
 }
 
-/// Jobs by the processes' last word.
+/// Jobs as the processes last reported them.
 #[derive(Debug, Default)]
 struct Jobs {
     current: Vec<Job>,
@@ -53,37 +53,37 @@ struct Jobs {
 }
 
 impl Shims {
-    /// Listens for them; what they say goes to `said`.
-    pub fn listen(place: &Installed, listener: UnixListener, clock: Clock, said: mpsc::Sender<Said>) -> Self {
+    /// Listens for processes; what changes in them goes to `updates`.
+    pub fn listen(place: &Installed, listener: UnixListener, clock: Clock, updates: mpsc::Sender<ShimUpdate>) -> Self {
         let mark = place.mark();
-        let (orders, asked) = mpsc::unbounded_channel();
+        let (commands, receiver) = mpsc::unbounded_channel();
         let jobs = Arc::default();
         let registry = Registry {
             mark,
             clock,
-            said,
+            updates,
             jobs: Arc::clone(&jobs),
             processes: BTreeMap::new(),
             fence: None,
-            numbers: 0,
+            last_id: 0,
         };
-        tokio::spawn(registry.run(listener, asked));
-        Self { orders, jobs }
+        tokio::spawn(registry.run(listener, receiver));
+        Self { commands, jobs }
     }
 
-    /// Nobody to talk to.
+    /// No shim: commands have no effect.
     pub fn none() -> Self {
-        Self { orders: mpsc::unbounded_channel().0, jobs: Arc::default() }
+        Self { commands: mpsc::unbounded_channel().0, jobs: Arc::default() }
     }
 
-    /// Those that are there and those that come take no new job, or take jobs again.
+    /// Fences or unfences all processes, and those that connect later.
     pub fn fence(&self, on: bool) {
-        let _ = self.orders.send(AgentOrder::Fence(on));
+        let _ = self.commands.send(AgentCommand::Fence(on));
     }
 
-    /// The process puts its jobs back and freezes.
+    /// Has the process hand its jobs back and freeze.
     pub fn hand_back(&self, pid: u32) {
-        let _ = self.orders.send(AgentOrder::HandBack(pid));
+        let _ = self.commands.send(AgentCommand::HandBack(pid));
     }
 
     /// The jobs that they were last known to run: those of processes that died while they were fenced among them.
@@ -94,27 +94,27 @@ impl Shims {
 }
 
 struct Registry {
-    /// A file that is there while the fence is up.
+    /// A file that exists while the fence is up.
     mark: PathBuf,
     clock: Clock,
-    said: mpsc::Sender<Said>,
+    updates: mpsc::Sender<ShimUpdate>,
     jobs: Arc<Mutex<Jobs>>,
     processes: BTreeMap<u32, Process>,
-    /// `None`: nobody has asked yet, and a worker that an agent before this one fenced stays so.
+    /// `None`: no command yet; a worker that an earlier agent fenced stays fenced.
     fence: Option<bool>,
-    numbers: u64,
+    last_id: u64,
 }
 
 impl Registry {
-    async fn run(mut self, listener: UnixListener, mut asked: mpsc::UnboundedReceiver<AgentOrder>) {
-        let (to, mut brought) = mpsc::channel(INPUTS_WAITING);
+    async fn run(mut self, listener: UnixListener, mut commands: mpsc::UnboundedReceiver<AgentCommand>) {
+        let (to, mut received) = mpsc::channel(MESSAGES_WAITING);
         let mut life = interval(LIFE_POLL);
         loop {
             tokio::select! {
                 Ok((stream, _)) = listener.accept() => self.accept(stream, &to),
-                Some((pid, number, brought)) = brought.recv() => self.take(pid, number, brought).await,
-                order = asked.recv() => match order {
-                    Some(order) => self.order(order),
+                Some((pid, number, received)) = received.recv() => self.take(pid, number, received).await,
+                command = commands.recv() => match command {
+                    Some(command) => self.carry_out(command),
                     None => return,
                 },
                 _ = life.tick(), if self.processes.values().any(|process| process.connection.is_none()) => {
@@ -125,26 +125,26 @@ impl Registry {
     }
 
     fn accept(&mut self, stream: UnixStream, to: &mpsc::Sender<(u32, u64, Received)>) {
-        // The kernel's word, not the process's.
+        // From the kernel: a process cannot forge it.
         let pid = stream.peer_cred().ok().and_then(|peer| peer.pid()).and_then(|pid| u32::try_from(pid).ok());
         let Some(known) = pid.and_then(ProcessId::of) else { return };
-        self.numbers += 1;
-        let (orders, receiver) = mpsc::channel(ORDERS);
+        self.last_id += 1;
+        let (commands, receiver) = mpsc::channel(COMMANDS_WAITING);
         let process = self.processes.entry(known.pid).or_insert_with(|| Process::new(known));
         if process.known != known {
             *process = Process::new(known);
         }
-        process.connection = Some((self.numbers, orders));
-        tokio::spawn(carry(stream, known.pid, self.numbers, receiver, to.clone()));
+        process.connection = Some((self.last_id, commands));
+        tokio::spawn(carry(stream, known.pid, self.last_id, receiver, to.clone()));
         if let Some(fence) = self.fence {
-            process.tell(order_of(fence).line(self.numbers));
+            process.send(fence_command(fence).line(self.last_id));
         }
     }
 
-    async fn take(&mut self, pid: u32, number: u64, brought: Received) {
+    async fn take(&mut self, pid: u32, number: u64, received: Received) {
         let Some(process) = self.processes.get_mut(&pid) else { return };
         let is_newest = process.connection.as_ref().is_some_and(|(newest, _)| *newest == number);
-        match brought {
+        match received {
             Received::Closed if is_newest => process.connection = None,
             Received::Closed => return,
             Received::Malformed => process.note("the worker shim sent a malformed line".to_owned()),
@@ -158,11 +158,11 @@ impl Registry {
             }
             Received::Line(Line::Finished(finished)) => {
                 let class = format!("{}/{}", finished.queue, finished.name);
-                return self.say(Said::Event(Event::JobFinished { class, took: millis(finished.ms) })).await;
+                return self.publish(ShimUpdate::Event(Event::JobFinished { class, took: millis(finished.ms) })).await;
             }
             Received::Line(Line::Done(done)) => {
                 if let Some(problem) = done.problem {
-                    tracing::warn!(pid, problem, "the worker shim could not carry out an order completely");
+                    tracing::warn!(pid, problem, "the worker shim could not carry out a command completely");
                 }
                 if process.hand_back.take_if(|id| *id == done.id).is_none() {
                     return;
@@ -172,18 +172,18 @@ impl Registry {
                 }
                 let (jobs, kept) = (count(done.handed_back.len()), count(done.kept.len()));
                 tracing::info!(pid, jobs, kept, "a worker process handed its jobs back");
-                return self.say(Said::Event(Event::HandedBack { pid, jobs, kept })).await;
+                return self.publish(ShimUpdate::Event(Event::HandedBack { pid, jobs, kept })).await;
             }
         }
-        self.tell_all().await;
+        self.publish_processes().await;
     }
 
-    fn order(&mut self, order: AgentOrder) {
-        self.numbers += 1;
-        match order {
-            AgentOrder::Fence(on) => {
+    fn carry_out(&mut self, command: AgentCommand) {
+        self.last_id += 1;
+        match command {
+            AgentCommand::Fence(on) => {
                 self.fence = Some(on);
-                // A process that PM2 starts anew is fenced before it has a word from here.
+                // A process that PM2 restarts is fenced before it receives a command.
                 let marked = match on {
                     true => std::fs::write(&self.mark, ""),
                     false => std::fs::remove_file(&self.mark),
@@ -196,16 +196,16 @@ impl Registry {
                         process that restarts may begin with the wrong fence");
                 }
                 for process in self.processes.values() {
-                    process.tell(order_of(on).line(self.numbers));
+                    process.send(fence_command(on).line(self.last_id));
                 }
                 if !on {
                     lock(&self.jobs).lost.clear();
                 }
             }
-            AgentOrder::HandBack(pid) => {
+            AgentCommand::HandBack(pid) => {
                 if let Some(process) = self.processes.get_mut(&pid) {
-                    process.hand_back = Some(self.numbers);
-                    if !process.tell(Order::HandBack.line(self.numbers)) {
+                    process.hand_back = Some(self.last_id);
+                    if !process.send(ShimCommand::HandBack.line(self.last_id)) {
                         tracing::warn!(
                             pid,
                             "cannot tell a worker process to hand its jobs back: its jobs are handed back once it is \
@@ -217,7 +217,7 @@ impl Registry {
         }
     }
 
-    /// Forgets processes that are gone: one that is only disconnected may run on.
+    /// Removes processes that have ended: one that is only disconnected may run on.
     async fn forget_dead(&mut self) {
         let before = self.processes.len();
         let mut lost = Vec::new();
@@ -234,27 +234,27 @@ impl Registry {
         if self.fence == Some(true) {
             lock(&self.jobs).lost.extend(lost);
         }
-        self.tell_all().await;
+        self.publish_processes().await;
     }
 
-    async fn tell_all(&mut self) {
+    async fn publish_processes(&mut self) {
         let seen: Vec<ShimProcess> = self.processes.values().filter_map(Process::for_machine).collect();
         let mut problems: Vec<String> =
             self.processes.values().flat_map(|process| process.problems.iter().cloned()).collect();
         problems.sort();
         problems.dedup();
         lock(&self.jobs).current = self.processes.values().flat_map(Process::jobs).cloned().collect();
-        self.say(Said::Seen(seen, problems)).await;
+        self.publish(ShimUpdate::Processes(seen, problems)).await;
     }
 
-    async fn say(&self, said: Said) {
-        // The agent is going: nobody wants to know any more.
-        let _ = self.said.send(said).await;
+    async fn publish(&self, update: ShimUpdate) {
+        // Fails only while the agent stops.
+        let _ = self.updates.send(update).await;
     }
 }
 
-fn order_of(fence: bool) -> Order {
-    if fence { Order::Fence } else { Order::Unfence }
+fn fence_command(fence: bool) -> ShimCommand {
+    if fence { ShimCommand::Fence } else { ShimCommand::Unfence }
 }
 
 fn lock(jobs: &Mutex<Jobs>) -> std::sync::MutexGuard<'_, Jobs> {

@@ -11,14 +11,14 @@ use crate::clock::Clock;
 struct Stage {
     directory: tempfile::TempDir,
     shims: Shims,
-    said: mpsc::Receiver<Said>,
+    updates: mpsc::Receiver<ShimUpdate>,
 }
 
 fn stage() -> Stage {
     let directory = tempfile::tempdir().unwrap();
     let (place, listener) = Installed::install(directory.path(), None).unwrap();
-    let (to, said) = mpsc::channel(64);
-    Stage { shims: Shims::listen(&place, listener, Clock::start(), to), directory, said }
+    let (to, updates) = mpsc::channel(64);
+    Stage { shims: Shims::listen(&place, listener, Clock::start(), to), directory, updates }
 }
 
 impl Stage {
@@ -31,8 +31,8 @@ impl Stage {
     /// The processes, once they are as wanted.
     async fn seen(&mut self, wanted: impl Fn(&[ShimProcess]) -> bool) -> (Vec<ShimProcess>, Vec<String>) {
         loop {
-            match self.said.recv().await.unwrap() {
-                Said::Seen(processes, problems) if wanted(&processes) => return (processes, problems),
+            match self.updates.recv().await.unwrap() {
+                ShimUpdate::Processes(processes, problems) if wanted(&processes) => return (processes, problems),
                 _ => {}
             }
         }
@@ -40,18 +40,18 @@ impl Stage {
 
     async fn event(&mut self) -> Event {
         loop {
-            if let Said::Event(event) = self.said.recv().await.unwrap() {
+            if let ShimUpdate::Event(event) = self.updates.recv().await.unwrap() {
                 return event;
             }
         }
     }
 }
 
-async fn say(stream: &mut BufReader<UnixStream>, line: &str) {
+async fn write_line(stream: &mut BufReader<UnixStream>, line: &str) {
     stream.get_mut().write_all(format!("{line}\n").as_bytes()).await.unwrap();
 }
 
-async fn order(stream: &mut BufReader<UnixStream>) -> serde_json::Value {
+async fn read_command(stream: &mut BufReader<UnixStream>) -> serde_json::Value {
     let mut line = String::new();
     stream.read_line(&mut line).await.unwrap();
     serde_json::from_str(&line).unwrap()
@@ -63,19 +63,19 @@ const BUSY: &str = r#"{"state":{"fenced":false,"workers":[{"queue":"q","hand_bac
 async fn a_fence_holds_for_those_who_come_later() {
     let mut stage = stage();
     let mut first = stage.connect().await;
-    say(&mut first, BUSY).await;
+    write_line(&mut first, BUSY).await;
     let (processes, _) = stage.seen(|processes| !processes.is_empty()).await;
     assert_eq!(processes[0].pid, std::process::id(), "the kernel's word");
     assert_eq!((processes[0].jobs[0].class.as_str(), processes[0].can_hand_back), ("q/n", true));
     stage.shims.fence(true);
-    assert_eq!(order(&mut first).await["do"], "fence");
+    assert_eq!(read_command(&mut first).await["do"], "fence");
     let mark = stage.directory.path().join("worker.sock.fenced");
     assert!(mark.exists());
     drop(first);
     let mut again = stage.connect().await;
-    assert_eq!(order(&mut again).await["do"], "fence");
+    assert_eq!(read_command(&mut again).await["do"], "fence");
     stage.shims.fence(false);
-    assert_eq!(order(&mut again).await["do"], "unfence");
+    assert_eq!(read_command(&mut again).await["do"], "unfence");
     assert!(!mark.exists());
 }
 
@@ -83,7 +83,7 @@ async fn a_fence_holds_for_those_who_come_later() {
 async fn a_process_that_only_lost_its_connection_still_has_its_jobs() {
     let mut stage = stage();
     let mut process = stage.connect().await;
-    say(&mut process, BUSY).await;
+    write_line(&mut process, BUSY).await;
     stage.seen(|processes| !processes.is_empty()).await;
     drop(process);
     // This very test goes on living.
@@ -96,17 +96,21 @@ async fn a_process_that_only_lost_its_connection_still_has_its_jobs() {
 async fn an_answer_counts_what_is_back_and_what_runs_on() {
     let mut stage = stage();
     let mut process = stage.connect().await;
-    say(&mut process, BUSY).await;
+    write_line(&mut process, BUSY).await;
     stage.seen(|processes| !processes.is_empty()).await;
     stage.shims.hand_back(std::process::id());
-    let asked = order(&mut process).await;
-    assert_eq!((asked["do"].as_str(), asked["freeze"].as_bool()), (Some("hand_back"), Some(true)));
-    say(&mut process, r#"{"done":{"id":0}}"#).await;
-    say(&mut process, r#"{"finished":{"queue":"q","name":"n","ms":1500}}"#).await;
+    let command = read_command(&mut process).await;
+    assert_eq!((command["do"].as_str(), command["freeze"].as_bool()), (Some("hand_back"), Some(true)));
+    write_line(&mut process, r#"{"done":{"id":0}}"#).await;
+    write_line(&mut process, r#"{"finished":{"queue":"q","name":"n","ms":1500}}"#).await;
     let took = std::time::Duration::from_millis(1500);
-    assert_eq!(stage.event().await, Event::JobFinished { class: "q/n".into(), took }, "another order's answer is none");
-    let id = &asked["id"];
-    say(
+    assert_eq!(
+        stage.event().await,
+        Event::JobFinished { class: "q/n".into(), took },
+        "an answer to another command does not count"
+    );
+    let id = &command["id"];
+    write_line(
         &mut process,
         &format!(r#"{{"done":{{"id":{id},"handed_back":[{{"id":"1"}},{{"id":"2"}}],"kept":[{{"id":"3"}}]}}}}"#),
     )
@@ -118,9 +122,9 @@ async fn an_answer_counts_what_is_back_and_what_runs_on() {
 async fn what_is_not_understood_is_said_and_harms_nobody() {
     let mut stage = stage();
     let mut process = stage.connect().await;
-    say(&mut process, "garbage").await;
-    say(&mut process, r#"{"problem":"no known Worker"}"#).await;
-    say(&mut process, BUSY).await;
+    write_line(&mut process, "garbage").await;
+    write_line(&mut process, r#"{"problem":"no known Worker"}"#).await;
+    write_line(&mut process, BUSY).await;
     let (_, problems) = stage.seen(|processes| !processes.is_empty()).await;
     assert_eq!(problems, ["no known Worker", "the worker shim sent a malformed line"]);
 }

@@ -6,7 +6,7 @@ use serde_json::json;
 /// Longer lines end the connection: a state with a thousand jobs has 200 kB.
 pub const MAX_LINE: usize = 4 * 1024 * 1024;
 
-/// What a process says.
+/// A message from a process.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Line {
@@ -18,11 +18,11 @@ pub enum Line {
     Finished(Finished),
     /// Something that the shim could not do, in the reader's words.
     Problem(String),
-    /// An order is carried out.
+    /// The outcome of a command.
     Done(Done),
 }
 
-/// Who speaks.
+/// The sender.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct Hello {
     /// Of these lines.
@@ -109,18 +109,18 @@ pub struct Finished {
     pub ms: f64,
 }
 
-/// What became of an order.
+/// The outcome of a command.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 pub struct Done {
-    /// The order's.
+    /// The command's.
     pub id: u64,
-    /// Jobs that are back.
+    /// Jobs that were handed back.
     #[serde(default)]
     pub handed_back: Vec<serde::de::IgnoredAny>,
     /// Jobs that run on.
     #[serde(default)]
     pub kept: Vec<Kept>,
-    /// Why it is not carried out as it should be.
+    /// Why it could not be carried out completely.
     #[serde(default)]
     pub problem: Option<String>,
 }
@@ -136,26 +136,26 @@ pub struct Kept {
     pub why: String,
 }
 
-/// What a process is told.
+/// A command to a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub enum Order {
+pub enum ShimCommand {
     /// Take no new job.
     Fence,
     /// Take jobs again.
     Unfence,
-    /// Put the jobs back, and freeze.
+    /// Hand the jobs back, and freeze.
     HandBack,
 }
 
-impl Order {
+impl ShimCommand {
     /// As a line.
     pub fn line(self, id: u64) -> String {
-        let order = match self {
+        let line = match self {
             Self::Fence => json!({ "do": "fence", "id": id }),
             Self::Unfence => json!({ "do": "unfence", "id": id }),
             Self::HandBack => json!({ "do": "hand_back", "id": id, "freeze": true }),
         };
-        format!("{order}\n")
+        format!("{line}\n")
     }
 }
 

@@ -1,4 +1,4 @@
-//! Redis's list of clients, read for worker connections. Owns BullMQ's naming of them; never asks Redis itself.
+//! Redis's list of clients, read for worker connections. Owns BullMQ's naming of them; never calls Redis itself.
 
 use std::net::IpAddr;
 
@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use spillway_proto::ToldBy;
 
-/// A connection that has asked for a job within this time works; a blocked one asks again each 5 to 10 s.
+/// A connection that has polled for a job within this time works; a blocked one polls again each 5 to 10 s.
 const FRESH_SECONDS: u64 = 10;
 
 /// Who this instance is, among connections.
@@ -19,7 +19,7 @@ pub struct WorkerIdentity {
 }
 
 impl WorkerIdentity {
-    /// On loopback an address is everybody's.
+    /// On loopback every process has the same address.
     pub fn new(instance_id: &str, private_ip: &str) -> Self {
         let address = private_ip.parse().ok().filter(|ip: &IpAddr| !ip.is_loopback() && !ip.is_unspecified());
         Self { instance_id: instance_id.to_owned(), address }
@@ -31,16 +31,16 @@ impl WorkerIdentity {
 pub struct Connections {
     /// How many there are.
     pub count: u32,
-    /// One of them is blocked waiting for a job, and has asked lately.
+    /// One of them is blocked waiting for a job, and polled lately.
     pub fetching: bool,
-    /// How they were told to be this instance's; `None` where there are none.
+    /// How they were identified as this instance's; `None` where there are none.
     pub by: Option<ToldBy>,
     /// Queues that have none.
     pub without: Vec<String>,
 }
 
 /// Finds this instance's worker connections to these queues. Where any carries its name, only names count: an address
-/// is taken for proof only of connections that say nothing better (BullMQ before 5.3 has no names).
+/// is taken for proof only of connections without a name (BullMQ before 5.3 has no names).
 pub fn connections(list: &str, prefix: &str, queues: &[String], who: &WorkerIdentity) -> Connections {
     let mut named = Connections::default();
     let mut near = Connections::default();

@@ -30,7 +30,7 @@ pub struct RedisCheck {
     pub round_trip: Duration,
     /// Its connections; `None` where they were not read.
     pub connections: Option<Connections>,
-    /// Jobs of this instance; `None` where jobs do not say whose they are.
+    /// Jobs of this instance; `None` where jobs do not name their worker.
     pub active: Option<u32>,
     /// Those with a lock that is being renewed.
     pub live_locks: u32,
@@ -150,9 +150,9 @@ impl Redis {
 
     async fn try_check(&mut self, with_connections: bool) -> redis::RedisResult<RedisCheck> {
         let connection = self.connected().await?;
-        let asked = Instant::now();
+        let sent = Instant::now();
         redis::cmd("PING").query_async::<String>(connection).await?;
-        let mut check = RedisCheck { round_trip: asked.elapsed(), ..RedisCheck::default() };
+        let mut check = RedisCheck { round_trip: sent.elapsed(), ..RedisCheck::default() };
         if with_connections {
             let list: String = redis::cmd("CLIENT").arg("LIST").query_async(connection).await?;
             let found = clients::connections(&list, &self.prefix, &self.queues, &self.who);
@@ -218,13 +218,13 @@ struct Tally {
     oldest_lock_age: Option<Duration>,
 }
 
-/// Who works on a job: its lock's token says so where the shim named the worker, also where BullMQ knows no names.
+/// The worker of a job: from its lock's token where the shim named the worker, also where BullMQ has no names.
 fn holder(by: Option<String>, token: Option<&str>, own: &str) -> Option<String> {
     let is_own = token.and_then(|token| token.strip_prefix(own)).is_some_and(|rest| rest.starts_with(':'));
     if is_own { Some(own.to_owned()) } else { by }
 }
 
-/// Counts this instance's jobs. A job that does not say whose it is may be this instance's, unless this instance's
+/// Counts this instance's jobs. A job that names no worker may be this instance's, unless this instance's
 /// workers are known to carry its name.
 fn tally(jobs: &[ActiveJob], own: &str, named: &mut bool, locks: &mut BTreeMap<String, i64>) -> Tally {
     let ours: Vec<&ActiveJob> = jobs.iter().filter(|job| job.by.as_deref() == Some(own)).collect();

@@ -1,4 +1,4 @@
-//! What a worker that is gone left active in Redis, handed back from outside. Owns which queues and jobs are read;
+//! Hands back, from outside, the jobs that a stopped worker left active in Redis. Owns which queues and jobs are read;
 //! the script and its checks are `spillway-handback`'s.
 
 use std::collections::BTreeSet;
@@ -13,21 +13,21 @@ use crate::shim::wire::Job;
 /// For one attempt: a queue with a thousand active jobs takes a tenth of it.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What one attempt came to.
+/// The result of one attempt.
 #[derive(Debug, Default)]
 pub struct Returned {
-    /// Jobs that wait again.
+    /// Jobs that were requeued.
     pub jobs: u32,
     /// Jobs of this instance that are still active; `None` where that cannot be known.
     pub left: Option<u32>,
-    /// Another attempt may bring more.
+    /// A retry may bring more.
     pub again: bool,
     /// Why not all of it could be done.
     pub problem: Option<String>,
 }
 
 impl Redis {
-    /// Hands back every job that says it is this instance's, and those that its processes last said they held. The
+    /// Hands back every job that names this instance, and those that its processes last reported to hold. The
     /// worker must be dead.
     pub async fn hand_back(&mut self, reported: &[Job]) -> Returned {
         let mut returned = Returned::default();
@@ -35,7 +35,7 @@ impl Redis {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
                 self.disconnect();
-                // What this user may not do it may not do in a second either.
+                // A missing permission is still missing in a second.
                 let forbidden = forbidden(self.url(), self.prefix(), &error);
                 returned.again = forbidden.is_none();
                 returned.problem = Some(forbidden.unwrap_or_else(|| in_words(self.url(), &error)));
@@ -75,16 +75,16 @@ impl Redis {
         Ok(())
     }
 
-    /// Whether this user may hand back: asked by a script that changes nothing.
+    /// Whether this user may hand back: tried with a script that changes nothing.
     pub async fn may_hand_back(&mut self) -> Result<(), String> {
         let key = format!("{}:spillway-check:active", self.prefix());
         let script = "redis.call('LREM',KEYS[1],1,'') redis.call('DEL',KEYS[1]) redis.call('SREM',KEYS[1],'') \
             redis.call('HDEL',KEYS[1],'x') return 1";
-        let ask = async {
+        let probe = async {
             let connection = self.connected().await?;
             redis::cmd("EVAL").arg(script).arg(1).arg(&key).query_async::<u32>(connection).await
         };
-        match timeout(TIMEOUT, ask).await {
+        match timeout(TIMEOUT, probe).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(error)) => {
                 Err(forbidden(self.url(), self.prefix(), &error).unwrap_or_else(|| in_words(self.url(), &error)))
@@ -99,7 +99,7 @@ impl Returned {
         match outcome {
             Outcome::HandedBack(_) => self.jobs += 1,
             Outcome::Missing | Outcome::NotActive => {}
-            // Of a reported job: somebody else's by now, or found by its name below.
+            // A reported job: another worker's by now, or found by its name below.
             Outcome::LockChanged | Outcome::Doubtful => self.again |= look_again,
         }
     }

@@ -1,5 +1,5 @@
 //! PM2, by its own command line. Owns its calls and the reading of its list; never keeps or logs the rest of that
-//! list, which holds the whole environment of every process, and never starts PM2's daemon just to look.
+//! list, which holds the whole environment of every process, and never starts PM2's daemon just to read the list.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -12,9 +12,9 @@ use super::proc::{self, ProcessId};
 use crate::boot::launcher::Launcher;
 use crate::boot::process;
 
-/// A call that only asks.
+/// For a call that only reads.
 const LIST_TIMEOUT: Duration = Duration::from_secs(15);
-/// What PM2 waits between signal and kill where nobody says otherwise.
+/// What PM2 waits between signal and kill by default.
 const DEFAULT_KILL_TIMEOUT: Duration = Duration::from_millis(1600);
 
 /// A process of PM2's.
@@ -40,7 +40,7 @@ impl Process {
         self.status == "online" && self.pid.is_some()
     }
 
-    /// PM2 has given it up.
+    /// PM2 has given up on it.
     pub fn is_errored(&self) -> bool {
         self.status == "errored"
     }
@@ -60,7 +60,7 @@ pub enum Pm2Error {
     /// It could not be called.
     #[error("pm2 {0}: {1}")]
     Failed(&'static str, String),
-    /// It said something else than a list.
+    /// It printed something else than a list.
     #[error("pm2 jlist printed no list of processes: run it on the instance and see what it prints")]
     NoList,
 }
@@ -90,7 +90,7 @@ impl Pm2 {
         Ok(processes)
     }
 
-    /// Stops a process; returns when it is gone, which takes as long as its jobs do.
+    /// Stops a process; returns once it has ended, which takes as long as its jobs do.
     pub async fn stop(&self, id: u32, limit: Duration) -> Result<(), Pm2Error> {
         self.call("stop", &[&id.to_string()], limit).await.map(drop)
     }
@@ -116,18 +116,18 @@ impl Pm2 {
 
     /// Processes that PM2 started for this instance, wherever their parents are now: PM2's list does not show a child
     /// that outlived its parent.
-    pub fn strays(&self, instance_id: &str) -> BTreeSet<ProcessId> {
-        let wanted = |pid| {
+    pub fn spawned(&self, instance_id: &str) -> BTreeSet<ProcessId> {
+        let is_worker = |pid| {
             proc::variable(pid, "pm_id").is_some()
                 && proc::variable(pid, "pmx_module").is_none_or(|value| value != "true")
                 && (self.names.is_empty() || proc::variable(pid, "name").is_some_and(|name| self.names.contains(&name)))
         };
         let mut found = proc::with_variable("SPILLWAY_INSTANCE_ID", instance_id);
-        found.retain(|known| wanted(known.pid));
+        found.retain(|known| is_worker(known.pid));
         found
     }
 
-    /// Kills the daemon, which cannot be asked any more, so that it starts nothing again.
+    /// Kills the daemon, which does not answer, so that it starts nothing again.
     pub fn kill_daemon(&self) {
         if let Some(pid) = self.daemon().and_then(ProcessId::of) {
             pid.signal(Signal::KILL);

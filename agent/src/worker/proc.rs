@@ -1,4 +1,4 @@
-//! What `/proc` says about processes. Owns the parsing; a process that is gone, or somebody else's, reads as `None`.
+//! What `/proc` shows of processes. Owns the parsing; a process that has ended, or another user's, reads as `None`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -13,7 +13,7 @@ pub const SIGINT: u32 = 2;
 pub struct ProcessId {
     /// Its number.
     pub pid: u32,
-    /// When it started, in clock ticks since the machine came up.
+    /// When it started, in clock ticks since boot.
     pub start: u64,
 }
 
@@ -28,7 +28,7 @@ impl ProcessId {
         stat(self.pid).is_some_and(|stat| stat.start == self.start && !matches!(stat.state, 'Z' | 'X'))
     }
 
-    /// Sends it a signal, unless it is gone.
+    /// Sends it a signal, unless it has ended.
     pub fn signal(self, signal: Signal) {
         if let Some(pid) = i32::try_from(self.pid).ok().and_then(Pid::from_raw).filter(|_| self.lives()) {
             let _ = kill_process(pid, signal);
@@ -36,7 +36,7 @@ impl ProcessId {
     }
 }
 
-/// When the process started; `None` where it is gone or only waits to be buried.
+/// When the process started; `None` where it has ended, also as a zombie.
 pub fn start_time(pid: u32) -> Option<u64> {
     stat(pid).filter(|stat| !matches!(stat.state, 'Z' | 'X')).map(|stat| stat.start)
 }
@@ -146,7 +146,7 @@ mod tests {
         let usr1 = Signal::USR1.as_raw().unsigned_abs();
         assert!(!is_pending(known.pid, usr1));
         known.signal(Signal::STOP);
-        // Of two signals that it has not looked at yet the smaller one comes first, and would end it.
+        // Of two pending signals the smaller one comes first, and would end it.
         let is_frozen = || stat(known.pid).unwrap().state == 'T';
         for _ in 0..60_000 {
             if is_frozen() {

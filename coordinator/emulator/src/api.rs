@@ -20,8 +20,8 @@ use std::sync::Arc;
 
 use crate::error::ApiError;
 use crate::query::Params;
+use crate::resources::Resources;
 use crate::shared::{Shared, State};
-use crate::world::World;
 use crate::xml::Xml;
 
 pub(crate) use fleet::Outcome as FleetOutcome;
@@ -74,11 +74,11 @@ impl Change<'_> {
     }
 }
 
-/// What a call that only reads works with: the world as of now, or an older one.
+/// What a call that only reads works with: the resources as they are now, or an older snapshot.
 #[derive(Debug)]
 pub(crate) struct View<'a> {
     pub(crate) shared: &'a Shared,
-    pub(crate) world: &'a World,
+    pub(crate) resources: &'a Resources,
     pub(crate) now_ms: u64,
     pub(crate) page_size: Option<usize>,
 }
@@ -96,16 +96,16 @@ pub(crate) fn call(shared: &Arc<Shared>, action: &str, mut params: Params) -> Re
     }
     let dry_run = params.boolean("DryRun")?.unwrap_or(false);
     if action.starts_with("Describe") {
-        let (world, now_ms, page_size) = {
+        let (resources, now_ms, page_size) = {
             let state = shared.state();
             let now_ms = shared.clock.now_ms();
-            let world = match state.faults.stale_ms() {
-                0 => state.world.clone(),
+            let resources = match state.faults.stale_ms() {
+                0 => state.resources.clone(),
                 lag => state.history.at(now_ms.saturating_sub(lag)),
             };
-            (world, now_ms, state.faults.page_size())
+            (resources, now_ms, state.faults.page_size())
         };
-        let answer = describe(&View { shared, world: &world, now_ms, page_size }, action, params)?;
+        let answer = describe(&View { shared, resources: &resources, now_ms, page_size }, action, params)?;
         return if dry_run { Err(ApiError::dry_run()) } else { Ok(answer) };
     }
     shared.change(|state, now_ms| change(&mut Change { shared, state, now_ms, dry_run }, action, params))

@@ -1,4 +1,5 @@
-//! The control API under `/_emulator/`: what EC2 does not offer, in JSON. Each path calls a function of `orders` or `faults`.
+//! The control API under `/_emulator/`: what EC2 does not offer, in JSON. Each path calls a function of
+//! `instance_control` or `faults`.
 
 use hyper::body::Bytes;
 use hyper::http::request::Parts;
@@ -10,7 +11,7 @@ use serde_json::{Value, json};
 use crate::error::ControlError;
 use crate::faults::{Capacity, Delay, Lose, Refuse};
 use crate::http::{Answer, respond};
-use crate::orders::{self, Interrupt, Rebalance, ScheduleMaintenance};
+use crate::instance_control::{self, Interrupt, Rebalance, ScheduleMaintenance};
 use crate::shared::Shared;
 
 const PREFIX: &str = "/_emulator";
@@ -50,9 +51,11 @@ fn route(shared: &Shared, parts: &Parts, body: &Bytes) -> Result<Reply, ControlE
         return Ok(reply);
     }
     let change: fn(&Shared, &Bytes) -> Result<Reply, ControlError> = match segments.as_slice() {
-        ["interrupt"] => |shared, body| json_reply(orders::interrupt(shared, &parse::<Interrupt>(body)?)?),
-        ["rebalance"] => |shared, body| json_reply(orders::rebalance(shared, &parse::<Rebalance>(body)?)?),
-        ["maintenance"] => |shared, body| json_reply(orders::maintenance(shared, parse::<ScheduleMaintenance>(body)?)?),
+        ["interrupt"] => |shared, body| json_reply(instance_control::interrupt(shared, &parse::<Interrupt>(body)?)?),
+        ["rebalance"] => |shared, body| json_reply(instance_control::rebalance(shared, &parse::<Rebalance>(body)?)?),
+        ["maintenance"] => {
+            |shared, body| json_reply(instance_control::maintenance(shared, parse::<ScheduleMaintenance>(body)?)?)
+        }
         ["refuse"] => |shared, body| done(shared.state().faults.refuse(parse::<Refuse>(body)?)),
         ["lose"] => |shared, body| done(shared.state().faults.lose(parse::<Lose>(body)?)),
         ["delay"] => |shared, body| done(shared.state().faults.delay(parse::<Delay>(body)?)),
@@ -77,9 +80,9 @@ fn read(shared: &Shared, parts: &Parts, segments: &[&str]) -> Result<Option<Repl
     let get = || expect(parts, &Method::GET);
     let reply = match segments {
         [""] => get().and_then(|()| json_reply(json!({ "paths": PATHS }))),
-        ["instances"] => get().and_then(|()| json_reply(orders::records(shared))),
-        ["instances", id] => get().and_then(|()| json_reply(orders::record(shared, id)?)),
-        ["instances", id, "console"] => get().and_then(|()| Ok(Reply::Text(orders::console(shared, id)?))),
+        ["instances"] => get().and_then(|()| json_reply(instance_control::records(shared))),
+        ["instances", id] => get().and_then(|()| json_reply(instance_control::record(shared, id)?)),
+        ["instances", id, "console"] => get().and_then(|()| Ok(Reply::Text(instance_control::console(shared, id)?))),
         ["calls"] => get().and_then(|()| json_reply(&shared.state().calls)),
         ["faults"] => get().and_then(|()| json_reply(&shared.state().faults)),
         _ => return Ok(None),

@@ -10,9 +10,9 @@ use crate::api::{add_template, check_new_template};
 use crate::calls::Calls;
 use crate::error::{ApiError, ControlError};
 use crate::faults::{Capacity, Delay, Lose, Refuse};
+use crate::instance_control::{self, Interrupt, Rebalance};
 use crate::launch_data::{LaunchData, MetadataRequest, Spot, check_image_id, decode_user_data};
 use crate::model::{Interruption, ShutdownBehavior};
-use crate::orders::{self, Interrupt, Rebalance};
 use crate::record::InstanceRecord;
 use crate::{Emulator, faults};
 
@@ -25,7 +25,7 @@ pub struct LaunchTemplate {
     pub user_data: String,
     /// Tags of its instances.
     pub tags: BTreeMap<String, String>,
-    /// Launches spot instances unless the request says otherwise. Such a template is not for CreateFleet.
+    /// Launches spot instances unless the request overrides it. Such a template is not for CreateFleet.
     pub spot: bool,
     /// Shows tags in the metadata.
     pub metadata_tags: bool,
@@ -75,7 +75,7 @@ impl LaunchTemplate {
 }
 
 impl Emulator {
-    /// Creates a launch template, and tells its id.
+    /// Creates a launch template, and returns its id.
     pub fn create_launch_template(&self, name: &str, template: LaunchTemplate) -> Result<String, ApiError> {
         let data = template.data()?;
         self.shared.change(|state, now_ms| {
@@ -86,27 +86,27 @@ impl Emulator {
 
     /// The records of all instances, in the order of their launch.
     pub fn instances(&self) -> Vec<InstanceRecord> {
-        orders::records(&self.shared)
+        instance_control::records(&self.shared)
     }
 
     /// The end of an instance's console.
     pub fn console(&self, instance: &str) -> Result<String, ControlError> {
-        orders::console(&self.shared, instance)
+        instance_control::console(&self.shared, instance)
     }
 
     /// Interrupts a spot instance after a notice; without one if `notice` is zero.
     pub fn interrupt(&self, instance: &str, notice: Duration) -> Result<InstanceRecord, ControlError> {
-        let order = Interrupt {
+        let request = Interrupt {
             instance: instance.to_owned(),
             notice_seconds: notice.as_secs_f64(),
             action: Interruption::Terminate,
         };
-        orders::interrupt(&self.shared, &order)
+        instance_control::interrupt(&self.shared, &request)
     }
 
     /// Gives a spot instance a rebalance recommendation.
     pub fn rebalance(&self, instance: &str) -> Result<InstanceRecord, ControlError> {
-        orders::rebalance(&self.shared, &Rebalance { instance: instance.to_owned() })
+        instance_control::rebalance(&self.shared, &Rebalance { instance: instance.to_owned() })
     }
 
     /// The log of EC2 calls.

@@ -22,7 +22,7 @@ pub(crate) enum End {
 pub(crate) fn user_terminates(state: &mut State, now_ms: u64, id: &str) {
     let reason = StateReason::new("Client.UserInitiatedShutdown", "User initiated shutdown");
     begins_to_end(state, now_ms, id, InstanceState::ShuttingDown, reason, "User initiated");
-    state.world.set_spot_status(
+    state.resources.set_spot_status(
         id,
         now_ms,
         "closed",
@@ -32,7 +32,7 @@ pub(crate) fn user_terminates(state: &mut State, now_ms: u64, id: &str) {
 }
 
 fn begins_to_end(state: &mut State, now_ms: u64, id: &str, next: InstanceState, reason: StateReason, cause: &str) {
-    state.world.change_instance(id, |instance| {
+    state.resources.change_instance(id, |instance| {
         instance.state = next;
         instance.ending_ms = instance.ending_ms.or(Some(now_ms));
         instance.state_reason = Some(reason);
@@ -42,7 +42,7 @@ fn begins_to_end(state: &mut State, now_ms: u64, id: &str, next: InstanceState, 
 
 /// Records that an instance begins to end. Returns the state that it now has.
 pub(crate) fn record(state: &mut State, now_ms: u64, id: &str, end: End) -> InstanceState {
-    let Some(instance) = state.world.instances.get(id) else { return InstanceState::ShuttingDown };
+    let Some(instance) = state.resources.instances.get(id) else { return InstanceState::ShuttingDown };
     let behavior = instance.shutdown_behavior;
     // The API came first: its state and its reason stand.
     if !instance.is_alive() {
@@ -84,7 +84,7 @@ pub(crate) fn record(state: &mut State, now_ms: u64, id: &str, end: End) -> Inst
     };
     begins_to_end(state, now_ms, id, next, reason, cause);
     let (code, message) = spot_status(end);
-    state.world.set_spot_status(id, now_ms, "closed", code, message);
+    state.resources.set_spot_status(id, now_ms, "closed", code, message);
     next
 }
 

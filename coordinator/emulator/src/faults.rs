@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{ApiError, ControlError};
 use crate::model::Lifecycle;
-use crate::world::HISTORY_MS;
+use crate::resources::HISTORY_MS;
 
 /// Faults of one kind that may be pending at once.
 const MAX_FAULTS: usize = 256;

@@ -43,7 +43,7 @@ struct Service {
 
 impl Service {
     fn answer(&self, parts: &Parts) -> Answer {
-        let instance = self.shared.state().world.instances.get(&self.id).cloned();
+        let instance = self.shared.state().resources.instances.get(&self.id).cloned();
         let Some(instance) = instance else { return refuse(StatusCode::NOT_FOUND) };
         if !instance.metadata.enabled {
             return refuse(StatusCode::FORBIDDEN);

@@ -4,7 +4,7 @@
 //! daemons that detach themselves. It ends with its parent, however that dies: its input is then closed, and the kernel sends
 //! SIGTERM.
 //!
-//! Orders on standard input: `terminate MILLISECONDS`, `kill`. Report on standard output: `poweroff`.
+//! Commands on standard input: `terminate MILLISECONDS`, `kill`. Report on standard output: `poweroff`.
 
 mod console;
 mod shims;
@@ -112,7 +112,7 @@ struct Init {
     me: Pid,
     arguments: Arguments,
     console: Console,
-    orders: Lines<BufReader<tokio::io::Take<pipe::Receiver>>>,
+    commands: Lines<BufReader<tokio::io::Take<pipe::Receiver>>>,
     power: Lines<BufReader<pipe::Receiver>>,
     children: SignalStream,
     terminate: SignalStream,
@@ -128,12 +128,12 @@ impl Init {
         let _already_one = rustix::process::setsid();
         rustix::process::set_child_subreaper(Some(me))?;
         rustix::process::set_parent_process_death_signal(Some(Signal::TERM))?;
-        let orders = pipe::Receiver::from_owned_fd(io::stdin().as_fd().try_clone_to_owned()?)?;
+        let commands = pipe::Receiver::from_owned_fd(io::stdin().as_fd().try_clone_to_owned()?)?;
         let power = shims::install(&arguments.directory)?;
         Ok(Self {
             me,
             console: Console::open(&arguments.directory)?,
-            orders: BufReader::new(orders.take(64 * 1024)).lines(),
+            commands: BufReader::new(commands.take(64 * 1024)).lines(),
             power: BufReader::new(power).lines(),
             children: signal(SignalKind::child())?,
             terminate: signal(SignalKind::terminate())?,
@@ -173,7 +173,7 @@ impl Init {
     async fn live(&mut self) -> Ending {
         loop {
             tokio::select! {
-                order = self.orders.next_line() => if let Some(ending) = ending(order) { return ending },
+                command = self.commands.next_line() => if let Some(ending) = ending(command) { return ending },
                 _ = self.terminate.recv() => return Ending::AtOnce,
                 _ = self.children.recv() => { self.reap(); }
                 line = self.power.next_line() => self.power_line(line),
@@ -228,7 +228,7 @@ impl Init {
         tree::signal_all(self.me, Signal::CONT);
         while self.reap() && Instant::now() < until {
             tokio::select! {
-                order = self.orders.next_line() => if ending(order) == Some(Ending::AtOnce) { return },
+                command = self.commands.next_line() => if ending(command) == Some(Ending::AtOnce) { return },
                 _ = self.terminate.recv() => return,
                 _ = self.children.recv() => (),
                 () = self.console.pump() => (),
@@ -251,21 +251,21 @@ impl Init {
     }
 }
 
-/// What an order means; the end of the orders means that the emulator is gone.
-fn ending(order: io::Result<Option<String>>) -> Option<Ending> {
-    let Ok(Some(order)) = order else { return Some(Ending::AtOnce) };
-    match order.split_once(' ') {
+/// What a command means; the end of the input means that the emulator has ended.
+fn ending(command: io::Result<Option<String>>) -> Option<Ending> {
+    let Ok(Some(command)) = command else { return Some(Ending::AtOnce) };
+    match command.split_once(' ') {
         Some(("terminate", milliseconds)) => {
             Some(Ending::Orderly(Duration::from_millis(milliseconds.parse().unwrap_or(0))))
         }
-        None if order == "kill" => Some(Ending::AtOnce),
+        None if command == "kill" => Some(Ending::AtOnce),
         _ => None,
     }
 }
 
 fn report(line: &str) {
     let mut out = io::stdout();
-    // Fails if the emulator is gone, which the end of the orders shows too.
+    // Fails if the emulator has ended, which the end of the input shows too.
     drop(writeln!(out, "{line}").and_then(|()| out.flush()));
 }
 
@@ -282,7 +282,7 @@ mod tests {
 
     #[test]
     fn orders_and_their_end() {
-        let check = |order: Option<&str>, expected| assert_eq!(ending(Ok(order.map(str::to_owned))), expected);
+        let check = |command: Option<&str>, expected| assert_eq!(ending(Ok(command.map(str::to_owned))), expected);
         check(Some("terminate 1500"), Some(Ending::Orderly(Duration::from_millis(1500))));
         check(Some("kill"), Some(Ending::AtOnce));
         check(Some("dance"), None);

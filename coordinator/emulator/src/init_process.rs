@@ -1,6 +1,6 @@
-//! The emulator's side of an instance's init: how it is started, told to end, and heard.
+//! The emulator's side of an instance's init: how it is started, how it is told to end, and how its reports are read.
 //!
-//! Orders go to its standard input, reports come from its standard output. The end of its input is an order as well:
+//! Commands go to its standard input, reports come from its standard output. The end of its input is a command as well:
 //! when the emulator dies, however it dies, the instance ends. The other side is `init`.
 
 use std::ffi::OsString;
@@ -50,7 +50,7 @@ impl Spawner {
         std::thread::Builder::new().name("spawner".to_owned()).spawn(move || {
             let _context = runtime.enter();
             for (mut command, answer) in queue {
-                // The caller has gone: dropping the child closes its input, which ends it.
+                // The caller has dropped its end: dropping the child closes its input, which ends it.
                 drop(answer.send(command.spawn()));
             }
         })?;
@@ -76,11 +76,11 @@ impl Spawner {
         let gone = || io::Error::other("the spawner is gone");
         self.jobs.send((command, answer)).map_err(|_| gone())?;
         let mut child = answered.await.map_err(|_| gone())??;
-        let (Some(orders), Some(reports)) = (child.stdin.take(), child.stdout.take()) else {
+        let (Some(commands), Some(reports)) = (child.stdin.take(), child.stdout.take()) else {
             return Err(io::Error::other("the init has no pipes"));
         };
         let reports = BufReader::new(reports.take(MAX_REPORTS_BYTES)).lines();
-        Ok(InitProcess { child, orders: Some(orders), reports })
+        Ok(InitProcess { child, commands: Some(commands), reports })
     }
 }
 
@@ -128,8 +128,8 @@ fn environment(options: &Options, id: &str, imds_port: u16, directory: &Path) ->
 #[derive(Debug)]
 pub(crate) struct InitProcess {
     child: Child,
-    /// None once it cannot be told anything any more.
-    orders: Option<ChildStdin>,
+    /// None once it takes no more commands.
+    commands: Option<ChildStdin>,
     reports: Lines<BufReader<Take<ChildStdout>>>,
 }
 
@@ -138,7 +138,7 @@ impl InitProcess {
         self.child.id()
     }
 
-    /// The next line that the init reports; none when it is gone. Without an init, there never is one.
+    /// The next line that the init reports; none once it has ended. Pending for ever without an init.
     pub(crate) async fn next_report(init: &mut Option<Self>) -> Option<String> {
         match init {
             Some(init) => init.reports.next_line().await.ok().flatten(),
@@ -148,19 +148,19 @@ impl InitProcess {
 
     /// Orderly: SIGTERM to all, and after `grace` SIGKILL.
     pub(crate) async fn terminate(&mut self, grace: Duration) {
-        self.tell(&format!("terminate {}\n", grace.as_millis())).await;
+        self.send(&format!("terminate {}\n", grace.as_millis())).await;
     }
 
     /// SIGKILL to all, at once.
     pub(crate) async fn kill(&mut self) {
-        self.tell("kill\n").await;
+        self.send("kill\n").await;
     }
 
-    async fn tell(&mut self, order: &str) {
-        let Some(orders) = &mut self.orders else { return };
-        if orders.write_all(order.as_bytes()).await.is_err() {
-            // It is gone already, or ends with the end of its input.
-            self.orders = None;
+    async fn send(&mut self, line: &str) {
+        let Some(commands) = &mut self.commands else { return };
+        if commands.write_all(line.as_bytes()).await.is_err() {
+            // It has ended already, or ends with the end of its input.
+            self.commands = None;
         }
     }
 
@@ -170,7 +170,7 @@ impl InitProcess {
         }
     }
 
-    /// For an init that ignores its orders. `sweep` must follow.
+    /// For an init that ignores its commands. `sweep` must follow.
     pub(crate) async fn kill_hard(&mut self) {
         if let Err(error) = self.child.kill().await {
             tracing::warn!(%error, "cannot kill an instance's init");

@@ -52,7 +52,7 @@ pub(crate) struct MetadataRequest {
     pub(crate) hop_limit: Option<u16>,
 }
 
-/// All that can be said about a launch. What is absent was not said.
+/// All parameters of a launch; `None` where the request does not name one.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct LaunchData {
     pub(crate) image_id: Option<String>,
@@ -207,7 +207,7 @@ impl LaunchData {
         Ok(())
     }
 
-    /// What `self` says, and else what `base` says. Tags are united; a key that both have is `self`'s.
+    /// The values of `self`, and those of `base` where `self` has none. Tags are merged; `self` wins.
     pub(crate) fn over(self, base: &Self) -> Self {
         let base = base.clone();
         let mut tags = base.tags;

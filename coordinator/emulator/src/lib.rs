@@ -8,9 +8,10 @@
 //! Instances are not confined: they are processes of the user who runs the emulator. It therefore listens on loopback
 //! only and rejects web pages. A program that powers off the host by an absolute path is not intercepted.
 //!
-//! Map: `server` takes requests; `api` is EC2, `orders` and `control` the rest; both work on `world`, behind the lock
-//! in `shared`. `lifecycle` is an instance's task in the emulator, `init_process` its handle on the processes, and
-//! `init` the process at their root. `imds` is an instance's metadata service. Nothing here depends on Spillway.
+//! Map: `server` takes requests; `api` is EC2's API, `control` the rest, which calls `instance_control` and `faults`;
+//! both work on `resources`, behind the lock in `shared`. `lifecycle` is an instance's task in the emulator,
+//! `init_process` its handle on the processes, and `init` the process at their root. `imds` is an instance's metadata
+//! service. Nothing here depends on Spillway.
 
 mod api;
 mod calls;
@@ -26,18 +27,18 @@ mod idempotency;
 mod imds;
 pub mod init;
 mod init_process;
+mod instance_control;
 mod launch_data;
 mod lifecycle;
 mod model;
-mod orders;
 mod query;
 mod record;
 mod region;
+mod resources;
 mod server;
 mod shared;
 mod tags;
 mod templates;
-mod world;
 mod xml;
 
 use std::convert::Infallible;

@@ -19,11 +19,11 @@ use crate::shared::{Shared, State};
 
 /// How long an init may take to end its processes, beyond its grace.
 const INIT_TIMEOUT: Duration = Duration::from_secs(10);
-const ORDERS: usize = 16;
+const COMMANDS_WAITING: usize = 16;
 
-/// An order to an instance's task.
+/// A command to an instance's task.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Order {
+pub(crate) enum Command {
     /// TerminateInstances. `at_once`: without an orderly shutdown.
     Terminate { at_once: bool },
     /// EC2 interrupts the instance at that time.
@@ -36,9 +36,9 @@ pub(crate) fn begin(
     id: &str,
     metadata: TcpListener,
     alive: mpsc::Sender<Infallible>,
-) -> mpsc::Sender<Order> {
-    let (sender, receiver) = mpsc::channel(ORDERS);
-    let life = Life { shared: Arc::clone(shared), id: id.to_owned(), orders: receiver };
+) -> mpsc::Sender<Command> {
+    let (sender, receiver) = mpsc::channel(COMMANDS_WAITING);
+    let life = Life { shared: Arc::clone(shared), id: id.to_owned(), commands: receiver };
     tokio::spawn(async move {
         life.run(metadata).await;
         drop(alive);
@@ -46,18 +46,18 @@ pub(crate) fn begin(
     sender
 }
 
-/// Sends an order. False if it is rejected: the instance has ended, or has too many pending orders.
-pub(crate) fn order(state: &State, id: &str, order: Order) -> bool {
-    let Some(orders) = state.orders.get(id) else { return false };
+/// Sends a command. False if it is rejected: the instance has ended, or has too many pending commands.
+pub(crate) fn send(state: &State, id: &str, command: Command) -> bool {
+    let Some(commands) = state.commands.get(id) else { return false };
     // The last place in the queue is kept for a termination, of which there is only one.
-    let room = matches!(order, Order::Terminate { .. }) || orders.capacity() > 1;
-    room && orders.try_send(order).is_ok()
+    let room = matches!(command, Command::Terminate { .. }) || commands.capacity() > 1;
+    room && commands.try_send(command).is_ok()
 }
 
 /// Outcome of starting an instance's processes.
 enum Started {
     Init(Box<InitProcess>),
-    /// Its termination was accepted meanwhile: that order is next.
+    /// Its termination was accepted meanwhile: that command is next.
     NotWanted,
     Failed,
 }
@@ -65,7 +65,7 @@ enum Started {
 struct Life {
     shared: Arc<Shared>,
     id: String,
-    orders: mpsc::Receiver<Order>,
+    commands: mpsc::Receiver<Command>,
 }
 
 impl Life {
@@ -84,7 +84,7 @@ impl Life {
         if let Err(error) = metadata.await {
             tracing::warn!(instance = self.id, %error, "the metadata service failed");
         }
-        self.shared.state().orders.remove(&self.id);
+        self.shared.state().commands.remove(&self.id);
     }
 
     /// Pending and running, until there is a reason to end; returns it.
@@ -95,9 +95,9 @@ impl Life {
             tokio::select! {
                 biased;
                 () = self.shared.stopped() => return End::EmulatorStops,
-                order = self.orders.recv() => match order {
-                    Some(Order::Terminate { at_once }) => return End::User { at_once },
-                    Some(Order::Interrupt { at_ms, action }) => {
+                command = self.commands.recv() => match command {
+                    Some(Command::Terminate { at_once }) => return End::User { at_once },
+                    Some(Command::Interrupt { at_ms, action }) => {
                         interruption = Some((self.shared.clock.deadline(at_ms), action));
                     }
                     None => return End::EmulatorStops,
@@ -118,13 +118,13 @@ impl Life {
 
     async fn start(&self) -> Started {
         let setup = self.shared.change(|state, now_ms| {
-            let instance = state.world.instances.get(&self.id)?;
+            let instance = state.resources.instances.get(&self.id)?;
             if instance.state != InstanceState::Pending {
                 return None;
             }
             let setup =
                 Setup { id: self.id.clone(), user_data: instance.user_data.clone(), imds_port: instance.imds_port };
-            state.world.change_instance(&self.id, |instance| {
+            state.resources.change_instance(&self.id, |instance| {
                 instance.state = InstanceState::Running;
                 instance.running_ms = Some(now_ms);
                 instance.state_reason = None;
@@ -136,7 +136,7 @@ impl Life {
         match self.shared.spawner.start(&self.shared.options, setup).await {
             Ok(init) => {
                 self.shared.change(|state, _| {
-                    state.world.change_instance(&self.id, |instance| instance.init_pid = init.pid());
+                    state.resources.change_instance(&self.id, |instance| instance.init_pid = init.pid());
                 });
                 Started::Init(Box::new(init))
             }
@@ -175,8 +175,8 @@ impl Life {
             self.ended(InstanceState::Terminated);
             return false;
         }
-        // It may have been terminated while it was stopping; then that order is next.
-        let state = self.shared.state().world.instances.get(&self.id).map(|instance| instance.state);
+        // It may have been terminated while it was stopping; then that command is next.
+        let state = self.shared.state().resources.instances.get(&self.id).map(|instance| instance.state);
         if state == Some(InstanceState::Stopping) {
             self.ended(InstanceState::Stopped);
         }
@@ -199,7 +199,7 @@ impl Life {
 
     fn ended(&self, state: InstanceState) {
         self.shared.change(|all, now_ms| {
-            all.world.change_instance(&self.id, |instance| {
+            all.resources.change_instance(&self.id, |instance| {
                 instance.state = state;
                 instance.ended_ms = Some(now_ms);
                 instance.init_pid = None;
@@ -213,9 +213,9 @@ impl Life {
         loop {
             tokio::select! {
                 () = self.shared.stopped() => return,
-                order = self.orders.recv() => match order {
-                    Some(Order::Terminate { .. }) | None => return,
-                    Some(Order::Interrupt { .. }) => (),
+                command = self.commands.recv() => match command {
+                    Some(Command::Terminate { .. }) | None => return,
+                    Some(Command::Interrupt { .. }) => (),
                 },
             }
         }

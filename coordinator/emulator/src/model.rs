@@ -189,7 +189,7 @@ pub(crate) struct Instance {
 }
 
 impl Instance {
-    /// Its processes may run, and it can be given orders.
+    /// Its processes may run, and it takes commands.
     pub(crate) fn is_alive(&self) -> bool {
         matches!(self.state, InstanceState::Pending | InstanceState::Running)
     }

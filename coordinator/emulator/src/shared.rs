@@ -14,21 +14,21 @@ use crate::clock::Clock;
 use crate::faults::Faults;
 use crate::idempotency::Tokens;
 use crate::init_process::Spawner;
-use crate::lifecycle::Order;
+use crate::lifecycle::Command;
 use crate::region::Region;
-use crate::world::{History, World};
+use crate::resources::{History, Resources};
 
 /// The state behind the lock.
 #[derive(Debug)]
 pub(crate) struct State {
-    pub(crate) world: World,
+    pub(crate) resources: Resources,
     pub(crate) history: History,
     pub(crate) tokens: Tokens,
     pub(crate) faults: Faults,
     pub(crate) calls: Calls,
     /// Channels to the tasks of instances that are not terminated.
-    pub(crate) orders: HashMap<String, mpsc::Sender<Order>>,
-    /// Each task keeps a copy; when all are gone, so are the tasks. None once the emulator ends.
+    pub(crate) commands: HashMap<String, mpsc::Sender<Command>>,
+    /// Each task keeps a copy; once all are dropped, no task is left. None once the emulator ends.
     pub(crate) alive: Option<mpsc::Sender<Infallible>>,
     next: u64,
 }
@@ -36,12 +36,12 @@ pub(crate) struct State {
 impl State {
     pub(crate) fn new(alive: mpsc::Sender<Infallible>) -> Self {
         Self {
-            world: World::default(),
+            resources: Resources::default(),
             history: History::default(),
             tokens: Tokens::default(),
             faults: Faults::default(),
             calls: Calls::default(),
-            orders: HashMap::new(),
+            commands: HashMap::new(),
             alive: Some(alive),
             next: 0,
         }
@@ -88,14 +88,14 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes the world, and keeps the result in its history.
+    /// Changes the state, and keeps a snapshot of the resources.
     pub(crate) fn change<T>(&self, change: impl FnOnce(&mut State, u64) -> T) -> T {
         let mut state = self.state();
         let now_ms = self.clock.now_ms();
         let result = change(&mut state, now_ms);
-        state.world.forget_terminated(now_ms);
-        let State { world, history, .. } = &mut *state;
-        history.record(now_ms, world);
+        state.resources.forget_terminated(now_ms);
+        let State { resources, history, .. } = &mut *state;
+        history.record(now_ms, resources);
         result
     }
 }

@@ -85,7 +85,7 @@ fn check(key: &str, value: &str) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// Tags that shall show in the metadata become path elements there.
+/// Tags that are shown in the metadata become path elements there.
 pub(crate) fn check_for_metadata(tags: &Tags) -> Result<(), ApiError> {
     match tags.keys().find(|key| key.contains(['/', ' ']) || matches!(key.as_str(), "." | ".." | "_index")) {
         None => Ok(()),

@@ -6,7 +6,7 @@ use crate::error::ApiError;
 use crate::launch_data::{LaunchData, is_id};
 use crate::model::Tags;
 use crate::query::Params;
-use crate::world::World;
+use crate::resources::Resources;
 
 /// One launch template.
 #[derive(Clone, Debug)]
@@ -80,19 +80,19 @@ impl TemplateName {
         Self::read(params)?.ok_or_else(|| ApiError::missing(&params.name("LaunchTemplateId")))
     }
 
-    pub(crate) fn find<'a>(&self, world: &'a World) -> Result<&'a Arc<Template>, ApiError> {
+    pub(crate) fn find<'a>(&self, resources: &'a Resources) -> Result<&'a Arc<Template>, ApiError> {
         match self {
             Self::Id(id) if !is_id(id, "lt-") => Err(ApiError::new(
                 "InvalidLaunchTemplateId.Malformed",
                 format!("Invalid id: \"{id}\" (expecting \"lt-...\")"),
             )),
-            Self::Id(id) => world.templates.get(id).ok_or_else(|| {
+            Self::Id(id) => resources.templates.get(id).ok_or_else(|| {
                 ApiError::new(
                     "InvalidLaunchTemplateId.NotFound",
                     format!("The specified launch template, with template ID {id}, does not exist."),
                 )
             }),
-            Self::Name(name) => world.templates.values().find(|template| template.name == *name).ok_or_else(|| {
+            Self::Name(name) => resources.templates.values().find(|template| template.name == *name).ok_or_else(|| {
                 ApiError::new(
                     "InvalidLaunchTemplateName.NotFoundException",
                     format!("The specified launch template, with template name {name}, does not exist."),

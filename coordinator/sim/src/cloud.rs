@@ -54,6 +54,8 @@ pub struct Machine {
     pub rehearsed: bool,
     /// Its intent was deleted with the ledger before any listing could show it.
     pub forgotten: bool,
+    /// It vanished before any ledger knew its id, and so whose jobs to hand back.
+    pub vanished_unknown: bool,
 }
 
 impl Machine {
@@ -163,6 +165,7 @@ impl World {
             rebalance_at: None,
             rehearsed: false,
             forgotten: false,
+            vanished_unknown: false,
         });
         self.cloud.listed.push(n);
         self.host_created(n, is_ours);
@@ -199,6 +202,7 @@ impl World {
 
     /// It is gone at once, and no listing ever shows it terminated.
     pub fn ec2_vanishes(&mut self, n: N) {
+        self.cloud.machines[n].vanished_unknown = !self.ledger_knows(n);
         self.cloud.machines[n].hidden = Cut { from: self.now, until: NEVER };
         self.ec2_enter(n, Ec2State::Terminated, None);
         self.host_dies(n);

@@ -68,7 +68,6 @@ impl World {
             (0..self.setup.config.max_instances).for_each(|_| self.stranger_launches(Stranger::Another));
         }
         for c in 0..self.coordinators.len() {
-            self.coordinators[c].frozen_until = self.now.min(self.coordinators[c].frozen_until);
             self.coordinator_starts(c);
         }
         self.heals(Heal::Unpause);

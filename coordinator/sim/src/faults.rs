@@ -160,7 +160,9 @@ impl World {
             Fault::CoordinatorFreezes => {
                 self.renews_no_longer(c);
                 let until = self.now + self.rng.between(2, 60) * SECOND;
-                self.coordinators[c].frozen_until = until;
+                // Never shorter than it already is: what it was about to hear first would come last.
+                let frozen_until = &mut self.coordinators[c].frozen_until;
+                *frozen_until = until.max(*frozen_until);
                 say!(self, "{} is frozen", crate::coordinator::name(c));
                 self.count(Occurrence::Frozen);
             }

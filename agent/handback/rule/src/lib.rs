@@ -1,97 +1,98 @@
-//! Which of an instance's jobs may be handed back: those that nobody works on any more. A worker renews its job's lock at
-//! half of the lock's duration (30 s by default, so each 15 s), and a lock that is not renewed says that it is dead.
+//! Which of an instance's jobs may be handed back: those whose worker is dead. A worker renews its job's lock at
+//! half of the lock's duration (30 s by default, so each 15 s), and a lock that is not renewed shows that it is dead.
 //!
-//! A job whose lock is being renewed is never handed back, whoever says that its worker is dead: an agent may be wrong or
-//! lie, and then the job would run twice. Certainty only shortens the proof: one lock, seen twice.
+//! A job whose lock is being renewed is never handed back, whoever reports its worker dead: an agent may be wrong or
+//! lie, and then the job would run twice. Certainty only shortens the proof: one lock, read twice.
 //!
-//! Pure. Times are spans since any one beginning, by a clock that never jumps.
+//! Pure. Times are durations since an arbitrary start, by a monotonic clock.
 
 use std::time::Duration;
 
-/// A lock of less than 28 s, which is renewed each 14 s, is seen to have been renewed in so long.
+/// Within this time a lock of less than 28 s, which is renewed each 14 s, has been renewed.
 pub const APART: Duration = Duration::from_secs(16);
 /// A lock with more left is being renewed: BullMQ's of 30 s, renewed at half of it, has 15.9 to 30 s left (measured).
 pub const RENEWED_ABOVE: Duration = Duration::from_secs(14);
-/// Looks at one lock differ by this where nobody renewed it. A lock that is renewed moves by more in 16 s, and by at least
-/// half of what was left of it before half of that is over.
+/// The expiry computed from two readings of one lock may differ by this where it was not renewed. A lock that is renewed
+/// moves by more in 16 s, and by at least half of what was left of it before half of that is over.
 pub const SAME_EXPIRY: Duration = Duration::from_secs(1);
 
-/// What says that a job is an instance's.
+/// What shows that a job is an instance's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Claim {
-    /// Its lock does: the token begins with the instance id, or the worker has reported it. Proof.
+    /// Its lock: the token begins with the instance id, or the worker has reported it. Proof.
     Token,
     /// Only its `pb`, the name of the worker that took it. BullMQ never clears it, and a worker without a name leaves the
-    /// last one's: after a retry the job may be somebody else's.
+    /// last one's: after a retry the job may be another worker's.
     Name,
 }
 
-/// A job in `active` that says it is an instance's.
+/// A job in `active` that names an instance.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Held {
     /// The job's id.
     pub id: String,
     /// The lock's value; None where the lock has expired, or was never set.
     pub token: Option<String>,
-    /// Until the lock expires, when it was read; None where there is none, or where it is not known.
+    /// Until the lock expires, when it was read; None where there is none, or where it is unknown.
     pub lock_left: Option<Duration>,
     pub claim: Claim,
 }
 
 impl Held {
-    /// A job that the worker itself has said it holds, with the token of its lock.
+    /// A job that the worker itself has reported to hold, with the token of its lock.
     pub fn reported(id: impl Into<String>, token: impl Into<String>) -> Self {
         Held { id: id.into(), token: Some(token.into()), lock_left: None, claim: Claim::Token }
     }
 }
 
-/// A job's lock as the looks so far saw it.
+/// A job's lock, as the readings so far show it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Look {
     token: Option<String>,
-    /// Since when every look saw this token, and one expiry: the first of these looks.
-    since: Seen,
-    last: Seen,
-    /// The lock was renewed between looks.
+    /// The first of the readings with this token and this expiry.
+    since: Reading,
+    last: Reading,
+    /// The lock was renewed between two readings.
     renewed: bool,
 }
 
-/// One look: when its question was sent and its answer came, and what was left of the lock in between.
+/// One reading: when the request was sent and answered, and what was left of the lock in between.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Seen {
-    asked: Duration,
+struct Reading {
+    sent: Duration,
     answered: Duration,
     left: Option<Duration>,
 }
 
-/// What to do with a job that says it is the instance's.
+/// What to do with a job that names the instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     HandBack,
-    /// It may run, or it is too early to tell.
+    /// It may run, or it is too early to decide.
     Wait,
-    /// Somebody else's by now.
+    /// Another worker's by now.
     NotIts,
 }
 
 impl Look {
-    pub fn new((asked, answered): (Duration, Duration), job: &Held, before: Option<&Look>) -> Self {
-        let last = Seen { asked, answered, left: job.lock_left };
+    pub fn new((sent, answered): (Duration, Duration), job: &Held, before: Option<&Look>) -> Self {
+        let last = Reading { sent, answered, left: job.lock_left };
         let token = job.token.clone();
         match before {
-            Some(before) if before.token == token && !last.expires_otherwise_than(before.since) => {
+            Some(before) if before.token == token && !last.has_other_expiry_than(before.since) => {
                 Look { token, last, ..before.clone() }
             }
             Some(before) => {
-                let renewed = before.token == token && token.is_some() && last.expires_later_for_sure(before.last);
+                let renewed =
+                    before.token == token && token.is_some() && last.certainly_expires_later_than(before.last);
                 Look { renewed, token, since: last, last }
             }
             None => Look { token, since: last, last, renewed: false },
         }
     }
 
-    /// In two looks nobody renewed the lock, although less than half is left of what the first one saw. A lock of which so
-    /// much was left lasts at least that long, and its worker would have renewed it at half of that. Gone in two looks.
+    /// The lock was not renewed between two readings, although less than half is left of what the first one read: its
+    /// worker would have renewed it at half of its duration, which is at least that long. Or no lock in two readings.
     fn is_overdue(&self) -> bool {
         match (&self.token, self.since.left, self.last.left) {
             (Some(_), Some(before), Some(left)) => left + SAME_EXPIRY < before / 2,
@@ -100,53 +101,53 @@ impl Look {
         }
     }
 
-    /// In looks far enough apart nobody renewed the lock, and a lock of whatever duration would have been.
+    /// The lock was not renewed between readings far enough apart for a lock of any duration.
     fn is_not_renewed(&self) -> bool {
-        let apart = self.last.asked.saturating_sub(self.since.answered);
+        let apart = self.last.sent.saturating_sub(self.since.answered);
         match &self.token {
             Some(_) => apart >= APART && self.last.left.is_some_and(|left| left < RENEWED_ABOVE),
-            // Gone in two looks.
+            // No lock in two readings.
             None => self.last != self.since,
         }
     }
 }
 
-impl Seen {
-    /// The expiries may differ, by what the time between question and answer leaves open. An earlier one is another lock too:
+impl Reading {
+    /// The expiries differ by more than the time between request and answer explains. An earlier one is another lock too:
     /// the job's own code shortened it, or Redis' clock was set forward.
-    fn expires_otherwise_than(self, other: Seen) -> bool {
+    fn has_other_expiry_than(self, other: Reading) -> bool {
         match (self.left, other.left) {
             (Some(left), Some(before)) => {
-                self.answered + left > other.asked + before + SAME_EXPIRY
-                    || self.asked + left + SAME_EXPIRY < other.answered + before
+                self.answered + left > other.sent + before + SAME_EXPIRY
+                    || self.sent + left + SAME_EXPIRY < other.answered + before
             }
             (left, before) => left != before,
         }
     }
 
     /// At the earliest that its expiry can be, against the latest that the other's can.
-    fn expires_later_for_sure(self, other: Seen) -> bool {
+    fn certainly_expires_later_than(self, other: Reading) -> bool {
         match (self.left, other.left) {
-            (Some(left), Some(before)) => self.asked + left > other.answered + before + SAME_EXPIRY,
+            (Some(left), Some(before)) => self.sent + left > other.answered + before + SAME_EXPIRY,
             _ => false,
         }
     }
 }
 
-/// `certain`: the worker of the instance is said to be dead, by EC2 or by the agent.
+/// `certain`: EC2 or the agent reports the worker of the instance dead.
 pub fn verdict(look: &Look, job: &Held, certain: bool) -> Verdict {
-    let its_own = job.claim == Claim::Token;
-    if !its_own && job.token.as_deref().is_some_and(names_an_instance) {
+    let has_token_claim = job.claim == Claim::Token;
+    if !has_token_claim && job.token.as_deref().is_some_and(names_an_instance) {
         return Verdict::NotIts;
     }
-    // Only `pb` says that it is the instance's, and a worker without a name leaves it as it is.
-    if certain && !its_own && look.renewed {
+    // Only `pb` names the instance, and a worker without a name leaves `pb` as it is.
+    if certain && !has_token_claim && look.renewed {
         return Verdict::NotIts;
     }
     if look.is_not_renewed() || (certain && look.is_overdue()) { Verdict::HandBack } else { Verdict::Wait }
 }
 
-/// Whose the token is, as our shim writes it: here, another's.
+/// Whether the token has the form that our shim writes: here, another instance's.
 fn names_an_instance(token: &str) -> bool {
     token.split_once(':').is_some_and(|(name, _)| name.starts_with("i-"))
 }

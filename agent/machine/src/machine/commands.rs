@@ -21,16 +21,16 @@ impl Machine {
         }
     }
 
-    /// The jobs that run here, by the processes' word or else by Redis'; `None` where nobody can tell.
+    /// The jobs that run here, as the processes report them, else as Redis shows them; `None` where unknown.
     pub(super) fn jobs_known(&self) -> Option<u32> {
-        // Nothing that was started can hold a job before the steps are done, or after its stop.
+        // No worker can hold a job before the steps are done, or after its stop.
         if self.life == Life::Stopped || matches!(self.phase, Phase::Booting { .. } | Phase::Failed(_)) {
             return Some(0);
         }
         self.shims.jobs().or_else(|| self.readiness.jobs().and_then(|jobs| jobs.active))
     }
 
-    /// Ends the instance when nobody looks after it any more.
+    /// The dead-man's switch: drains, then powers off.
     pub(super) fn poll_dead_man(&mut self, now: Timestamp) {
         if self.phase == Phase::Identifying {
             return;
@@ -51,7 +51,7 @@ impl Machine {
                     self.actions.push(Action::PowerOff(reason));
                 }
             }
-            // Without a coordinator nobody takes it back; one that is only too old finishes its jobs.
+            // Without a coordinator nothing cancels it; an instance that is only too old finishes its jobs.
             Phase::Draining(drain) if drain.last.is_none() => {
                 drain.last = Some(reason);
                 drain.deadline = drain.deadline.min(now.plus(self.config.last_drain));
@@ -66,15 +66,15 @@ impl Machine {
         }
     }
 
-    /// A coordinator came back before an orphan's worker was stopped: it goes on.
-    pub(super) fn nobody_is_orphaned(&mut self) {
+    /// The coordinator came back: an orphan's drain is cancelled, unless its worker is already being stopped.
+    pub(super) fn cancel_orphan_drain(&mut self) {
         match &mut self.phase {
             Phase::Draining(drain) if drain.last == Some(LastReason::Orphaned) => {
                 drain.last = None;
                 if drain.command.is_none() && drain.forced && !drain.interrupted {
                     match drain.stage == Stage::Waiting && !drain.has_frozen() {
                         true => self.resume(false),
-                        // Stopped by itself: the coordinator hears that it is drained, and decides.
+                        // Stopping already: the coordinator receives the drained report, and decides.
                         false => drain.forced = false,
                     }
                 }
@@ -128,7 +128,7 @@ impl Machine {
         let mut drain = Drain::new(now, command, deadline, jobs);
         match self.life {
             Life::Stopped => drain.stopped(now, false),
-            // A crash loop's stop is under way: its end is this drain's.
+            // The stop of a crash loop is in progress: this drain ends with it.
             Life::Stopping => drain.stage = Stage::Stopping(now),
             Life::Started => self.actions.push(Action::Fence),
         }
@@ -163,12 +163,12 @@ impl Machine {
         }
     }
 
-    /// Works again after a drain: goes on with the boot where it was broken off, else proves the worker once more.
+    /// Takes jobs again after a drain: resumes the boot where it was aborted, else waits for the worker proof again.
     fn resume(&mut self, stopped: bool) {
         self.life = Life::Started;
         self.actions.push(Action::Unfence);
         if self.next_step < self.config.step_retries.len() {
-            // What was stopped may be what an earlier step had started.
+            // An earlier step may have started what was stopped.
             let step = if stopped { 0 } else { self.next_step };
             return self.boot_from(Timestamp(0), step);
         }
@@ -184,7 +184,7 @@ impl Machine {
         self.shims.seen(now, Vec::new());
         match &mut self.phase {
             Phase::Draining(drain) => drain.stopped(now, killed),
-            // The coordinator's drain may be long in coming: until then nobody else would.
+            // The coordinator's drain may come late: until then nothing else would hand the jobs back.
             Phase::Failed(_) => self.actions.push(Action::HandBackOutside),
             _ => {}
         }
@@ -208,7 +208,7 @@ fn outcome(drain: &Drain, jobs_left: Option<u32>) -> DrainOutcome {
     DrainOutcome {
         command: drain.command.clone(),
         forced: drain.forced,
-        // Where jobs cannot be told, the worker's own end is the proof.
+        // Where the jobs are unknown, a worker that stopped by itself is the proof.
         clean: drain.handed_back == 0 && jobs_left.map_or(!drain.killed, |left| left == 0),
         jobs_finished: drain
             .jobs_seen

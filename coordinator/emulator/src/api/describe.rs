@@ -33,7 +33,7 @@ const FILTERS: &[&str] = &[
 
 pub(super) fn instances(view: &View<'_>, mut params: Params) -> Result<Xml, ApiError> {
     let page = Page::read(view, &mut params.clone(), 5..=1000)?;
-    let paged = Page::is_asked_for(&params);
+    let paged = Page::is_requested(&params);
     params.without_effect(&["MaxResults", "NextToken", "IncludeManagedResources"]);
     let ids = params.list("InstanceId");
     if paged && !ids.is_empty() {
@@ -81,11 +81,11 @@ pub(super) fn instance_status(view: &View<'_>, mut params: Params) -> Result<Xml
 
 fn chosen<'a>(view: &View<'a>, ids: &[String]) -> Result<Vec<&'a Arc<Instance>>, ApiError> {
     if ids.is_empty() {
-        return Ok(view.world.instances.values().collect());
+        return Ok(view.resources.instances.values().collect());
     }
     let mut chosen: BTreeMap<&str, &Arc<Instance>> = BTreeMap::new();
     for id in ids {
-        chosen.insert(id, view.world.instance(id)?);
+        chosen.insert(id, view.resources.instance(id)?);
     }
     Ok(chosen.into_values().collect())
 }

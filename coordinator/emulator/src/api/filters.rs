@@ -48,7 +48,7 @@ impl Filters {
         }
     }
 
-    /// `values` tells a record's values for a filter's name.
+    /// `values` returns a record's values for a filter's name.
     pub(crate) fn match_all(&self, values: impl Fn(&str) -> Vec<String>) -> bool {
         self.0.iter().all(|filter| {
             let actual = values(&filter.name);

@@ -1,6 +1,6 @@
 //! CreateFleet of type `instant`: one synchronous attempt over a list of overrides.
 //!
-//! It succeeds even with no instance at all; then its errors tell why. Only whole instances count as capacity.
+//! It succeeds even with no instance at all; its errors then say why. Only whole instances count as capacity.
 
 use super::Change;
 use super::launch::Launch;
@@ -81,7 +81,7 @@ pub(super) fn create(change: &mut Change<'_>, mut params: Params) -> Result<Xml,
         };
         if wanted > 0 {
             let mut prepared = prepare(change, &pools, lifecycle, &tags)?;
-            order(change, &mut prepared, spot_strategy);
+            sort(change, &mut prepared, spot_strategy);
             launches.push((wanted, minimum, prepared));
         }
     }
@@ -139,7 +139,7 @@ fn read_pools(change: &Change<'_>, params: &mut Params) -> Result<Vec<Pool>, Api
         let name = TemplateName::require(&mut specification)?;
         let wanted = specification.take("Version").ok_or_else(|| ApiError::missing(&specification.name("Version")))?;
         specification.finish()?;
-        let template = name.find(&change.state.world)?;
+        let template = name.find(&change.state.resources)?;
         let version = template.version(&wanted)?.number;
         let plain = Pool {
             template_id: template.id.clone(),
@@ -199,7 +199,7 @@ fn prepare(change: &Change<'_>, pools: &[Pool], lifecycle: Lifecycle, tags: &Tag
     for pool in pools {
         let pool = Pool { lifecycle, ..pool.clone() };
         let template = TemplateName::Id(pool.template_id.clone());
-        let template = template.find(&change.state.world)?;
+        let template = template.find(&change.state.resources)?;
         let version = template.version(&pool.version.to_string())?;
         if version.data.market.is_some() {
             return Err(ApiError::combination(
@@ -228,7 +228,7 @@ fn prepare(change: &Change<'_>, pools: &[Pool], lifecycle: Lifecycle, tags: &Tag
 }
 
 /// Puts the pools in the order in which they are tried: by priority, or by price.
-fn order(change: &Change<'_>, prepared: &mut Prepared, spot_strategy: Option<&str>) {
+fn sort(change: &Change<'_>, prepared: &mut Prepared, spot_strategy: Option<&str>) {
     let price = |launch: &Result<Launch, ApiError>| match launch {
         Ok(launch) => launch
             .zones

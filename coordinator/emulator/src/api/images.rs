@@ -29,11 +29,11 @@ pub(super) fn describe(view: &View<'_>, mut params: Params) -> Result<Xml, ApiEr
     filters.check(|name| FILTERS.contains(&name) || is_tag_filter(name))?;
     params.finish()?;
     for id in &ids {
-        find(view.world.images.get(id), id)?;
+        find(view.resources.images.get(id), id)?;
     }
     let ours = owners.is_empty() || owners.iter().any(|owner| owner == "self" || owner == ACCOUNT_ID);
     let found = view
-        .world
+        .resources
         .images
         .values()
         .filter(|image| ours && !image.deregistered)
@@ -54,14 +54,14 @@ pub(super) fn create(change: &mut Change<'_>, mut params: Params) -> Result<Xml,
     params.without_effect(&["BlockDeviceMapping"]);
     let mut tags = tags::read_specifications(&mut params)?;
     params.finish()?;
-    let instance = change.state.world.instance(&instance_id)?;
+    let instance = change.state.resources.instance(&instance_id)?;
     if !matches!(instance.state, InstanceState::Running | InstanceState::Stopping | InstanceState::Stopped) {
         return Err(ApiError::new(
             "IncorrectState",
             format!("Instance '{instance_id}' is not 'running', 'stopping' or 'stopped'"),
         ));
     }
-    if change.state.world.images.values().any(|image| image.name == name && !image.deregistered) {
+    if change.state.resources.images.values().any(|image| image.name == name && !image.deregistered) {
         return Err(ApiError::new("InvalidAMIName.Duplicate", format!("AMI name {name} is already in use")));
     }
     change.stop_if_dry_run()?;
@@ -78,7 +78,7 @@ pub(super) fn create(change: &mut Change<'_>, mut params: Params) -> Result<Xml,
     };
     let mut xml = Xml::new();
     xml.text("imageId", &image.id);
-    change.state.world.images.insert(image.id.clone(), Arc::new(image));
+    change.state.resources.images.insert(image.id.clone(), Arc::new(image));
     Ok(xml)
 }
 
@@ -86,11 +86,11 @@ pub(super) fn deregister(change: &mut Change<'_>, mut params: Params) -> Result<
     let id = params.require("ImageId")?;
     let with_snapshots = params.boolean("DeleteAssociatedSnapshots")?.unwrap_or(false);
     params.finish()?;
-    find(change.state.world.images.get(&id), &id)?;
+    find(change.state.resources.images.get(&id), &id)?;
     change.stop_if_dry_run()?;
     let mut xml = Xml::new();
     xml.text("return", "true");
-    if let Some(image) = change.state.world.images.get_mut(&id).map(Arc::make_mut) {
+    if let Some(image) = change.state.resources.images.get_mut(&id).map(Arc::make_mut) {
         image.deregistered = true;
         xml.list("deleteSnapshotResultSet", Some(&image.snapshot_id).filter(|_| with_snapshots), |xml, snapshot| {
             xml.text("snapshotId", snapshot).text("returnCode", "success");

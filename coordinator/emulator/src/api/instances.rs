@@ -6,7 +6,7 @@ use super::Change;
 use super::describe::state_xml;
 use crate::endings;
 use crate::error::ApiError;
-use crate::lifecycle::{self, Order};
+use crate::lifecycle::{self, Command};
 use crate::model::InstanceState;
 use crate::query::Params;
 use crate::xml::Xml;
@@ -21,7 +21,7 @@ pub(super) fn terminate(change: &mut Change<'_>, mut params: Params) -> Result<X
     }
     // One bad id fails all.
     for id in &ids {
-        let instance = change.state.world.instance(id)?;
+        let instance = change.state.resources.instance(id)?;
         if instance.termination_protected && instance.is_alive() {
             return Err(ApiError::new(
                 "OperationNotPermitted",
@@ -34,14 +34,14 @@ pub(super) fn terminate(change: &mut Change<'_>, mut params: Params) -> Result<X
     change.stop_if_dry_run()?;
     let mut changes = Vec::new();
     for id in ids {
-        let Some(before) = change.state.world.instances.get(&id).map(|instance| instance.state) else { continue };
+        let Some(before) = change.state.resources.instances.get(&id).map(|instance| instance.state) else { continue };
         if !matches!(before, InstanceState::ShuttingDown | InstanceState::Terminated) {
             endings::user_terminates(change.state, change.now_ms, &id);
-            if !lifecycle::order(change.state, &id, Order::Terminate { at_once: skip_shutdown }) {
+            if !lifecycle::send(change.state, &id, Command::Terminate { at_once: skip_shutdown }) {
                 tracing::warn!(instance = id, "a termination is not taken");
             }
         }
-        let after = change.state.world.instances.get(&id).map_or(before, |instance| instance.state);
+        let after = change.state.resources.instances.get(&id).map_or(before, |instance| instance.state);
         changes.push((id, before, after));
     }
     let mut xml = Xml::new();

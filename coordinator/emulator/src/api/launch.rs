@@ -1,4 +1,4 @@
-//! A launch, from what was asked for to instances: RunInstances and CreateFleet share it.
+//! A launch, from the request to running instances: RunInstances and CreateFleet share it.
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::sync::Arc;
@@ -11,9 +11,9 @@ use crate::model::{
     Image, Instance, InstanceState, Lifecycle, MetadataOptions, ShutdownBehavior, SpotRequest, StateReason, Tags,
 };
 use crate::region::{ACCOUNT_ID, Zone, check_instance_type};
+use crate::resources::MAX_INSTANCES;
 use crate::shared::{State, new_id};
 use crate::tags;
-use crate::world::MAX_INSTANCES;
 
 /// Instances that may live at once: each is a process tree and a port on this host.
 const MAX_ALIVE: usize = 200;
@@ -39,7 +39,7 @@ impl Launch {
         template: Option<(String, u64)>,
     ) -> Result<Self, ApiError> {
         let image_id = data.image_id.clone().ok_or_else(|| ApiError::missing("ImageId"))?;
-        if change.state.world.images.get(&image_id).is_some_and(|image| image.deregistered) {
+        if change.state.resources.images.get(&image_id).is_some_and(|image| image.deregistered) {
             return Err(ApiError::new("InvalidAMIID.NotFound", format!("The image id '[{image_id}]' does not exist")));
         }
         let instance_type = data.instance_type.clone().unwrap_or_else(|| "m1.small".to_owned());
@@ -115,7 +115,7 @@ impl Launch {
         self.data.market.as_ref()?.as_ref()?.max_price.as_deref()
     }
 
-    /// Brings instances into being: as many as there is room for, up to `max_count`, or none below `min_count`.
+    /// Creates instances: as many as there is room for, up to `max_count`, or none below `min_count`.
     pub(super) fn start(
         &self,
         change: &mut Change<'_>,
@@ -125,8 +125,8 @@ impl Launch {
         token: Option<&str>,
     ) -> Result<Vec<String>, ApiError> {
         let room = MAX_INSTANCES
-            .saturating_sub(change.state.world.instances.len())
-            .min(MAX_ALIVE.saturating_sub(change.state.orders.len()));
+            .saturating_sub(change.state.resources.instances.len())
+            .min(MAX_ALIVE.saturating_sub(change.state.commands.len()));
         if room < min_count {
             return Err(ApiError::new(
                 "InstanceLimitExceeded",
@@ -159,12 +159,12 @@ impl Launch {
             if self.lifecycle == Lifecycle::Spot {
                 let request = self.spot_request(change, &instance);
                 instance.spot_request_id = Some(request.id.clone());
-                change.state.world.spot_requests.insert(request.id.clone(), Arc::new(request));
+                change.state.resources.spot_requests.insert(request.id.clone(), Arc::new(request));
             }
-            let orders = lifecycle::begin(change.shared, &instance.id, listener, alive.clone());
-            change.state.orders.insert(instance.id.clone(), orders);
+            let commands = lifecycle::begin(change.shared, &instance.id, listener, alive.clone());
+            change.state.commands.insert(instance.id.clone(), commands);
             ids.push(instance.id.clone());
-            change.state.world.instances.insert(instance.id.clone(), Arc::new(instance));
+            change.state.resources.instances.insert(instance.id.clone(), Arc::new(instance));
         }
         Ok(ids)
     }
@@ -249,7 +249,7 @@ fn profile(data: &LaunchData) -> Option<(String, String)> {
 
 /// An image exists from the first request that names it, so that it can be described.
 pub(crate) fn register_image(state: &mut State, now_ms: u64, id: &str) {
-    if state.world.images.contains_key(id) {
+    if state.resources.images.contains_key(id) {
         return;
     }
     let image = Image {
@@ -263,5 +263,5 @@ pub(crate) fn register_image(state: &mut State, now_ms: u64, id: &str) {
         tags: Tags::new(),
         deregistered: false,
     };
-    state.world.images.insert(id.to_owned(), Arc::new(image));
+    state.resources.images.insert(id.to_owned(), Arc::new(image));
 }

@@ -13,7 +13,7 @@ use crate::xml::Xml;
 
 const MARK: &str = "spillway-page:";
 
-/// Which page is asked for.
+/// Which page is requested.
 #[derive(Debug)]
 pub(crate) struct Page {
     after: Option<u64>,
@@ -34,27 +34,27 @@ impl Page {
         params: &mut Params,
         range: std::ops::RangeInclusive<usize>,
     ) -> Result<Self, ApiError> {
-        let asked = params.number::<usize>("MaxResults")?;
-        if let Some(asked) = asked
-            && !range.contains(&asked)
+        let requested = params.number::<usize>("MaxResults")?;
+        if let Some(requested) = requested
+            && !range.contains(&requested)
         {
             return Err(ApiError::invalid_value(format!(
-                "Value ( {asked} ) for parameter maxResults is invalid. Expecting a value between {} and {}.",
+                "Value ( {requested} ) for parameter maxResults is invalid. Expecting a value between {} and {}.",
                 range.start(),
                 range.end()
             )));
         }
         let after = params.take("NextToken").filter(|token| !token.is_empty()).map(|token| read_mark(&token));
-        let limit = asked.unwrap_or(*range.end()).min(view.page_size.unwrap_or(usize::MAX));
+        let limit = requested.unwrap_or(*range.end()).min(view.page_size.unwrap_or(usize::MAX));
         Ok(Self { after: after.transpose()?, limit })
     }
 
-    pub(crate) fn is_asked_for(params: &Params) -> bool {
-        let asked = params.fingerprint();
-        asked.contains_key("MaxResults") || asked.contains_key("NextToken")
+    pub(crate) fn is_requested(params: &Params) -> bool {
+        let parameters = params.fingerprint();
+        parameters.contains_key("MaxResults") || parameters.contains_key("NextToken")
     }
 
-    /// The page out of `items`, whose places in the order of creation `seq` tells.
+    /// The page out of `items`, whose places in the order of creation `seq` returns.
     pub(crate) fn of<T>(&self, items: impl IntoIterator<Item = T>, seq: impl Fn(&T) -> u64) -> Paged<T> {
         let mut items: Vec<T> =
             items.into_iter().filter(|item| self.after.is_none_or(|after| seq(item) > after)).collect();

@@ -37,7 +37,7 @@ pub(super) fn run_instances(change: &mut Change<'_>, mut params: Params) -> Resu
     let (data, from) = match named {
         None => (own, None),
         Some(named) => {
-            let template = named.find(&change.state.world)?;
+            let template = named.find(&change.state.resources)?;
             let version = template.version(&version)?;
             (own.over(&version.data), Some((template.id.clone(), version.number)))
         }
@@ -51,7 +51,8 @@ pub(super) fn run_instances(change: &mut Change<'_>, mut params: Params) -> Resu
 }
 
 fn reservation(change: &Change<'_>, ids: &[String]) -> Result<Xml, ApiError> {
-    let instances: Option<Vec<&Arc<Instance>>> = ids.iter().map(|id| change.state.world.instances.get(id)).collect();
+    let instances: Option<Vec<&Arc<Instance>>> =
+        ids.iter().map(|id| change.state.resources.instances.get(id)).collect();
     let Some(instances) = instances else {
         return Err(ApiError::new(
             "IdempotentInstanceTerminated",

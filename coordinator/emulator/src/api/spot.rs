@@ -25,7 +25,7 @@ const FILTERS: &[&str] = &[
 
 pub(super) fn describe(view: &View<'_>, mut params: Params) -> Result<Xml, ApiError> {
     let page = Page::read(view, &mut params.clone(), 5..=1000)?;
-    let paged = Page::is_asked_for(&params);
+    let paged = Page::is_requested(&params);
     params.without_effect(&["MaxResults", "NextToken"]);
     let ids = params.list("SpotInstanceRequestId");
     if paged && !ids.is_empty() {
@@ -35,10 +35,10 @@ pub(super) fn describe(view: &View<'_>, mut params: Params) -> Result<Xml, ApiEr
     filters.check(|name| FILTERS.contains(&name) || is_tag_filter(name))?;
     params.finish()?;
     for id in &ids {
-        view.world.spot_request(id)?;
+        view.resources.spot_request(id)?;
     }
     let found = view
-        .world
+        .resources
         .spot_requests
         .values()
         .filter(|request| ids.is_empty() || ids.contains(&request.id))
@@ -58,12 +58,12 @@ pub(super) fn cancel(change: &mut Change<'_>, mut params: Params) -> Result<Xml,
         return Err(ApiError::missing("SpotInstanceRequestId"));
     }
     for id in &ids {
-        change.state.world.spot_request(id)?;
+        change.state.resources.spot_request(id)?;
     }
     change.stop_if_dry_run()?;
     let mut cancelled = Vec::new();
     for id in ids {
-        let Some(request) = change.state.world.spot_requests.get_mut(&id).map(Arc::make_mut) else { continue };
+        let Some(request) = change.state.resources.spot_requests.get_mut(&id).map(Arc::make_mut) else { continue };
         if request.state == "active" {
             request.state = "cancelled";
             request.status_code = "request-canceled-and-instance-running";

@@ -19,11 +19,12 @@ pub(super) fn create(change: &mut Change<'_>, mut params: Params) -> Result<Xml,
         return Err(ApiError::missing("Tag"));
     }
     for id in &ids {
-        let in_metadata = change.state.world.instances.get(id).is_some_and(|instance| instance.metadata.instance_tags);
+        let in_metadata =
+            change.state.resources.instances.get(id).is_some_and(|instance| instance.metadata.instance_tags);
         if in_metadata {
             tags::check_for_metadata(&new)?;
         }
-        if let Some(existing) = change.state.world.tags_mut(id) {
+        if let Some(existing) = change.state.resources.tags_mut(id) {
             let mut united = existing.clone();
             united.extend(new.clone());
             tags::check_count(&united)?;
@@ -31,7 +32,7 @@ pub(super) fn create(change: &mut Change<'_>, mut params: Params) -> Result<Xml,
     }
     change.stop_if_dry_run()?;
     for id in &ids {
-        if let Some(existing) = change.state.world.tags_mut(id) {
+        if let Some(existing) = change.state.resources.tags_mut(id) {
             existing.extend(new.clone());
         }
     }
@@ -48,7 +49,7 @@ pub(super) fn delete(change: &mut Change<'_>, mut params: Params) -> Result<Xml,
     params.finish()?;
     change.stop_if_dry_run()?;
     for id in &ids {
-        let Some(existing) = change.state.world.tags_mut(id) else { continue };
+        let Some(existing) = change.state.resources.tags_mut(id) else { continue };
         if doomed.is_empty() {
             existing.retain(|key, _| tags::is_reserved(key));
         }
@@ -76,10 +77,10 @@ fn resources(change: &mut Change<'_>, params: &mut Params) -> Result<Vec<String>
     }
     for id in &ids {
         if id.starts_with("i-") {
-            change.state.world.instance(id)?;
+            change.state.resources.instance(id)?;
         } else if id.starts_with("sir-") {
-            change.state.world.spot_request(id)?;
-        } else if change.state.world.tags_mut(id).is_none() {
+            change.state.resources.spot_request(id)?;
+        } else if change.state.resources.tags_mut(id).is_none() {
             return Err(ApiError::new("InvalidID", format!("The ID '{id}' is not valid")));
         }
     }
@@ -94,15 +95,15 @@ pub(super) fn describe(view: &View<'_>, mut params: Params) -> Result<Xml, ApiEr
     params.finish()?;
     let mut all: Vec<(&str, &str, &str, &str)> = Vec::new();
     let mut add = |id, kind, tags| add_tags(&mut all, id, kind, tags);
-    for instance in view.world.instances.values() {
+    for instance in view.resources.instances.values() {
         add(&instance.id, "instance", &instance.tags);
         if instance.state != InstanceState::Terminated {
             add(&instance.volume_id, "volume", &instance.volume_tags);
         }
     }
-    view.world.spot_requests.values().for_each(|request| add(&request.id, "spot-instances-request", &request.tags));
-    view.world.templates.values().for_each(|template| add(&template.id, "launch-template", &template.tags));
-    view.world.images.values().for_each(|image| add(&image.id, "image", &image.tags));
+    view.resources.spot_requests.values().for_each(|request| add(&request.id, "spot-instances-request", &request.tags));
+    view.resources.templates.values().for_each(|template| add(&template.id, "launch-template", &template.tags));
+    view.resources.images.values().for_each(|image| add(&image.id, "image", &image.tags));
     all.sort_unstable();
     let found = (1_u64..).zip(all).filter(|(_, (id, kind, key, value))| {
         filters.match_all(|name| match name {

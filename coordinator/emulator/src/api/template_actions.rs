@@ -22,7 +22,7 @@ pub(super) fn create(change: &mut Change<'_>, mut params: Params) -> Result<Xml,
     if let Some(Outcome::Template(id)) =
         change.state.tokens.earlier("CreateLaunchTemplate", token.as_deref(), &fingerprint)?
     {
-        return answer(TemplateName::Id(id).find(&change.state.world)?);
+        return answer(TemplateName::Id(id).find(&change.state.resources)?);
     }
     let name = params.require("LaunchTemplateName")?;
     let description = params.take("VersionDescription");
@@ -40,13 +40,13 @@ pub(super) fn create(change: &mut Change<'_>, mut params: Params) -> Result<Xml,
 /// Whether a template of this name can be created.
 pub(crate) fn check_new(state: &State, name: &str) -> Result<(), ApiError> {
     check_name(name)?;
-    if state.world.templates.values().any(|template| template.name == name) {
+    if state.resources.templates.values().any(|template| template.name == name) {
         return Err(ApiError::new(
             "InvalidLaunchTemplateName.AlreadyExistsException",
             "Launch template name already in use.",
         ));
     }
-    if state.world.templates.len() >= MAX_TEMPLATES {
+    if state.resources.templates.len() >= MAX_TEMPLATES {
         return Err(ApiError::new("LaunchTemplateLimitExceeded", format!("At most {MAX_TEMPLATES} launch templates")));
     }
     Ok(())
@@ -73,7 +73,7 @@ pub(crate) fn add(
         versions: vec![TemplateVersion { number: 1, description, create_ms: now_ms, data }],
         tags: tags.unwrap_or_default(),
     });
-    state.world.templates.insert(template.id.clone(), Arc::clone(&template));
+    state.resources.templates.insert(template.id.clone(), Arc::clone(&template));
     template
 }
 
@@ -82,7 +82,7 @@ pub(super) fn create_version(change: &mut Change<'_>, mut params: Params) -> Res
     let fingerprint = params.fingerprint();
     let earlier = change.state.tokens.earlier("CreateLaunchTemplateVersion", token.as_deref(), &fingerprint)?;
     if let Some(Outcome::TemplateVersion(id, number)) = earlier {
-        let template = TemplateName::Id(id).find(&change.state.world)?;
+        let template = TemplateName::Id(id).find(&change.state.resources)?;
         return answer_version(template, template.version(&number.to_string())?);
     }
     let name = TemplateName::require(&mut params)?;
@@ -91,7 +91,7 @@ pub(super) fn create_version(change: &mut Change<'_>, mut params: Params) -> Res
     let data = read_data(&mut params)?;
     params.boolean("ResolveAlias")?;
     params.finish()?;
-    let mut template = Arc::clone(name.find(&change.state.world)?);
+    let mut template = Arc::clone(name.find(&change.state.resources)?);
     let data = match source {
         None => data,
         Some(source) => data.over(&template.version(&source)?.data),
@@ -108,7 +108,7 @@ pub(super) fn create_version(change: &mut Change<'_>, mut params: Params) -> Res
     Arc::make_mut(&mut template).versions.push(version.clone());
     let outcome = Outcome::TemplateVersion(template.id.clone(), version.number);
     change.state.tokens.remember("CreateLaunchTemplateVersion", token.as_deref(), fingerprint, outcome);
-    change.state.world.templates.insert(template.id.clone(), Arc::clone(&template));
+    change.state.resources.templates.insert(template.id.clone(), Arc::clone(&template));
     answer_version(&template, &version)
 }
 
@@ -119,20 +119,20 @@ pub(super) fn modify(change: &mut Change<'_>, mut params: Params) -> Result<Xml,
     let wanted = params.take("SetDefaultVersion").or_else(|| params.take("DefaultVersion"));
     params.finish()?;
     let wanted = wanted.ok_or_else(|| ApiError::missing("SetDefaultVersion"))?;
-    let mut template = Arc::clone(name.find(&change.state.world)?);
+    let mut template = Arc::clone(name.find(&change.state.resources)?);
     let number = template.version(&wanted)?.number;
     change.stop_if_dry_run()?;
     Arc::make_mut(&mut template).default_version = number;
-    change.state.world.templates.insert(template.id.clone(), Arc::clone(&template));
+    change.state.resources.templates.insert(template.id.clone(), Arc::clone(&template));
     answer(&template)
 }
 
 pub(super) fn delete(change: &mut Change<'_>, mut params: Params) -> Result<Xml, ApiError> {
     let name = TemplateName::require(&mut params)?;
     params.finish()?;
-    let template = Arc::clone(name.find(&change.state.world)?);
+    let template = Arc::clone(name.find(&change.state.resources)?);
     change.stop_if_dry_run()?;
-    change.state.world.templates.remove(&template.id);
+    change.state.resources.templates.remove(&template.id);
     answer(&template)
 }
 

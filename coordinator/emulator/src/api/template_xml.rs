@@ -22,14 +22,14 @@ pub(super) fn describe_templates(view: &View<'_>, mut params: Params) -> Result<
     filters.check(|name| matches!(name, "launch-template-name" | "create-time") || is_tag_filter(name))?;
     params.finish()?;
     for id in &ids {
-        TemplateName::Id(id.clone()).find(view.world)?;
+        TemplateName::Id(id.clone()).find(view.resources)?;
     }
     for name in &names {
-        TemplateName::Name(name.clone()).find(view.world)?;
+        TemplateName::Name(name.clone()).find(view.resources)?;
     }
     let all = ids.is_empty() && names.is_empty();
     let found = view
-        .world
+        .resources
         .templates
         .values()
         .filter(|template| all || ids.contains(&template.id) || names.contains(&template.name))
@@ -61,7 +61,7 @@ pub(super) fn describe_versions(view: &View<'_>, mut params: Params) -> Result<X
     let mut versions: Vec<(&Template, &TemplateVersion)> = Vec::new();
     match name {
         Some(name) => {
-            let template = name.find(view.world)?;
+            let template = name.find(view.resources)?;
             if wanted.is_empty() {
                 versions.extend(template.versions.iter().map(|version| (&**template, version)));
             }
@@ -69,12 +69,12 @@ pub(super) fn describe_versions(view: &View<'_>, mut params: Params) -> Result<X
                 versions.push((template, template.version(wanted)?));
             }
         }
-        // Without a template, $Default and $Latest of all templates can be asked for.
+        // Without a template, $Default and $Latest of all templates can be requested.
         None => {
             if wanted.is_empty() || !wanted.iter().all(|wanted| wanted == "$Default" || wanted == "$Latest") {
                 return Err(ApiError::missing("LaunchTemplateId"));
             }
-            for template in view.world.templates.values() {
+            for template in view.resources.templates.values() {
                 for wanted in &wanted {
                     versions.push((template, template.version(wanted)?));
                 }

@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE as BASE64;
 
 pub(super) const MAX_TTL_SECONDS: u32 = 21_600;
-/// Beyond this, the oldest token is forgotten: its holder gets 401, and asks for a new one.
+/// Beyond this, the oldest token is forgotten: its holder gets 401, and requests a new one.
 const MAX_TOKENS: usize = 1_000;
 
 /// Tokens and when they expire.

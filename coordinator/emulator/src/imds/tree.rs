@@ -1,4 +1,4 @@
-//! What an instance's metadata says: every path and its content, and the listings of directories.
+//! An instance's metadata: every path and its content, and the listings of directories.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -158,7 +158,7 @@ fn pretty(value: &serde_json::Value) -> String {
     serde_json::to_string_pretty(value).unwrap_or_default()
 }
 
-/// Undoes percent-encoding, so that a tag's key can be asked for whatever it contains.
+/// Undoes percent-encoding, so that a tag's key may contain any character.
 fn decode(path: &str) -> String {
     let mut bytes = Vec::with_capacity(path.len());
     let mut rest = path.as_bytes();

@@ -41,7 +41,7 @@ impl Console {
         self.write(format!("[init] {line}\n").as_bytes());
     }
 
-    /// Takes what is there to be taken; waits for it if there is nothing.
+    /// Reads what is available; waits if there is nothing.
     pub(super) async fn pump(&mut self) {
         let Some(pipe) = &mut self.pipe else { return std::future::pending().await };
         match pipe.read(&mut self.buffer).await {
@@ -53,7 +53,7 @@ impl Console {
         }
     }
 
-    /// Takes what is left; all writers must be gone.
+    /// Reads the rest; all writers must have ended.
     pub(super) async fn drain(&mut self) {
         self.writer = None;
         let everything = async {

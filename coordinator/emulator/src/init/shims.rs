@@ -1,6 +1,6 @@
 //! Programs that stand first in an instance's PATH, so that powering off ends the instance and not this host.
 //!
-//! They tell init through a named pipe. A program called by its absolute path cannot be caught.
+//! They notify init through a named pipe. A program called by its absolute path cannot be caught.
 
 use std::fs;
 use std::io::{self, Write as _};

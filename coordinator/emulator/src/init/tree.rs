@@ -1,7 +1,7 @@
 //! Process trees: who descends from a process, and how a tree is ended so that nothing slips out.
 //!
 //! A process that forks while its tree is walked could be missed, so the tree is stopped first, until a walk finds
-//! nobody new. Daemons stay in the tree because init is their subreaper.
+//! no new process. Daemons stay in the tree because init is their subreaper.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
@@ -82,7 +82,7 @@ fn is_marked(pid: i32, mark: &[u8]) -> bool {
 
 fn send(pid: i32, signal: Signal) {
     if let Some(pid) = Pid::from_raw(pid) {
-        // It may be gone already: that is what is wanted.
+        // It may have ended already, which is as good.
         let _gone = kill_process(pid, signal);
     }
 }

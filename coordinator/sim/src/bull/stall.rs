@@ -40,9 +40,10 @@ impl World {
             return false;
         }
         // In runs without a stall check for dead workers: jobs of a named worker that ended with its instance, or in a
-        // drain, must be handed back; not those of instances that a deleted ledger forgot.
+        // drain, must be handed back; not those of instances that a deleted ledger forgot, or that no ledger ever knew.
         let Some((n, _)) = run.at else { return true };
-        let is_known = self.cloud.machines[n].launched_at > self.ledger_deleted_at;
+        let machine = &self.cloud.machines[n];
+        let is_known = machine.launched_at > self.ledger_deleted_at && !machine.vanished_unknown;
         let is_owed = self.setup.naming != Naming::None && run.exec == Exec::Dead && self.hosts[n].owes_hand_back;
         self.setup.stall_check || !(is_owed && is_known)
     }

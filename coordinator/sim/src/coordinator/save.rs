@@ -8,7 +8,7 @@ use spillway_brain::Plan;
 use spillway_pool::{Effect, Input, Save, Saved};
 
 use super::name;
-use crate::agenda::{C, CoordinatorEv};
+use crate::agenda::{C, CoordinatorEv, N};
 use crate::clock::SECOND;
 use crate::counts::Occurrence;
 use crate::invariants::Shadow;
@@ -104,6 +104,13 @@ impl World {
         let Kept::Pool(c) = saved.kept else { return };
         let state = self.coordinators[c].pool.saved_state();
         saved.kept = Kept::State(Box::new(state.expect("its last save succeeded, and nothing was undone since")));
+    }
+
+    /// The saved state has an instance with this id.
+    pub fn ledger_knows(&mut self, n: N) -> bool {
+        self.settle_ledger();
+        let Some(ledger::Saved { kept: Kept::State(state), .. }) = &self.ledger.saved else { return false };
+        state.instance(&self.cloud.machines[n].id).is_some()
     }
 
     fn not_saved(&mut self, c: C, before: Option<Shadow>, saved: Saved) {

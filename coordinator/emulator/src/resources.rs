@@ -1,6 +1,6 @@
-//! All records at one moment, and the moments before it: a stale answer is read from an older world.
+//! EC2's resources as they are now, and snapshots of the last minutes: a stale answer is read from an older snapshot.
 //!
-//! A world is cheap to copy: a record is copied only when it is changed.
+//! A snapshot is cheap: a record is copied only when it is changed.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -19,16 +19,16 @@ const MAX_HISTORY: usize = 1_024;
 /// Instances that are listed at once, terminated ones included.
 pub(crate) const MAX_INSTANCES: usize = 1_000;
 
-/// All records. The keys are the records' ids.
+/// The records of all resources, by id.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct World {
+pub(crate) struct Resources {
     pub(crate) instances: BTreeMap<String, Arc<Instance>>,
     pub(crate) spot_requests: BTreeMap<String, Arc<SpotRequest>>,
     pub(crate) templates: BTreeMap<String, Arc<Template>>,
     pub(crate) images: BTreeMap<String, Arc<Image>>,
 }
 
-impl World {
+impl Resources {
     pub(crate) fn instance(&self, id: &str) -> Result<&Arc<Instance>, ApiError> {
         if !is_id(id, "i-") {
             return Err(ApiError::new("InvalidInstanceID.Malformed", format!("Invalid id: \"{id}\"")));
@@ -96,16 +96,16 @@ impl World {
         Some(&mut Arc::make_mut(with_volume).volume_tags)
     }
 
-    /// Forgets instances that were terminated long ago, and with them their spot requests.
+    /// Deletes instances that were terminated long ago, and with them their spot requests.
     pub(crate) fn forget_terminated(&mut self, now_ms: u64) {
-        let forgotten: Vec<(String, Option<String>)> = self
+        let expired: Vec<(String, Option<String>)> = self
             .instances
             .values()
             .filter(|instance| instance.state == InstanceState::Terminated)
             .filter(|instance| instance.ended_ms.is_some_and(|at| at.saturating_add(TERMINATED_LISTED_MS) < now_ms))
             .map(|instance| (instance.id.clone(), instance.spot_request_id.clone()))
             .collect();
-        for (instance, request) in forgotten {
+        for (instance, request) in expired {
             self.instances.remove(&instance);
             if let Some(request) = request {
                 self.spot_requests.remove(&request);
@@ -114,33 +114,33 @@ impl World {
     }
 }
 
-/// The present world and those of the last minutes.
+/// Snapshots of the last minutes, one per change.
 #[derive(Debug, Default)]
 pub(crate) struct History {
-    past: VecDeque<(u64, World)>,
-    /// The beginning of the past is no longer kept.
+    snapshots: VecDeque<(u64, Resources)>,
+    /// The oldest snapshots are no longer kept.
     shortened: bool,
 }
 
 impl History {
-    /// Keeps `world` as what is true from `now_ms` on.
-    pub(crate) fn record(&mut self, now_ms: u64, world: &World) {
-        // One world of before the window stays: it is what was true when the window began.
-        while self.past.get(1).is_some_and(|(at, _)| at.saturating_add(HISTORY_MS) < now_ms)
-            || self.past.len() >= MAX_HISTORY
+    /// Keeps a snapshot of `resources` as what is true from `now_ms` on.
+    pub(crate) fn record(&mut self, now_ms: u64, resources: &Resources) {
+        // One snapshot from before the window stays: it is what was true when the window began.
+        while self.snapshots.get(1).is_some_and(|(at, _)| at.saturating_add(HISTORY_MS) < now_ms)
+            || self.snapshots.len() >= MAX_HISTORY
         {
-            self.past.pop_front();
+            self.snapshots.pop_front();
             self.shortened = true;
         }
-        self.past.push_back((now_ms, world.clone()));
+        self.snapshots.push_back((now_ms, resources.clone()));
     }
 
     /// What was true at `at_ms`, or as early as is known. Before the first change, nothing existed.
-    pub(crate) fn at(&self, at_ms: u64) -> World {
-        let after = self.past.partition_point(|(recorded, _)| *recorded <= at_ms);
+    pub(crate) fn at(&self, at_ms: u64) -> Resources {
+        let after = self.snapshots.partition_point(|(recorded, _)| *recorded <= at_ms);
         match after.checked_sub(1) {
-            None if !self.shortened => World::default(),
-            index => self.past.get(index.unwrap_or(0)).map(|(_, world)| world.clone()).unwrap_or_default(),
+            None if !self.shortened => Resources::default(),
+            index => self.snapshots.get(index.unwrap_or(0)).map(|(_, resources)| resources.clone()).unwrap_or_default(),
         }
     }
 }
@@ -152,15 +152,15 @@ mod tests {
     #[test]
     fn the_past_is_what_was_true_then() {
         let mut history = History::default();
-        let mut world = World::default();
-        history.record(10, &world);
-        world.images.insert("ami-1".to_owned(), Arc::new(image()));
-        history.record(20, &world);
+        let mut resources = Resources::default();
+        history.record(10, &resources);
+        resources.images.insert("ami-1".to_owned(), Arc::new(image()));
+        history.record(20, &resources);
         assert_eq!(history.at(5).images.len(), 0);
         assert_eq!(history.at(19).images.len(), 0);
         assert_eq!(history.at(20).images.len(), 1);
-        history.record(20 + 2 * HISTORY_MS, &world);
-        assert_eq!(history.at(20 + HISTORY_MS).images.len(), 1, "the world before the window is kept");
+        history.record(20 + 2 * HISTORY_MS, &resources);
+        assert_eq!(history.at(20 + HISTORY_MS).images.len(), 1, "the snapshot before the window is kept");
     }
 
     fn image() -> Image {

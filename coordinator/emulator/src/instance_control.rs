@@ -1,4 +1,5 @@
-//! What can be done to instances besides EC2's API: for the control API, and in-process.
+//! What can be done to instances besides EC2's API (interrupt them, recommend a rebalance, schedule maintenance, read
+//! their consoles): for the control API, and in-process.
 
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::time::Duration;
@@ -6,7 +7,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::error::ControlError;
-use crate::lifecycle::{self, Order};
+use crate::lifecycle::{self, Command};
 use crate::model::{Instance, Interruption, Lifecycle, Maintenance, Notice};
 use crate::record::InstanceRecord;
 use crate::shared::{Shared, State, new_id};
@@ -73,7 +74,7 @@ fn default_not_after() -> f64 {
 pub(crate) fn records(shared: &Shared) -> Vec<InstanceRecord> {
     let state = shared.state();
     let now_ms = shared.clock.now_ms();
-    let mut instances: Vec<&Instance> = state.world.instances.values().map(|instance| &**instance).collect();
+    let mut instances: Vec<&Instance> = state.resources.instances.values().map(|instance| &**instance).collect();
     instances.sort_by_key(|instance| instance.seq);
     instances.into_iter().map(|instance| InstanceRecord::new(instance, now_ms)).collect()
 }
@@ -83,86 +84,86 @@ pub(crate) fn record(shared: &Shared, id: &str) -> Result<InstanceRecord, Contro
     Ok(InstanceRecord::new(find(&state, id)?, shared.clock.now_ms()))
 }
 
-pub(crate) fn interrupt(shared: &Shared, order: &Interrupt) -> Result<InstanceRecord, ControlError> {
-    let notice = ahead("notice_seconds", order.notice_seconds)?;
+pub(crate) fn interrupt(shared: &Shared, request: &Interrupt) -> Result<InstanceRecord, ControlError> {
+    let notice = ahead("notice_seconds", request.notice_seconds)?;
     shared.change(|state, now_ms| {
-        let instance = find(state, &order.instance)?;
+        let instance = find(state, &request.instance)?;
         if instance.lifecycle != Lifecycle::Spot {
-            return Err(ControlError::NotPossible(format!("{} is not a spot instance", order.instance)));
+            return Err(ControlError::NotPossible(format!("{} is not a spot instance", request.instance)));
         }
         if !instance.is_alive() {
             return Err(not_alive(instance));
         }
         let at_ms = now_ms.saturating_add(notice);
-        if !lifecycle::order(state, &order.instance, Order::Interrupt { at_ms, action: order.action }) {
+        if !lifecycle::send(state, &request.instance, Command::Interrupt { at_ms, action: request.action }) {
             return Err(ControlError::NotPossible(format!(
                 "{} has too many pending requests: retry once it has handled them",
-                order.instance
+                request.instance
             )));
         }
         if notice > 0 {
-            state.world.change_instance(&order.instance, |instance| {
-                instance.notice = Some(Notice { action: order.action, at_ms });
+            state.resources.change_instance(&request.instance, |instance| {
+                instance.notice = Some(Notice { action: request.action, at_ms });
             });
-            let (code, message) = match order.action {
+            let (code, message) = match request.action {
                 Interruption::Terminate => ("marked-for-termination", "Your Spot instance is marked for termination."),
                 Interruption::Stop | Interruption::Hibernate => {
                     ("marked-for-stop", "Your Spot instance is marked for stop.")
                 }
             };
-            state.world.set_spot_status(&order.instance, now_ms, "active", code, message);
+            state.resources.set_spot_status(&request.instance, now_ms, "active", code, message);
         }
-        Ok(InstanceRecord::new(find(state, &order.instance)?, now_ms))
+        Ok(InstanceRecord::new(find(state, &request.instance)?, now_ms))
     })
 }
 
-pub(crate) fn rebalance(shared: &Shared, order: &Rebalance) -> Result<InstanceRecord, ControlError> {
+pub(crate) fn rebalance(shared: &Shared, request: &Rebalance) -> Result<InstanceRecord, ControlError> {
     shared.change(|state, now_ms| {
-        let instance = find(state, &order.instance)?;
+        let instance = find(state, &request.instance)?;
         if instance.lifecycle != Lifecycle::Spot {
-            return Err(ControlError::NotPossible(format!("{} is not a spot instance", order.instance)));
+            return Err(ControlError::NotPossible(format!("{} is not a spot instance", request.instance)));
         }
         if !instance.is_alive() {
             return Err(not_alive(instance));
         }
-        state.world.change_instance(&order.instance, |instance| instance.rebalance_ms = Some(now_ms));
-        Ok(InstanceRecord::new(find(state, &order.instance)?, now_ms))
+        state.resources.change_instance(&request.instance, |instance| instance.rebalance_ms = Some(now_ms));
+        Ok(InstanceRecord::new(find(state, &request.instance)?, now_ms))
     })
 }
 
-pub(crate) fn maintenance(shared: &Shared, order: ScheduleMaintenance) -> Result<InstanceRecord, ControlError> {
-    let not_before = ahead("not_before_seconds", order.not_before_seconds)?;
-    let not_after = ahead("not_after_seconds", order.not_after_seconds)?;
+pub(crate) fn maintenance(shared: &Shared, request: ScheduleMaintenance) -> Result<InstanceRecord, ControlError> {
+    let not_before = ahead("not_before_seconds", request.not_before_seconds)?;
+    let not_after = ahead("not_after_seconds", request.not_after_seconds)?;
     if not_after < not_before {
         return Err(ControlError::BadRequest("not_after_seconds must not be less than not_before_seconds".to_owned()));
     }
     shared.change(|state, now_ms| {
-        let instance = find(state, &order.instance)?;
+        let instance = find(state, &request.instance)?;
         if !instance.is_alive() {
             return Err(not_alive(instance));
         }
-        if !order.cancel && instance.maintenance.len() >= MAX_EVENTS {
+        if !request.cancel && instance.maintenance.len() >= MAX_EVENTS {
             return Err(ControlError::NotPossible(format!(
                 "{} already has {MAX_EVENTS} maintenance events, the maximum",
-                order.instance
+                request.instance
             )));
         }
-        state.world.change_instance(&order.instance, |instance| {
-            if order.cancel {
+        state.resources.change_instance(&request.instance, |instance| {
+            if request.cancel {
                 let active = instance.maintenance.iter_mut().filter(|event| event.state == "active");
                 active.for_each(|event| "canceled".clone_into(&mut event.state));
                 return;
             }
             instance.maintenance.push(Maintenance {
                 event_id: new_id("instance-event-"),
-                code: order.code.clone(),
-                description: order.description.clone(),
+                code: request.code.clone(),
+                description: request.description.clone(),
                 state: "active".to_owned(),
                 not_before_ms: now_ms.saturating_add(not_before),
                 not_after_ms: now_ms.saturating_add(not_after),
             });
         });
-        Ok(InstanceRecord::new(find(state, &order.instance)?, now_ms))
+        Ok(InstanceRecord::new(find(state, &request.instance)?, now_ms))
     })
 }
 
@@ -184,7 +185,7 @@ pub(crate) fn console(shared: &Shared, id: &str) -> Result<String, ControlError>
 }
 
 fn find<'a>(state: &'a State, id: &str) -> Result<&'a Instance, ControlError> {
-    state.world.instances.get(id).map(|instance| &**instance).ok_or_else(|| ControlError::NoInstance(id.to_owned()))
+    state.resources.instances.get(id).map(|instance| &**instance).ok_or_else(|| ControlError::NoInstance(id.to_owned()))
 }
 
 fn not_alive(instance: &Instance) -> ControlError {

@@ -1,5 +1,5 @@
-//! Watches the metadata service for notices. Owns the rhythm, the back-off and that each notice is told once; never
-//! acts on one.
+//! Polls the metadata service for notices. Owns the interval, the back-off and that each notice is sent once; never acts
+//! on one.
 
 use std::time::{Duration, SystemTime};
 
@@ -9,19 +9,19 @@ use tokio::time::sleep;
 use super::{Imds, ImdsError, Notice, back_off};
 use crate::clock;
 
-/// Notices that are remembered, so that each is told once.
-const TOLD_KEPT: usize = 64;
+/// Notices that are remembered, so that each is sent once.
+const SENT_KEPT: usize = 64;
 
 /// A notice, and when it was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Seen {
+pub struct ReadNotice {
     pub notice: Notice,
     pub at: SystemTime,
 }
 
-/// Asks each `interval`, and sends each new notice at once. Ends when nobody listens any more.
-pub async fn watch(mut imds: Imds, interval: Duration, to: mpsc::Sender<Seen>) {
-    let mut told: Vec<Notice> = Vec::new();
+/// Polls each `interval`, and sends each new notice at once. Ends when the receiver is dropped.
+pub async fn poll(mut imds: Imds, interval: Duration, to: mpsc::Sender<ReadNotice>) {
+    let mut sent: Vec<Notice> = Vec::new();
     let mut failures = 0_u32;
     while !to.is_closed() {
         match imds.notices().await {
@@ -31,19 +31,19 @@ pub async fn watch(mut imds: Imds, interval: Duration, to: mpsc::Sender<Seen>) {
                 }
                 failures = 0;
                 for notice in notices {
-                    if told.contains(&notice) {
+                    if sent.contains(&notice) {
                         continue;
                     }
-                    told.push(notice.clone());
-                    if to.send(Seen { notice, at: clock::wall_now() }).await.is_err() {
+                    sent.push(notice.clone());
+                    if to.send(ReadNotice { notice, at: clock::wall_now() }).await.is_err() {
                         return;
                     }
                 }
-                let excess = told.len().saturating_sub(TOLD_KEPT);
-                told.drain(..excess);
+                let excess = sent.len().saturating_sub(SENT_KEPT);
+                sent.drain(..excess);
             }
             Err(error) => {
-                complain(&error, failures);
+                log_failure(&error, failures);
                 failures = failures.saturating_add(1);
             }
         }
@@ -51,7 +51,7 @@ pub async fn watch(mut imds: Imds, interval: Duration, to: mpsc::Sender<Seen>) {
     }
 }
 
-fn complain(error: &ImdsError, failures: u32) {
+fn log_failure(error: &ImdsError, failures: u32) {
     match failures {
         0 | 1 => tracing::debug!(%error, "no answer from the instance metadata service"),
         2 => {
