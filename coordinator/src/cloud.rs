@@ -10,10 +10,12 @@
 //! | `ManagedBy` | `auto-scaler` |
 //! | `spillway:pool` | the pool's name |
 //! | `spillway:token` | the launch token |
+//! | `spillway:installation` | whose it is: see `installation` |
 
 mod classify;
 mod launch;
 mod list;
+mod tags;
 
 use std::time::Duration;
 
@@ -25,12 +27,13 @@ use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use spillway_brain::InstanceId;
 
 pub use classify::{Refused, class_of};
-pub use list::{Interruption, ListedInstance};
+pub use list::{Interruption, ListedInstance, Listing};
 
 /// Tags that every instance launched by Spillway carries.
 pub const MANAGED_BY: (&str, &str) = ("ManagedBy", "auto-scaler");
 pub const POOL_TAG: &str = "spillway:pool";
 pub const TOKEN_TAG: &str = "spillway:token";
+pub const INSTALLATION_TAG: &str = "spillway:installation";
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// RunInstances answers within a few seconds; a call that takes longer counts as unanswered.
@@ -58,6 +61,17 @@ impl Cloud {
             loader = loader.region(aws_config::Region::new(region.to_owned()));
         }
         Cloud { client: Client::new(&loader.load().await) }
+    }
+
+    /// The region that calls go to; None where nothing says which.
+    pub fn region(&self) -> Option<String> {
+        self.client.config().region().map(ToString::to_string)
+    }
+
+    /// The account that the credentials are of, by any instance that EC2 shows there; None where there is none.
+    pub async fn account(&self) -> Result<Option<String>, Refused> {
+        let answer = self.client.describe_instances().max_results(5).send().await.map_err(Refused::from)?;
+        Ok(answer.reservations().iter().find_map(|reservation| reservation.owner_id().map(str::to_owned)))
     }
 
     /// Ok when EC2 has accepted the termination; a listing confirms it.

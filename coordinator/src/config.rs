@@ -49,6 +49,10 @@ pub enum Needs {
 /// All settings, checked.
 #[derive(Clone, Debug)]
 pub struct Settings {
+    /// Whose instances are ours; None: it is found in the ledger or in the state directory, or made.
+    pub installation: Option<String>,
+    /// What must outlive the ledger is kept here. None: there is no place for it.
+    pub state_directory: Option<PathBuf>,
     /// URL of BullMQ's Redis.
     pub redis_url: String,
     /// URL of the ledger's Redis: `redis_url` unless it is set.
@@ -84,6 +88,8 @@ pub struct Pool {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct File {
+    installation: Option<String>,
+    state_directory: Option<String>,
     redis: RedisSection,
     ledger: LedgerSection,
     ec2: Ec2Section,

@@ -2,8 +2,13 @@
 //!
 //! | key (after the prefix, `spillway:` unless set) | type | content |
 //! |---|---|---|
-//! | `leader` | STRING, expires | the leader lease: its value is the holder |
-//! | `epoch` | STRING | rises with each leadership; agents ignore commands of an older epoch |
+//! | `installation` | STRING | whose instances are whose: see `installation` |
+//! | `pools` | STRING | the names of all pools, one a line |
+//! | `pool:<name>:owner` | STRING | whose the pool is, and its queues: another's is refused |
+//! | `pool:<name>:leader` | STRING, expires | the pool's leader lease: its value is the holder |
+//! | `pool:<name>:epoch` | STRING | rises with each leadership; agents ignore commands of an older epoch |
+//! | `pool:<name>:wanted` | STRING, expires | who runs the pool waits for one that only winds it up |
+//! | `leader`, `epoch` | STRING | the lease of versions that had one for all pools |
 //! | `pool:<name>:state` | STRING | `{"version":1,"epoch":…,"state":…}`: intents, instances, timers, breaker |
 //! | `pool:<name>:save` | STRING | the last save, as `EPOCH NUMBER`: a delayed save does not overwrite a later one |
 //! | `pool:<name>:plans` | STREAM, capped | every plan with the backlog it was made from: `explain`, replay |
@@ -13,6 +18,7 @@
 //! lease still lasts: a coordinator that was suspended after its save does not act once the lease has expired.
 
 mod lease;
+mod owner;
 
 use std::time::Duration;
 
@@ -23,7 +29,8 @@ use thiserror::Error;
 use tokio::time::Instant;
 
 use crate::redis_client::{Redis, RedisProblem};
-pub use lease::Lease;
+pub use lease::{Lease, RETIRES};
+pub use owner::{Owner, Owners, Refusal, claim, keep_installation};
 pub use spillway_pool::lease::{LEASE, LeaseChange};
 
 /// Plans that the record keeps: about a day at one observation each 10 s.
@@ -132,7 +139,7 @@ impl Ledger {
         let record = recorded.map(serde_json::to_string).transpose().map_err(unreadable)?.unwrap_or_default();
         let mut invocation = self.save.prepare_invoke();
         self.saves += 1;
-        invocation.key(format!("{}leader", self.prefix)).key(&key).key(self.key("plans")).key(self.key("save"));
+        invocation.key(self.key("leader")).key(&key).key(self.key("plans")).key(self.key("save"));
         invocation.arg(holder).arg(text).arg(record).arg(RECORD_LENGTH).arg(epoch).arg(self.saves);
         let sent_at = Instant::now();
         let lease_left: i64 = self.redis.invoke(&invocation).await?;

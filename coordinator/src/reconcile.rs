@@ -28,6 +28,7 @@ use crate::agents::Agents;
 use crate::cloud::{Cloud, ListedInstance};
 use crate::hand_back::HandBacks;
 use crate::ledger::Ledger;
+use crate::pools::Beside;
 use crate::queue::QueueObserver;
 use crate::{clock, config};
 use perform::Outcome;
@@ -44,6 +45,8 @@ pub enum Message {
     /// Answered with what will happen, or why the request is rejected.
     Operator(Request, oneshot::Sender<Result<Granted, Denied>>),
     Explain(usize, oneshot::Sender<Vec<v1::PlanRecord>>),
+    /// It is known which installation this is.
+    Identified(String),
     Lead {
         epoch: u64,
     },
@@ -85,6 +88,10 @@ pub struct PoolHandle {
     pub name: String,
     pub messages: mpsc::Sender<Message>,
     pub status: watch::Receiver<PoolStatus>,
+    /// The leader's address for agents; None if unknown.
+    pub leader: watch::Receiver<Option<String>>,
+    /// It is in no settings any more.
+    pub is_retired: bool,
 }
 
 /// One pool's loop, with its connections and calls.
@@ -92,6 +99,9 @@ pub struct PoolHandle {
 pub struct Reconciler {
     config: config::Pool,
     holder: String,
+    /// None until it is known.
+    installation: Option<String>,
+    beside: watch::Sender<Beside>,
     pool: Pool,
     /// Start of the pool's monotonic clock.
     began: Instant,
@@ -121,19 +131,25 @@ pub struct Parts {
     pub hand_backs: HandBacks,
     /// This process' name in the leader lease.
     pub holder: String,
+    /// What listings show beside the pool's own instances.
+    pub beside: watch::Sender<Beside>,
 }
 
 impl Reconciler {
-    pub fn new(config: config::Pool, parts: Parts) -> (Self, PoolHandle) {
+    /// `leader` tells the leader's address for agents.
+    pub fn new(config: config::Pool, parts: Parts, leader: watch::Receiver<Option<String>>) -> (Self, PoolHandle) {
         let (sender, messages) = mpsc::channel(QUEUE_LENGTH);
         let (status, receiver) = watch::channel(PoolStatus::default());
-        let handle = PoolHandle { name: config.name.clone(), messages: sender, status: receiver };
+        let (name, is_retired) = (config.name.clone(), config.brain.retired);
+        let handle = PoolHandle { name, messages: sender, status: receiver, leader, is_retired };
         let now = Now { wall: clock::now(), up: Duration::ZERO };
         let reconciler = Reconciler {
             pool: Pool::new(now, config.brain.clone(), nonce()),
             began: Instant::now(),
             config,
             holder: parts.holder,
+            installation: None,
+            beside: parts.beside,
             cloud: parts.cloud,
             agents: parts.agents,
             ledger: parts.ledger,
@@ -198,6 +214,10 @@ impl Reconciler {
             Message::Explain(limit, reply) => {
                 // The operator may have disconnected.
                 let _ = reply.send(self.newest_plans(limit));
+            }
+            Message::Identified(installation) => {
+                self.pool.identify(&installation);
+                self.installation = Some(installation);
             }
             Message::Lead { epoch } => self.tell(Input::Lead { epoch }),
             Message::StandBy => self.tell(Input::StandBy),

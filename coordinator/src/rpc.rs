@@ -12,12 +12,11 @@ use spillway_proto::DESCRIPTORS;
 use spillway_proto::v1::agent_service_server::AgentServiceServer;
 use spillway_proto::v1::operator_service_server::OperatorServiceServer;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 
 use crate::agents::Agents;
-use crate::reconcile::PoolHandle;
+use crate::pools::PoolList;
 pub use agent::Registration;
 use health::watch_health;
 pub use health::{PARTS, parts};
@@ -29,11 +28,9 @@ const LARGEST_MESSAGE: usize = 256 * 1024;
 /// What the services share.
 #[derive(Clone, Debug)]
 pub struct Context {
-    pub pools: Vec<PoolHandle>,
+    pub pools: PoolList,
     pub agents: Agents,
     pub registration: Registration,
-    /// The leader's address for agents; None if unknown.
-    pub leader_address: watch::Receiver<Option<String>>,
 }
 
 /// Serves until `shutdown` completes.
@@ -43,7 +40,7 @@ pub async fn serve_until(
     shutdown: impl Future<Output = ()> + Send,
 ) -> anyhow::Result<()> {
     let (reporter, health_service) = tonic_health::server::health_reporter();
-    let watching = tokio::spawn(watch_health(reporter, context.pools.clone()));
+    let watching = tokio::spawn(watch_health(reporter, context.pools.configured().to_vec()));
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(DESCRIPTORS)

@@ -13,7 +13,7 @@ use serde_json::json;
 use spillway_proto::v1;
 use tokio::net::TcpListener;
 
-use crate::reconcile::PoolHandle;
+use crate::pools::PoolList;
 use crate::rpc::{PARTS, parts};
 use crate::{clock, telemetry};
 
@@ -22,7 +22,7 @@ pub type StatusPage = fn(&[v1::Pool], bool, SystemTime) -> String;
 
 #[derive(Clone)]
 struct Context {
-    pools: Vec<PoolHandle>,
+    pools: PoolList,
     metrics: PrometheusHandle,
     page: StatusPage,
 }
@@ -30,7 +30,7 @@ struct Context {
 /// Serves until `shutdown` completes.
 pub async fn serve(
     listener: TcpListener,
-    pools: Vec<PoolHandle>,
+    pools: PoolList,
     metrics: PrometheusHandle,
     page: StatusPage,
     shutdown: impl Future<Output = ()> + Send + 'static,
@@ -46,13 +46,13 @@ pub async fn serve(
 }
 
 async fn prometheus(State(context): State<Context>) -> impl IntoResponse {
-    let statuses: Vec<_> = context.pools.iter().map(|pool| pool.status.borrow().clone()).collect();
+    let statuses: Vec<_> = context.pools.shown().iter().map(|pool| pool.status.borrow().clone()).collect();
     telemetry::record(&statuses);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], context.metrics.render())
 }
 
 async fn ready(State(context): State<Context>) -> impl IntoResponse {
-    let parts = parts(&context.pools);
+    let parts = parts(context.pools.configured());
     let [queue, cloud, _] = parts;
     let status = if queue && cloud { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let body: serde_json::Map<_, _> =
@@ -61,7 +61,7 @@ async fn ready(State(context): State<Context>) -> impl IntoResponse {
 }
 
 async fn status(State(context): State<Context>) -> impl IntoResponse {
-    let pools = context.pools.iter().map(|pool| pool.status.borrow().view.clone()).collect::<Vec<_>>();
-    let is_leader = context.pools.iter().all(|pool| pool.status.borrow().leading);
+    let pools = context.pools.shown().iter().map(|pool| pool.status.borrow().view.clone()).collect::<Vec<_>>();
+    let is_leader = context.pools.configured().iter().all(|pool| pool.status.borrow().leading);
     (context.page)(&pools, is_leader, clock::system_now())
 }

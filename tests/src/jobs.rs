@@ -8,8 +8,13 @@ use crate::{QUEUE, programs};
 
 /// Adds jobs that take so many seconds each.
 pub fn add(redis: &RedisServer, jobs: u32, seconds: f64) {
+    add_to(redis, QUEUE, jobs, seconds);
+}
+
+/// The same to another queue.
+pub fn add_to(redis: &RedisServer, queue: &str, jobs: u32, seconds: f64) {
     let mut add = command(programs::program("node"));
-    add.arg(programs::script("add.mjs")).args(["5", QUEUE, &jobs.to_string(), &seconds.to_string()]);
+    add.arg(programs::script("add.mjs")).args(["5", queue, &jobs.to_string(), &seconds.to_string()]);
     run(add.env("REDIS_URL", redis.url()).env_remove("QUEUE_PREFIX"));
 }
 

@@ -8,7 +8,7 @@
 //! - `app`: the demo's application, with a test's own files
 //! - `recorded_worker`: the application of chaos and interruptions, whose runs are recorded; `random`: numbers from a seed
 //! - `agent_session`: an agent's session without an agent
-//! - `other_client`: another client of the same EC2
+//! - `other_client`: another client of the same EC2; `neighbor`: another installation there
 //! - `chaos`: two coordinators, kills, partitions and lost answers, and the invariant checks meanwhile
 //! - `interruptions`: instances interrupted at random moments, and what became of every job
 //! - `stage`: all of it around one queue; `wait`: waits for a condition, and shows logs, plans and calls if it is not met
@@ -21,6 +21,7 @@ pub mod coordinator;
 pub mod driver;
 pub mod interruptions;
 pub mod jobs;
+pub mod neighbor;
 pub mod other_client;
 pub mod ports;
 pub mod process;

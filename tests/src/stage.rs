@@ -42,7 +42,7 @@ pub struct Stage {
     pub redis: RedisServer,
     pub environment: Environment,
     grpc_port: u16,
-    app: Repository,
+    pub(crate) app: Repository,
     /// A failure has shown logs, plans and calls already.
     is_shown: AtomicBool,
     pub directory: TempDir,

@@ -13,20 +13,21 @@ use crate::or_empty;
 use crate::plan::Plan;
 use crate::state::State;
 use crate::time::Timestamp;
+use steps::Wanted;
 
 /// Only called while queues and EC2 are both seen.
 pub(crate) fn decide(state: &mut State, now: Timestamp, config: &Config, plan: &mut Plan) {
     // A ledger that knows no desired capacity takes what it finds: capacity falls only by the idle rule.
     let found = state.instances.iter().filter(|instance| instance.may_bill()).count();
     let before = state.desired.unwrap_or(u32::try_from(found).unwrap_or(u32::MAX)).min(config.max_instances);
-    let mut wanted = steps::desired(&config.policy, &state.sustain, before);
+    let mut wanted = match config.retired {
+        true => Wanted { desired: 0, is_idle: false, note: Note::PoolRetired },
+        false => steps::desired(&config.policy, &state.sustain, before),
+    };
     wanted.desired = wanted.desired.min(config.max_instances);
     state.desired = Some(wanted.desired);
     plan.notes.push(wanted.note.clone());
     plan.notes.extend(state.backlog.as_ref().and_then(|(backlog, _)| cannot_help::paused(backlog)));
-    for id in &state.foreign {
-        plan.notes.push(Note::NotOurs { id: id.clone() });
-    }
     if let Some(reason) = &state.hold {
         plan.notes.push(Note::Held { reason: or_empty::some(reason.clone()) });
         return;

@@ -7,6 +7,11 @@ use serde::{Deserialize, Serialize};
 /// One pool's settings, as far as decisions depend on them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Config {
+    /// Whose instances are ours: the value of their `spillway:installation` tag. Empty while it is not known yet: then no tag
+    /// makes an instance ours.
+    pub installation: String,
+    /// The pool is in no settings any more: its instances are drained, and none is launched.
+    pub retired: bool,
     /// The hard cap: instances that bill or may bill, launches in flight included (invariant 1).
     pub max_instances: u32,
     /// Between two observations of the queues.
@@ -80,6 +85,8 @@ impl Default for Config {
     fn default() -> Self {
         let minutes = |n: u64| Duration::from_secs(n * 60);
         Config {
+            installation: String::new(),
+            retired: false,
             max_instances: 2,
             interval: Duration::from_secs(10),
             listing_interval: Duration::from_secs(15),

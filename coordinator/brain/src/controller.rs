@@ -8,6 +8,7 @@ mod invariants;
 mod leadership;
 mod listing;
 mod operator;
+mod strangers;
 mod tick;
 
 pub use operator::Rejection;
@@ -35,6 +36,11 @@ impl Controller {
     /// Goes on from what the ledger kept. Tell it [`Event::Started`] next.
     pub fn restore(config: Config, state: State) -> Self {
         Controller { config, state }
+    }
+
+    /// Whose instances are ours. Told once, as soon as it is known.
+    pub fn identify(&mut self, installation: impl Into<String>) {
+        self.config.installation = installation.into();
     }
 
     /// What happened, at `now`.

@@ -25,7 +25,7 @@ pub enum Event {
         asked_at: Timestamp,
         seen: JobsByInstance,
     },
-    /// EC2's list of instances with the pool's tag. `asked_at` is when the request was sent: what happened after it
+    /// EC2's list of instances with the pool's tag, with those that the ledger knows by their ids. `asked_at` is when the request was sent: what happened after it
     /// cannot be in the answer.
     InstancesListed {
         asked_at: Timestamp,
@@ -113,12 +113,18 @@ pub enum RefusalClass {
     Fatal,
 }
 
-/// One instance of EC2's list that carries the pool's tag.
+/// One instance that EC2 shows: one with the pool's tag, or one that the ledger knows by its id, whatever its tags.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Listed {
     pub id: InstanceId,
     /// The `spillway:token` tag; an instance without it was not launched by us.
     pub token: Option<LaunchToken>,
+    /// The `spillway:installation` tag; versions before it did not set it.
+    #[serde(default)]
+    pub installation: Option<String>,
+    /// Which of the tags that its launch set are no longer what they were, in words: anyone may edit a tag.
+    #[serde(default)]
+    pub retagged: Option<String>,
     pub state: Ec2State,
     /// Why EC2 ends it, where it says so.
     pub state_reason: Option<StateReason>,

@@ -86,6 +86,9 @@ pub struct SaidByEc2 {
     /// EC2's last recommendation to replace it.
     #[serde(default)]
     pub rebalance: Option<Rebalance>,
+    /// Which of its tags somebody changed, in words, by the last list that had it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retagged: Option<String>,
 }
 
 /// What its agent says of an instance; by its last report, where nothing else is said.
@@ -242,6 +245,14 @@ impl Instance {
     /// The agent has said nothing for longer than `timeout`, or nothing yet.
     pub fn is_silent(&self, now: Timestamp, timeout: Duration) -> bool {
         self.agent.last_report.is_none_or(|at| now.since(at) > timeout)
+    }
+
+    /// Its agent reports. What EC2's lists do not show while it does is there nevertheless: tags can be edited, and lists be
+    /// late. Not of one that is being terminated: its agent may be anybody's.
+    pub(crate) fn is_reporting(&self, now: Timestamp, timeout: Duration) -> bool {
+        self.agent.registered
+            && !self.is_silent(now, timeout)
+            && matches!(self.phase_kind(), PhaseKind::Booting | PhaseKind::Ready | PhaseKind::Draining)
     }
 
     /// EC2's id where there is one, the launch token before that.

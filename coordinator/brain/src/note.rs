@@ -111,6 +111,19 @@ pub enum Note {
     NotOurs {
         id: InstanceId,
     },
+    Stranger {
+        id: InstanceId,
+        installation: Option<String>,
+        ours: String,
+    },
+    TagsChanged {
+        id: InstanceId,
+        tags: String,
+    },
+    Unlisted {
+        id: InstanceId,
+    },
+    PoolRetired,
     HandsBack {
         id: InstanceId,
         certain: bool,
@@ -173,6 +186,7 @@ impl fmt::Display for Note {
             | Note::IdleCounting { .. }
             | Note::Sustaining { .. }
             | Note::BelowStep { .. }
+            | Note::PoolRetired
             | Note::HighestStep { .. } => self.of_policy(f),
             Note::Paused { .. }
             | Note::ConcurrencyReached { .. }
@@ -189,6 +203,9 @@ impl fmt::Display for Note {
             | Note::RedisViewMissing { .. }
             | Note::AgentSilent { .. }
             | Note::NotOurs { .. }
+            | Note::Stranger { .. }
+            | Note::TagsChanged { .. }
+            | Note::Unlisted { .. }
             | Note::HandsBack { .. }
             | Note::RebalanceWaits { .. }
             | Note::RebalanceHeld { .. } => self.of_instances(f),
@@ -230,6 +247,10 @@ impl Note {
 
     fn of_policy(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Note::PoolRetired => f.write_str(
+                "this pool is in no settings any more: 0 desired, and its instances are drained. To keep it, put its \
+                 [[pool]] back",
+            ),
             Note::NothingWaits => f.write_str("no jobs ready to run"),
             Note::Idle { over } => write!(f, "idle: no jobs ready to run for {}", in_words(*over)),
             Note::IdleCounting { since, of } => {
@@ -326,6 +347,22 @@ impl Note {
                 f,
                 "{id} has the pool's tag but no launch token: it counts toward max_instances and is never touched"
             ),
+            Note::Stranger { id, installation: Some(theirs), ours } => write!(
+                f,
+                "{id} has this pool's name, but is another installation's (spillway:installation={theirs}, ours is \
+                 {ours}): it is neither counted nor touched"
+            ),
+            Note::Stranger { id, installation: None, .. } => write!(
+                f,
+                "{id} has this pool's name and an unknown launch token, but no spillway:installation tag: it counts \
+                 toward max_instances and is never touched"
+            ),
+            Note::TagsChanged { id, tags } => {
+                write!(f, "somebody changed the tags of {id} ({tags}): it is ours by the ledger and still counts")
+            }
+            Note::Unlisted { id } => {
+                write!(f, "EC2 does not list {id}, but its agent reports: it counts as running")
+            }
             Note::HandsBack { id, problem: Some(problem), .. } => {
                 write!(f, "the jobs of {id} are not handed back yet, and this is retried: {problem}")
             }

@@ -99,6 +99,12 @@ pub enum AlertKind {
     FatalRefusal,
     DrainOverdue,
     UnknownInstance,
+    /// Instances with a launch token that is not ours carry the pool's name.
+    Strangers,
+    /// Somebody changed the tags of an instance of ours.
+    TagsChanged,
+    /// EC2 does not show an instance whose agent reports.
+    Unlisted,
     /// Jobs of an instance that ended cannot be handed back.
     HandBackFails,
     /// Some are left, and their worker seems to live.

@@ -87,6 +87,20 @@ pub enum Reason {
     NotOurs {
         id: InstanceId,
     },
+    Strangers {
+        ids: Vec<InstanceId>,
+        /// None: their tags do not say whose they are.
+        installation: Option<String>,
+        ours: String,
+    },
+    TagsChanged {
+        id: InstanceId,
+        tags: String,
+    },
+    Unlisted {
+        id: InstanceId,
+    },
+    PoolRetired,
     HandedBack {
         cause: DrainCause,
         jobs: u32,
@@ -127,8 +141,11 @@ impl fmt::Display for Reason {
             | Reason::LaunchUnanswered { .. }
             | Reason::Refused { .. }
             | Reason::BreakerOpened { .. }
-            | Reason::NotOurs { .. }
             | Reason::Replaces { .. } => self.of_launches(f),
+            Reason::NotOurs { .. }
+            | Reason::Strangers { .. }
+            | Reason::TagsChanged { .. }
+            | Reason::Unlisted { .. } => self.of_lists(f),
             Reason::Drained { .. }
             | Reason::NoAgentNoJob { .. }
             | Reason::DrainOverdue { .. }
@@ -143,6 +160,7 @@ impl fmt::Display for Reason {
             | Reason::HandBackFails { .. }
             | Reason::JobsLeft { .. } => self.of_hand_backs(f),
             Reason::ScaleIn { .. }
+            | Reason::PoolRetired
             | Reason::Interrupted { .. }
             | Reason::BootFailed { .. }
             | Reason::BootDeadline { .. }
@@ -180,14 +198,45 @@ impl Reason {
                  the boot step that failed",
                 in_words(*wait)
             ),
+            Reason::Replaces { id } => {
+                write!(f, "EC2 recommends a rebalance of {id}: its replacement is launched first, then it is drained")
+            }
+            other => write!(f, "{other:?}"),
+        }
+    }
+
+    fn of_lists(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
             Reason::NotOurs { id } => write!(
                 f,
                 "{id} has the pool's tag but no launch token: it counts toward max_instances and is never touched. If it \
                  is not wanted, terminate it by hand"
             ),
-            Reason::Replaces { id } => {
-                write!(f, "EC2 recommends a rebalance of {id}: its replacement is launched first, then it is drained")
-            }
+            Reason::Strangers { ids, installation: Some(theirs), ours } => write!(
+                f,
+                "another installation, {theirs} by the tag spillway:installation (ours is {ours}), uses this pool's name: {}. \
+                 They are neither counted nor touched. Give the pool of one of the two another pool.name; if both are the \
+                 same installation, set `installation` to one value on both",
+                listed(ids)
+            ),
+            Reason::Strangers { ids, installation: None, ours } => write!(
+                f,
+                "nobody can tell whose these are: {}. They have this pool's name and a launch token that this ledger does \
+                 not know, but no tag spillway:installation. They count toward max_instances and are never touched. If \
+                 they are this installation's, tag them spillway:installation={ours}; if not, upgrade the coordinator \
+                 that launched them, or terminate them by hand",
+                listed(ids)
+            ),
+            Reason::TagsChanged { id, tags } => write!(
+                f,
+                "somebody changed the tags of {id}: {tags}. It is ours by the ledger and still counts; put the tags back, \
+                 or a coordinator that loses its ledger does not find it again"
+            ),
+            Reason::Unlisted { id } => write!(
+                f,
+                "EC2 lists {id} neither by its tags nor by its id, but its agent reports: it counts as running. If it was \
+                 terminated, find what reports in its name, and run `spillway drain {id}`"
+            ),
             other => write!(f, "{other:?}"),
         }
     }
@@ -196,6 +245,9 @@ impl Reason {
         match self {
             Reason::ScaleIn { desired, idle: true } => {
                 write!(f, "idle: no jobs ready to run for long enough; {} desired", counted(*desired, "instance"))
+            }
+            Reason::PoolRetired => {
+                f.write_str("this pool is in no settings any more: its instances finish their jobs and are terminated")
             }
             Reason::ScaleIn { desired, idle: false } => write!(f, "more instances than desired ({desired})"),
             Reason::Interrupted { left, .. } => {
@@ -292,4 +344,12 @@ impl Reason {
             other => write!(f, "{other:?}"),
         }
     }
+}
+
+/// The first few ids, and how many more there are.
+fn listed(ids: &[InstanceId]) -> String {
+    const SHOWN: usize = 20;
+    let shown: Vec<&str> = ids.iter().take(SHOWN).map(|id| id.0.as_str()).collect();
+    let more = ids.len().saturating_sub(SHOWN);
+    if more > 0 { format!("{} and {more} more", shown.join(", ")) } else { shown.join(", ") }
 }

@@ -15,6 +15,7 @@ use crate::id::{InstanceId, LaunchToken};
 use crate::instance::Instance;
 use crate::plan::{AlertKind, Decision, Planned};
 use crate::reason::Reason;
+use crate::stranger::Stranger;
 use crate::sustain::Sustain;
 use crate::time::Timestamp;
 
@@ -39,6 +40,9 @@ pub struct State {
     pub(crate) instances: VecDeque<Instance>,
     /// Instances with the pool's tag but no launch token: counted, never touched.
     pub(crate) foreign: Vec<InstanceId>,
+    /// Instances with the pool's tag and a launch token that is not ours: never touched.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) strangers: Vec<Stranger>,
     pub(crate) hold: Option<String>,
     pub(crate) breaker: Breaker,
     pub(crate) refusal: Option<Refusal>,
@@ -59,7 +63,7 @@ pub struct State {
 pub struct Counts {
     pub ready: u32,
     pub on_the_way: u32,
-    /// All that bills or may bill, foreign instances included.
+    /// All that bills or may bill: with those that may be ours, without another installation's.
     pub billing: u32,
     /// Those of them that EC2 is about to take.
     pub interrupted: u32,
@@ -89,6 +93,7 @@ impl State {
             desired: None,
             instances: VecDeque::new(),
             foreign: Vec::new(),
+            strangers: Vec::new(),
             hold: None,
             breaker: Breaker::default(),
             refusal: None,

@@ -18,6 +18,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use clap::error::ErrorKind;
 use spillway_coordinator::config::ConfigError;
+use spillway_coordinator::installation::IdentityProblem;
 use spillway_coordinator::redis_client::RedisProblem;
 use spillway_coordinator::telemetry;
 
@@ -76,5 +77,7 @@ async fn dispatch(arguments: Arguments) -> anyhow::Result<()> {
 fn failed(error: &anyhow::Error) -> ExitCode {
     eprintln!("spillway: {error:#}");
     let bad_url = matches!(error.downcast_ref(), Some(RedisProblem::BadUrl { .. }));
-    if bad_url || error.downcast_ref::<ConfigError>().is_some() { ExitCode::from(USAGE) } else { ExitCode::FAILURE }
+    let refused = matches!(error.downcast_ref(), Some(IdentityProblem::Refused(_) | IdentityProblem::InUse(_)));
+    let is_usage = bad_url || refused || error.downcast_ref::<ConfigError>().is_some();
+    if is_usage { ExitCode::from(USAGE) } else { ExitCode::FAILURE }
 }

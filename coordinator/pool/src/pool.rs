@@ -78,6 +78,11 @@ impl Pool {
         }
     }
 
+    /// Whose instances are ours: told before it leads, as soon as it is known. Until then EC2's list says nothing.
+    pub fn identify(&mut self, installation: impl Into<String>) {
+        self.controller.identify(installation);
+    }
+
     /// What happened, at `now`.
     pub fn handle(&mut self, now: Now, input: Input) {
         if self.is_stopped {
@@ -116,7 +121,8 @@ impl Pool {
     /// When to poll although nothing happened, by `Now::up`.
     pub fn next_deadline(&self, now: Now) -> Duration {
         let others = [self.brain_due(now), self.leadership.load_at()];
-        others.into_iter().flatten().fold(self.schedule.next_deadline(), Duration::min)
+        let may_list = !self.config().installation.is_empty();
+        others.into_iter().flatten().fold(self.schedule.next_deadline(may_list), Duration::min)
     }
 
     /// Looks, and another attempt to take over.
@@ -125,7 +131,8 @@ impl Pool {
             let with_jobs = self.state().instances().any(|instance| !instance.is_gone());
             self.effects.push_back(Effect::Observe { with_jobs });
         }
-        if self.schedule.lists(now.up) {
+        // Whose instances a list shows is not known before ours have a name.
+        if !self.config().installation.is_empty() && self.schedule.lists(now.up) {
             self.effects.push_back(Effect::List);
             if self.state().instances().any(|instance| instance.may_bill()) && self.schedule.lists_interruptions(now.up)
             {

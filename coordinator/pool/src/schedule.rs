@@ -92,11 +92,19 @@ impl Schedule {
         }
     }
 
+    /// The ledger was loaded: the list is asked for anew, but no sooner than EC2 has to be spared.
+    pub(crate) fn lists_anew(&mut self, up: Duration) {
+        if self.failed_listings == 0 {
+            self.lists_soon(up);
+        }
+    }
+
     pub(crate) fn is_under_way(&self) -> bool {
         self.is_observing || self.is_listing
     }
 
-    pub(crate) fn next_deadline(&self) -> Duration {
-        if self.is_listing { self.next_observation } else { self.next_observation.min(self.next_listing) }
+    /// `may_list`: whose instances are ours is known.
+    pub(crate) fn next_deadline(&self, may_list: bool) -> Duration {
+        if self.is_listing || !may_list { self.next_observation } else { self.next_observation.min(self.next_listing) }
     }
 }

@@ -4,7 +4,7 @@ mod calls;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use spillway_brain::{Ec2State, InstanceId, LaunchToken, Listed, Timestamp};
+use spillway_brain::{Ec2State, Instance, InstanceId, LaunchToken, Listed, State, Timestamp};
 
 use crate::agenda::{CloudEv, Ev, N};
 use crate::clock::{HOUR, MINUTE, NEVER, SECOND};
@@ -14,12 +14,31 @@ use crate::net::Cut;
 use crate::say;
 use crate::world::World;
 
+/// What an instance with the pool's name and a launch token that is not ours says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stranger {
+    /// Another installation's, with its tag.
+    Another,
+    /// Launched by a version that set no such tag.
+    Unknown,
+}
+
+/// The installation that the simulation is about, and the one beside it.
+pub const OURS: &str = "one";
+const THEIRS: &str = "two";
+
 /// One instance at EC2.
 #[derive(Debug)]
 pub struct Machine {
     pub id: InstanceId,
-    /// None: unmanaged.
+    /// None: not ours.
     pub token: Option<LaunchToken>,
+    /// Whose it is where it is not ours.
+    pub stranger: Option<Stranger>,
+    /// Its tags are changed: only its id finds it.
+    pub retagged: Cut,
+    /// No list shows it, for longer than lists may be late.
+    pub unlisted: Cut,
     /// Since when it is in which state, oldest first.
     states: Vec<(u64, Ec2State)>,
     pub reason: Option<&'static str>,
@@ -88,16 +107,29 @@ pub struct Cloud {
 }
 
 impl World {
-    /// The listing as of `as_of`; without what is hidden now.
-    pub fn ec2_list(&self, as_of: u64) -> Vec<Listed> {
+    /// The listing as of `as_of`; without what is hidden now. What is `known` is found by its id whatever its tags are.
+    pub fn ec2_list(&self, as_of: u64, known: &State) -> Vec<Listed> {
         let entry = |n: &N| {
             let machine = &self.cloud.machines[*n];
-            if machine.hidden.is_down(self.now) || as_of < machine.visible_at {
+            if machine.hidden.is_down(self.now) || machine.unlisted.is_down(self.now) || as_of < machine.visible_at {
                 return None;
             }
+            let retagged = machine.retagged.is_down(self.now).then(|| "changed".to_owned());
+            if retagged.is_some() && known.instance(&machine.id).is_none_or(Instance::is_gone) {
+                return None;
+            }
+            let theirs = machine.stranger.map(|_| LaunchToken(format!("their-{n}")));
+            let installation = match (machine.stranger, &machine.token) {
+                (Some(Stranger::Another), _) => Some(THEIRS),
+                (None, Some(_)) if retagged.is_some() && *n % 2 == 0 => Some(THEIRS),
+                (None, Some(_)) => Some(OURS),
+                _ => None,
+            };
             Some(Listed {
                 id: machine.id.clone(),
-                token: machine.token.clone(),
+                token: machine.token.clone().or(theirs),
+                installation: installation.map(str::to_owned),
+                retagged,
                 state: machine.state_at(as_of)?,
                 state_reason: machine.reason.map(|code| code.to_owned().into()),
                 launched_at: Timestamp(machine.launched_at),
@@ -124,6 +156,9 @@ impl World {
             reason: None,
             launched_at: self.now,
             visible_at: self.now + visible_after,
+            stranger: None,
+            retagged: Cut::default(),
+            unlisted: Cut::default(),
             hidden: Cut::default(),
             reclaims_at: None,
             noticed_at: None,

@@ -3,7 +3,8 @@
 
 use crate::agenda::{Ev, Load};
 use crate::clock::{HOUR, MINUTE, SECOND, ms};
-use crate::faults::Heal;
+use crate::cloud::Stranger;
+use crate::faults::{Fault, Heal};
 use crate::invariants::Invariant;
 use crate::say;
 use crate::setup::Naming;
@@ -54,9 +55,17 @@ impl World {
             cut.until = cut.until.min(self.now);
         }
         for n in 0..self.cloud.machines.len() {
-            if self.cloud.machines[n].token.is_none() {
+            let machine = &mut self.cloud.machines[n];
+            for cut in [&mut machine.retagged, &mut machine.unlisted] {
+                cut.until = cut.until.min(self.now);
+            }
+            if machine.token.is_none() && machine.stranger != Some(Stranger::Another) {
                 self.ec2_shuts_down(n, "Client.UserInitiatedShutdown");
             }
+        }
+        // A full fleet of another installation's stays: it must not be in the way of ours.
+        if self.setup.has(Fault::Neighbor) {
+            (0..self.setup.config.max_instances).for_each(|_| self.stranger_launches(Stranger::Another));
         }
         for c in 0..self.coordinators.len() {
             self.coordinator_starts(c);

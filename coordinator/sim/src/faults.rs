@@ -7,7 +7,9 @@ use spillway_brain::Ec2State;
 
 use crate::agenda::{C, Ev, N};
 use crate::clock::{HOUR, MINUTE, NEVER, SECOND};
+use crate::cloud::Stranger;
 use crate::counts::Occurrence;
+use crate::ledger::{self, Kept};
 use crate::say;
 use crate::world::World;
 
@@ -23,6 +25,10 @@ pub enum Fault {
     TerminateByOther,
     StopByOther,
     Unmanaged,
+    Neighbor,
+    OldVersion,
+    Retag,
+    Unlist,
     Hide,
     HostHangs,
     Reboot,
@@ -38,6 +44,7 @@ pub enum Fault {
     CutWorker,
     RedisDown,
     DeleteLedger,
+    ForgeLedger,
     Slow,
     Throttle,
     NoCapacity,
@@ -61,6 +68,10 @@ impl Fault {
         Fault::TerminateByOther,
         Fault::StopByOther,
         Fault::Unmanaged,
+        Fault::Neighbor,
+        Fault::OldVersion,
+        Fault::Retag,
+        Fault::Unlist,
         Fault::Hide,
         Fault::HostHangs,
         Fault::Reboot,
@@ -76,6 +87,7 @@ impl Fault {
         Fault::CutWorker,
         Fault::RedisDown,
         Fault::DeleteLedger,
+        Fault::ForgeLedger,
         Fault::Slow,
         Fault::Throttle,
         Fault::NoCapacity,
@@ -113,8 +125,12 @@ impl World {
                 self.coordinator_fault(fault, c, until);
             }
             Fault::Hold | Fault::OperatorDrain | Fault::OperatorCancel | Fault::Rehearse => self.operator(fault),
-            Fault::RedisDown | Fault::DeleteLedger | Fault::Pause | Fault::Limit => self.redis_fault(fault, until),
+            Fault::RedisDown | Fault::DeleteLedger | Fault::ForgeLedger | Fault::Pause | Fault::Limit => {
+                self.redis_fault(fault, until);
+            }
             Fault::Unmanaged
+            | Fault::Neighbor
+            | Fault::OldVersion
             | Fault::Slow
             | Fault::Throttle
             | Fault::NoCapacity
@@ -194,6 +210,7 @@ impl World {
                 self.count(Occurrence::LedgerDeleted);
                 self.delete_ledger();
             }
+            Fault::ForgeLedger => self.forge_ledger(),
             Fault::Pause => {
                 self.bull.paused = true;
                 self.count(Occurrence::Paused);
@@ -217,6 +234,8 @@ impl World {
                 let at = now + self.rng.octaves(5 * MINUTE, 2 * HOUR);
                 self.agenda.put(at, Ev::Heal(Heal::UnmanagedEnds(n)));
             }
+            Fault::Neighbor => (0..self.rng.between(1, 3)).for_each(|_| self.stranger_launches(Stranger::Another)),
+            Fault::OldVersion => self.stranger_launches(Stranger::Unknown),
             Fault::Slow => {
                 self.net.slow.cut(now, until);
                 self.count(Occurrence::Slow);
@@ -252,10 +271,41 @@ impl World {
         let unseen = self.now.saturating_sub(3 * MINUTE);
         for n in 0..self.cloud.machines.len() {
             let machine = &mut self.cloud.machines[n];
-            if machine.is_live() && machine.launched_at >= unseen {
+            // Nor what no list shows by its tags: the ledger alone knew it.
+            let is_unseen = machine.retagged.is_down(self.now) || machine.unlisted.is_down(self.now);
+            if machine.is_live() && (machine.launched_at >= unseen || is_unseen) {
                 machine.forgotten = true;
             }
         }
         self.cloud.forgotten = self.issued.clone();
+    }
+    /// Somebody writes a ledger that has no instance, and says that EC2 was listed just now.
+    fn forge_ledger(&mut self) {
+        self.settle_ledger();
+        let Some(saved) = self.ledger.saved.clone() else { return };
+        let Kept::State(state) = saved.kept else { return };
+        let mut forged = serde_json::to_value(&state).expect("a state can be written");
+        forged["instances"] = serde_json::json!([]);
+        forged["listed_at"] = serde_json::json!(self.now);
+        let state = serde_json::from_value(forged).expect("what was written can be read");
+        say!(self, "the ledger is replaced by one without instances");
+        self.count(Occurrence::LedgerForged);
+        self.delete_ledger();
+        // The epoch of nobody who leads now.
+        self.ledger.saved = Some(ledger::Saved { kept: Kept::State(Box::new(state)), epoch: 0, shadow: saved.shadow });
+    }
+
+    /// Another installation, or a version without the installation's tag, launches an instance with our pool's name.
+    pub(crate) fn stranger_launches(&mut self, stranger: Stranger) {
+        let n = self.ec2_create(None);
+        self.cloud.machines[n].stranger = Some(stranger);
+        let (occurrence, who) = match stranger {
+            Stranger::Another => (Occurrence::Neighbor, "another installation"),
+            Stranger::Unknown => (Occurrence::OldVersion, "a version without the installation's tag"),
+        };
+        self.count(occurrence);
+        say!(self, "{who} launches i-{n} with the pool's name and a token of its own");
+        let at = self.now + self.rng.octaves(5 * MINUTE, 2 * HOUR);
+        self.agenda.put(at, Ev::Heal(Heal::UnmanagedEnds(n)));
     }
 }

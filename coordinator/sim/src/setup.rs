@@ -7,6 +7,7 @@ use spillway_brain::{Config, OnRebalance, Step, Steps};
 use spillway_machine::Graceful;
 
 use crate::clock::{HOUR, MINUTE, NEVER, SECOND};
+use crate::cloud::OURS;
 use crate::faults::Fault;
 use crate::rng::Rng;
 
@@ -116,6 +117,11 @@ impl Setup {
             config,
         }
     }
+
+    /// Whether this fault happens in this run.
+    pub fn has(&self, fault: Fault) -> bool {
+        self.every.iter().any(|(it, every)| *it == fault && *every != NEVER)
+    }
 }
 
 fn config(rng: &mut Rng) -> Config {
@@ -129,6 +135,7 @@ fn config(rng: &mut Rng) -> Config {
         steps.push(Step { jobs: first * 3, over: over * rng.between(1, 2) as u32, instances: most });
     }
     Config {
+        installation: OURS.to_owned(),
         max_instances,
         interval: seconds(rng.pick(&[10, 10, 10, 15, 30])),
         listing_interval: seconds(rng.pick(&[15, 15, 30])),
@@ -175,9 +182,9 @@ fn every(fault: Fault, rng: &mut Rng) -> u64 {
     let (from, to) = match fault {
         // Single things on an instance.
         Fault::Notice | Fault::Rebalance | Fault::AgentCrash | Fault::WorkerCrash => (20 * MINUTE, 4 * HOUR),
-        Fault::DeleteLedger | Fault::Hold => (4 * HOUR, 48 * HOUR),
+        Fault::DeleteLedger | Fault::ForgeLedger | Fault::Hold => (4 * HOUR, 48 * HOUR),
         Fault::Fatal => (HOUR, 16 * HOUR),
-        Fault::Unmanaged | Fault::Quota | Fault::BadImage => (3 * HOUR, 24 * HOUR),
+        Fault::Unmanaged | Fault::OldVersion | Fault::Quota | Fault::BadImage => (3 * HOUR, 24 * HOUR),
         _ => (30 * MINUTE, 8 * HOUR),
     };
     rng.octaves(from, to)

@@ -8,12 +8,12 @@ use aws_sdk_ec2::types::{
 };
 use spillway_brain::{InstanceId, LaunchToken, RefusalClass};
 
-use super::{Cloud, MANAGED_BY, POOL_TAG, Refused, TOKEN_TAG};
+use super::{Cloud, INSTALLATION_TAG, MANAGED_BY, POOL_TAG, Refused, TOKEN_TAG};
 use crate::config::Pool;
 
 impl Cloud {
-    /// Idempotent: for the same token and pool EC2 answers with the first instance.
-    pub async fn launch(&self, pool: &Pool, token: &LaunchToken) -> Result<InstanceId, Refused> {
+    /// Idempotent: for the same token, pool and installation EC2 answers with the first instance.
+    pub async fn launch(&self, pool: &Pool, installation: &str, token: &LaunchToken) -> Result<InstanceId, Refused> {
         let spot = SpotMarketOptions::builder()
             .spot_instance_type(SpotInstanceType::OneTime)
             .instance_interruption_behavior(InstanceInterruptionBehavior::Terminate)
@@ -29,7 +29,7 @@ impl Cloud {
             .instance_market_options(market)
             // The dead-man's switch powers the instance off, which must end the billing.
             .instance_initiated_shutdown_behavior(ShutdownBehavior::Terminate);
-        let tags = tags(pool, token);
+        let tags = tags(pool, installation, token);
         for resource in [ResourceType::Instance, ResourceType::Volume, ResourceType::SpotInstancesRequest] {
             let specification = TagSpecification::builder().resource_type(resource).set_tags(Some(tags.clone()));
             request = request.tag_specifications(specification.build());
@@ -54,8 +54,9 @@ fn template(pool: &Pool) -> LaunchTemplateSpecification {
 }
 
 /// The pool's additional tags never override the ones that identify its instances.
-fn tags(pool: &Pool, token: &LaunchToken) -> Vec<Tag> {
+fn tags(pool: &Pool, installation: &str, token: &LaunchToken) -> Vec<Tag> {
     let mut tags: BTreeMap<&str, &str> = pool.tags.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
     tags.extend([("Name", pool.name.as_str()), MANAGED_BY, (POOL_TAG, pool.name.as_str()), (TOKEN_TAG, &token.0)]);
+    tags.insert(INSTALLATION_TAG, installation);
     tags.into_iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect()
 }

@@ -1,9 +1,12 @@
 //! DescribeInstances and DescribeSpotInstanceRequests, page by page.
 
-use aws_sdk_ec2::types::{Filter, Instance, InstanceLifecycleType, InstanceStateName, Tag};
-use spillway_brain::{Ec2State, InstanceId, LaunchToken, Listed, Timestamp};
+use std::collections::BTreeSet;
 
-use super::{Cloud, MANAGED_BY, POOL_TAG, Refused, TOKEN_TAG};
+use aws_sdk_ec2::types::{Filter, Instance, InstanceLifecycleType, InstanceStateName};
+use spillway_brain::{Ec2State, InstanceId, Listed, Timestamp};
+
+use super::tags::Tags;
+use super::{Cloud, MANAGED_BY, POOL_TAG, Refused};
 use crate::config::Pool;
 
 /// One instance as EC2 lists it.
@@ -25,19 +28,75 @@ pub struct Interruption {
     pub status: String,
 }
 
+/// What EC2 answered to one listing.
+#[derive(Clone, Debug, Default)]
+pub struct Listing {
+    /// Of the pool: by its tags, or known by their ids.
+    pub instances: Vec<ListedInstance>,
+    /// Pools whose tag this installation's other instances carry.
+    pub other_pools: BTreeSet<String>,
+    /// The account that the instances are in; None where there is none.
+    pub account: Option<String>,
+}
+
+/// Instances asked for one by one where EC2 does not know one of several ids (invariant 10).
+const ONE_BY_ONE: usize = 10;
+
 impl Cloud {
-    /// All instances that carry the pool's tags, including terminated ones that EC2 still lists.
-    pub async fn list(&self, pool: &Pool) -> Result<Vec<ListedInstance>, Refused> {
+    /// All instances that carry the pool's tags, including terminated ones that EC2 still lists; and those that are `known` by
+    /// their ids, whatever their tags are now: tags can be edited by anyone.
+    pub async fn list(
+        &self,
+        pool: &Pool,
+        installation: &str,
+        known: &BTreeSet<InstanceId>,
+    ) -> Result<Listing, Refused> {
         // Filtered by ManagedBy alone: an instance that is renamed in the AWS console must not be missing here.
         let filter = Filter::builder().name(format!("tag:{}", MANAGED_BY.0)).values(MANAGED_BY.1).build();
         let mut pages = self.client.describe_instances().filters(filter).into_paginator().page_size(100).send();
-        let mut found = Vec::new();
+        let mut listing = Listing::default();
+        let mut unseen = known.clone();
         while let Some(page) = pages.next().await {
             let page = page.map_err(Refused::from)?;
-            let instances = page.reservations().iter().flat_map(|reservation| reservation.instances());
-            found.extend(instances.filter(|instance| belongs_to(instance, pool)).filter_map(read));
+            for reservation in page.reservations() {
+                listing.account = listing.account.or_else(|| reservation.owner_id().map(str::to_owned));
+                for instance in reservation.instances() {
+                    listing.take_in(instance, pool, installation, &mut unseen);
+                }
+            }
         }
-        Ok(found)
+        for instance in self.by_ids(unseen.clone().into_iter().map(|id| id.0).collect()).await? {
+            listing.take_in(&instance, pool, installation, &mut unseen);
+        }
+        Ok(listing)
+    }
+
+    /// The instances with these ids that EC2 knows. Without a filter: their tags may be what was changed.
+    async fn by_ids(&self, ids: Vec<String>) -> Result<Vec<Instance>, Refused> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        match self.described(ids.clone()).await {
+            // One id that EC2 does not know fails the whole call.
+            Err(refused) if is_unknown_id(&refused) && ids.len() > 1 => {
+                let mut found = Vec::new();
+                for id in ids.into_iter().take(ONE_BY_ONE) {
+                    match self.described(vec![id]).await {
+                        Err(refused) if is_unknown_id(&refused) => {}
+                        answer => found.extend(answer?),
+                    }
+                }
+                Ok(found)
+            }
+            Err(refused) if is_unknown_id(&refused) => Ok(Vec::new()),
+            answer => answer,
+        }
+    }
+
+    async fn described(&self, ids: Vec<String>) -> Result<Vec<Instance>, Refused> {
+        let answer = self.client.describe_instances().set_instance_ids(Some(ids)).send().await;
+        let reservations = answer.map_err(Refused::from)?.reservations.unwrap_or_default();
+        Ok(reservations.into_iter().flat_map(|reservation| reservation.instances.unwrap_or_default()).collect())
     }
 
     /// Interruptions by EC2's spot requests: also of instances whose agent could not report its notice.
@@ -67,28 +126,37 @@ impl Cloud {
     }
 }
 
-/// Belongs by the pool's tag; or by its Name if it has no pool tag, because it may have been launched by hand and is billed.
-fn belongs_to(instance: &Instance, pool: &Pool) -> bool {
-    match tag(instance.tags(), POOL_TAG) {
-        Some(name) => name == pool.name,
-        None => tag(instance.tags(), "Name") == Some(pool.name.as_str()),
+impl Listing {
+    fn take_in(&mut self, instance: &Instance, pool: &Pool, installation: &str, unseen: &mut BTreeSet<InstanceId>) {
+        let Some(id) = instance.instance_id().map(|id| InstanceId(id.to_owned())) else { return };
+        let is_known = unseen.remove(&id);
+        let tags = Tags::of(instance);
+        if is_known || tags.name_pool(&pool.name) {
+            let retagged = is_known.then(|| tags.changed(&pool.name, installation)).flatten();
+            self.instances.push(read(instance, id, &tags, retagged));
+        } else if let Some(other) = tags.our_pool(installation).filter(|_| !has_ended(instance)) {
+            self.other_pools.insert(other.to_owned());
+        }
     }
 }
 
-fn tag<'a>(tags: &'a [Tag], key: &str) -> Option<&'a str> {
-    tags.iter().find(|tag| tag.key() == Some(key))?.value()
+fn has_ended(instance: &Instance) -> bool {
+    matches!(state(instance.state().and_then(|it| it.name())), Ec2State::ShuttingDown | Ec2State::Terminated)
 }
 
-fn read(instance: &Instance) -> Option<ListedInstance> {
+fn is_unknown_id(refused: &Refused) -> bool {
+    refused.code.starts_with("InvalidInstanceID")
+}
+
+fn read(instance: &Instance, id: InstanceId, tags: &Tags<'_>, retagged: Option<String>) -> ListedInstance {
     let text = |value: Option<&str>| value.unwrap_or_default().to_owned();
     let launched_ms = instance.launch_time().and_then(|time| time.to_millis().ok()).unwrap_or_default();
-    // A launch token counts only together with the pool's tag: both are set in the same call.
-    let has_pool_tag = tag(instance.tags(), POOL_TAG).is_some();
-    let token = tag(instance.tags(), TOKEN_TAG).filter(|_| has_pool_tag).map(|token| LaunchToken(token.to_owned()));
-    Some(ListedInstance {
+    ListedInstance {
         listed: Listed {
-            id: InstanceId(instance.instance_id()?.to_owned()),
-            token,
+            id,
+            token: tags.token(),
+            installation: tags.installation().map(str::to_owned),
+            retagged,
             state: state(instance.state().and_then(|state| state.name())),
             state_reason: instance.state_reason().and_then(|reason| reason.code()).map(|code| code.to_owned().into()),
             launched_at: Timestamp(u64::try_from(launched_ms).unwrap_or_default()),
@@ -98,7 +166,7 @@ fn read(instance: &Instance) -> Option<ListedInstance> {
         image_id: text(instance.image_id()),
         is_spot: instance.instance_lifecycle() == Some(&InstanceLifecycleType::Spot),
         private_ip: text(instance.private_ip_address()),
-    })
+    }
 }
 
 /// An unknown state counts as running: the instance may be billed, and is not gone.

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use spillway_brain as brain;
 
 use super::{ConfigError, File, Needs, Pool, PoolSection, Settings, WrittenDuration};
+use crate::installation::is_name;
 
 const SHORTEST_DURATION: Duration = Duration::from_millis(100);
 
@@ -27,9 +29,24 @@ pub(super) fn check(origin: &str, file: File, needs: Needs) -> Result<Settings, 
         });
     }
     let mut names = BTreeSet::new();
-    let mut pools = Vec::new();
+    let mut pools: Vec<Pool> = Vec::new();
     for section in file.pool {
         let pool = pool(&bad, section, needs)?;
+        let shared = pools.iter().filter(|other| other.prefix == pool.prefix).find_map(|other| {
+            let queue = pool.queues.iter().find(|queue| other.queues.contains(queue))?;
+            Some((queue, &other.name))
+        });
+        // Two pools of one name are one mistake: that is said below.
+        if let Some((queue, other)) = shared.filter(|(_, other)| **other != pool.name) {
+            return Err(bad(
+                "pool.queues",
+                format!(
+                    "queue \"{queue}\" is in two pools, \"{other}\" and \"{}\": both would launch instances for the same jobs. \
+                     Name it in one of them",
+                    pool.name
+                ),
+            ));
+        }
         if !names.insert(pool.name.clone()) {
             return Err(bad(
                 "pool.name",
@@ -39,7 +56,17 @@ pub(super) fn check(origin: &str, file: File, needs: Needs) -> Result<Settings, 
         pools.push(pool);
     }
     let grpc_listen = listen("grpc.listen", file.grpc.listen, "0.0.0.0:7443")?;
+    let installation = file.installation.filter(|name| !name.is_empty());
+    if let Some(name) = installation.as_deref().filter(|name| !is_name(name)) {
+        let detail = format!(
+            "\"{name}\" is not a name for an installation: write 1 to 64 letters, digits, dots, dashes and underscores, such as \
+             \"prod-1\""
+        );
+        return Err(bad("installation", detail));
+    }
     Ok(Settings {
+        installation,
+        state_directory: file.state_directory.filter(|path| !path.is_empty()).map(PathBuf::from),
         ledger_url: file.ledger.url.unwrap_or_else(|| redis_url.clone()),
         redis_url,
         ledger_prefix: file.ledger.prefix.unwrap_or_else(|| "spillway:".to_owned()),
@@ -81,6 +108,13 @@ fn pool(bad: Bad<'_>, section: PoolSection, needs: Needs) -> Result<Pool, Config
             format!("\"{queue}\" is not a name of a BullMQ queue: it must not be empty or contain \":\""),
         ));
     }
+    let mut seen = BTreeSet::new();
+    if let Some(queue) = section.queues.iter().find(|queue| !seen.insert(queue.as_str())) {
+        return Err(bad(
+            "pool.queues",
+            format!("\"{queue}\" is named twice: its jobs would count twice. Name each queue once"),
+        ));
+    }
     let launch_template = section.launch_template.clone().unwrap_or_default();
     if launch_template.is_empty() && needs == Needs::Everything {
         return Err(ConfigError::Missing {
@@ -115,6 +149,9 @@ fn brain_config(bad: Bad<'_>, section: &PoolSection) -> Result<brain::Config, Co
         None => defaults.listing_interval.max(interval),
     };
     let config = brain::Config {
+        // Told once it is settled.
+        installation: defaults.installation,
+        retired: false,
         max_instances: section.max_instances.unwrap_or(defaults.max_instances),
         interval,
         listing_interval,

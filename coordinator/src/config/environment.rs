@@ -13,7 +13,8 @@ pub type Environment = BTreeMap<String, String>;
 /// Overrides the file's values with the `SPILLWAY_…` variables.
 pub(super) fn overlay(table: &mut Table, environment: &Environment) -> Result<(), ConfigError> {
     for (name, text) in environment {
-        if !["REDIS", "LEDGER", "EC2", "GRPC", "HTTP", "POOL"].iter().any(|section| is_in(name, section)) {
+        let is_key = KEYS.iter().any(|(key, _)| !key.contains('.') && variable(key) == *name);
+        if !is_key && !["REDIS", "LEDGER", "EC2", "GRPC", "HTTP", "POOL"].iter().any(|section| is_in(name, section)) {
             if let Some(known) = misspelt_variable(name) {
                 let (origin, key) = ("environment".to_owned(), name.clone());
                 return Err(ConfigError::UnknownKey { origin, key, suggestion: Some(known) });
@@ -46,6 +47,15 @@ pub(super) fn fill(table: &mut Table, environment: &Environment) -> Result<(), C
         }
         Ok(())
     };
+    // What systemd gives the unit, or else the user's own place for state.
+    let below = |name: &str, rest: &str| given(name).map(|home| format!("{}/{rest}", home.trim_end_matches('/')));
+    // systemd separates several by colons.
+    let of_unit = given("STATE_DIRECTORY").and_then(|paths| Some(paths.split(':').next()?.to_owned()));
+    let state =
+        of_unit.or_else(|| below("XDG_STATE_HOME", "spillway")).or_else(|| below("HOME", ".local/state/spillway"));
+    if let Some(state) = state {
+        fill(&["state_directory"], Value::String(state))?;
+    }
     for (name, path, kind) in [
         ("REDIS_URL", ["redis", "url"], Kind::Text),
         ("AWS_REGION", ["ec2", "region"], Kind::Text),

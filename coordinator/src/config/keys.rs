@@ -17,6 +17,8 @@ use Kind::{Flag, List, Number, Text, Toml};
 
 /// `pool.` stands for `[[pool]]`, `pool.policy.` for `[pool.policy]`.
 pub(super) const KEYS: &[(&str, Kind)] = &[
+    ("installation", Text),
+    ("state_directory", Text),
     ("redis.url", Text),
     ("ledger.url", Text),
     ("ledger.prefix", Text),

@@ -153,6 +153,42 @@ fn what_is_wrong_is_said_with_file_key_and_remedy() {
 }
 
 #[test]
+fn a_queue_belongs_to_one_pool_and_is_named_there_once() {
+    let pool = |name: &str, rest: &str| format!("[[pool]]\nname=\"{name}\"\nlaunch_template=\"lt-1\"\n{rest}\n");
+    let parsed =
+        |text: &str| parse("f", text, &environment(&PLAN[..1]), Needs::Everything).map_err(|it| it.to_string());
+    let twice = parsed(&pool("a", "queues=[\"q\",\"r\",\"q\"]")).unwrap_err();
+    assert_eq!(twice, "f: pool.queues: \"q\" is named twice: its jobs would count twice. Name each queue once");
+    let both = parsed(&(pool("a", "queues=[\"q\"]") + &pool("b", "queues=[\"r\",\"q\"]"))).unwrap_err();
+    assert!(both.contains("queue \"q\" is in two pools, \"a\" and \"b\""), "{both}");
+    assert!(both.contains("Name it in one of them"), "{both}");
+    let by_prefix = parsed(&(pool("a", "queues=[\"q\"]") + &pool("b", "queues=[\"q\"]\nprefix=\"other\"")));
+    assert!(by_prefix.is_ok(), "another prefix is another queue: {by_prefix:?}");
+    let plan = [PLAN[0], ("QUEUE_NAMES", "q, r,q"), PLAN[2]];
+    assert!(parse("f", "", &environment(&plan), Needs::Everything).unwrap_err().to_string().contains("named twice"));
+}
+
+#[test]
+fn the_state_directory_is_the_units_or_else_the_users_own() {
+    let state = |pairs: &[(&str, &str)]| {
+        let settings = parse("f", "", &environment(&[&PLAN[..], pairs].concat()), Needs::Everything).unwrap();
+        settings.state_directory.map(|path| path.display().to_string())
+    };
+    let (home, xdg) = (("HOME", "/home/u"), ("XDG_STATE_HOME", "/x/"));
+    let unit = ("STATE_DIRECTORY", "/var/lib/spillway:/var/lib/more");
+    assert_eq!(state(&[]), None);
+    assert_eq!(state(&[home]).as_deref(), Some("/home/u/.local/state/spillway"));
+    assert_eq!(state(&[home, xdg]).as_deref(), Some("/x/spillway"));
+    assert_eq!(state(&[home, xdg, unit]).as_deref(), Some("/var/lib/spillway"));
+    let ours = ("SPILLWAY_STATE_DIRECTORY", "/srv/s");
+    assert_eq!(state(&[home, xdg, unit, ours]).as_deref(), Some("/srv/s"));
+    let settings = parse("f", "installation = \"prod-1\"", &environment(&PLAN), Needs::Everything).unwrap();
+    assert_eq!(settings.installation.as_deref(), Some("prod-1"));
+    let refused = parse("f", "installation = \"two words\"", &environment(&PLAN), Needs::Everything).unwrap_err();
+    assert!(refused.to_string().contains("f: installation: \"two words\" is not a name"), "{refused}");
+}
+
+#[test]
 fn queues_needs_only_redis_and_names() {
     assert!(parse("f", "", &environment(&PLAN[..2]), Needs::Queues).is_ok());
 }
@@ -161,8 +197,9 @@ fn queues_needs_only_redis_and_names() {
 fn every_key_of_the_list_is_a_key_of_the_file() {
     // The list is what overrides and suggestions are made from: it must not name what the file refuses.
     for (key, kind) in keys::KEYS {
-        let (section, name) = key.rsplit_once('.').unwrap();
+        let (section, name) = key.rsplit_once('.').unwrap_or(("", key));
         let header = match section {
+            "" => String::new(),
             "pool" => "[[pool]]".to_owned(),
             "pool.policy" => "[[pool]]\n[pool.policy]".to_owned(),
             section => format!("[{section}]"),

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use spillway_brain::{InstanceId, LaunchAnswer, LaunchToken, Plan, Timestamp};
+use spillway_brain::{InstanceId, LaunchAnswer, LaunchToken, Plan, RefusalClass, Timestamp};
 use spillway_pool::{Attempt, Command, Effect, Input, Observation, Refused, Rehearsal, Save, Saved};
 use spillway_proto::v1;
 use spillway_proto::v1::session_response::Command as WireCommand;
@@ -11,8 +11,9 @@ use tokio::time::Instant;
 
 use super::Reconciler;
 use crate::agents::NotConnected;
-use crate::cloud::{self, Interruption, ListedInstance};
+use crate::cloud::{self, Interruption, Listing};
 use crate::ledger::{LedgerProblem, Recorded};
+use crate::pools::Beside;
 use crate::queue::{ObservationProblem, QueueObserver};
 use crate::{clock, view};
 
@@ -23,7 +24,7 @@ const PLANS_RESTORED: usize = 100;
 #[derive(Debug)]
 pub(super) enum Outcome {
     Observed { observer: Box<QueueObserver>, took: Duration, answer: Result<Observation, ObservationProblem> },
-    Listed { asked_at: Timestamp, answer: Result<Vec<ListedInstance>, cloud::Refused> },
+    Listed { asked_at: Timestamp, answer: Result<Listing, cloud::Refused> },
     Interruptions(Result<Vec<Interruption>, cloud::Refused>),
     Launched { token: LaunchToken, answer: Result<InstanceId, cloud::Refused> },
     Terminated { id: InstanceId, answer: Result<(), cloud::Refused> },
@@ -34,13 +35,7 @@ impl Reconciler {
     pub(super) async fn perform(&mut self, effect: Effect) {
         match effect {
             Effect::Observe { with_jobs } => self.observe(with_jobs),
-            Effect::List => {
-                let (cloud, config) = (self.cloud.clone(), self.config.clone());
-                self.calls.spawn(async move {
-                    let asked_at = clock::now();
-                    Outcome::Listed { asked_at, answer: cloud.list(&config).await }
-                });
-            }
+            Effect::List => self.list(),
             Effect::ListInterruptions => {
                 let (cloud, config) = (self.cloud.clone(), self.config.clone());
                 self.calls.spawn(async move { Outcome::Interruptions(cloud.interruptions(&config).await) });
@@ -50,8 +45,12 @@ impl Reconciler {
             Effect::Decided(planned) => self.log_decision(&planned),
             Effect::Launch { token } => {
                 let (cloud, config) = (self.cloud.clone(), self.config.clone());
+                let installation = self.installation.clone();
                 self.calls.spawn(async move {
-                    let answer = cloud.launch(&config, &token).await;
+                    let answer = match installation {
+                        Some(installation) => cloud.launch(&config, &installation, &token).await,
+                        None => Err(not_identified()),
+                    };
                     Outcome::Launched { token, answer }
                 });
             }
@@ -185,8 +184,30 @@ impl Reconciler {
         }
     }
 
-    fn listed(&mut self, asked_at: Timestamp, answer: Result<Vec<ListedInstance>, cloud::Refused>) {
-        let answer = answer.map_err(refused).map(|found| {
+    fn list(&mut self) {
+        let (cloud, config, installation) = (self.cloud.clone(), self.config.clone(), self.installation.clone());
+        let alive = self.pool.state().instances().filter(|instance| !instance.is_gone());
+        let known: BTreeSet<InstanceId> = alive.filter_map(|instance| instance.id.clone()).collect();
+        self.calls.spawn(async move {
+            let asked_at = clock::now();
+            let answer = match installation {
+                Some(installation) => cloud.list(&config, &installation, &known).await,
+                None => Err(not_identified()),
+            };
+            Outcome::Listed { asked_at, answer }
+        });
+    }
+
+    fn listed(&mut self, asked_at: Timestamp, answer: Result<Listing, cloud::Refused>) {
+        let answer = answer.map_err(refused).map(|Listing { instances: found, other_pools, account }| {
+            let beside = Beside { other_pools, account };
+            self.beside.send_if_modified(|before| {
+                // An account without instances tells nothing.
+                let beside = Beside { account: beside.account.or_else(|| before.account.clone()), ..beside };
+                let is_new = *before != beside;
+                *before = beside;
+                is_new
+            });
             let instances = found.iter().map(|it| it.listed.clone()).collect();
             self.listed.extend(found.into_iter().map(|it| (it.listed.id.clone(), it)));
             instances
@@ -209,6 +230,12 @@ impl Reconciler {
         };
         self.tell(Input::LaunchAnswered { token, answer });
     }
+}
+
+/// The ledger has not told yet which installation this is: whose instances EC2 lists is unknown.
+fn not_identified() -> cloud::Refused {
+    let message = "the ledger does not answer, and only it tells which installation this is".to_owned();
+    cloud::Refused { class: RefusalClass::Retry, code: "InstallationUnknown".to_owned(), message }
 }
 
 fn refused(refused: cloud::Refused) -> Refused {

@@ -48,7 +48,7 @@ impl Service {
         if pool.status.borrow().leading {
             return Ok(());
         }
-        let leader = self.context.leader_address.borrow().clone();
+        let leader = pool.leader.borrow().clone();
         let Some(leader) = leader else {
             return Err(Status::unavailable(
                 "this coordinator is not the leader, and the leader's address is unknown: retry",
@@ -84,8 +84,16 @@ impl Service {
 
     /// The pool that admits this instance's agent.
     fn pool_of(&self, id: &InstanceId) -> Option<PoolHandle> {
-        let admits = |pool: &&PoolHandle| pool.status.borrow().admission.check(id).is_ok();
-        self.context.pools.iter().find(admits).cloned()
+        self.context.pools.all().into_iter().find(|pool| pool.status.borrow().admission.check(id).is_ok())
+    }
+
+    /// Of an instance that no pool led here admits: the pool that another coordinator leads, if there is one. By EC2's list a
+    /// standby knows the instance too.
+    fn pool_led_elsewhere(&self, id: &InstanceId) -> Option<PoolHandle> {
+        let standby: Vec<&PoolHandle> =
+            self.context.pools.configured().iter().filter(|pool| !pool.status.borrow().leading).collect();
+        let knows = |pool: &&&PoolHandle| pool.status.borrow().view.instances.iter().any(|it| it.id == id.0);
+        standby.iter().find(knows).or(standby.first()).map(|pool| PoolHandle::clone(pool))
     }
 }
 
@@ -101,8 +109,8 @@ impl AgentService for Service {
         }
         let id = InstanceId(identity.instance_id.clone());
         let Some(pool) = self.pool_of(&id) else {
-            if let Some(pool) = self.context.pools.first() {
-                self.require_leader(pool)?;
+            if let Some(pool) = self.pool_led_elsewhere(&id) {
+                self.require_leader(&pool)?;
             }
             return Err(Status::unavailable(format!(
                 "{id} is not in the ledger: retry, its launch may not be saved yet"
@@ -132,7 +140,8 @@ impl AgentService for Service {
     ) -> Result<Response<Self::SessionStream>, Status> {
         let bearer = request.metadata().get("authorization").and_then(|value| value.to_str().ok());
         let token = bearer.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
-        if let Some(pool) = self.context.pools.first() {
+        let pools = self.context.pools.configured();
+        if let Some(pool) = pools.first().filter(|_| pools.iter().all(|pool| !pool.status.borrow().leading)) {
             self.require_leader(pool)?;
         }
         let no_session =
@@ -173,13 +182,17 @@ impl Session {
 
     /// Returns why the session ended.
     async fn receive_all(&self, mut stream: Streaming<v1::SessionRequest>, replaced: Arc<Notify>) -> String {
-        let mut status = self.pool.status.clone();
+        let (mut status, mut given_up) = (self.pool.status.clone(), self.pool.status.clone());
         loop {
             let message = tokio::select! {
                 message = stream.next() => message,
                 () = replaced.notified() => return REPLACED.to_owned(),
                 // The agent reconnects, and is redirected to the new leader.
                 _ = status.wait_for(|status| !status.leading) => return "no longer the leader".to_owned(),
+                // Whoever is given up must know that nobody looks after it: its dead-man's switch ends it.
+                _ = given_up.wait_for(|status| status.leading && status.admission.check(&self.id).is_err()) => {
+                    return GIVEN_UP.to_owned();
+                }
             };
             match message {
                 Some(Ok(request)) => {
@@ -203,6 +216,8 @@ impl Session {
 
 /// Why a session ends that the agent closed, or whose pool stops.
 const CLOSED: &str = "stream closed";
+/// Why the session of an instance ends that is not expected any more.
+const GIVEN_UP: &str = "the instance is gone for the coordinator: its agent has no coordinator any more";
 /// Why an older session of an instance ends.
 const REPLACED: &str = "replaced: the instance registered again, or opened a newer session";
 
@@ -282,20 +297,15 @@ fn phase(phase: v1::AgentPhase) -> Option<AgentPhase> {
 
 #[cfg(test)]
 mod tests {
-    use tokio::sync::watch;
     use tonic::Code;
 
     use super::*;
+    use crate::pools::PoolList;
 
     async fn register(join_token: Option<&str>, proof: Option<Proof>) -> Status {
         let registration =
             Registration { join_token: join_token.map(str::to_owned), heartbeat_interval: Duration::from_secs(5) };
-        let context = Context {
-            pools: Vec::new(),
-            agents: Agents::default(),
-            registration,
-            leader_address: watch::channel(None).1,
-        };
+        let context = Context { pools: PoolList::default(), agents: Agents::default(), registration };
         let identity = Some(v1::Identity { instance_id: "i-1".to_owned(), ..Default::default() });
         let request = v1::RegisterRequest { identity, proof, ..Default::default() };
         Service::new(context).register(Request::new(request)).await.expect_err("no ledger knows it")

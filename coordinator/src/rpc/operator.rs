@@ -36,9 +36,9 @@ impl Service {
     /// The pool of this name, or all pools if it is empty.
     fn pools(&self, name: &str) -> Result<Vec<PoolHandle>, Status> {
         let pools: Vec<PoolHandle> =
-            self.context.pools.iter().filter(|pool| name.is_empty() || pool.name == name).cloned().collect();
+            self.context.pools.shown().into_iter().filter(|pool| name.is_empty() || pool.name == name).collect();
         if pools.is_empty() {
-            let known: Vec<&str> = self.context.pools.iter().map(|pool| pool.name.as_str()).collect();
+            let known: Vec<String> = self.context.pools.shown().into_iter().map(|pool| pool.name).collect();
             return Err(Status::not_found(format!("no pool \"{name}\" here: the pools are {}", known.join(", "))));
         }
         Ok(pools)
@@ -60,7 +60,7 @@ impl Service {
 
     fn pool_of(&self, id: &str) -> Result<PoolHandle, Status> {
         let has = |pool: &&PoolHandle| pool.status.borrow().view.instances.iter().any(|instance| instance.id == id);
-        let pool = self.context.pools.iter().find(has).cloned();
+        let pool = self.context.pools.shown().into_iter().find(|pool| has(&pool));
         pool.ok_or_else(|| Status::not_found(format!("no instance {id} here: `spillway status` lists them")))
     }
 }
@@ -110,11 +110,18 @@ impl OperatorService for Service {
         request: Request<v1::WatchFleetRequest>,
     ) -> Result<Response<Self::WatchFleetStream>, Status> {
         require_loopback(&request)?;
-        let pools = self.pools(&request.get_ref().pool)?;
+        let name = request.into_inner().pool;
+        self.pools(&name)?;
         let (sender, receiver) = mpsc::channel(1);
-        tokio::spawn(
-            async move { while sender.send(Ok(fleet(&pools).into())).await.is_ok() && changed(&pools).await {} },
-        );
+        let service = Service::new(self.context.clone());
+        tokio::spawn(async move {
+            // Anew each time: a pool that is wound up comes and goes.
+            while let Ok(pools) = service.pools(&name) {
+                if sender.send(Ok(fleet(&pools).into())).await.is_err() || !changed(&pools).await {
+                    break;
+                }
+            }
+        });
         Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
     }
 

@@ -11,6 +11,7 @@ mod faults;
 mod fuzz;
 mod gameday;
 mod impostor;
+mod installations;
 mod interfaces;
 mod interruptions;
 mod moto;

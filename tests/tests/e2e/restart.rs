@@ -28,7 +28,7 @@ async fn a_coordinator_that_is_stopped_leaves_instances_at_work_and_the_next_one
     first.process.signal(libc::SIGTERM);
     let status = first.process.end_within(STOPS_WITHIN).await;
     assert_eq!(status.code(), Some(0), "{}", first.process.tail());
-    let leader: bool = stage.redis.ask(&["EXISTS", "spillway:leader"]);
+    let leader: bool = stage.redis.ask(&["EXISTS", "spillway:pool:spillway:leader"]);
     assert!(!leader, "the lease is released");
 
     let before = jobs::completed(&stage.redis);
@@ -121,7 +121,7 @@ async fn a_lease_and_a_ledger_that_vanish_are_made_anew_and_nothing_is_forgotten
     jobs::add(&stage.redis, 5, 0.5);
     let ready = stage.until_ready(1).await;
     // As after a Redis that came back without its data: the ledger accepts no save without the lease.
-    let keys = ["spillway:leader", "spillway:epoch", "spillway:pool:spillway:state"];
+    let keys = ["spillway:pool:spillway:leader", "spillway:pool:spillway:epoch", "spillway:pool:spillway:state"];
     let removed: u64 = stage.redis.ask(&["DEL", keys[0], keys[1], keys[2]]);
     assert_eq!(removed, 3);
     let are_back = || stage.redis.ask::<u64>(&["EXISTS", keys[0], keys[1], keys[2]]) == 3;
@@ -140,14 +140,19 @@ async fn a_lease_and_a_ledger_that_vanish_are_made_anew_and_nothing_is_forgotten
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_no_ledger_knows_is_reported_and_only_what_carries_a_launch_token_is_ended() {
-    let environment = vec![("SPILLWAY_POOL_BOOT_TIMEOUT", "4s".to_owned()), ("EC2_SPOT_MAX_COUNT", "3".to_owned())];
+    let environment = vec![
+        ("SPILLWAY_POOL_BOOT_TIMEOUT", "4s".to_owned()),
+        ("EC2_SPOT_MAX_COUNT", "3".to_owned()),
+        ("SPILLWAY_INSTALLATION", "prod-1".to_owned()),
+    ];
     let mut stage = Stage::without_coordinator(Setup { environment, ..Setup::default() }).await;
     let tags = [("Name", "spillway"), ("ManagedBy", "auto-scaler"), ("spillway:pool", "spillway")];
     jobs::add(&stage.redis, 1, 0.1);
     // One launched by hand, and one of a deleted ledger, whose agent never registers.
     assert!(other_client::launch(&stage, &tags).await);
     let by_hand = stage.instances()[0].id.clone();
-    let lost: Vec<(&str, &str)> = tags.into_iter().chain([("spillway:token", "spillway-0-1")]).collect();
+    let lost: Vec<(&str, &str)> =
+        tags.into_iter().chain([("spillway:token", "spillway-0-1"), ("spillway:installation", "prod-1")]).collect();
     assert!(other_client::launch(&stage, &lost).await);
     let of_a_ledger = stage.instances().into_iter().find(|it| it.id != by_hand).expect("two were launched").id;
     stage.start_coordinator().await;
@@ -211,7 +216,7 @@ async fn the_ledger_says_how_long_the_lease_lasts_and_an_epoch_is_newer_than_any
     let directory = directory();
     let redis = RedisServer::start(directory.path());
     let connect = || Redis::new("ledger.url", &redis.url()).expect("a URL");
-    let mut lease = Lease::new(connect(), "spillway:", "a");
+    let mut lease = Lease::new(connect(), "spillway:", "pool", "a");
     let mut ledger = Ledger::new(connect(), "spillway:", "pool");
     let controller = Controller::new(Config::default(), "nonce");
     let gained = async |lease: &mut Lease| {
@@ -231,13 +236,13 @@ async fn the_ledger_says_how_long_the_lease_lasts_and_an_epoch_is_newer_than_any
     let refused = held_up.save("a", first, controller.state(), None).await.expect_err("a later one is there");
     assert!(matches!(refused, LedgerProblem::Overtaken), "{refused}");
     // What is left of the lease, not what a renewal would give.
-    let _: u64 = redis.ask(&["PEXPIRE", "spillway:leader", "700"]);
+    let _: u64 = redis.ask(&["PEXPIRE", "spillway:pool:pool:leader", "700"]);
     let until = ledger.save("a", first, controller.state(), None).await.expect("it leads");
     assert!(until <= Instant::now() + Duration::from_millis(700), "{:?}", until - asked_at);
     wait::until(
         "the lease runs out",
-        async || format!("{} ms of it are left", redis.ask::<i64>(&["PTTL", "spillway:leader"])),
-        async || (redis.ask::<u64>(&["EXISTS", "spillway:leader"]) == 0).then_some(()),
+        async || format!("{} ms of it are left", redis.ask::<i64>(&["PTTL", "spillway:pool:pool:leader"])),
+        async || (redis.ask::<u64>(&["EXISTS", "spillway:pool:pool:leader"]) == 0).then_some(()),
     )
     .await;
     let refused = ledger.save("a", first, controller.state(), None).await.expect_err("the lease is not held");
@@ -246,11 +251,11 @@ async fn the_ledger_says_how_long_the_lease_lasts_and_an_epoch_is_newer_than_any
     let _: String = redis.ask(&["FLUSHALL"]);
     let second = gained(&mut lease).await;
     assert!(second > first, "{first} {second}");
-    let _: u64 = redis.ask(&["DEL", "spillway:epoch"]);
+    let _: u64 = redis.ask(&["DEL", "spillway:pool:pool:epoch"]);
     let third = gained(&mut lease).await;
     assert!(third > second, "{second} {third}");
     let ahead = third + 1_000_000_000;
-    let _: String = redis.ask(&["SET", "spillway:epoch", &ahead.to_string()]);
-    let _: u64 = redis.ask(&["DEL", "spillway:leader"]);
+    let _: String = redis.ask(&["SET", "spillway:pool:pool:epoch", &ahead.to_string()]);
+    let _: u64 = redis.ask(&["DEL", "spillway:pool:pool:leader"]);
     assert_eq!(gained(&mut lease).await, ahead + 1);
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use spillway_emulator::InstanceState;
 use spillway_proto::v1;
+use spillway_tests::agent_session::AgentSession;
 use spillway_tests::stage::{Setup, Stage, in_phase};
 use spillway_tests::{QUEUE, jobs, other_client, wait};
 
@@ -115,37 +116,51 @@ async fn what_ends_while_the_coordinator_is_away_is_handed_back_when_it_is_back(
     assert_run_again(&stage, &id, &job).await;
 }
 
-/// Listings no longer show the instance, but it runs on and keeps its job. Once it has really ended its job is handed back,
-/// because its lock is no longer renewed.
+/// Somebody deletes its tags: no filtered list shows it. It is found by its id, still counts, and a person is told; once it has
+/// really ended its job is handed back.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_instance_that_is_only_out_of_sight_keeps_its_job_until_nobody_renews_the_lock() {
+async fn an_instance_whose_tags_are_deleted_still_counts_and_its_job_is_handed_back_when_it_ends() {
     let environment =
         vec![("EC2_SPOT_MAX_COUNT", "1".to_owned()), ("SPILLWAY_POOL_CONSISTENCY_GRACE", "2s".to_owned())];
     let mut stage = Stage::start(Setup { environment, ..Setup::default() }).await;
     let (id, job) = busy(&stage, 60.0).await;
+    stage.coordinator().json(&["resume"]);
     another_client(&stage, &[("Action", "DeleteTags"), ("ResourceId.1", &id)]).await;
-    stage
-        .until_pool("listings no longer show the instance", |pool| {
-            in_phase(pool, "gone").find(|it| it.id == id).map(drop)
-        })
-        .await;
-    let status = async || stage.coordinator().try_pool().await;
-    let keeps = |pool: &v1::Pool| {
-        let instance = pool.instances.iter().find(|it| it.id == id);
-        instance.is_some_and(|it| it.jobs_handed_back == 0 && it.hand_back == "under-way")
+    let told = format!("somebody changed the tags of {id}: ManagedBy is missing, spillway:pool is missing");
+    stage.until("a person is told", || stage.coordinator().explained(&told)).await;
+    assert!(stage.coordinator().process.log().contains(&told), "in the journal too");
+    let counts = async || {
+        let pool = stage.coordinator().try_pool().await;
+        pool.is_none_or(|pool| in_phase(&pool, "ready").any(|it| it.id == id && it.connected))
     };
-    let left = async || status().await.is_none_or(|pool| keeps(&pool));
-    wait::throughout(Duration::from_secs(25), "the instance keeps its job", async || stage.diagnosis().await, left)
-        .await;
+    wait::throughout(Duration::from_secs(8), "it still counts", async || stage.diagnosis().await, counts).await;
+    assert_eq!(stage.calls("RunInstances").len(), 1, "{}", stage.diagnosis().await);
     assert!(jobs::active(&stage.redis).contains(&job));
-    assert_eq!(jobs::runs(&stage.redis)[&format!("{QUEUE}:{job}")], 1);
-    let said = "1 job of ".to_owned() + &id + " left: handed back once their locks are seen not to be renewed";
-    assert!(stage.coordinator().explained(&said), "{}", stage.diagnosis().await);
 
+    stage.coordinator().json(&["hold", "--reason", "no replacement"]);
     stage.start_primary().await;
     stage.emulator().interrupt(&id, Duration::ZERO).expect("an end");
     until_handed_back(&stage, &id, &job).await;
     assert_eq!((field(&stage, &job, "atm"), field(&stage, &job, "stc")), (None, None), "attempts and stalls");
+}
+
+/// Whoever reports for an instance that is gone has no coordinator any more: that is what its dead-man's switch waits for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_session_of_an_instance_that_is_gone_is_closed() {
+    let user_data = Some("#!/bin/sh\nexec sleep 100000\n");
+    let stage = Stage::start(Setup { user_data, ..setup() }).await;
+    jobs::add(&stage.redis, 6, 1.0);
+    let id = stage.until_booting().await;
+    let mut session = AgentSession::open(&stage.coordinator().server(), &id).await;
+    assert!(session.commands.message().await.expect("a welcome").is_some());
+    stage.emulator().interrupt(&id, Duration::ZERO).expect("an end");
+    let is_gone = |pool: &v1::Pool| in_phase(pool, "gone").find(|it| it.id == id).map(drop);
+    stage.until_pool("the instance is gone", is_gone).await;
+    let ended = tokio::time::timeout(Duration::from_secs(10), async {
+        while session.commands.message().await.is_ok_and(|it| it.is_some()) {}
+    });
+    ended.await.unwrap_or_else(|_| panic!("the session stays open\n{}", stage.coordinator().process.tail()));
+    assert!(stage.coordinator().process.log().contains("its agent has no coordinator any more"));
 }
 
 /// The coordinator's Redis user may only read BullMQ's keys: status says so, and the job is handed back once it may write.

@@ -20,7 +20,7 @@ pub(super) fn scale_in(state: &mut State, now: Timestamp, config: &Config, wante
     let deadline = now + config.drain_timeout;
     for token in excess(state, now, desired) {
         let Some(instance) = state.by_token(&token) else { continue };
-        let reason = Reason::ScaleIn { desired, idle };
+        let reason = if config.retired { Reason::PoolRetired } else { Reason::ScaleIn { desired, idle } };
         plan.decisions.extend(draining::begin(instance, now, deadline, DrainCause::ScaleIn, reason));
     }
 }

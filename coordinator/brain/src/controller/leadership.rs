@@ -9,7 +9,7 @@ use crate::time::Timestamp;
 /// This process began: what an earlier one left unanswered is retried.
 pub(super) fn started(state: &mut State, now: Timestamp) {
     state.forget_fatal();
-    state.led_since = Some(now);
+    lists_anew(state, now);
     for instance in &mut state.instances {
         expect_to_hear_again(instance);
         launching::ask_again(instance, now);
@@ -30,7 +30,7 @@ pub(super) fn gained(state: &mut State, now: Timestamp, config: &Config) {
     if std::mem::replace(&mut state.leader, true) {
         return;
     }
-    state.led_since = Some(now);
+    lists_anew(state, now);
     for instance in &mut state.instances {
         expect_to_hear_again(instance);
         if instance.agent.registered {
@@ -39,6 +39,13 @@ pub(super) fn gained(state: &mut State, now: Timestamp, config: &Config) {
             booting::begin_deadline_anew(instance, now, config);
         }
     }
+}
+
+/// Nothing is decided before EC2 is asked anew. When it was last listed is what the ledger says, and a ledger may be an older
+/// copy, or somebody else's writing.
+fn lists_anew(state: &mut State, now: Timestamp) {
+    state.led_since = Some(now);
+    state.listed_at = None;
 }
 
 /// What its agent said was said to another leader, or before a while in which it may have worked again: it counts once

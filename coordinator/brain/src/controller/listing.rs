@@ -1,61 +1,63 @@
 //! EC2's list: the only word that makes an instance Gone, and how launches whose answers were lost are found again.
 
+use super::strangers;
 use crate::config::Config;
 use crate::event::{Ec2State, Listed, StateReason};
-use crate::id::InstanceId;
+use crate::id::LaunchToken;
 use crate::instance::Instance;
 use crate::phase::PhaseKind;
 use crate::phases::{booting, gone, launching, terminating};
-use crate::plan::AlertKind;
-use crate::reason::Reason;
 use crate::state::State;
+use crate::stranger::Whose;
 use crate::time::Timestamp;
 
 pub(super) fn listed(state: &mut State, now: Timestamp, asked_at: Timestamp, list: Vec<Listed>, config: &Config) {
     // Absence must be seen all along: what was missing before a while without lists may have been there since.
     let is_gap = state.listed_at.is_none_or(|last| asked_at.since(last) > config.longest_listing_age());
-    state.listed_at = Some(asked_at);
+    // Decided upon only where it was asked for since the ledger was loaded: whatever was saved, EC2 tells what is there.
+    if state.led_since.is_none_or(|since| asked_at >= since) {
+        state.listed_at = Some(asked_at);
+    }
     state.listing_problem = None;
-    let mut foreign = Vec::new();
+    let mut others = strangers::Found::default();
     for entry in &list {
-        take_in(state, now, entry, config, &mut foreign);
+        take_in(state, now, entry, config, &mut others);
     }
-    state.foreign = foreign;
-    match state.foreign.first().cloned() {
-        Some(id) => state.raise(AlertKind::UnknownInstance, Reason::NotOurs { id }),
-        None => {
-            state.alerts.remove(&AlertKind::UnknownInstance);
-        }
-    }
+    strangers::told(state, now, others, config);
     for instance in &mut state.instances {
-        if list.iter().any(|entry| is_entry_of(entry, instance)) {
+        if list.iter().any(|entry| is_entry_of(entry, instance, config)) {
             instance.ec2.missing_since = None;
         } else if gone::absent(instance, now, asked_at, is_gap, config) {
             state.terminated_total += 1;
         }
     }
+    strangers::unlike_listed(state, now, asked_at, config);
 }
 
-fn take_in(state: &mut State, now: Timestamp, entry: &Listed, config: &Config, foreign: &mut Vec<InstanceId>) {
+fn take_in(state: &mut State, now: Timestamp, entry: &Listed, config: &Config, others: &mut strangers::Found) {
     // By its id before its launch token: tags can be copied, and a list may be damaged.
     let known = state.instances.iter().position(|instance| instance.id.as_ref() == Some(&entry.id));
-    let Some(position) = known.or_else(|| state.instances.iter().position(|it| is_entry_of(entry, it))) else {
+    let Some(position) = known.or_else(|| state.instances.iter().position(|it| is_entry_of(entry, it, config))) else {
         let ends = matches!(entry.state, Ec2State::ShuttingDown | Ec2State::Terminated);
         if let Some(token) = &entry.token {
             launching::never_again(state, token);
         }
-        match &entry.token {
+        match Whose::of(entry, &config.installation, &state.nonce) {
             _ if ends => {}
-            Some(token) => {
-                launching::adopt(state, now, token.clone(), entry.id.clone(), config);
-                take_in(state, now, entry, config, foreign);
+            Whose::Ours(token) => {
+                launching::adopt(state, now, token, entry.id.clone(), config);
+                take_in(state, now, entry, config, others);
             }
-            None => foreign.push(entry.id.clone()),
+            Whose::Anothers(installation) => others.strangers.push((entry.id.clone(), Some(installation))),
+            Whose::Unknown => others.strangers.push((entry.id.clone(), None)),
+            Whose::Unmanaged => others.unmanaged.push(entry.id.clone()),
         }
         return;
     };
     let instance = &mut state.instances[position];
     instance.ec2.last_listed = Some(now);
+    // The ledger is believed before the tags: EC2 itself gave it this id, and anyone may edit a tag.
+    instance.ec2.retagged.clone_from(&entry.retagged);
     if instance.id.is_none() {
         booting::begin(instance, now, entry.id.clone(), config, "EC2's list shows the launch");
     }
@@ -85,8 +87,11 @@ fn take_in(state: &mut State, now: Timestamp, entry: &Listed, config: &Config, f
     }
 }
 
-fn is_entry_of(entry: &Listed, instance: &Instance) -> bool {
-    instance.id.as_ref() == Some(&entry.id) || (instance.id.is_none() && entry.token.as_ref() == Some(&instance.token))
+/// By its id; before EC2 has said that, by its launch token, unless its tag says that another installation launched it.
+fn is_entry_of(entry: &Listed, instance: &Instance, config: &Config) -> bool {
+    let is_anothers = entry.installation.as_ref().is_some_and(|theirs| *theirs != config.installation);
+    let is_launch = |token: &LaunchToken| instance.id.is_none() && *token == instance.token && !is_anothers;
+    instance.id.as_ref() == Some(&entry.id) || entry.token.as_ref().is_some_and(is_launch)
 }
 
 /// How far an instance is on its way to its end.

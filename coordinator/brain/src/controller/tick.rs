@@ -1,6 +1,6 @@
 //! What a tick does, in its order: what events decided, each instance by its phase, how many there should be, hand-backs.
 
-use super::{hand_back, invariants};
+use super::{hand_back, invariants, strangers};
 use crate::capacity::{self, rebalance};
 use crate::config::Config;
 use crate::note::Note;
@@ -26,6 +26,7 @@ pub(super) fn tick(state: &mut State, now: Timestamp, config: &Config) -> Plan {
     } else {
         plan.notes = blind;
     }
+    strangers::notes(state, now, config, &mut plan);
     // What EC2 and the agent have said stays true while EC2 does not answer; without Redis it cannot be done.
     if state.observation_problem.is_none() {
         hand_back::tick(state, now, &mut plan);

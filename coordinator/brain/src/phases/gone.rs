@@ -38,6 +38,10 @@ pub(crate) fn absent(
     if instance.is_gone() || !is_absent_for_sure(instance, missing_since, asked_at, config) {
         return false;
     }
+    // A list never outranks a living agent. It goes once its agent is silent, or it is terminated.
+    if instance.is_reporting(now, config.heartbeat_timeout) {
+        return false;
+    }
     let had_id = instance.id.is_some();
     let reason = if had_id { "EC2 no longer lists it" } else { "EC2 never listed this launch" };
     instance.enter(now, Phase::Gone, reason);

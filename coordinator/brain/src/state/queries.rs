@@ -6,6 +6,7 @@ use crate::breaker::Breaker;
 use crate::event::RefusalClass;
 use crate::id::InstanceId;
 use crate::instance::Instance;
+use crate::stranger::Stranger;
 use crate::time::Timestamp;
 
 /// Why EC2 is not asked to launch.
@@ -67,6 +68,11 @@ impl State {
         self.hold.as_deref()
     }
 
+    /// Instances with the pool's tag and a launch token that is not ours.
+    pub fn strangers(&self) -> &[Stranger] {
+        &self.strangers
+    }
+
     pub fn is_leader(&self) -> bool {
         self.leader
     }
@@ -103,7 +109,8 @@ impl State {
     }
 
     pub fn counts(&self, now: Timestamp) -> Counts {
-        let foreign = u32::try_from(self.foreign.len()).unwrap_or(u32::MAX);
+        let may_be_ours = self.strangers.iter().filter(|stranger| stranger.may_be_ours()).count();
+        let foreign = u32::try_from(self.foreign.len() + may_be_ours).unwrap_or(u32::MAX);
         let mut counts = Counts { billing: foreign, ..Counts::default() };
         for instance in &self.instances {
             let (is_on_its_way, may_bill) = (instance.is_on_its_way(now), instance.may_bill());

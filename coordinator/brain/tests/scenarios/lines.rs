@@ -6,7 +6,7 @@ use spillway_brain::{
     AgentPhase, Controller, Ec2State, Event, InstanceId, JobsByInstance, LaunchAnswer, LaunchToken, RefusalClass, State,
 };
 
-use super::{World, clock, time};
+use super::{AtEc2, OURS, World, clock, time};
 
 impl World {
     /// Does what the line says; it panics on a line that nobody knows.
@@ -79,7 +79,7 @@ impl World {
             "refuse" => self.refuse(RefusalClass::Fatal, word(2)),
             "ec2" => {
                 let state = serde_json::from_value(word(2).into()).expect("one of EC2's states");
-                self.ec2.get_mut(word(1)).expect("it was launched").1 = state;
+                self.ec2.get_mut(word(1)).expect("it was launched").state = state;
                 if state != Ec2State::Running {
                     self.agents.remove(word(1));
                 }
@@ -88,14 +88,35 @@ impl World {
                 self.hidden.insert(word(1).to_owned());
                 self.agents.remove(word(1));
             }
+            // No list shows it any more, and its agent goes on.
+            "hide" => {
+                self.hidden.insert(word(1).to_owned());
+            }
             "appear" => {
                 self.hidden.remove(word(1));
             }
             "list" => self.list(),
+            // A list that was asked for so many seconds ago and whose answer comes now.
+            "late-list" => {
+                let asked_at = self.now - Duration::from_secs(word(1).parse().expect("seconds"));
+                self.tell(Event::InstancesListed { asked_at, instances: self.shown_by_ec2() });
+            }
             // Launched by somebody else; with a token where that was another coordinator of ours.
             "foreign" => {
                 let token = words.get(2).map(|token| LaunchToken((*token).to_owned()));
-                self.ec2.insert(word(1).to_owned(), (token, Ec2State::Running));
+                let installation = token.is_some().then_some(OURS);
+                self.ec2.insert(word(1).to_owned(), AtEc2::running(token, installation));
+            }
+            // Launched with this token by the installation that the last word names; without one by a version that set no tag.
+            "stranger" => {
+                let token = Some(LaunchToken(word(2).to_owned()));
+                self.ec2.insert(word(1).to_owned(), AtEc2::running(token, words.get(3).copied()));
+            }
+            // Somebody edits its tags; with nothing behind the id they are put back.
+            "retag" => {
+                let at_ec2 = self.ec2.get_mut(word(1)).expect("it was launched");
+                at_ec2.installation = Some(words.get(2).map_or(OURS, |_| "another").to_owned());
+                at_ec2.retagged = words.get(2).map(|tags| (*tags).to_owned());
             }
             _ => return false,
         }

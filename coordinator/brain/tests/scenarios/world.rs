@@ -14,6 +14,24 @@ use spillway_brain::{
     LaunchAnswer, LaunchToken, Listed, QueueBacklog, RefusalClass, Report, Timestamp,
 };
 
+/// The installation that the scenarios are about.
+const OURS: &str = "ours";
+
+/// An instance at EC2, with its tags.
+struct AtEc2 {
+    token: Option<LaunchToken>,
+    installation: Option<String>,
+    retagged: Option<String>,
+    state: Ec2State,
+}
+
+impl AtEc2 {
+    fn running(token: Option<LaunchToken>, installation: Option<&str>) -> Self {
+        let installation = installation.map(str::to_owned);
+        AtEc2 { token, installation, retagged: None, state: Ec2State::Running }
+    }
+}
+
 pub struct World {
     controller: Controller,
     now: Timestamp,
@@ -21,7 +39,7 @@ pub struct World {
     said: Vec<String>,
     notes: Vec<String>,
     unanswered: Vec<LaunchToken>,
-    ec2: BTreeMap<String, (Option<LaunchToken>, Ec2State)>,
+    ec2: BTreeMap<String, AtEc2>,
     agents: BTreeMap<String, (AgentPhase, Option<u32>, String)>,
     redis_jobs: BTreeMap<InstanceId, u32>,
     launched: u32,
@@ -33,6 +51,7 @@ pub struct World {
 
 impl World {
     pub fn new(config: Config) -> Self {
+        let config = Config { installation: OURS.to_owned(), ..config };
         let mut controller = Controller::new(config, "t");
         controller.handle(Timestamp(0), Event::LeadershipGained);
         World {
@@ -102,31 +121,35 @@ impl World {
     }
 
     fn list(&mut self) {
-        if self.unlisted {
-            return;
+        if !self.unlisted {
+            let instances = self.shown_by_ec2();
+            self.tell(Event::InstancesListed { asked_at: self.now, instances });
         }
-        let instances = self
-            .ec2
+    }
+
+    fn shown_by_ec2(&self) -> Vec<Listed> {
+        self.ec2
             .iter()
             .filter(|(id, _)| !self.hidden.contains(*id))
-            .map(|(id, (token, state))| Listed {
+            .map(|(id, it)| Listed {
                 id: InstanceId(id.clone()),
-                token: token.clone(),
-                state: *state,
+                token: it.token.clone(),
+                installation: it.installation.clone(),
+                retagged: it.retagged.clone(),
+                state: it.state,
                 state_reason: None,
                 launched_at: self.now,
             })
-            .collect();
-        self.tell(Event::InstancesListed { asked_at: self.now, instances });
+            .collect()
     }
 
     fn launch(&mut self, token: LaunchToken) -> String {
-        if let Some((id, _)) = self.ec2.iter().find(|(_, (known, _))| known.as_ref() == Some(&token)) {
+        if let Some((id, _)) = self.ec2.iter().find(|(_, known)| known.token.as_ref() == Some(&token)) {
             return id.clone();
         }
         self.launched += 1;
         let id = format!("i-{}", self.launched);
-        self.ec2.insert(id.clone(), (Some(token), Ec2State::Running));
+        self.ec2.insert(id.clone(), AtEc2::running(Some(token), Some(OURS)));
         id
     }
 
@@ -166,7 +189,7 @@ impl World {
             }
             Decision::Terminate { id } => {
                 if let Some(instance) = self.ec2.get_mut(&id.0) {
-                    instance.1 = Ec2State::ShuttingDown;
+                    instance.state = Ec2State::ShuttingDown;
                 }
                 self.agents.remove(&id.0);
                 id.0.clone()

@@ -78,6 +78,10 @@ impl Pool {
                 }
                 self.schedule.listed(now.up);
                 self.tell(now, Event::InstancesListed { asked_at, instances });
+                if self.state().listed_at().is_none() {
+                    // It was asked for before the ledger was loaded.
+                    self.schedule.lists_soon(now.up);
+                }
             }
             Err(Refused { class, detail, .. }) => {
                 if was_known {

@@ -87,6 +87,8 @@ impl Pool {
         self.leadership.loaded_epoch = Some(epoch);
         self.changes = Some(Changes::since(now.wall, self.state()));
         self.tell(now, Event::LeadershipGained);
+        // Nothing is decided before EC2 has been listed anew.
+        self.schedule.lists_anew(now.up);
         self.journal = Some(Journal::begin(self.state()));
         self.happened(Happening::Leads { epoch });
     }

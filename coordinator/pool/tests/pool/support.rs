@@ -22,7 +22,7 @@ pub fn id() -> InstanceId {
 
 /// One instance as soon as one job waits.
 pub fn config() -> Config {
-    let mut config = Config::default();
+    let mut config = Config { installation: "ours".to_owned(), ..Config::default() };
     config.policy.steps = vec![Step { jobs: 1, over: Duration::ZERO, instances: 1 }];
     config
 }
@@ -134,7 +134,15 @@ pub fn report(phase: AgentPhase) -> Report {
 }
 
 pub fn listed(token: LaunchToken, state: Ec2State) -> Listed {
-    Listed { id: id(), token: Some(token), state, state_reason: None, launched_at: Timestamp(START) }
+    Listed {
+        id: id(),
+        token: Some(token),
+        installation: Some("ours".to_owned()),
+        retagged: None,
+        state,
+        state_reason: None,
+        launched_at: Timestamp(START),
+    }
 }
 
 /// The one save that is asked for.

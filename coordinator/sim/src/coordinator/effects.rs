@@ -62,7 +62,7 @@ impl World {
             as_of -= self.rng.between(1, OUT_OF_DATE_MOST);
             self.count(Occurrence::OutOfDateListing);
         }
-        let answer = Input::Listed { asked_at, answer: Ok(self.ec2_list(as_of)) };
+        let answer = Input::Listed { asked_at, answer: Ok(self.ec2_list(as_of, self.coordinators[c].state())) };
         if self.net.slow.is_down(self.now) || self.rng.one_in(4) {
             return self.put_coordinator(c, answers_at, CoordinatorEv::Input(Box::new(answer)));
         }
@@ -135,6 +135,8 @@ impl World {
                     self.count(Occurrence::Failover);
                 }
                 self.led_by = Some(c);
+                let now = self.local(c);
+                self.coordinators[c].shadow.leads(now);
                 say!(self, "{} leads in epoch {epoch}", name(c));
             }
             _ => {}

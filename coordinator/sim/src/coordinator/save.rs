@@ -99,7 +99,7 @@ impl World {
     }
 
     /// Gives the ledger its own copy of what it holds by reference to its writer's pool.
-    pub(super) fn settle_ledger(&mut self) {
+    pub(crate) fn settle_ledger(&mut self) {
         let Some(saved) = &mut self.ledger.saved else { return };
         let Kept::Pool(c) = saved.kept else { return };
         let state = self.coordinators[c].pool.saved_state();

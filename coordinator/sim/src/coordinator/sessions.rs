@@ -146,6 +146,11 @@ impl World {
             return self.count(Occurrence::OldSession);
         }
         let id = self.id(n);
+        // Given up: its session is closed, so that its agent knows that nobody looks after it.
+        if self.admission(c, n) == Err(NotAdmitted::NotExpected) {
+            self.coordinators[c].sessions.open.remove(&n);
+            return self.session_breaks(n, session, 500);
+        }
         match message {
             Message::Beat(report) => {
                 if report.phase == AgentPhase::Ready && report.proven && !self.hosts[n].was_ready {

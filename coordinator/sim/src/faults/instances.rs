@@ -43,6 +43,20 @@ impl World {
                 self.hosts[n].disturbed_at = now;
                 self.ec2_shuts_down(n, "Server.SpotInstanceTermination");
             }
+            Fault::Retag => {
+                let until = now + self.rng.octaves(5 * MINUTE, 4 * HOUR);
+                self.cloud.machines[n].retagged.cut(now, until);
+                self.count(Occurrence::Retagged);
+                say!(self, "somebody changes the tags of i-{n} for {} s", (until - now) / SECOND);
+            }
+            // What was launched a moment ago is not known to anybody yet.
+            Fault::Unlist if self.cloud.machines[n].is_settled(now) => {
+                let until = now + self.rng.octaves(3 * MINUTE, 40 * MINUTE);
+                self.cloud.machines[n].unlisted.cut(now, until);
+                self.count(Occurrence::Unlisted);
+                say!(self, "no listing shows i-{n} for {} s", (until - now) / SECOND);
+            }
+            Fault::Unlist => {}
             Fault::Rebalance => {
                 self.count(Occurrence::Rebalance);
                 say!(self, "ec2 sends a rebalance recommendation for i-{n}");

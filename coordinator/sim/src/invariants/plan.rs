@@ -6,6 +6,7 @@ use super::{Invariant, policy};
 use crate::agenda::{C, N};
 use crate::bull::Exec;
 use crate::clock::{MINUTE, SECOND, ms};
+use crate::cloud::Stranger;
 use crate::coordinator::number;
 use crate::world::World;
 
@@ -193,7 +194,8 @@ impl World {
         let cap = self.setup.config.max_instances as usize * if self.setup.config.interrupted_counts { 1 } else { 2 };
         let is_settled = |n: &&N| {
             let machine = &self.cloud.machines[**n];
-            machine.token.is_none() && machine.is_live() && machine.launched_at + SETTLED < self.now
+            let is_anothers = machine.stranger == Some(Stranger::Another);
+            machine.token.is_none() && !is_anothers && machine.is_live() && machine.launched_at + SETTLED < self.now
         };
         let foreign = self.cloud.listed.iter().filter(is_settled).count();
         let live = self.cloud.listed.iter().filter(|n| {

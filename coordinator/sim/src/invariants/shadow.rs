@@ -19,6 +19,8 @@ pub struct Shadow {
     pub observed: VecDeque<(u64, u64)>,
     pub observation_failed: bool,
     pub listed_at: Option<u64>,
+    /// A list that was asked for earlier is not decided upon.
+    pub listed_since: u64,
     pub listing_failed: bool,
     /// Instances whose last heartbeat said ready; instances with a notice.
     pub ready: BTreeSet<N>,
@@ -53,6 +55,7 @@ impl Clone for Shadow {
         renew(&mut self.terminated_at, &other.terminated_at);
         self.observation_failed = other.observation_failed;
         self.listed_at = other.listed_at;
+        self.listed_since = other.listed_since;
         self.listing_failed = other.listing_failed;
         self.refused = other.refused;
         self.held = other.held;
@@ -74,7 +77,9 @@ impl Shadow {
             }
             Input::Observed(Err(_)) => self.observation_failed = true,
             Input::Listed { asked_at, answer: Ok(_) } => {
-                self.listed_at = Some(asked_at.0);
+                if asked_at.0 >= self.listed_since {
+                    self.listed_at = Some(asked_at.0);
+                }
                 self.listing_failed = false;
             }
             Input::Listed { answer: Err(_), .. } => self.listing_failed = true,
@@ -100,6 +105,11 @@ impl Shadow {
             }
             _ => {}
         }
+    }
+
+    /// It leads from now on: nothing is decided before EC2 is listed anew.
+    pub fn leads(&mut self, now: Timestamp) {
+        (self.listed_at, self.listed_since) = (None, now.0);
     }
 
     /// The brain continues from the saved state.

@@ -2,14 +2,34 @@
 
 use super::Invariant;
 use crate::agenda::{C, N};
-use crate::clock::MINUTE;
+use crate::clock::{MINUTE, SECOND, ms};
 use crate::coordinator::number;
 use crate::world::World;
 
 /// So long after the ledger was deleted, listings have shown every instance that was there.
 const FOUND_AGAIN: u64 = 4 * MINUTE;
+/// What two coordinators' clocks, and a report under way, may make of it.
+const SKEW: u64 = 10 * SECOND;
 
 impl World {
+    /// Weaker: what no listing shows beyond the grace could not be known once its agent was silent, or its end was decided.
+    pub fn forgives_unlisted(&mut self, c: C) {
+        let heartbeat_timeout = ms(self.setup.config.heartbeat_timeout);
+        for n in self.cloud.listed.clone() {
+            let machine = &self.cloud.machines[n];
+            if machine.unlisted.until == 0 || machine.forgotten || !machine.is_live() {
+                continue;
+            }
+            let (state, shadow) = (self.coordinators[c].state(), &self.coordinators[c].shadow);
+            let is_silent = self.hosts[n].heard_at + heartbeat_timeout <= self.now + SKEW;
+            let may_be_given_up = is_silent || shadow.terminated_at.contains_key(&n);
+            if may_be_given_up && state.instance(&machine.id).is_none_or(|instance| instance.is_gone()) {
+                self.cloud.machines[n].forgotten = true;
+                self.count(crate::counts::Occurrence::GivenUp);
+            }
+        }
+    }
+
     pub fn check_state(&mut self, c: C) {
         let (state, shadow) = (self.coordinators[c].state(), &self.coordinators[c].shadow);
         let mut problem = None;

@@ -201,15 +201,15 @@ pub const MUTANTS: &[Mutant] = &[
         "foreign-adopted",
         "an instance without a launch token is adopted",
         "coordinator/brain/src/controller/listing.rs",
-        "None => foreign.push(entry.id.clone()),",
-        "None => launching::adopt(state, now, crate::LaunchToken(entry.id.0.clone()), entry.id.clone(), config),",
+        "Whose::Unmanaged => others.unmanaged.push(entry.id.clone()),",
+        "Whose::Unmanaged => launching::adopt(state, now, crate::LaunchToken(entry.id.0.clone()), entry.id.clone(), config),",
     ),
     bug(
         "foreign-uncounted",
         "unmanaged instances do not count against the cap",
         "coordinator/brain/src/state/queries.rs",
-        "count(&Instance::may_bill).saturating_add(u32::try_from(self.foreign.len()).unwrap_or(u32::MAX))",
-        "count(&Instance::may_bill)",
+        "let mut counts = Counts { billing: foreign, ..Counts::default() };",
+        "let mut counts = Counts { billing: foreign.min(0), ..Counts::default() };",
     ),
     bug(
         "acts-without-lease",
@@ -229,7 +229,7 @@ pub const MUTANTS: &[Mutant] = &[
         "adoption-doubles",
         "an unanswered launch that a listing shows is adopted beside its intent",
         "coordinator/brain/src/controller/listing.rs",
-        "instance.id.as_ref() == Some(&entry.id) || (instance.id.is_none() && entry.token.as_ref() == Some(&instance.token))",
+        "instance.id.as_ref() == Some(&entry.id) || entry.token.as_ref().is_some_and(is_launch)",
         "instance.id.as_ref() == Some(&entry.id)",
     ),
     bug(

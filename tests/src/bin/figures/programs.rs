@@ -27,7 +27,7 @@ pub(crate) async fn coordinator_start() {
     jobs::add(&stage.redis, 1, 1.0);
     let mut samples = Vec::new();
     for number in 0..STARTS {
-        let _: u64 = stage.redis.ask(&["DEL", "spillway:pool:spillway:plans", "spillway:leader"]);
+        let _: u64 = stage.redis.ask(&["DEL", "spillway:pool:spillway:plans", "spillway:pool:spillway:leader"]);
         let mut run = spillway(&stage.environment);
         run.arg("run").env("SPILLWAY_GRPC_LISTEN", format!("127.0.0.1:{}", ports::free()));
         run.env("SPILLWAY_HTTP_LISTEN", format!("127.0.0.1:{}", ports::free()));

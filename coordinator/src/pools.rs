@@ -1,0 +1,110 @@
+//! The pools of this process: those of its settings, and those in no settings any more whose instances it winds up. Owns how a
+//! pool's loop is started; who leads it is `leading`'s.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::watch;
+
+use crate::agents::Agents;
+use crate::cloud::Cloud;
+use crate::config::{Pool, Settings};
+use crate::hand_back::HandBacks;
+use crate::ledger::{Lease, Ledger, RETIRES};
+use crate::queue::QueueObserver;
+use crate::reconcile::{Parts, PoolHandle, Reconciler};
+use crate::redis_client::Redis;
+
+/// All pools of this process.
+#[derive(Clone, Debug, Default)]
+pub struct PoolList {
+    configured: Arc<[PoolHandle]>,
+    retired: Arc<Mutex<Vec<PoolHandle>>>,
+}
+
+impl PoolList {
+    pub fn new(configured: Vec<PoolHandle>) -> Self {
+        PoolList { configured: configured.into(), retired: Arc::default() }
+    }
+
+    /// Those of the settings.
+    pub fn configured(&self) -> &[PoolHandle] {
+        &self.configured
+    }
+
+    /// With those whose instances are wound up.
+    pub fn all(&self) -> Vec<PoolHandle> {
+        let retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
+        self.configured.iter().chain(retired.iter()).cloned().collect()
+    }
+
+    /// What is shown: a pool in no settings only while this process leads it.
+    pub fn shown(&self) -> Vec<PoolHandle> {
+        let mut all = self.all();
+        all.retain(|pool| !pool.is_retired || pool.status.borrow().leading);
+        all
+    }
+
+    pub(crate) fn add_retired(&self, pool: PoolHandle) {
+        self.retired.lock().unwrap_or_else(PoisonError::into_inner).push(pool);
+    }
+
+    pub(crate) fn remove_retired(&self, name: &str) {
+        self.retired.lock().unwrap_or_else(PoisonError::into_inner).retain(|pool| pool.name != name);
+    }
+}
+
+/// What the listings show of the account beside a pool's own instances.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Beside {
+    /// Pools whose tag other instances of this installation carry.
+    pub other_pools: BTreeSet<String>,
+    pub account: Option<String>,
+}
+
+/// Starts pools' loops: what they share.
+#[derive(Clone, Debug)]
+pub(crate) struct Starter {
+    pub settings: Arc<Settings>,
+    pub cloud: Cloud,
+    pub agents: Agents,
+    /// This process' name in the leases.
+    pub holder: String,
+    pub beside: watch::Sender<Beside>,
+}
+
+/// A pool that is ready to run, and its lease.
+pub(crate) struct Started {
+    pub reconciler: Reconciler,
+    pub handle: PoolHandle,
+    pub lease: Lease,
+    /// Where the leader is, for the handle.
+    pub leader: watch::Sender<Option<String>>,
+}
+
+impl Starter {
+    /// `pool.brain.retired`: it is in no settings any more.
+    pub fn start(&self, pool: &Pool) -> anyhow::Result<Started> {
+        let settings = &self.settings;
+        let retires = if pool.brain.retired { RETIRES } else { "" };
+        let holder = format!("{retires}{}", self.holder);
+        let ledger = || Redis::new("ledger.url", &settings.ledger_url);
+        let parts = Parts {
+            cloud: self.cloud.clone(),
+            agents: self.agents.clone(),
+            ledger: Ledger::new(ledger()?, &settings.ledger_prefix, &pool.name),
+            observer: QueueObserver::new(Redis::new("redis.url", &settings.redis_url)?, &pool.prefix, &pool.queues),
+            hand_backs: HandBacks {
+                redis_url: settings.redis_url.clone(),
+                prefix: pool.prefix.clone(),
+                queues: pool.queues.clone(),
+            },
+            holder: holder.clone(),
+            beside: self.beside.clone(),
+        };
+        let (leader, address) = watch::channel(None);
+        let (reconciler, handle) = Reconciler::new(pool.clone(), parts, address);
+        let lease = Lease::new(ledger()?, &settings.ledger_prefix, &pool.name, &holder);
+        Ok(Started { reconciler, handle, lease, leader })
+    }
+}
