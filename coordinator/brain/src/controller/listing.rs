@@ -76,11 +76,11 @@ fn take_in(state: &mut State, now: Timestamp, entry: &Listed, config: &Config, o
             has_ended
         }
         Ec2State::ShuttingDown => terminating::shut_down_by_ec2(instance, now, why, config),
-        Ec2State::Pending | Ec2State::Running => {
+        // A stopped one is terminated at the next tick: that it was not listed for a while makes it no less ours.
+        Ec2State::Pending | Ec2State::Running | Ec2State::Stopping | Ec2State::Stopped => {
             gone::listed_alive(instance, now, config);
             false
         }
-        Ec2State::Stopping | Ec2State::Stopped => false,
     };
     if has_ended && was_booting && !was_interrupted && booting::count_once(&mut state.instances[position]) {
         booting::count_failure(state, now, config);
