@@ -121,7 +121,7 @@ impl World {
             let theirs = machine.stranger.map(|_| LaunchToken(format!("their-{n}")));
             let installation = match (machine.stranger, &machine.token) {
                 (Some(Stranger::Another), _) => Some(THEIRS),
-                (None, Some(_)) if retagged.is_some() && *n % 2 == 0 => Some(THEIRS),
+                (None, Some(_)) if retagged.is_some() && n.is_multiple_of(2) => Some(THEIRS),
                 (None, Some(_)) => Some(OURS),
                 _ => None,
             };
