@@ -272,7 +272,8 @@ impl World {
         for n in 0..self.cloud.machines.len() {
             let machine = &mut self.cloud.machines[n];
             // Nor what no list shows by its tags: the ledger alone knew it.
-            let is_unseen = machine.retagged.is_down(self.now) || machine.unlisted.is_down(self.now);
+            let hidden = [&machine.retagged, &machine.unlisted, &machine.hidden];
+            let is_unseen = hidden.iter().any(|cut| cut.is_down(self.now));
             if machine.is_live() && (machine.launched_at >= unseen || is_unseen) {
                 machine.forgotten = true;
             }
@@ -291,8 +292,12 @@ impl World {
         say!(self, "the ledger is replaced by one without instances");
         self.count(Occurrence::LedgerForged);
         self.delete_ledger();
+        // What was said of instances went with them.
+        let mut shadow = saved.shadow;
+        shadow.ready.clear();
+        shadow.noticed.clear();
         // The epoch of nobody who leads now.
-        self.ledger.saved = Some(ledger::Saved { kept: Kept::State(Box::new(state)), epoch: 0, shadow: saved.shadow });
+        self.ledger.saved = Some(ledger::Saved { kept: Kept::State(Box::new(state)), epoch: 0, shadow });
     }
 
     /// Another installation, or a version without the installation's tag, launches an instance with our pool's name.

@@ -20,6 +20,7 @@ use crate::world::World;
 
 pub use effects::Obligations;
 pub use shadow::Shadow;
+pub use state::FOUND_AGAIN;
 
 /// An invariant, by its number in `coordinator/ARCHITECTURE.md`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

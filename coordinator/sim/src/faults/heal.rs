@@ -5,6 +5,7 @@ use spillway_pool::Wish;
 use crate::agenda::{C, N};
 use crate::clock::{MINUTE, SECOND};
 use crate::counts::Occurrence;
+use crate::invariants::FOUND_AGAIN;
 use crate::say;
 use crate::world::World;
 
@@ -64,7 +65,13 @@ impl World {
     /// ago: it would be missing for longer than the grace.
     pub(super) fn hides(&mut self, n: N, span: u64) -> bool {
         let machine = &self.cloud.machines[n];
-        if self.is_calm || !machine.is_settled(self.now) || machine.hidden.until.saturating_add(2 * MINUTE) > self.now {
+        // After its ledger was lost a coordinator has nothing but the listings.
+        let is_ledger_lost = self.now < self.ledger_deleted_at + FOUND_AGAIN;
+        if self.is_calm
+            || is_ledger_lost
+            || !machine.is_settled(self.now)
+            || machine.hidden.until.saturating_add(2 * MINUTE) > self.now
+        {
             return false;
         }
         self.count(Occurrence::Hidden);

@@ -7,7 +7,7 @@ use crate::coordinator::number;
 use crate::world::World;
 
 /// So long after the ledger was deleted, listings have shown every instance that was there.
-const FOUND_AGAIN: u64 = 4 * MINUTE;
+pub const FOUND_AGAIN: u64 = 4 * MINUTE;
 /// What two coordinators' clocks, and a report under way, may make of it.
 const SKEW: u64 = 10 * SECOND;
 
