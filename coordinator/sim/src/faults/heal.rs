@@ -5,6 +5,7 @@ use spillway_pool::Wish;
 use crate::agenda::{C, N};
 use crate::clock::{MINUTE, SECOND};
 use crate::counts::Occurrence;
+use crate::faults::Fault;
 use crate::invariants::FOUND_AGAIN;
 use crate::say;
 use crate::world::World;
@@ -17,6 +18,8 @@ pub enum Heal {
     Unpause,
     Unlimit,
     Resume,
+    /// Who drained an instance by mistake takes it back.
+    CancelDrain,
     UnmanagedEnds(N),
     /// The partition begins now.
     CutBegins(C, u64),
@@ -37,6 +40,7 @@ impl World {
             Heal::Unpause => self.bull.paused = false,
             Heal::Unlimit => self.bull.limit = None,
             Heal::Resume => self.operator_resumes(),
+            Heal::CancelDrain => self.operator(Fault::OperatorCancel),
             Heal::CutBegins(c, until) => {
                 if !self.is_calm {
                     self.count(Occurrence::CutEc2);

@@ -134,7 +134,13 @@ impl World {
                 self.agenda.put(at, Ev::Heal(Heal::Resume));
                 Wish::Hold { reason }
             }
-            (Fault::OperatorDrain, Some(id)) => Wish::Drain { id, reason },
+            (Fault::OperatorDrain, Some(id)) => {
+                if self.rng.one_in(2) {
+                    let at = self.now + self.rng.between(1, 30) * SECOND;
+                    self.agenda.put(at, Ev::Heal(Heal::CancelDrain));
+                }
+                Wish::Drain { id, reason }
+            }
             (Fault::OperatorCancel, _) => {
                 let state = self.coordinators[c].state();
                 let Some(id) = state.instances().find(|it| it.drain_can_be_cancelled()).and_then(|it| it.id.clone())
