@@ -27,7 +27,7 @@ use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use spillway_brain::InstanceId;
 
 pub use classify::{Refused, class_of};
-pub use list::{Interruption, ListedInstance, Listing};
+pub use list::{Interruption, Known, ListedInstance, Listing};
 
 /// Tags that every instance launched by Spillway carries.
 pub const MANAGED_BY: (&str, &str) = ("ManagedBy", "auto-scaler");

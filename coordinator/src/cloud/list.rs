@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use aws_sdk_ec2::operation::describe_instances::builders::DescribeInstancesFluentBuilder;
 use aws_sdk_ec2::types::{Filter, Instance, InstanceLifecycleType, InstanceStateName};
-use spillway_brain::{Ec2State, InstanceId, Listed, Timestamp};
+use spillway_brain::{Ec2State, InstanceId, LaunchToken, Listed, Timestamp};
 
 use super::tags::Tags;
 use super::{Cloud, MANAGED_BY, POOL_TAG, Refused};
@@ -28,6 +29,15 @@ pub struct Interruption {
     pub status: String,
 }
 
+/// What the ledger knows of instances whatever their tags are: anyone can edit those.
+#[derive(Clone, Debug, Default)]
+pub struct Known {
+    /// EC2's ids.
+    pub ids: BTreeSet<InstanceId>,
+    /// Launches that EC2 has not answered: it shows their instances by their client token, which nobody can edit.
+    pub unanswered: BTreeSet<LaunchToken>,
+}
+
 /// What EC2 answered to one listing.
 #[derive(Clone, Debug, Default)]
 pub struct Listing {
@@ -43,14 +53,9 @@ pub struct Listing {
 const ONE_BY_ONE: usize = 10;
 
 impl Cloud {
-    /// All instances that carry the pool's tags, including terminated ones that EC2 still lists; and those that are `known` by
-    /// their ids, whatever their tags are now: tags can be edited by anyone.
-    pub async fn list(
-        &self,
-        pool: &Pool,
-        installation: &str,
-        known: &BTreeSet<InstanceId>,
-    ) -> Result<Listing, Refused> {
+    /// All instances that carry the pool's tags, including terminated ones that EC2 still lists; and those that are `known`,
+    /// whatever their tags are now.
+    pub async fn list(&self, pool: &Pool, installation: &str, known: &Known) -> Result<Listing, Refused> {
         // Filtered by ManagedBy alone: an instance that is renamed in the AWS console must not be missing here.
         let filter = Filter::builder().name(format!("tag:{}", MANAGED_BY.0)).values(MANAGED_BY.1).build();
         let mut pages = self.client.describe_instances().filters(filter).into_paginator().page_size(100).send();
@@ -65,10 +70,22 @@ impl Cloud {
                 }
             }
         }
-        for instance in self.by_ids(unseen.clone().into_iter().map(|id| id.0).collect()).await? {
+        for instance in self.by_ids(unseen.ids.iter().map(|id| id.0.clone()).collect()).await? {
+            listing.take_in(&instance, pool, installation, &mut unseen);
+        }
+        for instance in self.by_tokens(unseen.unanswered.iter().map(|token| token.0.clone()).collect()).await? {
             listing.take_in(&instance, pool, installation, &mut unseen);
         }
         Ok(listing)
+    }
+
+    /// The instances that these launch tokens launched.
+    async fn by_tokens(&self, tokens: Vec<String>) -> Result<Vec<Instance>, Refused> {
+        if tokens.is_empty() {
+            return Ok(Vec::new());
+        }
+        let filter = Filter::builder().name("client-token").set_values(Some(tokens)).build();
+        described(self.client.describe_instances().filters(filter)).await
     }
 
     /// The instances with these ids that EC2 knows. Without a filter: their tags may be what was changed.
@@ -76,12 +93,13 @@ impl Cloud {
         if ids.is_empty() {
             return Ok(Vec::new());
         }
-        match self.described(ids.clone()).await {
+        let with = |ids| described(self.client.describe_instances().set_instance_ids(Some(ids)));
+        match with(ids.clone()).await {
             // One id that EC2 does not know fails the whole call.
             Err(refused) if is_unknown_id(&refused) && ids.len() > 1 => {
                 let mut found = Vec::new();
                 for id in ids.into_iter().take(ONE_BY_ONE) {
-                    match self.described(vec![id]).await {
+                    match with(vec![id]).await {
                         Err(refused) if is_unknown_id(&refused) => {}
                         answer => found.extend(answer?),
                     }
@@ -91,12 +109,6 @@ impl Cloud {
             Err(refused) if is_unknown_id(&refused) => Ok(Vec::new()),
             answer => answer,
         }
-    }
-
-    async fn described(&self, ids: Vec<String>) -> Result<Vec<Instance>, Refused> {
-        let answer = self.client.describe_instances().set_instance_ids(Some(ids)).send().await;
-        let reservations = answer.map_err(Refused::from)?.reservations.unwrap_or_default();
-        Ok(reservations.into_iter().flat_map(|reservation| reservation.instances.unwrap_or_default()).collect())
     }
 
     /// Interruptions by EC2's spot requests: also of instances whose agent could not report its notice.
@@ -126,14 +138,24 @@ impl Cloud {
     }
 }
 
+/// Without paging: a handful.
+async fn described(request: DescribeInstancesFluentBuilder) -> Result<Vec<Instance>, Refused> {
+    let reservations = request.send().await.map_err(Refused::from)?.reservations.unwrap_or_default();
+    Ok(reservations.into_iter().flat_map(|reservation| reservation.instances.unwrap_or_default()).collect())
+}
+
 impl Listing {
-    fn take_in(&mut self, instance: &Instance, pool: &Pool, installation: &str, unseen: &mut BTreeSet<InstanceId>) {
+    fn take_in(&mut self, instance: &Instance, pool: &Pool, installation: &str, unseen: &mut Known) {
         let Some(id) = instance.instance_id().map(|id| InstanceId(id.to_owned())) else { return };
-        let is_known = unseen.remove(&id);
+        let launch = instance.client_token().map(|token| LaunchToken(token.to_owned()));
+        let launch = launch.filter(|token| unseen.unanswered.remove(token));
+        let is_known = unseen.ids.remove(&id) || launch.is_some();
         let tags = Tags::of(instance);
         if is_known || tags.name_pool(&pool.name) {
             let retagged = is_known.then(|| tags.changed(&pool.name, installation)).flatten();
-            self.instances.push(read(instance, id, &tags, retagged));
+            let mut found = read(instance, id, &tags, retagged);
+            found.listed.token = launch.or(found.listed.token);
+            self.instances.push(found);
         } else if let Some(other) = tags.our_pool(installation).filter(|_| !has_ended(instance)) {
             self.other_pools.insert(other.to_owned());
         }

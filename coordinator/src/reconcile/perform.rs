@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::Reconciler;
 use crate::agents::NotConnected;
-use crate::cloud::{self, Interruption, Listing};
+use crate::cloud::{self, Interruption, Known, Listing};
 use crate::ledger::{LedgerProblem, Recorded};
 use crate::pools::Beside;
 use crate::queue::{ObservationProblem, QueueObserver};
@@ -186,8 +186,13 @@ impl Reconciler {
 
     fn list(&mut self) {
         let (cloud, config, installation) = (self.cloud.clone(), self.config.clone(), self.installation.clone());
-        let alive = self.pool.state().instances().filter(|instance| !instance.is_gone());
-        let known: BTreeSet<InstanceId> = alive.filter_map(|instance| instance.id.clone()).collect();
+        let mut known = Known::default();
+        for instance in self.pool.state().instances().filter(|instance| !instance.is_gone()) {
+            match instance.id.clone() {
+                Some(id) => drop(known.ids.insert(id)),
+                None => drop(known.unanswered.insert(instance.token.clone())),
+            }
+        }
         self.calls.spawn(async move {
             let asked_at = clock::now();
             let answer = match installation {

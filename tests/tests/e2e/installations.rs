@@ -6,13 +6,13 @@ use std::fs;
 use std::time::Duration;
 
 use serde_json::Value;
-use spillway_emulator::InstanceState;
+use spillway_emulator::{InstanceState, Lose};
 use spillway_proto::v1;
 use spillway_tests::coordinator::{Coordinator, Environment, ServingStatus::Serving, spillway};
 use spillway_tests::neighbor::Neighbor;
 use spillway_tests::process::{output, text};
 use spillway_tests::stage::{Setup, Stage, in_phase};
-use spillway_tests::{jobs, ports, wait};
+use spillway_tests::{jobs, other_client, ports, wait};
 
 fn one_at_most() -> Setup {
     Setup { environment: vec![("EC2_SPOT_MAX_COUNT", "1".to_owned())], ..Setup::default() }
@@ -228,4 +228,25 @@ async fn a_forged_ledger_launches_nothing_before_ec2_is_listed() {
     let pool = stage.coordinator().pool().await;
     let known: BTreeSet<String> = pool.instances.into_iter().map(|it| it.id).collect();
     assert_eq!(known, stage.instances().into_iter().map(|it| it.id).collect(), "found again by their tag");
+}
+
+/// EC2's answers to a launch are lost, and its tags are changed before any list shows it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_launch_without_an_answer_is_found_by_its_client_token_whatever_its_tags_are() {
+    let mut setup = Setup { user_data: Some("#!/bin/sh\nexec sleep 100000\n"), ..one_at_most() };
+    let short = ["SPILLWAY_POOL_LAUNCH_TIMEOUT", "SPILLWAY_POOL_CONSISTENCY_GRACE"];
+    setup.environment.extend(short.map(|name| (name, "4s".to_owned())));
+    let stage = Stage::start(setup).await;
+    stage.emulator().stale(Duration::from_secs(30)).expect("a fault");
+    stage.emulator().lose(Lose { action: "RunInstances".to_owned(), calls: 1000 }).expect("a fault");
+    jobs::add(&stage.redis, 6, 1.0);
+    stage.until("it is launched", || stage.instances().len() == 1).await;
+    let id = stage.instances()[0].id.clone();
+    let tag = [("Action", "CreateTags"), ("ResourceId.1", &id), ("Tag.1.Key", "ManagedBy"), ("Tag.1.Value", "me")];
+    assert!(other_client::call(&stage, &tag).await, "{tag:?}");
+    stage.emulator().stale(Duration::ZERO).expect("no fault");
+    let booting = |pool: &v1::Pool| in_phase(pool, "booting").next().map(|it| it.id.clone());
+    assert_eq!(stage.until_pool("it is known", booting).await, id);
+    stage.throughout(Duration::from_secs(12), "it is the only one", || stage.instances().len() == 1).await;
+    stage.until("its tags are told", || stage.coordinator().process.log().contains("somebody changed the tags")).await;
 }
