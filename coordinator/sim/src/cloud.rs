@@ -4,7 +4,7 @@ mod calls;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use spillway_brain::{Ec2State, Instance, InstanceId, LaunchToken, Listed, State, Timestamp};
+use spillway_brain::{Ec2State, InstanceId, LaunchToken, Listed, State, Timestamp};
 
 use crate::agenda::{CloudEv, Ev, N};
 use crate::clock::{HOUR, MINUTE, NEVER, SECOND};
@@ -35,8 +35,10 @@ pub struct Machine {
     pub token: Option<LaunchToken>,
     /// Whose it is where it is not ours.
     pub stranger: Option<Stranger>,
-    /// Its tags are changed: only its id finds it.
+    /// Its tags are changed: only its id finds it, or its client token.
     pub retagged: Cut,
+    /// Its tag of the installation is among them, and names another.
+    pub is_claimed: bool,
     /// No list shows it, for longer than lists may be late.
     pub unlisted: Cut,
     /// Since when it is in which state, oldest first.
@@ -106,8 +108,16 @@ pub struct Cloud {
     pub bad_image: Cut,
 }
 
+/// By its id, or by the client token of a launch that was not answered.
+fn is_known(known: &State, machine: &Machine) -> bool {
+    known.instances().any(|instance| {
+        let launched = || instance.id.is_none() && machine.token.as_ref() == Some(&instance.token);
+        !instance.is_gone() && (instance.id.as_ref() == Some(&machine.id) || launched())
+    })
+}
+
 impl World {
-    /// The listing as of `as_of`; without what is hidden now. What is `known` is found by its id whatever its tags are.
+    /// The listing as of `as_of`; without what is hidden now. What is `known` is found whatever its tags are.
     pub fn ec2_list(&self, as_of: u64, known: &State) -> Vec<Listed> {
         let entry = |n: &N| {
             let machine = &self.cloud.machines[*n];
@@ -115,13 +125,13 @@ impl World {
                 return None;
             }
             let retagged = machine.retagged.is_down(self.now).then(|| "changed".to_owned());
-            if retagged.is_some() && known.instance(&machine.id).is_none_or(Instance::is_gone) {
+            if retagged.is_some() && !is_known(known, machine) {
                 return None;
             }
             let theirs = machine.stranger.map(|_| LaunchToken(format!("their-{n}")));
             let installation = match (machine.stranger, &machine.token) {
                 (Some(Stranger::Another), _) => Some(THEIRS),
-                (None, Some(_)) if retagged.is_some() && n.is_multiple_of(2) => Some(THEIRS),
+                (None, Some(_)) if retagged.is_some() && machine.is_claimed => Some(THEIRS),
                 (None, Some(_)) => Some(OURS),
                 _ => None,
             };
@@ -158,6 +168,7 @@ impl World {
             visible_at: self.now + visible_after,
             stranger: None,
             retagged: Cut::default(),
+            is_claimed: false,
             unlisted: Cut::default(),
             hidden: Cut::default(),
             reclaims_at: None,

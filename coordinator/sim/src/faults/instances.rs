@@ -45,6 +45,8 @@ impl World {
             }
             Fault::Retag => {
                 let until = now + self.rng.octaves(5 * MINUTE, 4 * HOUR);
+                // While no ledger knows its id, whose it is rests on that tag.
+                self.cloud.machines[n].is_claimed = n.is_multiple_of(2) && self.ledger_knows(n);
                 self.cloud.machines[n].retagged.cut(now, until);
                 self.count(Occurrence::Retagged);
                 say!(self, "somebody changes the tags of i-{n} for {} s", (until - now) / SECOND);

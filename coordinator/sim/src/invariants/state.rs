@@ -68,6 +68,12 @@ impl World {
                 problem = Some((Invariant::NothingForgotten, text));
             }
         }
+        let is_gone = |n: &N| state.instance(&self.cloud.machines[*n].id).is_some_and(|instance| instance.is_gone());
+        let gone: Vec<N> = shadow.ready.iter().copied().filter(is_gone).collect();
+        // If EC2 lists it again it must prove itself again.
+        for n in gone {
+            self.coordinators[c].shadow.ready.remove(&n);
+        }
         for n in adopted {
             if !std::mem::replace(&mut self.hosts[n].was_adopted, true) {
                 self.count(crate::counts::Occurrence::Adopted);
