@@ -69,19 +69,21 @@ impl World {
     /// ago: it would be missing for longer than the grace.
     pub(super) fn hides(&mut self, n: N, span: u64) -> bool {
         let machine = &self.cloud.machines[n];
-        // After its ledger was lost a coordinator has nothing but the listings.
-        let is_ledger_lost = self.now < self.ledger_deleted_at + FOUND_AGAIN;
-        if self.is_calm
-            || is_ledger_lost
-            || !machine.is_settled(self.now)
-            || machine.hidden.until.saturating_add(2 * MINUTE) > self.now
-        {
+        let is_hidden = machine.hidden.until.saturating_add(2 * MINUTE) > self.now;
+        if self.is_calm || !machine.is_settled(self.now) || is_hidden || self.only_listings_tell(n) {
             return false;
         }
         self.count(Occurrence::Hidden);
         say!(self, "listings do not show i-{n} for {} s", span / SECOND);
         self.cloud.machines[n].hidden.cut(self.now, self.now + span);
         true
+    }
+
+    /// The ledger was lost, and no listing has shown the instance since: nothing else could tell of it.
+    pub(super) fn only_listings_tell(&self, n: N) -> bool {
+        let is_lost = self.cloud.machines[n].launched_at <= self.ledger_deleted_at;
+        let leader = (0..self.coordinators.len()).find(|c| self.coordinators[*c].leads());
+        is_lost && leader.is_none_or(|c| self.listed_at(c) < self.ledger_deleted_at + FOUND_AGAIN)
     }
 
     pub fn operator_resumes(&mut self) {

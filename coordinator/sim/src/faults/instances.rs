@@ -43,6 +43,7 @@ impl World {
                 self.hosts[n].disturbed_at = now;
                 self.ec2_shuts_down(n, "Server.SpotInstanceTermination");
             }
+            Fault::Retag | Fault::Unlist if self.only_listings_tell(n) => {}
             Fault::Retag => {
                 let until = now + self.rng.octaves(5 * MINUTE, 4 * HOUR);
                 // While no ledger knows its id, whose it is rests on that tag.

@@ -30,6 +30,12 @@ impl World {
         }
     }
 
+    /// When the last listing that the coordinator has was asked for; 0: it has none.
+    pub fn listed_at(&self, c: C) -> u64 {
+        let listed_at = self.coordinators[c].shadow.listed_at;
+        listed_at.map_or(0, |at| at.saturating_add_signed(-self.setup.skew[c]))
+    }
+
     pub fn check_state(&mut self, c: C) {
         let (state, shadow) = (self.coordinators[c].state(), &self.coordinators[c].shadow);
         let mut problem = None;
@@ -55,7 +61,7 @@ impl World {
                 }
             }
         }
-        let listed_at = shadow.listed_at.map_or(0, |at| at.saturating_add_signed(-self.setup.skew[c]));
+        let listed_at = self.listed_at(c);
         for n in &self.cloud.listed {
             let machine = &self.cloud.machines[*n];
             let Some(token) = machine.token.as_ref().filter(|_| machine.is_live() && !machine.forgotten) else {
