@@ -2,12 +2,12 @@
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
+use std::time::Duration;
 
 use spillway_brain as brain;
 use spillway_machine as machine;
 use spillway_pool::{Attempt, Input};
 
-use crate::coordinator::LateSave;
 use crate::faults::{Fault, Heal};
 
 /// An instance's number: EC2's and its host's.
@@ -63,8 +63,10 @@ pub enum CoordinatorEv {
     Answer(Box<Input>),
     /// The renewal with this number, unless a newer one is scheduled.
     Renew(u64),
-    /// A plan that was saved before the coordinator was frozen.
-    Saved(Box<LateSave>),
+    /// A plan was saved before the coordinator was frozen, under a lease until then, of the monotonic clock.
+    Saved {
+        until: Duration,
+    },
     /// A hand-back attempt that arrives at Redis.
     HandBack(Box<Attempt>),
     /// An agent's message, of the session with this number.

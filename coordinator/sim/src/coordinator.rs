@@ -21,7 +21,6 @@ use crate::invariants::{Obligations, Shadow};
 use crate::say;
 use crate::world::World;
 
-pub use save::LateSave;
 pub use sessions::Sessions;
 
 /// A coordinator process, and what it knows.
@@ -33,6 +32,8 @@ pub struct Coordinator {
     pub frozen_until: u64,
     pub pool: Pool,
     pub shadow: Shadow,
+    /// While a save is under way: what is known if it is undone. It is told what comes in meanwhile, too.
+    pub before_save: Option<Shadow>,
     /// The shadow that was saved with the state last read from the ledger, until the pool continues from that state.
     loaded: Option<Shadow>,
     pub obligations: Obligations,
@@ -57,6 +58,7 @@ impl Coordinator {
             frozen_until: 0,
             pool: Pool::new(Now { wall: Timestamp(now), up }, config, nonce),
             shadow: Shadow::default(),
+            before_save: None,
             loaded: None,
             obligations: Obligations::default(),
             hold: Hold::default(),
@@ -164,7 +166,7 @@ impl World {
             CoordinatorEv::Input(input) => self.feed(c, *input),
             CoordinatorEv::Answer(answer) => self.answered(c, *answer),
             CoordinatorEv::Renew(number) => self.renew(c, number),
-            CoordinatorEv::Saved(saved) => self.saved_late(c, *saved),
+            CoordinatorEv::Saved { until } => self.saved_late(c, until),
             CoordinatorEv::HandBack(attempt) => self.hand_back_now(c, *attempt),
             CoordinatorEv::Message { n, session, message } => self.heard(c, n, session, &message),
             CoordinatorEv::Register { n, agent } => self.register(c, n, agent),

@@ -40,10 +40,11 @@ impl World {
             return false;
         }
         // In runs without a stall check for dead workers: jobs of a named worker that ended with its instance, or in a
-        // drain, must be handed back; not those of instances that a deleted ledger forgot, or that no ledger ever knew.
+        // drain, must be handed back; not those of instances that nobody could know of, or that were given up while no
+        // listing showed them.
         let Some((n, _)) = run.at else { return true };
         let machine = &self.cloud.machines[n];
-        let is_known = machine.launched_at > self.ledger_deleted_at && !machine.vanished_unknown;
+        let is_known = machine.launched_at > self.ledger_deleted_at && !machine.vanished_unknown && !machine.forgotten;
         let is_owed = self.setup.naming != Naming::None && run.exec == Exec::Dead && self.hosts[n].owes_hand_back;
         self.setup.stall_check || !(is_owed && is_known)
     }

@@ -16,14 +16,6 @@ use crate::ledger::{self, Kept};
 use crate::say;
 use crate::world::World;
 
-/// A save whose writer was frozen before it got the answer.
-#[derive(Debug)]
-pub struct LateSave {
-    until: Duration,
-    /// What was known before.
-    before: Shadow,
-}
-
 /// What becomes of it.
 #[derive(Clone, Copy, Debug)]
 struct Fate {
@@ -147,17 +139,17 @@ impl World {
         self.count(Occurrence::FrozenBeforeExecution);
         say!(self, "{} is frozen between save and execution", name(c));
         let lease = self.up(c, self.ledger.held_until());
-        let late = LateSave { until: lease, before: before.unwrap_or_default() };
-        self.put_coordinator(c, until, CoordinatorEv::Saved(Box::new(late)));
+        self.coordinators[c].before_save = before;
+        self.put_coordinator(c, until, CoordinatorEv::Saved { until: lease });
     }
 
     /// It continues after its save. By its own clock the lease may have expired: then nothing of the plan is carried out.
-    pub(super) fn saved_late(&mut self, c: C, saved: LateSave) {
-        let LateSave { until, before } = saved;
+    pub(super) fn saved_late(&mut self, c: C, until: Duration) {
+        let before = self.coordinators[c].before_save.take();
         if self.both_clocks(c).up >= until {
             self.count(Occurrence::PlanDropped);
             say!(self, "{}: its lease has expired, its plan is dropped", name(c));
-            self.coordinators[c].shadow = before;
+            self.coordinators[c].shadow = before.expect("it was kept when it was frozen");
         }
         self.feed(c, Input::Saved(Saved::Until(until)));
     }

@@ -36,6 +36,9 @@ impl World {
         let is_leader = coordinator.pool.is_leader();
         if is_leader || !matches!(input, Input::Operator(..)) {
             coordinator.shadow.feed(now.wall, input);
+            if let Some(before) = &mut coordinator.before_save {
+                before.feed(now.wall, input);
+            }
         }
         let is_unknown = |id: &InstanceId| {
             coordinator.pool.state().instance(id).is_some_and(|instance| instance.ec2.interrupted_at.is_none())
