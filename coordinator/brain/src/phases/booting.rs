@@ -22,6 +22,8 @@ pub(crate) fn begin(instance: &mut Instance, now: Timestamp, id: InstanceId, con
     instance.id = Some(id);
     instance.accepted_at = Some(now);
     instance.problem = None;
+    // Of one that was gone: it may have been rebooted since, and works again.
+    instance.agent.phase = None;
     (instance.owed.emptied, instance.owed.hand_back) = (false, None);
     instance.must_prove_itself(now, now + config.boot_timeout, reason);
 }
