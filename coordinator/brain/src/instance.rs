@@ -189,7 +189,7 @@ impl Instance {
         matches!(self.phase, Phase::Draining { cause: DrainCause::ScaleIn, .. })
     }
 
-    /// It drains by choice and its worker is not stopped yet: it can go back to work.
+    /// It drains by choice, and its worker is neither stopped yet nor failed to start: it can go back to work.
     pub fn drain_can_be_cancelled(&self) -> bool {
         matches!(
             self.phase,
@@ -200,6 +200,7 @@ impl Instance {
             }
         ) && self.ec2.interrupted_at.is_none()
             && self.agent.registered
+            && self.agent.phase != Some(AgentPhase::Failed)
     }
 
     /// Its worker may have taken jobs, and not both sources have said that none is left.

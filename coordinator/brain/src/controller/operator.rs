@@ -5,7 +5,7 @@ use std::fmt;
 use crate::breaker::Breaker;
 use crate::capacity::scale_in;
 use crate::config::Config;
-use crate::event::Event;
+use crate::event::{AgentPhase, Event};
 use crate::id::InstanceId;
 use crate::or_empty;
 use crate::phase::{DrainCause, PhaseKind};
@@ -32,6 +32,7 @@ pub enum Rejection {
         id: InstanceId,
         phase: PhaseKind,
         interrupted: bool,
+        has_failed: bool,
     },
     /// The next tick would drain it again: without it there are as many as desired.
     WouldDrainAgain {
@@ -48,8 +49,12 @@ impl fmt::Display for Rejection {
             Rejection::NotDrainable { id, phase } => {
                 write!(f, "{id} is {phase}: only a booting or ready instance can be drained")
             }
-            Rejection::NoDrainToCancel { id, phase, interrupted } => {
-                let going = if *interrupted { " and EC2 reclaims it" } else { "" };
+            Rejection::NoDrainToCancel { id, phase, interrupted, has_failed } => {
+                let going = match (interrupted, has_failed) {
+                    (true, _) => " and EC2 reclaims it",
+                    (false, true) => " and its boot failed",
+                    (false, false) => "",
+                };
                 write!(f, "{id} is {phase}{going}: it has no drain that can be cancelled")
             }
             Rejection::WouldDrainAgain { id, desired } => {
@@ -78,7 +83,8 @@ pub(super) fn check(state: &State, now: Timestamp, event: &Event, config: &Confi
             let instance = known(state, id)?;
             if !instance.drain_can_be_cancelled() {
                 let (phase, interrupted) = (instance.phase_kind(), instance.ec2.interrupted_at.is_some());
-                return Err(Rejection::NoDrainToCancel { id: id.clone(), phase, interrupted });
+                let has_failed = instance.agent.phase == Some(AgentPhase::Failed);
+                return Err(Rejection::NoDrainToCancel { id: id.clone(), phase, interrupted, has_failed });
             }
             match would_drain_again(state, now, id, config) {
                 Some(desired) => Err(Rejection::WouldDrainAgain { id: id.clone(), desired }),
