@@ -228,6 +228,10 @@ async fn settle(
         jobs::completed(&stage.base.redis) + jobs::failed(&stage.base.redis) >= added
     })
     .await?;
+    let (completed, failed) = (jobs::completed(&stage.base.redis), jobs::failed_ids(&stage.base.redis));
+    if completed != added || !failed.is_empty() {
+        return Err(Violation(format!("of {added} jobs {completed} completed; failed: {failed:?}")));
+    }
     let gone = |record: &InstanceRecord| record.state == InstanceState::Terminated;
     until("the pool is at zero", async || stage.ours().iter().all(gone)).await?;
     let began = Instant::now();
@@ -237,7 +241,6 @@ async fn settle(
         }
         sleep(Duration::from_millis(200)).await;
     }
-    judge_failed(stage, injected, &journal.borrow(), added)?;
     for id in seen.borrow().records.keys() {
         let left = stage::processes_with(id);
         if !left.is_empty() {
@@ -245,21 +248,6 @@ async fn settle(
         }
     }
     Ok(())
-}
-
-/// No job is lost, and none failed but those whose worker was killed twice.
-fn judge_failed(stage: &ChaosStage, injected: &Injected, journal: &Journal, added: u64) -> Result<(), Violation> {
-    let failed = jobs::failed_ids(&stage.base.redis);
-    let completed = jobs::completed(&stage.base.redis);
-    let causes = injected.causes.borrow();
-    let unexplained: Vec<_> = failed.iter().filter(|job| !journal.failed_by_kills(job, &causes)).collect();
-    if completed + failed.len() as u64 == added && unexplained.is_empty() {
-        return Ok(());
-    }
-    Err(Violation(format!(
-        "of {added} jobs {completed} completed and {} failed; failed without two kills of their worker: {unexplained:?}",
-        failed.len()
-    )))
 }
 
 async fn until(what: &str, is_so: impl AsyncFn() -> bool) -> Result<(), Violation> {

@@ -102,20 +102,6 @@ impl Journal {
         self.stalled.values().map(Vec::len).sum()
     }
 
-    /// The job was found by the stall check twice, each time after a kill of the worker that ran it: then BullMQ fails it, by
-    /// its own rule. Nobody but BullMQ watches the worker of an instance that lives.
-    pub fn failed_by_kills(&self, job: &str, causes: &[Cause]) -> bool {
-        let is_kill = |cause: &Cause| matches!(cause.what, What::WorkerKilled | What::Pm2Killed);
-        let after_a_kill = |at: &u64| {
-            let runs = self.runs.values().filter(|run| run.job == job && run.began <= *at);
-            runs.max_by_key(|run| run.began).is_some_and(|run| {
-                let hit = |cause: &Cause| cause.instance == run.on && cause.at_ms + NOTED_LATE_MS >= run.began;
-                causes.iter().any(|cause| is_kill(cause) && hit(cause) && cause.at_ms <= *at)
-            })
-        };
-        self.stalled.get(job).is_some_and(|found| found.len() >= 2 && found.iter().all(after_a_kill))
-    }
-
     pub fn runs_elsewhere_than(&self, place: &str) -> usize {
         self.runs.values().filter(|run| run.on != place).count()
     }
