@@ -8,8 +8,8 @@
 //!                                                                                     nothing is left ◄───────┘
 //! ```
 //!
-//! A pool that another coordinator of the installation runs is never taken: that one's home is in the pool's record. Where it is
-//! gone for good, its agents end their instances by themselves.
+//! A pool that another coordinator of the installation ran, or that this ledger has no record of, is never taken: the record has the
+//! home of who ran it. Where that one is gone for good, the agents end their instances by themselves.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -92,9 +92,7 @@ impl Retired {
         let Some(mut pool) = first else { return self.name };
         pool.name.clone_from(&self.name);
         pool.brain.retired = true;
-        if let Some(owner) = owner {
-            (pool.prefix, pool.queues) = (owner.prefix, owner.queues);
-        }
+        (pool.prefix, pool.queues) = (owner.prefix, owner.queues);
         match self.starter.start(&pool) {
             Ok(started) => self.lead(started, &pool).await,
             Err(error) => tracing::warn!(pool = self.name, %error, "cannot wind up a pool"),
@@ -103,7 +101,7 @@ impl Retired {
     }
 
     /// Whose it was, once nobody has held its lease for long enough and it is this coordinator's to end. None: not now.
-    async fn until_nobody_runs_it(&self) -> Option<Option<Owner>> {
+    async fn until_nobody_runs_it(&self) -> Option<Owner> {
         let settings = &self.starter.settings;
         let redis = || Redis::new("ledger.url", &settings.ledger_url).ok();
         let mut lease =
@@ -118,19 +116,24 @@ impl Retired {
                 free_since = None;
             } else if since.elapsed() >= FREE_FOR {
                 let owners = Owners::read(&mut ledger, &settings.ledger_prefix, std::slice::from_ref(&self.name)).await;
-                let owner = owners.ok()?.pools.remove(&self.name).and_then(|claimed| claimed.owner);
-                match &owner {
-                    Some(owner) if owner.home != self.home && !is_told => {
-                        is_told = true;
-                        tracing::error!(
-                            pool = self.name,
-                            "instances of a pool of this installation run that nobody leads, and another coordinator ran it \
-                             last: start that one, or let them end by themselves once they are idle (their agents' \
-                             orphan_after)"
-                        );
+                match owners.ok()?.pools.remove(&self.name).and_then(|claimed| claimed.owner) {
+                    Some(owner) if owner.home == self.home => return Some(owner),
+                    // The setting `installation` may be the same for coordinators with a ledger each: what this one never
+                    // ran is another's, and may be at work.
+                    owner => {
+                        if !std::mem::replace(&mut is_told, true) {
+                            let ran_it = if owner.is_some() {
+                                "another coordinator ran it last"
+                            } else {
+                                "this ledger never had it"
+                            };
+                            tracing::error!(
+                                pool = self.name,
+                                "instances of a pool of this installation run that nobody leads, and {ran_it}: start its \
+                                 coordinator, or let them end by themselves once they are idle (their agents' orphan_after)"
+                            );
+                        }
                     }
-                    Some(owner) if owner.home != self.home => {}
-                    _ => return Some(owner),
                 }
             }
             let mut released = self.released.clone();

@@ -250,3 +250,20 @@ async fn a_launch_without_an_answer_is_found_by_its_client_token_whatever_its_ta
     stage.throughout(Duration::from_secs(12), "it is the only one", || stage.instances().len() == 1).await;
     stage.until("its tags are told", || stage.coordinator().process.log().contains("somebody changed the tags")).await;
 }
+
+/// The setting `installation` is the same for two coordinators, each with a ledger and a pool of its own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pool_that_this_ledger_never_had_is_not_wound_up() {
+    let mut setup = one_at_most();
+    setup.environment.push(("SPILLWAY_INSTALLATION", "prod".to_owned()));
+    setup.environment.push(("SPILLWAY_POOL_POLICY_IDLE", "10m".to_owned()));
+    let stage = Stage::start(setup).await;
+    let neighbor = Neighbor::start(&stage, &[("SPILLWAY_POOL_NAME", "theirs")]).await;
+    jobs::add(&neighbor.redis, 6, 1.0);
+    let ready = |pool: &v1::Pool| in_phase(pool, "ready").next().map(|it| it.id.clone());
+    let theirs = neighbor.until_pool("the neighbor's own instance is ready", ready).await;
+    stage.until("it is told", || stage.coordinator().process.log().contains("this ledger never had it")).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(stage.instance(&theirs).state, InstanceState::Running, "{}", stage.diagnosis().await);
+    assert_eq!(stage.calls("TerminateInstances").len(), 0);
+}
