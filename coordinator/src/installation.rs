@@ -75,34 +75,38 @@ impl StateDirectory {
     /// Another running coordinator uses it with another ledger: that is another installation.
     pub fn open(path: &Path, ledger: &str) -> Result<Self, IdentityProblem> {
         let directory = |in_use| Self { path: path.to_owned(), _in_use: in_use };
+        let unwritable = |error: io::Error| {
+            tracing::warn!(
+                directory = %path.display(), %error,
+                "cannot write state_directory: the installation is kept in the ledger alone, and is lost with it"
+            );
+            directory(None)
+        };
         let lock = path.join(IN_USE);
         let opened = fs::create_dir_all(path)
             .and_then(|()| File::options().read(true).write(true).create(true).truncate(false).open(&lock));
         let file = match opened {
             Ok(file) => file,
-            Err(error) => {
-                tracing::warn!(
-                    directory = %path.display(), %error,
-                    "cannot write state_directory: the installation is kept in the ledger alone, and is lost with it"
-                );
-                return Ok(directory(None));
-            }
+            Err(error) => return Ok(unwritable(error)),
         };
-        let theirs = fs::read_to_string(&lock).unwrap_or_default();
-        if theirs.trim() != ledger {
-            if file.try_lock().is_err() {
-                return Err(IdentityProblem::Refused(format!(
-                    "state_directory {} is in use by another coordinator, whose ledger is {}; this one's is {ledger}. Two \
-                     installations on one machine need a state_directory each: set state_directory \
-                     (SPILLWAY_STATE_DIRECTORY), or `installation`, for one of them",
-                    path.display(),
-                    theirs.trim()
-                )));
+        let used_with = || fs::read_to_string(&lock).unwrap_or_default().trim().to_owned();
+        if used_with() != ledger && file.try_lock().is_ok() {
+            if let Err(error) = fs::write(&lock, format!("{ledger}\n")) {
+                return Ok(unwritable(error));
             }
-            let _ = fs::write(&lock, format!("{ledger}\n"));
             let _ = file.unlock();
         }
-        let _ = file.try_lock_shared();
+        // Waits for one that starts at the same time and writes it.
+        let _ = file.lock_shared();
+        let theirs = used_with();
+        if theirs != ledger {
+            return Err(IdentityProblem::Refused(format!(
+                "state_directory {} is in use by another coordinator, whose ledger is {theirs}; this one's is {ledger}. Two \
+                 installations on one machine need a state_directory each: set state_directory \
+                 (SPILLWAY_STATE_DIRECTORY), or `installation`, for one of them",
+                path.display()
+            )));
+        }
         Ok(directory(Some(file)))
     }
 
@@ -251,13 +255,17 @@ async fn account(owners: &Owners, names: &[String], cloud: &Cloud) -> Option<Str
 ///
 /// # Errors
 /// The ledger's pools have instances in another one.
-pub async fn account_seen(settings: &Settings, ledger: &mut Redis, account: &str) -> Result<(), IdentityProblem> {
+pub async fn account_seen(
+    settings: &Settings,
+    ledger: &mut Redis,
+    account: Option<&str>,
+) -> Result<(), IdentityProblem> {
     let prefix = &settings.ledger_prefix;
     let names: Vec<String> = settings.pools.iter().map(|pool| pool.name.clone()).collect();
     let owners = Owners::read(ledger, prefix, &names).await?;
     for name in &names {
         let Some(owner) = owners.pools.get(name).and_then(|claimed| claimed.owner.clone()) else { continue };
-        let owner = Owner { account: Some(account.to_owned()), ..owner };
+        let owner = Owner { account: account.map(str::to_owned), ..owner };
         if let Some(refusal) = owners.refusal(name, &owner) {
             return Err(refusal.into());
         }

@@ -118,21 +118,14 @@ impl Settling {
             "this installation's instances carry its tag spillway:installation"
         );
         known.send_replace(Some(identity.installation));
-        // EC2's answers tell the account; the ledger keeps it.
-        loop {
-            let account = beside.wait_for(|beside| beside.account.is_some()).await?.account.clone();
-            if let Some(account) = account {
-                match account_seen(&self.settings, &mut self.ledger, &account).await {
-                    Err(refused @ IdentityProblem::Refused(_)) => return Err(refused.into()),
-                    Err(IdentityProblem::Ledger(_) | IdentityProblem::InUse(_)) => {
-                        tokio::time::sleep(AGAIN_AFTER).await;
-                        continue;
-                    }
-                    Ok(()) => {}
-                }
+        // EC2's answers tell the account, which never changes while credentials stay; the ledger keeps it.
+        let account = beside.wait_for(|beside| beside.account.is_some()).await?.account.clone();
+        while let Err(problem) = account_seen(&self.settings, &mut self.ledger, account.as_deref()).await {
+            if let IdentityProblem::Refused(_) = problem {
+                return Err(problem.into());
             }
-            // The account never changes while credentials stay.
-            std::future::pending::<()>().await;
+            tokio::time::sleep(AGAIN_AFTER).await;
         }
+        std::future::pending().await
     }
 }

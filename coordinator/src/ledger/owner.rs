@@ -29,7 +29,7 @@ pub struct Owner {
     /// BullMQ's key prefix.
     pub prefix: String,
     pub queues: Vec<String>,
-    /// Which coordinator ran the pool last: [`crate::installation::Home`].
+    /// Which coordinator ran the pool last: [`crate::installation::home`].
     pub home: String,
 }
 
