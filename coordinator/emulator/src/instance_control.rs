@@ -87,13 +87,7 @@ pub(crate) fn record(shared: &Shared, id: &str) -> Result<InstanceRecord, Contro
 pub(crate) fn interrupt(shared: &Shared, request: &Interrupt) -> Result<InstanceRecord, ControlError> {
     let notice = ahead("notice_seconds", request.notice_seconds)?;
     shared.change(|state, now_ms| {
-        let instance = find(state, &request.instance)?;
-        if instance.lifecycle != Lifecycle::Spot {
-            return Err(ControlError::NotPossible(format!("{} is not a spot instance", request.instance)));
-        }
-        if !instance.is_alive() {
-            return Err(not_alive(instance));
-        }
+        check_live_spot(state, &request.instance)?;
         let at_ms = now_ms.saturating_add(notice);
         if !lifecycle::send(state, &request.instance, Command::Interrupt { at_ms, action: request.action }) {
             return Err(ControlError::NotPossible(format!(
@@ -119,13 +113,7 @@ pub(crate) fn interrupt(shared: &Shared, request: &Interrupt) -> Result<Instance
 
 pub(crate) fn rebalance(shared: &Shared, request: &Rebalance) -> Result<InstanceRecord, ControlError> {
     shared.change(|state, now_ms| {
-        let instance = find(state, &request.instance)?;
-        if instance.lifecycle != Lifecycle::Spot {
-            return Err(ControlError::NotPossible(format!("{} is not a spot instance", request.instance)));
-        }
-        if !instance.is_alive() {
-            return Err(not_alive(instance));
-        }
+        check_live_spot(state, &request.instance)?;
         state.resources.change_instance(&request.instance, |instance| instance.rebalance_ms = Some(now_ms));
         Ok(InstanceRecord::new(find(state, &request.instance)?, now_ms))
     })
@@ -186,6 +174,15 @@ pub(crate) fn console(shared: &Shared, id: &str) -> Result<String, ControlError>
 
 fn find<'a>(state: &'a State, id: &str) -> Result<&'a Instance, ControlError> {
     state.resources.instances.get(id).map(|instance| &**instance).ok_or_else(|| ControlError::NoInstance(id.to_owned()))
+}
+
+/// EC2 interrupts only spot instances, and only those that are alive.
+fn check_live_spot(state: &State, id: &str) -> Result<(), ControlError> {
+    let instance = find(state, id)?;
+    if instance.lifecycle != Lifecycle::Spot {
+        return Err(ControlError::NotPossible(format!("{id} is not a spot instance")));
+    }
+    if instance.is_alive() { Ok(()) } else { Err(not_alive(instance)) }
 }
 
 fn not_alive(instance: &Instance) -> ControlError {
