@@ -155,11 +155,13 @@ impl StateDirectory {
     }
 }
 
-/// Which coordinator this is: by its state directory, or else by its machine's name.
+/// Which coordinator this is: by its state directory, or else by its machine's id; where there is neither, a new one each time.
 pub fn home(directory: Option<&StateDirectory>) -> String {
-    let by_directory = directory.and_then(StateDirectory::home);
-    let machine = || fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned();
-    by_directory.unwrap_or_else(|| format!("machine {}", machine()))
+    let by_machine = || {
+        let id = fs::read_to_string("/etc/machine-id").unwrap_or_default();
+        if id.trim().is_empty() { random() } else { format!("machine {}", id.trim()) }
+    };
+    directory.and_then(StateDirectory::home).unwrap_or_else(by_machine)
 }
 
 /// 1 to 64 letters, digits, dots, dashes and underscores: it is a tag's value, and is read aloud.

@@ -12,7 +12,8 @@ const LONGEST_NAME: usize = 32;
 pub(super) fn of<T>(request: &Request<T>) -> String {
     let Some(peer) = request.remote_addr() else { return "unknown".to_owned() };
     let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-    let file = if peer.is_ipv4() { "/proc/net/tcp" } else { "/proc/net/tcp6" };
+    // Not below /proc/net, which the unit's ProcSubset=pid hides.
+    let file = if peer.is_ipv4() { "/proc/self/net/tcp" } else { "/proc/self/net/tcp6" };
     let sockets = std::fs::read_to_string(file).unwrap_or_default();
     let Some(uid) = owner(&sockets, peer) else { return peer.to_string() };
     let accounts = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
@@ -27,7 +28,7 @@ pub(super) fn of<T>(request: &Request<T>) -> String {
     }
 }
 
-/// The uid of the socket whose own address is `peer`, from `/proc/net/tcp` or `tcp6`.
+/// The uid of the socket whose own address is `peer`, from `/proc/self/net/tcp` or `tcp6`.
 fn owner(sockets: &str, peer: SocketAddr) -> Option<u32> {
     let local = in_hex(peer);
     let fields = sockets.lines().skip(1).map(|line| line.split_ascii_whitespace().collect::<Vec<_>>());
@@ -68,7 +69,7 @@ mod tests {
     fn the_kernel_tells_whose_socket_the_other_end_is() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         let client = std::net::TcpStream::connect(listener.local_addr().expect("an address")).expect("a connection");
-        let sockets = std::fs::read_to_string("/proc/net/tcp").expect("it is read");
+        let sockets = std::fs::read_to_string("/proc/self/net/tcp").expect("it is read");
         let me = std::fs::metadata("/proc/self").expect("this process");
         let uid = std::os::unix::fs::MetadataExt::uid(&me);
         assert_eq!(owner(&sockets, client.local_addr().expect("an address")), Some(uid));
