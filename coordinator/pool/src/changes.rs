@@ -50,11 +50,17 @@ impl Changes {
     }
 
     fn instances(&mut self, state: &State, plan: &Plan, happenings: &mut Vec<Happening>) {
+        // Both are in the order in which they were launched; mostly nothing has changed.
+        if self.instances.len() == state.instances().count()
+            && self.instances.iter().zip(state.instances()).all(Told::is_told)
+        {
+            return;
+        }
         self.instances.retain(|told| state.instances().any(|it| it.token == told.token));
         for instance in state.instances() {
             let place = self.instances.iter().position(|told| told.token == instance.token);
             let known = place.map(|place| &self.instances[place]);
-            if known.is_some_and(|told| told.phase == instance.phase_kind() && told.since == instance.phase_since) {
+            if known.is_some_and(|told| Told::is_told((told, instance))) {
                 continue;
             }
             if known.is_none() && instance.adopted {
@@ -130,6 +136,11 @@ impl Changes {
 impl Told {
     fn of(instance: &Instance) -> Self {
         Told { token: instance.token.clone(), phase: instance.phase_kind(), since: instance.phase_since }
+    }
+
+    /// Whether this is the instance, and nothing of it is new.
+    fn is_told((told, instance): (&Told, &Instance)) -> bool {
+        told.phase == instance.phase_kind() && told.since == instance.phase_since && told.token == instance.token
     }
 }
 
