@@ -25,7 +25,7 @@ pub(super) fn listed(state: &mut State, now: Timestamp, asked_at: Timestamp, lis
     }
     strangers::told(state, now, others, config);
     for instance in &mut state.instances {
-        if list.iter().any(|entry| is_entry_of(entry, instance, config)) {
+        if instance.ec2.last_listed == Some(now) {
             instance.ec2.missing_since = None;
         } else if gone::absent(instance, now, asked_at, is_gap, config) {
             state.terminated_total += 1;

@@ -15,11 +15,12 @@ impl World {
     /// Weaker: what no listing shows beyond the grace could not be known once its agent was silent, or its end was decided.
     pub fn forgives_unlisted(&mut self, c: C) {
         let heartbeat_timeout = ms(self.setup.config.heartbeat_timeout);
-        for n in self.cloud.listed.clone() {
+        let was_unlisted = |n: &N| {
+            let machine = &self.cloud.machines[*n];
+            machine.unlisted.until > 0 && !machine.forgotten && machine.is_live()
+        };
+        for n in self.cloud.listed.iter().copied().filter(was_unlisted).collect::<Vec<N>>() {
             let machine = &self.cloud.machines[n];
-            if machine.unlisted.until == 0 || machine.forgotten || !machine.is_live() {
-                continue;
-            }
             let (state, shadow) = (self.coordinators[c].state(), &self.coordinators[c].shadow);
             let is_silent = self.hosts[n].heard_at + heartbeat_timeout <= self.now + SKEW;
             let may_be_given_up = is_silent || shadow.terminated_at.contains_key(&n);
