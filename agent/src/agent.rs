@@ -8,7 +8,7 @@ mod inputs;
 use std::pin::pin;
 use std::time::Duration;
 
-use spillway_machine::{Event, Machine, Phase};
+use spillway_machine::{Event, Machine, Phase, Timestamp};
 use spillway_proto::v1::SessionRequest;
 use spillway_proto::v1::session_request::Message;
 use tokio::net::UnixListener;
@@ -109,7 +109,8 @@ struct Agent {
     kill: latest::Sender<bool>,
     schedule: latest::Sender<Schedule>,
     flight: FlightRecord,
-    notices: Vec<ReadNotice>,
+    /// With when EC2 takes the instance, by an interruption notice.
+    notices: Vec<(ReadNotice, Option<Timestamp>)>,
     reporter: Reporter,
     shims: Shims,
     /// When a job last caused a heartbeat.

@@ -1,31 +1,33 @@
-//! Time: the machine's monotonic count, and the wall clock for what others read. Owns the agent's one reading of the
+//! Time: the machine's steady count, and the wall clock for what others read. Owns the agent's one reading of the
 //! wall clock; never sleeps.
 
 use std::time::{Duration, SystemTime};
 
+use rustix::time::{ClockId, clock_gettime};
 use spillway_machine::Timestamp;
 use tokio::time::Instant;
 
-/// Counts the machine's time from the moment it was made.
+/// Counts the machine's time from the moment it was made. It goes on while the instance is suspended: EC2's two minutes, and the
+/// locks in Redis, do so too.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
-    start: Instant,
+    start: Duration,
 }
 
 impl Clock {
     /// A clock that starts now, a day in: times a little before its start can be expressed, too.
     pub fn start() -> Self {
-        Self { start: Instant::now() }
+        Self { start: up() }
     }
 
     /// The machine's now.
     pub fn now(&self) -> Timestamp {
-        Timestamp(0).plus(DAY + self.start.elapsed())
+        Timestamp(0).plus(DAY + up().saturating_sub(self.start))
     }
 
     /// When this time of the machine is for the runtime.
     pub fn instant(&self, at: Timestamp) -> Instant {
-        self.start + at.since(Timestamp(0).plus(DAY))
+        Instant::now() + at.since(self.now())
     }
 
     /// What the wall clock shows at this time of the machine.
@@ -45,6 +47,12 @@ impl Clock {
 }
 
 const DAY: Duration = Duration::from_secs(86_400);
+
+/// How long ago this instance booted, suspended or not, by a clock that nobody can set.
+fn up() -> Duration {
+    // It never fails on Linux, and counts from 0.
+    Duration::try_from(clock_gettime(ClockId::Boottime)).unwrap_or_default()
+}
 
 /// The wall clock.
 pub fn wall_now() -> SystemTime {

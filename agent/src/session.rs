@@ -6,7 +6,7 @@ pub mod messages;
 use std::time::{Duration, SystemTime};
 
 use futures_util::StreamExt;
-use spillway_machine::{Command, Refusal};
+use spillway_machine::{Command, Refusal, agreed};
 use spillway_proto::times;
 use spillway_proto::v1::agent_service_client::AgentServiceClient;
 use spillway_proto::v1::session_response::Command as Wire;
@@ -67,6 +67,8 @@ pub enum CoordinatorCommand {
     Drain {
         /// When the worker must be stopped.
         deadline: SystemTime,
+        /// How long after the command was sent that is.
+        left: Option<Duration>,
         /// For the log.
         reason: String,
     },
@@ -76,16 +78,19 @@ pub enum CoordinatorCommand {
     Rehearse {
         /// When it would.
         deadline: SystemTime,
+        /// How long after the command was sent that is.
+        left: Option<Duration>,
     },
 }
 
 impl CoordinatorCommand {
     /// For the machine, whose times are its own.
     pub fn for_machine(&self, clock: crate::clock::Clock) -> Command {
-        match self {
-            Self::Drain { deadline, .. } => Command::Drain { deadline: clock.at(*deadline) },
+        let deadline = |at, left| agreed(clock.now(), clock.at(at), left);
+        match *self {
+            Self::Drain { deadline: at, left, .. } => Command::Drain { deadline: deadline(at, left) },
             Self::CancelDrain => Command::CancelDrain,
-            Self::Rehearse { deadline } => Command::Rehearse { deadline: clock.at(*deadline) },
+            Self::Rehearse { deadline: at, left } => Command::Rehearse { deadline: deadline(at, left) },
         }
     }
 }
@@ -217,12 +222,14 @@ fn understood(message: SessionResponse) -> Inbound {
     let (epoch, id) = (message.epoch, message.command_id);
     let command = match message.command {
         Some(Wire::Welcome(welcome)) => return Inbound::Welcome { epoch, version: welcome.coordinator_version },
-        Some(Wire::Drain(Drain { deadline: Some(at), reason })) => {
-            CoordinatorCommand::Drain { deadline: times::system_time(&at), reason }
+        Some(Wire::Drain(Drain { deadline: Some(at), reason, left })) => {
+            let left = left.as_ref().and_then(times::from_duration);
+            CoordinatorCommand::Drain { deadline: times::system_time(&at), left, reason }
         }
         Some(Wire::CancelDrain(_)) => CoordinatorCommand::CancelDrain,
-        Some(Wire::Rehearse(Rehearse { deadline: Some(at) })) => {
-            CoordinatorCommand::Rehearse { deadline: times::system_time(&at) }
+        Some(Wire::Rehearse(Rehearse { deadline: Some(at), left })) => {
+            let left = left.as_ref().and_then(times::from_duration);
+            CoordinatorCommand::Rehearse { deadline: times::system_time(&at), left }
         }
         Some(Wire::Drain(_) | Wire::Rehearse(_)) | None => return Inbound::Unknown { id },
     };
@@ -243,15 +250,17 @@ mod tests {
             bytes in proptest::collection::vec(any::<u8>(), 0..60),
             seconds in any::<i64>(),
             nanos in any::<i32>(),
+            has_left in any::<bool>(),
         ) {
             let clock = Clock::start();
             if let Ok(message) = SessionResponse::decode(&*bytes) {
                 let _ = understood(message);
             }
             let deadline = Some(prost_types::Timestamp { seconds, nanos });
+            let left = has_left.then_some(prost_types::Duration { seconds, nanos });
             for command in [
-                Wire::Drain(Drain { deadline, reason: String::new() }),
-                Wire::Rehearse(Rehearse { deadline }),
+                Wire::Drain(Drain { deadline, reason: String::new(), left }),
+                Wire::Rehearse(Rehearse { deadline, left }),
             ] {
                 let message = SessionResponse { epoch: 1, command_id: "c".to_owned(), command: Some(command) };
                 let Inbound::Command { command, .. } = understood(message) else { panic!("a command") };

@@ -9,8 +9,9 @@ use redis::{RedisError, RedisResult};
 use spillway_brain::in_words;
 use spillway_handback::{Held, Outcome, Queue, forbidden, hand_back, held_by};
 use spillway_pool::Attempt;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
+use crate::clock;
 use crate::redis_client::Redis;
 
 /// For one attempt at all queues. The brain waits longer for the outcome.
@@ -25,8 +26,8 @@ pub struct HandBacks {
 }
 
 impl HandBacks {
-    /// Performs an attempt at all queues, on a connection of its own. `began` is the start of the pool's monotonic clock.
-    pub async fn perform(&self, began: Instant, mut attempt: Attempt) -> Attempt {
+    /// Performs an attempt at all queues, on a connection of its own.
+    pub async fn perform(&self, mut attempt: Attempt) -> Attempt {
         let mut redis = match Redis::new("redis.url", &self.redis_url) {
             Ok(redis) => redis,
             Err(problem) => {
@@ -34,7 +35,7 @@ impl HandBacks {
                 return attempt;
             }
         };
-        match timeout(TIMEOUT, self.perform_at_all_queues(&mut redis, began, &mut attempt)).await {
+        match timeout(TIMEOUT, self.perform_at_all_queues(&mut redis, &mut attempt)).await {
             Ok(Ok(())) => {}
             Ok(Err(problem)) => attempt.fails(problem),
             Err(_) => attempt.fails(format!(
@@ -47,14 +48,9 @@ impl HandBacks {
     }
 
     /// Scans all queues concurrently, on one connection. Jobs that were handed back before an error stay handed back.
-    async fn perform_at_all_queues(
-        &self,
-        redis: &mut Redis,
-        began: Instant,
-        attempt: &mut Attempt,
-    ) -> Result<(), String> {
+    async fn perform_at_all_queues(&self, redis: &mut Redis, attempt: &mut Attempt) -> Result<(), String> {
         let connection = redis.connected().await.map_err(|problem| problem.to_string())?;
-        let scans = self.queues.iter().map(|name| scan(connection.clone(), began, self.queue(name), &attempt.id.0));
+        let scans = self.queues.iter().map(|name| scan(connection.clone(), self.queue(name), &attempt.id.0));
         let scans = join_all(scans).await;
         let mut problem = None;
         for (name, (times, found)) in self.queues.iter().zip(scans) {
@@ -82,18 +78,17 @@ impl HandBacks {
     }
 }
 
-/// When a scan's request was sent and its answer came, by the pool's monotonic clock.
+/// When a scan's request was sent and its answer came, by `clock::up`.
 type Times = (Duration, Duration);
 
 async fn scan(
     mut connection: MultiplexedConnection,
-    began: Instant,
     queue: Queue<'_>,
     instance: &str,
 ) -> (Times, RedisResult<Vec<Held>>) {
-    let sent_at = began.elapsed();
+    let sent_at = clock::up();
     let held = held_by(&mut connection, queue, instance).await;
-    ((sent_at, began.elapsed()), held)
+    ((sent_at, clock::up()), held)
 }
 
 async fn hand_back_queue(

@@ -9,7 +9,7 @@
 //! | `pool:<name>:epoch` | STRING | rises with each leadership; agents ignore commands of an older epoch |
 //! | `pool:<name>:wanted` | STRING, expires | who runs the pool waits for one that only winds it up |
 //! | `leader`, `epoch` | STRING | the lease of versions that had one for all pools |
-//! | `pool:<name>:state` | STRING | `{"version":1,"epoch":…,"state":…}`: intents, instances, timers, breaker |
+//! | `pool:<name>:state` | STRING | `{"version":1,"epoch":…,"clocks":…,"state":…}`: intents, instances, timers, breaker |
 //! | `pool:<name>:save` | STRING | the last save, as `EPOCH NUMBER`: a delayed save does not overwrite a later one |
 //! | `pool:<name>:plans` | STREAM, capped | every plan with the backlog it was made from: `explain`, replay |
 //!
@@ -17,6 +17,7 @@
 //! token is never forgotten, and a coordinator that is no longer the leader writes nothing. The script returns how long the
 //! lease still lasts: a coordinator that was suspended after its save does not act once the lease has expired.
 
+mod clocks;
 mod lease;
 mod owner;
 
@@ -24,11 +25,13 @@ use std::time::Duration;
 
 use redis::{Script, pipe};
 use serde::{Deserialize, Serialize};
-use spillway_brain::{Backlog, Plan, State};
+use spillway_brain::{Backlog, Plan, State, Timestamp};
+use spillway_pool::SavedState;
 use thiserror::Error;
-use tokio::time::Instant;
 
+use crate::clock;
 use crate::redis_client::{Redis, RedisProblem};
+use clocks::Clocks;
 pub use lease::{Lease, RETIRES};
 pub use owner::{Owner, Owners, Refusal, claim, keep_installation};
 pub use spillway_pool::lease::{LEASE, LeaseChange};
@@ -36,6 +39,8 @@ pub use spillway_pool::lease::{LEASE, LeaseChange};
 /// Plans that the record keeps: about a day at one observation each 10 s.
 const RECORD_LENGTH: usize = 10_000;
 const VERSION: u32 = 1;
+/// Redis is asked for its time this often: what the clocks of two machines are compared by.
+const REDIS_TIME_INTERVAL: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Error)]
 pub enum LedgerProblem {
@@ -56,6 +61,7 @@ pub enum LedgerProblem {
 struct Written<'a> {
     version: u32,
     epoch: u64,
+    clocks: &'a Clocks,
     state: &'a State,
 }
 
@@ -68,17 +74,20 @@ struct Header {
 #[derive(Deserialize)]
 struct Read {
     state: State,
+    /// None: written by an older version.
+    #[serde(default)]
+    clocks: Option<Clocks>,
 }
 
-/// Parses a saved state, and the epoch that saved it.
-fn read(key: &str, text: &str) -> Result<(State, u64), LedgerProblem> {
+/// Parses a saved state, with the epoch and the clocks of the coordinator that saved it.
+fn read(key: &str, text: &str) -> Result<(State, u64, Option<Clocks>), LedgerProblem> {
     let unreadable = |source| LedgerProblem::Unreadable { key: key.to_owned(), source };
     let header: Header = serde_json::from_str(text).map_err(unreadable)?;
     if header.version > VERSION {
         return Err(LedgerProblem::Newer { key: key.to_owned(), version: header.version });
     }
     let read: Read = serde_json::from_str(text).map_err(unreadable)?;
-    Ok((read.state, header.epoch))
+    Ok((read.state, header.epoch, read.clocks))
 }
 
 /// A stream entry as Redis returns it: its id, and its fields with their values.
@@ -100,6 +109,8 @@ pub struct Ledger {
     save: Script,
     /// Number of save attempts.
     saves: u64,
+    /// What Redis' clock showed when this host booted, in milliseconds since the epoch, and when that was asked, by `clock::up`.
+    redis_began: Option<(i64, Duration)>,
 }
 
 impl Ledger {
@@ -114,34 +125,54 @@ impl Ledger {
              if ARGV[3] ~= '' then redis.call('XADD', KEYS[3], 'MAXLEN', '~', ARGV[4], '*', 'plan', ARGV[3]) end
              return math.max(redis.call('PTTL', KEYS[1]), 0)",
         );
-        Ledger { redis, prefix: prefix.to_owned(), pool: pool.to_owned(), save, saves: 0 }
+        Ledger { redis, prefix: prefix.to_owned(), pool: pool.to_owned(), save, saves: 0, redis_began: None }
     }
 
-    /// The saved state and the epoch that saved it; None if nothing was ever saved.
-    pub async fn load(&mut self) -> Result<Option<(State, u64)>, LedgerProblem> {
+    /// What was saved last; None if nothing ever was. `now`: the time of this coordinator's pool.
+    pub async fn load(&mut self, now: impl FnOnce() -> Timestamp) -> Result<Option<SavedState>, LedgerProblem> {
         let key = self.key("state");
         let (text,): (Option<String>,) = self.redis.query(pipe().cmd("GET").arg(&key)).await?;
-        text.map(|text| read(&key, &text)).transpose()
+        let Some(text) = text else { return Ok(None) };
+        let (state, epoch, clocks) = read(&key, &text)?;
+        let redis_began_ms = self.redis_began().await;
+        let ahead_ms = clocks.map_or(0, |saved| Clocks::now(now(), redis_began_ms).ahead_of(&saved));
+        Ok(Some(SavedState { state: Box::new(state), epoch, ahead_ms }))
     }
 
-    /// Saves the state and records the plan, if this holder still has the lease. Returns until when the lease is certain to
-    /// last without another renewal: counted from before the request, so never longer than in Redis.
+    /// What Redis' clock showed when this host booted; None while Redis does not say.
+    async fn redis_began(&mut self) -> Option<i64> {
+        let sent_at = clock::up();
+        if let Some((began, at)) = self.redis_began
+            && sent_at.saturating_sub(at) < REDIS_TIME_INTERVAL
+        {
+            return Some(began);
+        }
+        let ((seconds, microseconds),): ((u64, u64),) = self.redis.query(pipe().cmd("TIME")).await.ok()?;
+        let began = Timestamp(seconds * 1000 + microseconds / 1000).offset_from(Timestamp(clock::up_ms()));
+        self.redis_began = Some((began, sent_at));
+        Some(began)
+    }
+
+    /// Saves the state and records the plan, if this holder still has the lease. `now`: the time of its pool. Returns until when
+    /// the lease is certain to last without another renewal, by `clock::up`: counted from before the request, so never longer
+    /// than in Redis.
     pub async fn save(
         &mut self,
         holder: &str,
         epoch: u64,
-        state: &State,
+        (now, state): (Timestamp, &State),
         recorded: Option<&Recorded>,
-    ) -> Result<Instant, LedgerProblem> {
+    ) -> Result<Duration, LedgerProblem> {
         let key = self.key("state");
         let unreadable = |source| LedgerProblem::Unreadable { key: key.clone(), source };
-        let text = serde_json::to_string(&Written { version: VERSION, epoch, state }).map_err(unreadable)?;
+        let clocks = &Clocks::now(now, self.redis_began().await);
+        let text = serde_json::to_string(&Written { version: VERSION, epoch, clocks, state }).map_err(unreadable)?;
         let record = recorded.map(serde_json::to_string).transpose().map_err(unreadable)?.unwrap_or_default();
         let mut invocation = self.save.prepare_invoke();
         self.saves += 1;
         invocation.key(self.key("leader")).key(&key).key(self.key("plans")).key(self.key("save"));
         invocation.arg(holder).arg(text).arg(record).arg(RECORD_LENGTH).arg(epoch).arg(self.saves);
-        let sent_at = Instant::now();
+        let sent_at = clock::up();
         let lease_left: i64 = self.redis.invoke(&invocation).await?;
         if lease_left == -2 {
             return Err(LedgerProblem::Overtaken);
@@ -173,12 +204,14 @@ mod tests {
 
     fn saved() -> String {
         let controller = Controller::new(Config::default(), "nonce");
-        serde_json::to_string(&Written { version: VERSION, epoch: 7, state: controller.state() }).expect("JSON")
+        let clocks = &Clocks::now(Timestamp(1_764_000_000_000), Some(5));
+        serde_json::to_string(&Written { version: VERSION, epoch: 7, clocks, state: controller.state() }).expect("JSON")
     }
 
     #[test]
     fn what_was_saved_is_read_and_what_is_newer_is_not_touched() {
-        let (state, epoch) = read("k", &saved()).expect("it was saved here");
+        let (state, epoch, clocks) = read("k", &saved()).expect("it was saved here");
+        assert!(clocks.is_some());
         assert_eq!((epoch, &state), (7, Controller::new(Config::default(), "nonce").state()));
         let newer = saved().replacen("\"version\":1", "\"version\":2", 1);
         let error = read("k", &newer).expect_err("newer").to_string();

@@ -76,8 +76,8 @@ pub struct PoolStatus {
     pub epoch: u64,
     /// When it last ticked; None before the first tick as the leader.
     pub ticked_at: Option<Timestamp>,
-    /// When the loop last published: a loop that hangs does not.
-    pub alive_at: Option<Timestamp>,
+    /// When the loop last published, by `clock::up`: a loop that hangs does not.
+    pub alive_at: Option<Duration>,
     /// How long the last observation of the queues took.
     pub observation_took: Option<Duration>,
 }
@@ -103,8 +103,6 @@ pub struct Reconciler {
     installation: Option<String>,
     beside: watch::Sender<Beside>,
     pool: Pool,
-    /// Start of the pool's monotonic clock.
-    began: Instant,
     cloud: Cloud,
     agents: Agents,
     ledger: Ledger,
@@ -142,10 +140,8 @@ impl Reconciler {
         let (status, receiver) = watch::channel(PoolStatus::default());
         let (name, is_retired) = (config.name.clone(), config.brain.retired);
         let handle = PoolHandle { name, messages: sender, status: receiver, leader, is_retired };
-        let now = Now { wall: clock::now(), up: Duration::ZERO };
         let reconciler = Reconciler {
-            pool: Pool::new(now, config.brain.clone(), nonce()),
-            began: Instant::now(),
+            pool: Pool::new(clock::both(), config.brain.clone(), nonce()),
             config,
             holder: parts.holder,
             installation: None,
@@ -173,7 +169,8 @@ impl Reconciler {
         self.publish();
         loop {
             self.perform_effects().await;
-            let wakes_at = self.began + self.pool.next_deadline(self.now());
+            let now = self.now();
+            let wakes_at = Instant::now() + self.pool.next_deadline(now).saturating_sub(now.up);
             tokio::select! {
                 () = tokio::time::sleep_until(wakes_at) => {}
                 _ = publishing.tick() => self.publish(),
@@ -195,7 +192,7 @@ impl Reconciler {
     }
 
     fn now(&self) -> Now {
-        Now { wall: clock::now(), up: self.began.elapsed() }
+        clock::both()
     }
 
     fn tell(&mut self, input: Input) {

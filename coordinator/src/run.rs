@@ -160,11 +160,11 @@ async fn report_state(pools: PoolList, agents: Agents) {
     let mut is_ready = false;
     loop {
         interval.tick().await;
-        let now = clock::now();
+        let now = clock::up();
         let statuses: Vec<PoolStatus> = pools.all().iter().map(|pool| pool.status.borrow().clone()).collect();
         let shown: Vec<PoolStatus> = pools.shown().iter().map(|pool| pool.status.borrow().clone()).collect();
         telemetry::record(&shown);
-        let is_alive = |status: &PoolStatus| status.alive_at.is_some_and(|at| now.since(at) < HANG_TIMEOUT);
+        let is_alive = |status: &PoolStatus| status.alive_at.is_some_and(|at| now.saturating_sub(at) < HANG_TIMEOUT);
         let all_alive = statuses.iter().all(is_alive);
         if all_alive && !is_ready {
             is_ready = true;

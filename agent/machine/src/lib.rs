@@ -37,4 +37,4 @@ pub use event::{
 };
 pub use machine::{Failure, Machine, Phase};
 pub use readiness::Missing;
-pub use time::Timestamp;
+pub use time::{Timestamp, agreed, when_reclaimed};

@@ -11,7 +11,9 @@ use crate::connection::Connection;
 use crate::dead_man::DeadMan;
 use crate::readiness::{Readiness, Verdict};
 use crate::shims::Shims;
-use crate::{Action, Config, Drain, DrainOutcome, Event, Missing, Observation, Report, StepOutcome, Timestamp};
+use crate::{
+    Action, Config, Drain, DrainOutcome, Event, Missing, Observation, Report, StepOutcome, Timestamp, when_reclaimed,
+};
 
 /// A worker that is found fenced without a drain is unfenced after the coordinator had this long to send the command
 /// again: an agent that restarts in the middle of a drain does not know of it.
@@ -135,7 +137,7 @@ impl Machine {
             }
             Event::StepFinished { index, outcome } => self.step_finished(now, index, outcome),
             Event::Observed(seen) => self.observed(now, &seen),
-            Event::Interruption { at } => self.interrupted(now, at),
+            Event::Interruption { at } => self.interrupted(now, when_reclaimed(now, at)),
             Event::Command { epoch, id, command } => self.command(now, epoch, id, command),
             Event::ShimsSeen(processes) => self.shims_seen(now, processes),
             Event::JobFinished { class, took } => self.shims.learn(&class, took),

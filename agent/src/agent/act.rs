@@ -56,7 +56,8 @@ impl Agent {
             }
             Action::Report(Report::Rehearsed { at }) => {
                 tracing::info!("rehearsing an interruption, as commanded by the coordinator");
-                self.send(Message::Notice(rehearsed(self.clock.wall(at), clock::wall_now())));
+                let left = at.since(self.clock.now());
+                self.send(Message::Notice(rehearsed(self.clock.wall(at), clock::wall_now(), left)));
             }
             Action::Report(Report::Drained(outcome)) => {
                 tracing::info!(?outcome, "drained");

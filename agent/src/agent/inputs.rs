@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use spillway_machine::{Event, Observation};
+use spillway_machine::{Event, Observation, Timestamp, when_reclaimed};
 use spillway_proto::v1::session_request::Message;
 use tokio::time::Instant;
 
@@ -97,8 +97,8 @@ impl Agent {
                 for step in self.flight.for_a_new_session() {
                     self.send(Message::BootStep(step));
                 }
-                for seen in self.notices.clone() {
-                    self.send(Message::Notice(notice(&seen)));
+                for (seen, ends_at) in self.notices.clone() {
+                    self.send_notice(&seen, ends_at);
                 }
                 Some(Event::Connected { epoch })
             }
@@ -144,15 +144,21 @@ impl Agent {
 
     fn notice_read(&mut self, seen: ReadNotice) -> Option<Event> {
         tracing::info!(notice = ?seen.notice, "notice from EC2");
-        self.send(Message::Notice(notice(&seen)));
-        let event = match &seen.notice {
-            Notice::Interruption { at, .. } => Some(Event::Interruption { at: self.clock.at(*at) }),
+        let ends_at = match &seen.notice {
+            Notice::Interruption { at, .. } => Some(when_reclaimed(self.clock.now(), self.clock.at(*at))),
             Notice::Rebalance { .. } | Notice::Maintenance { .. } => None,
         };
+        self.send_notice(&seen, ends_at);
         if self.notices.len() < NOTICES_KEPT {
-            self.notices.push(seen);
+            self.notices.push((seen, ends_at));
         }
-        event
+        ends_at.map(|at| Event::Interruption { at })
+    }
+
+    /// `ends_at`: when EC2 takes the instance, by an interruption notice.
+    fn send_notice(&mut self, seen: &ReadNotice, ends_at: Option<Timestamp>) {
+        let left = ends_at.map(|at| at.since(self.clock.now()));
+        self.send(Message::Notice(notice(seen, left)));
     }
 }
 

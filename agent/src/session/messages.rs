@@ -1,6 +1,6 @@
 //! The agent's messages on the wire. Owns the translation from the agent's types to the protocol's; never sends.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use spillway_machine::{DrainOutcome, Phase};
 use spillway_proto::times::{duration, timestamp as time};
@@ -81,20 +81,22 @@ pub fn step_ended(index: usize, count: usize, step: &Step, attempt: u32, ended: 
     }
 }
 
-/// A notice from EC2.
-pub fn notice(seen: &ReadNotice) -> Notice {
+/// A notice from EC2; `left` until an interruption.
+pub fn notice(seen: &ReadNotice, left: Option<Duration>) -> Notice {
     let (kind, action, at) = match &seen.notice {
         Imds::Interruption { action, at } => (NoticeKind::Interruption, action.clone(), *at),
         Imds::Rebalance { at } => (NoticeKind::Rebalance, String::new(), *at),
         Imds::Maintenance { code, at } => (NoticeKind::Maintenance, code.clone(), *at),
     };
-    Notice { kind: kind.into(), action, at: Some(time(at)), seen_at: Some(time(seen.at)) }
+    let (at, seen_at) = (Some(time(at)), Some(time(seen.at)));
+    Notice { kind: kind.into(), action, at, seen_at, left: left.map(duration) }
 }
 
 /// A rehearsed notice.
-pub fn rehearsed(at: SystemTime, seen_at: SystemTime) -> Notice {
+pub fn rehearsed(at: SystemTime, seen_at: SystemTime, left: Duration) -> Notice {
     let kind = NoticeKind::Interruption.into();
-    Notice { kind, action: "rehearsal".to_owned(), at: Some(time(at)), seen_at: Some(time(seen_at)) }
+    let (at, seen_at) = (Some(time(at)), Some(time(seen_at)));
+    Notice { kind, action: "rehearsal".to_owned(), at, seen_at, left: Some(duration(left)) }
 }
 
 /// How a drain ended.

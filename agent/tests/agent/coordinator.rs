@@ -93,7 +93,7 @@ impl Coordinator {
 
     pub fn drain(&self, id: &str, within: Duration) {
         let deadline = Some((std::time::UNIX_EPOCH.elapsed().expect("time") + within).try_into_timestamp());
-        self.command(id, 1, Command::Drain(spillway_proto::v1::Drain { deadline, reason: "test".into() }));
+        self.command(id, 1, Command::Drain(spillway_proto::v1::Drain { deadline, reason: "test".into(), left: None }));
     }
 
     pub fn beats(&self) -> Vec<Heartbeat> {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use spillway_proto::v1::session_response::Command;
-use spillway_proto::v1::{AgentPhase, CancelDrain, NoticeKind};
+use spillway_proto::v1::{AgentPhase, CancelDrain, Drain, NoticeKind};
 
 use crate::stage::Stage;
 
@@ -92,6 +92,24 @@ fn a_worker_that_ignores_the_signal_is_killed_in_time() {
     let drained = stage.coordinator.drained().unwrap_or_default();
     assert!(drained.detail.contains("killed") && drained.jobs_left == Some(0), "{drained:?}\n{}", stage.story());
     assert_eq!(stage.worker_pids(), [0; 0], "something of the worker is left");
+}
+
+/// By the coordinator's wall clock the deadline was two hours ago, or is two hours later than it is.
+#[test]
+fn a_coordinator_whose_clock_is_hours_off_cuts_no_job_off_and_waits_for_none() {
+    for (off, left, finished) in [(-7200, 600, 1), (7200, 6, 0)] {
+        let stage = ready("worker.js");
+        stage.add_jobs(&[if finished == 1 { 4000 } else { 60_000 }]);
+        stage.wait("the job to run", |stage| stage.active() == 1);
+        let at = std::time::UNIX_EPOCH.elapsed().expect("time").as_secs() as i64 + left + off;
+        let deadline = Some(prost_types::Timestamp { seconds: at, nanos: 0 });
+        let left = Some(prost_types::Duration { seconds: left, nanos: 0 });
+        stage.coordinator.command("d1", 1, Command::Drain(Drain { deadline, left, reason: "test".into() }));
+        stage.wait("drained", |stage| stage.coordinator.drained().is_some());
+        let drained = stage.coordinator.drained().unwrap_or_default();
+        let counts = (drained.jobs_finished, drained.jobs_handed_back, drained.jobs_left);
+        assert_eq!(counts, (finished, 1 - finished, Some(0)), "{drained:?}\n{}", stage.story());
+    }
 }
 
 #[test]

@@ -97,7 +97,7 @@ fn a_rehearsal_is_a_notice_in_all_but_ec2s_word() {
     stage.wait("the job to run", |stage| stage.active() == 1);
     let at = std::time::UNIX_EPOCH.elapsed().expect("time") + Duration::from_secs(14);
     let deadline = prost_types::Timestamp { seconds: i64::try_from(at.as_secs()).expect("seconds"), nanos: 0 };
-    stage.coordinator.command("r1", 1, Command::Rehearse(Rehearse { deadline: Some(deadline) }));
+    stage.coordinator.command("r1", 1, Command::Rehearse(Rehearse { deadline: Some(deadline), left: None }));
     stage.wait("the notice", |stage| stage.coordinator.notices().len() == 1);
     let notice = stage.coordinator.notices().pop().unwrap_or_default();
     assert_eq!((notice.kind(), notice.action.as_str()), (NoticeKind::Interruption, "rehearsal"));

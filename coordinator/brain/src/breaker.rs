@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::stepped::Stepped;
 use crate::time::Timestamp;
 
 const LONGEST_BACKOFF: Duration = Duration::from_secs(3600);
@@ -48,6 +49,13 @@ impl Breaker {
             Some(until) if now < until => 0,
             Some(_) => 1u32.saturating_sub(on_the_way),
         }
+    }
+}
+
+impl Stepped for Breaker {
+    fn step(&mut self, by: i64) {
+        let Breaker { failures: _, open_until, times_opened: _ } = self;
+        open_until.step(by);
     }
 }
 

@@ -12,6 +12,11 @@ pub enum Event {
     /// This process began: what an earlier one left unanswered is retried, and a person may have fixed
     /// what was fatal.
     Started,
+    /// The clock that all times are given by was set, by so many milliseconds: what is kept moves with it, so that no deadline
+    /// comes sooner or later.
+    ClockStepped {
+        by_ms: i64,
+    },
     /// This coordinator holds the leader lease.
     LeadershipGained,
     LeadershipLost,
@@ -59,9 +64,13 @@ pub enum Event {
         jobs_handed_back: u32,
     },
     /// An interruption notice: EC2 reclaims the instance at about `at`. From the agent's IMDS watch or from DescribeSpotInstanceRequests.
+    /// A time that EC2 cannot mean is not believed: [`crate::when_reclaimed`].
     NoticeSeen {
         id: InstanceId,
         at: Timestamp,
+        /// An operator has it rehearsed: EC2 will not end the instance.
+        #[serde(default)]
+        is_rehearsal: bool,
     },
     /// EC2 recommended, at `at`, to replace the instance: it is at an elevated risk of being interrupted.
     RebalanceRecommended {

@@ -15,6 +15,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::backoff;
+use crate::stepped::Stepped;
 use crate::time::Timestamp;
 
 /// After an answer that left jobs: how long until the next attempt, which sees whether their locks were renewed meanwhile.
@@ -144,6 +145,18 @@ impl HandBack {
         self.left_since = None;
         if let Next::Answer { .. } = self.next {
             self.next = Next::Ask { at: now };
+        }
+    }
+}
+
+impl Stepped for HandBack {
+    fn step(&mut self, by: i64) {
+        let HandBack { certain: _, began_at, next, left: _, left_since, problem: _, failures: _ } = self;
+        began_at.step(by);
+        left_since.step(by);
+        match next {
+            Next::Ask { at } | Next::Done { at } | Next::GivenUp { at } => at.step(by),
+            Next::Answer { asked_at } => asked_at.step(by),
         }
     }
 }

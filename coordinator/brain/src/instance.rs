@@ -17,8 +17,11 @@ const CROSSED_WITHIN: Duration = Duration::from_secs(180);
 /// EC2's recommendation to replace an instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rebalance {
-    /// When EC2 recommended it.
+    /// When EC2 recommended it, by EC2's clock: it tells one recommendation from the next.
     pub at: Timestamp,
+    /// When this was first heard of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen_at: Option<Timestamp>,
     /// Its drain was begun: nothing more follows from this recommendation, also when an operator cancels the drain.
     pub answered: bool,
 }
@@ -83,6 +86,9 @@ pub struct SaidByEc2 {
     pub missing_since: Option<Timestamp>,
     /// When EC2 reclaims it, by an interruption notice.
     pub interrupted_at: Option<Timestamp>,
+    /// That notice is a rehearsal: EC2 will not end it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_rehearsed: bool,
     /// EC2's last recommendation to replace it.
     #[serde(default)]
     pub rebalance: Option<Rebalance>,

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Config, Step};
+use crate::stepped::Stepped;
 use crate::time::Timestamp;
 
 /// How long each threshold has been met without a break, up to the last observation.
@@ -53,5 +54,14 @@ impl Sustain {
     /// How long demand has been 0 without a break; None when it was not at the last one.
     pub(crate) fn idle_for(&self) -> Option<Duration> {
         Some(self.last?.since(self.idle_since?))
+    }
+}
+
+impl Stepped for Sustain {
+    fn step(&mut self, by: i64) {
+        let Sustain { last, demand: _, met_since, idle_since } = self;
+        last.step(by);
+        met_since.step(by);
+        idle_since.step(by);
     }
 }

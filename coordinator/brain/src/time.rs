@@ -16,6 +16,17 @@ impl Timestamp {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
     }
 
+    /// The same moment by a clock that was set by `by` milliseconds since.
+    pub fn stepped(self, by: i64) -> Timestamp {
+        Timestamp(self.0.saturating_add_signed(by))
+    }
+
+    /// How far `self` lies after `earlier`, in milliseconds; negative where it lies before.
+    pub fn offset_from(self, earlier: Timestamp) -> i64 {
+        let by = i128::from(self.0) - i128::from(earlier.0);
+        i64::try_from(by).unwrap_or(if by < 0 { i64::MIN } else { i64::MAX })
+    }
+
     /// The time left until `later`; zero when it has passed.
     pub fn until(self, later: Timestamp) -> Duration {
         later.since(self)

@@ -49,6 +49,13 @@ impl Changes {
         happenings
     }
 
+    /// The clock was set by so many milliseconds: nothing has changed by that.
+    pub(crate) fn clock_stepped(&mut self, by: i64) {
+        self.instances.iter_mut().for_each(|told| told.since = told.since.stepped(by));
+        self.windows.iter_mut().for_each(|window| window.since = window.since.stepped(by));
+        self.breaker = self.breaker.map(|until| until.stepped(by));
+    }
+
     fn instances(&mut self, state: &State, plan: &Plan, happenings: &mut Vec<Happening>) {
         // Both are in the order in which they were launched; mostly nothing has changed.
         if self.instances.len() == state.instances().count()

@@ -66,7 +66,12 @@ pub struct Save {
 /// What an agent is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
-    Drain { deadline: Timestamp, reason: String },
+    /// `left` until the deadline: what counts where the agent's wall clock shows another time.
+    Drain {
+        deadline: Timestamp,
+        left: Duration,
+        reason: String,
+    },
     CancelDrain,
 }
 
@@ -83,6 +88,12 @@ pub struct Rehearsal {
 /// What people should be able to read later.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Happening {
+    /// The wall clock was set by so many milliseconds; `is_elsewhen`: between the last save and this start, or on the machine of
+    /// the leader before.
+    ClockStepped {
+        by_ms: i64,
+        is_elsewhen: bool,
+    },
     /// What the ledger has is what is known from now on.
     LedgerRead {
         instances: usize,

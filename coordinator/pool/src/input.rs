@@ -17,9 +17,9 @@ pub type Asker = u64;
 pub enum Input {
     /// The answer to `Observe`, or what kept it from being answered.
     Observed(Result<Observation, String>),
-    /// The answer to `List`. `asked_at`: before EC2 was asked.
+    /// The answer to `List`. `asked_at`: before EC2 was asked, by `Now::up`.
     Listed {
-        asked_at: Timestamp,
+        asked_at: Duration,
         answer: Result<Vec<Listed>, Refused>,
     },
     /// The answer to `ListInterruptions`: instances that EC2 has marked for interruption.
@@ -40,10 +40,10 @@ pub enum Input {
     },
     /// It was lost.
     StandBy,
-    /// The answer to `Load`: the saved state with the epoch that saved it, and the recorded plans, newest first.
+    /// The answer to `Load`: what was saved, and the recorded plans, newest first.
     Loaded {
         epoch: u64,
-        saved: Option<(Box<State>, u64)>,
+        saved: Option<SavedState>,
         plans: Vec<Plan>,
     },
     NotLoaded {
@@ -64,12 +64,23 @@ pub enum Input {
     Stop,
 }
 
+/// What the ledger has of a pool.
+#[derive(Clone, Debug)]
+pub struct SavedState {
+    pub state: Box<State>,
+    /// Of the leader that saved it.
+    pub epoch: u64,
+    /// By how many milliseconds this coordinator's wall clock is ahead of the one that the state's times are of: another's, or its
+    /// own before it was set.
+    pub ahead_ms: i64,
+}
+
 /// What one look at the queues found.
 #[derive(Clone, Debug)]
 pub struct Observation {
     pub backlog: Backlog,
-    /// Where it was asked for and could be told: when the look at the jobs' holders began, and what it found.
-    pub jobs: Option<(Timestamp, JobsByInstance)>,
+    /// Where it was asked for and could be told: when the look at the jobs' holders began, by `Now::up`, and what it found.
+    pub jobs: Option<(Duration, JobsByInstance)>,
 }
 
 /// EC2 refused a call, or did not answer it.
@@ -97,9 +108,12 @@ pub enum Saved {
 pub enum FromAgent {
     Registered,
     Reported(Report),
-    /// EC2 takes the instance at about `at`.
+    /// EC2 takes the instance at about `at`, by the agent's wall clock, and `left` from when it said so (an older agent does not say).
     Notice {
         at: Timestamp,
+        left: Option<Duration>,
+        /// An operator has it rehearsed.
+        is_rehearsal: bool,
     },
     RebalanceRecommended {
         at: Timestamp,

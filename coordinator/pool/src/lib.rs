@@ -18,6 +18,7 @@
 //! | `pool::tick` | save before act; the undo of a tick that was not saved, or saved too late |
 //! | `pool::leadership` | taking over from the ledger; epochs |
 //! | `journal` | what was told since a state, for the undo |
+//! | `clock` | the time that the brain is told, and what a wall clock that is set does to it |
 //! | `schedule` | observations, and listings with their back-off |
 //! | `lease` | how long the leader lease lasts, and what an attempt to renew it means |
 //! | `hand_back` | attempts to hand back an instance's jobs, and what earlier ones saw |
@@ -28,6 +29,7 @@
 
 mod admission;
 mod changes;
+mod clock;
 mod effect;
 mod hand_back;
 mod history;
@@ -43,18 +45,20 @@ use std::time::Duration;
 use spillway_brain::Timestamp;
 
 pub use admission::{Admission, NotAdmitted};
+pub use clock::agreed;
 pub use effect::{Command, Effect, Happening, Rehearsal, Save};
 pub use hand_back::{Attempt, Looks};
 pub use history::{Entry, History};
-pub use input::{Asker, FromAgent, Input, Observation, Refused, Saved};
+pub use input::{Asker, FromAgent, Input, Observation, Refused, Saved, SavedState};
 pub use operator::{Denied, Granted, Wish};
 pub use pool::Pool;
 
 /// Both clocks, read at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Now {
-    /// The wall clock, which may be set back: what instances, agents and the ledger are told.
+    /// The wall clock, which may be set at any time: only where both clocks stand together is taken from it.
     pub wall: Timestamp,
-    /// How long the process is up, by a clock that never jumps: schedules and the lease.
+    /// By a clock that never jumps, and goes on while the machine is suspended: schedules, the lease, and what all times that
+    /// the brain is told are counted by.
     pub up: Duration,
 }

@@ -15,9 +15,10 @@ mod tick;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use spillway_brain::{Config, Controller, Event, State, Timestamp};
+use spillway_brain::{Config, Controller, Event, SaidByEc2, State, Timestamp, when_reclaimed};
 
 use crate::changes::Changes;
+use crate::clock::Clock;
 use crate::hand_back::KeptLooks;
 use crate::journal::Journal;
 use crate::schedule::Schedule;
@@ -32,6 +33,7 @@ const SOONEST_TICK: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Pool {
     controller: Controller,
+    clock: Clock,
     /// While it leads.
     journal: Option<Journal>,
     /// While it leads.
@@ -44,7 +46,7 @@ pub struct Pool {
     tick_due: bool,
     /// The last tick, by `Now::up`.
     ticked: Duration,
-    /// The same by the wall clock; None before the first as the leader.
+    /// The same as the brain was told it; None before the first as the leader.
     ticked_at: Option<Timestamp>,
     saving: Option<Saving>,
     /// It was told to stop: what is known is saved once more, and that is all.
@@ -62,6 +64,7 @@ impl Pool {
         Pool {
             schedule: Schedule::new(&config, now.up),
             controller: Controller::new(config, nonce),
+            clock: Clock::new(now),
             journal: None,
             changes: None,
             leadership: Leadership::default(),
@@ -93,12 +96,24 @@ impl Pool {
             while self.saving.is_none()
                 && let Some(input) = self.waiting.pop_front()
             {
+                self.follows_clock(now);
                 self.take_in(now, input);
             }
         } else if self.saving.is_some() {
             self.waiting.push_back(input);
         } else {
+            self.follows_clock(now);
             self.take_in(now, input);
+        }
+    }
+
+    /// A wall clock that was set moves all that is known. Not while a save is under way: what is saved then is not changed.
+    fn follows_clock(&mut self, now: Now) {
+        if let Some(by_ms) = self.clock.follow(now) {
+            self.happened(Happening::ClockStepped { by_ms, is_elsewhen: false });
+            self.tell(now, Event::ClockStepped { by_ms });
+            self.changes.iter_mut().for_each(|changes| changes.clock_stepped(by_ms));
+            self.ticked_at = self.ticked_at.map(|at| at.stepped(by_ms));
         }
     }
 
@@ -111,6 +126,7 @@ impl Pool {
         if self.saving.is_some() || self.is_stopped {
             return None;
         }
+        self.follows_clock(now);
         self.comes_due(now);
         if self.effects.is_empty() && self.is_tick_due(now) {
             self.tick(now);
@@ -150,30 +166,36 @@ impl Pool {
     /// decided then waits for something to happen.
     fn brain_due(&self, now: Now) -> Option<Duration> {
         let due_at = self.controller.due_at().filter(|_| self.is_leader())?;
-        Some((now.up + now.wall.until(due_at)).max(self.ticked + SOONEST_TICK))
+        Some((now.up + self.time(now).until(due_at)).max(self.ticked + SOONEST_TICK))
     }
 
     fn tell(&mut self, now: Now, event: Event) {
-        self.tick_due |= self.is_news(&event);
+        self.tick_due |= self.is_news(now, &event);
+        let now = self.time(now);
         if let Some(journal) = &mut self.journal {
-            journal.told(now.wall, &event);
+            journal.told(now, &event);
         }
-        self.controller.handle(now.wall, event);
+        self.controller.handle(now, event);
     }
 
     /// A heartbeat that says what the last one said waits for the next observation's tick: a hundred agents must not make for
     /// a hundred ticks. Agents repeat their notices when they come back, and EC2 repeats its own.
-    fn is_news(&self, event: &Event) -> bool {
+    fn is_news(&self, now: Now, event: &Event) -> bool {
         match event {
             Event::AgentReported(report) => self.state().instance(&report.id).is_some_and(|known| {
                 known.agent.phase != Some(report.phase)
                     || known.agent.proven != report.proven
                     || (report.active_jobs == Some(0) && known.agent.active_jobs != Some(0))
             }),
-            Event::NoticeSeen { id, at } => {
-                let known = self.state().instance(id);
-                known.is_some_and(|known| known.ec2.interrupted_at.is_none_or(|earlier| *at < earlier))
+            Event::NoticeSeen { id, at, is_rehearsal } => {
+                let at = when_reclaimed(self.time(now), *at, *is_rehearsal);
+                let is_news = |known: &SaidByEc2| {
+                    known.interrupted_at.is_none_or(|earlier| at < earlier) || (known.is_rehearsed && !is_rehearsal)
+                };
+                self.state().instance(id).is_some_and(|known| is_news(&known.ec2))
             }
+            // Nothing is nearer or farther than before.
+            Event::ClockStepped { .. } => false,
             Event::RebalanceRecommended { id, at } => {
                 let known = self.state().instance(id);
                 known.is_some_and(|known| known.ec2.rebalance.is_none_or(|earlier| earlier.at < *at))
@@ -237,8 +259,14 @@ impl Pool {
         self.schedule.is_under_way()
     }
 
+    /// The time as the brain is told it: the wall clock's, but for a step that is not followed yet.
+    pub fn time(&self, now: Now) -> Timestamp {
+        self.clock.at(now.up)
+    }
+
     /// The queues are known, and what is decided can be saved.
-    pub fn knows_queues(&self, now: Timestamp) -> bool {
+    pub fn knows_queues(&self, now: Now) -> bool {
+        let now = self.time(now);
         let longest = self.config().longest_gap();
         self.state().observation_problem().is_none()
             && self.ledger_problem.is_none()
@@ -246,7 +274,8 @@ impl Pool {
     }
 
     /// EC2's instances are known.
-    pub fn knows_instances(&self, now: Timestamp) -> bool {
+    pub fn knows_instances(&self, now: Now) -> bool {
+        let now = self.time(now);
         let longest = self.config().longest_listing_age();
         self.state().listing_problem().is_none() && self.state().listed_at().is_some_and(|at| now.since(at) <= longest)
     }

@@ -90,8 +90,12 @@ pub enum CoordinatorEv {
 #[derive(Clone, Debug)]
 pub enum Message {
     Beat(brain::Report),
-    /// When EC2 reclaims it, by the wall clock.
-    Interruption(u64),
+    /// When EC2 reclaims it, by the instance's wall clock, and how long that is off.
+    Interruption {
+        at: u64,
+        left: Duration,
+        is_rehearsal: bool,
+    },
     Rebalance(u64),
     Drained {
         left: Option<u32>,
@@ -130,6 +134,8 @@ pub enum AgentEv {
         epoch: u64,
         id: u64,
         command: machine::Command,
+        /// How long its deadline is off.
+        left: Duration,
     },
     Lost {
         session: u32,

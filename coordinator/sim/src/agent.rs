@@ -27,7 +27,7 @@ pub struct Host {
     /// When the machine's clock is 0.
     zero: u64,
     /// Its wall clock's error.
-    skew: i64,
+    pub skew: i64,
     pub agent_generation: u32,
     agent: Option<Agent>,
     /// Its image is bad: this boot step always fails.
@@ -90,7 +90,8 @@ struct Agent {
     base_restarts: u32,
     told_jobs: usize,
     beat_for_jobs_at: u64,
-    notice: Option<u64>,
+    /// When EC2 reclaims the instance: as its metadata say, and by the machine.
+    notice: Option<(u64, Timestamp)>,
     rebalance: Option<u64>,
     must_refuse: Option<u64>,
     /// A registration that is not answered yet.

@@ -11,7 +11,7 @@ mod sessions;
 use std::time::Duration;
 
 use spillway_brain::{InstanceId, State, Timestamp};
-use spillway_pool::lease::Hold;
+use spillway_pool::lease::{Hold, LEASE, LeaseAnswer};
 use spillway_pool::{Input, Now, Pool};
 
 use crate::agenda::{C, CoordinatorEv, Ev, N};
@@ -43,20 +43,17 @@ pub struct Coordinator {
     renewal: u64,
     /// It was the leader when this was last checked.
     led: bool,
-    /// Milliseconds for which it was suspended: its monotonic clock stood still.
-    suspended: u64,
     wakes_at: Option<u64>,
     pub sessions: Sessions,
 }
 
 impl Coordinator {
-    pub fn new(now: u64, config: spillway_brain::Config, nonce: String) -> Self {
-        let up = Duration::from_millis(now);
+    pub fn new(now: Now, config: spillway_brain::Config, nonce: String) -> Self {
         Coordinator {
             is_up: false,
             generation: 0,
             frozen_until: 0,
-            pool: Pool::new(Now { wall: Timestamp(now), up }, config, nonce),
+            pool: Pool::new(now, config, nonce),
             shadow: Shadow::default(),
             before_save: None,
             loaded: None,
@@ -65,16 +62,18 @@ impl Coordinator {
             renewed_at: 0,
             renewal: 0,
             led: false,
-            suspended: 0,
             wakes_at: None,
             sessions: Sessions::default(),
         }
     }
 
-    /// Time was skipped: its machine was suspended.
-    pub fn put_off(&mut self, by: u64) {
-        self.suspended += by;
+    /// Time was skipped, with nothing but renewals of the lease in it.
+    pub fn put_off(&mut self, now: u64, by: u64) {
         self.renewed_at += by;
+        if let Some((until, epoch)) = self.hold.held() {
+            let asked_at = until + Duration::from_millis(by) - LEASE;
+            self.hold.answered(asked_at, Duration::from_millis(now), LeaseAnswer::Ours { epoch });
+        }
         self.wakes_at = self.wakes_at.map(|at| at + by);
     }
 
@@ -87,6 +86,11 @@ impl Coordinator {
     }
 }
 
+/// A steady clock, when the world's shows `at`.
+pub fn up(at: u64) -> Duration {
+    Duration::from_millis(at)
+}
+
 /// The number in an instance's id.
 pub fn number(id: &InstanceId) -> N {
     id.0.strip_prefix("i-").and_then(|number| number.parse().ok()).unwrap_or(N::MAX)
@@ -97,18 +101,18 @@ pub fn name(c: C) -> &'static str {
 }
 
 impl World {
-    /// A coordinator's wall clock.
+    /// A coordinator's time, if its wall clock is never set: what the invariant checks count by.
     pub fn local(&self, c: C) -> Timestamp {
         Timestamp(self.now.saturating_add_signed(self.setup.skew[c]))
     }
 
-    /// Its monotonic clock, when the world's clock is `at`.
-    pub(crate) fn up(&self, c: C, at: u64) -> Duration {
-        Duration::from_millis(at - self.coordinators[c].suspended)
+    pub(crate) fn both_clocks(&self, c: C) -> Now {
+        Now { wall: self.local(c).stepped(self.stepped[c]), up: up(self.now) }
     }
 
-    pub(crate) fn both_clocks(&self, c: C) -> Now {
-        Now { wall: self.local(c), up: self.up(c, self.now) }
+    /// Its pool's time.
+    pub(crate) fn pool_time(&self, c: C) -> Timestamp {
+        self.coordinators[c].pool.time(self.both_clocks(c))
     }
 
     pub(crate) fn put_coordinator(&mut self, c: C, at: u64, ev: CoordinatorEv) {
@@ -122,8 +126,9 @@ impl World {
         }
         let generation = self.coordinators[c].generation + 1;
         let nonce = format!("s{}{}{generation}", self.setup.seed, ["a", "b"][c]);
+        let now = self.both_clocks(c);
         self.coordinators[c] =
-            Coordinator { is_up: true, generation, ..Coordinator::new(self.now, self.setup.config.clone(), nonce) };
+            Coordinator { is_up: true, generation, ..Coordinator::new(now, self.setup.config.clone(), nonce) };
         say!(self, "{} starts", name(c));
         self.wakes(c, self.now);
         let renews = self.now + self.rng.between(1, 50);
@@ -178,7 +183,7 @@ impl World {
     /// Gives an input to the pool, and to the invariant checks.
     pub(crate) fn feed(&mut self, c: C, input: Input) {
         let now = self.both_clocks(c);
-        self.check_input(c, now, &input);
+        self.check_input(c, &input);
         self.coordinators[c].pool.handle(now, input);
     }
 

@@ -101,6 +101,9 @@ occurrences! {
     WorkerCrash "worker crashes",
     WorkerHung "workers that hung",
     ImdsLate "notices seen late",
+    ClockStep "clocks of coordinators set",
+    HostClockStep "clocks of instances set",
+    AnothersClock "ledgers loaded that were saved by another clock",
     // The network's.
     CutEc2 "partitions coordinator-EC2",
     CutLedger "partitions coordinator-Redis",

@@ -70,6 +70,8 @@ impl World {
         for c in 0..self.coordinators.len() {
             self.coordinator_starts(c);
         }
+        (0..self.coordinators.len()).for_each(|c| self.heals(Heal::Clock(c)));
+        (0..self.hosts.len()).for_each(|n| self.heals(Heal::HostClock(n)));
         self.heals(Heal::Unpause);
         self.heals(Heal::Unlimit);
         for minutes in [1, 3, 10] {
@@ -87,7 +89,7 @@ impl World {
         // After its ledger was deleted the leader adopts what it finds, which may be more.
         let desired = state.desired().unwrap_or(0);
         // A worker without shim and name cannot give the worker proof while it is busy (a known limit).
-        let is_ready = self.setup.naming == Naming::None || state.counts(self.local(leader)).ready == desired;
+        let is_ready = self.setup.naming == Naming::None || state.counts(self.pool_time(leader)).ready == desired;
         is_ready && desired >= highest
     }
 
@@ -124,9 +126,8 @@ impl World {
 
     fn describe(&self, what: &str) -> String {
         let mut words = what.to_owned();
-        for coordinator in self.coordinators.iter().filter(|coordinator| coordinator.leads()) {
-            let state = coordinator.state();
-            let now = self.local(0);
+        for c in (0..self.coordinators.len()).filter(|c| self.coordinators[*c].leads()) {
+            let (state, now) = (self.coordinators[c].state(), self.pool_time(c));
             words += &format!("; desired {:?}, {:?}", state.desired(), state.counts(now));
             for instance in state.instances().filter(|instance| !instance.is_gone() || instance.owes_hand_back()) {
                 words += &format!(

@@ -38,6 +38,8 @@ pub enum Fault {
     WorkerHangs,
     CoordinatorCrash,
     CoordinatorFreezes,
+    ClockStep,
+    HostClockStep,
     CutEc2,
     CutLedger,
     CutSession,
@@ -81,6 +83,8 @@ impl Fault {
         Fault::WorkerHangs,
         Fault::CoordinatorCrash,
         Fault::CoordinatorFreezes,
+        Fault::ClockStep,
+        Fault::HostClockStep,
         Fault::CutEc2,
         Fault::CutLedger,
         Fault::CutSession,
@@ -120,7 +124,11 @@ impl World {
         self.trace.mix(fault as u64);
         let until = self.now + self.rng.octaves(5 * SECOND, 20 * MINUTE);
         match fault {
-            Fault::CoordinatorCrash | Fault::CoordinatorFreezes | Fault::CutEc2 | Fault::CutLedger => {
+            Fault::CoordinatorCrash
+            | Fault::CoordinatorFreezes
+            | Fault::ClockStep
+            | Fault::CutEc2
+            | Fault::CutLedger => {
                 let c = self.rng.below(self.coordinators.len() as u64) as usize;
                 self.coordinator_fault(fault, c, until);
             }
@@ -166,6 +174,14 @@ impl World {
                 say!(self, "{} is frozen", crate::coordinator::name(c));
                 self.count(Occurrence::Frozen);
             }
+            Fault::ClockStep => {
+                let by = self.draws_step();
+                say!(self, "the clock of {} is set by {} s", crate::coordinator::name(c), by / SECOND as i64);
+                self.count(Occurrence::ClockStep);
+                self.stepped[c] += by;
+                let back_at = self.now + self.rng.octaves(MINUTE, 4 * HOUR);
+                self.agenda.put(back_at, Ev::Heal(Heal::Clock(c)));
+            }
             Fault::CutEc2 => {
                 // A partial outage: before and after it, listings do not show an instance that exists.
                 if self.rng.one_in(3)
@@ -187,6 +203,12 @@ impl World {
                 self.count(Occurrence::CutLedger);
             }
         }
+    }
+
+    /// By how many milliseconds a wall clock is set: seconds to hours, either way.
+    pub(super) fn draws_step(&mut self) -> i64 {
+        let by = self.rng.octaves(2 * SECOND, 4 * HOUR) as i64;
+        if self.rng.one_in(2) { by } else { -by }
     }
 
     fn redis_fault(&mut self, fault: Fault, until: u64) {
@@ -297,7 +319,7 @@ impl World {
         shadow.ready.clear();
         shadow.noticed.clear();
         // The epoch of nobody who leads now.
-        self.ledger.saved = Some(ledger::Saved { kept: Kept::State(Box::new(state)), epoch: 0, shadow });
+        self.ledger.saved = Some(ledger::Saved { kept: Kept::State(Box::new(state)), epoch: 0, shadow, ..saved });
     }
 
     /// Another installation, or a version without the installation's tag, launches an instance with our pool's name.

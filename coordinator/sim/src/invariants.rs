@@ -13,7 +13,7 @@ mod state;
 
 use spillway_pool::{Input, Observation};
 
-use crate::agenda::C;
+use crate::clock::ms;
 use crate::coordinator::number;
 use crate::counts::Occurrence;
 use crate::world::World;
@@ -93,10 +93,10 @@ impl World {
     }
 
     /// Records what a coordinator was told, as far as the checks of instances need it.
-    pub fn note_told(&mut self, c: C, input: &Input) {
+    pub fn note_told(&mut self, input: &Input) {
         match input {
             Input::Observed(Ok(Observation { jobs: Some((asked_at, seen)), .. })) => {
-                let asked_at = asked_at.0.saturating_add_signed(-self.setup.skew[c]);
+                let asked_at = ms(*asked_at);
                 for n in &self.cloud.listed {
                     if !seen.jobs.contains_key(&self.cloud.machines[*n].id) {
                         self.hosts[*n].zero_seen_at = self.hosts[*n].zero_seen_at.max(asked_at);

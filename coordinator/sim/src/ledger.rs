@@ -10,8 +10,17 @@ use crate::invariants::Shadow;
 pub struct Saved {
     pub kept: Kept,
     pub epoch: u64,
+    pub clock: Clock,
     /// What the invariant checks remember beside the same state.
     pub shadow: Shadow,
+}
+
+/// The wall clock of the coordinator that saved it, in milliseconds ahead of the true time.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    /// If it was never set.
+    pub skew: i64,
+    pub off: i64,
 }
 
 /// A saved state, by value or by reference to the pool that saved it: few are ever read, and a copy at each tick is slow.

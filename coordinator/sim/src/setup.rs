@@ -183,8 +183,8 @@ fn every(fault: Fault, rng: &mut Rng) -> u64 {
         // Single things on an instance.
         Fault::Notice | Fault::Rebalance | Fault::AgentCrash | Fault::WorkerCrash => (20 * MINUTE, 4 * HOUR),
         Fault::DeleteLedger | Fault::ForgeLedger | Fault::Hold => (4 * HOUR, 48 * HOUR),
-        Fault::Fatal => (HOUR, 16 * HOUR),
-        Fault::Unmanaged | Fault::OldVersion | Fault::Quota | Fault::BadImage => (3 * HOUR, 24 * HOUR),
+        Fault::Fatal | Fault::Quota => (HOUR, 16 * HOUR),
+        Fault::Unmanaged | Fault::OldVersion | Fault::BadImage => (3 * HOUR, 24 * HOUR),
         _ => (30 * MINUTE, 8 * HOUR),
     };
     rng.octaves(from, to)

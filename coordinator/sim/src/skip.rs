@@ -19,7 +19,8 @@ impl World {
         self.trace.mix(by);
         self.agenda.put_off_rounds(by);
         self.ledger.put_off(by);
-        self.coordinators.iter_mut().for_each(|coordinator| coordinator.put_off(by));
+        let now = self.now;
+        self.coordinators.iter_mut().for_each(|coordinator| coordinator.put_off(now, by));
     }
 
     fn is_idle(&self) -> bool {

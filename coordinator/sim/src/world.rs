@@ -2,14 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use spillway_brain::LaunchToken;
+use spillway_brain::{LaunchToken, Timestamp};
+use spillway_pool::Now;
 
 use crate::agenda::{Agenda, Ev, N};
 use crate::agent::Host;
 use crate::bull::Bull;
 use crate::clock::START;
 use crate::cloud::Cloud;
-use crate::coordinator::Coordinator;
+use crate::coordinator::{Coordinator, up};
 use crate::counts::Counts;
 use crate::faults::Fault;
 use crate::invariants::Violation;
@@ -33,6 +34,8 @@ pub struct World {
     pub bull: Bull,
     pub ledger: Ledger,
     pub coordinators: Vec<Coordinator>,
+    /// By how much the wall clock of each coordinator's host was set, in milliseconds.
+    pub stepped: [i64; 2],
     pub hosts: Vec<Host>,
     /// Those that are on.
     pub live_hosts: Vec<N>,
@@ -74,7 +77,13 @@ impl World {
         let mut rng = Rng::new(seed);
         let setup = Setup::draw(seed, &mut rng);
         let coordinators = (0..setup.coordinators)
-            .map(|c| Coordinator::new(START, setup.config.clone(), format!("never-{c}")))
+            .map(|c| {
+                Coordinator::new(
+                    Now { wall: Timestamp(START), up: up(START) },
+                    setup.config.clone(),
+                    format!("never-{c}"),
+                )
+            })
             .collect();
         World {
             now: START,
@@ -87,6 +96,7 @@ impl World {
             bull: Bull::default(),
             ledger: Ledger::default(),
             coordinators,
+            stepped: [0; 2],
             hosts: Vec::new(),
             live_hosts: Vec::new(),
             is_calm: false,

@@ -7,8 +7,8 @@
 
 use redis::Script;
 use spillway_pool::lease::{Hold, LEASE, LeaseAnswer, LeaseChange};
-use tokio::time::Instant;
 
+use crate::clock;
 use crate::redis_client::{Redis, RedisProblem};
 
 /// What `leader` holds while pools are led by leases of their own.
@@ -61,7 +61,6 @@ pub struct Lease {
     redis: Redis,
     keys: Keys,
     holder: String,
-    began: Instant,
     hold: Hold,
     /// Its holder, by Redis' last answer.
     leader: Option<String>,
@@ -81,12 +80,12 @@ impl Lease {
         };
         let (take, release) = (Script::new(TAKE), Script::new(RELEASE));
         let holder = holder.to_owned();
-        Lease { redis, keys, holder, began: Instant::now(), hold: Hold::default(), leader: None, take, release }
+        Lease { redis, keys, holder, hold: Hold::default(), leader: None, take, release }
     }
 
     /// Acquires the lease if it is free, renews it if this process holds it.
     pub async fn renew(&mut self) -> (LeaseChange, Option<RedisProblem>) {
-        let sent_at = self.began.elapsed();
+        let sent_at = clock::up();
         let mut invocation = self.take.prepare_invoke();
         invocation.key(&self.keys.leader).key(&self.keys.epoch).key(&self.keys.wanted);
         invocation.key(&self.keys.leader_before).key(&self.keys.epoch_before);
@@ -101,7 +100,7 @@ impl Lease {
             }
             Err(problem) => (LeaseAnswer::Unknown, Some(problem)),
         };
-        (self.hold.answered(sent_at, self.began.elapsed(), answer), problem)
+        (self.hold.answered(sent_at, clock::up(), answer), problem)
     }
 
     /// Whether nobody holds the lease, and nobody waits for it.

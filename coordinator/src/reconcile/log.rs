@@ -1,5 +1,7 @@
 //! A pool's log lines: a constant message and fields.
 
+use std::time::Duration;
+
 use spillway_brain::{Decision, Planned, in_words};
 use spillway_pool::{Denied, Granted, Happening, Wish};
 
@@ -12,6 +14,27 @@ impl Reconciler {
     pub(super) fn log(&self, happening: Happening) {
         let pool = &self.config.name;
         match happening {
+            Happening::ClockStepped { by_ms, is_elsewhen } => {
+                let (by, is_ahead) = (in_words(Duration::from_millis(by_ms.unsigned_abs())), by_ms > 0);
+                let way = if is_ahead { "forward" } else { "back" };
+                if is_elsewhen {
+                    tracing::warn!(
+                        pool,
+                        by,
+                        way,
+                        "the ledger's times are of a clock that showed another time, or this one was set since: they move with it, and \
+                         no deadline comes sooner or later"
+                    );
+                } else {
+                    tracing::warn!(
+                        pool,
+                        by,
+                        way,
+                        "the wall clock was set: deadlines and timers move with it, and none comes sooner or later. Check this \
+                         machine's time synchronization"
+                    );
+                }
+            }
             Happening::LedgerRead { instances } => tracing::info!(pool, instances, "ledger read"),
             Happening::NoLedgerYet => tracing::info!(pool, "no ledger in Redis: starting with an empty one"),
             Happening::LedgerUnreadable { problem } => {

@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use spillway_brain::{InstanceId, LaunchAnswer, LaunchToken, Plan, RefusalClass, Timestamp};
+use spillway_brain::{InstanceId, LaunchAnswer, LaunchToken, Plan, RefusalClass};
 use spillway_pool::{Attempt, Command, Effect, Input, Observation, Refused, Rehearsal, Save, Saved};
-use spillway_proto::v1;
 use spillway_proto::v1::session_response::Command as WireCommand;
+use spillway_proto::{times, v1};
 use tokio::time::Instant;
 
 use super::Reconciler;
@@ -24,7 +24,7 @@ const PLANS_RESTORED: usize = 100;
 #[derive(Debug)]
 pub(super) enum Outcome {
     Observed { observer: Box<QueueObserver>, took: Duration, answer: Result<Observation, ObservationProblem> },
-    Listed { asked_at: Timestamp, answer: Result<Listing, cloud::Refused> },
+    Listed { asked_at: Duration, answer: Result<Listing, cloud::Refused> },
     Interruptions(Result<Vec<Interruption>, cloud::Refused>),
     Launched { token: LaunchToken, answer: Result<InstanceId, cloud::Refused> },
     Terminated { id: InstanceId, answer: Result<(), cloud::Refused> },
@@ -67,8 +67,8 @@ impl Reconciler {
                 }
             }
             Effect::HandBack(attempt) => {
-                let (hand_backs, began) = (self.hand_backs.clone(), self.began);
-                self.calls.spawn(async move { Outcome::HandedBack(hand_backs.perform(began, attempt).await) });
+                let hand_backs = self.hand_backs.clone();
+                self.calls.spawn(async move { Outcome::HandedBack(hand_backs.perform(attempt).await) });
             }
             Effect::Rehearse { epoch, rehearsal } => self.rehearse(epoch, rehearsal),
             Effect::Reply { asker, answer } => {
@@ -91,7 +91,7 @@ impl Reconciler {
             let started = Instant::now();
             let answer = async {
                 let backlog = observer.observe().await?;
-                let asked_at = clock::now();
+                let asked_at = clock::up();
                 let jobs = if with_jobs { observer.jobs_by_instance(&known).await? } else { None };
                 Ok(Observation { backlog, jobs: jobs.map(|seen| (asked_at, seen)) })
             }
@@ -101,12 +101,12 @@ impl Reconciler {
     }
 
     async fn load(&mut self, epoch: u64) {
-        let input = match self.ledger.load().await {
+        let input = match self.ledger.load(|| self.pool.time(clock::both())).await {
             Ok(saved) => {
                 // Without them `explain` starts with an empty history.
                 let recorded = self.ledger.recent(PLANS_RESTORED).await.unwrap_or_default();
                 let plans = recorded.into_iter().map(|entry| entry.plan).collect();
-                Input::Loaded { epoch, saved: saved.map(|(state, saved_by)| (Box::new(state), saved_by)), plans }
+                Input::Loaded { epoch, saved, plans }
             }
             Err(problem) => Input::NotLoaded { epoch, problem: problem.to_string() },
         };
@@ -114,25 +114,25 @@ impl Reconciler {
     }
 
     async fn save(&mut self, Save { epoch, plan, is_recorded }: Save) {
-        let state = self.pool.state();
+        let (state, now) = (self.pool.state(), self.pool.time(self.now()));
         let recorded = plan.as_ref().filter(|_| is_recorded).map(|plan| Recorded {
             plan: Plan::clone(plan),
             backlog: state.backlog().map(|(backlog, _)| backlog.clone()),
         });
-        let saved = self.ledger.save(&self.holder, epoch, state, recorded.as_ref()).await;
+        let saved = self.ledger.save(&self.holder, epoch, (now, state), recorded.as_ref()).await;
         if let (Err(problem), None) = (&saved, &plan) {
             tracing::warn!(pool = self.config.name, %problem, "cannot save the ledger while stopping: it keeps what was saved before");
         }
         self.tell(Input::Saved(match saved {
-            Ok(until) => Saved::Until(until.saturating_duration_since(self.began)),
+            Ok(until) => Saved::Until(until),
             Err(problem @ LedgerProblem::NotLeader) => Saved::NotLeader { problem: problem.to_string() },
             Err(problem) => Saved::Failed { problem: problem.to_string() },
         }));
     }
 
     fn rehearse(&mut self, epoch: u64, rehearsal: Rehearsal) {
-        let deadline = Some(view::timestamp(rehearsal.deadline));
-        let command = WireCommand::Rehearse(v1::Rehearse { deadline });
+        let (deadline, left) = (Some(view::timestamp(rehearsal.deadline)), Some(times::duration(rehearsal.notice)));
+        let command = WireCommand::Rehearse(v1::Rehearse { deadline, left });
         let is_delivered = self.send(&rehearsal.id, epoch, command).is_ok();
         self.tell(Input::Rehearsed { rehearsal, is_delivered });
     }
@@ -194,7 +194,7 @@ impl Reconciler {
             }
         }
         self.calls.spawn(async move {
-            let asked_at = clock::now();
+            let asked_at = clock::up();
             let answer = match installation {
                 Some(installation) => cloud.list(&config, &installation, &known).await,
                 None => Err(not_identified()),
@@ -203,7 +203,7 @@ impl Reconciler {
         });
     }
 
-    fn listed(&mut self, asked_at: Timestamp, answer: Result<Listing, cloud::Refused>) {
+    fn listed(&mut self, asked_at: Duration, answer: Result<Listing, cloud::Refused>) {
         let answer = answer.map_err(refused).map(|Listing { instances: found, other_pools, account }| {
             let beside = Beside { other_pools, account };
             self.beside.send_if_modified(|before| {
@@ -249,8 +249,9 @@ fn refused(refused: cloud::Refused) -> Refused {
 
 fn wire(command: Command) -> WireCommand {
     match command {
-        Command::Drain { deadline, reason } => {
-            WireCommand::Drain(v1::Drain { deadline: Some(view::timestamp(deadline)), reason })
+        Command::Drain { deadline, left, reason } => {
+            let (deadline, left) = (Some(view::timestamp(deadline)), Some(times::duration(left)));
+            WireCommand::Drain(v1::Drain { deadline, reason, left })
         }
         Command::CancelDrain => WireCommand::CancelDrain(v1::CancelDrain {}),
     }

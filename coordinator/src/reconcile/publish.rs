@@ -5,13 +5,13 @@ use spillway_pool::Entry;
 use spillway_proto::v1;
 
 use super::{PoolStatus, Reconciler};
-use crate::{clock, view};
+use crate::view;
 
 impl Reconciler {
     pub(super) fn publish(&mut self) {
-        let (pool, name, now) = (&self.pool, &self.config.name, clock::now());
+        let (pool, name, now) = (&self.pool, &self.config.name, self.now());
         let plan = pool.history().last().map(|entry| record(name, entry));
-        let mut view = view::pool(name, pool.controller(), &self.agents, &self.listed, now, plan);
+        let mut view = view::pool(name, pool.controller(), &self.agents, &self.listed, pool.time(now), plan);
         if let (Some(problem), None) = (pool.ledger_problem(), pool.state().observation_problem()) {
             view.observation_problem = format!("ledger: {problem}");
         }
@@ -24,7 +24,7 @@ impl Reconciler {
             leading: pool.is_leader(),
             epoch: pool.epoch(),
             ticked_at: pool.ticked_at(),
-            alive_at: Some(now),
+            alive_at: Some(now.up),
             observation_took: self.observation_took,
         });
     }

@@ -24,6 +24,9 @@ use crate::{clock, view};
 /// Commands that may be queued for an agent.
 const COMMANDS_WAITING: usize = 16;
 
+/// The action of a notice that an operator has rehearsed.
+const REHEARSAL: &str = "rehearsal";
+
 /// What registration requires and returns.
 #[derive(Clone, Debug)]
 pub struct Registration {
@@ -249,6 +252,8 @@ fn receive(record: &mut AgentRecord, pool: &PoolHandle, id: &InstanceId, message
         }
         AgentMessage::Notice(notice) => {
             let (kind, at) = (notice.kind(), notice.at);
+            let left = notice.left.as_ref().and_then(times::from_duration);
+            let is_rehearsal = notice.action == REHEARSAL;
             // A repeated notice is passed on as well, because another leader may have received the first: the pool ignores
             // the ones that it knows.
             if record.notice(notice) {
@@ -256,7 +261,7 @@ fn receive(record: &mut AgentRecord, pool: &PoolHandle, id: &InstanceId, message
             }
             let at = view::from_timestamp(&at?);
             match kind {
-                v1::NoticeKind::Interruption => Some(FromAgent::Notice { at }),
+                v1::NoticeKind::Interruption => Some(FromAgent::Notice { at, left, is_rehearsal }),
                 v1::NoticeKind::Rebalance => Some(FromAgent::RebalanceRecommended { at }),
                 _ => None,
             }

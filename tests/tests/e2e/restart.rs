@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use spillway_brain::{Config, Controller};
+use spillway_coordinator::clock;
 use spillway_coordinator::ledger::{LEASE, Lease, LeaseChange, Ledger, LedgerProblem};
 use spillway_coordinator::redis_client::Redis;
 use spillway_emulator::{Delay, InstanceState};
@@ -219,6 +220,7 @@ async fn the_ledger_says_how_long_the_lease_lasts_and_an_epoch_is_newer_than_any
     let mut lease = Lease::new(connect(), "spillway:", "pool", "a");
     let mut ledger = Ledger::new(connect(), "spillway:", "pool");
     let controller = Controller::new(Config::default(), "nonce");
+    let state = (clock::now(), controller.state());
     let gained = async |lease: &mut Lease| {
         // An epoch is a millisecond of Redis' clock.
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -228,24 +230,24 @@ async fn the_ledger_says_how_long_the_lease_lasts_and_an_epoch_is_newer_than_any
         }
     };
     let first = gained(&mut lease).await;
-    let asked_at = Instant::now();
-    let until = ledger.save("a", first, controller.state(), None).await.expect("it leads");
-    assert!(until > asked_at + LEASE / 2 && until <= Instant::now() + LEASE, "{:?}", until - asked_at);
+    let asked_at = clock::up();
+    let until = ledger.save("a", first, state, None).await.expect("it leads");
+    assert!(until > asked_at + LEASE / 2 && until <= clock::up() + LEASE, "{:?}", until - asked_at);
     // A delayed save of the same holder arrives after that.
     let mut held_up = Ledger::new(connect(), "spillway:", "pool");
-    let refused = held_up.save("a", first, controller.state(), None).await.expect_err("a later one is there");
+    let refused = held_up.save("a", first, state, None).await.expect_err("a later one is there");
     assert!(matches!(refused, LedgerProblem::Overtaken), "{refused}");
     // What is left of the lease, not what a renewal would give.
     let _: u64 = redis.ask(&["PEXPIRE", "spillway:pool:pool:leader", "700"]);
-    let until = ledger.save("a", first, controller.state(), None).await.expect("it leads");
-    assert!(until <= Instant::now() + Duration::from_millis(700), "{:?}", until - asked_at);
+    let until = ledger.save("a", first, state, None).await.expect("it leads");
+    assert!(until <= clock::up() + Duration::from_millis(700), "{:?}", until - asked_at);
     wait::until(
         "the lease runs out",
         async || format!("{} ms of it are left", redis.ask::<i64>(&["PTTL", "spillway:pool:pool:leader"])),
         async || (redis.ask::<u64>(&["EXISTS", "spillway:pool:pool:leader"]) == 0).then_some(()),
     )
     .await;
-    let refused = ledger.save("a", first, controller.state(), None).await.expect_err("the lease is not held");
+    let refused = ledger.save("a", first, state, None).await.expect_err("the lease is not held");
     assert!(matches!(refused, LedgerProblem::NotLeader), "{refused}");
     // The epoch is deleted with everything, deleted alone while the lease is held, and ahead of Redis' clock.
     let _: String = redis.ask(&["FLUSHALL"]);

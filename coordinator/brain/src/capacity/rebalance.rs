@@ -115,7 +115,8 @@ fn begin_drain(instance: &mut Instance, now: Timestamp, config: &Config, reason:
 /// Why a recommendation is not acted on, whichever way is configured.
 fn not_acted_on(state: &mut State, now: Timestamp, config: &Config, id: &InstanceId) -> Option<WorksOn> {
     let instance = state.by_id(id)?;
-    let recommended_at = instance.ec2.rebalance?.at;
+    let rebalance = instance.ec2.rebalance?;
+    let recommended_at = rebalance.seen_at.unwrap_or(rebalance.at);
     if instance.is_replacement && recommended_at < instance.planned_at + HOUR {
         return Some(WorksOn::Replacement);
     }

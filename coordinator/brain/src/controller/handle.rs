@@ -5,13 +5,15 @@ use crate::backlog::{Backlog, JobsByInstance};
 use crate::config::Config;
 use crate::event::Event;
 use crate::instance::Rebalance;
-use crate::phases::{booting, launching, terminating};
+use crate::phases::{booting, draining, launching, terminating};
 use crate::state::State;
+use crate::stepped::Stepped;
 use crate::time::Timestamp;
 
 pub(super) fn handle(state: &mut State, now: Timestamp, event: Event, config: &Config) {
     match event {
         Event::Started => leadership::started(state, now),
+        Event::ClockStepped { by_ms } => state.step(by_ms),
         Event::LeadershipGained => leadership::gained(state, now, config),
         Event::LeadershipLost => state.leader = false,
         Event::BacklogObserved(backlog) => observed(state, now, backlog, config),
@@ -31,9 +33,9 @@ pub(super) fn handle(state: &mut State, now: Timestamp, event: Event, config: &C
         Event::AgentDrained { id, jobs_left, jobs_handed_back } => {
             agent::drained(state, now, &id, jobs_left, jobs_handed_back);
         }
-        Event::NoticeSeen { id, at } => {
+        Event::NoticeSeen { id, at, is_rehearsal } => {
             if let Some(instance) = state.by_id(&id) {
-                instance.ec2.interrupted_at = Some(instance.ec2.interrupted_at.map_or(at, |earlier| earlier.min(at)));
+                draining::noticed(instance, now, at, is_rehearsal);
             }
         }
         Event::RebalanceRecommended { id, at } => {
@@ -41,7 +43,7 @@ pub(super) fn handle(state: &mut State, now: Timestamp, event: Event, config: &C
             if let Some(instance) = state.by_id(&id)
                 && instance.ec2.rebalance.is_none_or(|known| known.at < at)
             {
-                instance.ec2.rebalance = Some(Rebalance { at, answered: false });
+                instance.ec2.rebalance = Some(Rebalance { at, seen_at: Some(now), answered: false });
             }
         }
         Event::HandedBack { id, certain, handed_back, left } => {

@@ -22,6 +22,23 @@ const TOLD_AGAIN_AFTER: Duration = Duration::from_secs(10);
 /// What an agent may need beyond the deadline, to stop the worker and to say so.
 const BEYOND_DEADLINE: Duration = Duration::from_secs(120);
 
+/// The longest that EC2 lets a spot instance run on after it gave notice, by its documentation: two minutes.
+const NOTICE: Duration = Duration::from_secs(120);
+/// What operators may rehearse.
+const LONGEST_REHEARSAL: Duration = Duration::from_secs(3600);
+
+/// When EC2 reclaims an instance, by a notice that is told at `now` and says `at`: a moment that EC2 can mean, whatever clock is wrong.
+pub fn when_reclaimed(now: Timestamp, at: Timestamp, is_rehearsal: bool) -> Timestamp {
+    at.clamp(now, now + if is_rehearsal { LONGEST_REHEARSAL } else { NOTICE })
+}
+
+/// An interruption notice was told, maybe not for the first time: the earliest counts, and EC2's own outweighs a rehearsal.
+pub(crate) fn noticed(instance: &mut Instance, now: Timestamp, at: Timestamp, is_rehearsal: bool) {
+    let (at, ec2) = (when_reclaimed(now, at, is_rehearsal), &mut instance.ec2);
+    ec2.is_rehearsed = is_rehearsal && (ec2.is_rehearsed || ec2.interrupted_at.is_none());
+    ec2.interrupted_at = Some(ec2.interrupted_at.map_or(at, |earlier| earlier.min(at)));
+}
+
 /// Begins a drain; the decision that tells the agent, where there is one to be told.
 pub(crate) fn begin(
     instance: &mut Instance,

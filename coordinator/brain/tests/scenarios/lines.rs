@@ -6,7 +6,7 @@ use spillway_brain::{
     AgentPhase, Controller, Ec2State, Event, InstanceId, JobsByInstance, LaunchAnswer, LaunchToken, RefusalClass, State,
 };
 
-use super::{AtEc2, OURS, World, clock, time};
+use super::{AtEc2, OURS, World, time};
 
 impl World {
     /// Does what the line says; it panics on a line that nobody knows.
@@ -147,15 +147,16 @@ impl World {
             }
             // Now, or seen again of then.
             "rebalance" => {
-                let at = words.get(2).map_or(self.now, |when| time(when));
+                let at = words.get(2).map_or(self.now.stepped(-self.ahead), |when| time(when));
                 self.tell(Event::RebalanceRecommended { id, at });
             }
             "silent" => {
                 self.agents.remove(word(1));
             }
             "notice" => {
-                let at = self.now + Duration::from_secs(word(2).parse().expect("seconds"));
-                self.tell(Event::NoticeSeen { id, at });
+                let seconds: i64 = word(2).parse().expect("seconds");
+                let (at, is_rehearsal) = (self.now.stepped(seconds * 1000), word(3) == "rehearsed");
+                self.tell(Event::NoticeSeen { id, at, is_rehearsal });
             }
             _ => return false,
         }
@@ -168,10 +169,17 @@ impl World {
         let id = InstanceId(word(1).to_owned());
         match word(0) {
             "tick" => self.tick(),
+            // The clock is set by so many minutes: the script's own times go on as they did.
+            "clock" => {
+                let minutes: i64 = word(1).parse().expect("minutes");
+                self.ahead += minutes * 60_000;
+                self.now = self.now.stepped(minutes * 60_000);
+                self.tell(Event::ClockStepped { by_ms: minutes * 60_000 });
+            }
             "notes" => self.said.extend(self.notes.iter().map(|note| format!("note: {note}"))),
             "show" => self.show(),
             "due" => {
-                let due = self.controller.due_at().map_or_else(|| "not by the time".to_owned(), clock);
+                let due = self.controller.due_at().map_or_else(|| "not by the time".to_owned(), |at| self.clock(at));
                 self.said.push(format!("due: {due}"));
             }
             "operator-drain" => self.tell(Event::OperatorDrain { id, reason: String::new() }),

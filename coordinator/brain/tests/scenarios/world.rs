@@ -14,6 +14,8 @@ use spillway_brain::{
     LaunchAnswer, LaunchToken, Listed, QueueBacklog, RefusalClass, Report, Timestamp,
 };
 
+/// What the coordinator's clock shows at first: room for one that is set back.
+const AHEAD: i64 = 86_400_000;
 /// The installation that the scenarios are about.
 const OURS: &str = "ours";
 
@@ -34,7 +36,10 @@ impl AtEc2 {
 
 pub struct World {
     controller: Controller,
+    /// By the coordinator's clock.
     now: Timestamp,
+    /// What the coordinator's clock shows when the script's shows nothing, in milliseconds.
+    ahead: i64,
     /// What was said since the last line of the script.
     said: Vec<String>,
     notes: Vec<String>,
@@ -53,10 +58,12 @@ impl World {
     pub fn new(config: Config) -> Self {
         let config = Config { installation: OURS.to_owned(), ..config };
         let mut controller = Controller::new(config, "t");
-        controller.handle(Timestamp(0), Event::LeadershipGained);
+        let now = Timestamp(0).stepped(AHEAD);
+        controller.handle(now, Event::LeadershipGained);
         World {
             controller,
-            now: Timestamp(0),
+            now,
+            ahead: AHEAD,
             said: Vec::new(),
             notes: Vec::new(),
             unanswered: Vec::new(),
@@ -75,9 +82,9 @@ impl World {
         let (when, what) = line.trim().split_once(' ').expect("TIME what");
         let (from, to) = when.split_once("..").unwrap_or((when, when));
         let (mut at, to) = (time(from), time(to));
-        assert!(self.now <= at, "time goes on: {line}");
+        assert!(self.now <= at.stepped(self.ahead), "time goes on: {line}");
         while at <= to {
-            self.now = at;
+            self.now = at.stepped(self.ahead);
             self.happens(what.trim());
             at = at + Duration::from_secs(10);
         }
@@ -172,7 +179,7 @@ impl World {
         for planned in plan.decisions {
             let subject = self.execute(&planned.decision);
             let kind = planned.decision.kind();
-            self.said.push(format!("{} {kind} {subject}: {}", clock(self.now), planned.reason));
+            self.said.push(format!("{} {kind} {subject}: {}", self.clock(self.now), planned.reason));
         }
         let counts = self.controller.state().counts(self.now);
         let config = self.controller.config();
@@ -215,18 +222,23 @@ impl World {
         }
     }
 
+    /// A time of the coordinator's clock, as the script has it.
+    fn clock(&self, at: Timestamp) -> String {
+        clock(at.stepped(-self.ahead))
+    }
+
     fn show(&mut self) {
         let state = self.controller.state();
         let desired = state.desired().map_or_else(|| "unknown".to_owned(), |desired| desired.to_string());
         let handed_back = state.handed_back_total();
         self.said.push(format!("pool: desired {desired}, {handed_back} jobs handed back"));
-        self.said.extend(state.instances().map(shown));
+        self.said.extend(state.instances().map(|instance| shown(instance, self.ahead)));
     }
 }
 
-fn shown(instance: &Instance) -> String {
+fn shown(instance: &Instance, ahead: i64) -> String {
     let mut parts = vec![instance.phase_name().to_owned()];
-    parts.extend(instance.phase_deadline().map(|deadline| format!("until {}", clock(deadline))));
+    parts.extend(instance.phase_deadline().map(|deadline| format!("until {}", clock(deadline.stepped(-ahead)))));
     parts.extend(instance.drain_can_be_cancelled().then(|| "can go back to work".to_owned()));
     parts.extend(instance.boot_failed.then(|| "boot failed".to_owned()));
     parts.extend(instance.owes_hand_back().then(|| "owes a hand-back".to_owned()));

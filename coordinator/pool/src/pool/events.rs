@@ -7,6 +7,7 @@ use spillway_brain::{Event, HandBack, InstanceId, Listed, Timestamp};
 use super::Pool;
 use crate::{
     Asker, Attempt, Denied, Effect, FromAgent, Granted, Happening, Input, Now, Observation, Refused, Rehearsal, Wish,
+    agreed,
 };
 
 /// How long EC2 runs on after it marked a spot instance for termination.
@@ -19,7 +20,8 @@ impl Pool {
             Input::Listed { asked_at, answer } => self.listed(now, asked_at, answer),
             Input::Interruptions(ids) => {
                 for id in ids {
-                    self.tell(now, Event::NoticeSeen { id, at: now.wall + NOTICE });
+                    let at = self.time(now) + NOTICE;
+                    self.tell(now, Event::NoticeSeen { id, at, is_rehearsal: false });
                 }
             }
             Input::LaunchAnswered { token, answer } => {
@@ -40,7 +42,7 @@ impl Pool {
             Input::NotLoaded { epoch, problem } => self.not_loaded(now, epoch, problem),
             // Nothing is being saved.
             Input::Saved(_) => {}
-            Input::FromAgent(id, said) => self.tell(now, event(id, said)),
+            Input::FromAgent(id, said) => self.tell(now, event(self.time(now), id, said)),
             Input::Operator(asker, wish) => self.asked(now, asker, wish),
             Input::Rehearsed { rehearsal, is_delivered } => self.rehearsed(rehearsal, is_delivered),
             Input::Stop => self.stop(),
@@ -56,6 +58,7 @@ impl Pool {
                     self.happened(Happening::QueuesKnownAgain);
                 }
                 if let Some((asked_at, seen)) = jobs {
+                    let asked_at = self.clock.at(asked_at);
                     self.tell(now, Event::JobsSeen { asked_at, seen });
                 }
                 self.tell(now, Event::BacklogObserved(backlog));
@@ -69,7 +72,7 @@ impl Pool {
         }
     }
 
-    fn listed(&mut self, now: Now, asked_at: Timestamp, answer: Result<Vec<Listed>, Refused>) {
+    fn listed(&mut self, now: Now, asked_at: Duration, answer: Result<Vec<Listed>, Refused>) {
         let was_known = self.state().listing_problem().is_none();
         match answer {
             Ok(instances) => {
@@ -77,6 +80,7 @@ impl Pool {
                     self.happened(Happening::InstancesKnownAgain);
                 }
                 self.schedule.listed(now.up);
+                let asked_at = self.clock.at(asked_at);
                 self.tell(now, Event::InstancesListed { asked_at, instances });
                 if self.state().listed_at().is_none() {
                     // It was asked for before the ledger was loaded.
@@ -112,9 +116,9 @@ impl Pool {
     }
 
     fn asked(&mut self, now: Now, asker: Asker, wish: Wish) {
-        let answer = wish.judge(now.wall, &self.controller);
+        let answer = wish.judge(self.time(now), &self.controller);
         if let (Wish::Rehearse { id, notice }, Ok(_)) = (&wish, &answer) {
-            let rehearsal = Rehearsal { asker, id: id.clone(), notice: *notice, deadline: now.wall + *notice };
+            let rehearsal = Rehearsal { asker, id: id.clone(), notice: *notice, deadline: self.time(now) + *notice };
             // Answered once the agent's session has taken it.
             return self.effects.push_back(Effect::Rehearse { epoch: self.epoch(), rehearsal });
         }
@@ -138,11 +142,13 @@ impl Pool {
     }
 }
 
-fn event(id: InstanceId, said: FromAgent) -> Event {
+fn event(now: Timestamp, id: InstanceId, said: FromAgent) -> Event {
     match said {
         FromAgent::Registered => Event::AgentRegistered { id },
         FromAgent::Reported(report) => Event::AgentReported(report),
-        FromAgent::Notice { at } => Event::NoticeSeen { id, at },
+        FromAgent::Notice { at, left, is_rehearsal } => {
+            Event::NoticeSeen { id, at: agreed(now, at, left), is_rehearsal }
+        }
         FromAgent::RebalanceRecommended { at } => Event::RebalanceRecommended { id, at },
         FromAgent::Drained { jobs_left, jobs_handed_back } => Event::AgentDrained { id, jobs_left, jobs_handed_back },
     }

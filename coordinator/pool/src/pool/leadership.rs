@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use spillway_brain::{Controller, Event, Plan, State};
+use spillway_brain::{Controller, Event, Plan};
 
 use super::Pool;
 use crate::changes::Changes;
+use crate::clock::TOLERATED_MS;
 use crate::journal::Journal;
-use crate::{Effect, Happening, Now};
+use crate::{Effect, Happening, Now, SavedState};
 
 /// Until the ledger is asked again that could not be read.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
@@ -65,18 +66,22 @@ impl Pool {
         self.changes = None;
     }
 
-    pub(super) fn loaded(&mut self, now: Now, epoch: u64, saved: Option<(Box<State>, u64)>, plans: Vec<Plan>) {
+    pub(super) fn loaded(&mut self, now: Now, epoch: u64, saved: Option<SavedState>, plans: Vec<Plan>) {
         if self.leadership.leads_in != Some(epoch) {
             return;
         }
         self.ledger_problem = None;
         match saved {
             // Nobody wrote since this process did: what it knows is newer.
-            Some((_, saved_by)) if self.leadership.loaded_epoch == Some(saved_by) => {}
-            Some((state, _)) => {
+            Some(saved) if self.leadership.loaded_epoch == Some(saved.epoch) => {}
+            Some(SavedState { state, ahead_ms, .. }) => {
                 self.happened(Happening::LedgerRead { instances: state.instances().count() });
                 self.controller = Controller::restore(self.config().clone(), *state);
-                self.controller.handle(now.wall, Event::Started);
+                if ahead_ms.unsigned_abs() > TOLERATED_MS {
+                    self.happened(Happening::ClockStepped { by_ms: ahead_ms, is_elsewhen: true });
+                    self.controller.handle(self.time(now), Event::ClockStepped { by_ms: ahead_ms });
+                }
+                self.controller.handle(self.time(now), Event::Started);
                 if !plans.is_empty() {
                     self.history.restore(plans);
                 }
@@ -85,7 +90,7 @@ impl Pool {
         }
         self.leadership.epoch = epoch;
         self.leadership.loaded_epoch = Some(epoch);
-        self.changes = Some(Changes::since(now.wall, self.state()));
+        self.changes = Some(Changes::since(self.time(now), self.state()));
         self.tell(now, Event::LeadershipGained);
         // Nothing is decided before EC2 has been listed anew.
         self.schedule.lists_anew(now.up);

@@ -27,9 +27,10 @@ impl Pool {
         if !self.is_leader() {
             return;
         }
-        let plan = Arc::new(self.controller.tick(now.wall));
+        let at = self.time(now);
+        let plan = Arc::new(self.controller.tick(at));
         if let Some(journal) = &mut self.journal {
-            journal.ticked(now.wall);
+            journal.ticked(at);
         }
         let is_recorded = self.history.is_recorded(&plan, self.state(), self.config().interval);
         self.saving = Some(Saving { plan: Arc::clone(&plan), is_recorded });
@@ -51,7 +52,7 @@ impl Pool {
         // A ledger that answers slowly must not make for tick after tick: whatever else happens has its turn in between.
         self.ticked = now.up;
         match saved {
-            Saved::Until(until) if now.up < until => self.acts(saving),
+            Saved::Until(until) if now.up < until => self.acts(now, saving),
             Saved::Until(_) => {
                 self.undo(saving, TOO_LATE.to_owned());
                 // The next save tells who leads.
@@ -65,7 +66,7 @@ impl Pool {
         }
     }
 
-    fn acts(&mut self, saving: Saving) {
+    fn acts(&mut self, now: Now, saving: Saving) {
         let Saving { plan, is_recorded } = saving;
         self.ledger_problem = None;
         self.ticked_at = Some(plan.at);
@@ -81,19 +82,19 @@ impl Pool {
         }
         for planned in &plan.decisions {
             self.effects.push_back(Effect::Decided(planned.clone()));
-            self.act(planned);
+            self.act(now, planned);
         }
         self.history.push(plan);
     }
 
-    fn act(&mut self, planned: &Planned) {
+    fn act(&mut self, now: Now, planned: &Planned) {
         let epoch = self.epoch();
         let effect = match planned.decision.clone() {
             Decision::Launch { token } => Effect::Launch { token },
             Decision::Terminate { id } => Effect::Terminate { id },
             Decision::Drain { id, deadline } => {
-                let reason = planned.reason.to_string();
-                Effect::Command { id, epoch, command: Command::Drain { deadline, reason } }
+                let (left, reason) = (self.time(now).until(deadline), planned.reason.to_string());
+                Effect::Command { id, epoch, command: Command::Drain { deadline, left, reason } }
             }
             Decision::CancelDrain { id } => Effect::Command { id, epoch, command: Command::CancelDrain },
             Decision::HandBack { id, certain } => {

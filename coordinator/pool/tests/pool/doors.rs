@@ -80,7 +80,7 @@ fn only_agents_of_expected_instances_are_let_in_and_only_by_the_leader() {
     assert_eq!(stage.pool.admission().check(&id()), Ok(()));
     assert_eq!(stage.pool.admission().check(&stranger), Err(NotAdmitted::NotExpected));
     let token = stage.pool.state().instances().next().map(|instance| instance.token.clone()).expect("one");
-    stage.tell(Input::Listed { asked_at: stage.now().wall, answer: Ok(vec![listed(token, Ec2State::Terminated)]) });
+    stage.tell(Input::Listed { asked_at: stage.now().up, answer: Ok(vec![listed(token, Ec2State::Terminated)]) });
     assert_eq!(stage.pool.admission().check(&id()), Err(NotAdmitted::NotExpected), "it is gone");
     stage.saves();
     stage.tell(Input::StandBy);
@@ -92,7 +92,7 @@ fn what_a_stranger_says_changes_nothing() {
     let mut stage = Stage::leading();
     let before = stage.pool.state().clone();
     stage.tell(Input::FromAgent(id(), FromAgent::Reported(report(AgentPhase::Ready))));
-    stage.tell(Input::FromAgent(id(), FromAgent::Notice { at: stage.now().wall }));
+    stage.tell(Input::FromAgent(id(), FromAgent::Notice { at: stage.now().wall, left: None, is_rehearsal: false }));
     assert_eq!(*stage.pool.state(), before);
     assert!(stage.effects().is_empty());
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use spillway_brain::{Config, Controller};
 use spillway_pool::lease::{Hold, LEASE, LeaseAnswer, LeaseChange};
-use spillway_pool::{Effect, Happening, Input};
+use spillway_pool::{Effect, Happening, Input, SavedState};
 
 use crate::support::{Stage, save_in};
 
@@ -40,14 +40,17 @@ fn a_ledger_that_cannot_be_read_is_asked_again_after_a_second() {
 #[test]
 fn a_ledger_that_nobody_wrote_since_is_not_taken_over_again() {
     let mut stage = Stage::leading();
-    let theirs = || Box::new(Controller::new(Config::default(), "theirs").state().clone());
+    let theirs = |epoch| {
+        let state = Box::new(Controller::new(Config::default(), "theirs").state().clone());
+        SavedState { state, epoch, ahead_ms: 0 }
+    };
     stage.tell(Input::Lead { epoch: 8 });
-    stage.tell(Input::Loaded { epoch: 8, saved: Some((theirs(), 7)), plans: Vec::new() });
+    stage.tell(Input::Loaded { epoch: 8, saved: Some(theirs(7)), plans: Vec::new() });
     assert_eq!(stage.pool.state().demand(), Some(0), "what it knows is newer");
     stage.saves();
     stage.tell(Input::StandBy);
     stage.tell(Input::Lead { epoch: 10 });
-    stage.tell(Input::Loaded { epoch: 10, saved: Some((theirs(), 9)), plans: Vec::new() });
+    stage.tell(Input::Loaded { epoch: 10, saved: Some(theirs(9)), plans: Vec::new() });
     assert_eq!(stage.pool.state().demand(), None, "another led in between");
     let is_read = |effect: &Effect| matches!(effect, Effect::Happened(Happening::LedgerRead { .. }));
     assert!(stage.effects().iter().any(is_read));

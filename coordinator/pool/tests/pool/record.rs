@@ -34,7 +34,7 @@ fn each_observation_has_one_record_whatever_else_makes_for_ticks() {
         stage.sees(0, Vec::new());
         recorded += said(stage.effects_and_saves()).1;
         // Something else happens in between: nothing new to record.
-        stage.tell(Input::Listed { asked_at: stage.now().wall, answer: Ok(Vec::new()) });
+        stage.tell(Input::Listed { asked_at: stage.now().up, answer: Ok(Vec::new()) });
         recorded += said(stage.effects_and_saves()).1;
     }
     assert_eq!(recorded, 60);

@@ -34,7 +34,7 @@ fn a_list_that_fails_is_asked_for_less_and_less_often() {
         let mut waits = Vec::new();
         for _ in 0..6 {
             let refused = Refused { class, code: "No".to_owned(), detail: "no".to_owned() };
-            stage.tell(Input::Listed { asked_at: stage.now().wall, answer: Err(refused) });
+            stage.tell(Input::Listed { asked_at: stage.now().up, answer: Err(refused) });
             let began = stage.seconds;
             while !lists(&stage.after(1)) {}
             waits.push(stage.seconds - began);
@@ -66,7 +66,8 @@ fn a_heartbeat_that_says_nothing_new_makes_no_tick_and_news_does() {
 #[test]
 fn a_notice_makes_a_tick_at_once_and_its_repetition_none() {
     let mut stage = Stage::with_ready_instance();
-    let notice = || Input::FromAgent(id(), FromAgent::Notice { at: Stage::new().now().wall });
+    let notice =
+        || Input::FromAgent(id(), FromAgent::Notice { at: Stage::new().now().wall, left: None, is_rehearsal: false });
     stage.tell(notice());
     let plan = save_in(stage.effects()).plan.expect("a plan");
     assert!(plan.decisions.iter().any(|planned| planned.decision.kind() == "drain"));
@@ -95,7 +96,7 @@ fn each_observation_is_recorded_once_and_every_decision() {
     assert!(save_in(stage.effects()).is_recorded, "an observation");
     stage.saves();
     stage.seconds += 1;
-    stage.tell(Input::Listed { asked_at: stage.now().wall, answer: Ok(Vec::new()) });
+    stage.tell(Input::Listed { asked_at: stage.now().up, answer: Ok(Vec::new()) });
     assert!(!save_in(stage.effects()).is_recorded, "the same observation");
     stage.saves();
     let times = stage.pool.history().last().map(|entry| entry.times);

@@ -14,6 +14,8 @@ const START: u64 = 1_000_000_000;
 pub struct Stage {
     pub pool: Pool,
     pub seconds: u64,
+    /// How many milliseconds the wall clock was set ahead.
+    pub ahead_ms: i64,
 }
 
 pub fn id() -> InstanceId {
@@ -34,7 +36,8 @@ impl Stage {
     }
 
     fn new_with(config: Config) -> Self {
-        Stage { pool: Pool::new(Now { wall: Timestamp(START), up: Duration::ZERO }, config, "nonce"), seconds: 0 }
+        let pool = Pool::new(Now { wall: Timestamp(START), up: Duration::ZERO }, config, "nonce");
+        Stage { pool, seconds: 0, ahead_ms: 0 }
     }
 
     /// Leads, from an empty ledger, and has saved what it knows of an empty queue.
@@ -69,7 +72,8 @@ impl Stage {
     }
 
     pub fn now(&self) -> Now {
-        Now { wall: Timestamp(START + self.seconds * 1000), up: Duration::from_secs(self.seconds) }
+        let wall = Timestamp(START + self.seconds * 1000).stepped(self.ahead_ms);
+        Now { wall, up: Duration::from_secs(self.seconds) }
     }
 
     pub fn tell(&mut self, input: Input) {
@@ -91,7 +95,7 @@ impl Stage {
     pub fn sees(&mut self, waiting: u64, instances: Vec<Listed>) {
         let queue = QueueBacklog { queue: "q".to_owned(), waiting, ..QueueBacklog::default() };
         let backlog = Backlog { queues: vec![queue] };
-        let asked_at = self.now().wall;
+        let asked_at = self.now().up;
         self.tell(Input::Listed { asked_at, answer: Ok(instances) });
         self.tell(Input::Observed(Ok(Observation { backlog, jobs: None })));
     }

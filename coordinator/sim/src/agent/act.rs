@@ -133,8 +133,10 @@ impl World {
             }
             Report::Rehearsed { at } => {
                 self.cloud.machines[n].rehearsed = true;
-                let wall = self.hosts[n].to_wall(at);
-                self.send(n, Message::Interruption(wall));
+                let host = &self.hosts[n];
+                let left = at.since(host.machine_time(self.now));
+                let message = Message::Interruption { at: host.to_wall(at), left, is_rehearsal: true };
+                self.send(n, message);
             }
             Report::Drained(outcome) => {
                 say!(

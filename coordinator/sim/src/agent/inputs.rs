@@ -1,6 +1,8 @@
 //! What reaches the agent, given to its machine.
 
-use spillway_machine::{Command, Event, Refusal, StepOutcome};
+use std::time::Duration;
+
+use spillway_machine::{Command, Event, Refusal, StepOutcome, Timestamp, agreed, when_reclaimed};
 
 use super::STEPS;
 use crate::agenda::{AgentEv, Message, N};
@@ -42,7 +44,9 @@ impl World {
                 }
             }
             AgentEv::Welcome { session, epoch } => self.welcome(n, session, epoch),
-            AgentEv::Command { session, epoch, id, command } => self.commanded(n, session, epoch, id, command),
+            AgentEv::Command { session, epoch, id, command, left } => {
+                self.commanded(n, session, (epoch, id), command, left)
+            }
             AgentEv::Lost { session, token_refused } => {
                 if agent.session.take_if(|open| open.number == session).is_some() {
                     self.count(Occurrence::SessionLost);
@@ -85,12 +89,20 @@ impl World {
     fn sees_notice(&mut self, n: N) {
         let Some(agent) = &mut self.hosts[n].agent else { return };
         if let Some(at) = self.cloud.machines[n].reclaims_at.filter(|_| agent.notice.is_none()) {
-            agent.notice = Some(at);
-            let at_machine = self.hosts[n].of_wall(at);
+            let host = &mut self.hosts[n];
+            let ends_at = when_reclaimed(host.machine_time(self.now), host.of_wall(at));
+            if let Some(agent) = &mut host.agent {
+                agent.notice = Some((at, ends_at));
+            }
             say!(self, "i-{n}: the agent sees the notice");
-            self.send(n, Message::Interruption(at));
-            self.agent_feed(n, Event::Interruption { at: at_machine });
+            self.tells_notice(n, (at, ends_at));
+            self.agent_feed(n, Event::Interruption { at: ends_at });
         }
+    }
+
+    fn tells_notice(&mut self, n: N, (at, ends_at): (u64, Timestamp)) {
+        let left = ends_at.since(self.hosts[n].machine_time(self.now));
+        self.send(n, Message::Interruption { at, left, is_rehearsal: false });
     }
 
     /// The instance metadata shows a rebalance recommendation.
@@ -119,15 +131,16 @@ impl World {
         open.is_welcome = true;
         let (notice, rebalance) = (agent.notice, agent.rebalance);
         // The coordinator may have missed them.
-        notice.into_iter().for_each(|at| self.send(n, Message::Interruption(at)));
+        notice.into_iter().for_each(|notice| self.tells_notice(n, notice));
         rebalance.into_iter().for_each(|at| self.send(n, Message::Rebalance(at)));
         self.hosts[n].epoch = self.hosts[n].epoch.max(epoch);
         self.agent_feed(n, Event::Connected { epoch });
     }
 
-    fn commanded(&mut self, n: N, session: u32, epoch: u64, id: u64, command: Command) {
+    fn commanded(&mut self, n: N, session: u32, (epoch, id): (u64, u64), command: Command, left: Duration) {
         let host = &mut self.hosts[n];
-        let of_wall = |at: spillway_machine::Timestamp| host.of_wall(at.0);
+        let now = host.machine_time(self.now);
+        let of_wall = |at: Timestamp| agreed(now, host.of_wall(at.0), Some(left));
         let command = match command {
             Command::Drain { deadline } => Command::Drain { deadline: of_wall(deadline) },
             Command::Rehearse { deadline } => Command::Rehearse { deadline: of_wall(deadline) },

@@ -1,5 +1,7 @@
 //! Carries out decisions: nothing is left to decide here.
 
+use std::time::Duration;
+
 use spillway_brain::{Decision, Planned, Reason};
 use spillway_machine as machine;
 use spillway_pool::{Command, Denied, Effect, Granted, Input};
@@ -16,19 +18,19 @@ impl World {
             Effect::Decided(planned) => self.decided(c, &planned),
             Effect::Launch { token } => self.calls_ec2(c, Decision::Launch { token }),
             Effect::Terminate { id } => self.calls_ec2(c, Decision::Terminate { id }),
-            Effect::Command { id, epoch, command: Command::Drain { deadline, .. } } => {
+            Effect::Command { id, epoch, command: Command::Drain { deadline, left, .. } } => {
                 let n = number(&id);
                 self.check_allowed(c, &Decision::Drain { id, deadline });
-                self.hosts[n].told_to_drain(self.now, deadline.0);
+                self.hosts[n].told_at.get_or_insert(self.now);
                 // The agent converts the wall clock's time to the machine's own clock.
                 let deadline = machine::Timestamp(deadline.0);
-                self.command(c, n, epoch, machine::Command::Drain { deadline });
+                self.command(c, n, epoch, (machine::Command::Drain { deadline }, left));
             }
             Effect::Command { id, epoch, command: Command::CancelDrain } => {
                 let n = number(&id);
                 self.check_allowed(c, &Decision::CancelDrain { id });
                 self.hosts[n].told_at = None;
-                self.command(c, n, epoch, machine::Command::CancelDrain);
+                self.command(c, n, epoch, (machine::Command::CancelDrain, Duration::ZERO));
             }
             Effect::HandBack(attempt) => {
                 self.check_allowed(c, &Decision::HandBack { id: attempt.id.clone(), certain: attempt.certain });
@@ -38,7 +40,8 @@ impl World {
             Effect::Rehearse { epoch, rehearsal } => {
                 let deadline = machine::Timestamp(rehearsal.deadline.0);
                 let n = number(&rehearsal.id);
-                let is_delivered = self.command(c, n, epoch, machine::Command::Rehearse { deadline });
+                let command = (machine::Command::Rehearse { deadline }, rehearsal.notice);
+                let is_delivered = self.command(c, n, epoch, command);
                 self.feed(c, Input::Rehearsed { rehearsal, is_delivered });
             }
             _ => {}

@@ -1,9 +1,9 @@
 //! The pool's reads: observations, listings, the ledger. A failed one is answered as failed.
 
 use spillway_brain::{InstanceId, LaunchAnswer, RefusalClass};
-use spillway_pool::{Effect, Happening, Input, Observation, Refused};
+use spillway_pool::{Effect, Happening, Input, Observation, Refused, SavedState};
 
-use super::name;
+use super::{name, up};
 use crate::agenda::{C, CoordinatorEv};
 use crate::clock::SECOND;
 use crate::counts::Occurrence;
@@ -13,6 +13,8 @@ use crate::world::World;
 
 /// The most by which a listing is out of date: with a late request, less than the brain's consistency grace.
 const OUT_OF_DATE_MOST: u64 = 50 * SECOND;
+/// The pool does not care for less between two clocks.
+const TOLERATED: i64 = 1000;
 /// One in so many reads of the ledger fails right after the lease was gained.
 const LOADS_FAIL: u64 = 6;
 
@@ -37,7 +39,7 @@ impl World {
             let answer = Input::Observed(Err("Redis does not answer".to_owned()));
             return self.put_coordinator(c, at, CoordinatorEv::Input(Box::new(answer)));
         }
-        let jobs = with_jobs.then(|| (self.local(c), self.jobs_by_instance()));
+        let jobs = with_jobs.then(|| (up(self.now), self.jobs_by_instance()));
         let backlog = spillway_brain::Backlog { queues: vec![self.bull.backlog(self.now)] };
         let answer = Input::Observed(Ok(Observation { backlog, jobs }));
         if self.net.slow.is_down(self.now) {
@@ -49,7 +51,7 @@ impl World {
 
     fn list(&mut self, c: C) {
         self.check_listing(c);
-        let asked_at = self.local(c);
+        let asked_at = up(self.now);
         let answers_at = self.now + 2 * self.net.latency(self.now, &mut self.rng) + self.rng.between(20, 300);
         let throttled = self.cloud.throttles.is_down(self.now);
         if throttled || self.net.ec2[c].is_down(self.now) {
@@ -106,8 +108,8 @@ impl World {
             return self.feed(c, Input::NotLoaded { epoch, problem: "Redis does not answer".to_owned() });
         }
         self.settle_ledger();
-        let Some(ledger::Saved { kept: Kept::State(state), epoch: saved_by, shadow }) = self.ledger.saved.clone()
-        else {
+        let saved = self.ledger.saved.clone();
+        let Some(ledger::Saved { kept: Kept::State(state), epoch: saved_by, clock, mut shadow }) = saved else {
             return self.feed(c, Input::Loaded { epoch, saved: None, plans: Vec::new() });
         };
         // In Redis the state is JSON.
@@ -117,8 +119,15 @@ impl World {
         } else {
             state
         };
+        // By Redis' clock, as both have seen it.
+        let ahead_ms = self.setup.skew[c] + self.stepped[c] - clock.off;
+        if ahead_ms.abs() > TOLERATED {
+            shadow.step(self.setup.skew[c] - clock.skew);
+            self.count(Occurrence::AnothersClock);
+        }
         self.coordinators[c].loaded = Some(shadow);
-        self.feed(c, Input::Loaded { epoch, saved: Some((state, saved_by)), plans: Vec::new() });
+        let saved = Some(SavedState { state, epoch: saved_by, ahead_ms });
+        self.feed(c, Input::Loaded { epoch, saved, plans: Vec::new() });
     }
 
     fn happened(&mut self, c: C, happening: &Happening) {

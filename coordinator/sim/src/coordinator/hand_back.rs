@@ -26,7 +26,7 @@ impl World {
             return self.put_coordinator(c, answers_at, CoordinatorEv::Input(Box::new(Input::HandedBack(attempt))));
         }
         let occurrence = if attempt.certain { Occurrence::HandedBackCertain } else { Occurrence::HandedBackCautious };
-        let up = self.up(c, self.now);
+        let up = super::up(self.now);
         for held in self.held_by(n) {
             if attempt.finds((up, up), QUEUE, &self.as_redis_shows(held)) && self.moves_back(held, occurrence) {
                 attempt.hands_back();

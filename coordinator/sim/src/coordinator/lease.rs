@@ -1,10 +1,9 @@
 //! The lease is taken or renewed every 3 s. What an attempt means is the pool's rule; Redis' answers are simulated here.
 
-use std::time::Duration;
-
 use spillway_pool::Input;
 use spillway_pool::lease::{self, LeaseAnswer, LeaseChange};
 
+use super::up;
 use crate::agenda::{C, CoordinatorEv};
 use crate::world::World;
 
@@ -52,7 +51,7 @@ impl World {
 
     /// `asked_at`: when the last renewal was requested, including those made in advance.
     fn lease_answered(&mut self, c: C, asked_at: u64, answer: LeaseAnswer) {
-        let (asked_at, now) = (self.up(c, asked_at), self.up(c, self.now));
+        let (asked_at, now) = (up(asked_at), up(self.now));
         match self.coordinators[c].hold.answered(asked_at, now, answer) {
             LeaseChange::Gained { epoch } => {
                 self.settle_ledger();
@@ -78,16 +77,11 @@ impl World {
         let renewed_at = self.coordinators[c].renewed_at;
         let Some((until, epoch)) = self.coordinators[c].hold.held() else { return };
         let last = renewed_at + (self.now - renewed_at).min(COUNTED) / RENEWED_EACH * RENEWED_EACH;
-        let until = until.min(self.up(c, last + LEASE));
-        let (asked_at, now) = (until - lease::LEASE, self.up(c, self.now));
+        let until = until.min(up(last + LEASE));
+        let (asked_at, now) = (until - lease::LEASE, up(self.now));
         self.coordinators[c].hold.answered(asked_at, now, LeaseAnswer::Ours { epoch });
         let holder = self.holder_of_lease(c);
-        self.ledger.ends_at(holder, self.when_up(c, until));
+        self.ledger.ends_at(holder, crate::clock::ms(until));
         self.renew_at(c, last + RENEWED_EACH);
-    }
-
-    /// The world's time when a coordinator's monotonic clock shows this.
-    fn when_up(&self, c: C, up: Duration) -> u64 {
-        crate::clock::ms(up) + self.coordinators[c].suspended
     }
 }

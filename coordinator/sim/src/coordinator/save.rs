@@ -4,10 +4,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use spillway_brain::Plan;
+use spillway_brain::{Plan, Timestamp};
 use spillway_pool::{Effect, Input, Save, Saved};
 
-use super::name;
+use super::{name, up};
 use crate::agenda::{C, CoordinatorEv, N};
 use crate::clock::SECOND;
 use crate::counts::Occurrence;
@@ -62,7 +62,7 @@ impl World {
         if !plan.decisions.is_empty() && fate.freezes {
             return self.freezes_after_save(c, before);
         }
-        let until = self.up(c, self.ledger.held_until());
+        let until = up(self.ledger.held_until());
         self.feed(c, Input::Saved(Saved::Until(until)));
     }
 
@@ -79,14 +79,15 @@ impl World {
     /// If the writer goes on as if nothing had been written, the ledger gets a copy of its own.
     fn write(&mut self, c: C, epoch: u64, is_kept_by_pool: bool) {
         let (state, shadow) = (self.coordinators[c].pool.state(), &self.coordinators[c].shadow);
+        let clock = ledger::Clock { skew: self.setup.skew[c], off: self.pool_time(c).offset_from(Timestamp(self.now)) };
         let kept = if is_kept_by_pool { Kept::Pool(c) } else { Kept::State(Box::new(state.clone())) };
         match &mut self.ledger.saved {
             // What it holds already is used again: this happens at each tick.
             Some(saved) => {
-                (saved.kept, saved.epoch) = (kept, epoch);
+                (saved.kept, saved.epoch, saved.clock) = (kept, epoch, clock);
                 saved.shadow.clone_from(shadow);
             }
-            None => self.ledger.saved = Some(ledger::Saved { kept, epoch, shadow: shadow.clone() }),
+            None => self.ledger.saved = Some(ledger::Saved { kept, epoch, clock, shadow: shadow.clone() }),
         }
     }
 
@@ -116,7 +117,7 @@ impl World {
     /// Carries out a part of the plan, between nothing and all of it, then crashes.
     fn crashes_inside(&mut self, c: C, plan: &Arc<Plan>) {
         let mut some = self.rng.below(plan.decisions.len() as u64 + 1);
-        let until = self.up(c, self.ledger.held_until());
+        let until = up(self.ledger.held_until());
         self.feed(c, Input::Saved(Saved::Until(until)));
         let now = self.both_clocks(c);
         while let Some(effect) = self.coordinators[c].pool.poll(now) {
@@ -138,7 +139,7 @@ impl World {
         self.coordinators[c].frozen_until = until;
         self.count(Occurrence::FrozenBeforeExecution);
         say!(self, "{} is frozen between save and execution", name(c));
-        let lease = self.up(c, self.ledger.held_until());
+        let lease = up(self.ledger.held_until());
         self.coordinators[c].before_save = before;
         self.put_coordinator(c, until, CoordinatorEv::Saved { until: lease });
     }

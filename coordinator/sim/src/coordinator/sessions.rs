@@ -2,6 +2,7 @@
 //! keeps its order; one that breaks loses what was under way, or delivers it after the next one began.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use spillway_brain::{AgentPhase, InstanceId, Timestamp};
 use spillway_machine::Command;
@@ -76,8 +77,8 @@ impl World {
         self.agenda.put(at, Ev::Agent { n, generation: agent, ev });
     }
 
-    /// Sends over the session that the coordinator takes for open; false if there is none.
-    pub(super) fn command(&mut self, c: C, n: N, epoch: u64, command: Command) -> bool {
+    /// Sends over the session that the coordinator takes for open; false if there is none. With how long its deadline is off.
+    pub(super) fn command(&mut self, c: C, n: N, epoch: u64, (command, left): (Command, Duration)) -> bool {
         let Some(session) = self.coordinators[c].sessions.open.get(&n).copied() else {
             say!(self, "the agent of i-{n} is not connected to {}", super::name(c));
             self.count(Occurrence::MessageLost);
@@ -88,7 +89,7 @@ impl World {
         self.hosts[n].last_received = at;
         let generation = self.hosts[n].agent_generation;
         self.commands += 1;
-        let ev = AgentEv::Command { session, epoch, id: self.commands, command };
+        let ev = AgentEv::Command { session, epoch, id: self.commands, command, left };
         self.agenda.put(at, Ev::Agent { n, generation, ev });
         true
     }
@@ -163,8 +164,9 @@ impl World {
                 }
                 self.feed(c, Input::FromAgent(id, FromAgent::Reported(report.clone())));
             }
-            Message::Interruption(at) => {
-                self.feed(c, Input::FromAgent(id, FromAgent::Notice { at: Timestamp(*at) }));
+            Message::Interruption { at, left, is_rehearsal } => {
+                let (at, left, is_rehearsal) = (Timestamp(*at), Some(*left), *is_rehearsal);
+                self.feed(c, Input::FromAgent(id, FromAgent::Notice { at, left, is_rehearsal }));
             }
             Message::Rebalance(at) => {
                 self.feed(c, Input::FromAgent(id, FromAgent::RebalanceRecommended { at: Timestamp(*at) }));

@@ -14,6 +14,9 @@ use crate::world::World;
 #[derive(Clone, Copy, Debug)]
 pub enum Heal {
     Worker(N),
+    /// A coordinator's host is synchronized again; an instance.
+    Clock(C),
+    HostClock(N),
     Redis,
     Unpause,
     Unlimit,
@@ -31,6 +34,8 @@ impl World {
     pub fn heals(&mut self, heal: Heal) {
         match heal {
             Heal::Worker(n) => self.worker_reaches_redis(n),
+            Heal::Clock(c) => self.stepped[c] = 0,
+            Heal::HostClock(n) => self.hosts[n].skew = 0,
             Heal::Redis => {
                 if !self.net.redis_down.is_down(self.now) {
                     self.bull.primary.clone().into_iter().for_each(|run| self.renews_again(run));

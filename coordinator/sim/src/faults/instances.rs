@@ -27,6 +27,14 @@ impl World {
                     self.process_hangs(n, index, until);
                 }
             }
+            Fault::HostClockStep => {
+                let by = self.draws_step();
+                say!(self, "the clock of i-{n} is set by {} s", by / SECOND as i64);
+                self.count(Occurrence::HostClockStep);
+                self.hosts[n].skew += by;
+                let back_at = self.now + self.rng.octaves(MINUTE, 4 * HOUR);
+                self.agenda.put(back_at, Ev::Heal(Heal::HostClock(n)));
+            }
             Fault::CutSession => self.cut_session(n, until),
             Fault::CutWorker => self.cut_worker(n, until),
             _ => self.ec2_fault(fault, n),

@@ -10,6 +10,7 @@ use spillway_pool::{FromAgent, Input, NotAdmitted, Now};
 use super::Invariant;
 use crate::agenda::{C, N};
 use crate::clock::{MINUTE, ms};
+use crate::coordinator::up;
 use crate::counts::Occurrence;
 use crate::world::World;
 
@@ -30,14 +31,15 @@ pub struct Obligations {
 }
 
 impl World {
-    pub(crate) fn check_input(&mut self, c: C, now: Now, input: &Input) {
-        self.note_told(c, input);
+    pub(crate) fn check_input(&mut self, c: C, input: &Input) {
+        self.note_told(input);
+        let (now, skew, up) = (self.local(c), self.setup.skew[c], up(self.now));
         let coordinator = &mut self.coordinators[c];
         let is_leader = coordinator.pool.is_leader();
         if is_leader || !matches!(input, Input::Operator(..)) {
-            coordinator.shadow.feed(now.wall, input);
+            coordinator.shadow.feed(now, skew, input);
             if let Some(before) = &mut coordinator.before_save {
-                before.feed(now.wall, input);
+                before.feed(now, skew, input);
             }
         }
         let is_unknown = |id: &InstanceId| {
@@ -54,7 +56,7 @@ impl World {
             Input::Listed { answer: Err(_), .. } => {
                 obligations.failed_listings += 1;
                 let wait = (interval << obligations.failed_listings.min(6)).min(MINUTE.max(interval));
-                obligations.lists_not_before = now.up + Duration::from_millis(wait);
+                obligations.lists_not_before = up + Duration::from_millis(wait);
             }
             Input::LaunchAnswered { .. } | Input::TerminateAnswered { answer: Ok(()), .. } => {
                 obligations.lists_not_before = Duration::ZERO;
@@ -125,7 +127,7 @@ impl World {
 
     /// Invariant 10: failed listings back off.
     pub(crate) fn check_listing(&mut self, c: C) {
-        let up = self.up(c, self.now);
+        let up = up(self.now);
         let obligations = &self.coordinators[c].obligations;
         if up < obligations.lists_not_before {
             let text = format!(
@@ -140,7 +142,8 @@ impl World {
     pub(crate) fn check_at_once(&mut self, c: C, now: Now) {
         let coordinator = &mut self.coordinators[c];
         let must_tick = std::mem::take(&mut coordinator.obligations.must_tick);
-        let has_ticked = coordinator.pool.ticked_at() == Some(now.wall) || coordinator.frozen_until > self.now;
+        let has_ticked =
+            coordinator.pool.ticked_at() == Some(coordinator.pool.time(now)) || coordinator.frozen_until > self.now;
         if must_tick && coordinator.leads() && !has_ticked {
             self.violate(Invariant::AtOnce, "no tick follows an interruption notice".to_owned());
         }
@@ -151,7 +154,7 @@ impl World {
         if self.coordinators[c].leads() || !self.rng.one_in(16) {
             return;
         }
-        let now: Timestamp = self.local(c);
+        let now: Timestamp = self.pool_time(c);
         let plan = self.coordinators[c].pool.controller().clone().tick(now);
         if !plan.decisions.is_empty() {
             self.violate(Invariant::OnlyTheLeader, format!("a standby decides {:?}", plan.decisions));

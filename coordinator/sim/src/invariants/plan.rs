@@ -55,6 +55,7 @@ impl World {
         }
         match decision {
             Decision::Drain { deadline, .. } => {
+                let deadline = now.stepped(deadline.offset_from(self.pool_time(c)));
                 self.hosts[n].told_to_drain(self.now, deadline.0);
                 if matches!(reason, Reason::BootFailed { .. } | Reason::BootDeadline { .. }) {
                     self.coordinators[c].shadow.boot_failed(n, now);

@@ -6,7 +6,7 @@ use spillway_brain::{AgentPhase, LaunchAnswer, RefusalClass, Timestamp};
 use spillway_pool::{FromAgent, Input, Wish};
 
 use crate::agenda::N;
-use crate::clock::MINUTE;
+use crate::clock::{MINUTE, ms};
 use crate::coordinator::number;
 
 /// Longer than any window of a policy.
@@ -66,7 +66,7 @@ impl Clone for Shadow {
 }
 
 impl Shadow {
-    pub fn feed(&mut self, now: Timestamp, input: &Input) {
+    pub fn feed(&mut self, now: Timestamp, skew: i64, input: &Input) {
         match input {
             Input::Observed(Ok(seen)) => {
                 self.observation_failed = false;
@@ -77,8 +77,9 @@ impl Shadow {
             }
             Input::Observed(Err(_)) => self.observation_failed = true,
             Input::Listed { asked_at, answer: Ok(_) } => {
-                if asked_at.0 >= self.listed_since {
-                    self.listed_at = Some(asked_at.0);
+                let asked_at = ms(*asked_at).saturating_add_signed(skew);
+                if asked_at >= self.listed_since {
+                    self.listed_at = Some(asked_at);
                 }
                 self.listing_failed = false;
             }
@@ -105,6 +106,14 @@ impl Shadow {
             }
             _ => {}
         }
+    }
+
+    /// It was saved by another coordinator, whose clock is that far behind.
+    pub fn step(&mut self, by: i64) {
+        let Shadow { observed, listed_at, refused, boot_failed_at, terminated_at, listed_since, .. } = self;
+        let times = observed.iter_mut().map(|(at, _)| at).chain(listed_at.as_mut());
+        let times = times.chain(refused.as_mut().map(|(_, at)| at)).chain([boot_failed_at, listed_since]);
+        times.chain(terminated_at.values_mut()).for_each(|at| *at = at.saturating_add_signed(by));
     }
 
     /// It leads from now on: nothing is decided before EC2 is listed anew.

@@ -1,0 +1,254 @@
+//! A clock that was set: every time that the state keeps moves with it, so that what was left of a deadline still is.
+//!
+//! Each type takes itself apart without `..`: a new field does not compile before it is decided whether it moves. What EC2 or an agent
+//! calls a time of its own clock does not.
+
+use std::collections::VecDeque;
+
+use crate::backoff::Refusal;
+use crate::instance::{Instance, Owed, Rebalance, SaidByAgent, SaidByEc2};
+use crate::phase::Phase;
+use crate::plan::{Decision, Planned};
+use crate::reason::Reason;
+use crate::state::State;
+use crate::time::Timestamp;
+
+/// Moves the times that it keeps by so many milliseconds.
+pub(crate) trait Stepped {
+    fn step(&mut self, by: i64);
+}
+
+impl Stepped for Timestamp {
+    fn step(&mut self, by: i64) {
+        *self = self.stepped(by);
+    }
+}
+
+impl<T: Stepped> Stepped for Option<T> {
+    fn step(&mut self, by: i64) {
+        self.iter_mut().for_each(|it| it.step(by));
+    }
+}
+
+impl<T: Stepped> Stepped for VecDeque<T> {
+    fn step(&mut self, by: i64) {
+        self.iter_mut().for_each(|it| it.step(by));
+    }
+}
+
+impl<T: Stepped> Stepped for Vec<T> {
+    fn step(&mut self, by: i64) {
+        self.iter_mut().for_each(|it| it.step(by));
+    }
+}
+
+/// Something, and when it was found.
+impl<T> Stepped for (T, Timestamp) {
+    fn step(&mut self, by: i64) {
+        self.1.step(by);
+    }
+}
+
+impl Stepped for State {
+    fn step(&mut self, by: i64) {
+        let State {
+            nonce: _,
+            launches: _,
+            strangers: _,
+            leader: _,
+            led_since,
+            backlog,
+            observation_problem: _,
+            listed_at,
+            listing_problem: _,
+            sustain,
+            desired: _,
+            instances,
+            foreign: _,
+            hold: _,
+            breaker,
+            refusal,
+            alerts: _,
+            pending,
+            rebalances,
+            launched_total: _,
+            terminated_total: _,
+            handed_back_total: _,
+        } = self;
+        led_since.step(by);
+        backlog.step(by);
+        listed_at.step(by);
+        sustain.step(by);
+        instances.step(by);
+        breaker.step(by);
+        refusal.step(by);
+        pending.step(by);
+        rebalances.step(by);
+    }
+}
+
+impl Stepped for Instance {
+    fn step(&mut self, by: i64) {
+        let Instance {
+            token: _,
+            id: _,
+            phase,
+            phase_since,
+            phase_reason: _,
+            planned_at,
+            accepted_at,
+            boot_deadline,
+            ready_at,
+            adopted: _,
+            boot_failed: _,
+            problem: _,
+            ec2,
+            agent,
+            jobs_in_redis,
+            drain_told_at,
+            cancelled_at,
+            owed,
+            is_replacement: _,
+            replaces: _,
+        } = self;
+        phase.step(by);
+        phase_since.step(by);
+        planned_at.step(by);
+        accepted_at.step(by);
+        boot_deadline.step(by);
+        ready_at.step(by);
+        ec2.step(by);
+        agent.step(by);
+        jobs_in_redis.step(by);
+        drain_told_at.step(by);
+        cancelled_at.step(by);
+        owed.step(by);
+    }
+}
+
+impl Stepped for Phase {
+    fn step(&mut self, by: i64) {
+        match self {
+            Phase::Launching { attempts: _, next_try, last_try, deadline } => {
+                next_try.step(by);
+                last_try.step(by);
+                deadline.step(by);
+            }
+            Phase::Booting { deadline } => deadline.step(by),
+            Phase::Draining { cause: _, deadline, drained_at } => {
+                deadline.step(by);
+                drained_at.step(by);
+            }
+            Phase::Terminating { attempts: _, next_try } => next_try.step(by),
+            Phase::Ready | Phase::Gone => {}
+        }
+    }
+}
+
+impl Stepped for SaidByEc2 {
+    fn step(&mut self, by: i64) {
+        let SaidByEc2 { state: _, last_listed, missing_since, interrupted_at, is_rehearsed: _, rebalance, retagged: _ } =
+            self;
+        last_listed.step(by);
+        missing_since.step(by);
+        interrupted_at.step(by);
+        rebalance.step(by);
+    }
+}
+
+impl Stepped for Rebalance {
+    fn step(&mut self, by: i64) {
+        // EC2's own time tells one recommendation from the next.
+        let Rebalance { at: _, seen_at, answered: _ } = self;
+        seen_at.step(by);
+    }
+}
+
+impl Stepped for SaidByAgent {
+    fn step(&mut self, by: i64) {
+        let SaidByAgent { registered: _, last_report, phase: _, proven: _, named: _, active_jobs: _ } = self;
+        last_report.step(by);
+    }
+}
+
+impl Stepped for Owed {
+    fn step(&mut self, by: i64) {
+        let Owed { emptied: _, hand_back, handed_back: _, handed_back_by_agent: _ } = self;
+        hand_back.step(by);
+    }
+}
+
+impl Stepped for Refusal {
+    fn step(&mut self, by: i64) {
+        let Refusal { class: _, code: _, message: _, at, until, times: _ } = self;
+        at.step(by);
+        until.step(by);
+    }
+}
+
+/// What was decided, and no tick has given out yet.
+impl Stepped for Planned {
+    fn step(&mut self, by: i64) {
+        if let Decision::Drain { deadline, .. } = &mut self.decision {
+            deadline.step(by);
+        }
+        match &mut self.reason {
+            Reason::Interrupted { at, .. } => at.step(by),
+            Reason::BreakerOpened { until, .. } => until.step(by),
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Instances in each phase, with all that can be known of them.
+    const IN_EVERY_PHASE: &str = include_str!("../tests/fixtures/state-in-every-phase.json");
+
+    /// Milliseconds from the epoch until 2026.
+    const TODAY: i64 = 1_764_000_000_000;
+
+    /// Every number of the written state that can only be a time; with where it stands.
+    fn times(value: &serde_json::Value, path: &str, found: &mut Vec<(String, u64)>) {
+        match value {
+            serde_json::Value::Number(number) => {
+                found.extend(number.as_u64().filter(|n| *n > 1_000_000_000_000).map(|n| (path.to_owned(), n)));
+            }
+            serde_json::Value::Array(all) => {
+                all.iter().enumerate().for_each(|(n, it)| times(it, &format!("{path}/{n}"), found));
+            }
+            serde_json::Value::Object(all) => {
+                all.iter().for_each(|(key, it)| times(it, &format!("{path}/{key}"), found));
+            }
+            _ => {}
+        }
+    }
+
+    fn times_of(state: &State) -> Vec<(String, u64)> {
+        let mut found = Vec::new();
+        times(&serde_json::to_value(state).expect("it is written"), "", &mut found);
+        found
+    }
+
+    #[test]
+    fn every_time_that_the_ledger_keeps_moves_with_the_clock_but_ec2s_own() {
+        let mut before: State = serde_json::from_str(IN_EVERY_PHASE).expect("it is read");
+        before.step(TODAY);
+        let at = Timestamp(TODAY as u64);
+        before.instances[0].ec2.rebalance = Some(Rebalance { at, seen_at: Some(at), answered: false });
+        let mut state = before.clone();
+        for by in [7_200_000, -7_200_000, -86_400_000] {
+            let was = times_of(&state);
+            assert!(was.len() > 60, "{} times", was.len());
+            state.step(by);
+            for ((path, was), (_, is)) in was.iter().zip(times_of(&state)) {
+                let expected = if path.ends_with("/rebalance/at") { 0 } else { by };
+                assert_eq!(Timestamp(is).offset_from(Timestamp(*was)), expected, "{path}");
+            }
+        }
+        state.step(86_400_000);
+        assert_eq!(state, before);
+    }
+}
