@@ -191,8 +191,16 @@ fn join_token(source: &Source) -> Result<Option<Secret>, ConfigError> {
         )
     })?;
     let token = text.trim();
+    let remedy = "write the coordinator's SPILLWAY_GRPC_JOIN_TOKEN into it, as its only line";
     if token.is_empty() {
-        return Err(source.invalid("join_token_file", format!("{path} is empty"), "write the join token into it"));
+        return Err(source.invalid("join_token_file", format!("{path} is empty"), remedy));
+    }
+    if token.contains(char::is_control) || spillway_settings::in_value(token).is_some() {
+        return Err(source.invalid(
+            "join_token_file",
+            format!("{path} has an example's placeholder or no one line"),
+            remedy,
+        ));
     }
     Ok(Some(Secret::new(token.to_owned())))
 }
@@ -246,9 +254,8 @@ fn step(source: &Source, index: usize, table: &toml::Table) -> Result<Step, Conf
         .ok_or_else(|| source.invalid(&key("run"), "is missing", "write the command, such as run = \"pm2 save\""))?;
     let timeout = match text("timeout")? {
         None => Duration::from_secs(60),
-        Some(text) => duration(&text, Duration::from_millis(1)..=Duration::from_secs(86_400)).map_err(|problem| {
-            source.invalid(&key("timeout"), problem, "write a duration such as \"90s\" or \"5m\"")
-        })?,
+        Some(text) => duration(&text, Duration::from_millis(1)..=Duration::from_secs(86_400))
+            .map_err(|detail| source.not_a_duration(&key("timeout"), &detail))?,
     };
     let retries = match table.get("retries") {
         None => 0,

@@ -35,12 +35,14 @@ fn main() -> ExitCode {
 
 /// `--log` makes no sense.
 #[derive(Debug, thiserror::Error)]
-#[error("--log {0:?} is not a filter: write a level such as info, or spillway_agent=debug")]
+#[error("--log or RUST_LOG: {0}")]
 struct BadLog(String);
 
 fn start(cli: Cli) -> anyhow::Result<ExitCode> {
     // `Targets` rather than `EnvFilter`: nobody filters an agent's log by regular expressions, which are a megabyte.
-    let filter: Targets = cli.log.parse().map_err(|_| BadLog(cli.log.clone()))?;
+    let filter: Targets = spillway_settings::log_filter(&cli.log).map_err(BadLog)?.parse().map_err(|_| {
+        BadLog(format!("{:?} is not a filter: write a level such as info, or spillway_agent=debug", cli.log))
+    })?;
     let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(ansi);
     tracing_subscriber::registry().with(lines.with_filter(filter)).init();

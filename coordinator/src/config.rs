@@ -1,12 +1,20 @@
 //! The coordinator's settings: one TOML file, overridden by `SPILLWAY_…` variables; the plan's variables fill in what the
 //! file leaves out. The rest of the program sees only the checked [`Settings`].
 //!
-//! Precedence, first wins: `SPILLWAY_…`, the file, the plan's variables (`REDIS_URL`, `QUEUE_NAMES`, …), the defaults.
+//! Precedence, first wins: `SPILLWAY_…`, the file, the plan's variables (`REDIS_URL`, `QUEUE_NAMES`, …), the defaults. Variables
+//! are the process' own, then those of `coordinator.env` beside the file.
+//!
+//! - `variables`, `environment`: what is set by variables
+//! - `shape`: whether keys exist and values are of the right kind; `check`: what they must mean
+//! - `origin`: where a value came from, for messages
 
 mod check;
 mod environment;
 mod keys;
 mod load;
+mod origin;
+mod shape;
+mod variables;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -17,10 +25,13 @@ use serde::Deserialize;
 use spillway_brain as brain;
 use thiserror::Error;
 
-pub use load::load;
+pub use load::{OperatorAddress, beside_for_operators, for_operators, load, operator_address};
+pub use variables::process_environment;
 
 /// The configuration file that is read without `--config`.
 pub const DEFAULT_FILE: &str = "/etc/spillway/coordinator.toml";
+const DEFAULT_GRPC_LISTEN: &str = "0.0.0.0:7443";
+const DEFAULT_HTTP_LISTEN: &str = "127.0.0.1:7480";
 
 /// Why the settings cannot be used: names the file or variable, the key, and what to do.
 #[derive(Debug, Error)]
@@ -33,8 +44,8 @@ pub enum ConfigError {
     UnknownKey { origin: String, key: String, suggestion: Option<String> },
     #[error("{origin}: {key}: {detail}")]
     Bad { origin: String, key: String, detail: String },
-    #[error("{key} is not set: {remedy}")]
-    Missing { key: &'static str, remedy: &'static str },
+    #[error("{key} is not set: {remedy}{hint}")]
+    Missing { key: &'static str, remedy: &'static str, hint: String },
 }
 
 /// Which settings a command requires; `spillway queues` requires fewer than `spillway run`.
@@ -68,6 +79,8 @@ pub struct Settings {
     pub heartbeat_interval: Duration,
     pub http_listen: SocketAddr,
     pub pools: Vec<Pool>,
+    /// What works differently from how it reads: said once, at the start.
+    pub warnings: Vec<String>,
 }
 
 /// One pool's settings, checked.
@@ -184,9 +197,7 @@ struct WrittenDuration(Duration);
 impl<'de> Deserialize<'de> for WrittenDuration {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        let duration = humantime::parse_duration(&text)
-            .map_err(|_| serde::de::Error::custom(format!("\"{text}\" is not a duration: write 90s, 5m or 2h")))?;
-        Ok(Self(duration))
+        spillway_settings::duration(&text).map(Self).map_err(serde::de::Error::custom)
     }
 }
 

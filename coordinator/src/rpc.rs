@@ -8,6 +8,7 @@ mod operator;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use futures_util::stream::select_all;
 use spillway_proto::DESCRIPTORS;
 use spillway_proto::v1::agent_service_server::AgentServiceServer;
 use spillway_proto::v1::operator_service_server::OperatorServiceServer;
@@ -33,9 +34,9 @@ pub struct Context {
     pub registration: Registration,
 }
 
-/// Serves until `shutdown` completes.
+/// Serves on all listeners until `shutdown` completes.
 pub async fn serve_until(
-    listener: TcpListener,
+    listeners: Vec<TcpListener>,
     context: Context,
     shutdown: impl Future<Output = ()> + Send,
 ) -> anyhow::Result<()> {
@@ -51,6 +52,7 @@ pub async fn serve_until(
     let agents =
         AgentServiceServer::new(agent::Service::new(context.clone())).max_decoding_message_size(LARGEST_MESSAGE);
     let operators = OperatorServiceServer::new(operator::Service::new(context));
+    let incoming = listeners.into_iter().map(|listener| TcpIncoming::from(listener).with_nodelay(Some(true)));
     let served = Server::builder()
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE))
@@ -59,7 +61,7 @@ pub async fn serve_until(
         .add_optional_service(older_reflection)
         .add_service(agents)
         .add_service(operators)
-        .serve_with_incoming_shutdown(TcpIncoming::from(listener).with_nodelay(Some(true)), shutdown)
+        .serve_with_incoming_shutdown(select_all(incoming), shutdown)
         .await;
     watching.abort();
     Ok(served?)

@@ -12,7 +12,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use crate::agents::Agents;
 use crate::clock;
 use crate::cloud::Cloud;
-use crate::config::Settings;
+use crate::config::{Settings, beside_for_operators};
 use crate::pools::{Beside, PoolList, Started, Starter};
 use crate::reconcile::{Message, PoolStatus};
 use crate::rpc::{self, Context, Registration};
@@ -47,6 +47,14 @@ pub async fn run(
     let grpc = bind(settings.grpc_listen, "grpc.listen").await?;
     let http = bind(settings.http_listen, "http.listen").await?;
     let addresses = Addresses { grpc: grpc.local_addr()?, http: http.local_addr()? };
+    let mut doors = vec![grpc];
+    // Operators are answered over loopback only, and an address of the network is none.
+    if let Some(operators) = beside_for_operators(addresses.grpc) {
+        doors.push(bind(operators, "operators' side of grpc.listen").await?);
+    }
+    for warning in &settings.warnings {
+        tracing::warn!("{warning}");
+    }
     let agents = Agents::default();
     let mut pools = Pools::start(&settings, &agents).await?;
     if settings.join_token.is_none() {
@@ -66,7 +74,7 @@ pub async fn run(
         let _ = stop.wait_for(|stop| *stop).await;
     };
     let mut servers = JoinSet::new();
-    servers.spawn(rpc::serve_until(grpc, context, stopped(stop.clone())));
+    servers.spawn(rpc::serve_until(doors, context, stopped(stop.clone())));
     servers.spawn(web::serve(http, pools.list.clone(), metrics, page, stopped(stop.clone())));
     tracing::info!(grpc = %addresses.grpc, http = %addresses.http, pools = pools.list.configured().len(), "started");
     started(addresses);

@@ -24,8 +24,12 @@ const PHASES: [&str; 5] = ["launching", "booting", "ready", "draining", "termina
 
 /// Logs go to stderr, which is the journal under systemd (without times, since the journal has its own). `level` is as in
 /// `RUST_LOG`.
-pub fn install_logs(level: &str, json: bool) {
-    let filter = EnvFilter::try_new(level).unwrap_or_else(|_| EnvFilter::new("info"));
+///
+/// # Errors
+/// It is neither a level nor a filter: what is wrong, and what to write.
+pub fn install_logs(level: &str, json: bool) -> Result<(), String> {
+    let filter = spillway_settings::log_filter(level)?;
+    let filter = EnvFilter::try_new(&filter).map_err(|error| format!("\"{level}\" is not a log filter ({error})"))?;
     let in_journal = std::env::var_os("JOURNAL_STREAM").is_some();
     let logs = tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -39,6 +43,7 @@ pub fn install_logs(level: &str, json: bool) {
         (false, true) => logs.without_time().try_init(),
         (false, false) => logs.try_init(),
     };
+    Ok(())
 }
 
 /// Installs the process' metrics recorder; later calls return the same handle.

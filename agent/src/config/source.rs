@@ -6,6 +6,8 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 use std::time::Duration;
 
+use spillway_settings::{Document, in_name, in_value, in_variable};
+
 use super::{KEYS, OTHER_KEYS};
 
 /// A value that cannot be used: where it stands, what is wrong, and what to write instead.
@@ -26,7 +28,7 @@ pub struct ConfigError {
 #[derive(Debug, Default)]
 pub struct Source {
     path: String,
-    table: toml::Table,
+    document: Document,
     variables: BTreeMap<String, String>,
 }
 
@@ -59,16 +61,13 @@ impl Source {
         text: &str,
         variables: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Self, ConfigError> {
-        let table = text.parse::<toml::Table>().map_err(|error| {
-            let line = error.span().map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
-            ConfigError {
-                place: format!("{path}:{line}"),
-                key: "the file".to_owned(),
-                problem: format!("is not TOML ({})", error.message()),
-                remedy: "check quotes and brackets".to_owned(),
-            }
+        let document = Document::parse(text).map_err(|syntax| ConfigError {
+            place: format!("{path}:{}", syntax.line),
+            key: "the file".to_owned(),
+            problem: syntax.problem,
+            remedy: syntax.remedy.to_owned(),
         })?;
-        let source = Self { path, table, variables: variables.into_iter().collect() };
+        let source = Self { path, document, variables: variables.into_iter().collect() };
         source.check_keys()?;
         Ok(source)
     }
@@ -81,20 +80,36 @@ impl Source {
     /// An error about this key, wherever its value came from.
     pub fn invalid(&self, key: &str, problem: impl Into<String>, remedy: impl Into<String>) -> ConfigError {
         let name = variable_of(key);
-        let place = if self.variable(&name).is_some() { format!("${name}") } else { self.path.clone() };
+        let place = if self.variable(&name).is_some() { format!("${name}") } else { self.place(key) };
         ConfigError { place, key: key.to_owned(), problem: problem.into(), remedy: remedy.into() }
     }
 
-    /// A text.
+    /// The file, with the line of a key that it has.
+    fn place(&self, key: &str) -> String {
+        self.document.line(key).map_or_else(|| self.path.clone(), |line| format!("{}:{line}", self.path))
+    }
+
+    /// A text. One that its author cannot have meant is refused: an example, or a comment that became part of a variable. It is
+    /// not repeated, since it may be half a secret.
     pub fn string(&self, key: &str) -> Result<Option<String>, ConfigError> {
         if let Some(value) = self.variable(&variable_of(key)) {
+            self.is_meant(key, in_variable(value).or_else(|| in_value(value)))?;
             return Ok(Some(value.to_owned()));
         }
         match self.get(key) {
             None => Ok(None),
-            Some(toml::Value::String(text)) if !text.trim().is_empty() => Ok(Some(text.clone())),
+            Some(toml::Value::String(text)) if !text.trim().is_empty() => {
+                self.is_meant(key, in_value(text)).map(|()| Some(text.clone()))
+            }
+            Some(toml::Value::String(_)) => Err(self.invalid(key, "is empty", "write a value, or remove the key")),
             Some(_) => Err(self.invalid(key, "is not a string", "write it in quotes")),
         }
+    }
+
+    fn is_meant(&self, key: &str, found: Option<String>) -> Result<(), ConfigError> {
+        let Some(detail) = found else { return Ok(()) };
+        let (problem, remedy) = detail.rsplit_once(": ").unwrap_or((&detail, "write the value itself"));
+        Err(self.invalid(key, problem, remedy))
     }
 
     /// A text that must be there.
@@ -121,15 +136,20 @@ impl Source {
     /// A duration within bounds.
     pub fn duration(&self, key: &str, bounds: RangeInclusive<Duration>) -> Result<Option<Duration>, ConfigError> {
         let Some(text) = self.string(key)? else { return Ok(None) };
-        duration(&text, bounds)
-            .map(Some)
-            .map_err(|problem| self.invalid(key, problem, "write a duration such as \"90s\", \"5m\" or \"2h\""))
+        duration(&text, bounds).map(Some).map_err(|detail| self.not_a_duration(key, &detail))
+    }
+
+    /// What [`duration`] says, about this key.
+    pub fn not_a_duration(&self, key: &str, detail: &str) -> ConfigError {
+        let (problem, remedy) = detail.rsplit_once(": ").unwrap_or((detail, "write 90s, 5m or 2h"));
+        self.invalid(key, problem, remedy)
     }
 
     /// A list of texts: an array or a single text in the file, commas in the environment.
     pub fn list(&self, key: &str) -> Result<Option<Vec<String>>, ConfigError> {
         let wrong = || self.invalid(key, "is not a list of strings", "write [\"one\", \"two\"]");
         if let Some(value) = self.variable(&variable_of(key)) {
+            self.is_meant(key, in_variable(value).or_else(|| in_name(value)))?;
             let items = value.split(',').map(|item| item.trim().to_owned()).filter(|item| !item.is_empty());
             return Ok(Some(items.collect()));
         }
@@ -188,15 +208,15 @@ impl Source {
 
     fn get(&self, key: &str) -> Option<&toml::Value> {
         let mut parts = key.split('.');
-        let first = self.table.get(parts.next()?)?;
+        let first = self.document.table.get(parts.next()?)?;
         parts.try_fold(first, |value, part| value.as_table()?.get(part))
     }
 
     fn check_keys(&self) -> Result<(), ConfigError> {
         let mut top: Vec<&str> = KEYS.iter().map(|key| key.split('.').next().unwrap_or(key)).collect();
         top.dedup();
-        self.only_known("", &self.table, &top)?;
-        for (name, value) in &self.table {
+        self.only_known("", &self.document.table, &top)?;
+        for (name, value) in &self.document.table {
             let prefix = format!("{name}.");
             let inner: Vec<&str> = KEYS.iter().filter_map(|key| key.strip_prefix(&prefix)).collect();
             match value {
@@ -218,7 +238,7 @@ impl Source {
             None => format!("known keys are {}", known.join(", ")),
         };
         ConfigError {
-            place: self.path.clone(),
+            place: self.place(full),
             key: full.to_owned(),
             problem: "is not a key of the agent".to_owned(),
             remedy,
@@ -226,14 +246,14 @@ impl Source {
     }
 }
 
-/// Reads a duration such as `90s`, `5m` or `1h30m`.
+/// Reads a duration such as `90s`, `5m` or `1h30m`; the error says what to write instead.
 pub fn duration(text: &str, bounds: RangeInclusive<Duration>) -> Result<Duration, String> {
-    let parsed = humantime::parse_duration(text.trim()).map_err(|_| format!("{text:?} is not a duration"))?;
+    let parsed = spillway_settings::duration(text)?;
     if bounds.contains(&parsed) {
         return Ok(parsed);
     }
     let (least, most) = (humantime::format_duration(*bounds.start()), humantime::format_duration(*bounds.end()));
-    Err(format!("{text:?} is not between {least} and {most}"))
+    Err(format!("{text:?} is not between {least} and {most}: write a duration such as \"90s\" or \"5m\""))
 }
 
 fn variable_of(key: &str) -> String {

@@ -57,11 +57,11 @@ fn the_environment_alone_will_do_and_comes_first() {
 fn bad_input_is_named_with_its_place_and_a_remedy() {
     let with = |line: &str| format!("{line}\n{GOOD}");
     let table = [
-        (with("coordinater = \"x\""), "agent.toml: coordinater is not a key of the agent: did you mean coordinator?"),
-        (with("queues = [\"x\"]"), "agent.toml: queues is not a key of the agent: did you mean worker.queues?"),
+        (with("coordinater = \"x\""), "agent.toml:1: coordinater is not a key of the agent: did you mean coordinator?"),
+        (with("queues = [\"x\"]"), "agent.toml:1: queues is not a key of the agent: did you mean worker.queues?"),
         (
             with("zzzzzzzzzzzz = 1"),
-            "agent.toml: zzzzzzzzzzzz is not a key of the agent: known keys are coordinator, env_file",
+            "agent.toml:1: zzzzzzzzzzzz is not a key of the agent: known keys are coordinator, env_file",
         ),
         (
             GOOD.replace("[worker]", "[worker]\nprefx = \"b\""),
@@ -74,8 +74,18 @@ fn bad_input_is_named_with_its_place_and_a_remedy() {
         (GOOD.replace("[worker]", "steps = [{ name = \"x\" }]\n[worker]"), "boot.steps[0].run is missing"),
         (
             GOOD.replace("[worker]", "steps = [{ run = \"x\", timeout = \"5 parsecs\" }]\n[worker]"),
-            "boot.steps[0].timeout \"5 parsecs\" is not a duration: write a duration",
+            "boot.steps[0].timeout \"5 parsecs\" is not a duration: write 90s, 5m or 2h",
         ),
+        (
+            with("orphan_after = \"30M\""),
+            "agent.toml:1: orphan_after \"30M\" is not a duration (\"M\" is months; minutes are a small m): write 30m",
+        ),
+        (with("max_life = \"3600\""), "agent.toml:1: max_life \"3600\" has no unit: write 3600s for seconds"),
+        (
+            GOOD.replace("hush", "REPLACE_ME"),
+            "agent.toml:3: join_token is an example's placeholder: write the value itself",
+        ),
+        (GOOD.replace("10.0.0.5", "<primary>"), "agent.toml:2: coordinator is an example's placeholder"),
         (GOOD.replace("http://10", "https://10"), "coordinator TLS is not supported yet: write http://"),
         (GOOD.replace("http://10.0.0.5:7443", "10.0.0.5:7443"), "coordinator is not a coordinator's address"),
         (
@@ -90,7 +100,7 @@ fn bad_input_is_named_with_its_place_and_a_remedy() {
         (format!("{GOOD}[drain]\nsignal = \"never\""), "drain.signal \"never\" is not supported: write \"auto\""),
         (format!("{GOOD}[drain]\nmargin = \"2h\""), "drain.margin \"2h\" is not between 0s and 10m"),
         (with("boot = 1").replace("[boot]", "[boots]"), "boots is not a key of the agent: did you mean boot?"),
-        (with("env_file = \"/nonexistent/.env\""), "agent.toml: env_file /nonexistent/.env cannot be read"),
+        (with("env_file = \"/nonexistent/.env\""), "agent.toml:1: env_file /nonexistent/.env cannot be read"),
         ("a = ".to_owned(), "agent.toml:1: the file is not TOML"),
     ];
     for (text, expect) in table {
@@ -101,6 +111,22 @@ fn bad_input_is_named_with_its_place_and_a_remedy() {
     assert!(error.contains("the environment has no REDIS_URL: set REDIS_URL="), "{error}");
     let error = load(GOOD, &[("SPILLWAY_IMDS_INTERVAL", "x"), ("REDIS_URL", "redis://h")]).expect_err("bad variable");
     assert!(error.starts_with("$SPILLWAY_IMDS_INTERVAL: imds.interval \"x\" is not a duration"), "{error}");
+}
+
+#[test]
+fn a_comment_in_a_variable_or_a_placeholder_in_the_tokens_file_is_not_a_value() {
+    let of = |pairs: &[(&str, &str)]| load(GOOD, &[&[("REDIS_URL", "redis://h")], pairs].concat());
+    let error = of(&[("SPILLWAY_COORDINATOR", "http://10.0.0.5:7443 # the primary")]).expect_err("a comment");
+    assert!(error.starts_with("$SPILLWAY_COORDINATOR: coordinator has a comment behind it"), "{error}");
+    let error = of(&[("SPILLWAY_WORKER_QUEUES", "a,b  # both")]).expect_err("a comment");
+    assert!(error.contains("put the comment on a line of its own"), "{error}");
+    let place = tempfile::tempdir().expect("a directory");
+    let path = place.path().join("join-token");
+    let text = GOOD.replace("join_token = \"hush\"", &format!("join_token_file = {path:?}"));
+    for (token, is_one) in [("REPLACE_ME\n", false), ("one\ntwo\n", false), ("<token>", false), ("5ecre7\n", true)] {
+        std::fs::write(&path, token).expect("written");
+        assert_eq!(load(&text, &[("REDIS_URL", "redis://h")]).is_ok(), is_one, "{token:?}");
+    }
 }
 
 #[test]

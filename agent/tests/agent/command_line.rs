@@ -31,8 +31,10 @@ fn bad_usage_and_bad_configuration_exit_with_2_and_say_what_to_do() {
     let empty = stage.path("empty.toml").display().to_string();
     let (code, _, error) = bare(&["run", "--config", &empty]);
     assert!(code == Some(2) && error.contains("set it, or $SPILLWAY_COORDINATOR"), "{error}");
-    let (code, _, error) = ran(stage.program(&["check"]).env("RUST_LOG", "a=b=c"));
-    assert!(code == Some(2) && error.contains("is not a filter"), "{error}");
+    for level in ["a=b=c", "loud"] {
+        let (code, _, error) = ran(stage.program(&["check"]).env("RUST_LOG", level));
+        assert!(code == Some(2) && error.contains("RUST_LOG: ") && error.contains("is not a log level"), "{error}");
+    }
     stage.configure("usr = \"x\"", "");
     let (code, _, error) = ran(&mut stage.program(&["run"]));
     assert!(

@@ -1,8 +1,10 @@
 //! What may be written on the command line.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand};
+use spillway_console::client::Address;
+use spillway_coordinator::config;
 
 /// Runs a BullMQ queue's overflow on EC2 spot instances, and loses no job doing it.
 #[derive(Debug, Parser)]
@@ -112,9 +114,23 @@ const JSON: &str = "Print JSON";
 /// The coordinator to talk to.
 #[derive(Debug, Args)]
 pub struct Server {
-    /// gRPC address of the coordinator; it accepts operators from its own machine only
-    #[arg(long, value_name = "HOST:PORT", env = "SPILLWAY_SERVER", default_value = "127.0.0.1:7443")]
-    pub server: String,
+    /// gRPC address of the coordinator; it accepts operators from its own machine only [default: where this machine's
+    /// settings say that it listens, else 127.0.0.1:7443]
+    #[arg(long, value_name = "HOST:PORT", env = "SPILLWAY_SERVER")]
+    pub server: Option<String>,
+}
+
+impl Server {
+    /// `config` is the file that the settings are read from.
+    pub fn address(&self, config: Option<&Path>) -> Address {
+        match self.server.as_ref().filter(|server| !server.is_empty()) {
+            Some(server) => Address { address: server.clone(), doubt: None },
+            None => {
+                let found = config::operator_address(config, &config::process_environment());
+                Address { address: found.address.to_string(), doubt: found.problem }
+            }
+        }
+    }
 }
 
 #[derive(Debug, Args)]

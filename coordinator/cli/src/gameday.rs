@@ -15,7 +15,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use spillway_console::client::connect;
+use spillway_console::client::{Address, connect};
 use spillway_coordinator::config::{self, Needs};
 use spillway_coordinator::redis_client::Redis;
 use spillway_proto::v1::operator_service_client::OperatorServiceClient;
@@ -59,8 +59,8 @@ impl Scene {
 }
 
 /// Runs it; an error where a job was lost.
-pub async fn run(file: Option<&Path>, server: &str, options: Options, as_json: bool) -> anyhow::Result<()> {
-    let settings = config::load(file, &std::env::vars().collect(), Needs::Queues)?;
+pub async fn run(file: Option<&Path>, server: &Address, options: Options, as_json: bool) -> anyhow::Result<()> {
+    let settings = config::load(file, &config::process_environment(), Needs::Queues)?;
     let redis = Redis::new("redis.url", &settings.redis_url)?;
     let coordinator = connect(server).await?;
     let mut scene = Scene { coordinator, redis, settings, says: !as_json };

@@ -43,7 +43,10 @@ fn main() -> ExitCode {
     };
     // The demo has a screen of its own.
     let usual = if matches!(arguments.command, Command::Demo(_)) { "error" } else { "info" };
-    telemetry::install_logs(arguments.log.as_deref().unwrap_or(usual), arguments.log_json);
+    if let Err(problem) = telemetry::install_logs(arguments.log.as_deref().unwrap_or(usual), arguments.log_json) {
+        eprintln!("spillway: --log or SPILLWAY_LOG: {problem}");
+        return ExitCode::from(USAGE);
+    }
     // TLS of Redis and EC2: one provider for the process. A second one is refused, and the first does.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
@@ -61,14 +64,22 @@ async fn dispatch(arguments: Arguments) -> anyhow::Result<()> {
     match arguments.command {
         Command::Run => run::run(config).await,
         Command::Queues { json } => queues::queues(config, json).await,
-        Command::Status { watch, pool, server, json } => operators::status(&server, pool, watch, json).await,
-        Command::Explain { pool, limit, server, json } => operators::explain(&server, pool, limit, json).await,
-        Command::Drain { instance, cancel, reason, server, json } => {
-            operators::drain(&server, instance, cancel, reason, json).await
+        Command::Status { watch, pool, server, json } => {
+            operators::status(&server.address(config), pool, watch, json).await
         }
-        Command::Hold { pool, reason, server, json } => operators::hold(&server, pool, reason, json).await,
-        Command::Resume { pool, server, json } => operators::resume(&server, pool, json).await,
-        Command::Gameday { options, server, json } => gameday::run(config, &server.server, options, json).await,
+        Command::Explain { pool, limit, server, json } => {
+            operators::explain(&server.address(config), pool, limit, json).await
+        }
+        Command::Drain { instance, cancel, reason, server, json } => {
+            operators::drain(&server.address(config), instance, cancel, reason, json).await
+        }
+        Command::Hold { pool, reason, server, json } => {
+            operators::hold(&server.address(config), pool, reason, json).await
+        }
+        Command::Resume { pool, server, json } => operators::resume(&server.address(config), pool, json).await,
+        Command::Gameday { options, server, json } => {
+            gameday::run(config, &server.address(config), options, json).await
+        }
         Command::Demo(options) => demo::run(options).await,
         Command::Emulator(arguments) => spillway_emulator::cli::run(arguments).await,
     }

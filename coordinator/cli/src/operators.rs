@@ -3,15 +3,15 @@
 use std::io::{IsTerminal as _, Write as _};
 
 use serde_json::json;
-use spillway_console::client::{connect, refused};
+use spillway_console::client::{Address, connect, refused};
 use spillway_console::{json, words};
 use spillway_coordinator::clock;
 use spillway_proto::v1;
 
-use crate::arguments::{PoolArgument, Server};
+use crate::arguments::PoolArgument;
 
-pub(super) async fn status(server: &Server, pool: PoolArgument, watch: bool, as_json: bool) -> anyhow::Result<()> {
-    let mut client = connect(&server.server).await?;
+pub(super) async fn status(server: &Address, pool: PoolArgument, watch: bool, as_json: bool) -> anyhow::Result<()> {
+    let mut client = connect(server).await?;
     let request = v1::GetFleetRequest { pool: pool.pool };
     if !watch {
         let fleet = client.get_fleet(request).await.map_err(refused)?.into_inner();
@@ -39,8 +39,8 @@ fn show(fleet: &v1::GetFleetResponse, as_json: bool) {
     }
 }
 
-pub(super) async fn explain(server: &Server, pool: PoolArgument, limit: u32, as_json: bool) -> anyhow::Result<()> {
-    let mut client = connect(&server.server).await?;
+pub(super) async fn explain(server: &Address, pool: PoolArgument, limit: u32, as_json: bool) -> anyhow::Result<()> {
+    let mut client = connect(server).await?;
     let request = v1::ExplainRequest { pool: pool.pool, limit };
     let plans = client.explain(request).await.map_err(refused)?.into_inner().plans;
     if as_json {
@@ -54,13 +54,13 @@ pub(super) async fn explain(server: &Server, pool: PoolArgument, limit: u32, as_
 }
 
 pub(super) async fn drain(
-    server: &Server,
+    server: &Address,
     instance: String,
     cancel: bool,
     reason: String,
     as_json: bool,
 ) -> anyhow::Result<()> {
-    let mut client = connect(&server.server).await?;
+    let mut client = connect(server).await?;
     let reply = if cancel {
         client.cancel_drain(v1::CancelDrainRequest { instance_id: instance }).await.map(|it| it.into_inner().message)
     } else {
@@ -69,13 +69,13 @@ pub(super) async fn drain(
     say(reply, as_json)
 }
 
-pub(super) async fn hold(server: &Server, pool: PoolArgument, reason: String, as_json: bool) -> anyhow::Result<()> {
-    let mut client = connect(&server.server).await?;
+pub(super) async fn hold(server: &Address, pool: PoolArgument, reason: String, as_json: bool) -> anyhow::Result<()> {
+    let mut client = connect(server).await?;
     say(client.hold(v1::HoldRequest { pool: pool.pool, reason }).await.map(|it| it.into_inner().message), as_json)
 }
 
-pub(super) async fn resume(server: &Server, pool: PoolArgument, as_json: bool) -> anyhow::Result<()> {
-    let mut client = connect(&server.server).await?;
+pub(super) async fn resume(server: &Address, pool: PoolArgument, as_json: bool) -> anyhow::Result<()> {
+    let mut client = connect(server).await?;
     say(client.resume(v1::ResumeRequest { pool: pool.pool }).await.map(|it| it.into_inner().message), as_json)
 }
 

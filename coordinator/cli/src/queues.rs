@@ -11,7 +11,7 @@ use spillway_words::in_words;
 
 /// Queues that were never made are an error; the others are printed all the same.
 pub(super) async fn queues(file: Option<&Path>, as_json: bool) -> anyhow::Result<()> {
-    let settings = config::load(file, &std::env::vars().collect(), Needs::Queues)?;
+    let settings = config::load(file, &config::process_environment(), Needs::Queues)?;
     let (mut reports, mut problems) = (Vec::new(), Vec::new());
     for pool in &settings.pools {
         let redis = Redis::new("redis.url", &settings.redis_url)?;

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 pub(super) async fn run(file: Option<&Path>) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let settings = config::load(file, &std::env::vars().collect(), Needs::Everything)?;
+    let settings = config::load(file, &config::process_environment(), Needs::Everything)?;
     let (stop, stopping) = watch::channel(false);
     tokio::spawn(async move {
         tokio::select! {

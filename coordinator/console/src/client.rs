@@ -9,13 +9,32 @@ use tonic::transport::{Channel, Endpoint};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-pub async fn connect(server: &str) -> anyhow::Result<OperatorServiceClient<Channel>> {
+/// Where a coordinator is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address {
+    /// `HOST:PORT`.
+    pub address: String,
+    /// Why it may be the wrong one: said where nothing answers there.
+    pub doubt: Option<String>,
+}
+
+impl From<&str> for Address {
+    fn from(address: &str) -> Self {
+        Self { address: address.to_owned(), doubt: None }
+    }
+}
+
+/// # Errors
+/// It is no address, or nothing answers there.
+pub async fn connect(server: &Address) -> anyhow::Result<OperatorServiceClient<Channel>> {
+    let Address { address: server, doubt } = server;
+    let doubt = doubt.as_ref().map(|doubt| format!("; {doubt}")).unwrap_or_default();
     let endpoint = Endpoint::from_shared(format!("http://{server}"))
         .with_context(|| format!("--server {server}: write HOST:PORT"))?
         .connect_timeout(CONNECT_TIMEOUT)
         .user_agent(user_agent())?;
     let channel = endpoint.connect().await.with_context(|| {
-        format!("no coordinator answers at {server}: is `spillway run` running there? (--server HOST:PORT)")
+        format!("no coordinator answers at {server}: is `spillway run` running there? (--server HOST:PORT{doubt})")
     })?;
     Ok(OperatorServiceClient::new(channel).max_decoding_message_size(16 * 1024 * 1024))
 }

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use spillway_emulator::{cli, init};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 /// EC2's API and instance metadata on loopback; the instances are local processes
 #[derive(Debug, Parser)]
@@ -24,7 +25,16 @@ fn main() -> ExitCode {
         return init::main(words);
     }
     let Command::Run(args) = Command::parse() else { return ExitCode::from(2) };
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let level = std::env::var("RUST_LOG").ok().filter(|level| !level.is_empty()).unwrap_or_else(|| "info".to_owned());
+    // A word that is no level would be taken for a target, and silence everything else.
+    let mut plain = level.split(',').map(str::trim).filter(|it| !it.is_empty() && !it.contains(['=', '[']));
+    if let Some(word) = plain.find(|it| it.parse::<LevelFilter>().is_err()) {
+        eprintln!(
+            "spillway-emulator: RUST_LOG: \"{word}\" is not a log level: write error, warn, info, debug, trace or off"
+        );
+        return ExitCode::from(2);
+    }
+    let filter = EnvFilter::new(level);
     let ansi = std::io::stderr().is_terminal();
     tracing_subscriber::fmt().with_env_filter(filter).with_ansi(ansi).with_writer(std::io::stderr).init();
     match run(args) {

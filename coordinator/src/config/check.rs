@@ -1,234 +1,240 @@
-//! Checks of the written settings; each error names the key and says what to do.
+//! Checks of the written settings, each for what it must mean; `pool` has those of one pool, `together` those of several values
+//! against each other. Each error names where the value came from, the key, and what to do.
+
+mod pool;
+mod together;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use spillway_brain as brain;
+use spillway_settings::{in_name, in_value};
 
-use super::{ConfigError, File, Needs, Pool, PoolSection, Settings, WrittenDuration};
+use super::origin::Origins;
+use super::{ConfigError, DEFAULT_GRPC_LISTEN, DEFAULT_HTTP_LISTEN, File, Needs, Pool, Settings, WrittenDuration};
 use crate::installation::is_name;
+use crate::redis_client::{Redis, RedisProblem};
 
 const SHORTEST_DURATION: Duration = Duration::from_millis(100);
 
-pub(super) fn check(origin: &str, file: File, needs: Needs) -> Result<Settings, ConfigError> {
-    let bad = |key: &str, detail: String| ConfigError::Bad { origin: origin.to_owned(), key: key.to_owned(), detail };
-    let redis_url = file.redis.url.filter(|url| !url.is_empty()).ok_or(ConfigError::Missing {
-        key: "redis.url",
-        remedy: "set REDIS_URL, or url = \"redis://127.0.0.1:6379\" under [redis]",
-    })?;
-    let listen = |key: &str, text: Option<String>, default: &str| -> Result<SocketAddr, ConfigError> {
-        let text = text.unwrap_or_else(|| default.to_owned());
-        text.parse().map_err(|_| bad(key, format!("\"{text}\" is not an address and port such as \"{default}\"")))
-    };
+/// Keys whose values an application or an operator chooses freely: a placeholder in them is only what nobody would choose.
+const NAMES: [&str; 6] = ["installation", "pool.name", "pool.queues", "pool.prefix", "ledger.prefix", "pool.tags"];
+
+pub(super) fn check(
+    origins: &Origins,
+    file: File,
+    needs: Needs,
+    warnings: Vec<String>,
+) -> Result<Settings, ConfigError> {
+    let check = Check { origins, needs };
+    check.placeholders(&file)?;
+    let redis_url = file
+        .redis
+        .url
+        .clone()
+        .ok_or(missing("redis.url", "set REDIS_URL, or url = \"redis://127.0.0.1:6379\" under [redis]"))?;
+    check.redis("redis.url", &redis_url)?;
+    let ledger_url = file.ledger.url.clone().unwrap_or_else(|| redis_url.clone());
+    check.redis("ledger.url", &ledger_url)?;
     if file.pool.is_empty() || file.pool.iter().all(|pool| pool.queues.is_empty()) {
-        return Err(ConfigError::Missing {
-            key: "pool.queues",
-            remedy: "set QUEUE_NAMES to the queues' names, separated by commas, or queues = [\"…\"] under [[pool]]",
-        });
+        return Err(missing(
+            "pool.queues",
+            "set QUEUE_NAMES to the queues' names, separated by commas, or queues = [\"…\"] under [[pool]]",
+        ));
     }
     let mut names = BTreeSet::new();
     let mut pools: Vec<Pool> = Vec::new();
-    for section in file.pool {
-        let pool = pool(&bad, section, needs)?;
-        let shared = pools.iter().filter(|other| other.prefix == pool.prefix).find_map(|other| {
-            let queue = pool.queues.iter().find(|queue| other.queues.contains(queue))?;
-            Some((queue, &other.name))
-        });
-        // Two pools of one name are one mistake: that is said below.
-        if let Some((queue, other)) = shared.filter(|(_, other)| **other != pool.name) {
-            return Err(bad(
-                "pool.queues",
-                format!(
-                    "queue \"{queue}\" is in two pools, \"{other}\" and \"{}\": both would launch instances for the same jobs. \
-                     Name it in one of them",
-                    pool.name
-                ),
-            ));
-        }
+    for (index, section) in file.pool.into_iter().enumerate() {
+        let pool = check.pool(index, section)?;
+        check.queues_of_others(index, &pool, &pools)?;
         if !names.insert(pool.name.clone()) {
-            return Err(bad(
-                "pool.name",
-                format!("two pools have the name \"{}\": give each pool a name of its own", pool.name),
-            ));
+            let detail = format!("two pools have the name \"{}\": give each pool a name of its own", pool.name);
+            return Err(check.bad(&format!("pool[{index}].name"), detail));
         }
         pools.push(pool);
     }
-    let grpc_listen = listen("grpc.listen", file.grpc.listen, "0.0.0.0:7443")?;
-    let installation = file.installation.filter(|name| !name.is_empty());
-    if let Some(name) = installation.as_deref().filter(|name| !is_name(name)) {
-        let detail = format!(
-            "\"{name}\" is not a name for an installation: write 1 to 64 letters, digits, dots, dashes and underscores, such as \
-             \"prod-1\""
-        );
-        return Err(bad("installation", detail));
-    }
-    Ok(Settings {
-        installation,
+    let grpc_listen = check.listen("grpc.listen", file.grpc.listen, DEFAULT_GRPC_LISTEN)?;
+    let interval = check.duration("grpc.heartbeat_interval", file.grpc.heartbeat_interval, Duration::from_secs(5))?;
+    let settings = Settings {
+        installation: check.installation(file.installation)?,
         state_directory: file.state_directory.filter(|path| !path.is_empty()).map(PathBuf::from),
-        ledger_url: file.ledger.url.unwrap_or_else(|| redis_url.clone()),
+        ledger_url,
         redis_url,
         ledger_prefix: file.ledger.prefix.unwrap_or_else(|| "spillway:".to_owned()),
-        region: file.ec2.region,
-        grpc_advertise: advertise(&bad, file.grpc.advertise, grpc_listen)?,
+        region: check.region(file.ec2.region)?,
+        grpc_advertise: check.advertise(file.grpc.advertise, grpc_listen)?,
         grpc_listen,
-        join_token: file.grpc.join_token.filter(|token| !token.is_empty()),
-        heartbeat_interval: file.grpc.heartbeat_interval.map_or(Duration::from_secs(5), |duration| duration.0),
-        http_listen: listen("http.listen", file.http.listen, "127.0.0.1:7480")?,
+        join_token: check.join_token(file.grpc.join_token, grpc_listen)?,
+        heartbeat_interval: interval,
+        http_listen: check.listen("http.listen", file.http.listen, DEFAULT_HTTP_LISTEN)?,
         pools,
-    })
-}
-
-/// The address for agents: the setting, or else `grpc.listen` if that is one address.
-fn advertise(bad: Bad<'_>, set: Option<String>, listen: SocketAddr) -> Result<Option<String>, ConfigError> {
-    let Some(text) = set else {
-        return Ok((!listen.ip().is_unspecified() && listen.port() != 0).then(|| listen.to_string()));
+        warnings,
     };
-    let port = text.rsplit_once(':').and_then(|(host, port)| (!host.is_empty()).then(|| port.parse::<u16>().ok()));
-    if port.flatten().is_none() || text.contains(['/', ' ', '@']) {
-        return Err(bad("grpc.advertise", format!("\"{text}\" is not a host and port such as \"10.0.0.5:7443\"")));
-    }
-    Ok(Some(text))
+    together::check(&check, settings)
 }
 
-type Bad<'a> = &'a dyn Fn(&str, String) -> ConfigError;
+fn missing(key: &'static str, remedy: &'static str) -> ConfigError {
+    ConfigError::Missing { key, remedy, hint: String::new() }
+}
 
-fn pool(bad: Bad<'_>, section: PoolSection, needs: Needs) -> Result<Pool, ConfigError> {
-    let name = section.name.clone().unwrap_or_else(|| "spillway".to_owned());
-    if name.is_empty() || name.len() > 100 {
-        return Err(bad(
-            "pool.name",
-            "must have 1 to 100 characters, because it becomes the Name tag of the instances".to_owned(),
-        ));
+/// What a check knows of its surroundings.
+struct Check<'a> {
+    origins: &'a Origins,
+    needs: Needs,
+}
+
+impl Check<'_> {
+    /// An error about the value at `path`.
+    fn bad(&self, path: &str, detail: impl Into<String>) -> ConfigError {
+        let origin = self.origins.of(path);
+        ConfigError::Bad { origin: origin.place, key: origin.name, detail: detail.into() }
     }
-    if let Some(queue) = section.queues.iter().find(|queue| queue.is_empty() || queue.contains(':')) {
-        return Err(bad(
-            "pool.queues",
-            format!("\"{queue}\" is not a name of a BullMQ queue: it must not be empty or contain \":\""),
-        ));
+
+    /// Placeholders of examples, in every text. The value is not repeated: it may be half a secret.
+    fn placeholders(&self, file: &File) -> Result<(), ConfigError> {
+        let texts = [
+            ("installation", &file.installation),
+            ("redis.url", &file.redis.url),
+            ("ledger.url", &file.ledger.url),
+            ("ledger.prefix", &file.ledger.prefix),
+            ("ec2.region", &file.ec2.region),
+            ("grpc.listen", &file.grpc.listen),
+            ("grpc.advertise", &file.grpc.advertise),
+            ("grpc.join_token", &file.grpc.join_token),
+            ("http.listen", &file.http.listen),
+        ];
+        for (key, text) in texts {
+            self.placeholder(key, key, text.as_deref())?;
+        }
+        for (index, pool) in file.pool.iter().enumerate() {
+            let at = |key: &str| format!("pool[{index}].{key}");
+            for (key, text) in [
+                ("name", &pool.name),
+                ("prefix", &pool.prefix),
+                ("launch_template", &pool.launch_template),
+                ("launch_template_version", &pool.launch_template_version),
+            ] {
+                self.placeholder(&at(key), &format!("pool.{key}"), text.as_deref())?;
+            }
+            for queue in &pool.queues {
+                self.placeholder(&at("queues"), "pool.queues", Some(queue))?;
+            }
+            for (name, value) in &pool.tags {
+                self.placeholder(&at(&format!("tags.{name}")), "pool.tags", Some(value))?;
+            }
+        }
+        Ok(())
     }
-    let mut seen = BTreeSet::new();
-    if let Some(queue) = section.queues.iter().find(|queue| !seen.insert(queue.as_str())) {
-        return Err(bad(
-            "pool.queues",
-            format!("\"{queue}\" is named twice: its jobs would count twice. Name each queue once"),
-        ));
+
+    fn placeholder(&self, path: &str, key: &str, text: Option<&str>) -> Result<(), ConfigError> {
+        let Some(text) = text else { return Ok(()) };
+        let found = if NAMES.contains(&key) { in_name(text) } else { in_value(text) };
+        found.map_or(Ok(()), |detail| Err(self.bad(path, detail)))
     }
-    let launch_template = section.launch_template.clone().unwrap_or_default();
-    if launch_template.is_empty() && needs == Needs::Everything {
-        return Err(ConfigError::Missing {
-            key: "pool.launch_template",
-            remedy: "set EC2_LAUNCH_TEMPLATE_ID, or launch_template = \"lt-…\" under [[pool]]",
+
+    /// Two pools with one queue would both launch for its jobs.
+    fn queues_of_others(&self, index: usize, pool: &Pool, others: &[Pool]) -> Result<(), ConfigError> {
+        let shared = others.iter().filter(|other| other.prefix == pool.prefix).find_map(|other| {
+            let queue = pool.queues.iter().find(|queue| other.queues.contains(queue))?;
+            Some((queue, &other.name))
         });
+        // Two pools of one name are one mistake: that is said by itself.
+        let Some((queue, other)) = shared.filter(|(_, other)| **other != pool.name) else { return Ok(()) };
+        let detail = format!(
+            "queue \"{queue}\" is in two pools, \"{other}\" and \"{}\": both would launch instances for the same jobs. Name it \
+             in one of them",
+            pool.name
+        );
+        Err(self.bad(&format!("pool[{index}].queues"), detail))
     }
-    let brain = brain_config(bad, &section)?;
-    Ok(Pool {
-        name,
-        queues: section.queues,
-        prefix: section.prefix.unwrap_or_else(|| "bull".to_owned()),
-        launch_template,
-        launch_template_version: section.launch_template_version.unwrap_or_else(|| "$Default".to_owned()),
-        tags: section.tags,
-        brain,
-    })
-}
 
-fn brain_config(bad: Bad<'_>, section: &PoolSection) -> Result<brain::Config, ConfigError> {
-    let defaults = brain::Config::default();
-    let duration = |key: &str, given: Option<WrittenDuration>, default: Duration| match given {
-        Some(WrittenDuration(duration)) if duration < SHORTEST_DURATION => {
-            Err(bad(key, "must be at least 100ms".to_owned()))
+    fn installation(&self, name: Option<String>) -> Result<Option<String>, ConfigError> {
+        let name = name.filter(|name| !name.is_empty());
+        if let Some(name) = name.as_deref().filter(|name| !is_name(name)) {
+            let detail = format!(
+                "\"{name}\" is not a name for an installation: write 1 to 64 letters, digits, dots, dashes and underscores, such \
+                 as \"prod-1\""
+            );
+            return Err(self.bad("installation", detail));
         }
-        Some(WrittenDuration(duration)) => Ok(duration),
-        None => Ok(default),
-    };
-    let interval = duration("pool.interval", section.interval, defaults.interval)?;
-    let listing_interval = match section.listing_interval {
-        Some(_) => duration("pool.listing_interval", section.listing_interval, defaults.listing_interval)?,
-        None => defaults.listing_interval.max(interval),
-    };
-    let config = brain::Config {
-        // Told once it is settled.
-        installation: defaults.installation,
-        retired: false,
-        max_instances: section.max_instances.unwrap_or(defaults.max_instances),
-        interval,
-        listing_interval,
-        launch_timeout: duration("pool.launch_timeout", section.launch_timeout, defaults.launch_timeout)?,
-        boot_timeout: duration("pool.boot_timeout", section.boot_timeout, defaults.boot_timeout)?,
-        heartbeat_timeout: duration("pool.heartbeat_timeout", section.heartbeat_timeout, defaults.heartbeat_timeout)?,
-        drain_timeout: duration("pool.drain_timeout", section.drain_timeout, defaults.drain_timeout)?,
-        terminate_timeout: duration("pool.terminate_timeout", section.terminate_timeout, defaults.terminate_timeout)?,
-        consistency_grace: duration("pool.consistency_grace", section.consistency_grace, defaults.consistency_grace)?,
-        launches_per_tick: section.launches_per_tick.unwrap_or(defaults.launches_per_tick),
-        boot_failures: section.boot_failures.unwrap_or(defaults.boot_failures),
-        breaker_backoff: duration("pool.breaker_backoff", section.breaker_backoff, defaults.breaker_backoff)?,
-        capacity_backoff: duration("pool.capacity_backoff", section.capacity_backoff, defaults.capacity_backoff)?,
-        quota_backoff: duration("pool.quota_backoff", section.quota_backoff, defaults.quota_backoff)?,
-        interrupted_counts: section.interrupted_counts.unwrap_or(defaults.interrupted_counts),
-        rebalance: rebalance(bad, section)?,
-        rebalance_limit: section.rebalance_limit.unwrap_or(defaults.rebalance_limit),
-        policy: policy(bad, section, defaults.policy)?,
-    };
-    if config.rebalance_limit > 1000 {
-        let detail = format!("{} is not between 0 and 1000", config.rebalance_limit);
-        return Err(bad("pool.rebalance_limit", detail));
+        Ok(name)
     }
-    for (key, number) in [
-        ("pool.max_instances", config.max_instances),
-        ("pool.launches_per_tick", config.launches_per_tick),
-        ("pool.boot_failures", config.boot_failures),
-    ] {
-        if number == 0 || number > 1000 {
-            return Err(bad(key, format!("{number} is not between 1 and 1000")));
+
+    fn redis(&self, key: &str, url: &str) -> Result<(), ConfigError> {
+        match Redis::new(key, url) {
+            Ok(_) => Ok(()),
+            Err(RedisProblem::BadUrl { detail, .. }) => Err(self.bad(
+                key,
+                format!("is not a Redis URL ({detail}): write redis://, rediss:// or redis+unix://, with special characters of the password as %XX"),
+            )),
+            Err(other) => Err(self.bad(key, other.to_string())),
         }
     }
-    Ok(config)
-}
 
-fn rebalance(bad: Bad<'_>, section: &PoolSection) -> Result<brain::OnRebalance, ConfigError> {
-    match section.rebalance.as_deref() {
-        None => Ok(brain::OnRebalance::default()),
-        Some("ignore") => Ok(brain::OnRebalance::Ignore),
-        Some("fence") => Ok(brain::OnRebalance::Fence),
-        Some("replace") => Ok(brain::OnRebalance::Replace),
-        Some(other) => {
-            let detail = format!("\"{other}\" is not a rebalance mode: write \"replace\", \"fence\" or \"ignore\"");
-            Err(bad("pool.rebalance", detail))
-        }
+    fn listen(&self, key: &str, text: Option<String>, default: &str) -> Result<SocketAddr, ConfigError> {
+        let text = text.unwrap_or_else(|| default.to_owned());
+        text.trim().parse().map_err(|_| {
+            self.bad(key, format!("\"{text}\" is not an address and port: write \"{default}\", for example"))
+        })
     }
-}
 
-fn policy(bad: Bad<'_>, section: &PoolSection, defaults: brain::Steps) -> Result<brain::Steps, ConfigError> {
-    match section.policy.kind.as_deref() {
-        None | Some("steps") => {}
-        Some(other) => {
-            return Err(bad(
-                "pool.policy.kind",
-                format!("\"{other}\" is not a policy kind: write \"steps\", the only one"),
+    /// The address for agents: the setting, or else `grpc.listen` if that is one address.
+    fn advertise(&self, set: Option<String>, listen: SocketAddr) -> Result<Option<String>, ConfigError> {
+        let Some(text) = set else {
+            return Ok((!listen.ip().is_unspecified() && listen.port() != 0).then(|| listen.to_string()));
+        };
+        let port = text.rsplit_once(':').and_then(|(host, port)| (!host.is_empty()).then(|| port.parse::<u16>().ok()));
+        let port = port.flatten().filter(|port| *port != 0);
+        let is_nowhere = text.parse::<SocketAddr>().is_ok_and(|address| address.ip().is_unspecified());
+        if port.is_none() || is_nowhere || text.contains(['/', ' ', '@']) {
+            let detail = format!(
+                "\"{text}\" is not a host and port that agents can connect to: write \"10.0.0.5:7443\", for example"
+            );
+            return Err(self.bad("grpc.advertise", detail));
+        }
+        Ok(Some(text))
+    }
+
+    fn region(&self, set: Option<String>) -> Result<Option<String>, ConfigError> {
+        let Some(region) = set else { return Ok(None) };
+        let is_plain =
+            !region.is_empty() && region.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+        if !is_plain {
+            return Err(self.bad("ec2.region", format!("\"{region}\" is not a region: write us-east-1, for example")));
+        }
+        let zone = region.strip_suffix(|c: char| c.is_ascii_lowercase());
+        if let Some(whole) = zone.filter(|rest| rest.ends_with(|c: char| c.is_ascii_digit()) && rest.contains('-')) {
+            let detail = format!("\"{region}\" is an availability zone: write its region, {whole}");
+            return Err(self.bad("ec2.region", detail));
+        }
+        Ok(Some(region))
+    }
+
+    /// Whoever reaches the port of a coordinator without a token can register as one of its instances.
+    fn join_token(&self, token: Option<String>, listen: SocketAddr) -> Result<Option<String>, ConfigError> {
+        let token = token.filter(|token| !token.is_empty());
+        if self.needs == Needs::Everything && token.is_none() && !listen.ip().is_loopback() {
+            return Err(missing(
+                "grpc.join_token",
+                "without it, whoever reaches the gRPC port can register as an instance: make one with `openssl rand -hex 32`, set \
+                 SPILLWAY_GRPC_JOIN_TOKEN to it, and write it into the image's /etc/spillway/join-token; only on a loopback \
+                 grpc.listen is none required",
             ));
         }
+        if token.as_ref().is_some_and(|token| token.chars().any(char::is_control)) {
+            return Err(self.bad("grpc.join_token", "has a control character: make one with `openssl rand -hex 32`"));
+        }
+        Ok(token)
     }
-    let steps = match &section.policy.steps {
-        None => defaults.steps,
-        Some(steps) => steps
-            .iter()
-            .map(|step| brain::Step { jobs: step.jobs, over: step.over.0, instances: step.instances })
-            .collect(),
-    };
-    if steps.is_empty() {
-        return Err(bad(
-            "pool.policy.steps",
-            "has no step, so nothing would ever be launched: add one, or remove the key to use the default".to_owned(),
-        ));
+
+    fn duration(&self, path: &str, given: Option<WrittenDuration>, default: Duration) -> Result<Duration, ConfigError> {
+        match given {
+            Some(WrittenDuration(duration)) if duration < SHORTEST_DURATION => {
+                Err(self.bad(path, "must be at least 100ms: write 10s, for example"))
+            }
+            Some(WrittenDuration(duration)) => Ok(duration),
+            None => Ok(default),
+        }
     }
-    if steps.iter().any(|step| step.jobs == 0 || step.instances == 0) {
-        return Err(bad("pool.policy.steps", "jobs and instances of each step must be at least 1".to_owned()));
-    }
-    if !steps.is_sorted_by(|a, b| a.jobs < b.jobs && a.instances < b.instances) {
-        let detail = "each step must have more jobs and more instances than the step before it".to_owned();
-        return Err(bad("pool.policy.steps", detail));
-    }
-    Ok(brain::Steps { steps, idle: section.policy.idle.map_or(defaults.idle, |duration| duration.0) })
 }

@@ -1,133 +1,202 @@
 //! Settings from variables: `SPILLWAY_…` overrides the file, and the plan's variables fill in what the file leaves out.
 
-use std::collections::BTreeMap;
-
 use toml::{Table, Value};
 
 use super::ConfigError;
-use super::keys::{KEYS, Kind, nearest, variable};
+use super::keys::{KEYS, Kind, PLAN, kind_of, nearest, variable};
+use super::origin::{Origin, Origins};
+use super::variables::{Variable, Variables};
 
-/// The environment variables, passed in so that tests can use their own.
-pub type Environment = BTreeMap<String, String>;
+/// `SPILLWAY_…` variables that are no keys of the file: of the command line, of the agent, of an emulated instance.
+const OTHERS: [&str; 6] = [
+    "SPILLWAY_CONFIG",
+    "SPILLWAY_LOG",
+    "SPILLWAY_LOG_JSON",
+    "SPILLWAY_SERVER",
+    "SPILLWAY_INSTANCE_ID",
+    "SPILLWAY_EMULATOR_INSTANCE",
+];
+
+/// Where values go, and where it is noted what they came from.
+pub(super) struct Target<'a> {
+    pub table: &'a mut Table,
+    pub origins: &'a mut Origins,
+    /// What an operator should know although it works.
+    pub warnings: &'a mut Vec<String>,
+}
 
 /// Overrides the file's values with the `SPILLWAY_…` variables.
-pub(super) fn overlay(table: &mut Table, environment: &Environment) -> Result<(), ConfigError> {
-    for (name, text) in environment {
-        let is_key = KEYS.iter().any(|(key, _)| !key.contains('.') && variable(key) == *name);
-        if !is_key && !["REDIS", "LEDGER", "EC2", "GRPC", "HTTP", "POOL"].iter().any(|section| is_in(name, section)) {
-            if let Some(known) = misspelt_variable(name) {
-                let (origin, key) = ("environment".to_owned(), name.clone());
-                return Err(ConfigError::UnknownKey { origin, key, suggestion: Some(known) });
-            }
+pub(super) fn overlay(target: &mut Target<'_>, variables: &Variables) -> Result<(), ConfigError> {
+    for (name, given) in variables.iter().filter(|(name, _)| name.starts_with("SPILLWAY_")) {
+        let Some((key, kind)) = KEYS.iter().find(|(key, _)| variable(key) == name) else {
+            misspelt(target.warnings, name, given)?;
             continue;
-        }
-        let Some((key, kind)) = KEYS.iter().find(|(key, _)| variable(key) == *name) else {
-            let key = name["SPILLWAY_".len()..].to_lowercase().replacen('_', ".", 1);
-            let suggestion = nearest(&key).map(|known| variable(&known));
-            return Err(ConfigError::UnknownKey { origin: "environment".to_owned(), key: name.clone(), suggestion });
         };
-        let value = value(name, text, *kind)?;
-        let path: Vec<&str> = key.split('.').collect();
-        set(table, &path, value).map_err(|detail| ConfigError::Bad {
-            origin: "environment".to_owned(),
-            key: name.clone(),
-            detail,
-        })?;
+        target.set(key, name, given, value(name, given, *kind)?)?;
     }
     Ok(())
 }
 
 /// Sets from the plan's variables the keys that the file leaves out.
-pub(super) fn fill(table: &mut Table, environment: &Environment) -> Result<(), ConfigError> {
-    let given = |name: &str| environment.get(name).filter(|text| !text.is_empty());
-    let mut fill = |path: &[&str], value: Value| -> Result<(), ConfigError> {
-        if get(table, path).is_none() {
-            set(table, path, value)
-                .map_err(|detail| ConfigError::Syntax { origin: "environment".to_owned(), detail })?;
-        }
-        Ok(())
-    };
-    // What systemd gives the unit, or else the user's own place for state.
-    let below = |name: &str, rest: &str| given(name).map(|home| format!("{}/{rest}", home.trim_end_matches('/')));
-    // systemd separates several by colons.
-    let of_unit = given("STATE_DIRECTORY").and_then(|paths| Some(paths.split(':').next()?.to_owned()));
-    let state =
-        of_unit.or_else(|| below("XDG_STATE_HOME", "spillway")).or_else(|| below("HOME", ".local/state/spillway"));
-    if let Some(state) = state {
-        fill(&["state_directory"], Value::String(state))?;
-    }
-    for (name, path, kind) in [
-        ("REDIS_URL", ["redis", "url"], Kind::Text),
-        ("AWS_REGION", ["ec2", "region"], Kind::Text),
-        ("EC2_LAUNCH_TEMPLATE_ID", ["pool", "launch_template"], Kind::Text),
-        ("EC2_SPOT_MAX_COUNT", ["pool", "max_instances"], Kind::Number),
-        ("QUEUE_NAMES", ["pool", "queues"], Kind::List),
-    ] {
-        if let Some(text) = given(name) {
-            fill(&path, value(name, text, kind)?)?;
-        }
-    }
-    if let Some(text) = given("QUEUE_SCALE_DOWN_IDLE_MINUTES") {
-        let minutes: f64 = text.parse().ok().filter(|minutes| *minutes > 0.0).ok_or_else(|| {
-            bad("QUEUE_SCALE_DOWN_IDLE_MINUTES", &format!("\"{text}\" is not a number of minutes above 0"))
-        })?;
-        fill(&["pool", "policy", "idle"], Value::String(format!("{}ms", (minutes * 60_000.0).round())))?;
-    }
-    if let Some(text) = given("QUEUE_SCALE_UP_THRESHOLD") {
-        let jobs: i64 =
-            text.parse().ok().filter(|jobs| *jobs > 0).ok_or_else(|| {
-                bad("QUEUE_SCALE_UP_THRESHOLD", &format!("\"{text}\" is not a number of jobs above 0"))
-            })?;
-        let step = |jobs: i64, instances: i64| {
-            let pairs = [("jobs", jobs.into()), ("for", "5m".into()), ("instances", Value::from(instances))];
-            Value::Table(pairs.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())
+pub(super) fn fill(target: &mut Target<'_>, variables: &Variables) -> Result<(), ConfigError> {
+    state_directory(target, variables)?;
+    for (name, key) in PLAN {
+        let Some(given) = variables.get(name) else { continue };
+        let value = match name {
+            "QUEUE_SCALE_DOWN_IDLE_MINUTES" => idle(name, given)?,
+            "QUEUE_SCALE_UP_THRESHOLD" => steps(name, given)?,
+            _ => value(name, given, kind_of(key).unwrap_or(Kind::Text))?,
         };
-        fill(&["pool", "policy", "steps"], Value::Array(vec![step(jobs, 1), step(jobs.saturating_mul(3), 2)]))?;
+        let path: Vec<&str> = key.split('.').collect();
+        match get(target.table, &path) {
+            None => target.set(key, name, given, value)?,
+            Some(written) if *written != value && variables.get(&variable(key)).is_none() => {
+                let file = target.origins.of(&first_pool(key));
+                target.warnings.push(format!("{}: {name} is not used, because {file} takes precedence", given.place));
+            }
+            Some(_) => {}
+        }
     }
     Ok(())
 }
 
-/// The known variable that `name` misspells by at most two letters (`SPILLWAY_LEGDER_URL`). Any other `SPILLWAY_…` variable
-/// may be the agent's.
-fn misspelt_variable(name: &str) -> Option<String> {
-    let is_close = |known: &String| name.starts_with("SPILLWAY_") && strsim::osa_distance(name, known) <= 2;
-    KEYS.iter().map(|(key, _)| variable(key)).find(is_close)
+/// What systemd gives the unit, or else the user's own place for state.
+fn state_directory(target: &mut Target<'_>, variables: &Variables) -> Result<(), ConfigError> {
+    if target.table.contains_key("state_directory") {
+        return Ok(());
+    }
+    let below = |text: &str, rest: &str| format!("{}/{rest}", text.trim_end_matches('/'));
+    let given = |name: &'static str| variables.get(name).map(|given| (name, given));
+    let (name, given, place) = if let Some((name, it)) = given("STATE_DIRECTORY") {
+        // systemd separates several by colons.
+        (name, it, it.text.split(':').next().unwrap_or_default().to_owned())
+    } else if let Some((name, it)) = given("XDG_STATE_HOME") {
+        (name, it, below(&it.text, "spillway"))
+    } else if let Some((name, it)) = given("HOME") {
+        (name, it, below(&it.text, ".local/state/spillway"))
+    } else {
+        return Ok(());
+    };
+    target.set("state_directory", name, given, Value::String(place))
 }
 
-fn is_in(name: &str, section: &str) -> bool {
-    name.strip_prefix("SPILLWAY_").and_then(|rest| rest.strip_prefix(section)).is_some_and(|rest| rest.starts_with('_'))
+/// Warns of variables that a setting of the plan was meant by.
+pub(super) fn near_misses(variables: &Variables) -> Vec<String> {
+    let known = |name: &str| PLAN.iter().find(|(known, _)| strsim::osa_distance(name, known) <= 2);
+    let is_free = |name: &str| ["EC2_", "QUEUE_"].iter().any(|prefix| name.starts_with(prefix));
+    let meant = |(name, given): (&str, &Variable)| {
+        let (plan, _) =
+            known(name).filter(|(plan, _)| is_free(name) && *plan != name && variables.get(plan).is_none())?;
+        Some(format!("{}: {name} is no setting: did you mean {plan}?", given.place))
+    };
+    variables.iter().filter_map(meant).collect()
 }
 
-fn bad(name: &str, detail: &str) -> ConfigError {
-    ConfigError::Bad { origin: "environment".to_owned(), key: name.to_owned(), detail: detail.to_owned() }
+impl Target<'_> {
+    fn set(&mut self, key: &str, name: &str, given: &Variable, value: Value) -> Result<(), ConfigError> {
+        let path: Vec<&str> = key.split('.').collect();
+        set(self.table, &path, value).map_err(|detail| bad(name, given, &detail))?;
+        self.origins.came_from(key, Origin { place: given.place.clone(), name: name.to_owned() });
+        Ok(())
+    }
 }
 
-fn value(name: &str, text: &str, kind: Kind) -> Result<Value, ConfigError> {
+/// An unknown `SPILLWAY_…`: an error where a key was meant for certain, since its section or all but two letters are right. It
+/// may be the agent's otherwise.
+fn misspelt(warnings: &mut Vec<String>, name: &str, given: &Variable) -> Result<(), ConfigError> {
+    if OTHERS.contains(&name) {
+        return Ok(());
+    }
+    let close = KEYS.iter().map(|(key, _)| variable(key)).find(|known| strsim::osa_distance(name, known) <= 2);
+    let rest = name["SPILLWAY_".len()..].to_lowercase();
+    let sections = ["redis", "ledger", "ec2", "grpc", "http", "pool"];
+    let is_ours = sections.iter().any(|section| rest.strip_prefix(section).is_some_and(|rest| rest.starts_with('_')));
+    if close.is_none() && !is_ours {
+        // The agent's variables may stand in one environment with ours; a key without its section is no key of the agent.
+        let without_section = KEYS.iter().find(|(key, _)| key.split_once('.').is_some_and(|(_, key)| key == rest));
+        if let Some((key, _)) = without_section.filter(|_| !["join_token"].contains(&rest.as_str())) {
+            warnings.push(format!("{}: {name} is no setting: did you mean {}?", given.place, variable(key)));
+        }
+        return Ok(());
+    }
+    let suggestion = close.or_else(|| nearest(&rest.replacen('_', ".", 1)).map(|known| variable(&known)));
+    Err(ConfigError::UnknownKey { origin: given.place.clone(), key: name.to_owned(), suggestion })
+}
+
+fn idle(name: &str, given: &Variable) -> Result<Value, ConfigError> {
+    check(name, given)?;
+    let minutes: f64 =
+        given.text.trim().parse().ok().filter(|minutes| *minutes > 0.0 && *minutes <= 527_040.0).ok_or_else(|| {
+            bad(
+                name,
+                given,
+                &format!("\"{}\" is not a number of minutes above 0: write 10 for ten minutes", given.text),
+            )
+        })?;
+    Ok(Value::String(format!("{}ms", (minutes * 60_000.0).round())))
+}
+
+fn steps(name: &str, given: &Variable) -> Result<Value, ConfigError> {
+    check(name, given)?;
+    let jobs: i64 =
+        given.text.trim().parse().ok().filter(|jobs| (1..=1_000_000_000).contains(jobs)).ok_or_else(|| {
+            bad(name, given, &format!("\"{}\" is not a number of jobs above 0: write a whole number", given.text))
+        })?;
+    let step = |jobs: i64, instances: i64| {
+        let pairs = [("jobs", jobs.into()), ("for", "5m".into()), ("instances", Value::from(instances))];
+        Value::Table(pairs.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())
+    };
+    Ok(Value::Array(vec![step(jobs, 1), step(jobs * 3, 2)]))
+}
+
+fn bad(name: &str, given: &Variable, detail: &str) -> ConfigError {
+    ConfigError::Bad { origin: given.place.clone(), key: name.to_owned(), detail: detail.to_owned() }
+}
+
+/// Comments and quotes that became part of the value. The value is not repeated: it may be a secret.
+fn check(name: &str, given: &Variable) -> Result<(), ConfigError> {
+    spillway_settings::in_variable(&given.text).map_or(Ok(()), |detail| Err(bad(name, given, &detail)))
+}
+
+fn value(name: &str, given: &Variable, kind: Kind) -> Result<Value, ConfigError> {
+    let text = &given.text;
+    let bad = |detail: String| bad(name, given, &detail);
+    if kind != Kind::Toml {
+        check(name, given)?;
+    }
     match kind {
-        Kind::Text => Ok(Value::String(text.to_owned())),
-        Kind::Number => match text.trim().parse::<i64>() {
-            Ok(number) => Ok(Value::Integer(number)),
-            Err(_) => Err(bad(name, &format!("\"{text}\" is not a whole number"))),
+        Kind::Text => Ok(Value::String(text.clone())),
+        Kind::Span => match spillway_settings::duration(text) {
+            Ok(_) => Ok(Value::String(text.clone())),
+            Err(detail) => Err(bad(detail)),
+        },
+        Kind::Number => match text.trim().parse::<u32>() {
+            Ok(number) => Ok(Value::Integer(number.into())),
+            Err(_) => Err(bad(format!("\"{text}\" is not a whole number: write 2, for example"))),
         },
         Kind::Flag => match text.trim().parse::<bool>() {
             Ok(flag) => Ok(Value::Boolean(flag)),
-            Err(_) => Err(bad(name, &format!("\"{text}\" is neither true nor false"))),
+            Err(_) => Err(bad(format!("\"{text}\" is neither true nor false: write one of them"))),
         },
         Kind::List => {
             let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
             Ok(Value::Array(items.map(|item| Value::String(item.to_owned())).collect()))
         }
         Kind::Toml => {
-            let table: Table = format!("value = {text}").parse().map_err(|error: toml::de::Error| {
-                bad(name, &format!("is not valid TOML ({}): write the value as in the file", error.message()))
+            let table: Result<Table, _> = format!("value = {text}").parse();
+            let message = |error: toml::de::Error| error.message().lines().next().unwrap_or_default().to_owned();
+            let table = table.map_err(|error| {
+                bad(format!("is not valid TOML ({}): write the value as in the file, on one line", message(error)))
             })?;
-            table
-                .into_iter()
-                .next()
-                .map(|(_, value)| value)
-                .ok_or_else(|| bad(name, "is empty: write the value as in the file"))
+            let one = table.into_iter().next().map(|(_, value)| value);
+            one.ok_or_else(|| bad("is empty: write the value as in the file".to_owned()))
         }
     }
+}
+
+/// The path of a key in the only pool.
+pub(super) fn first_pool(key: &str) -> String {
+    key.strip_prefix("pool.").map_or_else(|| key.to_owned(), |rest| format!("pool[0].{rest}"))
 }
 
 fn get<'a>(table: &'a Table, path: &[&str]) -> Option<&'a Value> {
@@ -139,7 +208,7 @@ fn get<'a>(table: &'a Table, path: &[&str]) -> Option<&'a Value> {
     rest.iter().try_fold(value, |value, key| value.as_table()?.get(*key))
 }
 
-/// Sets `path`, where `pool` means the only `[[pool]]`, which is created if there is none.
+/// Sets `path`, where `pool` means the only `[[pool]]`, which is created if there is none. The file's shape has been checked.
 fn set(table: &mut Table, path: &[&str], value: Value) -> Result<(), String> {
     let Some((first, rest)) = path.split_first() else { return Ok(()) };
     if rest.is_empty() {

@@ -1,60 +1,149 @@
 //! Reads the file and the environment into checked settings.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
-use toml::Table;
+use spillway_settings::Document;
 
-use super::environment::{self, Environment};
-use super::keys::nearest;
-use super::{ConfigError, DEFAULT_FILE, File, Needs, Settings, check};
+use super::environment::{self, Target};
+use super::keys::{nearest, without_indexes};
+use super::origin::Origins;
+use super::shape::{Misfit, misfit};
+use super::variables::{Environment, Variables};
+use super::{ConfigError, DEFAULT_FILE, DEFAULT_GRPC_LISTEN, File, Needs, Settings, check};
 
-/// Reads the settings. Without `file` the default one is read if it exists, since the plan's variables alone are enough.
+/// Reads the settings. Without `file` the default one is read if it exists, since the plan's variables alone are enough. The
+/// variables of `coordinator.env` beside it count as if they were set, so that a command sees what the service sees.
 pub fn load(file: Option<&Path>, environment: &Environment, needs: Needs) -> Result<Settings, ConfigError> {
     let path = file.unwrap_or(Path::new(DEFAULT_FILE));
-    let text = match std::fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(error) if file.is_none() && error.kind() == std::io::ErrorKind::NotFound => String::new(),
-        Err(source) => return Err(ConfigError::Unreadable { file: path.to_owned(), source }),
+    let text = read(path, file.is_none())?;
+    let variables = Variables::with_file_beside(environment, path)?;
+    // Without a file there is nothing in it that a message could blame.
+    let origin = if text.is_none() { "default".to_owned() } else { path.display().to_string() };
+    parse_all(&origin, &text.unwrap_or_default(), &variables, needs)
+}
+
+/// The text of the file; None where the default one does not exist.
+fn read(path: &Path, is_default: bool) -> Result<Option<String>, ConfigError> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if is_default && error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(ConfigError::Unreadable { file: path.to_owned(), source }),
+    }
+}
+
+/// The coordinator that an operator's command asks, by the settings that `spillway run` has on this machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OperatorAddress {
+    pub address: SocketAddr,
+    /// Why the settings could not be read, or not all of them: then the address is a guess.
+    pub problem: Option<String>,
+}
+
+/// Where the coordinator of this machine answers operators. Reads no more of the settings than that, so that a mistake made in
+/// them since its start keeps nobody from asking it.
+pub fn operator_address(file: Option<&Path>, environment: &Environment) -> OperatorAddress {
+    let path = file.unwrap_or(Path::new(DEFAULT_FILE));
+    let default: SocketAddr = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 7443);
+    let found = |file: Option<&Path>| -> Result<(Option<String>, Option<String>), ConfigError> {
+        let variables = Variables::with_file_beside(environment, path)?;
+        let problem = variables
+            .unreadable
+            .as_ref()
+            .map(|file| format!("{} cannot be read by this user: use sudo, or --server", file.display()));
+        if let Some(variable) = variables.get("SPILLWAY_GRPC_LISTEN") {
+            return Ok((Some(variable.text.clone()), problem));
+        }
+        let text = read(path, file.is_none())?.unwrap_or_default();
+        let document = document(&path.display().to_string(), &text)?;
+        let listen = document.table.get("grpc").and_then(|grpc| grpc.get("listen")).and_then(toml::Value::as_str);
+        Ok((listen.map(str::to_owned), problem))
     };
-    parse(&path.display().to_string(), &text, environment, needs)
+    let (written, problem) = found(file).unwrap_or_else(|error| (None, Some(error.to_string())));
+    let written = written.unwrap_or_else(|| DEFAULT_GRPC_LISTEN.to_owned());
+    match written.trim().parse() {
+        Ok(listen) => OperatorAddress { address: for_operators(listen), problem },
+        Err(_) => OperatorAddress {
+            address: for_operators(default),
+            problem: Some(format!("grpc.listen \"{written}\" is not an address and port")),
+        },
+    }
+}
+
+/// The further address to listen on, so that operators reach a coordinator that is bound to `bound`: None where that is loopback
+/// or every address.
+pub fn beside_for_operators(bound: SocketAddr) -> Option<SocketAddr> {
+    let operators = for_operators(bound);
+    (!bound.ip().is_unspecified() && operators != bound).then_some(operators)
+}
+
+/// The loopback address on which a coordinator that listens at `listen` answers operators.
+pub fn for_operators(listen: SocketAddr) -> SocketAddr {
+    let ip = match listen.ip() {
+        ip if ip.is_loopback() => ip,
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        _ => Ipv4Addr::LOCALHOST.into(),
+    };
+    SocketAddr::new(ip, listen.port())
 }
 
 /// `origin` is the file's name, for errors.
+#[cfg(test)]
 pub(super) fn parse(
     origin: &str,
     text: &str,
     environment: &Environment,
     needs: Needs,
 ) -> Result<Settings, ConfigError> {
-    let syntax = |error: toml::de::Error| ConfigError::Syntax {
-        origin: match error.span() {
-            Some(span) => format!("{origin}:{}", text[..span.start.min(text.len())].matches('\n').count() + 1),
-            None => origin.to_owned(),
-        },
-        detail: error.message().to_owned(),
-    };
-    // The file is parsed on its own first, so that its errors carry a line number.
-    let mut unknown = None;
-    let document = toml::Deserializer::parse(text).map_err(syntax)?;
-    let _: File = serde_ignored::deserialize(document, |path| {
-        unknown.get_or_insert_with(|| without_indexes(&path.to_string()));
-    })
-    .map_err(syntax)?;
-    if let Some(key) = unknown {
-        let suggestion = nearest(&key);
-        return Err(ConfigError::UnknownKey { origin: origin.to_owned(), key, suggestion });
-    }
-    let mut table: Table = text.parse().map_err(syntax)?;
-    environment::fill(&mut table, environment)?;
-    environment::overlay(&mut table, environment)?;
-    let file: File = table.try_into().map_err(|error: toml::de::Error| ConfigError::Syntax {
-        origin: "environment".to_owned(),
-        detail: error.message().to_owned(),
-    })?;
-    check::check(origin, file, needs)
+    parse_all(origin, text, &Variables::of_process(environment), needs)
 }
 
-/// `pool.0.max_instance` → `pool.max_instance`.
-fn without_indexes(path: &str) -> String {
-    path.split('.').filter(|part| part.parse::<usize>().is_err()).collect::<Vec<_>>().join(".")
+fn parse_all(origin: &str, text: &str, variables: &Variables, needs: Needs) -> Result<Settings, ConfigError> {
+    let document = document(origin, text)?;
+    let mut table = document.table.clone();
+    let mut origins = Origins::new(origin, document);
+    check_shape(&table, &origins)?;
+    let mut warnings = environment::near_misses(variables);
+    let mut target = Target { table: &mut table, origins: &mut origins, warnings: &mut warnings };
+    environment::fill(&mut target, variables)?;
+    environment::overlay(&mut target, variables)?;
+    // What variables set in TOML is of the right shape as well.
+    check_shape(&table, &origins)?;
+    let file: File = table.try_into().map_err(|error: toml::de::Error| ConfigError::Syntax {
+        origin: origin.to_owned(),
+        detail: error.message().to_owned(),
+    })?;
+    check::check(&origins, file, needs, warnings).map_err(|error| with_hint(error, variables))
+}
+
+fn document(origin: &str, text: &str) -> Result<Document, ConfigError> {
+    Document::parse(text).map_err(|syntax| ConfigError::Syntax {
+        origin: format!("{origin}:{}", syntax.line),
+        detail: format!("{}: {}", syntax.problem, syntax.remedy),
+    })
+}
+
+fn check_shape(table: &toml::Table, origins: &Origins) -> Result<(), ConfigError> {
+    let Some(misfit) = misfit(table) else { return Ok(()) };
+    Err(match misfit {
+        Misfit::Unknown { path } => {
+            let (origin, key) = (origins.of(&path).place, without_indexes(&path));
+            ConfigError::UnknownKey { origin, suggestion: nearest(&key), key }
+        }
+        Misfit::Bad { path, detail } => {
+            let origin = origins.of(&path);
+            ConfigError::Bad { origin: origin.place, key: origin.name, detail }
+        }
+    })
+}
+
+/// What is missing may stand in a file that this user may not read, or under a misspelt name.
+fn with_hint(error: ConfigError, variables: &Variables) -> ConfigError {
+    let ConfigError::Missing { key, remedy, .. } = error else { return error };
+    let mut hints = environment::near_misses(variables);
+    hints.extend(
+        variables.unreadable.as_ref().map(|file| format!("this user may not read {}: use sudo", file.display())),
+    );
+    let hint = hints.iter().map(|hint| format!(" ({hint})")).collect();
+    ConfigError::Missing { key, remedy, hint }
 }

@@ -124,7 +124,11 @@ fn what_is_wrong_is_said_with_the_exit_status() {
         (vec![("REDIS_URL", nobody.as_str())], 2, "pool.queues is not set: set QUEUE_NAMES"),
         (vec![("REDIS_URL", nobody.as_str()), ("QUEUE_NAMES", "a:b")], 2, "\"a:b\" is not a name of a BullMQ queue"),
         (vec![("REDIS_URL", nobody.as_str()), ("QUEUE_NAMES", "q")], 1, "does not answer"),
-        (vec![("REDIS_URL", "http://127.0.0.1"), ("QUEUE_NAMES", "q")], 2, "redis.url is not a Redis URL"),
+        (
+            vec![("REDIS_URL", "http://127.0.0.1"), ("QUEUE_NAMES", "q")],
+            2,
+            "environment: REDIS_URL: is not a Redis URL",
+        ),
     ] {
         let said = queues(&variables, &["--json"]);
         assert_eq!(said.code, Some(code), "{variables:?}: {}{}", said.out, said.err);

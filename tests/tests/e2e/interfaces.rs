@@ -140,7 +140,7 @@ fn a_key_that_does_not_exist_is_refused_with_the_nearest_one() {
         (
             "[[pool]]\ninterval = \"soon\"\n",
             Environment::new(),
-            "coordinator.toml:2: \"soon\" is not a duration: write 90s, 5m or 2h",
+            "coordinator.toml:2: pool.interval: \"soon\" is not a duration: write 90s, 5m or 2h",
         ),
         ("", Environment::new(), "redis.url is not set: set REDIS_URL"),
     ] {

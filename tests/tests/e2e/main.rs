@@ -19,4 +19,5 @@ mod plan;
 mod queue_counts;
 mod rehearse;
 mod restart;
+mod settings;
 mod vanish;

@@ -1,0 +1,150 @@
+//! Whether the file's keys exist, and whether each value is of the kind that its key takes: in our words, before serde sees it.
+
+use toml::{Table, Value};
+
+use super::keys::{self, Kind};
+
+/// What is wrong at a path such as `pool[0].interval`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Misfit {
+    Unknown { path: String },
+    Bad { path: String, detail: String },
+}
+
+/// The first value that does not fit.
+pub(super) fn misfit(table: &Table) -> Option<Misfit> {
+    in_table(table, "")
+}
+
+fn in_table(table: &Table, path: &str) -> Option<Misfit> {
+    let below = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
+    table.iter().find_map(|(name, value)| in_value(value, below(name)))
+}
+
+fn in_value(value: &Value, path: String) -> Option<Misfit> {
+    let key = keys::without_indexes(&path);
+    if key == "pool" {
+        return in_pools(value, path);
+    }
+    match keys::kind_of(&key) {
+        Some(kind) => in_setting(value, kind, path),
+        None if keys::sections().any(|section| section == key) => match value {
+            Value::Table(table) => in_table(table, &path),
+            _ => Some(Misfit::Bad { path, detail: format!("is {}, and must be a section: write [{key}]", a(value)) }),
+        },
+        None => Some(Misfit::Unknown { path }),
+    }
+}
+
+fn in_pools(value: &Value, path: String) -> Option<Misfit> {
+    let bad = |path: String, detail: &str| Some(Misfit::Bad { path, detail: detail.to_owned() });
+    match value {
+        Value::Array(pools) => pools.iter().enumerate().find_map(|(index, pool)| match pool {
+            Value::Table(table) => in_table(table, &format!("{path}[{index}]")),
+            _ => bad(format!("{path}[{index}]"), "is not a section: write [[pool]] on a line of its own"),
+        }),
+        Value::Table(_) => {
+            bad(path, "is written as one section, and there can be several pools: write [[pool]] instead of [pool]")
+        }
+        _ => bad(path, "is not a section: write [[pool]] on a line of its own"),
+    }
+}
+
+fn in_setting(value: &Value, kind: Kind, path: String) -> Option<Misfit> {
+    let detail = match kind {
+        Kind::Text => text(value),
+        Kind::Span => span(value),
+        Kind::Number => number(value),
+        Kind::Flag => flag(value),
+        Kind::List => list(value),
+        Kind::Toml if path.ends_with(".tags") => return tags(value, path),
+        Kind::Toml => return steps(value, path),
+    };
+    detail.map(|detail| Misfit::Bad { path, detail })
+}
+
+fn text(value: &Value) -> Option<String> {
+    match value {
+        Value::String(_) => None,
+        Value::Array(_) | Value::Table(_) => Some(format!("is {}, and must be a text: write it in quotes", a(value))),
+        other => Some(format!("{other} is not in quotes: write \"{other}\"")),
+    }
+}
+
+fn span(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => spillway_settings::duration(text).err(),
+        Value::Integer(n) => {
+            Some(format!("{n} has no unit: write \"{n}s\" for seconds, \"{n}m\" for minutes, with the quotes"))
+        }
+        other => Some(format!("is {}, and must be a duration: write \"90s\", \"5m\" or \"2h\"", a(other))),
+    }
+}
+
+fn number(value: &Value) -> Option<String> {
+    match value {
+        Value::Integer(n) if *n < 0 => Some(format!("{n} is below 0: write a whole number")),
+        Value::Integer(n) if *n > i64::from(u32::MAX) => Some(format!("{n} is too large: write a smaller number")),
+        Value::Integer(_) => None,
+        Value::String(text) if text.trim().parse::<u32>().is_ok() => {
+            Some(format!("\"{text}\" is in quotes: write {} without them", text.trim()))
+        }
+        other => Some(format!("is {}, and must be a whole number: write it without quotes", a(other))),
+    }
+}
+
+fn flag(value: &Value) -> Option<String> {
+    match value {
+        Value::Boolean(_) => None,
+        other => Some(format!("is {}, and must be true or false: write it without quotes", a(other))),
+    }
+}
+
+fn list(value: &Value) -> Option<String> {
+    match value {
+        Value::Array(items) => {
+            let other = items.iter().find(|item| !item.is_str())?;
+            Some(format!("has {} in its list: write each in quotes, [\"one\", \"two\"]", a(other)))
+        }
+        Value::String(text) => {
+            let items: Vec<String> = text.split(',').map(|item| format!("\"{}\"", item.trim())).collect();
+            Some(format!("is a text, and must be a list: write [{}]", items.join(", ")))
+        }
+        other => Some(format!("is {}, and must be a list: write [\"one\", \"two\"]", a(other))),
+    }
+}
+
+fn tags(value: &Value, path: String) -> Option<Misfit> {
+    let write = "write tags = { team = \"video\" }";
+    let Value::Table(table) = value else {
+        return Some(Misfit::Bad { path, detail: format!("is {}, and must be a table of texts: {write}", a(value)) });
+    };
+    let (name, value) = table.iter().find(|(_, value)| !value.is_str())?;
+    let detail = format!("is {}, and must be a text: {write}", a(value));
+    Some(Misfit::Bad { path: format!("{path}.{name}"), detail })
+}
+
+fn steps(value: &Value, path: String) -> Option<Misfit> {
+    const WRITE: &str = "write steps = [{ jobs = 5, for = \"5m\", instances = 1 }]";
+    let bad = |path: String, what: &str| Some(Misfit::Bad { path, detail: format!("{what}: {WRITE}") });
+    let Value::Array(items) = value else { return bad(path, &format!("is {}, and must be a list", a(value))) };
+    items.iter().enumerate().find_map(|(index, item)| {
+        let path = format!("{path}[{index}]");
+        let Value::Table(step) = item else { return bad(path, &format!("is {}, and must be a step", a(item))) };
+        let missing = ["jobs", "for", "instances"].into_iter().find(|key| !step.contains_key(*key));
+        in_table(step, &path).or_else(|| missing.and_then(|key| bad(path, &format!("has no \"{key}\""))))
+    })
+}
+
+/// The kind of a value, with its article.
+fn a(value: &Value) -> &'static str {
+    match value {
+        Value::String(_) => "a text",
+        Value::Integer(_) => "a number",
+        Value::Float(_) => "a number with a fraction",
+        Value::Boolean(_) => "true or false",
+        Value::Datetime(_) => "a date",
+        Value::Array(_) => "a list",
+        Value::Table(_) => "a table",
+    }
+}

@@ -1,0 +1,67 @@
+//! Settings as an operator meets them: the service's own variables serve the commands too, and what cannot be meant ends with
+//! exit status 2.
+
+use std::fs;
+
+use spillway_tests::coordinator::{Environment, spillway};
+use spillway_tests::ports;
+use spillway_tests::process::{output, text};
+use spillway_tests::stage::{Setup, Stage, directory};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn commands_ask_where_the_services_own_file_says_that_it_listens() {
+    let stage = Stage::start(Setup::default()).await;
+    let place = directory();
+    let (file, variables) = (place.path().join("coordinator.toml"), place.path().join("coordinator.env"));
+    fs::write(&file, "").expect("written");
+    let asked = |listen: &str| {
+        fs::write(&variables, listen).expect("written");
+        output(spillway(&Environment::new()).arg("--config").arg(&file).arg("status"))
+    };
+    let port = stage.coordinator().grpc_port;
+    let answered = asked(&format!("# the service's\nSPILLWAY_GRPC_LISTEN=127.0.0.1:{port}\n"));
+    assert!(answered.status.success() && text(&answered.stdout).contains("spillway"), "{answered:?}");
+    // On an address of the network operators are answered on loopback.
+    let answered = asked(&format!("SPILLWAY_GRPC_LISTEN=10.0.0.5:{port}\n"));
+    assert!(answered.status.success(), "{answered:?}");
+    let free = ports::free();
+    let nobody = asked(&format!("SPILLWAY_GRPC_LISTEN=0.0.0.0:{free}\n"));
+    assert_eq!(nobody.status.code(), Some(1), "{nobody:?}");
+    assert!(text(&nobody.stderr).contains(&format!("no coordinator answers at 127.0.0.1:{free}")), "{nobody:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_works_differently_from_how_it_reads_is_in_the_log_once() {
+    let stage =
+        Stage::start(Setup { environment: vec![("EC2_SPOT_MAX_COUNT", "5".to_owned())], ..Setup::default() }).await;
+    let log = stage.coordinator().process.tail();
+    let said =
+        "the cap is 5 instances (environment: EC2_SPOT_MAX_COUNT), and no policy step asks for more than 2 instances";
+    assert_eq!(log.matches(said).count(), 1, "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_value_that_cannot_be_meant_ends_with_its_place_and_exit_status_2() {
+    let stage = Stage::without_coordinator(Setup::default()).await;
+    for (name, value, said) in [
+        ("SPILLWAY_LOG", "loud", "SPILLWAY_LOG: \"loud\" is not a log level: write error, warn, info"),
+        (
+            "EC2_LAUNCH_TEMPLATE_ID",
+            "lt-…   # from step 2",
+            "environment: EC2_LAUNCH_TEMPLATE_ID: has a comment behind it",
+        ),
+        ("EC2_SPOT_MAX_COUNT", "0", "environment: EC2_SPOT_MAX_COUNT: 0 is not between 1 and 1000"),
+        ("SPILLWAY_POOL_BOOT_TIMEOUT", "30M", "minutes are a small m): write 30m"),
+        ("SPILLWAY_GRPC_JOIN_TOKEN", "REPLACE_ME", "SPILLWAY_GRPC_JOIN_TOKEN: is an example's placeholder"),
+        (
+            "SPILLWAY_GRPC_LISTEN",
+            "0.0.0.0:7443",
+            "grpc.join_token is not set: without it, whoever reaches the gRPC port",
+        ),
+    ] {
+        let mut run = spillway(&stage.environment);
+        let out = output(run.arg("run").env(name, value).current_dir(stage.directory.path()));
+        assert_eq!(out.status.code(), Some(2), "{name}={value}: {out:?}");
+        assert!(text(&out.stderr).contains(said), "{name}={value}: {}\nnot: {said}", text(&out.stderr));
+    }
+}
