@@ -36,12 +36,13 @@ pub fn when_reclaimed(now: Timestamp, at: Timestamp) -> Timestamp {
 }
 
 /// A deadline that the coordinator gives: `at`, by its wall clock as this machine's shows it, and `left` from when it was sent. Where both
-/// agree `at` is exact, since the command may have been under way for a while; else one of the two wall clocks is wrong, and how
-/// long it is off is not. An older coordinator does not say that.
+/// agree the earlier one counts: the command may have been under way for a while, or a clock may be slow by less than a minute, which is half
+/// of EC2's notice. Where they disagree one of the two wall clocks is wrong, and how long it is off is not. An older coordinator does not
+/// say that.
 pub fn agreed(now: Timestamp, at: Timestamp, left: Option<Duration>) -> Timestamp {
     let Some(left) = left else { return at };
     let by_span = now.plus(left);
-    if at.since(by_span).max(by_span.since(at)) <= AGREES_WITHIN { at } else { by_span }
+    if at.since(by_span).max(by_span.since(at)) <= AGREES_WITHIN { at.min(by_span) } else { by_span }
 }
 
 fn millis(duration: Duration) -> u64 {
@@ -69,7 +70,15 @@ mod tests {
     #[test]
     fn how_long_a_deadline_is_off_counts_where_the_clocks_disagree() {
         let left = Some(Duration::from_secs(1800));
-        for (said, taken) in [(11_770, 11_770), (11_860, 11_860), (19_000, 11_800), (4_600, 11_800)] {
+        for (said, taken) in [
+            (11_770, 11_770),
+            (11_860, 11_800),
+            (11_861, 11_800),
+            (11_740, 11_740),
+            (11_739, 11_800),
+            (19_000, 11_800),
+            (4_600, 11_800),
+        ] {
             assert_eq!(agreed(at(10_000), at(said), left), at(taken), "{said}");
         }
         assert_eq!(agreed(at(10_000), at(19_000), None), at(19_000));

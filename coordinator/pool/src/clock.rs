@@ -40,12 +40,12 @@ impl Clock {
 }
 
 /// When something happens of which another machine says that it is at `at`, by its wall clock, and `left` from when it said so. Where both
-/// agree `at` is exact, since the message may have been under way for a while; else one of the two wall clocks is wrong, and how
-/// long it is off is not.
+/// agree the earlier one counts: the message may have been under way for a while, or a clock may be slow by less than a minute, which is half
+/// of EC2's notice. Where they disagree one of the two wall clocks is wrong, and how long it is off is not.
 pub fn agreed(now: Timestamp, at: Timestamp, left: Option<Duration>) -> Timestamp {
     let Some(left) = left else { return at };
     let by_span = now + left;
-    if at.since(by_span).max(by_span.since(at)) <= AGREES_WITHIN { at } else { by_span }
+    if at.since(by_span).max(by_span.since(at)) <= AGREES_WITHIN { at.min(by_span) } else { by_span }
 }
 
 #[cfg(test)]
@@ -73,8 +73,9 @@ mod tests {
     fn how_long_something_is_off_counts_where_the_clocks_disagree() {
         let at = |seconds: u64| Timestamp(seconds * 1000);
         let left = Some(Duration::from_secs(120));
-        // Thirty seconds under way: the moment is exact.
+        // Thirty seconds under way; then a clock that is slow by as much.
         assert_eq!(agreed(at(1030), at(1120), left), at(1120));
+        assert_eq!(agreed(at(1000), at(1150), left), at(1120));
         // The other's clock is two hours ahead, or behind.
         assert_eq!(agreed(at(1000), at(8320), left), at(1120));
         assert_eq!(agreed(at(9000), at(1920), left), at(9120));

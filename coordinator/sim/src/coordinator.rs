@@ -2,7 +2,7 @@
 //! and freezes as they are drawn, and loses everything but the ledger when it crashes. Decides nothing.
 
 mod act;
-mod effects;
+pub mod effects;
 mod hand_back;
 mod lease;
 mod save;

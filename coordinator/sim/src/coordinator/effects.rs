@@ -14,7 +14,7 @@ use crate::world::World;
 /// The most by which a listing is out of date: with a late request, less than the brain's consistency grace.
 const OUT_OF_DATE_MOST: u64 = 50 * SECOND;
 /// The pool does not care for less between two clocks.
-const TOLERATED: i64 = 1000;
+pub const TOLERATED: i64 = 1000;
 /// One in so many reads of the ledger fails right after the lease was gained.
 const LOADS_FAIL: u64 = 6;
 

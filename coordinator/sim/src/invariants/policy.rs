@@ -6,9 +6,10 @@ use spillway_brain::Config;
 use super::Shadow;
 use crate::clock::ms;
 
-/// Desired capacity now; `before` is what it was.
-pub fn desired(config: &Config, shadow: &Shadow, before: u32) -> u32 {
-    let holds = |over: u64, test: &dyn Fn(u64) -> bool| is_sustained(config, shadow, over, test);
+/// Desired capacity now; `before` is what it was. Every window is longer by `by_ms`.
+pub fn desired(config: &Config, shadow: &Shadow, before: u32, by_ms: i64) -> u32 {
+    let holds =
+        |over: u64, test: &dyn Fn(u64) -> bool| is_sustained(config, shadow, over.saturating_add_signed(by_ms), test);
     if holds(ms(config.policy.idle), &|demand| demand == 0) {
         return 0;
     }
