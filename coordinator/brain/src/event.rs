@@ -1,5 +1,7 @@
 //! What happened, as the shell or the simulator tells it.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::backlog::{Backlog, JobsByInstance};
@@ -165,33 +167,42 @@ impl Ec2State {
     }
 }
 
-/// EC2's StateReason by its code.
+/// EC2's StateReason: why it ends an instance.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "String", into = "String")]
-pub enum StateReason {
-    /// EC2 took the spot instance back: `Server.SpotInstanceTermination`, `Server.SpotInstanceShutdown`.
-    Spot(String),
-    Other(String),
+pub struct StateReason {
+    code: String,
+    message: String,
 }
 
 impl StateReason {
-    /// As EC2 writes it.
+    /// As EC2 writes them. Its messages begin with the code once more.
+    pub fn new(code: impl Into<String>, message: &str) -> Self {
+        let code = code.into();
+        let message = message.strip_prefix(code.as_str()).unwrap_or(message).trim_start_matches([':', ' ']);
+        StateReason { message: message.trim_end_matches(['.', ' ']).to_owned(), code }
+    }
+
     pub fn code(&self) -> &str {
-        match self {
-            StateReason::Spot(code) | StateReason::Other(code) => code,
+        &self.code
+    }
+
+    /// Empty where EC2 gives none.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// EC2 took the spot instance back: `Server.SpotInstanceTermination`, `Server.SpotInstanceShutdown`.
+    pub fn is_spot(&self) -> bool {
+        self.code.starts_with("Server.Spot")
+    }
+}
+
+impl fmt::Display for StateReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.message.as_str() {
+            "" => f.write_str(&self.code),
+            message => write!(f, "{}: {message}", self.code),
         }
-    }
-}
-
-impl From<String> for StateReason {
-    fn from(code: String) -> Self {
-        if code.starts_with("Server.Spot") { StateReason::Spot(code) } else { StateReason::Other(code) }
-    }
-}
-
-impl From<StateReason> for String {
-    fn from(reason: StateReason) -> Self {
-        reason.code().to_owned()
     }
 }
 

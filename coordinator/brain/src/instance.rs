@@ -49,6 +49,12 @@ pub struct Instance {
     pub adopted: bool,
     /// Its boot counted as failed.
     pub boot_failed: bool,
+    /// Why it is drained or terminated, one sentence; None while it is meant to work.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_for: Option<String>,
+    /// Why this coordinator asked EC2 to terminate it; None while it did not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub terminated_for: Option<String>,
     /// What keeps it from going on, by its agent or by EC2.
     #[serde(with = "crate::or_empty")]
     pub problem: Option<String>,
@@ -145,6 +151,8 @@ impl Instance {
             ready_at: None,
             adopted: false,
             boot_failed: false,
+            ended_for: None,
+            terminated_for: None,
             problem: None,
             ec2: SaidByEc2::default(),
             agent: SaidByAgent::default(),

@@ -28,6 +28,7 @@ mod breaker;
 mod capacity;
 mod config;
 mod controller;
+mod ending;
 mod event;
 mod hand_back;
 mod id;

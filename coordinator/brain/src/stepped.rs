@@ -101,6 +101,8 @@ impl Stepped for Instance {
             ready_at,
             adopted: _,
             boot_failed: _,
+            ended_for: _,
+            terminated_for: _,
             problem: _,
             ec2,
             agent,

@@ -4,7 +4,7 @@ mod calls;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use spillway_brain::{Ec2State, InstanceId, LaunchToken, Listed, State, Timestamp};
+use spillway_brain::{Ec2State, InstanceId, LaunchToken, Listed, State, StateReason, Timestamp};
 
 use crate::agenda::{CloudEv, Ev, N};
 use crate::clock::{HOUR, MINUTE, NEVER, SECOND};
@@ -26,6 +26,9 @@ pub enum Stranger {
 /// The installation that the simulation is about, and the one beside it.
 pub const OURS: &str = "one";
 const THEIRS: &str = "two";
+
+/// EC2's reason when TerminateInstances was called, by whomever.
+pub const BY_A_CALL: &str = "Client.UserInitiatedShutdown";
 
 /// One instance at EC2.
 #[derive(Debug)]
@@ -141,7 +144,7 @@ impl World {
                 installation: installation.map(str::to_owned),
                 retagged,
                 state: machine.state_at(as_of)?,
-                state_reason: machine.reason.map(|code| code.to_owned().into()),
+                state_reason: machine.reason.map(|code| StateReason::new(code, "")),
                 launched_at: Timestamp(machine.launched_at),
             })
         };

@@ -3,7 +3,7 @@
 
 use crate::agenda::{Ev, Load};
 use crate::clock::{HOUR, MINUTE, SECOND, ms};
-use crate::cloud::Stranger;
+use crate::cloud::{BY_A_CALL, Stranger};
 use crate::faults::{Fault, Heal};
 use crate::invariants::Invariant;
 use crate::say;
@@ -60,7 +60,7 @@ impl World {
                 cut.until = cut.until.min(self.now);
             }
             if machine.token.is_none() && machine.stranger != Some(Stranger::Another) {
-                self.ec2_shuts_down(n, "Client.UserInitiatedShutdown");
+                self.ec2_shuts_down(n, BY_A_CALL);
             }
         }
         // A full fleet of another installation's stays: it must not be in the way of ours.

@@ -43,6 +43,7 @@ pub enum Invariant {
     AsAnswered,
     Converges,
     Policy,
+    FailedByItself,
     Panics,
 }
 
@@ -67,6 +68,7 @@ impl Invariant {
             Invariant::AsAnswered => "operators: an accepted command is carried out",
             Invariant::Converges => "12: the pool converges once the faults stop",
             Invariant::Policy => "policy: desired capacity follows from the observations",
+            Invariant::FailedByItself => "breaker: what somebody else terminates is no failed boot",
             Invariant::Panics => "nothing panics",
         }
     }

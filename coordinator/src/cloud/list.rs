@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use aws_sdk_ec2::operation::describe_instances::builders::DescribeInstancesFluentBuilder;
 use aws_sdk_ec2::types::{Filter, Instance, InstanceLifecycleType, InstanceStateName};
-use spillway_brain::{Ec2State, InstanceId, LaunchToken, Listed, Timestamp};
+use spillway_brain::{Ec2State, InstanceId, LaunchToken, Listed, StateReason, Timestamp};
 
 use super::tags::Tags;
 use super::{Cloud, MANAGED_BY, POOL_TAG, Refused};
@@ -48,6 +48,9 @@ pub struct Listing {
     /// The account that the instances are in; None where there is none.
     pub account: Option<String>,
 }
+
+/// Characters of EC2's message on why an instance ended: all that are known have fewer.
+const LONGEST_MESSAGE: usize = 500;
 
 /// Instances asked for one by one where EC2 does not know one of several ids (invariant 10).
 const ONE_BY_ONE: usize = 10;
@@ -180,7 +183,7 @@ fn read(instance: &Instance, id: InstanceId, tags: &Tags<'_>, retagged: Option<S
             installation: tags.installation().map(str::to_owned),
             retagged,
             state: state(instance.state().and_then(|state| state.name())),
-            state_reason: instance.state_reason().and_then(|reason| reason.code()).map(|code| code.to_owned().into()),
+            state_reason: instance.state_reason().and_then(state_reason),
             launched_at: Timestamp(u64::try_from(launched_ms).unwrap_or_default()),
         },
         instance_type: text(instance.instance_type().map(|kind| kind.as_str())),
@@ -189,6 +192,13 @@ fn read(instance: &Instance, id: InstanceId, tags: &Tags<'_>, retagged: Option<S
         is_spot: instance.instance_lifecycle() == Some(&InstanceLifecycleType::Spot),
         private_ip: text(instance.private_ip_address()),
     }
+}
+
+/// Why EC2 changed its state last; a running one has none.
+fn state_reason(reason: &aws_sdk_ec2::types::StateReason) -> Option<StateReason> {
+    let code = reason.code().filter(|code| !code.is_empty())?;
+    let message: String = reason.message().unwrap_or_default().chars().take(LONGEST_MESSAGE).collect();
+    Some(StateReason::new(code, &message))
 }
 
 /// An unknown state counts as running: the instance may be billed, and is not gone.

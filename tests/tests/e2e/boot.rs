@@ -88,6 +88,8 @@ async fn a_worker_that_crashes_again_and_again_is_never_ready_and_its_instance_i
     for name in ["pull", "install", "start", "save"] {
         assert_eq!(step(&instance, name)["state"], "succeeded", "{instance:#}");
     }
+    let why = instance["phase_reason"].as_str().unwrap_or_default();
+    assert!(why.starts_with("terminated: boot "), "our reason comes first: {why}");
     let said = step(&instance, "start")["output_tail"].as_str().unwrap_or_default();
     assert!(said.contains("video-worker"), "PM2's table is not in the step's output: {instance:#}");
     let explained =

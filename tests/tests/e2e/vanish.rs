@@ -83,6 +83,11 @@ async fn what_another_client_terminates_costs_no_job() {
     assert!(stage.coordinator().explained("its active jobs are handed back"), "{}", stage.diagnosis().await);
     assert_run_again(&stage, &id, &job).await;
     assert_eq!(stage.calls("RunInstances").len(), 1);
+    let status = stage.coordinator().status();
+    let gone = status["instances"].as_array().into_iter().flatten().find(|it| it["id"] == id).expect("it is shown");
+    let why = "terminated by somebody else, not by this coordinator \
+        (Client.UserInitiatedShutdown: User initiated shutdown)";
+    assert_eq!(gone["phase_reason"], why, "{status}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

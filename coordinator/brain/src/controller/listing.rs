@@ -2,6 +2,7 @@
 
 use super::strangers;
 use crate::config::Config;
+use crate::ending;
 use crate::event::{Ec2State, Listed, StateReason};
 use crate::id::LaunchToken;
 use crate::instance::Instance;
@@ -65,26 +66,32 @@ fn take_in(state: &mut State, now: Timestamp, entry: &Listed, config: &Config, o
     if instance.ec2.state.is_none_or(|seen| order(seen) <= order(entry.state)) {
         instance.ec2.state = Some(entry.state);
     }
-    let why = entry.state_reason.as_ref().map_or("no reason given", StateReason::code);
+    let reason = entry.state_reason.as_ref();
     let was_booting = instance.phase_kind() == PhaseKind::Booting;
-    let was_interrupted =
-        instance.ec2.interrupted_at.is_some() || matches!(entry.state_reason, Some(StateReason::Spot(_)));
+    let is_failure = !was_taken(instance, reason);
     let has_ended = match entry.state {
         Ec2State::Terminated => {
-            let has_ended = gone::terminated(instance, now, why);
+            let has_ended = gone::terminated(instance, now, reason);
             state.terminated_total += u64::from(has_ended);
             has_ended
         }
-        Ec2State::ShuttingDown => terminating::shut_down_by_ec2(instance, now, why, config),
+        Ec2State::ShuttingDown => terminating::shut_down_by_ec2(instance, now, reason, config),
         // A stopped one is terminated at the next tick: that it was not listed for a while makes it no less ours.
         Ec2State::Pending | Ec2State::Running | Ec2State::Stopping | Ec2State::Stopped => {
             gone::listed_alive(instance, now, config);
             false
         }
     };
-    if has_ended && was_booting && !was_interrupted && booting::count_once(&mut state.instances[position]) {
+    if has_ended && was_booting && is_failure && booting::count_once(&mut state.instances[position]) {
         booting::count_failure(state, now, config);
     }
+}
+
+/// That EC2 ends it says nothing about its boot: EC2 reclaims it, or somebody else terminated it.
+fn was_taken(instance: &Instance, reason: Option<&StateReason>) -> bool {
+    instance.ec2.interrupted_at.is_some()
+        || reason.is_some_and(StateReason::is_spot)
+        || ending::is_by_somebody_else(instance, reason)
 }
 
 /// By its id; before EC2 has said that, by its launch token, unless its tag says that another installation launched it.

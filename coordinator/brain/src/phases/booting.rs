@@ -24,6 +24,7 @@ pub(crate) fn begin(instance: &mut Instance, now: Timestamp, id: InstanceId, con
     instance.problem = None;
     // Of one that was gone: it may have been rebooted since, and works again.
     instance.agent.phase = None;
+    (instance.ended_for, instance.terminated_for) = (None, None);
     (instance.owed.emptied, instance.owed.hand_back) = (false, None);
     instance.must_prove_itself(now, now + config.boot_timeout, reason);
 }

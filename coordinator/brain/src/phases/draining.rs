@@ -52,6 +52,7 @@ pub(crate) fn begin(
     let drained_at = is_drained.then_some(now);
     instance.enter(now, Phase::Draining { cause, deadline, drained_at }, reason.to_string());
     instance.drain_told_at = Some(now);
+    instance.ended_for = Some(reason.to_string());
     // An earlier drain's speaks for what it held then.
     instance.owed.hand_back = None;
     Some(Planned::new(Decision::Drain { id, deadline }, reason))
@@ -66,6 +67,7 @@ pub(crate) fn cancel(instance: &mut Instance, now: Timestamp, config: &Config, r
     }
     instance.must_prove_itself(now, now + config.boot_timeout, reason.to_string());
     instance.cancelled_at = Some(now);
+    instance.ended_for = None;
     Some(Planned::new(Decision::CancelDrain { id }, reason))
 }
 

@@ -3,7 +3,8 @@
 
 use super::booting;
 use crate::config::Config;
-use crate::event::Ec2State;
+use crate::ending;
+use crate::event::{Ec2State, StateReason};
 use crate::instance::Instance;
 use crate::phase::Phase;
 use crate::state::State;
@@ -13,11 +14,12 @@ use crate::time::Timestamp;
 const KEPT: usize = 20;
 
 /// EC2's list shows it terminated. True where it was not gone already.
-pub(crate) fn terminated(instance: &mut Instance, now: Timestamp, why: &str) -> bool {
+pub(crate) fn terminated(instance: &mut Instance, now: Timestamp, reason: Option<&StateReason>) -> bool {
     if instance.is_gone() {
         return false;
     }
-    instance.enter(now, Phase::Gone, format!("terminated ({why})"));
+    let why = ending::in_words(instance, reason);
+    instance.enter(now, Phase::Gone, why);
     true
 }
 
@@ -43,7 +45,7 @@ pub(crate) fn absent(
         return false;
     }
     let had_id = instance.id.is_some();
-    let reason = if had_id { "EC2 no longer lists it" } else { "EC2 never listed this launch" };
+    let reason = if had_id { ending::unlisted(instance) } else { "EC2 never listed this launch".to_owned() };
     instance.enter(now, Phase::Gone, reason);
     had_id
 }

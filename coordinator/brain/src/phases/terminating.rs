@@ -5,7 +5,8 @@
 
 use crate::backoff;
 use crate::config::Config;
-use crate::event::{Ec2State, RefusalClass};
+use crate::ending;
+use crate::event::{Ec2State, RefusalClass, StateReason};
 use crate::instance::Instance;
 use crate::phase::{Phase, PhaseKind};
 use crate::plan::{Decision, Plan, Planned};
@@ -16,6 +17,7 @@ pub(crate) fn begin(instance: &mut Instance, now: Timestamp, config: &Config, re
     let id = instance.id.clone()?;
     let next_try = now + config.terminate_timeout;
     instance.enter(now, Phase::Terminating { attempts: 1, next_try }, reason.to_string());
+    instance.terminated_for = Some(reason.to_string());
     Some(Planned::new(Decision::Terminate { id }, reason))
 }
 
@@ -29,12 +31,18 @@ pub(crate) fn stopped_by_ec2(instance: &mut Instance, now: Timestamp, config: &C
 }
 
 /// EC2's list shows it shutting down. True where nobody here had decided that.
-pub(crate) fn shut_down_by_ec2(instance: &mut Instance, now: Timestamp, why: &str, config: &Config) -> bool {
+pub(crate) fn shut_down_by_ec2(
+    instance: &mut Instance,
+    now: Timestamp,
+    reason: Option<&StateReason>,
+    config: &Config,
+) -> bool {
     if ends_already(instance) {
         return false;
     }
+    let why = ending::shuts_down(instance, reason);
     let next_try = now + config.terminate_timeout;
-    instance.enter(now, Phase::Terminating { attempts: 1, next_try }, format!("EC2 is shutting it down ({why})"));
+    instance.enter(now, Phase::Terminating { attempts: 1, next_try }, why);
     true
 }
 

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use spillway_brain::{
-    AgentPhase, Controller, Ec2State, Event, InstanceId, JobsByInstance, LaunchAnswer, LaunchToken, RefusalClass, State,
+    AgentPhase, Controller, Ec2State, Event, InstanceId, JobsByInstance, LaunchAnswer, LaunchToken, RefusalClass,
+    State, StateReason,
 };
 
 use super::{AtEc2, OURS, World, time};
@@ -79,7 +80,11 @@ impl World {
             "refuse" => self.refuse(RefusalClass::Fatal, word(2)),
             "ec2" => {
                 let state = serde_json::from_value(word(2).into()).expect("one of EC2's states");
-                self.ec2.get_mut(word(1)).expect("it was launched").state = state;
+                let at_ec2 = self.ec2.get_mut(word(1)).expect("it was launched");
+                at_ec2.state = state;
+                // What EC2 says why, if it says so: its code, then its message.
+                let message = words.get(4..).unwrap_or_default().join(" ");
+                at_ec2.reason = words.get(3).map(|code| StateReason::new(*code, &message));
                 if state != Ec2State::Running {
                     self.agents.remove(word(1));
                 }

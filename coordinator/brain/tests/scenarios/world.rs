@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use spillway_brain::{
     AgentPhase, Backlog, Config, Controller, Decision, Ec2State, Event, Instance, InstanceId, JobsByInstance,
-    LaunchAnswer, LaunchToken, Listed, QueueBacklog, RefusalClass, Report, Timestamp,
+    LaunchAnswer, LaunchToken, Listed, QueueBacklog, RefusalClass, Report, StateReason, Timestamp,
 };
 
 /// What the coordinator's clock shows at first: room for one that is set back.
@@ -25,12 +25,13 @@ struct AtEc2 {
     installation: Option<String>,
     retagged: Option<String>,
     state: Ec2State,
+    reason: Option<StateReason>,
 }
 
 impl AtEc2 {
     fn running(token: Option<LaunchToken>, installation: Option<&str>) -> Self {
         let installation = installation.map(str::to_owned);
-        AtEc2 { token, installation, retagged: None, state: Ec2State::Running }
+        AtEc2 { token, installation, retagged: None, state: Ec2State::Running, reason: None }
     }
 }
 
@@ -144,7 +145,7 @@ impl World {
                 installation: it.installation.clone(),
                 retagged: it.retagged.clone(),
                 state: it.state,
-                state_reason: None,
+                state_reason: it.reason.clone(),
                 launched_at: self.now,
             })
             .collect()
@@ -197,6 +198,9 @@ impl World {
             Decision::Terminate { id } => {
                 if let Some(instance) = self.ec2.get_mut(&id.0) {
                     instance.state = Ec2State::ShuttingDown;
+                    let code = "Client.UserInitiatedShutdown";
+                    instance.reason =
+                        Some(StateReason::new(code, "Client.UserInitiatedShutdown: User initiated shutdown"));
                 }
                 self.agents.remove(&id.0);
                 id.0.clone()

@@ -84,7 +84,7 @@ fn an_instances_life_has_one_line_for_each_change_and_nothing_each_tick() {
         assert_eq!(stage.says(), [], "nothing each tick");
     }
     let mut gone = listed(token, Ec2State::Terminated);
-    gone.state_reason = Some(StateReason::from("Server.SpotInstanceTermination".to_owned()));
+    gone.state_reason = Some(StateReason::new("Server.SpotInstanceTermination", ""));
     stage.sees(1, vec![gone]);
     let gone = stage.says();
     assert!(

@@ -3,6 +3,7 @@
 use spillway_brain::{Decision, Ec2State, LaunchAnswer, LaunchToken, RefusalClass};
 use spillway_pool::{Input, Refused as NotDone};
 
+use super::BY_A_CALL;
 use crate::agenda::{C, CloudEv, CoordinatorEv, Ev, N};
 use crate::clock::{NEVER, SECOND};
 use crate::counts::Occurrence;
@@ -121,10 +122,10 @@ impl World {
             return self.answer(to.0, to.1, answer_at, refused_input(&Decision::Terminate { id }, refused));
         }
         if self.cloud.machines[n].state() == Ec2State::Stopped {
-            self.ec2_enter(n, Ec2State::ShuttingDown, Some("Client.UserInitiatedShutdown"));
+            self.ec2_enter(n, Ec2State::ShuttingDown, Some(BY_A_CALL));
             self.agenda.put(self.now + SECOND, Ev::Cloud(CloudEv::Off(n)));
         } else {
-            self.ec2_shuts_down(n, "Client.UserInitiatedShutdown");
+            self.ec2_shuts_down(n, BY_A_CALL);
         }
         self.answer(to.0, to.1, answer_at, Input::TerminateAnswered { id, answer: Ok(()) });
     }

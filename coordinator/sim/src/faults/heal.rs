@@ -4,6 +4,7 @@ use spillway_pool::Wish;
 
 use crate::agenda::{C, N};
 use crate::clock::{MINUTE, SECOND};
+use crate::cloud::BY_A_CALL;
 use crate::counts::Occurrence;
 use crate::faults::Fault;
 use crate::invariants::FOUND_AGAIN;
@@ -55,7 +56,7 @@ impl World {
             Heal::HiddenOnce(n) => drop(self.hides(n, 60 * SECOND)),
             Heal::UnmanagedEnds(n) => {
                 self.unknown_agent_registers(n);
-                self.ec2_shuts_down(n, "Client.UserInitiatedShutdown");
+                self.ec2_shuts_down(n, BY_A_CALL);
             }
         }
         self.dispatch();

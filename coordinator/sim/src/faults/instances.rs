@@ -8,6 +8,7 @@ use spillway_pool::{Input, Wish};
 use super::{Fault, Heal};
 use crate::agenda::{C, CloudEv, CoordinatorEv, Ev, N};
 use crate::clock::{HOUR, MINUTE, SECOND};
+use crate::cloud::BY_A_CALL;
 use crate::counts::Occurrence;
 use crate::say;
 use crate::world::World;
@@ -82,12 +83,12 @@ impl World {
             Fault::TerminateByOther => {
                 self.count(Occurrence::TerminatedByOther);
                 self.hosts[n].disturbed_at = now;
-                self.ec2_shuts_down(n, "Client.UserInitiatedShutdown");
+                self.ec2_shuts_down(n, BY_A_CALL);
             }
             Fault::StopByOther => {
                 self.count(Occurrence::StoppedByOther);
                 self.hosts[n].disturbed_at = now;
-                self.ec2_enter(n, Ec2State::Stopping, Some("Client.UserInitiatedShutdown"));
+                self.ec2_enter(n, Ec2State::Stopping, Some(BY_A_CALL));
                 let off_at = now + self.rng.between(1, 25) * SECOND;
                 self.agenda.put(off_at, Ev::Cloud(CloudEv::Off(n)));
             }

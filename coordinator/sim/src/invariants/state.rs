@@ -3,6 +3,7 @@
 use super::Invariant;
 use crate::agenda::{C, N};
 use crate::clock::{MINUTE, SECOND, ms};
+use crate::cloud::BY_A_CALL;
 use crate::coordinator::number;
 use crate::world::World;
 
@@ -53,13 +54,16 @@ impl World {
                 ));
             }
             adopted.extend(instance.id.as_ref().filter(|_| instance.adopted).map(number));
-            if instance.is_capacity() {
-                let n = instance.id.as_ref().map_or(N::MAX, number);
-                if !shadow.ready.contains(&n) || shadow.noticed.contains(&n) {
-                    let text =
-                        format!("{} counts as capacity, but its agent does not report it ready", instance.name());
-                    problem = Some((Invariant::OnlyReady, text));
-                }
+            let n = instance.id.as_ref().map_or(N::MAX, number);
+            let is_by_call = || self.cloud.machines.get(n).is_some_and(|it| it.reason == Some(BY_A_CALL));
+            let is_ours = || shadow.failed.contains(&n) || shadow.terminated_at.contains_key(&n);
+            if instance.boot_failed && is_by_call() && !is_ours() {
+                let text = format!("i-{n} counts as a failed boot, but somebody else terminated it");
+                problem = Some((Invariant::FailedByItself, text));
+            }
+            if instance.is_capacity() && (!shadow.ready.contains(&n) || shadow.noticed.contains(&n)) {
+                let text = format!("{} counts as capacity, but its agent does not report it ready", instance.name());
+                problem = Some((Invariant::OnlyReady, text));
             }
         }
         let listed_at = self.listed_at(c);

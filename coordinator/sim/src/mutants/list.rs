@@ -456,4 +456,11 @@ pub const MUTANTS: &[Mutant] = &[
         "candidates().any(|old| replacement_of(old).is_some_and(|by| by.token == it.token))",
         "candidates().any(|old| replacement_of(old).is_some_and(|by| by.token == it.token && by.id.is_none()))",
     ),
+    bug(
+        "anothers-hand",
+        "what somebody else terminates while it boots is a failed boot",
+        "coordinator/brain/src/controller/listing.rs",
+        "        || ending::is_by_somebody_else(instance, reason)\n",
+        "",
+    ),
 ];
