@@ -4,6 +4,7 @@
 //! `hand_back`, `cloud`, `ledger` and `agents`; `rpc` and `web` show what it publishes, and pass it what agents and operators
 //! send. The text of `/` is made elsewhere, and passed to `run`.
 
+pub mod acl;
 pub mod agents;
 pub mod clock;
 pub mod cloud;

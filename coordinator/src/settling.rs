@@ -7,6 +7,7 @@ use spillway_pool::lease::LEASE;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::acl::writes_ledger;
 use crate::cloud::Cloud;
 use crate::config::Settings;
 use crate::installation::{Identity, IdentityProblem, StateDirectory, account_seen, home, settle};
@@ -118,6 +119,13 @@ impl Settling {
             "this installation's instances carry its tag spillway:installation"
         );
         known.send_replace(Some(identity.installation));
+        if let Some(user) = writes_ledger(&self.settings).await {
+            tracing::warn!(
+                user,
+                "the Redis user of redis.url may write the ledger: whoever has the application's Redis password can have instances \
+                 launched and terminated. `spillway acl` prints a user for BullMQ that cannot, and one for ledger.url"
+            );
+        }
         // EC2's answers tell the account, which never changes while credentials stay; the ledger keeps it.
         let account = beside.wait_for(|beside| beside.account.is_some()).await?.account.clone();
         while let Err(problem) = account_seen(&self.settings, &mut self.ledger, account.as_deref()).await {

@@ -13,9 +13,18 @@ pub fn add(redis: &RedisServer, jobs: u32, seconds: f64) {
 
 /// The same to another queue.
 pub fn add_to(redis: &RedisServer, queue: &str, jobs: u32, seconds: f64) {
+    add_at(&redis.url(), queue, jobs, seconds);
+}
+
+/// The same as the Redis user of this URL.
+pub fn add_as(url: &str, jobs: u32, seconds: f64) {
+    add_at(url, QUEUE, jobs, seconds);
+}
+
+fn add_at(url: &str, queue: &str, jobs: u32, seconds: f64) {
     let mut add = command(programs::program("node"));
     add.arg(programs::script("add.mjs")).args(["5", queue, &jobs.to_string(), &seconds.to_string()]);
-    run(add.env("REDIS_URL", redis.url()).env_remove("QUEUE_PREFIX"));
+    run(add.env("REDIS_URL", url).env_remove("QUEUE_PREFIX"));
 }
 
 /// One job as Redis has it.

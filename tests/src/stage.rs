@@ -2,6 +2,7 @@
 //! environment and shortened durations. Whatever was started is stopped with it, in order.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -38,7 +39,8 @@ pub struct Setup {
 pub struct Stage {
     pub coordinator: Option<Coordinator>,
     primary: Option<Process>,
-    emulator: Option<Emulator>,
+    /// Shared with a stage beside it.
+    emulator: Option<Arc<Emulator>>,
     pub redis: RedisServer,
     pub environment: Environment,
     grpc_port: u16,
@@ -69,13 +71,23 @@ impl Stage {
     /// Starts everything but the coordinator.
     pub async fn without_coordinator(setup: Setup) -> Self {
         let directory = directory();
-        let redis = RedisServer::with(directory.path(), &setup.redis);
-        let app = app::commit(directory.path(), &setup.files).await;
-        let grpc_port = ports::free();
         let init = vec![binaries::spillway().into(), "instance-init".into()];
         let mut options = ec2::options(directory.path(), init);
         (options.pending, options.shutting_down) = (Duration::from_millis(500), Duration::from_secs(1));
         let emulator = spillway_emulator::start(options).await.expect("the emulator");
+        Self::in_account(setup, directory, Arc::new(emulator)).await
+    }
+
+    /// The same in the account of this stage: whoever works there is another installation.
+    pub async fn beside(&self, setup: Setup) -> Self {
+        let emulator = self.emulator.clone().expect("the emulator runs until the stage is dropped");
+        Self::in_account(setup, directory(), emulator).await
+    }
+
+    async fn in_account(setup: Setup, directory: TempDir, emulator: Arc<Emulator>) -> Self {
+        let redis = RedisServer::with(directory.path(), &setup.redis);
+        let app = app::commit(directory.path(), &setup.files).await;
+        let grpc_port = ports::free();
         let usual = || {
             let (redis_url, more) = (&redis.url(), &setup.agent.replace("$REDIS", &redis.url()));
             let instance = Instance { redis_url, grpc_port, agent: &binaries::agent(), keys: setup.agent_keys, more };
@@ -83,7 +95,8 @@ impl Stage {
         };
         let user_data = setup.user_data.map_or_else(usual, str::to_owned);
         let template = LaunchTemplate { user_data, ..LaunchTemplate::default() };
-        let template = emulator.create_launch_template("worker", template).expect("a launch template");
+        let template =
+            emulator.create_launch_template(&format!("worker-{grpc_port}"), template).expect("a launch template");
         let environment = environment(&redis.url(), &emulator.endpoint(), &template, setup.environment);
         Stage {
             coordinator: None,
@@ -96,6 +109,14 @@ impl Stage {
             is_shown: AtomicBool::new(false),
             directory,
         }
+    }
+
+    /// A launch template whose workers and agents use Redis by this URL.
+    pub fn template(&self, redis_url: &str) -> String {
+        let instance = Instance { redis_url, grpc_port: self.grpc_port, agent: &binaries::agent(), keys: "", more: "" };
+        let user_data = self.app.user_data(instance).unwrap_or_else(|error| panic!("{error:#}"));
+        let template = LaunchTemplate { user_data, ..LaunchTemplate::default() };
+        self.emulator().create_launch_template("another", template).expect("a launch template")
     }
 
     pub async fn start_coordinator(&mut self) {
@@ -113,7 +134,7 @@ impl Stage {
     }
 
     pub fn emulator(&self) -> &Emulator {
-        self.emulator.as_ref().expect("the emulator runs until the stage is dropped")
+        self.emulator.as_deref().expect("the emulator runs until the stage is dropped")
     }
 
     pub fn coordinator(&self) -> &Coordinator {
@@ -271,7 +292,7 @@ impl Drop for Stage {
         }
         self.coordinator = None;
         self.primary = None;
-        let Some(emulator) = self.emulator.take() else { return };
+        let Some(emulator) = self.emulator.take().and_then(Arc::into_inner) else { return };
         let Ok(runtime) = Handle::try_current() else { return };
         // This thread may be panicking: another one waits for the end.
         let ending = std::thread::spawn(move || runtime.block_on(emulator.stop()));

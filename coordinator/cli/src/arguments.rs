@@ -103,6 +103,8 @@ pub enum Command {
         #[arg(long, help = JSON)]
         json: bool,
     },
+    /// Print Redis' ACL commands: a user for BullMQ that cannot write the ledger, and one for the ledger
+    Acl,
     /// See it work: everything on this machine, no AWS account
     Demo(crate::demo::Options),
     /// Emulate EC2 and instance metadata on loopback; instances are local processes

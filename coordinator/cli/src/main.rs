@@ -4,8 +4,10 @@
 //! - `run`: the coordinator itself; `queues`: what Redis shows, without a coordinator
 //! - `operators`: `status`, `explain`, `drain`, `hold`, `resume`
 //! - `gameday`: interrupts one instance and scores what became of its jobs
+//! - `acl`: Redis' users
 //! - `demo`: the whole thing on this machine
 
+mod acl;
 mod arguments;
 mod demo;
 mod gameday;
@@ -17,6 +19,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use clap::error::ErrorKind;
+use spillway_coordinator::acl::Overlap;
 use spillway_coordinator::config::ConfigError;
 use spillway_coordinator::installation::IdentityProblem;
 use spillway_coordinator::redis_client::RedisProblem;
@@ -80,6 +83,7 @@ async fn dispatch(arguments: Arguments) -> anyhow::Result<()> {
         Command::Gameday { options, server, json } => {
             gameday::run(config, &server.address(config), options, json).await
         }
+        Command::Acl => acl::acl(config),
         Command::Demo(options) => demo::run(options).await,
         Command::Emulator(arguments) => spillway_emulator::cli::run(arguments).await,
     }
@@ -89,6 +93,7 @@ fn failed(error: &anyhow::Error) -> ExitCode {
     eprintln!("spillway: {error:#}");
     let bad_url = matches!(error.downcast_ref(), Some(RedisProblem::BadUrl { .. }));
     let refused = matches!(error.downcast_ref(), Some(IdentityProblem::Refused(_) | IdentityProblem::InUse(_)));
-    let is_usage = bad_url || refused || error.downcast_ref::<ConfigError>().is_some();
+    let overlap = error.downcast_ref::<Overlap>().is_some();
+    let is_usage = bad_url || refused || overlap || error.downcast_ref::<ConfigError>().is_some();
     if is_usage { ExitCode::from(USAGE) } else { ExitCode::FAILURE }
 }

@@ -1,6 +1,7 @@
 //! End to end, with the real parts: one program, so that its tests run side by side. `tests/README.md` says what each
 //! module proves; `cargo test --workspace --test e2e restart::` runs one of them.
 
+mod acl;
 mod boot;
 mod chaos;
 mod command_queues;

@@ -1,0 +1,116 @@
+//! Redis' users: one for BullMQ that cannot write the ledger, and one for the ledger. Whoever may write the ledger decides what is
+//! launched and terminated, and every process of the application has BullMQ's password.
+
+use std::collections::BTreeSet;
+
+use redis::pipe;
+use thiserror::Error;
+
+use crate::config::Settings;
+use crate::redis_client::Redis;
+
+/// What the ledger's user may do, below its keys.
+const LEDGER: &str = "+get +set +del +exists +pexpire +pttl +time +xadd +xrevrange +eval +evalsha +script|load +ping";
+/// What BullMQ's user may do, below its keys: BullMQ, the agents' and the coordinator's look at it, and hand-backs. The shim
+/// unblocks a Worker that waits for a job when its instance drains.
+const BULLMQ: &str = "+@all -@admin -@dangerous +info +client|list +client|unblock";
+
+/// The users have passwords of their own making: nothing is to be filled in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Users {
+    /// `ACL SETUSER …`, one each.
+    pub commands: Vec<String>,
+    /// What `redis.url` (and the application's REDIS_URL) becomes, and `ledger.url`.
+    pub redis_url: String,
+    pub ledger_url: String,
+}
+
+#[derive(Debug, PartialEq, Eq, Error)]
+#[error(
+    "ledger.prefix \"{ledger}\" lies below the queues' prefix \"{queues}\": a user that may write the queues may write the ledger. \
+     Set ledger.prefix to another, such as \"spillway:\""
+)]
+pub struct Overlap {
+    ledger: String,
+    queues: String,
+}
+
+/// The users for these settings.
+///
+/// # Errors
+/// The keys of the two cannot be told apart.
+pub fn users(settings: &Settings) -> Result<Users, Overlap> {
+    let ledger = &settings.ledger_prefix;
+    let prefixes: BTreeSet<String> = settings.pools.iter().map(|pool| format!("{}:", pool.prefix)).collect();
+    if let Some(queues) = prefixes.iter().find(|queues| ledger.starts_with(*queues) || queues.starts_with(ledger)) {
+        return Err(Overlap { ledger: ledger.clone(), queues: queues.clone() });
+    }
+    let password = || uuid::Uuid::new_v4().simple().to_string();
+    let (bullmq, spillway) = (password(), password());
+    let keys: Vec<String> = prefixes.iter().map(|prefix| below(prefix)).collect();
+    let keys = keys.join(" ");
+    Ok(Users {
+        commands: vec![
+            format!("ACL SETUSER bullmq reset on >{bullmq} {keys} &* {BULLMQ}"),
+            format!("ACL SETUSER spillway-ledger reset on >{spillway} {} -@all {LEDGER}", below(ledger)),
+        ],
+        redis_url: with_login(&settings.redis_url, &format!("bullmq:{bullmq}")),
+        ledger_url: with_login(&settings.ledger_url, &format!("spillway-ledger:{spillway}")),
+    })
+}
+
+/// All keys with this prefix, as an argument on `redis-cli`'s standard input.
+fn below(prefix: &str) -> String {
+    let mut pattern = "~".to_owned();
+    for character in prefix.chars() {
+        if matches!(character, '*' | '?' | '[' | ']' | '\\') {
+            pattern.push('\\');
+        }
+        pattern.push(character);
+    }
+    pattern.push('*');
+    let is_plain = pattern.chars().all(|it| !it.is_whitespace() && !matches!(it, '"' | '\'' | '\\'));
+    if is_plain { pattern } else { format!("\"{}\"", pattern.replace('\\', "\\\\").replace('"', "\\\"")) }
+}
+
+/// The same server with another user and password.
+fn with_login(url: &str, login: &str) -> String {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("redis", url));
+    let authority = rest.find(['/', '?']).unwrap_or(rest.len());
+    let host = rest[..authority].rfind('@').map_or(0, |at| at + 1);
+    format!("{scheme}://{login}@{}", &rest[host..])
+}
+
+/// The user of `redis.url`, where it may write the ledger. None where it may not, or where that cannot be known now.
+pub(crate) async fn writes_ledger(settings: &Settings) -> Option<String> {
+    let mut redis = Redis::new("redis.url", &settings.redis_url).ok()?;
+    let ledger = Redis::new("ledger.url", &settings.ledger_url).ok()?;
+    if redis.address() != ledger.address() {
+        return None;
+    }
+    // No pool has this name: there is nothing that XX could set.
+    let key = format!("{}pool::state", settings.ledger_prefix);
+    redis.query::<()>(pipe().cmd("SET").arg(key).arg("x").arg("XX").ignore()).await.ok()?;
+    let named = redis.query::<(String,)>(pipe().cmd("ACL").arg("WHOAMI")).await;
+    Some(named.map_or_else(|_| "default".to_owned(), |(name,)| name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_keep_the_server() {
+        let of = |url| with_login(url, "me:x");
+        assert_eq!(of("redis://10.0.0.5:6379/2"), "redis://me:x@10.0.0.5:6379/2");
+        assert_eq!(of("rediss://:p%40ss@cache.example:6380"), "rediss://me:x@cache.example:6380");
+        assert_eq!(of("redis://u:a@b@h:1/0?x=@"), "redis://me:x@h:1/0?x=@");
+    }
+
+    #[test]
+    fn prefixes_are_no_patterns() {
+        assert_eq!(below("{bull}:"), "~{bull}:*");
+        assert_eq!(below("a*:"), r#""~a\\*:*""#);
+        assert_eq!(below("my jobs:"), "\"~my jobs:*\"");
+    }
+}

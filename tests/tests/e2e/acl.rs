@@ -1,0 +1,100 @@
+//! The Redis users that `spillway acl` prints, with a real Redis, BullMQ and agent.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use redis::FromRedisValue as _;
+use spillway_tests::coordinator::{ServingStatus::Serving, spillway};
+use spillway_tests::process::{output, text};
+use spillway_tests::redis_server::RedisServer;
+use spillway_tests::stage::{Setup, Stage};
+use spillway_tests::{jobs, other_client};
+
+const WARNING: &str = "may write the ledger";
+/// Of each job.
+const SECONDS: f64 = 4.0;
+
+/// The users are in Redis, and `default` is off; the URLs of BullMQ's and the ledger's.
+fn apply(stage: &Stage) -> [String; 2] {
+    let out = output(spillway(&stage.environment).arg("acl"));
+    assert!(out.status.success(), "{}", text(&out.stderr));
+    for command in text(&out.stdout).lines() {
+        let words: Vec<&str> = command.split(' ').collect();
+        assert_eq!(stage.redis.ask::<String>(&words), "OK", "{command}");
+    }
+    let said = text(&out.stderr);
+    let url = |user: &str| {
+        let is_it = |word: &&str| word.starts_with(&format!("redis://{user}:"));
+        said.split_whitespace().find(is_it).unwrap_or_else(|| panic!("no URL of {user}: {said}")).to_owned()
+    };
+    [url("bullmq"), url("spillway-ledger")]
+}
+
+fn ask(url: &str, words: &[&str]) -> redis::RedisResult<redis::Value> {
+    let mut connection = redis::Client::open(url).expect("a URL").get_connection().expect("it may connect");
+    let mut command = redis::cmd(words[0]);
+    command.arg(&words[1..]);
+    command.query(&mut connection)
+}
+
+/// Each refusal since the last reset: of which command, key or channel.
+fn denied(redis: &RedisServer) -> Vec<String> {
+    let log: Vec<BTreeMap<String, redis::Value>> = redis.ask(&["ACL", "LOG"]);
+    let object = |mut entry: BTreeMap<String, redis::Value>| String::from_redis_value(entry.remove("object")?).ok();
+    log.into_iter().map(|entry| object(entry).expect("an entry has an object")).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bullmq_and_spillway_work_with_the_users_of_acl_and_bullmqs_cannot_write_the_ledger() {
+    let mut stage = Stage::without_coordinator(Setup::default()).await;
+    stage.start_coordinator().await;
+    stage.until("it warns of the default user", || stage.coordinator().process.log().contains(WARNING)).await;
+    let mut coordinator = stage.coordinator.take().expect("it runs");
+    coordinator.process.signal(libc::SIGTERM);
+    coordinator.process.end_within(Duration::from_secs(20)).await;
+
+    let [bullmq, ledger] = apply(&stage);
+    let state = "spillway:pool:spillway:state";
+    for words in [
+        &["SET", state, "x"][..],
+        &["DEL", "spillway:pool:spillway:leader"],
+        &["XADD", "spillway:pool:spillway:plans", "*", "plan", "{}"],
+        &["RENAME", "bull:x", state],
+        &["EVAL", "return redis.call('SET', 'spillway:pool:spillway:state', 'x')", "0"],
+        &["FLUSHALL"],
+        &["ACL", "SETUSER", "bullmq", "~*"],
+    ] {
+        let refused = ask(&bullmq, words).expect_err("it may not").to_string();
+        // Redis 7.0 has words of its own to a script, and no code.
+        let is_denied = ["ermission", "NOPERM", "can't access at least one"].iter().any(|it| refused.contains(it));
+        assert!(is_denied, "{words:?}: {refused}");
+    }
+    assert!(ask(&ledger, &["LLEN", "bull:transcode:wait"]).is_err(), "the ledger's user sees no queue");
+    assert_eq!(stage.redis.ask::<String>(&["ACL", "LOG", "RESET"]), "OK");
+
+    let password = |url: &str| url.split([':', '@']).nth(2).expect("a password").to_owned();
+    let passwords = [&bullmq, &ledger].map(|url| password(url));
+    stage.environment.insert("EC2_LAUNCH_TEMPLATE_ID".to_owned(), stage.template(&bullmq));
+    stage.environment.insert("REDIS_URL".to_owned(), bullmq.clone());
+    stage.environment.insert("SPILLWAY_LEDGER_URL".to_owned(), ledger);
+    // The test's worker has keys of its own.
+    assert_eq!(stage.redis.ask::<String>(&["ACL", "SETUSER", "bullmq", "~spillway-demo:*"]), "OK");
+    jobs::add_as(&bullmq, 6, SECONDS);
+    stage.start_coordinator().await;
+    let id = stage.until_ready(1).await.remove(0);
+    // It ends in the middle of a job: the coordinator hands the job back as BullMQ's user.
+    let is_its = |job: &jobs::Job| job.by.as_deref() == Some(&*id) && job.has_long_to_go(&stage.redis, SECONDS);
+    let is_busy = || jobs::active(&stage.redis).iter().any(|job| is_its(&jobs::job(&stage.redis, job)));
+    stage.until("it runs a job with most of it left", is_busy).await;
+    assert!(other_client::call(&stage, &[("Action", "TerminateInstances"), ("InstanceId.1", &id)]).await);
+    stage.until("all jobs complete", || jobs::completed(&stage.redis) == 6).await;
+    let status = stage.coordinator().status();
+    assert!(status["jobs_handed_back_total"].as_u64() > Some(0), "{status}");
+    stage.until_zero().await;
+    let logs = stage.coordinator().process.log();
+    let (_, log) = logs.rsplit_once(" started grpc=").expect("it started twice");
+    assert!(!log.contains(WARNING) && !log.contains("NOPERM"), "{log}");
+    assert!(passwords.iter().all(|password| !logs.contains(password)), "{logs}");
+    assert_eq!(stage.coordinator().health("").await, Serving);
+    assert_eq!(denied(&stage.redis), ["spillway:pool::state"], "only whether BullMQ's user may write the ledger");
+}
