@@ -8,8 +8,8 @@
  *
  * Lines of JSON over that unix socket. To the agent:
  *   {"hello":{pid,protocol,runtime}}   first on each connection, with a state next
- *   {"state":{fenced,workers:[{queue,prefix,bullmq,concurrency,sandboxed,hand_back}],
- *             jobs:[{queue,prefix,id,token,name,ms,sandboxed}]}}   within 20 ms of a change, and every 2 s
+ *   {"state":{fenced,workers:[{queue,prefix,bullmq,concurrency,sandboxed,hand_back,doing,…}],
+ *             jobs:[{queue,prefix,id,token,name,ms,sandboxed}]}}   within 20 ms of a change, and every 2 s (state.cjs)
  *   {"finished":{queue,name,ms}}   for each job that completed while the agent was connected
  *   {"problem":"…"}   what could not be done; all of them again on a new connection
  *   {"done":{id,problem?}}   answers a command; to a hand-back with frozen, handed_back:[{queue,prefix,id}] and
@@ -78,20 +78,6 @@ function problem(text) {
 function changed() {
   for (const ring of [...bells]) ring();
   if (!flushing) flushing = later(COALESCE_MS, flush);
-}
-
-function state() {
-  return {
-    fenced,
-    workers: [...workers].map((entry) => ({
-      ...place(entry), bullmq: entry.version,
-      concurrency: entry.worker.concurrency || entry.worker.opts.concurrency || 1,
-      sandboxed: entry.sandboxed, hand_back: entry.sandboxed || !entry.worker.processFn ? 'none' : 'wait',
-    })),
-    jobs: [...runs].filter((run) => !run.moved).map(({ entry, job, token, begun }) => ({
-      ...place(entry, job), token, name: `${job.name}`, ms: Math.round(now() - begun), sandboxed: entry.sandboxed,
-    })),
-  };
 }
 
 // The agent -----------------------------------------------------------------------------------------------------------
@@ -206,6 +192,7 @@ const blocking = ({ worker }) => (worker.backend ? worker.backend.blockingClient
 /** Learns the number of the blocking connection while it is not blocked. Redis clients other than ioredis hide it. */
 async function number(entry) {
   const connection = await blocking(entry);
+  entry.connection = connection;
   if (!connection || connection.status !== 'ready' || typeof connection.client !== 'function') return;
   if (connection.stream === entry.stream && entry.number !== undefined) return;
   entry.number = await Promise.race([connection.client('ID').catch(() => undefined), bell(1000)]);
@@ -325,7 +312,7 @@ function named([name, processor, opts, ...rest]) {
 
 function adopt(worker, version, processor) {
   const major = parseInt(version, 10), sandboxed = !!processor && typeof processor !== 'function';
-  const entry = { worker, version, major, sandboxed, fetching: 0, blocked: false, limbo: new Map() };
+  const entry = { worker, version, major, sandboxed, fetching: 0, blocked: false, limbo: new Map(), ended: 0 };
   if (typeof worker.name !== 'string' || !worker.opts) throw new Error('it has no name or no options');
   if (!KNOWN_MAJORS.includes(major)) problem(`BullMQ ${version} is not one that this worker shim was tested with`);
   // The first part of every lock's token, in all versions. BullMQ does nothing with tokens but compare them.
@@ -343,8 +330,10 @@ function adopt(worker, version, processor) {
       if (!(await gate(entry))) return undefined;
     }
     entry.fetching += 1;
+    identify(entry);
     try {
       const job = await moveToActive.apply(this, args);
+      entry.answered = now();
       if (job && processFn) entry.limbo.set(`${job.id}`, now() + LIMBO_MS);
       else if (job) attempt('a job could not be watched', () => begin(entry, job, token));
       return job;
@@ -401,6 +390,7 @@ function adopt(worker, version, processor) {
     return closing;
   });
   workers.add(entry);
+  identify(entry);
   connect();
   changed();
 }
@@ -418,6 +408,7 @@ function begin(entry, job, token) {
       else entry.fetching += 1;
       try {
         const next = await original.apply(this, args);
+        [entry.answered, entry.ended] = [now(), entry.ended + 1];
         if (entry.worker.processFn && Array.isArray(next) && next[0]) entry.limbo.set(`${next[1]}`, now() + LIMBO_MS);
         if (method === 'moveToCompleted' && connected && unsent.length < MAX_UNSENT) {
           unsent.push({ queue: entry.worker.name, name: `${job.name}`, ms: Math.round(now() - run.begun) });

@@ -28,7 +28,7 @@ use crate::report::{FlightRecord, Reporter};
 use crate::saved::{SavedSession, SavedState};
 use crate::session::messages::{envelope, farewell, phase};
 use crate::session::{Inbound, Registered, SessionError};
-use crate::shim::{InstallError, Installed, ShimUpdate, Shims};
+use crate::shim::{InstallError, Installed, Place, ShimUpdate, Shims};
 use crate::worker::clients::WorkerIdentity;
 use crate::worker::evidence::Redis;
 use crate::worker::pm2::Pm2;
@@ -190,7 +190,8 @@ impl Agent {
                         }
                     }
                 });
-                Shims::listen(&place, listener, clock, updates)
+                let of = Place { prefix: config.worker.prefix.clone(), queues: config.worker.queues.clone() };
+                Shims::listen(&place, listener, clock, of, updates)
             }
             Err(why) => {
                 tracing::warn!(why, "the worker runs without the shim");
@@ -216,7 +217,7 @@ impl Agent {
         };
         let schedule = Schedule { pace: Pace::Off, generation: 0, is_starting: false, baseline: baseline.clone() };
         let (schedule, schedules) = latest::channel(schedule);
-        let observer = Observer::new(pm2.clone(), redis.clone(), clock, baseline);
+        let observer = Observer::new(pm2.clone(), redis.clone(), clock, config.mask.clone(), baseline);
         tokio::spawn(checker::run(observer, schedules, inputs.clone()));
         Ok(Self {
             reporter,

@@ -185,7 +185,8 @@ async fn worker(findings: &mut Findings, config: &Config, document: &Document, l
         findings.warn("queue", format!("{queue} does not exist in Redis yet: check its spelling and worker.prefix"));
     }
     let is_up = pm2.daemon().is_some();
-    let check = Observer::new(pm2, redis, Clock::start(), Baseline::Now).check(Pace::Proving).await;
+    let check =
+        Observer::new(pm2, redis, Clock::start(), config.mask.clone(), Baseline::Now).check(Pace::Proving).await;
     match check.observation.worker.as_ref().filter(|worker| worker.processes > 0) {
         Some(worker) => {
             findings.add("worker", Ok(format!("pm2 shows {} processes online", worker.processes)));

@@ -8,15 +8,17 @@ mod dotenv;
 mod secret;
 mod source;
 
-pub use dotenv::DotenvError;
-pub use secret::{RedisUrl, Secret};
+pub use secret::Secret;
 pub use source::{ConfigError, Source, duration};
+pub use spillway_redis_url::RedisUrl;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use spillway_machine::DrainSignal;
+
+use crate::mask::Mask;
 
 /// Where the file is unless `--config` says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/spillway/agent.toml";
@@ -87,6 +89,8 @@ pub struct Config {
     pub env_file: Option<PathBuf>,
     /// BullMQ's Redis.
     pub redis: RedisUrl,
+    /// The application's secrets, and this agent's: never shown.
+    pub mask: Mask,
 }
 
 /// How the worker is started.
@@ -144,16 +148,21 @@ impl Config {
             source.required("coordinator", "the coordinator's address, such as \"http://10.0.0.5:7443\"")?;
         check_coordinator(source, &coordinator)?;
         let env_file = source.string("env_file")?.map(PathBuf::from);
-        let application = application_environment(source, env_file.as_ref())?;
+        let (boot, join_token) = (boot(source)?, join_token(source)?);
+        let application = application_environment(source, env_file.as_ref(), &boot)?;
+        let own = join_token.as_ref().map(|token| ("JOIN_TOKEN".to_owned(), token.expose().to_owned()));
+        let secrets = application.iter().chain(&boot.environment);
+        let mask = Mask::of(secrets.chain(own.as_ref().map(|(name, value)| (name, value))));
         Ok(Self {
             coordinator,
-            join_token: join_token(source)?,
+            join_token,
+            mask,
             state_directory: source.string("state_directory")?.unwrap_or_else(|| "/run/spillway".to_owned()).into(),
             orphan_after: source
                 .duration("orphan_after", Duration::from_secs(1)..=Duration::from_secs(7 * 86_400))?
                 .unwrap_or(Duration::from_secs(900)),
             max_life: source.duration("max_life", Duration::from_secs(1)..=Duration::from_secs(365 * 86_400))?,
-            boot: boot(source)?,
+            boot,
             worker: worker(source, &application)?,
             drain: drain(source)?,
             imds_interval: source
@@ -310,21 +319,28 @@ fn drain(source: &Source) -> Result<Drain, ConfigError> {
     Ok(Drain { margin: margin.unwrap_or(Duration::from_secs(10)), signal })
 }
 
-/// The application's variables: its file's before the agent's own.
-fn application_environment(source: &Source, file: Option<&PathBuf>) -> Result<BTreeMap<String, String>, ConfigError> {
+/// The application's variables as the worker finds them: the boot steps' before its file's before the agent's own.
+fn application_environment(
+    source: &Source,
+    file: Option<&PathBuf>,
+    boot: &Boot,
+) -> Result<BTreeMap<String, String>, ConfigError> {
     let mut found: BTreeMap<String, String> = ["REDIS_URL", "QUEUE_NAMES"]
         .into_iter()
         .filter_map(|name| Some((name.to_owned(), source.variable(name)?.to_owned())))
         .collect();
     if let Some(path) = file {
         let remedy = "name the application's file of NAME=value lines";
-        let text = std::fs::read_to_string(path).map_err(|error| {
+        let text = std::fs::read(path).map_err(|error| {
             source.invalid("env_file", format!("{} cannot be read: {error}", path.display()), remedy)
         })?;
-        let parsed = dotenv::parse(&text)
-            .map_err(|error| source.invalid("env_file", format!("{}: {error}", path.display()), remedy))?;
-        found.extend(parsed);
+        let mut environment = source.variables().clone();
+        environment.extend(boot.environment.clone());
+        found.extend(dotenv::parse(&text, &environment));
     }
+    // What the boot steps set is there before the file is read, and stays.
+    let set = |name: &&str| boot.environment.get(*name).filter(|value| !value.is_empty());
+    found.extend(["REDIS_URL", "QUEUE_NAMES"].iter().filter_map(|name| Some(((*name).to_owned(), set(name)?.clone()))));
     Ok(found)
 }
 
@@ -337,9 +353,11 @@ fn redis(
     let url = application.get("REDIS_URL").filter(|url| !url.is_empty()).ok_or_else(|| {
         source.invalid("env_file", format!("{place} has no REDIS_URL"), "set REDIS_URL=redis://HOST:6379 there")
     })?;
-    RedisUrl::new(url).map_err(|problem| {
-        let problem = format!("REDIS_URL in {place} {problem}");
-        source.invalid("env_file", problem, "write redis://, rediss:// or unix:///PATH, with special characters as %XX")
+    RedisUrl::parse(url).map_err(|error| {
+        // The error's own words say what to write.
+        let error = error.to_string();
+        let (problem, remedy) = error.split_once(": ").unwrap_or((&error, "write redis://HOST:6379"));
+        source.invalid("env_file", format!("REDIS_URL in {place} {problem}"), remedy)
     })
 }
 

@@ -11,6 +11,7 @@ pub mod clock;
 pub mod config;
 pub mod identity;
 pub mod imds;
+pub mod mask;
 pub mod report;
 pub mod saved;
 pub mod session;

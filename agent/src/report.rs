@@ -1,26 +1,28 @@
-//! What the agent reports to the coordinator: the heartbeat and the boot flight record. Owns their content; never sends
-//! them.
+//! What the agent reports to the coordinator: the heartbeat and the boot flight record. Its sentences are in `words`. Owns
+//! their content; never sends them.
+
+mod words;
 
 use std::collections::VecDeque;
-use std::time::Duration;
 
-use spillway_machine::{DrainSignal, Failure, Graceful, Machine, Missing, Phase, ShimProcess, Timestamp};
+use spillway_machine::{DrainSignal, Failure, Machine, Phase, Timestamp};
 use spillway_proto::ToldBy;
 use spillway_proto::times::{duration, timestamp as time};
-use spillway_proto::v1::{BootStep, Heartbeat, WorkerProof};
-use spillway_words::in_words;
+use spillway_proto::v1::{BootStep, Heartbeat, WorkerProof, WorkerQueue};
 
 use crate::clock::{self, Clock};
 use crate::config::Config;
 use crate::imds::Document;
 use crate::session::messages::phase;
+use crate::shim::{Place, Seen, wire};
 use crate::vitals::Vitals;
-use crate::worker::WorkerCheck;
+use crate::worker::{WorkerCheck, log};
+pub use words::unprotected;
 
 /// Lines that wait for the coordinator: each holds up to 4 KiB of output.
 const LINES_KEPT: usize = 64;
-/// A supervisor that kills sooner than this may cut a job off.
-const MIN_KILL_TIMEOUT: Duration = Duration::from_secs(30 * 60);
+/// Queues that are told of one instance.
+const QUEUES_TOLD: usize = 64;
 
 /// The boot, line by line.
 #[derive(Debug)]
@@ -67,8 +69,16 @@ pub struct Reporter {
     signal: DrainSignal,
     commit: Option<String>,
     check: WorkerCheck,
-    shims: Vec<ShimProcess>,
-    shim_problems: Vec<String>,
+    shims: Seen,
+    /// Why there is no shim at all.
+    no_shim: Option<String>,
+    /// What it should work.
+    place: Place,
+    redis: String,
+    /// Why the shim is not loaded, as it was said last.
+    said_without_shim: Option<String>,
+    /// What a drain cannot protect, while there is a worker.
+    unprotected: Vec<String>,
     vitals: Vitals,
 }
 
@@ -81,29 +91,36 @@ impl Reporter {
             signal: config.drain.signal,
             commit: None,
             check: WorkerCheck::default(),
-            shims: Vec::new(),
-            shim_problems: Vec::new(),
+            shims: Seen::default(),
+            no_shim: None,
+            place: Place { prefix: config.worker.prefix.clone(), queues: config.worker.queues.clone() },
+            redis: config.redis.to_string(),
+            said_without_shim: None,
+            unprotected: Vec::new(),
             vitals: Vitals::default(),
         }
     }
 
-    /// The newest check of the worker.
-    pub fn worker_checked(&mut self, check: WorkerCheck) {
+    /// The newest check of the worker. Returns why its processes have not loaded the shim, when that is news.
+    pub fn worker_checked(&mut self, check: WorkerCheck) -> Option<String> {
         self.check = check;
+        let without_shim = self.without_shim();
+        let news = without_shim.clone().filter(|words| self.said_without_shim.as_ref() != Some(words));
+        self.said_without_shim = without_shim;
+        news
     }
 
     /// The worker's processes as the shim reports them; true where a job began or ended.
-    pub fn shims_seen(&mut self, shims: Vec<ShimProcess>, problems: Vec<String>) -> bool {
-        let jobs = |shims: &[ShimProcess]| shims.iter().map(|process| process.jobs.len()).sum::<usize>();
+    pub fn shims_seen(&mut self, shims: Seen) -> bool {
+        let jobs = |shims: &Seen| shims.processes.iter().map(|process| process.jobs.len()).sum::<usize>();
         let changed = jobs(&shims) != jobs(&self.shims);
         self.shims = shims;
-        self.shim_problems = problems;
         changed
     }
 
     /// There is no shim, and why.
     pub fn no_shim(&mut self, why: String) {
-        self.shim_problems = vec![why];
+        self.no_shim = Some(why);
     }
 
     /// The application's commit.
@@ -115,6 +132,12 @@ impl Reporter {
     pub fn heartbeat(&mut self, machine: &Machine, clock: Clock) -> Heartbeat {
         let now = clock.now();
         let vitals = self.vitals.read();
+        self.unprotected = match machine.phase() {
+            Phase::Identifying | Phase::Booting { .. } | Phase::Proving | Phase::Ready { .. } => self.unprotected_now(),
+            // As it was when the drain began: while its processes go, one after the other, they say nothing about it.
+            Phase::Draining(_) => std::mem::take(&mut self.unprotected),
+            Phase::Drained(_) | Phase::Failed(_) => Vec::new(),
+        };
         let redis = self.check.redis.as_ref();
         Heartbeat {
             phase: phase(machine.phase()).into(),
@@ -128,10 +151,11 @@ impl Reporter {
             memory_used_bytes: vitals.memory_used_bytes,
             memory_total_bytes: vitals.memory_total_bytes,
             problem: self.problem(machine, now).unwrap_or_default(),
-            unprotected: self.unprotected(),
+            unprotected: self.unprotected.clone(),
             at: Some(time(clock::wall_now())),
-            shims: u32::try_from(self.shims.len()).unwrap_or(u32::MAX),
-            fenced: !self.shims.is_empty() && self.shims.iter().all(|process| process.fenced),
+            shims: u32::try_from(self.shims.processes.len()).unwrap_or(u32::MAX),
+            fenced: !self.shims.processes.is_empty() && self.shims.processes.iter().all(|process| process.fenced),
+            queues: self.queues(),
             drain_deadline: match machine.phase() {
                 Phase::Draining(drain) => Some(time(clock.wall(drain.deadline))),
                 _ => None,
@@ -146,7 +170,8 @@ impl Reporter {
         let by = match connections {
             // The worker shim puts the name into the locks.
             _ if redis.is_some_and(|redis| redis.live_locks > 0) => Some(ToldBy::Name),
-            found => found.and_then(|found| found.by),
+            Some(found) if found.by.is_some() => found.by,
+            _ => (!self.shims.workers.is_empty()).then_some(ToldBy::Shim),
         };
         let missing = match machine.phase() {
             Phase::Proving | Phase::Ready { .. } => machine.missing(now).map(|missing| self.missing(missing)),
@@ -155,12 +180,17 @@ impl Reporter {
             Phase::Drained(_) => Some("the worker has stopped".to_owned()),
             Phase::Failed(_) => self.problem(machine, now),
         };
+        let waits_for = missing.is_none().then(|| self.waits_for()).flatten();
+        let is_waiting = |worker: &wire::Worker| worker.doing == wire::Doing::Waiting;
+        let log_tail = if missing.is_some() { self.check.log.clone() } else { String::new() };
         WorkerProof {
             proven: missing.is_none(),
+            waits_for: waits_for.unwrap_or_default(),
+            log_tail,
             processes: worker.map_or(0, |worker| worker.processes),
             restarts: worker.map_or(0, |worker| worker.restarts),
             connections: connections.map_or(0, |found| found.count),
-            fetching: connections.is_some_and(|found| found.fetching),
+            fetching: connections.is_some_and(|found| found.fetching) || self.shims.workers.iter().any(is_waiting),
             live_locks: redis.map_or(0, |redis| redis.live_locks),
             by: by.map(ToldBy::as_str).unwrap_or_default().to_owned(),
             missing: missing.unwrap_or_default(),
@@ -185,98 +215,27 @@ impl Reporter {
                 format!("boot step {} failed and has no retry left: see its output", step(*index))
             }
             Phase::Failed(Failure::CrashLoop { restarts }) => {
-                format!("the worker keeps crashing ({restarts} restarts): read `pm2 logs` on the instance")
+                let times = spillway_words::counted(*restarts, "restart");
+                match log::cause(&self.check.log) {
+                    Some(cause) => format!("the worker crash-loops: {} ({times})", words::short(cause)),
+                    None => format!("the worker crash-loops ({times}): read `pm2 logs` on the instance"),
+                }
             }
         })
     }
 
-    fn queues_without(&self) -> Option<String> {
-        let connections = self.check.redis.as_ref().and_then(|redis| redis.connections.as_ref());
-        let found = connections.filter(|found| found.count > 0 && !found.without.is_empty())?;
-        Some(format!(
-            "no worker is connected for queue {}: start one, or remove the queue from worker.queues",
-            found.without.join(", ")
-        ))
+    /// What its Workers work, by their own word; by the configuration where they have none.
+    fn queues(&self) -> Vec<WorkerQueue> {
+        let told = self.shims.workers.iter().map(|worker| (worker.queue.clone(), worker.prefix.clone()));
+        let mut queues: Vec<(String, String)> = told.collect();
+        if queues.is_empty() {
+            queues = self.place.queues.iter().map(|queue| (queue.clone(), self.place.prefix.clone())).collect();
+        }
+        queues.sort();
+        queues.dedup();
+        queues.truncate(QUEUES_TOLD);
+        queues.into_iter().map(|(queue, prefix)| WorkerQueue { queue, prefix }).collect()
     }
-
-    fn missing(&self, missing: Missing) -> String {
-        match missing {
-            Missing::Supervisor => {
-                self.check.pm2_problem.clone().unwrap_or_else(|| "pm2 has not been checked yet".to_owned())
-            }
-            Missing::Process => "pm2 shows no online process".to_owned(),
-            Missing::Settling => "the worker restarted recently: it is ready once it has stayed up for a \
-                while"
-                .to_owned(),
-            Missing::Redis => {
-                self.check.redis_problem.clone().unwrap_or_else(|| "Redis has not been checked yet".to_owned())
-            }
-            Missing::Connection => "Redis shows no worker connection of this instance: name each Worker \
-                process.env.SPILLWAY_INSTANCE_ID, and check that it uses the same Redis, prefix and queue"
-                .to_owned(),
-            Missing::Fenced => "the worker is fenced and takes no new job: the agent is lifting the fence".to_owned(),
-            Missing::Progress => "the worker is connected but neither waits for a job nor renews a lock: it may \
-                hang; read `pm2 logs` on the instance"
-                .to_owned(),
-        }
-    }
-
-    fn unprotected(&self) -> Vec<String> {
-        let mut words = self.shim_problems.clone();
-        if !self.shims.is_empty() {
-            return words;
-        }
-        if words.is_empty() && self.check.observation.evidence.as_ref().is_some_and(|found| found.connections > 0) {
-            words.push(
-                "no worker process has loaded the shim: pass BUN_OPTIONS and NODE_OPTIONS on in the boot steps, and \
-                 do not bundle bullmq into the worker"
-                    .to_owned(),
-            );
-        }
-        if let Some(worker) = self.check.observation.worker.as_ref().filter(|worker| worker.processes > 0) {
-            words.extend(unprotected(worker, self.signal, &self.check.not_graceful));
-        }
-        if self.check.redis.as_ref().is_some_and(|redis| redis.active.is_none()) {
-            words.push(
-                "active jobs do not carry this instance's name, so a drain cannot find them: name each Worker \
-                 process.env.SPILLWAY_INSTANCE_ID"
-                    .to_owned(),
-            );
-        }
-        words
-    }
-}
-
-/// What a drain cannot protect of such a worker, some processes of which are not seen to finish their jobs on a signal.
-pub fn unprotected(worker: &spillway_machine::Worker, signal: DrainSignal, not_graceful: &[String]) -> Vec<String> {
-    const WAITS: &str = "a drain stops the worker once it is idle, and a job that starts at that moment is killed";
-    let mut words = Vec::new();
-    let names = not_graceful.join(", ");
-    match (signal, worker.graceful) {
-        (DrainSignal::AtOnce, Graceful::No) => {
-            words.push(format!(
-                "{names} does not handle SIGINT and drain.signal is at-once: a drain kills its jobs; \
-                 set drain.signal = \"auto\""
-            ));
-        }
-        (DrainSignal::AtOnce, _) | (DrainSignal::Auto, Graceful::Yes) => {}
-        (DrainSignal::WhenIdle, _) => words.push(format!("drain.signal is when-idle: {WAITS}")),
-        (DrainSignal::Auto, Graceful::No) => {
-            words.push(format!("{names} does not handle SIGINT: {WAITS}; call worker.close() on SIGINT"));
-        }
-        (DrainSignal::Auto, Graceful::Unknown) => words.push(format!(
-            "cannot tell whether {names} finishes its jobs on SIGINT: {WAITS}; if it does, set drain.signal = \
-             \"at-once\"; if it is not the worker, set worker.process to the worker's name"
-        )),
-    }
-    if worker.patience < MIN_KILL_TIMEOUT {
-        words.push(format!(
-            "pm2 kills the worker and its jobs {} after telling it to stop: remove kill_timeout from the ecosystem \
-             file, and let the boot steps start pm2's daemon",
-            in_words(worker.patience)
-        ));
-    }
-    words
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //! Nothing here can keep a worker from starting: without the socket the shim does nothing at all.
 
 pub mod install;
-mod process;
+pub mod process;
 mod registry;
 pub mod wire;
 
@@ -12,8 +12,29 @@ pub mod wire;
 mod tests;
 
 pub use install::{InstallError, Installed};
-pub use registry::{ShimUpdate, Shims};
+pub use registry::{Seen, ShimUpdate, Shims};
 
 /// The file that the worker's processes load.
-pub const SOURCE: &str =
-    concat!(include_str!("../shim/shim.cjs"), "\nconst MOVE = `", include_str!("../shim/move.lua"), "`;\n");
+pub const SOURCE: &str = concat!(
+    include_str!("../shim/shim.cjs"),
+    include_str!("../shim/state.cjs"),
+    "\nconst MOVE = `",
+    include_str!("../shim/move.lua"),
+    "`;\n"
+);
+
+/// The queues that this instance is for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// Of their keys.
+    pub prefix: String,
+    /// Their names.
+    pub queues: Vec<String>,
+}
+
+impl Place {
+    /// The Worker works one of them.
+    pub fn is_ours(&self, worker: &wire::Worker) -> bool {
+        worker.prefix == self.prefix && self.queues.contains(&worker.queue)
+    }
+}

@@ -4,20 +4,24 @@
 pub mod clients;
 pub mod evidence;
 pub mod hand_back;
+pub mod log;
 pub mod pm2;
+pub mod preload;
 pub mod proc;
 pub mod stop;
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use spillway_machine::{Evidence, Graceful, Jobs, Observation, Worker};
 use tokio::time::Instant;
 
-use crate::clock::Clock;
+use crate::clock::{self, Clock};
+use crate::mask::Mask;
 use clients::Connections;
 use evidence::{Redis, RedisCheck};
 use pm2::{Pm2, Process};
+use preload::Loading;
 
 /// How often the worker is checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +75,10 @@ pub struct WorkerCheck {
     pub redis: Option<RedisCheck>,
     /// Processes that are not seen to finish their jobs on the signal.
     pub not_graceful: Vec<String>,
+    /// Whether its processes can have loaded the shim.
+    pub loading: Vec<Loading>,
+    /// The end of the worker's own log, masked; empty while it works.
+    pub log: String,
     /// Why PM2 shows nothing; `None` where it does, or was not called.
     pub pm2_problem: Option<String>,
     /// The same of Redis.
@@ -92,10 +100,18 @@ pub struct Observer {
     pm2: Pm2,
     redis: Redis,
     clock: Clock,
+    mask: Mask,
+    began: SystemTime,
+    /// The end of the log when it was last read.
+    log: String,
+    /// Restarts of all processes when they were last listed.
+    restarts_seen: u64,
     baseline: Baseline,
     base: Option<BTreeMap<u32, u32>>,
     listed: Option<Listed>,
     connections: Option<(Instant, Connections)>,
+    /// Why Redis does not list them.
+    unlisted: Option<String>,
 }
 
 /// PM2's last list, and the start times that show when it is out of date.
@@ -104,12 +120,26 @@ struct Listed {
     at: Instant,
     processes: Vec<Process>,
     started: Vec<Option<u64>>,
+    loading: Vec<Loading>,
 }
 
 impl Observer {
     /// Of the worker on this instance.
-    pub fn new(pm2: Pm2, redis: Redis, clock: Clock, baseline: Baseline) -> Self {
-        Self { pm2, redis, clock, baseline, base: None, listed: None, connections: None }
+    pub fn new(pm2: Pm2, redis: Redis, clock: Clock, mask: Mask, baseline: Baseline) -> Self {
+        Self {
+            pm2,
+            redis,
+            clock,
+            mask,
+            began: clock::wall_now(),
+            log: String::new(),
+            restarts_seen: 0,
+            baseline,
+            base: None,
+            listed: None,
+            connections: None,
+            unlisted: None,
+        }
     }
 
     /// The worker is started (again): restarts count from there.
@@ -117,7 +147,7 @@ impl Observer {
         self.baseline = baseline;
         self.base = None;
         self.listed = None;
-        self.connections = None;
+        (self.connections, self.unlisted) = (None, None);
     }
 
     /// One check.
@@ -127,21 +157,48 @@ impl Observer {
             Ok((worker, not_graceful)) => {
                 check.observation.worker = Some(worker);
                 check.not_graceful = not_graceful;
+                check.loading = self.listed.as_ref().map(|listed| listed.loading.clone()).unwrap_or_default();
+                check.log.clone_from(&self.log);
             }
             Err(problem) => check.pm2_problem = Some(problem.to_string()),
         }
         let at = self.clock.now();
         let is_recent = |age| self.connections.as_ref().is_some_and(|(read, _)| read.elapsed() < age);
         let with_connections = pace.connections_age().is_some_and(|age| !is_recent(age));
-        match self.redis.check(with_connections).await {
+        let mut checked = self.redis.check(with_connections).await;
+        // A worker whose last job has ended since its connections were listed: while it ran, they did not wait.
+        let was_busy = self.connections.as_ref().is_some_and(|(_, found)| found.count > 0 && !found.fetching);
+        let is_idle = |redis: &RedisCheck| redis.live_locks == 0 && redis.limited.is_none();
+        if was_busy && !with_connections && checked.as_ref().is_ok_and(is_idle) {
+            checked = self.redis.check(true).await;
+        }
+        match checked {
             Ok(mut redis) => {
-                match &redis.connections {
-                    Some(found) => self.connections = Some((Instant::now(), found.clone())),
-                    None => redis.connections = self.connections.as_ref().map(|(_, found)| found.clone()),
+                match (&redis.connections, &redis.unlisted) {
+                    (Some(found), _) => self.connections = Some((Instant::now(), found.clone())),
+                    (None, Some(_)) => self.connections = None,
+                    (None, None) => {
+                        redis.connections = self.connections.as_ref().map(|(_, found)| found.clone());
+                        redis.unlisted.clone_from(&self.unlisted);
+                    }
                 }
-                let evidence = |found: &Connections| Evidence { connections: found.count, fetching: found.fetching };
-                check.observation.evidence = redis.connections.as_ref().map(evidence);
-                check.observation.jobs = Some(Jobs { at, active: redis.active, live_locks: redis.live_locks });
+                self.unlisted.clone_from(&redis.unlisted);
+                let evidence = |found: &Connections| Evidence {
+                    connections: found.count,
+                    fetching: found.fetching,
+                    fresh: found.fresh,
+                    unlisted: false,
+                };
+                let nothing = || Evidence { unlisted: true, ..Evidence::default() };
+                let known = redis.connections.as_ref().map(evidence);
+                check.observation.evidence = known.or_else(|| redis.unlisted.is_some().then(nothing));
+                check.observation.jobs = Some(Jobs {
+                    at,
+                    active: redis.active,
+                    live_locks: redis.live_locks,
+                    limited: redis.limited.is_some(),
+                });
+                check.observation.server.clone_from(&redis.server);
                 check.redis = Some(redis);
             }
             Err(problem) => {
@@ -164,7 +221,17 @@ impl Observer {
             self.listed = None;
             let processes = self.pm2.list().await?;
             let started = started(&processes);
-            self.listed = Some(Listed { at: Instant::now(), processes, started });
+            let loading = preload::loading(self.pm2.launcher(), &processes);
+            // Of one that works nobody wants to read it.
+            let restarts = processes.iter().map(|process| u64::from(process.restarts)).sum();
+            let has_restarted = std::mem::replace(&mut self.restarts_seen, restarts) != restarts;
+            let is_troubled =
+                pace == Pace::Proving || has_restarted || processes.iter().any(|process| !process.is_online());
+            self.log = match is_troubled {
+                true => log::tail(self.pm2.launcher(), &processes, self.began, &self.mask).await,
+                false => String::new(),
+            };
+            self.listed = Some(Listed { at: Instant::now(), processes, started, loading });
         }
         let processes = self.listed.as_ref().map_or(&[][..], |listed| &listed.processes);
         let baseline = &self.baseline;

@@ -33,6 +33,11 @@ pub enum ObservationProblem {
          check the queue's name, the prefix and the URL (BullMQ creates a queue with its first job or Queue object)"
     )]
     NoSuchQueue { queue: String, prefix: String, address: String },
+    #[error(
+        "queue \"{queue}\" in Redis at {address} cannot be read: {detail}; BullMQ keeps another kind of value there: rename or \
+         delete what another program wrote"
+    )]
+    Unreadable { queue: String, address: String, detail: String },
 }
 
 /// What `spillway queues` prints about one queue. None where unknown.

@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, FromRedisValue, IntoConnectionInfo, Pipeline, RedisError};
+use redis::{AsyncConnectionConfig, Client, FromRedisValue, Pipeline, RedisError, RedisResult, Value};
+use spillway_redis_url::{RedisUrl, is_about_the_command};
 use thiserror::Error;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -14,11 +15,14 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Debug, Error)]
 pub enum RedisProblem {
     /// An operator must fix the URL.
-    #[error("{name} is not a Redis URL (redis://, rediss:// or redis+unix://): {detail}")]
+    #[error("{name} {detail}")]
     BadUrl { name: String, detail: String },
     /// Retried at the next tick.
     #[error("Redis at {address} does not answer: {detail}")]
     Unreachable { address: String, detail: String },
+    /// Retried at the next tick, over another connection.
+    #[error("Redis at {address} cannot serve this connection, which is dropped: {detail}")]
+    Unusable { address: String, detail: String },
     /// Redis returned an error: a wrong password, a missing permission, or a key of another type than BullMQ's.
     #[error("Redis at {address} returned an error: {detail}")]
     Refused { address: String, detail: String },
@@ -30,18 +34,19 @@ pub struct Redis {
     client: Client,
     address: String,
     connection: Option<MultiplexedConnection>,
+    /// Whether the server was a master when the connection was opened; None until it is asked.
+    was_master: Option<bool>,
 }
 
 impl Redis {
     /// `name` is the key or variable that the URL came from, for the error. Does not connect yet.
     pub fn new(name: &str, url: &str) -> Result<Self, RedisProblem> {
-        let bad = |error: RedisError| RedisProblem::BadUrl { name: name.to_owned(), detail: error.to_string() };
-        // A bare path is a unix socket, as redis-cli and ioredis take it.
-        let url = if url.starts_with('/') { format!("redis+unix://{url}") } else { url.to_owned() };
-        let info = url.as_str().into_connection_info().map_err(bad)?;
-        let address = info.addr().to_string();
-        let client = Client::open(info).map_err(bad)?;
-        Ok(Redis { client, address, connection: None })
+        let bad = |detail: String| RedisProblem::BadUrl { name: name.to_owned(), detail };
+        let url = RedisUrl::parse(url).map_err(|error| bad(error.to_string()))?;
+        let address = url.address();
+        // The client's own error may repeat the URL.
+        let client = Client::open(url.connection_info()).map_err(|error| bad(error.category().to_owned()))?;
+        Ok(Redis { client, address, connection: None, was_master: None })
     }
 
     /// Host and port, or the socket's path; never the password.
@@ -56,6 +61,37 @@ impl Redis {
             Ok(answer) => Ok(answer),
             Err(error) => Err(self.failed(error)),
         }
+    }
+
+    /// Sends the pipeline in one round trip, and returns each answer by itself: a command that is refused for its own sake does
+    /// not take the others' answers away.
+    pub async fn query_each(&mut self, pipeline: &mut Pipeline) -> Result<Vec<RedisResult<Value>>, RedisProblem> {
+        let mut connection = self.connected().await?;
+        let answers: RedisResult<Vec<RedisResult<Value>>> = pipeline.ignore_errors().query_async(&mut connection).await;
+        let answers = answers.map_err(|error| self.failed(error))?;
+        let of_connection =
+            |answer: &RedisResult<Value>| answer.as_ref().err().filter(|it| !is_about_the_command(it)).cloned();
+        match answers.iter().find_map(of_connection) {
+            Some(error) => Err(self.failed(error)),
+            None => Ok(answers),
+        }
+    }
+
+    /// Judges the server by its `INFO replication`: one that was a master and is a replica now has another master, to which a
+    /// new connection may lead; a replica without its master shows what may be long past.
+    pub fn check_role(&mut self, info: &str) -> Result<(), RedisProblem> {
+        let field = |name: &str| info.lines().find_map(|line| line.trim().strip_prefix(name)?.strip_prefix(':'));
+        let Some(is_master) = field("role").map(|role| role == "master") else { return Ok(()) };
+        let was_master = *self.was_master.get_or_insert(is_master);
+        let detail = if was_master && !is_master {
+            "it was the master and is a replica now"
+        } else if field("master_link_status") == Some("down") {
+            "it is a replica whose link to its master is down: what it shows may be out of date"
+        } else {
+            return Ok(());
+        };
+        self.connection = None;
+        Err(RedisProblem::Unusable { address: self.address.clone(), detail: detail.to_owned() })
     }
 
     /// Runs a Lua script, and loads it first if Redis does not have it.
@@ -76,27 +112,33 @@ impl Redis {
             .set_connection_timeout(Some(CONNECT_TIMEOUT))
             .set_response_timeout(Some(ANSWER_TIMEOUT));
         match self.client.get_multiplexed_async_connection_with_config(&config).await {
-            Ok(connection) => Ok(self.connection.insert(connection).clone()),
+            Ok(connection) => {
+                self.was_master = None;
+                Ok(self.connection.insert(connection).clone())
+            }
             Err(error) => Err(self.failed(error)),
         }
     }
 
-    /// Classifies an error, and drops the connection if it may be broken.
+    /// Classifies an error, and drops the connection unless any other would be told the same: after a failover the one that is
+    /// open leads to a server that is no master any more.
     pub fn failed(&mut self, error: RedisError) -> RedisProblem {
         let address = self.address.clone();
-        let unreachable = error.is_io_error()
-            || error.is_connection_dropped()
-            || error.is_timeout()
-            || error.is_connection_refusal()
-            || matches!(error.code(), Some("LOADING" | "MASTERDOWN" | "TRYAGAIN" | "CLUSTERDOWN"));
-        if unreachable {
-            self.connection = None;
-            return RedisProblem::Unreachable { address, detail: error.to_string() };
+        let is_reply = error.code().is_some();
+        if is_reply && is_about_the_command(&error) {
+            return RedisProblem::Refused { address, detail: error.to_string() };
         }
-        if error.code().is_none() {
-            // Not an error reply of Redis: the protocol stream may be out of sync.
-            self.connection = None;
+        self.connection = None;
+        match error.code() {
+            None if is_broken(&error) => RedisProblem::Unreachable { address, detail: error.to_string() },
+            // Not an error reply of Redis, and no broken connection: the protocol stream may be out of sync, or a password wrong.
+            None => RedisProblem::Refused { address, detail: error.to_string() },
+            Some("ERR" | "NOAUTH" | "WRONGPASS") => RedisProblem::Refused { address, detail: error.to_string() },
+            Some(_) => RedisProblem::Unusable { address, detail: error.to_string() },
         }
-        RedisProblem::Refused { address, detail: error.to_string() }
     }
+}
+
+fn is_broken(error: &RedisError) -> bool {
+    error.is_io_error() || error.is_connection_dropped() || error.is_timeout() || error.is_connection_refusal()
 }

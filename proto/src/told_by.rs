@@ -7,6 +7,8 @@ pub enum ToldBy {
     Name,
     /// They come from its address.
     Address,
+    /// By the word of the worker's own processes alone.
+    Shim,
 }
 
 impl ToldBy {
@@ -15,11 +17,12 @@ impl ToldBy {
         match self {
             Self::Name => "name",
             Self::Address => "address",
+            Self::Shim => "shim",
         }
     }
 
     /// What the wire's string says; `None` where it is empty, or of a version to come.
     pub fn from_wire(text: &str) -> Option<Self> {
-        [Self::Name, Self::Address].into_iter().find(|by| by.as_str() == text)
+        [Self::Name, Self::Address, Self::Shim].into_iter().find(|by| by.as_str() == text)
     }
 }

@@ -142,7 +142,7 @@ impl Drain {
 
     pub(crate) fn observe(&mut self, jobs: Option<&Jobs>) {
         match jobs {
-            Some(Jobs { at, active: Some(active), live_locks }) => {
+            Some(Jobs { at, active: Some(active), live_locks, .. }) => {
                 self.count_jobs(*active);
                 if *at >= self.since {
                     self.live_locks = *live_locks;

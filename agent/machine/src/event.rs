@@ -122,6 +122,49 @@ pub struct ShimProcess {
     pub can_hand_back: bool,
     /// Its active jobs.
     pub jobs: Vec<ShimJob>,
+    /// When it last spoke: it does so every 2 s while its event loop runs.
+    #[serde(default)]
+    pub heard_at: Timestamp,
+    /// Its BullMQ Workers; empty where its shim does not say what they do.
+    #[serde(default)]
+    pub workers: Vec<ShimWorker>,
+}
+
+/// A BullMQ Worker, as its process tells it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShimWorker {
+    /// It works one of the queues that this instance is for.
+    pub is_ours: bool,
+    /// What it does.
+    pub doing: Doing,
+    /// The Redis that it is connected to, where that is known.
+    pub server: Option<Server>,
+    /// A job has ended in it, well or not.
+    pub has_finished: bool,
+}
+
+/// What a BullMQ Worker does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Doing {
+    /// It runs a job, waits for one or asks for one.
+    Works,
+    /// A rate limit holds it back.
+    Limited,
+    /// The application paused it.
+    Paused,
+    /// Nobody runs it, or the application closes it.
+    NotRunning,
+    /// Its Redis does not answer it.
+    Disconnected,
+}
+
+/// A Redis server, as it names itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Server {
+    /// Of its process: another one after each restart.
+    pub run_id: String,
+    /// The database there.
+    pub db: i64,
 }
 
 /// An active job, as reported by the process that runs it.
@@ -142,6 +185,9 @@ pub struct Observation {
     pub evidence: Option<Evidence>,
     /// As Redis shows its jobs.
     pub jobs: Option<Jobs>,
+    /// The Redis that was asked, where it says who it is.
+    #[serde(default)]
+    pub server: Option<Server>,
 }
 
 /// The worker, as the supervisor shows it.
@@ -175,8 +221,14 @@ pub enum Graceful {
 pub struct Evidence {
     /// How many there are.
     pub connections: u32,
-    /// One of them is blocked waiting for a job, and polled for one lately.
+    /// One of them is blocked waiting for a job.
     pub fetching: bool,
+    /// One of these has asked for it lately.
+    #[serde(default)]
+    pub fresh: bool,
+    /// Redis does not tell who is connected: a count of 0 means nothing.
+    #[serde(default)]
+    pub unlisted: bool,
 }
 
 /// This instance's active jobs in Redis.
@@ -188,6 +240,9 @@ pub struct Jobs {
     pub active: Option<u32>,
     /// How many of them have a lock that is being renewed.
     pub live_locks: u32,
+    /// A rate limit holds one of the queues back.
+    #[serde(default)]
+    pub limited: bool,
 }
 
 /// An action for the shell. An event answers each, except reports.

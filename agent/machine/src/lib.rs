@@ -32,8 +32,8 @@ pub use config::{Config, DrainSignal};
 pub use dead_man::LastReason;
 pub use drain::{Drain, Stage};
 pub use event::{
-    Action, Command, DrainOutcome, Event, Evidence, Graceful, Jobs, Observation, Refusal, Report, ShimJob, ShimProcess,
-    StepOutcome, Worker,
+    Action, Command, Doing, DrainOutcome, Event, Evidence, Graceful, Jobs, Observation, Refusal, Report, Server,
+    ShimJob, ShimProcess, ShimWorker, StepOutcome, Worker,
 };
 pub use machine::{Failure, Machine, Phase};
 pub use readiness::Missing;

@@ -218,7 +218,7 @@ impl Machine {
     }
 
     fn verdict(&self, now: Timestamp) -> Verdict {
-        match self.readiness.verdict(now, &self.config) {
+        match self.readiness.verdict(now, &self.shims, &self.config) {
             Verdict::Proven if self.shims.fenced_since.is_some() => Verdict::Missing(Missing::Fenced),
             verdict => verdict,
         }

@@ -52,13 +52,16 @@ impl Agent {
                     return;
                 }
                 let observation: Observation = check.observation.clone();
-                self.reporter.worker_checked(*check);
+                if let Some(why) = self.reporter.worker_checked(*check) {
+                    tracing::warn!(why, "a process of the worker runs without the shim");
+                }
                 Event::Observed(observation)
             }
             Input::Commit(commit) => return self.reporter.set_commit(commit),
             Input::Shim(ShimUpdate::Event(event)) => event,
-            Input::Shim(ShimUpdate::Processes(processes, problems)) => {
-                let changed = self.reporter.shims_seen(processes.clone(), problems);
+            Input::Shim(ShimUpdate::Seen(seen)) => {
+                let processes = seen.processes.clone();
+                let changed = self.reporter.shims_seen(seen);
                 self.handle(Event::ShimsSeen(processes));
                 if changed {
                     self.beat_for_jobs();

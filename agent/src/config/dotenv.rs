@@ -1,137 +1,243 @@
-//! The application's environment file, in dotenv's syntax. Owns the parsing; never sets a variable.
+//! The application's environment file, as bun reads that very file (a test compares the two). Owns the parsing; never sets a
+//! variable. No line is refused: bun skips what it does not understand, and what matters of the result is looked at where it is
+//! used.
 
 use std::collections::BTreeMap;
 
-/// What is wrong with a line. The line itself is not repeated: it may hold a secret.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum DotenvError {
-    /// No `=` in it.
-    #[error("line {0} is not NAME=value")]
-    NoAssignment(usize),
-    /// A quote that is never closed.
-    #[error("line {0} has an unclosed quote")]
-    OpenQuote(usize),
-}
+/// What may stand around names and values.
+const BLANKS: [u8; 6] = [b'\t', 0x0B, 0x0C, b' ', b'\n', b'\r'];
 
-/// Reads `NAME=value` lines: `export`, comments, single, double and back quotes; double-quoted text knows `\n` and may,
-/// as the others, go over several lines.
-pub fn parse(text: &str) -> Result<BTreeMap<String, String>, DotenvError> {
-    let mut found = BTreeMap::new();
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let mut lines = text.lines().enumerate();
-    while let Some((index, line)) = lines.next() {
-        let line = line.trim_start();
-        if line.trim_end().is_empty() || line.starts_with('#') {
+/// Reads `NAME=value` and `NAME: value`: `export`, comments, single, double and back quotes, which may go over several lines;
+/// then expands `$NAME`, `${NAME}` and `${NAME:-default}` by the file's own variables and those of `environment`.
+pub fn parse(text: &[u8], environment: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
+    let mut parser = Parser { text, at: 0 };
+    let mut order: Vec<Vec<u8>> = Vec::new();
+    let mut found: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
+    while parser.at < text.len() {
+        match parser.name(true) {
+            None => parser.skip_line(),
+            Some(name) => {
+                let (name, value) = (name.to_vec(), parser.value());
+                if found.insert(name.clone(), value).is_none() {
+                    order.push(name);
+                }
+            }
+        }
+    }
+    // In the order of their first lines: a value sees the expanded ones before it, and those after it as they are written.
+    for name in order {
+        if environment.contains_key(&*String::from_utf8_lossy(&name)) {
             continue;
         }
-        let line = line.strip_prefix("export ").unwrap_or(line);
-        let (name, value) = line.split_once('=').ok_or(DotenvError::NoAssignment(index + 1))?;
-        let name = name.trim();
-        let valid = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
-        if name.is_empty() || !name.chars().all(valid) {
-            return Err(DotenvError::NoAssignment(index + 1));
-        }
-        let value = value.trim_start();
-        let value = match value.chars().next() {
-            Some(quote @ ('"' | '\'' | '`')) => {
-                let mut raw = value[1..].to_owned();
-                loop {
-                    if let Some(end) = closing(&raw, quote) {
-                        raw.truncate(end);
-                        break;
-                    }
-                    let (_, next) = lines.next().ok_or(DotenvError::OpenQuote(index + 1))?;
-                    raw.push('\n');
-                    raw.push_str(next);
-                }
-                if quote == '"' { unescape(&raw) } else { raw }
-            }
-            _ => uncommented(value).trim_end().to_owned(),
+        let lookup = |name: &[u8]| {
+            let ours = || found.get(name).cloned();
+            let outer = environment.get(&*String::from_utf8_lossy(name)).map(|value| value.clone().into_bytes());
+            outer.or_else(ours)
         };
-        found.insert(name.to_owned(), value);
+        let value = found.get(&name).map(|value| expanded(value, &lookup));
+        found.extend(value.map(|value| (name, value)));
     }
-    Ok(found)
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    found.into_iter().map(|(name, value)| (text(name), text(value))).collect()
 }
 
-fn closing(text: &str, quote: char) -> Option<usize> {
-    let mut escaped = false;
-    for (at, c) in text.char_indices() {
-        if c == quote && !escaped {
-            return Some(at);
+struct Parser<'a> {
+    text: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Parser<'a> {
+    fn skip_line(&mut self) {
+        let rest = &self.text[self.at..];
+        self.at += rest.iter().position(|byte| b"\r\n".contains(byte)).map_or(rest.len(), |end| end + 1);
+    }
+
+    fn skip_blanks(&mut self) {
+        while self.text.get(self.at).is_some_and(|byte| BLANKS.contains(byte)) {
+            self.at += 1;
         }
-        escaped = quote == '"' && c == '\\' && !escaped;
     }
-    None
+
+    /// A name and the `=` or `: ` after it; else nothing is read.
+    fn name(&mut self, may_export: bool) -> Option<&'a [u8]> {
+        if may_export {
+            self.skip_blanks();
+        }
+        let start = self.at;
+        let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || b"_-.".contains(byte);
+        let end = start + self.text[start..].iter().take_while(|byte| is_name(byte)).count();
+        if end > start && end < self.text.len() {
+            self.at = end;
+            self.skip_blanks();
+            if may_export
+                && self.at > end
+                && &self.text[start..end] == b"export"
+                && let Some(name) = self.name(false)
+            {
+                return Some(name);
+            }
+            match self.text.get(self.at) {
+                Some(b'=') => {
+                    self.at += 1;
+                    return Some(&self.text[start..end]);
+                }
+                Some(b':') if self.text.get(self.at + 1).is_some_and(|next| BLANKS.contains(next)) => {
+                    self.at += 2;
+                    return Some(&self.text[start..end]);
+                }
+                _ => {}
+            }
+        }
+        self.at = start;
+        None
+    }
+
+    fn value(&mut self) -> Vec<u8> {
+        let start = self.at;
+        self.skip_blanks();
+        match self.text.get(self.at) {
+            None => return Vec::new(),
+            Some(quote @ (b'"' | b'\'' | b'`')) => {
+                if let Some(value) = self.quoted(*quote) {
+                    return value;
+                }
+            }
+            Some(_) => {}
+        }
+        let end = start + self.text[start..].iter().take_while(|byte| !b"#\r\n".contains(byte)).count();
+        self.at = end;
+        trimmed(&self.text[start..end]).to_vec()
+    }
+
+    /// A quoted value ends at its closing quote; what follows on that line is left out.
+    fn quoted(&mut self, quote: u8) -> Option<Vec<u8>> {
+        let start = self.at;
+        let mut end = start + 1;
+        while end < self.text.len() {
+            match self.text[end] {
+                b'\\' => end += 1,
+                byte if byte == quote => {
+                    self.at = end + 1;
+                    self.skip_line();
+                    return Some(unescaped(&self.text[start + 1..end], quote == b'"'));
+                }
+                _ => {}
+            }
+            end += 1;
+        }
+        self.at = start;
+        None
+    }
 }
 
-fn unescape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut chars = text.chars();
-    while let Some(c) = chars.next() {
-        match (c, c == '\\') {
-            (_, true) => match chars.next() {
-                Some('n') => out.push('\n'),
-                Some('r') => out.push('\r'),
-                Some('t') => out.push('\t'),
-                Some(c @ ('"' | '\\' | '$')) => out.push(c),
-                Some(c) => out.extend(['\\', c]),
-                None => out.push('\\'),
-            },
-            _ => out.push(c),
+/// In double quotes `\n` and `\r` are what they say; any other backslash stays. Every end of a line becomes `\n`.
+fn unescaped(text: &[u8], is_double: bool) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut at = 0;
+    while at < text.len() {
+        match (text[at], text.get(at + 1)) {
+            (b'\\', Some(next)) if is_double => {
+                match next {
+                    b'n' => out.push(b'\n'),
+                    b'r' => out.push(b'\r'),
+                    _ => out.extend([b'\\', *next]),
+                }
+                at += 2;
+            }
+            (b'\r', next) => {
+                if next != Some(&b'\n') {
+                    out.push(b'\n');
+                }
+                at += 1;
+            }
+            (byte, _) => {
+                out.push(byte);
+                at += 1;
+            }
         }
     }
     out
 }
 
-/// A `#` begins a comment in unquoted text only after a space: passwords hold it.
-fn uncommented(value: &str) -> &str {
-    if value.starts_with('#') {
-        return "";
+/// The value with its variables.
+fn expanded(value: &[u8], lookup: &impl Fn(&[u8]) -> Option<Vec<u8>>) -> Vec<u8> {
+    let mut out = Vec::with_capacity(value.len());
+    let mut at = 0;
+    while at < value.len() {
+        let rest = &value[at..];
+        match rest {
+            [b'\\', b'$', ..] => {
+                out.push(b'$');
+                at += 2;
+            }
+            [b'$', b'{', inner @ ..] => match closing(inner) {
+                // One that is never closed leaves the rest as it is.
+                None => {
+                    out.extend_from_slice(rest);
+                    return out;
+                }
+                Some(end) => {
+                    let known = braced(&inner[..end], lookup);
+                    out.extend(known.unwrap_or_else(|| rest[..end + 3].to_vec()));
+                    at += end + 3;
+                }
+            },
+            [b'$', after @ ..] if name_length(after) > 0 => {
+                let length = name_length(after);
+                out.extend(lookup(&after[..length]).unwrap_or_default());
+                at += 1 + length;
+            }
+            [byte, ..] => {
+                out.push(*byte);
+                at += 1;
+            }
+            [] => break,
+        }
     }
-    value.find(" #").or_else(|| value.find("\t#")).map_or(value, |at| &value[..at])
+    out
+}
+
+/// What stands between `${` and `}`: a name, or a name and its default; `None` for anything else.
+fn braced(inner: &[u8], lookup: &impl Fn(&[u8]) -> Option<Vec<u8>>) -> Option<Vec<u8>> {
+    let (name, rest) = inner.split_at(name_length(inner));
+    match rest {
+        [] => Some(lookup(name).unwrap_or_default()),
+        [b':', b'-', default @ ..] => Some(lookup(name).unwrap_or_else(|| expanded(default, lookup))),
+        _ => None,
+    }
+}
+
+/// Where the brace that was opened before it is closed: those of variables within are skipped.
+fn closing(inner: &[u8]) -> Option<usize> {
+    let mut depth = 0;
+    let mut at = 0;
+    while at < inner.len() {
+        match &inner[at..] {
+            [b'\\', ..] => at += 1,
+            [b'$', b'{', ..] => {
+                depth += 1;
+                at += 1;
+            }
+            [b'}', ..] if depth == 0 => return Some(at),
+            [b'}', ..] => depth -= 1,
+            _ => {}
+        }
+        at += 1;
+    }
+    None
+}
+
+fn name_length(text: &[u8]) -> usize {
+    text.iter().take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'_').count()
+}
+
+fn trimmed(text: &[u8]) -> &[u8] {
+    let is_text = |byte: &u8| !BLANKS.contains(byte);
+    let start = text.iter().position(is_text).unwrap_or(text.len());
+    let end = text.iter().rposition(is_text).map_or(start, |end| end + 1);
+    &text[start..end]
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn reads_what_dotenv_reads() {
-        let table = [
-            ("A=1", "1"),
-            ("export A=1", "1"),
-            ("  A = 1  ", "1"),
-            ("A=", ""),
-            ("A=1 # note", "1"),
-            ("A=pass#word", "pass#word"),
-            ("A=\"1 # not\" # note", "1 # not"),
-            ("A='it \"is\" $so\\n'", "it \"is\" $so\\n"),
-            ("A=`back 'n' \"forth\"`", "back 'n' \"forth\""),
-            ("A=\"two\\nlines\"", "two\nlines"),
-            ("A=\"a\\\"b\"", "a\"b"),
-            ("A=\"one\ntwo\"", "one\ntwo"),
-            ("# c\n\nB=2\nA=x=y=z", "x=y=z"),
-            ("A=1\r\n", "1"),
-            ("\u{feff}A=1", "1"),
-            ("A=old\nA=new", "new"),
-        ];
-        for (text, expect) in table {
-            let found = parse(text).unwrap_or_else(|error| panic!("{text:?}: {error}"));
-            assert_eq!(found.get("A").map(String::as_str), Some(expect), "{text:?}");
-        }
-    }
-
-    #[test]
-    fn refuses_the_rest_by_line_without_repeating_it() {
-        assert_eq!(parse("A=1\nsecret"), Err(DotenvError::NoAssignment(2)));
-        assert_eq!(parse("=1"), Err(DotenvError::NoAssignment(1)));
-        assert_eq!(parse("\nA=\"open\nB=2"), Err(DotenvError::OpenQuote(2)));
-    }
-
-    proptest::proptest! {
-        #[test]
-        fn never_panics(text in "[A-C=\"'`#\\\\ \n\r\tnxé]{0,60}") {
-            let _ = parse(&text);
-        }
-    }
-}
+mod tests;

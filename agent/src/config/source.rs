@@ -77,6 +77,11 @@ impl Source {
         self.variables.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
+    /// The whole environment.
+    pub fn variables(&self) -> &BTreeMap<String, String> {
+        &self.variables
+    }
+
     /// An error about this key, wherever its value came from.
     pub fn invalid(&self, key: &str, problem: impl Into<String>, remedy: impl Into<String>) -> ConfigError {
         let name = variable_of(key);

@@ -1,6 +1,8 @@
 //! The flight record through lost sessions, and the words about what a drain cannot protect.
 
-use spillway_machine::Worker;
+use std::time::Duration;
+
+use spillway_machine::{Graceful, Worker};
 
 use super::*;
 

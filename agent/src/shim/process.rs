@@ -2,16 +2,23 @@
 
 use std::collections::BTreeSet;
 
-use spillway_machine::{ShimJob, ShimProcess, Timestamp};
+use core::time::Duration;
+
+use spillway_machine::{Doing, Server, ShimJob, ShimProcess, ShimWorker, Timestamp};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 
+use super::Place;
 use super::wire::{self, HandsBack, Job, State};
 use crate::worker::proc::ProcessId;
 
 /// Commands that may wait for a process to read them; more end the connection.
 pub const COMMANDS_WAITING: usize = 16;
+/// A fetch that Redis has not answered for so long, beyond the time that the Worker lets it wait, is no wait any more.
+const UNANSWERED: Duration = Duration::from_secs(15);
+/// BullMQ's drainDelay, unless a worker sets another.
+const DRAIN_DELAY_MS: f64 = 5_000.0;
 /// Problems kept of one process.
 const PROBLEMS_KEPT: usize = 8;
 
@@ -53,12 +60,16 @@ impl Process {
         self.connection.as_ref().is_some_and(|(_, commands)| commands.try_send(line).is_ok())
     }
 
+    pub fn workers(&self) -> &[wire::Worker] {
+        self.state.as_ref().map_or(&[], |(state, _)| &state.workers)
+    }
+
     pub fn jobs(&self) -> &[Job] {
         self.state.as_ref().map_or(&[], |(state, _)| &state.jobs)
     }
 
     /// For the machine; `None` before its first state.
-    pub fn for_machine(&self) -> Option<ShimProcess> {
+    pub fn for_machine(&self, place: &Place) -> Option<ShimProcess> {
         let (state, at) = self.state.as_ref()?;
         let job = |job: &Job| ShimJob { class: format!("{}/{}", job.queue, job.name), began: at.minus(millis(job.ms)) };
         Some(ShimProcess {
@@ -67,13 +78,35 @@ impl Process {
             can_hand_back: state.workers.iter().all(|worker| worker.hand_back == HandsBack::Wait)
                 && state.jobs.iter().all(|job| !job.sandboxed),
             jobs: state.jobs.iter().map(job).collect(),
+            heard_at: *at,
+            workers: state.workers.iter().filter_map(|worker| for_machine(worker, place)).collect(),
         })
     }
 }
 
+/// `None` where its shim does not say what it does.
+fn for_machine(worker: &wire::Worker, place: &Place) -> Option<ShimWorker> {
+    let waited = millis(worker.quiet_ms.unwrap_or(0.0));
+    let is_unanswered = |may_wait_ms: f64| waited > millis(may_wait_ms) + UNANSWERED;
+    let is_connected = worker.ready != Some(false);
+    let doing = match worker.doing {
+        wire::Doing::Unknown => return None,
+        wire::Doing::Working => Doing::Works,
+        wire::Doing::New | wire::Doing::Closing => Doing::NotRunning,
+        _ if !is_connected => Doing::Disconnected,
+        wire::Doing::Waiting if is_unanswered(worker.drain_ms.unwrap_or(DRAIN_DELAY_MS)) => Doing::Disconnected,
+        wire::Doing::Fetching if is_unanswered(DRAIN_DELAY_MS) => Doing::Disconnected,
+        wire::Doing::Waiting | wire::Doing::Fetching => Doing::Works,
+        wire::Doing::Limited => Doing::Limited,
+        wire::Doing::Paused => Doing::Paused,
+    };
+    let server = worker.run_id.clone().zip(worker.db).map(|(run_id, db)| Server { run_id, db });
+    Some(ShimWorker { is_ours: place.is_ours(worker), doing, server, has_finished: worker.ended > 0 })
+}
+
 /// A duration as JavaScript counts it; nonsense is none at all.
-pub fn millis(ms: f64) -> core::time::Duration {
-    core::time::Duration::try_from_secs_f64(ms / 1000.0).unwrap_or_default()
+pub fn millis(ms: f64) -> Duration {
+    Duration::try_from_secs_f64(ms / 1000.0).unwrap_or_default()
 }
 
 /// Carries a connection until it ends, whoever ends it.

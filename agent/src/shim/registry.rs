@@ -11,9 +11,10 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
 use tokio::time::interval;
 
+use super::Place;
 use super::install::Installed;
 use super::process::{COMMANDS_WAITING, Process, Received, carry, millis};
-use super::wire::{Job, Line, ShimCommand};
+use super::wire::{Job, Line, ShimCommand, Worker};
 use crate::clock::Clock;
 use crate::worker::proc::ProcessId;
 
@@ -27,8 +28,19 @@ const MESSAGES_WAITING: usize = 64;
 pub enum ShimUpdate {
     /// For the machine.
     Event(Event),
-    /// All processes in their current state, and the shim's problems in them.
-    Processes(Vec<ShimProcess>, Vec<String>),
+    /// All processes in their current state.
+    Seen(Seen),
+}
+
+/// The processes in their current state.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Seen {
+    /// For the machine.
+    pub processes: Vec<ShimProcess>,
+    /// The shim's problems in them, for a person.
+    pub problems: Vec<String>,
+    /// Their Workers.
+    pub workers: Vec<Worker>,
 }
 
 #[derive(Debug)]
@@ -53,14 +65,21 @@ struct Jobs {
 }
 
 impl Shims {
-    /// Listens for processes; what changes in them goes to `updates`.
-    pub fn listen(place: &Installed, listener: UnixListener, clock: Clock, updates: mpsc::Sender<ShimUpdate>) -> Self {
-        let mark = place.mark();
+    /// Listens for processes; what changes in them goes to `updates`. `place` is what their Workers should work.
+    pub fn listen(
+        installed: &Installed,
+        listener: UnixListener,
+        clock: Clock,
+        place: Place,
+        updates: mpsc::Sender<ShimUpdate>,
+    ) -> Self {
+        let mark = installed.mark();
         let (commands, receiver) = mpsc::unbounded_channel();
         let jobs = Arc::default();
         let registry = Registry {
             mark,
             clock,
+            place,
             updates,
             jobs: Arc::clone(&jobs),
             processes: BTreeMap::new(),
@@ -97,6 +116,7 @@ struct Registry {
     /// A file that exists while the fence is up.
     mark: PathBuf,
     clock: Clock,
+    place: Place,
     updates: mpsc::Sender<ShimUpdate>,
     jobs: Arc<Mutex<Jobs>>,
     processes: BTreeMap<u32, Process>,
@@ -238,13 +258,14 @@ impl Registry {
     }
 
     async fn publish_processes(&mut self) {
-        let seen: Vec<ShimProcess> = self.processes.values().filter_map(Process::for_machine).collect();
+        let processes = self.processes.values().filter_map(|process| process.for_machine(&self.place)).collect();
+        let workers = self.processes.values().flat_map(Process::workers).cloned().collect();
         let mut problems: Vec<String> =
             self.processes.values().flat_map(|process| process.problems.iter().cloned()).collect();
         problems.sort();
         problems.dedup();
         lock(&self.jobs).current = self.processes.values().flat_map(Process::jobs).cloned().collect();
-        self.publish(ShimUpdate::Processes(seen, problems)).await;
+        self.publish(ShimUpdate::Seen(Seen { processes, problems, workers })).await;
     }
 
     async fn publish(&self, update: ShimUpdate) {

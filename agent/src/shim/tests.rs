@@ -14,11 +14,15 @@ struct Stage {
     updates: mpsc::Receiver<ShimUpdate>,
 }
 
+fn of(queue: &str) -> Place {
+    Place { prefix: "bull".to_owned(), queues: vec![queue.to_owned()] }
+}
+
 fn stage() -> Stage {
     let directory = tempfile::tempdir().unwrap();
     let (place, listener) = Installed::install(directory.path(), None).unwrap();
     let (to, updates) = mpsc::channel(64);
-    Stage { shims: Shims::listen(&place, listener, Clock::start(), to), directory, updates }
+    Stage { shims: Shims::listen(&place, listener, Clock::start(), of("q"), to), directory, updates }
 }
 
 impl Stage {
@@ -32,7 +36,7 @@ impl Stage {
     async fn seen(&mut self, wanted: impl Fn(&[ShimProcess]) -> bool) -> (Vec<ShimProcess>, Vec<String>) {
         loop {
             match self.updates.recv().await.unwrap() {
-                ShimUpdate::Processes(processes, problems) if wanted(&processes) => return (processes, problems),
+                ShimUpdate::Seen(seen) if wanted(&seen.processes) => return (seen.processes, seen.problems),
                 _ => {}
             }
         }

@@ -59,6 +59,57 @@ pub struct Worker {
     pub bullmq: String,
     #[serde(default)]
     pub hand_back: HandsBack,
+    /// What it does this moment.
+    #[serde(default)]
+    pub doing: Doing,
+    /// Its blocking connection stands; absent where the Redis client hides that.
+    #[serde(default)]
+    pub ready: Option<bool>,
+    /// Since Redis answered a fetch or the end of a job, in milliseconds.
+    #[serde(default)]
+    pub quiet_ms: Option<f64>,
+    /// How long it lets Redis wait for a job, in milliseconds.
+    #[serde(default)]
+    pub drain_ms: Option<f64>,
+    /// For how long a rate limit holds it back, as far as it knows.
+    #[serde(default)]
+    pub limited_ms: Option<f64>,
+    /// Jobs that ended in it, well or not.
+    #[serde(default)]
+    pub ended: u64,
+    /// Redis' own name for the run of the server that it is connected to.
+    #[serde(default)]
+    pub run_id: Option<String>,
+    /// The database there.
+    #[serde(default)]
+    pub db: Option<i64>,
+    /// Host and port of that server, as the Worker has them.
+    #[serde(default)]
+    pub address: Option<String>,
+}
+
+/// What a Worker does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Doing {
+    /// It runs a job.
+    Working,
+    /// It is blocked for one.
+    Waiting,
+    /// It asks for one.
+    Fetching,
+    /// A rate limit holds it back.
+    Limited,
+    /// The application paused it.
+    Paused,
+    /// The application closes it.
+    Closing,
+    /// Nobody runs it yet.
+    New,
+    /// A shim of another version does not say.
+    #[default]
+    #[serde(other)]
+    Unknown,
 }
 
 /// Whether a Worker's process can hand its jobs back.

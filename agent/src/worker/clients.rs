@@ -6,7 +6,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use spillway_proto::ToldBy;
 
-/// A connection that has polled for a job within this time works; a blocked one polls again each 5 to 10 s.
+/// A connection that has polled for a job within this time works: with BullMQ's defaults a blocked one polls again each 5 to
+/// 10 s. With a long `drainDelay` it waits for longer, and works no less.
 const FRESH_SECONDS: u64 = 10;
 
 /// Who this instance is, among connections.
@@ -31,8 +32,10 @@ impl WorkerIdentity {
 pub struct Connections {
     /// How many there are.
     pub count: u32,
-    /// One of them is blocked waiting for a job, and polled lately.
+    /// One of them is blocked waiting for a job.
     pub fetching: bool,
+    /// One of these polled for it lately.
+    pub fresh: bool,
     /// How they were identified as this instance's; `None` where there are none.
     pub by: Option<ToldBy>,
     /// Queues that have none.
@@ -40,15 +43,16 @@ pub struct Connections {
 }
 
 /// Finds this instance's worker connections to these queues. Where any carries its name, only names count: an address
-/// is taken for proof only of connections without a name (BullMQ before 5.3 has no names).
-pub fn connections(list: &str, prefix: &str, queues: &[String], who: &WorkerIdentity) -> Connections {
+/// is taken for proof only of connections without a name (BullMQ before 5.3 has no names). Redis lists the clients of
+/// all its databases: those of another one than `db` are none of this queue's.
+pub fn connections(list: &str, db: i64, prefix: &str, queues: &[String], who: &WorkerIdentity) -> Connections {
     let mut named = Connections::default();
     let mut near = Connections::default();
     for queue in queues {
         let base = format!("{prefix}:{}", STANDARD.encode(queue));
         let full = format!("{base}:w:{}", who.instance_id);
         let (before_named, before_near) = (named.count, near.count);
-        for client in list.lines().filter_map(Client::parse) {
+        for client in list.lines().filter_map(Client::parse).filter(|client| client.db == db) {
             if client.name == full {
                 named.add(&client, ToldBy::Name);
             } else if client.name == base && who.address.is_some() && client.address == who.address {
@@ -69,7 +73,8 @@ impl Connections {
     fn add(&mut self, client: &Client<'_>, by: ToldBy) {
         self.by = Some(by);
         self.count += 1;
-        self.fetching |= client.blocked && client.idle <= FRESH_SECONDS;
+        self.fetching |= client.blocked;
+        self.fresh |= client.blocked && client.idle <= FRESH_SECONDS;
     }
 }
 
@@ -78,6 +83,7 @@ struct Client<'a> {
     address: Option<IpAddr>,
     blocked: bool,
     idle: u64,
+    db: i64,
 }
 
 impl<'a> Client<'a> {
@@ -94,6 +100,7 @@ impl<'a> Client<'a> {
             name,
             address: host.and_then(|host| host.parse().ok()),
             blocked: field("flags").is_some_and(|flags| flags.contains('b')),
+            db: field("db").and_then(|db| db.parse().ok()).unwrap_or(0),
             idle: field("idle").and_then(|idle| idle.parse().ok()).unwrap_or(u64::MAX),
         })
     }
@@ -111,7 +118,7 @@ mod tests {
 
     fn found(lines: &[String], queues: &[&str], who: &WorkerIdentity) -> Connections {
         let queues: Vec<String> = queues.iter().map(|queue| (*queue).to_owned()).collect();
-        connections(&lines.join("\n"), "bull", &queues, who)
+        connections(&lines.join("\n"), 0, "bull", &queues, who)
     }
 
     #[test]
@@ -123,24 +130,32 @@ mod tests {
         let near = line("bull:cQ==", "10.0.0.9:1", "b", 1);
         let far = line("bull:cQ==", "10.0.0.7:1", "b", 1);
         let busy = line("bull:cQ==:w:i-1", "10.0.0.9:1", "N", 30);
-        let stale = line("bull:cQ==:w:i-1", "10.0.0.9:1", "b", 11);
+        let long = line("bull:cQ==:w:i-1", "10.0.0.9:1", "b", 240);
         let unnamed = line("", "10.0.0.9:1", "b", 0);
         let (name, address) = (Some(ToldBy::Name), Some(ToldBy::Address));
-        type Expect = (u32, bool, Option<ToldBy>);
+        type Expect = (u32, bool, bool, Option<ToldBy>);
         let table: &[(&[&String], Expect)] = &[
-            (&[&ours, &theirs], (1, true, name)),
-            (&[&theirs, &far, &unnamed], (0, false, None)),
-            (&[&near, &far], (1, true, address)),
-            (&[&near, &ours], (1, true, name)),
-            (&[&busy], (1, false, name)),
-            (&[&stale], (1, false, name)),
-            (&[&busy, &ours], (2, true, name)),
+            (&[&ours, &theirs], (1, true, true, name)),
+            (&[&theirs, &far, &unnamed], (0, false, false, None)),
+            (&[&near, &far], (1, true, true, address)),
+            (&[&near, &ours], (1, true, true, name)),
+            (&[&busy], (1, false, false, name)),
+            (&[&long], (1, true, false, name)),
+            (&[&busy, &ours], (2, true, true, name)),
         ];
-        for (lines, (count, fetching, by)) in table {
+        for (lines, (count, fetching, fresh, by)) in table {
             let lines: Vec<String> = lines.iter().map(|line| (*line).clone()).collect();
             let found = found(&lines, &["q"], &who);
-            assert_eq!((found.count, found.fetching, found.by), (*count, *fetching, *by), "{lines:#?}");
+            let is = (found.count, found.fetching, found.fresh, found.by);
+            assert_eq!(is, (*count, *fetching, *fresh, *by), "{lines:#?}");
         }
+    }
+
+    #[test]
+    fn a_connection_to_another_database_is_another_queues() {
+        let who = WorkerIdentity::new("i-1", "");
+        let other = line("bull:cQ==:w:i-1", "10.0.0.9:1", "b", 1).replace("db=0", "db=1");
+        assert_eq!(found(&[other], &["q"], &who).count, 0);
     }
 
     #[test]
@@ -162,7 +177,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn never_panics(list in "[ =:a-z0-9\\[\\]\né]{0,120}") {
-            connections(&list, "bull", &["q".to_owned()], &WorkerIdentity::new("i-1", "10.0.0.9"));
+            connections(&list, 0, "bull", &["q".to_owned()], &WorkerIdentity::new("i-1", "10.0.0.9"));
         }
     }
 }

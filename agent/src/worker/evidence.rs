@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use spillway_handback::RENEWED_ABOVE;
+use spillway_machine::Server;
 use spillway_proto::ToldBy;
 use tokio::time::{Instant, timeout};
 
@@ -30,6 +31,12 @@ pub struct RedisCheck {
     pub round_trip: Duration,
     /// Its connections; `None` where they were not read.
     pub connections: Option<Connections>,
+    /// Why Redis does not tell who is connected.
+    pub unlisted: Option<String>,
+    /// Who it is, where it says so.
+    pub server: Option<Server>,
+    /// For how long a rate limit still holds a queue back: the longest.
+    pub limited: Option<Duration>,
     /// Jobs of this instance; `None` where jobs do not name their worker.
     pub active: Option<u32>,
     /// Those with a lock that is being renewed.
@@ -149,17 +156,25 @@ impl Redis {
     }
 
     async fn try_check(&mut self, with_connections: bool) -> redis::RedisResult<RedisCheck> {
+        let db = self.url.connection_info().redis_settings().db();
         let connection = self.connected().await?;
         let sent = Instant::now();
-        redis::cmd("PING").query_async::<String>(connection).await?;
+        // Any answer is one: what is measured is the way there.
+        let _ = allowed(redis::cmd("PING").query_async::<redis::Value>(connection).await)?;
         let mut check = RedisCheck { round_trip: sent.elapsed(), ..RedisCheck::default() };
+        let info = allowed(redis::cmd("INFO").arg("server").query_async::<String>(connection).await)?;
+        check.server = info.ok().and_then(|info| run_id(&info)).map(|run_id| Server { run_id, db });
         if with_connections {
-            let list: String = redis::cmd("CLIENT").arg("LIST").query_async(connection).await?;
-            let found = clients::connections(&list, &self.prefix, &self.queues, &self.who);
-            if found.by == Some(ToldBy::Name) {
-                self.named.store(true, Ordering::Relaxed);
+            match allowed(redis::cmd("CLIENT").arg("LIST").query_async::<String>(connection).await)? {
+                Ok(list) => {
+                    let found = clients::connections(&list, db, &self.prefix, &self.queues, &self.who);
+                    if found.by == Some(ToldBy::Name) {
+                        self.named.store(true, Ordering::Relaxed);
+                    }
+                    check.connections = Some(found);
+                }
+                Err(why) => check.unlisted = Some(why),
             }
-            check.connections = Some(found);
         }
         self.read_jobs(&mut check).await?;
         Ok(check)
@@ -167,28 +182,40 @@ impl Redis {
 
     async fn read_jobs(&mut self, check: &mut RedisCheck) -> redis::RedisResult<()> {
         let mut jobs = Vec::new();
-        let mut too_many = false;
+        let mut is_unknown = false;
         for queue in self.queues.clone() {
             let base = format!("{}:{queue}", self.prefix);
             let connection = self.connected().await?;
-            let mut list = redis::cmd("LRANGE");
-            list.arg(format!("{base}:active")).arg(0).arg(MAX_JOBS_READ - 1);
-            let ids: Vec<String> = list.query_async(connection).await?;
-            too_many |= ids.len() >= MAX_JOBS_READ.unsigned_abs();
+            let mut pipe = redis::pipe();
+            pipe.cmd("LRANGE").arg(format!("{base}:active")).arg(0).arg(MAX_JOBS_READ - 1);
+            pipe.cmd("PTTL").arg(format!("{base}:limiter"));
+            let [list, limiter] = two(pipe.ignore_errors().query_async(connection).await?);
+            if let Some(ms) = number(limiter)?.filter(|ms| *ms > 0) {
+                check.limited = check.limited.max(Some(Duration::from_millis(ms.unsigned_abs())));
+            }
+            // A key that is no list says nothing about the other queues' jobs.
+            let Ok(list) = allowed(list)? else {
+                is_unknown = true;
+                continue;
+            };
+            let ids: Vec<Vec<u8>> = redis::from_redis_value(list).unwrap_or_default();
+            is_unknown |= ids.len() >= MAX_JOBS_READ.unsigned_abs();
             if ids.is_empty() {
                 continue;
             }
+            let ids: Vec<String> = ids.iter().map(|id| String::from_utf8_lossy(id).into_owned()).collect();
             let mut pipe = redis::pipe();
             for id in &ids {
                 pipe.cmd("HGET").arg(format!("{base}:{id}")).arg("pb");
                 pipe.cmd("PTTL").arg(format!("{base}:{id}:lock"));
                 pipe.cmd("GET").arg(format!("{base}:{id}:lock"));
             }
-            let answers: Vec<redis::Value> = pipe.query_async(connection).await?;
-            for (id, answer) in ids.into_iter().zip(answers.chunks_exact(3)) {
-                let by: Option<String> = redis::from_redis_value(answer[0].clone())?;
-                let lock: i64 = redis::from_redis_value(answer[1].clone())?;
-                let token: Option<String> = redis::from_redis_value(answer[2].clone())?;
+            let answers: Vec<redis::RedisResult<redis::Value>> = pipe.ignore_errors().query_async(connection).await?;
+            let mut answers = answers.into_iter();
+            for id in ids {
+                let by = text(answers.next())?;
+                let lock = number(answers.next().unwrap_or(Ok(redis::Value::Nil)))?.unwrap_or(-2);
+                let token = text(answers.next())?;
                 let by = holder(by, token.as_deref(), &self.who.instance_id);
                 jobs.push(ActiveJob { key: format!("{base}:{id}"), by, lock });
             }
@@ -196,11 +223,43 @@ impl Redis {
         let mut named = self.named.load(Ordering::Relaxed);
         let tally = tally(&jobs, &self.who.instance_id, &mut named, &mut self.locks);
         self.named.store(named, Ordering::Relaxed);
-        check.active = tally.active.filter(|_| !too_many);
+        check.active = tally.active.filter(|_| !is_unknown);
         check.live_locks = tally.live_locks;
         check.oldest_lock_age = tally.oldest_lock_age;
         Ok(())
     }
+}
+
+/// What Redis answered, or why it refused: an error that belongs to the connection ends the check, since another connection
+/// may be answered.
+fn allowed<T>(answer: redis::RedisResult<T>) -> redis::RedisResult<Result<T, String>> {
+    match answer {
+        Ok(answer) => Ok(Ok(answer)),
+        Err(error) if spillway_redis_url::is_about_the_command(&error) => Ok(Err(error.to_string())),
+        Err(error) => Err(error),
+    }
+}
+
+/// A value that only decorates: `None` where it is of another kind.
+fn text(answer: Option<redis::RedisResult<redis::Value>>) -> redis::RedisResult<Option<String>> {
+    let value = allowed(answer.unwrap_or(Ok(redis::Value::Nil)))?.unwrap_or(redis::Value::Nil);
+    let bytes: Option<Vec<u8>> = redis::from_redis_value(value).unwrap_or_default();
+    Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
+}
+
+/// The same of a number.
+fn number(answer: redis::RedisResult<redis::Value>) -> redis::RedisResult<Option<i64>> {
+    Ok(allowed(answer)?.ok().and_then(|value| redis::from_redis_value(value).ok()))
+}
+
+fn two(answers: Vec<redis::RedisResult<redis::Value>>) -> [redis::RedisResult<redis::Value>; 2] {
+    let mut answers = answers.into_iter().chain(std::iter::repeat_with(|| Ok(redis::Value::Nil)));
+    std::array::from_fn(|_| answers.next().unwrap_or(Ok(redis::Value::Nil)))
+}
+
+/// Redis' own name for this run of it.
+fn run_id(info: &str) -> Option<String> {
+    info.lines().find_map(|line| line.strip_prefix("run_id:")).map(|id| id.trim().to_owned())
 }
 
 struct ActiveJob {

@@ -18,7 +18,7 @@ const LIST_TIMEOUT: Duration = Duration::from_secs(15);
 const DEFAULT_KILL_TIMEOUT: Duration = Duration::from_millis(1600);
 
 /// A process of PM2's.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Process {
     /// PM2's own number of it.
     pub id: u32,
@@ -32,6 +32,10 @@ pub struct Process {
     pub restarts: u32,
     /// Its own time between signal and kill.
     pub kill_timeout: Option<Duration>,
+    /// Where PM2 writes what it writes to stderr.
+    pub error_log: Option<PathBuf>,
+    /// The same of stdout.
+    pub output_log: Option<PathBuf>,
 }
 
 impl Process {
@@ -77,6 +81,11 @@ impl Pm2 {
     /// As this launcher calls it.
     pub fn new(launcher: Launcher, names: Vec<String>) -> Self {
         Self { launcher, names }
+    }
+
+    /// What calls it.
+    pub fn launcher(&self) -> &Launcher {
+        &self.launcher
     }
 
     /// The worker's processes; none where no daemon runs.
@@ -166,6 +175,10 @@ struct Environment {
     restart_time: Option<u32>,
     #[serde(default)]
     kill_timeout: Option<Number>,
+    #[serde(default)]
+    pm_err_log_path: Option<PathBuf>,
+    #[serde(default)]
+    pm_out_log_path: Option<PathBuf>,
     /// One of PM2's own modules, such as pm2-logrotate: no worker.
     #[serde(default)]
     pmx_module: Option<bool>,
@@ -201,6 +214,8 @@ pub fn parse_list(out: &str) -> Option<Vec<Process>> {
         status: listed.pm2_env.status,
         restarts: listed.pm2_env.restart_time.unwrap_or(0),
         kill_timeout: listed.pm2_env.kill_timeout.as_ref().and_then(Number::millis),
+        error_log: listed.pm2_env.pm_err_log_path,
+        output_log: listed.pm2_env.pm_out_log_path,
     };
     let is_module = |listed: &Listed| listed.pm2_env.pmx_module == Some(true);
     Some(listed.into_iter().filter(|listed| !is_module(listed)).map(process).collect())
@@ -224,6 +239,7 @@ mod tests {
             status: "online".into(),
             restarts: 2,
             kill_timeout: Some(Duration::from_secs(5)),
+            ..Process::default()
         }
     }
 

@@ -8,6 +8,9 @@ use rustix::process::{Pid, Signal, kill_process};
 /// The number of SIGINT, PM2's stop signal.
 pub const SIGINT: u32 = 2;
 
+/// In which Linux tells programs times, on every architecture that EC2 has.
+const TICKS_PER_SECOND: u64 = 100;
+
 /// A process that cannot be taken for a later one of the same number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ProcessId {
@@ -47,6 +50,13 @@ pub fn program(pid: u32) -> Option<String> {
     Some(path.file_name()?.to_string_lossy().into_owned())
 }
 
+/// For how long it has run, in seconds.
+pub fn age_seconds(pid: u32) -> Option<u64> {
+    let up: f64 = std::fs::read_to_string("/proc/uptime").ok()?.split_whitespace().next()?.parse().ok()?;
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "seconds since the machine came up")]
+    Some((up as u64).saturating_sub(start_time(pid)? / TICKS_PER_SECOND))
+}
+
 /// Whether it has a handler of its own for the signal.
 pub fn catches(pid: u32, signal: u32) -> Option<bool> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
@@ -60,6 +70,11 @@ pub fn is_pending(pid: u32, signal: u32) -> bool {
     let Ok(status) = std::fs::read_to_string(format!("/proc/{pid}/status")) else { return false };
     let masks = status.lines().filter_map(|line| line.strip_prefix("SigPnd:").or_else(|| line.strip_prefix("ShdPnd:")));
     masks.filter_map(|mask| u64::from_str_radix(mask.trim(), 16).ok()).any(|mask| mask >> (signal - 1) & 1 == 1)
+}
+
+/// Its environment can be read: it is not just being started.
+pub fn has_environment(pid: u32) -> bool {
+    std::fs::read(format!("/proc/{pid}/environ")).is_ok_and(|environment| !environment.is_empty())
 }
 
 /// A variable of the environment that it was started with.

@@ -10,6 +10,7 @@ mod hand_back;
 mod imds;
 mod life;
 mod ports;
+mod proof;
 mod redis_server;
 mod shim;
 mod stage;

@@ -85,6 +85,8 @@ fn heartbeat(beat: &v1::Heartbeat) -> Value {
             "live_locks": worker.live_locks,
             "by": or_null(&worker.by),
             "missing": or_null(&worker.missing),
+            "waits_for": or_null(&worker.waits_for),
+            "log_tail": or_null(&worker.log_tail),
         })),
         "active_jobs": beat.active_jobs,
         "oldest_lock_age_seconds": seconds(beat.oldest_lock_age.as_ref()),
@@ -96,6 +98,7 @@ fn heartbeat(beat: &v1::Heartbeat) -> Value {
         "memory_total_bytes": beat.memory_total_bytes,
         "problem": or_null(&beat.problem),
         "unprotected": beat.unprotected,
+        "queues": beat.queues.iter().map(|it| json!({ "queue": it.queue, "prefix": it.prefix })).collect::<Vec<_>>(),
     })
 }
 

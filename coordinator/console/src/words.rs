@@ -160,6 +160,9 @@ pub fn instance_line(instance: &v1::Instance, now: SystemTime) -> String {
 fn worker_line(worker: &v1::WorkerProof, phase: &str) -> Option<String> {
     let missing = if worker.missing.is_empty() { "no proof yet that it processes jobs" } else { &worker.missing };
     match (phase, worker.proven) {
+        (_, true) if !worker.waits_for.is_empty() => {
+            Some(format!("worker ready (by {}), {}", worker.by, worker.waits_for))
+        }
         (_, true) if worker.live_locks == 0 => Some(format!("worker ready (by {}), waiting for jobs", worker.by)),
         (_, true) => Some(format!("worker ready (by {})", worker.by)),
         ("launching" | "booting", false) => Some(format!("waiting for the worker: {missing}")),

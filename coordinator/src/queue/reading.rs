@@ -3,11 +3,13 @@
 //! What is not obvious (measured against BullMQ 3.16 to 6.7, see the randomized test in `tests/`):
 //! - `wait` and `paused` may end in a marker, an element that starts with `0:` (BullMQ 3 and 4), which is not a job.
 //! - A delayed job that is due stays in `delayed` until a worker fetches; its score is `ms · 4096 + sequence`.
+//! - Only the counts must be what BullMQ writes. What decorates them (ages, limits) is the producers' to set, and unknown where
+//!   it is anything else.
 //! - The head of `prioritized` is not its oldest job: each priority is a class of its own, oldest first.
 
 use std::time::Duration;
 
-use redis::{FromRedisValue, Pipeline, Value, pipe};
+use redis::{FromRedisValue, Pipeline, RedisResult, Value, pipe};
 
 use super::ObservationProblem;
 use super::keys::QueueKeys;
@@ -16,6 +18,8 @@ use crate::redis_client::{Redis, RedisProblem};
 
 /// Priorities in which the oldest job is searched. Each costs a round trip; more of them in use are rare.
 const PRIORITY_CLASSES: usize = 8;
+/// A job's timestamp before it (in 2001) is none in milliseconds.
+const EARLIEST_MS: u64 = 1_000_000_000_000;
 /// A priority's position in a score of `prioritized`.
 const PRIORITY_SHIFT: f64 = 4_294_967_296.0;
 /// A millisecond's position in a score of `delayed`.
@@ -44,29 +48,38 @@ pub(super) async fn read_all(
     redis: &mut Redis,
     queues: &[QueueKeys],
 ) -> Result<Vec<Result<Reading, ObservationProblem>>, RedisProblem> {
-    let ((seconds, microseconds),): ((u64, u64),) = redis.query(pipe().cmd("TIME")).await?;
+    let mut first = pipe();
+    first.cmd("TIME");
+    first.cmd("INFO").arg("replication");
+    let mut first = redis.query_each(&mut first).await?.into_iter();
+    let time = first.next().unwrap_or(Ok(Value::Nil)).and_then(|time| Ok(<(u64, u64)>::from_redis_value(time)?));
+    let (seconds, microseconds) = time.map_err(|error| redis.failed(error))?;
     let now_ms = seconds * 1000 + microseconds / 1000;
+    // A user who may not ask for it is believed to read a master.
+    redis.check_role(&first.next().and_then(decoration::<String>).unwrap_or_default())?;
     let mut pipeline = pipe();
     for keys in queues {
         add_commands(&mut pipeline, keys, now_ms);
     }
-    let mut answers = Answers {
-        values: redis.query::<Vec<Value>>(&pipeline).await?.into_iter(),
-        address: redis.address().to_owned(),
-    };
+    let mut answers = redis.query_each(&mut pipeline).await?.into_iter();
     let mut readings = Vec::new();
     for keys in queues {
-        let (exists, mut reading, heads) = parse(keys, now_ms, &mut answers)?;
-        if exists {
-            reading.oldest_age = oldest_age(redis, keys, now_ms, &reading, heads).await?;
-            readings.push(Ok(reading));
-        } else {
-            let (queue, prefix) = (keys.queue.clone(), keys.prefix.clone());
-            readings.push(Err(ObservationProblem::NoSuchQueue { queue, prefix, address: redis.address().to_owned() }));
-        }
+        let mut answers = Answers { values: answers.by_ref().take(COMMANDS).collect::<Vec<_>>().into_iter(), keys };
+        let (queue, address) = (keys.queue.clone(), redis.address().to_owned());
+        readings.push(match parse(keys, now_ms, &mut answers) {
+            Ok((true, mut reading, heads)) => {
+                reading.oldest_age = oldest_age(redis, keys, now_ms, &reading, heads).await?;
+                Ok(reading)
+            }
+            Ok((false, _, _)) => Err(ObservationProblem::NoSuchQueue { queue, prefix: keys.prefix.clone(), address }),
+            Err(detail) => Err(ObservationProblem::Unreadable { queue, address, detail }),
+        });
     }
     Ok(readings)
 }
+
+/// How many commands read one queue.
+const COMMANDS: usize = 16;
 
 /// Adds one queue's commands to the pipeline; `parse` takes the answers in the same order.
 fn add_commands(pipeline: &mut Pipeline, keys: &QueueKeys, now_ms: u64) {
@@ -94,27 +107,29 @@ fn add_commands(pipeline: &mut Pipeline, keys: &QueueKeys, now_ms: u64) {
 }
 
 /// Candidates for the oldest job: the ids at the ends of the lists, and when the first delayed job is due.
+#[derive(Debug)]
 struct Heads {
     ids: Vec<String>,
     first_due_ms: Option<u64>,
 }
 
-fn parse(keys: &QueueKeys, now_ms: u64, answers: &mut Answers) -> Result<(bool, Reading, Heads), RedisProblem> {
+fn parse(keys: &QueueKeys, now_ms: u64, answers: &mut Answers) -> Result<(bool, Reading, Heads), String> {
     let is_marker = |id: &String| id.starts_with("0:");
-    let exists: u64 = answers.next()?;
-    let (wait, wait_tail, wait_head): (u64, Vec<String>, Option<String>) =
-        (answers.next()?, answers.next()?, answers.next()?);
-    let (paused_jobs, paused_tail): (u64, Vec<String>) = (answers.next()?, answers.next()?);
-    let prioritized = answers.next()?;
-    let active = answers.next()?;
-    let (delayed, delayed_due) = (answers.next()?, answers.next()?);
-    let first_delayed: Vec<(String, f64)> = answers.next()?;
-    let (waiting_children, completed, failed) = (answers.next()?, answers.next()?, answers.next()?);
-    let (paused, concurrency): (Option<String>, Option<u64>) = answers.next()?;
-    let added: Option<u64> = answers.next()?;
+    let exists: u64 = answers.count("meta")?;
+    let (wait, wait_tail, wait_head) = (answers.count("wait")?, answers.ids(), answers.id());
+    let (paused_jobs, paused_tail) = (answers.count("paused")?, answers.ids());
+    let prioritized = answers.count("prioritized")?;
+    let active = answers.count("active")?;
+    let (delayed, delayed_due) = (answers.maybe(), answers.count("delayed")?);
+    let first_delayed: Vec<(Vec<u8>, f64)> = answers.maybe().unwrap_or_default();
+    let (waiting_children, completed, failed) = (answers.maybe(), answers.maybe(), answers.maybe());
+    let (paused, concurrency): (Option<Value>, Value) = answers.needed("meta")?;
+    let added: Option<u64> = answers.maybe();
     let without_marker =
         |length: u64, tail: &[String]| length - u64::from(tail.last().is_some_and(is_marker)).min(length);
     let waiting = without_marker(wait, &wait_tail).saturating_add(without_marker(paused_jobs, &paused_tail));
+    let delayed = delayed.unwrap_or(delayed_due);
+    let waiting_children = waiting_children.unwrap_or(0);
     let counts: [u64; 5] = [waiting, prioritized, delayed, active, waiting_children];
     let unfinished = counts.into_iter().fold(0, u64::saturating_add);
     let reading = Reading {
@@ -126,10 +141,11 @@ fn parse(keys: &QueueKeys, now_ms: u64, answers: &mut Answers) -> Result<(bool, 
         delayed_due,
         active,
         waiting_children,
-        completed,
-        failed,
+        completed: completed.unwrap_or(0),
+        failed: failed.unwrap_or(0),
         paused: paused.is_some(),
-        concurrency: concurrency.filter(|limit| *limit > 0),
+        // Infinity and its like limit nothing.
+        concurrency: whole(concurrency).filter(|limit| *limit > 0),
         oldest_age: None,
         finished: Finished { at_ms: now_ms, added: added.unwrap_or(0), unfinished },
     };
@@ -159,10 +175,12 @@ async fn oldest_age(
         for id in &heads.ids {
             pipeline.cmd("HMGET").arg(keys.key(id)).arg("timestamp").arg("opts");
         }
-        let jobs: Vec<(Option<u64>, Option<String>)> = redis.query(&pipeline).await?;
-        let started = jobs
-            .into_iter()
-            .filter_map(|(timestamp, opts)| Some(timestamp?.saturating_add(original_delay(opts.as_deref()))));
+        let jobs =
+            redis.query_each(&mut pipeline).await?.into_iter().filter_map(decoration::<(Value, Option<Vec<u8>>)>);
+        let started = jobs.filter_map(|(timestamp, opts)| {
+            let timestamp = whole(timestamp).filter(|at| *at >= EARLIEST_MS)?;
+            Some(timestamp.saturating_add(original_delay(opts.map(lossy).as_deref())))
+        });
         since = started.chain(since).min();
     }
     Ok(since.map(|since| Duration::from_millis(now_ms.saturating_sub(since))))
@@ -176,9 +194,10 @@ async fn first_of_each_priority(redis: &mut Redis, keys: &QueueKeys) -> Result<V
         let min = if from.is_finite() { format!("{from:.0}") } else { "-inf".to_owned() };
         let range = pipeline.cmd("ZRANGEBYSCORE").arg(keys.key("prioritized")).arg(min).arg("+inf");
         range.arg("WITHSCORES").arg("LIMIT").arg(0).arg(1);
-        let (first,): (Vec<(String, f64)>,) = redis.query(&pipeline).await?;
+        let first = redis.query_each(&mut pipeline).await?.into_iter().next();
+        let first = first.and_then(decoration::<Vec<(Vec<u8>, f64)>>).unwrap_or_default();
         let Some((id, score)) = first.into_iter().next() else { break };
-        ids.push(id);
+        ids.push(lossy(id));
         from = ((score / PRIORITY_SHIFT).floor() + 1.0) * PRIORITY_SHIFT;
     }
     Ok(ids)
@@ -195,20 +214,63 @@ fn original_delay(opts: Option<&str>) -> u64 {
     opts.and_then(|opts| serde_json::from_str::<Opts>(opts).ok()).map_or(0, |opts| opts.delay.max(0.0) as u64)
 }
 
-/// The pipeline's answers, one by one.
-struct Answers {
-    values: std::vec::IntoIter<Value>,
-    address: String,
+/// One queue's answers, one by one.
+struct Answers<'a> {
+    values: std::vec::IntoIter<RedisResult<Value>>,
+    keys: &'a QueueKeys,
 }
 
-impl Answers {
-    fn next<T: FromRedisValue>(&mut self) -> Result<T, RedisProblem> {
-        let value = self.values.next().unwrap_or(Value::Nil);
-        T::from_redis_value(value).map_err(|error| RedisProblem::Refused {
-            address: self.address.clone(),
-            detail: format!("unexpected value in a key of BullMQ: {error}"),
-        })
+impl Answers<'_> {
+    /// A value without which the queue is unknown; the error names its key.
+    fn needed<T: FromRedisValue>(&mut self, part: &str) -> Result<T, String> {
+        let value = self.values.next().unwrap_or(Ok(Value::Nil));
+        let found = value.and_then(|value| Ok(T::from_redis_value(value)?));
+        found.map_err(|error| format!("{}: {error}", self.keys.key(part)))
     }
+
+    fn count(&mut self, part: &str) -> Result<u64, String> {
+        self.needed(part)
+    }
+
+    /// A value that only decorates.
+    fn maybe<T: FromRedisValue>(&mut self) -> Option<T> {
+        self.values.next().and_then(decoration)
+    }
+
+    fn id(&mut self) -> Option<String> {
+        self.values.next()?.ok().and_then(id)
+    }
+
+    fn ids(&mut self) -> Vec<String> {
+        match self.values.next() {
+            Some(Ok(Value::Array(ids))) => ids.into_iter().filter_map(id).collect(),
+            _ => Vec::new(),
+        }
+    }
+}
+
+/// A job's id; None where it is not one.
+fn id(value: Value) -> Option<String> {
+    match value {
+        Value::BulkString(id) => Some(lossy(id)),
+        _ => None,
+    }
+}
+
+/// None where it is not what BullMQ writes.
+pub(super) fn decoration<T: FromRedisValue>(answer: RedisResult<Value>) -> Option<T> {
+    T::from_redis_value(answer.ok()?).ok()
+}
+
+pub(super) fn lossy(text: Vec<u8>) -> String {
+    String::from_utf8(text).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
+}
+
+/// A number as a producer may have written it: JavaScript's and Python's times have fractions.
+pub(super) fn whole(value: Value) -> Option<u64> {
+    let number: f64 = lossy(Option::<Vec<u8>>::from_redis_value(value).ok()??).trim().parse().ok()?;
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a positive number below 2^63")]
+    (0.0..9.2e18).contains(&number).then_some(number as u64)
 }
 
 #[cfg(test)]
@@ -217,6 +279,55 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    fn parsed(values: Vec<Value>, now_ms: u64) -> Result<(bool, Reading, Heads), String> {
+        let keys = QueueKeys::new("bull", "q");
+        let values = values.into_iter().map(Ok).collect::<Vec<_>>().into_iter();
+        parse(&keys, now_ms, &mut Answers { values, keys: &keys })
+    }
+
+    #[test]
+    fn only_counts_must_be_what_bullmq_writes() {
+        let text = |text: &str| Value::BulkString(text.as_bytes().to_vec());
+        let odd = || text("odd");
+        let mut values = vec![
+            Value::Int(1),
+            Value::Int(3),
+            odd(),
+            Value::Array(vec![]),
+            Value::Int(0),
+            odd(),
+            Value::Int(2),
+            Value::Int(1),
+            odd(),
+            Value::Int(4),
+            odd(),
+            odd(),
+            odd(),
+            odd(),
+            Value::Array(vec![Value::Nil, text("Infinity")]),
+            odd(),
+        ];
+        assert_eq!(values.len(), COMMANDS);
+        let (_, reading, heads) = parsed(values.clone(), 0).expect("its counts are numbers");
+        assert_eq!((reading.waiting, reading.prioritized, reading.active), (3, 2, 1));
+        assert_eq!((reading.delayed, reading.delayed_due, reading.concurrency), (4, 4, None));
+        assert!(heads.ids.is_empty());
+        values[6] = odd();
+        let error = parsed(values, 0).expect_err("no count");
+        assert!(error.starts_with("bull:q:prioritized: "), "{error}");
+    }
+
+    #[test]
+    fn numbers_are_read_as_their_producers_write_them() {
+        let read = |text: &str| whole(Value::BulkString(text.as_bytes().to_vec()));
+        assert_eq!(read("1795767122978.5"), Some(1_795_767_122_978));
+        assert_eq!((read("5"), read(" 5 "), read("1e3")), (Some(5), Some(5), Some(1000)));
+        for odd in ["Infinity", "NaN", "-1", "", "soon", "1e400"] {
+            assert_eq!(read(odd), None, "{odd}");
+        }
+        assert_eq!(whole(Value::Nil), None);
+    }
 
     fn value() -> impl Strategy<Value = Value> {
         let leaf = prop_oneof![
@@ -232,8 +343,7 @@ mod tests {
     proptest! {
         #[test]
         fn whatever_redis_answers_is_counted_or_refused(values in vec(value(), 0..20), now in any::<u32>()) {
-            let mut answers = Answers { values: values.into_iter(), address: "test".to_owned() };
-            let _ = parse(&QueueKeys::new("bull", "q"), u64::from(now), &mut answers);
+            let _ = parsed(values, u64::from(now));
         }
 
         #[test]
@@ -245,8 +355,7 @@ mod tests {
                 number(counts[2]), number(counts[3]), number(counts[4]), number(counts[4]), none, number(counts[5]),
                 number(counts[6]), number(counts[7]), Value::Array(vec![nil.clone(), nil.clone()]), nil,
             ];
-            let mut answers = Answers { values: values.into_iter(), address: "test".to_owned() };
-            let (exists, reading, _) = parse(&QueueKeys::new("bull", "q"), 0, &mut answers).expect("numbers");
+            let (exists, reading, _) = parsed(values, 0).expect("numbers");
             prop_assert!(exists);
             prop_assert_eq!(reading.waiting, counts[0].saturating_add(counts[1]));
         }

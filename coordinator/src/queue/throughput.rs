@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use redis::pipe;
+use redis::{Value, pipe};
 
 use super::keys::QueueKeys;
+use super::reading::{decoration, lossy, whole};
 use crate::redis_client::{Redis, RedisProblem};
 
 /// Number of newest finished jobs from which the mean duration is taken.
@@ -43,20 +44,23 @@ pub(super) async fn recent(redis: &mut Redis, keys: &QueueKeys, now_ms: u64) -> 
     pipeline.cmd("ZCOUNT").arg(keys.key("completed")).arg(a_minute_ago).arg("+inf");
     pipeline.cmd("ZCOUNT").arg(keys.key("failed")).arg(a_minute_ago).arg("+inf");
     pipeline.cmd("ZREVRANGE").arg(keys.key("completed")).arg(0).arg(SAMPLE - 1);
-    let (completed, failed, ids): (u64, u64, Vec<String>) = redis.query(&pipeline).await?;
+    let mut answers = redis.query_each(&mut pipeline).await?.into_iter();
+    let (completed, failed): (Option<u64>, Option<u64>) =
+        (answers.next().and_then(decoration), answers.next().and_then(decoration));
+    let ids: Vec<Vec<u8>> = answers.next().and_then(decoration).unwrap_or_default();
     if ids.is_empty() {
         return Ok(Recent { finished_last_minute: None, mean_duration: None });
     }
     let mut pipeline = pipe();
-    for id in &ids {
-        pipeline.cmd("HMGET").arg(keys.key(id)).arg("processedOn").arg("finishedOn");
+    for id in ids {
+        pipeline.cmd("HMGET").arg(keys.key(&lossy(id))).arg("processedOn").arg("finishedOn");
     }
-    let times: Vec<(Option<u64>, Option<u64>)> = redis.query(&pipeline).await?;
+    let times = redis.query_each(&mut pipeline).await?.into_iter().filter_map(decoration::<(Value, Value)>);
     let durations: Vec<u64> =
-        times.into_iter().filter_map(|(started, finished)| finished?.checked_sub(started?)).collect();
-    let mean_ms = durations.iter().sum::<u64>().checked_div(durations.len() as u64);
+        times.filter_map(|(started, finished)| whole(finished)?.checked_sub(whole(started)?)).collect();
+    let mean_ms = durations.iter().copied().fold(0, u64::saturating_add).checked_div(durations.len() as u64);
     Ok(Recent {
-        finished_last_minute: Some((completed + failed) as f64),
+        finished_last_minute: completed.zip(failed).map(|(completed, failed)| completed.saturating_add(failed) as f64),
         mean_duration: mean_ms.map(Duration::from_millis),
     })
 }

@@ -6,6 +6,7 @@ use redis::pipe;
 use spillway_brain::{InstanceId, JobsByInstance};
 
 use super::keys::QueueKeys;
+use super::reading::{decoration, lossy};
 use crate::redis_client::{Redis, RedisProblem};
 
 /// Active jobs read per queue: far more than a pool's workers hold. With more the scan gives no result, rather than too low a
@@ -39,14 +40,17 @@ pub(super) async fn jobs_by_instance(
     for keys in queues {
         pipeline.cmd("LRANGE").arg(keys.key("active")).arg(0).arg(ACTIVE_READ);
     }
-    let active: Vec<Vec<String>> = redis.query(&pipeline).await?;
+    let active = redis.query_each(&mut pipeline).await?.into_iter().map(decoration::<Vec<Vec<u8>>>);
+    // A list that cannot be read may name any instance.
+    let Some(active) = active.collect::<Option<Vec<_>>>() else { return Ok(None) };
     if active.iter().any(|ids| ids.len() > ACTIVE_READ) {
         return Ok(None);
     }
     let mut pipeline = pipe();
     for (keys, ids) in queues.iter().zip(&active) {
         for id in ids {
-            pipeline.cmd("HGET").arg(keys.key(id)).arg("pb");
+            let id = String::from_utf8_lossy(id);
+            pipeline.cmd("HGET").arg(keys.key(&id)).arg("pb");
             pipeline.cmd("GET").arg(keys.key(&format!("{id}:lock")));
         }
     }
@@ -54,8 +58,9 @@ pub(super) async fn jobs_by_instance(
     if pipeline.is_empty() {
         return Ok(Some(seen));
     }
-    let answers: Vec<Option<String>> = redis.query(&pipeline).await?;
-    for answer in answers.chunks_exact(2) {
+    let answers =
+        redis.query_each(&mut pipeline).await?.into_iter().map(|answer| decoration::<Vec<u8>>(answer).map(lossy));
+    for answer in answers.collect::<Vec<Option<String>>>().chunks_exact(2) {
         if let Some(holder) = holder(answer[0].as_deref(), answer[1].as_deref(), known) {
             *seen.jobs.entry(holder).or_default() += 1;
         }

@@ -19,11 +19,25 @@ fn ready(config: Config, jobs: usize) -> Life {
 
 fn shims(jobs: usize) -> Event {
     let job = ShimJob { class: "q/a".into(), began: Timestamp(T0) };
-    Event::ShimsSeen(vec![ShimProcess { pid: 1, fenced: false, can_hand_back: true, jobs: vec![job; jobs] }])
+    Event::ShimsSeen(vec![ShimProcess {
+        pid: 1,
+        fenced: false,
+        can_hand_back: true,
+        jobs: vec![job; jobs],
+        heard_at: Timestamp(0),
+        workers: vec![],
+    }])
 }
 
 fn fenced() -> Event {
-    Event::ShimsSeen(vec![ShimProcess { pid: 1, fenced: true, can_hand_back: true, jobs: vec![] }])
+    Event::ShimsSeen(vec![ShimProcess {
+        pid: 1,
+        fenced: true,
+        can_hand_back: true,
+        jobs: vec![],
+        heard_at: Timestamp(0),
+        workers: vec![],
+    }])
 }
 
 fn lost() -> Event {

@@ -11,7 +11,14 @@ use crate::world::{Life, SECOND, T0, config, seen};
 /// A process with jobs that began at these seconds.
 fn process(pid: u32, fenced: bool, began: &[u64]) -> ShimProcess {
     let job = |began: &u64| ShimJob { class: "q/encode".into(), began: Timestamp(T0 + began * SECOND) };
-    ShimProcess { pid, fenced, can_hand_back: true, jobs: began.iter().map(job).collect() }
+    ShimProcess {
+        pid,
+        fenced,
+        can_hand_back: true,
+        jobs: began.iter().map(job).collect(),
+        heard_at: Timestamp(0),
+        workers: vec![],
+    }
 }
 
 fn shims(processes: &[ShimProcess]) -> Event {

@@ -46,7 +46,10 @@ fn a_boot_goes_on_where_an_agent_before_this_one_left_it() {
 #[test]
 fn ready_is_lost_at_its_boundaries() {
     let up = seen(Graceful::Yes, 0, Some(0));
-    let hung = Observation { evidence: Some(Evidence { connections: 1, fetching: false }), ..up.clone() };
+    let hung = Observation {
+        evidence: Some(Evidence { connections: 1, fetching: false, ..Evidence::default() }),
+        ..up.clone()
+    };
     let silent = Observation { evidence: None, jobs: None, ..up.clone() };
     let gone = Observation { worker: Some(Worker { processes: 0, ..up.worker.clone().unwrap() }), ..up.clone() };
     let restarted = seen(Graceful::Yes, 1, Some(0));

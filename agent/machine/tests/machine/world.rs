@@ -112,7 +112,8 @@ pub fn config(retries: &[u32]) -> Config {
 pub fn seen(graceful: Graceful, restarts: u32, active: Option<u32>) -> Observation {
     Observation {
         worker: Some(Worker { processes: 1, errored: 0, restarts, graceful, patience: Duration::from_secs(86_400) }),
-        evidence: Some(Evidence { connections: 1, fetching: true }),
-        jobs: Some(Jobs { at: Timestamp(0), active, live_locks: active.unwrap_or(0) }),
+        evidence: Some(Evidence { connections: 1, fetching: true, fresh: true, unlisted: false }),
+        jobs: Some(Jobs { at: Timestamp(0), active, live_locks: active.unwrap_or(0), limited: false }),
+        server: None,
     }
 }

@@ -2,4 +2,7 @@
 // PROCESSES how many of it.
 const script = process.env.WORKER || "worker.js";
 const instances = Number(process.env.PROCESSES || 1);
-module.exports = { apps: [{ name: "worker", script, interpreter: "bun", exec_mode: "fork", instances }] };
+// INTERPRETER is what runs it, APP_ENV what an ecosystem file sets in its environment.
+const interpreter = process.env.INTERPRETER || "bun";
+const env = JSON.parse(process.env.APP_ENV || "{}");
+module.exports = { apps: [{ name: "worker", script, interpreter, exec_mode: "fork", instances, env }] };

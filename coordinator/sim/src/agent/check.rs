@@ -56,7 +56,7 @@ impl World {
             patience: Duration::from_millis(self.setup.patience),
         };
         if !reaches {
-            return Observation { worker: Some(worker), evidence: None, jobs: None };
+            return Observation { worker: Some(worker), ..Observation::default() };
         }
         let fetching = host.free_processes(self.setup.slots).next().is_some();
         let at = host.machine_time(self.now);
@@ -72,8 +72,9 @@ impl World {
             agent.seen.by_name = self.setup.naming == Naming::Pb && (up > 0 || live_locks > 0);
         }
         self.hosts[n].saw_redis_at = self.now;
-        let evidence = Some(Evidence { connections: up, fetching });
-        Observation { worker: Some(worker), evidence, jobs: Some(Jobs { at, active, live_locks }) }
+        let evidence = Some(Evidence { connections: up, fetching, fresh: fetching, unlisted: false });
+        let jobs = Some(Jobs { at, active, live_locks, limited: false });
+        Observation { worker: Some(worker), evidence, jobs, server: None }
     }
 
     /// Its active jobs as Redis shows them; None if the jobs do not name their instance.
@@ -102,6 +103,8 @@ impl World {
             fenced: process.is_fenced,
             can_hand_back: true,
             jobs: process.runs.iter().map(job).collect(),
+            heard_at: host.machine_time(self.now),
+            workers: Vec::new(),
         };
         let processes: Vec<ShimProcess> = host.procs.iter().filter(|process| process.is_up).map(shim).collect();
         let jobs = processes.iter().map(|process| process.jobs.len()).sum();

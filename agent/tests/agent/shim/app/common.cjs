@@ -1,7 +1,8 @@
 // A worker as a user writes one: nothing in it knows the shim. It says on stdout, a line each:
 //   ready | start QUEUE ID ATTEMPTS MS | end QUEUE ID | failed QUEUE ID | error MESSAGE | did WORD | tick ID MS
 // and does what it reads from stdin: pause, resume, close, more QUEUE.
-// Environment: REDIS_PORT, QUEUES (name[:concurrency], by commas), PREFIX, SANDBOX (a processor file), LOCK_MS.
+// Environment: REDIS_PORT, QUEUES (name[:concurrency], by commas), PREFIX, SANDBOX (a processor file), LOCK_MS,
+// LIMITER (max:duration).
 // A job's data: ms, fail, tick (says once a ms that it still runs).
 const say = (...words) => process.stdout.write(`${words.join(" ")}\n`);
 // The wall clock, as the test reads it. `performance.timeOrigin` is read beside another clock at the process' start, and is
@@ -25,6 +26,10 @@ exports.run = async (Worker) => {
     // A wake-up that is lost costs minutes, and is seen.
     Object.assign(opts, { drainDelay: 300, stalledInterval: 1000 });
     if (process.env.LOCK_MS) opts.lockDuration = Number(process.env.LOCK_MS);
+    if (process.env.LIMITER) {
+      const [max, duration] = process.env.LIMITER.split(":").map(Number);
+      opts.limiter = { max, duration };
+    }
     const before = JSON.stringify(opts);
     const worker = new Worker(queue, process.env.SANDBOX ? `${__dirname}/${process.env.SANDBOX}` : work, opts);
     if (!(worker instanceof Worker) || JSON.stringify(opts) !== before) say("error", "the user can see the shim");

@@ -1,0 +1,3 @@
+// A worker that the application pauses until it is told otherwise.
+import { worker } from "./common.js";
+worker().pause();
