@@ -11,6 +11,7 @@
 //! - `other_client`: another client of the same EC2; `neighbor`: another installation there
 //! - `chaos`: two coordinators, kills, partitions and lost answers, and the invariant checks meanwhile
 //! - `interruptions`: instances interrupted at random moments, and what became of every job
+//! - `terminal`: a program on a terminal, and all that it drew
 //! - `stage`: all of it around one queue; `wait`: waits for a condition, and shows logs, plans and calls if it is not met
 
 pub mod agent_session;
@@ -30,6 +31,7 @@ pub mod random;
 pub mod recorded_worker;
 pub mod redis_server;
 pub mod stage;
+pub mod terminal;
 pub mod wait;
 
 /// The queue of tests that need only one.

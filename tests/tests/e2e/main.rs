@@ -7,6 +7,7 @@ mod chaos;
 mod command_queues;
 mod dead_man;
 mod demo;
+mod demo_screen;
 mod drain;
 mod faults;
 mod fuzz;

@@ -124,10 +124,10 @@ fn instance_words(model: &Model, instance: &Instance, is_wide: bool) -> Vec<Stri
         "launching" => vec!["launch requested".to_owned()],
         // Its worker takes jobs as soon as it is up, before it is proven to.
         "booting" if model.running_on.contains_key(&instance.id) || model.done_on.contains_key(&instance.id) => {
-            words.push(boot(instance));
+            words.push(boot(instance, "booted; its worker takes jobs already"));
             words
         }
-        "booting" => vec![boot(instance)],
+        "booting" => vec![boot(instance, "booted; waiting for its worker's first fetch")],
         "ready" => {
             words.extend(instance.ready_after.map(|after| format!("ready in {:.1} s", after.as_secs_f64())));
             if is_wide && !instance.steps.is_empty() {
@@ -144,8 +144,8 @@ fn instance_words(model: &Model, instance: &Instance, is_wide: bool) -> Vec<Stri
     }
 }
 
-/// How far its boot has come.
-fn boot(instance: &Instance) -> String {
+/// How far its boot has come; `booted` where all of its steps are done.
+fn boot(instance: &Instance, booted: &str) -> String {
     if let Some(failed) = instance.steps.iter().find(|step| !step.problem.is_empty()) {
         return format!("boot step {}: {}", failed.name, failed.problem);
     }
@@ -157,7 +157,7 @@ fn boot(instance: &Instance) -> String {
         None if instance.steps.is_empty() => {
             format!("the instance starts, {:.1} s", instance.in_phase_for.as_secs_f64())
         }
-        None => "booted; waiting for its worker's first fetch".to_owned(),
+        None => booted.to_owned(),
     }
 }
 

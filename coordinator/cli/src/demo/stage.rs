@@ -60,6 +60,8 @@ impl Stage {
         self.start_primary().await?;
         tell("starting EC2's emulator and a launch template");
         self.start_emulator().await?;
+        // An application has made its queue before anybody reads it.
+        self.flood(0, 0.0).await?;
         tell("starting the coordinator");
         self.start_coordinator().await
     }
@@ -115,7 +117,7 @@ impl Stage {
         Ok(())
     }
 
-    /// Adds the jobs, as an application would: with BullMQ.
+    /// Adds the jobs, as an application would: with BullMQ, which makes the queue as well.
     pub(super) async fn flood(&self, jobs: u32, seconds: f64) -> anyhow::Result<()> {
         let mut add = primary::script(&self.primary_directory(), "add-jobs.js", &self.redis_url())?;
         add.args([jobs.to_string(), seconds.to_string()]);

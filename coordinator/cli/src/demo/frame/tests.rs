@@ -158,6 +158,24 @@ fn the_numbers_agree() {
     }
 }
 
+/// A worker takes jobs before its agent has proven it: it does not wait for its first one any more.
+#[test]
+fn a_booted_worker_that_has_a_job_waits_for_none() {
+    let mut model = flooded(false);
+    model.instances[1].steps.iter_mut().for_each(|step| step.took = Some(Duration::from_secs(1)));
+    let id = model.instances[1].id.clone();
+    assert!(text(&model, LARGE).contains("booted; waiting for its worker's first fetch"));
+    for (running, done) in [(1, 0), (0, 1)] {
+        model.running_on.insert(id.clone(), running);
+        model.done_on.insert(id.clone(), done);
+        let shown = text(&model, LARGE);
+        assert!(
+            shown.contains(&format!("{running} running, {done} done, booted; its worker takes jobs already")),
+            "{shown}"
+        );
+    }
+}
+
 /// Whatever the terminal, a command is never cut.
 #[test]
 fn commands_are_whole_at_80_columns() {
