@@ -166,6 +166,7 @@ struct PoolSection {
     launches_per_tick: Option<u32>,
     boot_failures: Option<u32>,
     breaker_backoff: Option<WrittenDuration>,
+    keep_failed_boots: Option<WrittenDuration>,
     capacity_backoff: Option<WrittenDuration>,
     quota_backoff: Option<WrittenDuration>,
     interrupted_counts: Option<bool>,

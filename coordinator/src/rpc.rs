@@ -3,6 +3,7 @@
 mod agent;
 mod caller;
 mod health;
+mod log_tail;
 mod operator;
 
 use std::net::SocketAddr;

@@ -72,6 +72,7 @@ fn instance(
         jobs_in_redis: instance.jobs_in_redis.map(|(jobs, _)| jobs),
         jobs_handed_back: instance.jobs_handed_back(),
         hand_back: hand_back(instance).to_owned(),
+        worker_log: instance.agent.worker_log.clone().unwrap_or_default(),
     }
 }
 

@@ -36,6 +36,9 @@ pub struct Config {
     pub boot_failures: u32,
     /// How long the open breaker waits before it lets one instance try; doubled each time, up to an hour.
     pub breaker_backoff: Duration,
+    /// An instance whose boot failed is kept for so long for a person to look at, one at a time; zero: it is terminated.
+    #[serde(default)]
+    pub keep_failed_boots: Duration,
     /// How long launches keep off after InsufficientInstanceCapacity and its like; doubled up to five times this.
     pub capacity_backoff: Duration,
     /// The same after a limit of the account.
@@ -99,6 +102,7 @@ impl Default for Config {
             launches_per_tick: 5,
             boot_failures: 3,
             breaker_backoff: minutes(10),
+            keep_failed_boots: Duration::ZERO,
             capacity_backoff: minutes(3),
             quota_backoff: minutes(10),
             interrupted_counts: true,

@@ -220,6 +220,9 @@ pub struct Report {
     /// What keeps it from being ready, in the reader's words.
     #[serde(with = "crate::or_empty")]
     pub problem: Option<String>,
+    /// The end of the worker's own log, while the worker is not proven.
+    #[serde(default)]
+    pub worker_log: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -49,6 +49,9 @@ pub struct Instance {
     pub adopted: bool,
     /// Its boot counted as failed.
     pub boot_failed: bool,
+    /// Its boot failed: until when it is kept for a person to look at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept_until: Option<Timestamp>,
     /// Why it is drained or terminated, one sentence; None while it is meant to work.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended_for: Option<String>,
@@ -118,6 +121,9 @@ pub struct SaidByAgent {
     pub named: bool,
     /// None where the agent cannot know.
     pub active_jobs: Option<u32>,
+    /// The end of the worker's own log, as it was last told before the worker was ready.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worker_log: Option<String>,
 }
 
 /// Whether an instance owes a hand-back of jobs, and what has been handed back.
@@ -151,6 +157,7 @@ impl Instance {
             ready_at: None,
             adopted: false,
             boot_failed: false,
+            kept_until: None,
             ended_for: None,
             terminated_for: None,
             problem: None,
@@ -253,6 +260,11 @@ impl Instance {
         self.ec2.rebalance.is_some_and(|rebalance| !rebalance.answered)
     }
 
+    /// Its boot failed, and it is not terminated yet: a person may look at it.
+    pub fn is_kept(&self, now: Timestamp) -> bool {
+        matches!(self.phase, Phase::Draining { .. }) && self.kept_until.is_some_and(|until| now < until)
+    }
+
     pub fn is_gone(&self) -> bool {
         matches!(self.phase, Phase::Gone)
     }
@@ -286,9 +298,8 @@ impl Instance {
 
     pub fn phase_deadline(&self) -> Option<Timestamp> {
         match self.phase {
-            Phase::Launching { deadline, .. } | Phase::Booting { deadline } | Phase::Draining { deadline, .. } => {
-                Some(deadline)
-            }
+            Phase::Launching { deadline, .. } | Phase::Booting { deadline } => Some(deadline),
+            Phase::Draining { deadline, .. } => Some(self.kept_until.unwrap_or(deadline)),
             Phase::Terminating { next_try, .. } => Some(next_try),
             Phase::Ready | Phase::Gone => None,
         }

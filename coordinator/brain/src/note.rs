@@ -97,6 +97,11 @@ pub enum Note {
         jobs: Option<u32>,
         silent: bool,
     },
+    /// Its boot failed.
+    Kept {
+        id: InstanceId,
+        left: Duration,
+    },
     SourcesDisagree {
         id: InstanceId,
         redis: u32,
@@ -199,6 +204,7 @@ impl fmt::Display for Note {
             | Note::FatalRefusal { .. }
             | Note::LaunchUnseen { .. } => self.of_launches(f),
             Note::WaitsForDrain { .. }
+            | Note::Kept { .. }
             | Note::SourcesDisagree { .. }
             | Note::RedisViewMissing { .. }
             | Note::AgentSilent { .. }
@@ -332,6 +338,12 @@ impl Note {
                 write!(f, "{name} is draining: {} left", counted(*jobs, "job"))
             }
             Note::WaitsForDrain { name, jobs: None, .. } => write!(f, "{name} is draining"),
+            Note::Kept { id, left } => write!(
+                f,
+                "{id} failed to boot and is kept for a person for {} (pool.keep_failed_boots); it counts toward \
+                 max_instances. `spillway drain {id}` ends it now",
+                in_words(*left)
+            ),
             Note::SourcesDisagree { id, redis } => write!(
                 f,
                 "the agent of {id} reports it drained, but Redis shows {}: they are handed back before it is terminated",

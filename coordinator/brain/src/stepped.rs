@@ -101,6 +101,7 @@ impl Stepped for Instance {
             ready_at,
             adopted: _,
             boot_failed: _,
+            kept_until,
             ended_for: _,
             terminated_for: _,
             problem: _,
@@ -119,6 +120,7 @@ impl Stepped for Instance {
         accepted_at.step(by);
         boot_deadline.step(by);
         ready_at.step(by);
+        kept_until.step(by);
         ec2.step(by);
         agent.step(by);
         jobs_in_redis.step(by);
@@ -168,7 +170,8 @@ impl Stepped for Rebalance {
 
 impl Stepped for SaidByAgent {
     fn step(&mut self, by: i64) {
-        let SaidByAgent { registered: _, last_report, phase: _, proven: _, named: _, active_jobs: _ } = self;
+        let SaidByAgent { registered: _, last_report, phase: _, proven: _, named: _, active_jobs: _, worker_log: _ } =
+            self;
         last_report.step(by);
     }
 }

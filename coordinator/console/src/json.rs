@@ -70,6 +70,7 @@ fn instance(instance: &v1::Instance) -> Value {
         "jobs_in_redis": instance.jobs_in_redis,
         "jobs_handed_back": instance.jobs_handed_back,
         "hand_back": or_null(&instance.hand_back),
+        "worker_log": or_null(&instance.worker_log),
     })
 }
 

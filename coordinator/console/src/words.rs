@@ -11,6 +11,9 @@ use crate::times::{self, ago, since, span, until};
 /// Instances that ended less long ago are still shown, with what went wrong.
 const GONE_SHOWN: Duration = Duration::from_secs(900);
 
+/// Lines of a worker's log that are shown: the error and its stack.
+const LOG_LINES: usize = 12;
+
 /// The action of a notice that an operator asked for.
 const REHEARSAL: &str = "rehearsal";
 
@@ -102,6 +105,22 @@ fn write_instance(out: &mut String, instance: &v1::Instance, now: SystemTime) ->
     for notice in &instance.notices {
         writeln!(out, "    NOTICE {}", notice_line(notice, now))?;
     }
+    // While it boots, its line says what the log ends with.
+    if instance.phase != "booting" {
+        write_worker_log(out, &instance.worker_log)?;
+    }
+    Ok(())
+}
+
+fn write_worker_log(out: &mut String, log: &str) -> std::fmt::Result {
+    let lines: Vec<&str> = log.lines().filter(|line| !line.trim().is_empty()).collect();
+    if lines.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "    the end of its worker's log:")?;
+    for line in &lines[lines.len().saturating_sub(LOG_LINES)..] {
+        writeln!(out, "      {line}")?;
+    }
     Ok(())
 }
 
@@ -119,7 +138,7 @@ fn write_gone(out: &mut String, instance: &v1::Instance, now: SystemTime) -> std
     for step in failed {
         writeln!(out, "    {}", step_line(step, now))?;
     }
-    Ok(())
+    write_worker_log(out, &instance.worker_log)
 }
 
 /// What an instance does, in a line.
@@ -280,6 +299,24 @@ mod tests {
             ..v1::Instance::default()
         };
         instance_line(&instance, SystemTime::UNIX_EPOCH)
+    }
+
+    #[test]
+    fn a_boot_that_failed_shows_the_end_of_its_workers_log() {
+        let log: String = (1..=20).map(|n| format!("line {n}\n\n")).collect();
+        let shown = |phase: &str| {
+            let at = Some(spillway_proto::times::timestamp(SystemTime::UNIX_EPOCH));
+            let (phase, worker_log) = (phase.to_owned(), log.clone());
+            let instance = v1::Instance { phase, phase_since: at, worker_log, ..v1::Instance::default() };
+            let pool = v1::Pool { instances: vec![instance], ..v1::Pool::default() };
+            fleet(&[pool], true, SystemTime::UNIX_EPOCH)
+        };
+        for phase in ["draining", "terminating", "gone"] {
+            let text = shown(phase);
+            assert!(text.contains("    the end of its worker's log:\n      line 9\n      line 10\n"), "{text}");
+            assert!(text.contains("      line 20\n") && !text.contains("line 8\n"), "{text}");
+        }
+        assert!(!shown("booting").contains("line 20"));
     }
 
     #[test]

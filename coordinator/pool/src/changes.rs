@@ -24,6 +24,7 @@ struct Told {
     token: LaunchToken,
     phase: PhaseKind,
     since: Timestamp,
+    boot_failed: bool,
 }
 
 impl Changes {
@@ -80,6 +81,9 @@ impl Changes {
                     after: lasted(instance, before),
                     reason: instance.phase_reason.clone(),
                 });
+            }
+            if instance.boot_failed && !known.is_some_and(|told| told.boot_failed) {
+                happenings.extend(boot_failed(instance));
             }
             match place {
                 Some(place) => self.instances[place] = Told::of(instance),
@@ -142,7 +146,12 @@ impl Changes {
 
 impl Told {
     fn of(instance: &Instance) -> Self {
-        Told { token: instance.token.clone(), phase: instance.phase_kind(), since: instance.phase_since }
+        Told {
+            token: instance.token.clone(),
+            phase: instance.phase_kind(),
+            since: instance.phase_since,
+            boot_failed: instance.boot_failed,
+        }
     }
 
     /// Whether this is the instance, and nothing of it is new.
@@ -160,6 +169,14 @@ fn has_own_line(instance: &Instance, plan: &Plan) -> bool {
         | (Decision::CancelDrain { id }, PhaseKind::Booting) => instance.id.as_ref() == Some(id),
         _ => false,
     })
+}
+
+/// What its decision's line does not say. A boot fails together with a change of phase.
+fn boot_failed(instance: &Instance) -> impl Iterator<Item = Happening> {
+    let id = instance.name().to_owned();
+    let worker_log = instance.agent.worker_log.clone().map(|log| Happening::BootFailed { id: id.clone(), log });
+    let kept = instance.kept_until.map(|until| Happening::Kept { id, over: instance.phase_since.until(until) });
+    worker_log.into_iter().chain(kept)
 }
 
 /// How long it took to be ready, or lived; None in other phases.

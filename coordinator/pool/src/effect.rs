@@ -136,6 +136,16 @@ pub enum Happening {
         after: Option<Duration>,
         reason: String,
     },
+    /// With the end of the worker's own log.
+    BootFailed {
+        id: String,
+        log: String,
+    },
+    /// Its boot failed, and a person may look at it.
+    Kept {
+        id: String,
+        over: Duration,
+    },
     DesiredChanged {
         from: u32,
         to: u32,

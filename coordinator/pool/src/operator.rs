@@ -31,9 +31,20 @@ pub enum Wish {
 pub enum Granted {
     Held,
     Resumed,
-    Drains { id: InstanceId },
-    WorksAgain { id: InstanceId },
-    Rehearses { id: InstanceId, notice: Duration },
+    Drains {
+        id: InstanceId,
+    },
+    /// It was kept because its boot failed.
+    KeptNoLonger {
+        id: InstanceId,
+    },
+    WorksAgain {
+        id: InstanceId,
+    },
+    Rehearses {
+        id: InstanceId,
+        notice: Duration,
+    },
 }
 
 /// Why it will not.
@@ -71,6 +82,9 @@ impl Wish {
         Ok(match self {
             Wish::Hold { .. } => Granted::Held,
             Wish::Resume => Granted::Resumed,
+            Wish::Drain { id, .. } if state.instance(id).is_some_and(|instance| instance.is_kept(now)) => {
+                Granted::KeptNoLonger { id: id.clone() }
+            }
             Wish::Drain { id, .. } => Granted::Drains { id: id.clone() },
             Wish::CancelDrain { id } => Granted::WorksAgain { id: id.clone() },
             Wish::Rehearse { id, notice } => {
@@ -107,6 +121,7 @@ impl fmt::Display for Granted {
             }
             Granted::Resumed => write!(f, "resumed: the next tick decides again"),
             Granted::Drains { id } => write!(f, "{id} takes no new job; it is terminated once its jobs are finished"),
+            Granted::KeptNoLonger { id } => write!(f, "{id} is kept no longer: it is terminated at the next tick"),
             Granted::WorksAgain { id } => write!(f, "{id} goes back to work"),
             Granted::Rehearses { id, notice } => write!(
                 f,

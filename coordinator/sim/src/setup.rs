@@ -145,6 +145,7 @@ fn config(rng: &mut Rng) -> Config {
         launches_per_tick: rng.pick(&[1, 2, 5]),
         boot_failures: rng.pick(&[2, 3, 3]),
         breaker_backoff: seconds(rng.pick(&[120, 600])),
+        keep_failed_boots: seconds(rng.pick(&[0, 0, 0, 120, 1800])),
         interrupted_counts: !rng.one_in(4),
         rebalance: rng.pick(&[OnRebalance::Replace, OnRebalance::Replace, OnRebalance::Fence, OnRebalance::Ignore]),
         rebalance_limit: rng.between(1, 3) as u32,

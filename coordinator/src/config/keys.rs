@@ -48,6 +48,7 @@ pub(super) const KEYS: &[(&str, Kind)] = &[
     ("pool.launches_per_tick", Number),
     ("pool.boot_failures", Number),
     ("pool.breaker_backoff", Span),
+    ("pool.keep_failed_boots", Span),
     ("pool.capacity_backoff", Span),
     ("pool.quota_backoff", Span),
     ("pool.interrupted_counts", Flag),

@@ -73,6 +73,18 @@ impl Reconciler {
             Happening::PhaseChanged { id, phase, after: None, reason } => {
                 tracing::info!(pool, id, reason, "instance {phase}");
             }
+            Happening::BootFailed { id, log } => {
+                tracing::warn!(pool, id, log, "boot failed: the end of its worker's log");
+            }
+            Happening::Kept { id, over } => {
+                let over = in_words(over);
+                tracing::warn!(
+                    pool,
+                    id,
+                    over,
+                    "boot failed: the instance is kept for a person, with its worker stopped"
+                );
+            }
             Happening::DesiredChanged { from, to, reason } => {
                 tracing::info!(pool, from, to, reason, "desired capacity changed");
             }

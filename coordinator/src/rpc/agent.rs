@@ -16,7 +16,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::Context;
+use super::{Context, log_tail};
 use crate::agents::{AgentRecord, Agents, equal_in_constant_time};
 use crate::reconcile::{Message, PoolHandle};
 use crate::{clock, view};
@@ -232,7 +232,12 @@ async fn reserve(pool: &PoolHandle) -> Result<mpsc::Permit<'_, Message>, Status>
 /// Records the details of an agent's message for operators, and returns what the pool must know.
 fn receive(record: &mut AgentRecord, pool: &PoolHandle, id: &InstanceId, message: AgentMessage) -> Option<FromAgent> {
     match message {
-        AgentMessage::Heartbeat(heartbeat) => {
+        AgentMessage::Heartbeat(mut heartbeat) => {
+            let log = heartbeat.worker.as_mut().map(|worker| &mut worker.log_tail).filter(|log| !log.is_empty());
+            let worker_log = log.map(|log| {
+                *log = log_tail::harmless(log);
+                log.clone()
+            });
             let report = phase(heartbeat.phase()).map(|phase| Report {
                 id: id.clone(),
                 phase,
@@ -241,6 +246,7 @@ fn receive(record: &mut AgentRecord, pool: &PoolHandle, id: &InstanceId, message
                 named: heartbeat.shims > 0 || heartbeat.worker.as_ref().is_some_and(is_told_by_name),
                 active_jobs: heartbeat.active_jobs,
                 problem: Some(heartbeat.problem.clone()).filter(|problem| !problem.is_empty()),
+                worker_log,
             });
             record.beat(clock::now(), heartbeat);
             report.map(FromAgent::Reported)

@@ -81,7 +81,8 @@ fn step<'a>(instance: &'a Value, name: &str) -> &'a Value {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_that_crashes_again_and_again_is_never_ready_and_its_instance_is_replaced() {
     let crashes = "console.log('before the crash'); throw new Error('this worker crashes on purpose');\n".to_owned();
-    let environment = vec![("SPILLWAY_POOL_BOOT_TIMEOUT", "40s".to_owned())];
+    let environment =
+        vec![("SPILLWAY_POOL_BOOT_TIMEOUT", "40s".to_owned()), ("SPILLWAY_POOL_KEEP_FAILED_BOOTS", "3s".to_owned())];
     let stage = Stage::start(Setup { files: vec![("worker.js", crashes)], environment, ..Setup::default() }).await;
     jobs::add(&stage.redis, 6, 1.0);
     let instance = first_gone(&stage).await;
@@ -90,6 +91,18 @@ async fn a_worker_that_crashes_again_and_again_is_never_ready_and_its_instance_i
     }
     let why = instance["phase_reason"].as_str().unwrap_or_default();
     assert!(why.starts_with("terminated: boot "), "our reason comes first: {why}");
+    // The cause is wherever an operator looks, also once the instance is gone.
+    const CAUSE: &str = "this worker crashes on purpose";
+    assert!(why.contains(CAUSE), "{why}");
+    let worker_log = instance["worker_log"].as_str().unwrap_or_default();
+    assert!(worker_log.contains(CAUSE) && worker_log.len() <= 2048, "{instance:#}");
+    let words = stage.coordinator().command(&["status"]).stdout;
+    let words = String::from_utf8(words).expect("text");
+    assert!(words.contains("the end of its worker's log:") && words.contains(CAUSE), "{words}");
+    let log = stage.coordinator().process.log();
+    let says = |parts: &[&str]| log.lines().any(|line| parts.iter().all(|part| line.contains(part)));
+    assert!(says(&["boot failed: the end of its worker's log", CAUSE]), "{log}");
+    assert!(says(&["the instance is kept for a person", "over=\"3 s\""]), "{log}");
     let said = step(&instance, "start")["output_tail"].as_str().unwrap_or_default();
     assert!(said.contains("video-worker"), "PM2's table is not in the step's output: {instance:#}");
     let explained =

@@ -32,6 +32,9 @@ pub(super) fn reported(state: &mut State, now: Timestamp, report: Report, config
     instance.agent.named |= report.named;
     instance.agent.active_jobs = report.active_jobs;
     instance.problem = report.problem;
+    if instance.boot_failed || instance.phase_kind() == PhaseKind::Booting {
+        instance.agent.worker_log = report.worker_log.or(instance.agent.worker_log.take());
+    }
     match instance.phase_kind() {
         PhaseKind::Booting => booting::reported(state, now, &report.id),
         PhaseKind::Ready => ready::reported(instance, now, config),

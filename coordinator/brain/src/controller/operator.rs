@@ -76,7 +76,11 @@ pub(super) fn check(state: &State, now: Timestamp, event: &Event, config: &Confi
     match event {
         Event::OperatorHold { .. } | Event::OperatorResume => Ok(()),
         Event::OperatorDrain { id, .. } => {
-            let phase = known(state, id)?.phase_kind();
+            let instance = known(state, id)?;
+            let phase = instance.phase_kind();
+            if instance.is_kept(now) {
+                return Ok(());
+            }
             if phase.can_be_drained() { Ok(()) } else { Err(Rejection::NotDrainable { id: id.clone(), phase }) }
         }
         Event::OperatorCancelDrain { id } => {
@@ -120,6 +124,11 @@ pub(super) fn resume(state: &mut State) {
 
 pub(super) fn drain(state: &mut State, now: Timestamp, id: InstanceId, reason: String, config: &Config) {
     let deadline = now + config.drain_timeout;
+    if let Some(kept) = state.by_id(&id).filter(|instance| instance.is_kept(now)) {
+        // It is drained already: nobody needs to look at it any more.
+        kept.kept_until = None;
+        return;
+    }
     if let Some(instance) = state.by_id(&id).filter(|instance| instance.phase_kind().can_be_drained()) {
         let reason = Reason::OperatorAsked { reason: or_empty::some(reason) };
         let planned = draining::begin(instance, now, deadline, DrainCause::Operator, reason);

@@ -99,6 +99,7 @@ fn each_instance(state: &mut State, now: Timestamp, config: &Config, plan: &mut 
         }
     }
     rebalance::drain_replaced(state, now, config, plan);
+    booting::keep_one(state, now, config);
     for _ in 0..failed_boots {
         booting::count_failure(state, now, config);
     }

@@ -24,6 +24,7 @@ pub(crate) fn begin(instance: &mut Instance, now: Timestamp, id: InstanceId, con
     instance.problem = None;
     // Of one that was gone: it may have been rebooted since, and works again.
     instance.agent.phase = None;
+    (instance.kept_until, instance.agent.worker_log) = (None, None);
     (instance.ended_for, instance.terminated_for) = (None, None);
     (instance.owed.emptied, instance.owed.hand_back) = (false, None);
     instance.must_prove_itself(now, now + config.boot_timeout, reason);
@@ -35,6 +36,7 @@ pub(crate) fn reported(state: &mut State, now: Timestamp, id: &InstanceId) {
     if instance.agent.phase == Some(AgentPhase::Ready) && instance.agent.proven {
         instance.enter(now, Phase::Ready, "its worker is ready to process jobs");
         instance.ready_at.get_or_insert(now);
+        instance.agent.worker_log = None;
         state.breaker.succeeded();
         state.alerts.remove(&AlertKind::BootsFail);
     }
@@ -87,6 +89,19 @@ pub(crate) fn tick(instance: &mut Instance, now: Timestamp, config: &Config, pla
 /// True the first time: an instance counts as one failed boot, also when a drain was cancelled in between.
 pub(crate) fn count_once(instance: &mut Instance) -> bool {
     !std::mem::replace(&mut instance.boot_failed, true)
+}
+
+/// Of the boots that failed now, one is kept for a person to look at, unless another still is.
+pub(crate) fn keep_one(state: &mut State, now: Timestamp, config: &Config) {
+    if config.keep_failed_boots.is_zero() || state.instances.iter().any(|instance| instance.is_kept(now)) {
+        return;
+    }
+    let has_failed = |it: &&mut Instance| {
+        matches!(it.phase, Phase::Draining { cause: DrainCause::BootFailed, .. }) && it.phase_since == now
+    };
+    if let Some(instance) = state.instances.iter_mut().filter(|it| it.ec2.interrupted_at.is_none()).find(has_failed) {
+        instance.kept_until = Some(now + config.keep_failed_boots);
+    }
 }
 
 /// A boot failed: `boot_failures` in a row open the breaker, and a person is alerted.

@@ -3,7 +3,7 @@
 //! (`hand_back`), which ends with Redis' word too.
 //!
 //! It becomes Terminating when that is so, when nobody can be told to drain, or when its deadline is long past; Booting
-//! when the drain is cancelled.
+//! when the drain is cancelled. One whose boot failed may be kept until later, for a person.
 
 use std::time::Duration;
 
@@ -141,6 +141,16 @@ pub(crate) fn tick(
     let is_handed_back = instance.owed.hand_back.as_ref().is_some_and(|it| it.certain && it.is_done());
     // Nobody told the agent while nobody led.
     let overdue = now > led_since.map_or(deadline, |since| deadline.max(since)) + BEYOND_DEADLINE;
+    let is_over = match (drained_at, in_redis) {
+        (Some(_), _) if is_handed_back => true,
+        (Some(_), Some(0)) => true,
+        (None, Some(0)) => is_unreachable(instance, now, config),
+        _ => false,
+    };
+    if let Some(until) = instance.kept_until.filter(|until| now < *until && (is_over || overdue)) {
+        plan.notes.push(Note::Kept { id, left: now.until(until) });
+        return None;
+    }
     match (drained_at, in_redis) {
         (Some(_), Some(0)) if !is_handed_back => {
             instance.owed.emptied = instance.agent.active_jobs == Some(0);

@@ -155,6 +155,10 @@ impl World {
                 let at = words.get(2).map_or(self.now.stepped(-self.ahead), |when| time(when));
                 self.tell(Event::RebalanceRecommended { id, at });
             }
+            // What the end of its worker's log says, until it is ready.
+            "log" => {
+                self.logs.insert(word(1).to_owned(), words[2..].join(" "));
+            }
             "silent" => {
                 self.agents.remove(word(1));
             }

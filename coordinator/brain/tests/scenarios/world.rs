@@ -47,6 +47,8 @@ pub struct World {
     unanswered: Vec<LaunchToken>,
     ec2: BTreeMap<String, AtEc2>,
     agents: BTreeMap<String, (AgentPhase, Option<u32>, String)>,
+    /// The end of their workers' logs.
+    logs: BTreeMap<String, String>,
     redis_jobs: BTreeMap<InstanceId, u32>,
     launched: u32,
     /// What EC2's list does not show.
@@ -70,6 +72,7 @@ impl World {
             unanswered: Vec::new(),
             ec2: BTreeMap::new(),
             agents: BTreeMap::new(),
+            logs: BTreeMap::new(),
             redis_jobs: BTreeMap::new(),
             launched: 0,
             hidden: BTreeSet::new(),
@@ -111,6 +114,7 @@ impl World {
 
     fn heartbeats(&mut self) {
         for (id, (phase, jobs, problem)) in self.agents.clone() {
+            let worker_log = self.logs.get(&id).filter(|_| phase != AgentPhase::Ready).cloned();
             let report = Report {
                 id: InstanceId(id),
                 phase,
@@ -118,6 +122,7 @@ impl World {
                 named: self.named,
                 active_jobs: jobs,
                 problem: Some(problem).filter(|problem| !problem.is_empty()),
+                worker_log,
             };
             self.tell(Event::AgentReported(report));
         }
@@ -245,6 +250,7 @@ fn shown(instance: &Instance, ahead: i64) -> String {
     parts.extend(instance.phase_deadline().map(|deadline| format!("until {}", clock(deadline.stepped(-ahead)))));
     parts.extend(instance.drain_can_be_cancelled().then(|| "can go back to work".to_owned()));
     parts.extend(instance.boot_failed.then(|| "boot failed".to_owned()));
+    parts.extend(instance.agent.worker_log.as_ref().map(|log| format!("its worker's log ends with \"{log}\"")));
     parts.extend(instance.owes_hand_back().then(|| "owes a hand-back".to_owned()));
     let jobs = instance.jobs_handed_back();
     parts.extend((jobs > 0).then(|| format!("{jobs} jobs handed back")));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use spillway_brain::{AgentPhase, Ec2State, LaunchAnswer, PhaseKind, RefusalClass, StateReason, Step};
+use spillway_brain::{AgentPhase, Ec2State, LaunchAnswer, PhaseKind, RefusalClass, Report, StateReason, Step};
 use spillway_pool::{Effect, FromAgent, Happening, Input};
 
 use crate::support::{Stage, config, id, listed, report};
@@ -92,6 +92,31 @@ fn an_instances_life_has_one_line_for_each_change_and_nothing_each_tick() {
             if after.as_secs() == 345 && reason.contains("Server.SpotInstanceTermination")),
         "{gone:?}"
     );
+}
+
+#[test]
+fn a_boot_that_failed_has_a_line_with_the_end_of_its_workers_log() {
+    let mut brain = config();
+    brain.keep_failed_boots = Duration::from_secs(600);
+    let mut stage = Stage::leading_with(brain);
+    let token = stage.floods();
+    stage.effects();
+    stage.seconds += 2;
+    stage.tell(Input::LaunchAnswered { token: token.clone(), answer: LaunchAnswer::Accepted { id: id() } });
+    stage.tell(Input::FromAgent(id(), FromAgent::Registered));
+    let log = "Error: boom\n    at worker.js:1:7".to_owned();
+    let proving = Report { worker_log: Some(log.clone()), ..report(AgentPhase::Proving) };
+    stage.tell(Input::FromAgent(id(), FromAgent::Reported(proving)));
+    stage.effects();
+    stage.tell(Input::FromAgent(id(), FromAgent::Reported(report(AgentPhase::Failed))));
+    stage.sees(1, vec![listed(token.clone(), Ec2State::Running)]);
+    let said = stage.says();
+    let failed = Happening::BootFailed { id: "i-1".to_owned(), log };
+    let kept = Happening::Kept { id: "i-1".to_owned(), over: Duration::from_secs(600) };
+    assert_eq!(said[1..], [failed, kept], "{said:?}");
+    stage.seconds += 10;
+    stage.sees(1, vec![listed(token, Ec2State::Running)]);
+    assert_eq!(stage.says(), [], "once");
 }
 
 #[test]

@@ -134,7 +134,15 @@ impl Stage {
 }
 
 pub fn report(phase: AgentPhase) -> Report {
-    Report { id: id(), phase, proven: phase == AgentPhase::Ready, named: true, active_jobs: Some(0), problem: None }
+    Report {
+        id: id(),
+        phase,
+        proven: phase == AgentPhase::Ready,
+        named: true,
+        active_jobs: Some(0),
+        problem: None,
+        worker_log: None,
+    }
 }
 
 pub fn listed(token: LaunchToken, state: Ec2State) -> Listed {

@@ -162,6 +162,7 @@ impl World {
             named: agent.machine.shim_jobs().is_some() || agent.seen.by_name,
             active_jobs: agent.machine.shim_jobs().or(agent.seen.active),
             problem: None,
+            worker_log: None,
         };
         self.send(n, Message::Beat(report));
     }

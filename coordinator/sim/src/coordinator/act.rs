@@ -85,7 +85,7 @@ impl World {
     pub(super) fn operator_hears(&mut self, c: C, answer: Result<Granted, Denied>) {
         match answer {
             Ok(Granted::Held) => self.count(Occurrence::Hold),
-            Ok(Granted::Resumed) => {}
+            Ok(Granted::Resumed | Granted::KeptNoLonger { .. }) => {}
             Ok(Granted::Drains { id }) => {
                 self.count(Occurrence::OperatorDrain);
                 self.coordinators[c].obligations.promised = Some((id, "drain"));

@@ -66,6 +66,10 @@ impl World {
                 problem = Some((Invariant::OnlyReady, text));
             }
         }
+        let now = self.pool_time(c);
+        if known.iter().filter(|instance| instance.is_kept(now)).count() > 1 {
+            problem = Some((Invariant::NoLeak, "more than one failed boot is kept for a person".to_owned()));
+        }
         let listed_at = self.listed_at(c);
         for n in &self.cloud.listed {
             let machine = &self.cloud.machines[*n];

@@ -446,8 +446,8 @@ pub const MUTANTS: &[Mutant] = &[
         "drain-by-the-wall-clock",
         "an agent takes a drain's deadline by its wall clock, whatever that shows",
         "agent/machine/src/time.rs",
-        "if at.since(by_span).max(by_span.since(at)) <= AGREES_WITHIN { at } else { by_span }",
-        "if by_span.since(at) <= by_span.since(Timestamp(0)) { at } else { by_span }",
+        "<= AGREES_WITHIN { at.min(by_span) } else { by_span }",
+        "<= AGREES_WITHIN.max(by_span.since(Timestamp(0))) { at } else { by_span }",
     ),
     bug(
         "pair-counts-twice",
@@ -462,5 +462,19 @@ pub const MUTANTS: &[Mutant] = &[
         "coordinator/brain/src/controller/listing.rs",
         "        || ending::is_by_somebody_else(instance, reason)\n",
         "",
+    ),
+    bug(
+        "kept-for-ever",
+        "an instance whose boot failed is kept for a person without end",
+        "coordinator/brain/src/phases/draining.rs",
+        "instance.kept_until.filter(|until| now < *until && (is_over || overdue))",
+        "instance.kept_until.filter(|_| is_over || overdue)",
+    ),
+    bug(
+        "keeps-them-all",
+        "each instance whose boot failed is kept for a person",
+        "coordinator/brain/src/phases/booting.rs",
+        "config.keep_failed_boots.is_zero() || state.instances.iter().any(|instance| instance.is_kept(now))",
+        "config.keep_failed_boots.is_zero()",
     ),
 ];

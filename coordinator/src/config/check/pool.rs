@@ -1,11 +1,12 @@
 //! One pool's settings, each by itself.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use spillway_brain as brain;
 
 use super::{Check, missing};
-use crate::config::{ConfigError, Needs, Pool, PoolSection};
+use crate::config::{ConfigError, Needs, Pool, PoolSection, WrittenDuration};
 
 /// EC2's limits on tags; ours are among the fifty.
 const MOST_TAGS: usize = 40;
@@ -106,6 +107,11 @@ impl Check<'_> {
             launches_per_tick: section.launches_per_tick.unwrap_or(defaults.launches_per_tick),
             boot_failures: section.boot_failures.unwrap_or(defaults.boot_failures),
             breaker_backoff: duration("breaker_backoff", section.breaker_backoff, defaults.breaker_backoff)?,
+            keep_failed_boots: match section.keep_failed_boots {
+                // None is kept.
+                Some(WrittenDuration(Duration::ZERO)) => Duration::ZERO,
+                given => duration("keep_failed_boots", given, defaults.keep_failed_boots)?,
+            },
             capacity_backoff: duration("capacity_backoff", section.capacity_backoff, defaults.capacity_backoff)?,
             quota_backoff: duration("quota_backoff", section.quota_backoff, defaults.quota_backoff)?,
             interrupted_counts: section.interrupted_counts.unwrap_or(defaults.interrupted_counts),
