@@ -98,13 +98,12 @@ async fn hand_back_queue(
     attempt: &mut Attempt,
 ) -> RedisResult<()> {
     for job in held {
-        if !attempt.finds(times, queue.name, &job) {
-            continue;
-        }
-        let outcome = hand_back(connection, queue, &attempt.id.0, &job).await?;
+        let Some(way) = attempt.finds(times, queue.name, &job) else { continue };
+        let outcome = hand_back(connection, queue, &attempt.id.0, &job, way).await?;
         tracing::debug!(id = %attempt.id, queue = queue.name, job = job.id, ?outcome, "hand back");
         match outcome {
-            Outcome::HandedBack(_) => attempt.hands_back(),
+            Outcome::HandedBack(_) => attempt.hands_back(queue.name, &job, way),
+            Outcome::LeftToStallCheck => attempt.leaves(queue.name, &job),
             Outcome::Missing | Outcome::NotActive => attempt.has_left(),
             Outcome::LockChanged | Outcome::Doubtful => {}
         }

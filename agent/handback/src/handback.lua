@@ -8,8 +8,12 @@
         3 lock token as it was read; '' where there was no lock
         4 ms that were left of the lock when it was read; -1 where that is not known
         5 ms above which a lock counts as renewed: the job is then left alone; -1 where the token is proof
+        6 'front'; 'front-counted': an instance that ended without notice is counted; 'behind': counted too, the job goes
+          behind the others and stalls once, as in BullMQ's moveStalledJobsToWait
+        7 the field of the job's hash for that count
   Returns 'wait', 'paused' or 'prioritized' (where the job is now), 'missing' (its hash does not exist: it has left active,
-  and nothing is queued), or why nothing was touched: 'not-active', 'lock-changed', 'doubtful'. An error is returned
+  and nothing is queued), or why nothing was touched: 'not-active', 'lock-changed', 'doubtful', 'left' (the user may not
+  push to the end of the queue). An error is returned
   either before anything was touched, or after the job has safely moved.
 ]]
 local call, pcall = redis.call, redis.pcall
@@ -17,6 +21,7 @@ local active, wait, paused, prioritized, stalled = KEYS[1], KEYS[2], KEYS[3], KE
 local marker, meta, events, job, lock = KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10]
 local id, instance, token = ARGV[1], ARGV[2], ARGV[3]
 local left_when_read, renewed_above = tonumber(ARGV[4]), tonumber(ARGV[5])
+local is_behind, is_counted = ARGV[6] == 'behind', ARGV[6] ~= 'front'
 
 -- Whose is it? ---------------------------------------------------------------------------------------------------------
 -- A worker that finished it, or the stall check, has removed it from active.
@@ -74,23 +79,37 @@ local is_5_or_later = call('HEXISTS', job, 'ats') == 1
 local version = call('HGET', meta, 'version')
 local major = version and tonumber(string.match(version, '^bullmq[^:]*:(%d+)%.')) or 0
 
+-- To the front, or behind the others; false where the user may not do the latter.
+local function push(list)
+  if not is_behind then call('RPUSH', list, id) return true end
+  local answer = pcall('LPUSH', list, id)
+  return not (type(answer) == 'table' and answer.err)
+end
+
+-- In front of all of the same priority, as pushBackJobWithPriority, or behind them: BullMQ counts up within a priority.
+local function score(priority)
+  local first = priority * 0x100000000
+  if not is_behind then return first end
+  local last = call('ZREVRANGEBYSCORE', prioritized, first + 0xffffffff, first, 'WITHSCORES', 'LIMIT', 0, 1)[2]
+  return last and math.min(tonumber(last) + 1, first + 0xffffffff) or first
+end
+
 local place
 local priority = tonumber(call('HGET', job, 'priority')) or 0
 if priority > 0 and (is_5_or_later or major >= 4 or call('EXISTS', prioritized) == 1) then
-  -- As pushBackJobWithPriority: the counter is 0, in front of all of the same priority.
   place = 'prioritized'
-  call('ZADD', prioritized, priority * 0x100000000, id)
+  call('ZADD', prioritized, score(priority), id)
 elseif is_paused and not (is_5_or_later and call('EXISTS', paused) == 0 and (major >= 6 or call('EXISTS', wait) == 1)) then
   -- BullMQ 3 to 5 rename wait to paused, and paused to wait when they resume, over whatever is in wait then. BullMQ 6
   -- leaves the jobs in wait, and takes those in paused over when it resumes: paused keeps a job in every version. Jobs in
   -- wait of a paused queue are BullMQ 6's.
   place = 'paused'
-  call('RPUSH', paused, id)
+  if not push(paused) then return 'left' end
 else
   -- Also a prioritized job of what may be BullMQ 3, which has no other list. (4 serves it too, ahead of its turn, as it
   -- does with stalled jobs.)
   place = 'wait'
-  call('RPUSH', wait, id)
+  if not push(wait) then return 'left' end
 end
 call('LREM', active, 1, id)
 
@@ -99,15 +118,19 @@ try('DEL', lock)
 try('SREM', stalled, id)
 -- `pb` would outlive the next run where that run's worker has no name, and call it this dead instance's.
 try('HDEL', job, 'pb')
+if is_counted then try('HINCRBY', job, ARGV[7], 1) end
+if is_behind then try('HINCRBY', job, is_5_or_later and 'stc' or 'stalledCounter', 1) end
 if is_5_or_later then
   -- `atm` counts at the end of a run: nothing to put back. `ats` stays, as after BullMQ's own moveToWait.
   wake_by_marker()
 else
   -- Counted at the start of the run whose token has matched.
-  if (tonumber(call('HGET', job, 'attemptsMade')) or 0) > 0 then try('HINCRBY', job, 'attemptsMade', -1) end
+  -- Not where it stalls: the stall check leaves it too.
+  if not is_behind and (tonumber(call('HGET', job, 'attemptsMade')) or 0) > 0 then try('HINCRBY', job, 'attemptsMade', -1) end
   -- Workers block on wait; a push to it wakes them. As addPriorityMarkerIfNeeded.
   if place == 'prioritized' and not is_paused and call('LLEN', wait) == 0 then try('RPUSH', wait, '0:0') end
 end
 local max_events = tonumber(call('HGET', meta, 'opts.maxLenEvents')) or 10000
 try('XADD', events, 'MAXLEN', '~', max_events, '*', 'event', 'waiting', 'jobId', id, 'prev', 'active')
+if is_behind then try('XADD', events, 'MAXLEN', '~', max_events, '*', 'event', 'stalled', 'jobId', id) end
 return failure or place

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use redis::aio::ConnectionLike;
 use redis::{RedisResult, Script, pipe};
-pub use spillway_handback_rule::{Claim, Held, RENEWED_ABOVE};
+pub use spillway_handback_rule::{Claim, Held, RENEWED_ABOVE, Way};
 
 /// Active jobs that are read: far more than all workers of a queue hold.
 const ACTIVE_READ: isize = 100_000;
@@ -20,8 +20,23 @@ const ACTIVE_READ: isize = 100_000;
 const CHUNK: usize = 1000;
 
 /// Commands of Redis that a hand-back uses, as `ACL SETUSER` takes them.
-pub const PERMISSIONS: [&str; 11] =
-    ["+eval", "+evalsha", "+script|load", "+lrem", "+rpush", "+zadd", "+del", "+srem", "+hdel", "+hincrby", "+xadd"];
+pub const PERMISSIONS: [&str; 12] = [
+    "+eval",
+    "+evalsha",
+    "+script|load",
+    "+lrem",
+    "+rpush",
+    "+lpush",
+    "+zadd",
+    "+del",
+    "+srem",
+    "+hdel",
+    "+hincrby",
+    "+xadd",
+];
+
+/// The field of a job's hash that counts the instances that ended without notice while they ran it. BullMQ ignores it.
+const SUDDEN_ENDS: &str = "spillwaySuddenEnds";
 
 static HAND_BACK: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("handback.lua")));
 
@@ -57,6 +72,8 @@ pub enum Outcome {
     NotActive,
     /// Untouched: its lock is another one now, was renewed, or has expired since. Read again with `held_by`.
     LockChanged,
+    /// Untouched: BullMQ's stall check decides. The user may not push to the end of the queue.
+    LeftToStallCheck,
     /// Untouched: only `pb` names the instance, and another worker may be renewing its lock. Retry: within 16 s a lock of
     /// BullMQ's 30 s that is not renewed is old enough to decide.
     Doubtful,
@@ -80,14 +97,19 @@ pub async fn held_by(connection: &mut impl ConnectionLike, queue: Queue<'_>, ins
     for chunk in ids.chunks(CHUNK) {
         let mut pipeline = pipe();
         for id in chunk {
-            pipeline.hget(queue.key(id), "pb").get(queue.key(&lock(id))).pttl(queue.key(&lock(id)));
+            let counted: &[&str] = &["pb", SUDDEN_ENDS, "stc", "stalledCounter"];
+            pipeline.hmget(queue.key(id), counted).get(queue.key(&lock(id))).pttl(queue.key(&lock(id)));
         }
         let answers: Vec<redis::Value> = pipeline.query_async(connection).await?;
         for (id, answer) in chunk.iter().zip(answers.chunks_exact(3)) {
-            let name: Option<Vec<u8>> = redis::from_redis_value(answer[0].clone())?;
+            let fields: Vec<Option<Vec<u8>>> = redis::from_redis_value(answer[0].clone())?;
             let token: Option<Vec<u8>> = redis::from_redis_value(answer[1].clone())?;
             let left_ms: i64 = redis::from_redis_value(answer[2].clone())?;
-            held.extend(of_instance(instance, id, name, token, left_ms));
+            let mut fields = fields.into_iter();
+            let name = fields.next().flatten();
+            let [sudden_ends, new, old] = [(); 3].map(|()| number(fields.next().flatten()));
+            let job = of_instance(instance, id, name, token, left_ms);
+            held.extend(job.map(|job| Held { sudden_ends, stalls: new.max(old), ..job }));
         }
     }
     Ok(held)
@@ -105,10 +127,15 @@ fn of_instance(instance: &str, id: &str, name: Option<Vec<u8>>, token: Option<Ve
     };
     // Negative: no lock, or one that never expires.
     let lock_left = token.as_ref().and_then(|_| u64::try_from(left_ms).ok()).map(Duration::from_millis);
-    Some(Held { id: id.to_owned(), token, lock_left, claim })
+    Some(Held { id: id.to_owned(), token, lock_left, claim, sudden_ends: 0, stalls: 0 })
 }
 
-/// Hands one job back, if it still is as it was read: once, however often it is called, and by however many.
+/// A counter of a job's hash; 0 where it is none.
+fn number(bytes: Option<Vec<u8>>) -> u32 {
+    bytes.and_then(|bytes| std::str::from_utf8(&bytes).ok()?.parse().ok()).unwrap_or_default()
+}
+
+/// Hands one job back in this way, if it still is as it was read: once, however often it is called, and by however many.
 ///
 /// # Errors
 /// Redis does not answer, or refuses a command. What it refused was either not begun (the job is untouched) or comes after
@@ -119,6 +146,7 @@ pub async fn hand_back(
     queue: Queue<'_>,
     instance: &str,
     held: &Held,
+    way: Way,
 ) -> RedisResult<Outcome> {
     let mut script = HAND_BACK.prepare_invoke();
     for part in ["active", "wait", "paused", "prioritized", "stalled", "marker", "meta", "events"] {
@@ -128,6 +156,13 @@ pub async fn hand_back(
     script.arg(&held.id).arg(instance).arg(held.token.as_deref().unwrap_or_default());
     script.arg(held.lock_left.map_or(-1, in_ms));
     script.arg(if held.claim == Claim::Token { -1 } else { in_ms(RENEWED_ABOVE) });
+    script.arg(match way {
+        Way::Front => "front",
+        Way::FrontCounted => "front-counted",
+        Way::Behind => "behind",
+        Way::LeftToStallCheck => return Ok(Outcome::LeftToStallCheck),
+    });
+    script.arg(SUDDEN_ENDS);
     let answer: String = script.invoke_async(connection).await?;
     outcome(&answer)
         .ok_or_else(|| redis::RedisError::from((redis::ErrorKind::UnexpectedReturnType, "handback.lua", answer)))
@@ -143,7 +178,7 @@ pub fn forbidden(url: impl std::fmt::Display, prefix: &str, error: &redis::Redis
     })
 }
 
-/// All jobs of a dead instance, newest first, and what became of each. Those that stay `Doubtful` or `LockChanged` are for
+/// All jobs of an instance whose end was announced, newest first, and what became of each. Those that stay `Doubtful` or `LockChanged` are for
 /// the next call; so is a job that the instance took with its last breath, which Redis may see only now.
 ///
 /// # Errors
@@ -155,7 +190,7 @@ pub async fn hand_back_all(
 ) -> RedisResult<Vec<(Held, Outcome)>> {
     let mut done = Vec::new();
     for held in held_by(connection, queue, instance).await? {
-        let outcome = hand_back(connection, queue, instance, &held).await?;
+        let outcome = hand_back(connection, queue, instance, &held, Way::Front).await?;
         done.push((held, outcome));
     }
     Ok(done)
@@ -170,6 +205,7 @@ fn outcome(answer: &str) -> Option<Outcome> {
         "not-active" => Outcome::NotActive,
         "lock-changed" => Outcome::LockChanged,
         "doubtful" => Outcome::Doubtful,
+        "left" => Outcome::LeftToStallCheck,
         _ => return None,
     })
 }

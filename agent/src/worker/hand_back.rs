@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use spillway_handback::{Held, Outcome, Queue, forbidden, hand_back, hand_back_all};
+use spillway_handback::{Held, Outcome, Queue, Way, forbidden, hand_back, hand_back_all};
 use tokio::time::timeout;
 
 use super::evidence::{Redis, in_words};
@@ -65,7 +65,7 @@ impl Redis {
         for job in reported {
             let queue = Queue { prefix: &job.prefix, name: &job.queue };
             let held = Held::reported(&*job.id, &*job.token);
-            returned.count(hand_back(connection, queue, &instance, &held).await?, false);
+            returned.count(hand_back(connection, queue, &instance, &held, Way::Front).await?, false);
         }
         for (prefix, name) in queues {
             for (_, outcome) in hand_back_all(connection, Queue { prefix, name }, &instance).await? {
@@ -98,7 +98,7 @@ impl Returned {
     fn count(&mut self, outcome: Outcome, look_again: bool) {
         match outcome {
             Outcome::HandedBack(_) => self.jobs += 1,
-            Outcome::Missing | Outcome::NotActive => {}
+            Outcome::Missing | Outcome::NotActive | Outcome::LeftToStallCheck => {}
             // A reported job: another worker's by now, or found by its name below.
             Outcome::LockChanged | Outcome::Doubtful => self.again |= look_again,
         }

@@ -2,6 +2,7 @@
 //! recommendations and scale-out with the guards above every policy.
 
 mod cannot_help;
+pub(crate) mod early_ends;
 pub(crate) mod rebalance;
 pub(crate) mod scale_in;
 mod scale_out;

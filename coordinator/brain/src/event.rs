@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::backlog::{Backlog, JobsByInstance};
+use crate::hand_back::Suspect;
 use crate::id::{InstanceId, LaunchToken};
 use crate::time::Timestamp;
 
@@ -85,6 +86,9 @@ pub enum Event {
         certain: bool,
         handed_back: u32,
         left: u32,
+        /// Jobs that are behind the others or left to BullMQ's stall check: they may be what ends their instances.
+        #[serde(default)]
+        suspects: Vec<Suspect>,
     },
     HandBackFailed {
         id: InstanceId,

@@ -47,6 +47,17 @@ pub struct HandBack {
     failures: u32,
 }
 
+/// A job that was running on an instance that ended without notice, and on others before: it may be what ends them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Suspect {
+    pub queue: String,
+    pub job: String,
+    /// Instances that ended without notice while they ran it.
+    pub ends: u32,
+    /// It is left in `active` to BullMQ's stall check. Otherwise it counts as stalled, and is behind the other jobs.
+    pub is_left: bool,
+}
+
 /// What a hand-back waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

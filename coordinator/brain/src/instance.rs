@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::event::{AgentPhase, Ec2State};
-use crate::hand_back::HandBack;
+use crate::hand_back::{HandBack, Suspect};
 use crate::id::{InstanceId, LaunchToken};
 use crate::phase::{DrainCause, Phase, PhaseKind};
 use crate::time::Timestamp;
@@ -13,6 +13,10 @@ use crate::time::Timestamp;
 /// No message from an agent is in flight for longer than this: silent sessions are closed after some seconds, and a
 /// coordinator that is paused loses its lease.
 const CROSSED_WITHIN: Duration = Duration::from_secs(180);
+
+/// An instance that ends sooner after its notice ended without one: EC2 gives two minutes, and a listing of spot requests may
+/// show the end of one as a notice.
+const NOTICE_AT_LEAST: Duration = Duration::from_secs(10);
 
 /// EC2's recommendation to replace an instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,6 +53,13 @@ pub struct Instance {
     pub adopted: bool,
     /// Its boot counted as failed.
     pub boot_failed: bool,
+    /// When it was seen to have ended without notice and by no decision of ours, with a worker that was not stopped. Whatever
+    /// reason EC2 shows: it may be late, and there is none where the instance is only missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_suddenly_at: Option<Timestamp>,
+    /// It has been ready for so long that its end says nothing about those that were launched after it.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub is_settled: bool,
     /// Its boot failed: until when it is kept for a person to look at.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kept_until: Option<Timestamp>,
@@ -95,6 +106,9 @@ pub struct SaidByEc2 {
     pub missing_since: Option<Timestamp>,
     /// When EC2 reclaims it, by an interruption notice.
     pub interrupted_at: Option<Timestamp>,
+    /// When that was first heard of; None of ledgers that did not keep it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub noticed_at: Option<Timestamp>,
     /// That notice is a rehearsal: EC2 will not end it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_rehearsed: bool,
@@ -141,6 +155,9 @@ pub struct Owed {
     /// Jobs put back to wait by the agent, as it said when it was drained.
     #[serde(default)]
     pub handed_back_by_agent: u32,
+    /// Jobs that may have ended it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub suspects: Vec<Suspect>,
 }
 
 impl Instance {
@@ -157,6 +174,8 @@ impl Instance {
             ready_at: None,
             adopted: false,
             boot_failed: false,
+            ended_suddenly_at: None,
+            is_settled: false,
             kept_until: None,
             ended_for: None,
             terminated_for: None,
@@ -204,6 +223,21 @@ impl Instance {
                 Phase::Launching { deadline, .. } | Phase::Booting { deadline } => now < deadline,
                 _ => false,
             }
+    }
+
+    /// EC2 ends it, or it is there no more, and nobody here has decided that.
+    pub(crate) fn ends_by_itself(&mut self, now: Timestamp) {
+        let is_stopped = matches!(self.phase, Phase::Draining { drained_at: Some(_), .. });
+        let is_decided = matches!(self.phase_kind(), PhaseKind::Terminating | PhaseKind::Gone);
+        if !is_stopped && !is_decided && !self.had_notice(now) {
+            self.ended_suddenly_at = Some(now);
+        }
+    }
+
+    /// EC2 gave notice long enough before now: one that nobody could act on is none.
+    fn had_notice(&self, now: Timestamp) -> bool {
+        let is_in_time = |at| now.since(at) >= NOTICE_AT_LEAST;
+        self.ec2.interrupted_at.is_some() && self.ec2.noticed_at.is_none_or(is_in_time)
     }
 
     pub(crate) fn is_draining_for_scale_in(&self) -> bool {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::early_ends::EARLY;
 use crate::event::RefusalClass;
 use crate::id::{InstanceId, LaunchToken};
 use crate::words::{counted, in_words};
@@ -79,6 +80,11 @@ pub enum Note {
         left: Duration,
     },
     BreakerTries,
+    /// `left`: until one instance is tried; None while one is.
+    EarlyEnds {
+        ends: u32,
+        left: Option<Duration>,
+    },
     BackOff {
         class: RefusalClass,
         code: String,
@@ -200,6 +206,7 @@ impl fmt::Display for Note {
             | Note::AtCap { .. }
             | Note::BreakerOpen { .. }
             | Note::BreakerTries
+            | Note::EarlyEnds { .. }
             | Note::BackOff { .. }
             | Note::FatalRefusal { .. }
             | Note::LaunchUnseen { .. } => self.of_launches(f),
@@ -307,6 +314,19 @@ impl Note {
                 f,
                 "{failures} boots failed in a row: no launch for {}. `spillway status` shows the boot step that failed",
                 in_words(*left)
+            ),
+            Note::EarlyEnds { ends, left: Some(left) } => write!(
+                f,
+                "{} in a row ended without notice soon after becoming ready: no launch for {}",
+                counted(*ends, "instance"),
+                in_words(*left)
+            ),
+            Note::EarlyEnds { ends, left: None } => write!(
+                f,
+                "{} in a row ended without notice soon after becoming ready: one is tried, and must be ready for {} before \
+                 others follow",
+                counted(*ends, "instance"),
+                in_words(EARLY)
             ),
             Note::BreakerTries => f.write_str("boots failed before: one instance is tried first"),
             Note::BackOff { class: RefusalClass::Retry, code, left, .. } => {

@@ -53,10 +53,12 @@ pub enum Decision {
         id: InstanceId,
     },
     /// Put the instance's jobs back to wait. `certain`: its worker is dead. Otherwise it may still run, and only those
-    /// jobs are put back whose locks nobody renews.
+    /// jobs are put back whose locks nobody renews. `sudden`: it ended without notice, and nobody here had decided that.
     HandBack {
         id: InstanceId,
         certain: bool,
+        #[serde(default)]
+        sudden: bool,
     },
     /// A person is needed.
     Alert {
@@ -109,4 +111,8 @@ pub enum AlertKind {
     HandBackFails,
     /// Some are left, and their worker seems to live.
     JobsLeft,
+    /// A job was running on instance after instance that ended without notice.
+    SuspectJob,
+    /// Instances end without notice soon after they became ready.
+    EarlyEnds,
 }

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::early_ends::EARLY;
 use crate::event::{Ec2State, RefusalClass};
+use crate::hand_back::Suspect;
 use crate::id::InstanceId;
 use crate::phase::DrainCause;
 use crate::time::Timestamp;
@@ -125,6 +127,14 @@ pub enum Reason {
         left: u32,
         span: Duration,
     },
+    SuspectJob {
+        id: InstanceId,
+        suspect: Suspect,
+    },
+    EarlyEnds {
+        ends: u32,
+        wait: Duration,
+    },
     RebalanceRecommended,
     Replaces {
         id: InstanceId,
@@ -141,6 +151,7 @@ impl fmt::Display for Reason {
             | Reason::LaunchUnanswered { .. }
             | Reason::Refused { .. }
             | Reason::BreakerOpened { .. }
+            | Reason::EarlyEnds { .. }
             | Reason::Replaces { .. } => self.of_launches(f),
             Reason::NotOurs { .. }
             | Reason::Strangers { .. }
@@ -158,7 +169,8 @@ impl fmt::Display for Reason {
             | Reason::Vanished
             | Reason::HandBackAgain { .. }
             | Reason::HandBackFails { .. }
-            | Reason::JobsLeft { .. } => self.of_hand_backs(f),
+            | Reason::JobsLeft { .. }
+            | Reason::SuspectJob { .. } => self.of_hand_backs(f),
             Reason::ScaleIn { .. }
             | Reason::PoolRetired
             | Reason::Interrupted { .. }
@@ -196,6 +208,14 @@ impl Reason {
                 f,
                 "{failures} boots failed in a row: no launch for {}, then one instance is tried. `spillway status` shows \
                  the boot step that failed",
+                in_words(*wait)
+            ),
+            Reason::EarlyEnds { ends, wait } => write!(
+                f,
+                "{} in a row ended without notice within {} of becoming ready: no launch for {}, then one is \
+                 tried. Look at the jobs that they ran, and at their memory and disk; `spillway resume` lifts it at once",
+                counted(*ends, "instance"),
+                in_words(EARLY),
                 in_words(*wait)
             ),
             Reason::Replaces { id } => {
@@ -341,6 +361,19 @@ impl Reason {
                 counted(*left, "job"),
                 in_words(*span)
             ),
+            Reason::SuspectJob { id, suspect: Suspect { queue, job, ends, is_left } } => {
+                write!(
+                    f,
+                    "job {job} of queue {queue} was running on {ends} instances that ended without notice, the last of \
+                     them {id}: it may be what ends them. "
+                )?;
+                f.write_str(if *is_left {
+                    "It has stalled before, so it is left to BullMQ's stall check, which fails it after maxStalledCount \
+                     stalls"
+                } else {
+                    "It counts as stalled, and goes behind the other jobs. Look at what it does to its machine, or remove it"
+                })
+            }
             other => write!(f, "{other:?}"),
         }
     }

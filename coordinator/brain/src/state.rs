@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::backlog::Backlog;
 use crate::backoff::Refusal;
 use crate::breaker::Breaker;
+use crate::early_ends::EarlyEnds;
 use crate::event::RefusalClass;
 use crate::id::{InstanceId, LaunchToken};
 use crate::instance::Instance;
@@ -45,6 +46,8 @@ pub struct State {
     pub(crate) strangers: Vec<Stranger>,
     pub(crate) hold: Option<String>,
     pub(crate) breaker: Breaker,
+    #[serde(default, skip_serializing_if = "EarlyEnds::is_none")]
+    pub(crate) early_ends: EarlyEnds,
     pub(crate) refusal: Option<Refusal>,
     pub(crate) alerts: BTreeSet<AlertKind>,
     /// Decided while handling an event; given out by the next tick.
@@ -96,6 +99,7 @@ impl State {
             strangers: Vec::new(),
             hold: None,
             breaker: Breaker::default(),
+            early_ends: EarlyEnds::default(),
             refusal: None,
             alerts: BTreeSet::new(),
             pending: Vec::new(),

@@ -67,6 +67,7 @@ impl Stepped for State {
             foreign: _,
             hold: _,
             breaker,
+            early_ends,
             refusal,
             alerts: _,
             pending,
@@ -81,6 +82,7 @@ impl Stepped for State {
         sustain.step(by);
         instances.step(by);
         breaker.step(by);
+        early_ends.step(by);
         refusal.step(by);
         pending.step(by);
         rebalances.step(by);
@@ -101,6 +103,8 @@ impl Stepped for Instance {
             ready_at,
             adopted: _,
             boot_failed: _,
+            ended_suddenly_at,
+            is_settled: _,
             kept_until,
             ended_for: _,
             terminated_for: _,
@@ -120,6 +124,7 @@ impl Stepped for Instance {
         accepted_at.step(by);
         boot_deadline.step(by);
         ready_at.step(by);
+        ended_suddenly_at.step(by);
         kept_until.step(by);
         ec2.step(by);
         agent.step(by);
@@ -151,11 +156,20 @@ impl Stepped for Phase {
 
 impl Stepped for SaidByEc2 {
     fn step(&mut self, by: i64) {
-        let SaidByEc2 { state: _, last_listed, missing_since, interrupted_at, is_rehearsed: _, rebalance, retagged: _ } =
-            self;
+        let SaidByEc2 {
+            state: _,
+            last_listed,
+            missing_since,
+            interrupted_at,
+            noticed_at,
+            is_rehearsed: _,
+            rebalance,
+            retagged: _,
+        } = self;
         last_listed.step(by);
         missing_since.step(by);
         interrupted_at.step(by);
+        noticed_at.step(by);
         rebalance.step(by);
     }
 }
@@ -178,7 +192,7 @@ impl Stepped for SaidByAgent {
 
 impl Stepped for Owed {
     fn step(&mut self, by: i64) {
-        let Owed { emptied: _, hand_back, handed_back: _, handed_back_by_agent: _ } = self;
+        let Owed { emptied: _, hand_back, handed_back: _, handed_back_by_agent: _, suspects: _ } = self;
         hand_back.step(by);
     }
 }

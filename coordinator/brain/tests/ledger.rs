@@ -22,7 +22,7 @@ fn a_ledger_from_before_hand_backs_is_read_and_what_ended_with_a_job_is_handed_b
     controller.handle(now, Event::JobsSeen { asked_at: now, seen: JobsByInstance::default() });
     let plan = controller.tick(now);
     let handed_back = plan.decisions.iter().filter_map(|planned| match &planned.decision {
-        Decision::HandBack { id, certain } => Some((id.0.as_str(), *certain)),
+        Decision::HandBack { id, certain, .. } => Some((id.0.as_str(), *certain)),
         _ => None,
     });
     // Terminated before the new version came; the others work, drain, or never were.

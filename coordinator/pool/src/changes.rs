@@ -34,7 +34,7 @@ impl Changes {
             instances: state.instances().map(Told::of).collect(),
             desired: state.desired(),
             back_off: state.back_off(now).map(|it| it.code.to_owned()),
-            breaker: state.breaker().open_until,
+            breaker: breaker(state).0,
             windows: state.windows().collect(),
         }
     }
@@ -119,10 +119,10 @@ impl Changes {
     }
 
     fn breaker(&mut self, now: Timestamp, state: &State, happenings: &mut Vec<Happening>) {
-        let until = state.breaker().open_until;
+        let (until, failures) = breaker(state);
         if until != self.breaker {
             happenings.push(match until {
-                Some(until) => Happening::BreakerOpened { failures: state.breaker().failures, wait: now.until(until) },
+                Some(until) => Happening::BreakerOpened { failures, wait: now.until(until) },
                 None => Happening::BreakerClosed,
             });
             self.breaker = until;
@@ -142,6 +142,12 @@ impl Changes {
         self.windows.clear();
         self.windows.extend(state.windows());
     }
+}
+
+/// Of failed boots or of early ends: until when the one that lasts longer is open, and what opened it.
+fn breaker(state: &State) -> (Option<Timestamp>, u32) {
+    let boots = (state.breaker().open_until, state.breaker().failures);
+    boots.max((state.early_ends().open_until(), state.early_ends().count()))
 }
 
 impl Told {

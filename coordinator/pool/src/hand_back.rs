@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use spillway_brain::InstanceId;
-use spillway_handback_rule::{Held, Look, Verdict, verdict};
+use spillway_brain::{InstanceId, Suspect};
+use spillway_handback_rule::{Held, Look, Verdict, Way, verdict};
 
 /// What earlier attempts saw of one instance's jobs, by queue and id. Kept between attempts of the same certainty: what was
 /// renewed while the worker may have lived was its own; what is renewed after its death is somebody else's.
@@ -17,35 +17,63 @@ pub struct Attempt {
     pub id: InstanceId,
     /// The worker of the instance is said to be dead, by EC2 or by its agent.
     pub certain: bool,
+    /// The instance ended without notice, and nobody here had decided that.
+    pub sudden: bool,
     pub handed_back: u32,
     /// Jobs that are still the instance's.
     pub left: u32,
     /// Why not all of it could be done.
     pub problem: Option<String>,
+    /// Jobs that may be what ends their instances.
+    pub suspects: Vec<Suspect>,
     before: Looks,
     looks: Looks,
 }
 
 impl Attempt {
-    pub(crate) fn new(id: InstanceId, certain: bool, before: Looks) -> Self {
-        Attempt { id, certain, handed_back: 0, left: 0, problem: None, before, looks: Looks::new() }
+    pub(crate) fn new(id: InstanceId, (certain, sudden): (bool, bool), before: Looks) -> Self {
+        let (suspects, looks) = (Vec::new(), Looks::new());
+        Attempt { id, certain, sudden, handed_back: 0, left: 0, problem: None, suspects, before, looks }
     }
 
     /// A job that says it is the instance's, as a look found it whose question was sent and whose answer came at these times
-    /// (of [`crate::Now::up`]). True: it is to be handed back. It counts as left until that is done.
-    pub fn finds(&mut self, (asked, answered): (Duration, Duration), queue: &str, job: &Held) -> bool {
+    /// (of [`crate::Now::up`]). How it is to be handed back, if it is. It counts as left until that is done.
+    pub fn finds(&mut self, (asked, answered): (Duration, Duration), queue: &str, job: &Held) -> Option<Way> {
         let key = (queue.to_owned(), job.id.clone());
         let look = Look::new((asked, answered), job, self.before.get(&key));
         let verdict = verdict(&look, job, self.certain);
         self.looks.insert(key, look);
         self.left += u32::from(verdict != Verdict::NotIts);
-        verdict == Verdict::HandBack
+        if verdict != Verdict::HandBack {
+            return None;
+        }
+        let way = Way::of(job, self.sudden);
+        if way == Way::LeftToStallCheck {
+            self.leaves(queue, job);
+            return None;
+        }
+        Some(way)
     }
 
     /// What was to be handed back was.
-    pub fn hands_back(&mut self) {
+    pub fn hands_back(&mut self, queue: &str, job: &Held, way: Way) {
         self.left -= 1;
-        self.handed_back += 1;
+        if way.is_of_a_suspect() {
+            self.suspects(queue, job, false);
+        } else {
+            self.handed_back += 1;
+        }
+    }
+
+    /// It is not handed back: BullMQ's stall check decides.
+    pub fn leaves(&mut self, queue: &str, job: &Held) {
+        self.left -= 1;
+        self.suspects(queue, job, true);
+    }
+
+    fn suspects(&mut self, queue: &str, job: &Held, is_left: bool) {
+        let ends = job.sudden_ends.saturating_add(1);
+        self.suspects.push(Suspect { queue: queue.to_owned(), job: job.id.clone(), ends, is_left });
     }
 
     /// What was to be handed back has left `active` by itself.

@@ -21,6 +21,8 @@ pub enum Ev {
     Load(Load),
     /// A run of a job comes to its end.
     RunEnds(usize),
+    /// The job of a run takes its instance down.
+    EndsInstance(usize),
     /// A delayed job is due.
     Due(usize),
     StallCheck,

@@ -10,12 +10,12 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use spillway_brain::{InstanceId, JobsByInstance, QueueBacklog};
 
 use crate::agenda::{Ev, N};
-use crate::clock::SECOND;
+use crate::clock::{MINUTE, SECOND};
 use crate::counts::Occurrence;
 use crate::setup::Naming;
 use crate::world::World;
 
-pub use moved::{Claim, Held};
+pub use moved::{Claim, Held, Way};
 pub use runs::{Exec, Run};
 
 /// Where a job is.
@@ -47,6 +47,14 @@ pub struct Job {
     /// Runs that have not ended; one, unless a worker was cut off.
     pub live: Vec<usize>,
     pub runs: u32,
+    /// It ends each instance that runs it, so long after its start.
+    pub ends_after: Option<u64>,
+    /// As hand-backs counted it in the job's hash.
+    pub sudden_ends: u32,
+    /// A coordinator left it in `active`, for the stall check to decide.
+    pub is_left: bool,
+    /// How often a coordinator put it back to the front after its instance had ended without notice.
+    pub fronts: u32,
 }
 
 impl Job {
@@ -133,6 +141,16 @@ impl Bull {
 impl World {
     /// A new job; some are delayed, some have a priority.
     pub fn job_arrives(&mut self, took: u64) {
+        self.new_job(took, None);
+    }
+
+    /// A job that takes each instance down on which it runs. The primary is large enough for it.
+    pub fn dangerous_job_arrives(&mut self) {
+        let ends_after = self.rng.between(1, 60) * SECOND;
+        self.new_job(10 * MINUTE, Some(ends_after));
+    }
+
+    fn new_job(&mut self, took: u64, ends_after: Option<u64>) {
         let job = self.bull.jobs.len();
         let fails = if self.rng.per_mille(self.setup.failing) { self.rng.between(1, 3) as u32 } else { 0 };
         let priority = if self.rng.one_in(8) { self.rng.between(1, 3) as u32 } else { 0 };
@@ -147,6 +165,10 @@ impl World {
             pb: None,
             live: Vec::new(),
             runs: 0,
+            ends_after,
+            sudden_ends: 0,
+            is_left: false,
+            fronts: 0,
         });
         self.count(Occurrence::Arrived);
         if priority > 0 {

@@ -59,6 +59,8 @@ pub struct Machine {
     pub rehearsed: bool,
     /// Its intent was deleted with the ledger before any listing could show it.
     pub forgotten: bool,
+    /// When it ended without a notice, and before anybody here had asked EC2 to terminate it.
+    pub ended_suddenly_at: Option<u64>,
     /// It vanished before any ledger knew its id, and so whose jobs to hand back.
     pub vanished_unknown: bool,
 }
@@ -179,6 +181,7 @@ impl World {
             rebalance_at: None,
             rehearsed: false,
             forgotten: false,
+            ended_suddenly_at: None,
             vanished_unknown: false,
         });
         self.cloud.listed.push(n);
@@ -214,8 +217,24 @@ impl World {
         self.agenda.put(self.now + off_after, Ev::Cloud(CloudEv::Off(n)));
     }
 
+    /// It ends without notice, and not because we ask for it.
+    pub fn ec2_ends_suddenly(&mut self, n: N, reason: &'static str) {
+        self.is_sudden(n);
+        self.ec2_shuts_down(n, reason);
+    }
+
+    fn is_sudden(&mut self, n: N) {
+        let machine = &mut self.cloud.machines[n];
+        let is_told = self.hosts[n].told_at.is_some() || !self.hosts[n].has_worker();
+        let is_expected = machine.is_interrupted() || is_told || !machine.is_live();
+        if !is_expected {
+            machine.ended_suddenly_at = Some(self.now);
+        }
+    }
+
     /// It is gone at once, and no listing ever shows it terminated.
     pub fn ec2_vanishes(&mut self, n: N) {
+        self.is_sudden(n);
         self.cloud.machines[n].vanished_unknown = !self.ledger_knows(n);
         self.cloud.machines[n].hidden = Cut { from: self.now, until: NEVER };
         self.ec2_enter(n, Ec2State::Terminated, None);

@@ -55,6 +55,7 @@ pub enum Fault {
     BadImage,
     Pause,
     Limit,
+    EndsItsInstance,
     Hold,
     OperatorDrain,
     OperatorCancel,
@@ -100,6 +101,7 @@ impl Fault {
         Fault::BadImage,
         Fault::Pause,
         Fault::Limit,
+        Fault::EndsItsInstance,
         Fault::Hold,
         Fault::OperatorDrain,
         Fault::OperatorCancel,
@@ -132,6 +134,7 @@ impl World {
                 let c = self.rng.below(self.coordinators.len() as u64) as usize;
                 self.coordinator_fault(fault, c, until);
             }
+            Fault::EndsItsInstance => self.dangerous_job_arrives(),
             Fault::Hold | Fault::OperatorDrain | Fault::OperatorCancel | Fault::Rehearse => self.operator(fault),
             Fault::RedisDown | Fault::DeleteLedger | Fault::ForgeLedger | Fault::Pause | Fault::Limit => {
                 self.redis_fault(fault, until);

@@ -158,6 +158,7 @@ impl World {
         match ev {
             Ev::Load(load) => self.load_happens(load),
             Ev::RunEnds(run) => self.run_ends(run),
+            Ev::EndsInstance(run) => self.run_ends_instance(run),
             Ev::Due(job) => self.job_is_due(job),
             Ev::StallCheck => self.stall_check(),
             Ev::Coordinator { c, generation, ev } => self.coordinator_happens(c, generation, ev),

@@ -22,4 +22,5 @@ mod queue_counts;
 mod rehearse;
 mod restart;
 mod settings;
+mod suspect;
 mod vanish;

@@ -36,12 +36,51 @@ pub struct Held {
     /// Until the lock expires, when it was read; None where there is none, or where it is unknown.
     pub lock_left: Option<Duration>,
     pub claim: Claim,
+    /// Instances that ended without notice while they ran it, as its hand-backs have counted them.
+    pub sudden_ends: u32,
+    /// As BullMQ's stall check has counted them.
+    pub stalls: u32,
 }
 
 impl Held {
     /// A job that the worker itself has reported to hold, with the token of its lock.
     pub fn reported(id: impl Into<String>, token: impl Into<String>) -> Self {
-        Held { id: id.into(), token: Some(token.into()), lock_left: None, claim: Claim::Token }
+        let token = Some(token.into());
+        Held { id: id.into(), token, lock_left: None, claim: Claim::Token, sudden_ends: 0, stalls: 0 }
+    }
+}
+
+/// How a job goes back whose worker is dead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// To the front, as if it had never been taken: its instance was to end.
+    Front,
+    /// To the front, and that its instance ended without notice is counted.
+    FrontCounted,
+    /// Behind the others, and as a stall: an earlier instance ended without notice too while it ran this job, which may be
+    /// what ends them. Counted as well.
+    Behind,
+    /// Not at all: BullMQ's own stall check decides, which fails a job that stalls too often.
+    LeftToStallCheck,
+}
+
+impl Way {
+    /// `sudden`: the instance ended without notice, and nobody here had decided that.
+    ///
+    /// The first such end costs a job nothing: any instance may fail. From the second on each one spends a stall, so that
+    /// BullMQ's `maxStalledCount` bounds how many instances one job can end.
+    pub fn of(job: &Held, sudden: bool) -> Self {
+        match (sudden, job.sudden_ends, job.stalls) {
+            (false, ..) => Way::Front,
+            (true, 0, _) => Way::FrontCounted,
+            (true, _, 0) => Way::Behind,
+            (true, ..) => Way::LeftToStallCheck,
+        }
+    }
+
+    /// The job is suspected to end its instances.
+    pub fn is_of_a_suspect(self) -> bool {
+        matches!(self, Way::Behind | Way::LeftToStallCheck)
     }
 }
 
@@ -168,7 +207,8 @@ mod tests {
         for (at, token, left) in looks {
             let at = start + Duration::from_secs(*at);
             let lock_left = token.map(|_| Duration::from_secs_f64(*left));
-            let job = Held { id: "7".to_owned(), token: token.map(str::to_owned), lock_left, claim };
+            let job = Held { lock_left, claim, ..Held::reported("7", "") };
+            let job = Held { token: token.map(str::to_owned), ..job };
             let look = Look::new((at, at + Duration::from_millis(20)), &job, before.as_ref());
             verdict = super::verdict(&look, &job, certain);
             before = Some(look);
@@ -219,7 +259,7 @@ mod tests {
     #[test]
     fn a_lock_that_never_expires_is_nobodys_to_hand_back() {
         let start = Duration::from_secs(7);
-        let job = Held { id: "7".to_owned(), token: MINE.map(str::to_owned), lock_left: None, claim: Claim::Token };
+        let job = Held::reported("7", "i-1:5e0c:0");
         let first = Look::new((start, start), &job, None);
         let later = start + Duration::from_secs(60);
         let second = Look::new((later, later), &job, Some(&first));
@@ -278,6 +318,27 @@ mod tests {
         ];
         for (looks, expected) in table {
             assert_eq!(check(true, Claim::Name, looks), *expected, "{looks:?}");
+        }
+    }
+
+    #[test]
+    fn a_job_whose_instances_end_without_notice_is_bounded_by_its_stalls() {
+        use Way::{Behind, Front, FrontCounted, LeftToStallCheck};
+        let way = |sudden_ends, stalls, sudden| {
+            Way::of(&Held { sudden_ends, stalls, ..Held::reported("7", "i-1:5e0c:0") }, sudden)
+        };
+        let table = [
+            // An end that was announced, or decided: nobody's fault, however often.
+            (9, 9, false, Front),
+            // The first without notice is the instance's, also of a job that has stalled elsewhere.
+            (0, 0, true, FrontCounted),
+            (0, 1, true, FrontCounted),
+            (1, 0, true, Behind),
+            (1, 1, true, LeftToStallCheck),
+            (2, 1, true, LeftToStallCheck),
+        ];
+        for (sudden_ends, stalls, sudden, expected) in table {
+            assert_eq!(way(sudden_ends, stalls, sudden), expected, "{sudden_ends} {stalls} {sudden}");
         }
     }
 }

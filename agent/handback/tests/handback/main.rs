@@ -4,4 +4,5 @@ mod look;
 mod model;
 mod permissions;
 mod property;
+mod suspects;
 mod world;

@@ -78,7 +78,7 @@ impl Version {
         let place = match outcome {
             Outcome::HandedBack(place) => Some(place),
             Outcome::Missing => None,
-            Outcome::NotActive | Outcome::LockChanged | Outcome::Doubtful => return after,
+            Outcome::NotActive | Outcome::LockChanged | Outcome::Doubtful | Outcome::LeftToStallCheck => return after,
         };
         let left = list(&mut after, &key("active"));
         left.retain(|id| *id != job.id);

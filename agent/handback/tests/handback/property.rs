@@ -10,27 +10,27 @@ use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use serde_json::{Value, json};
-use spillway_handback::{Claim, Held, Outcome, Place, Queue, hand_back, hand_back_all, held_by};
+use spillway_handback::{Claim, Held, Outcome, Place, Queue, Way, hand_back, hand_back_all, held_by};
 use tokio::time::Instant;
 
 use crate::model::{Job, Version, is_as_claimed, is_same};
 use crate::world::{Contents, Driver, Ending, RedisServer, contents, node};
 
 /// The instance that is dead, as the driver has it.
-const INSTANCE: &str = "i-1";
+pub const INSTANCE: &str = "i-1";
 const STATES: u32 = 150;
 /// From the hand-back to a start by a worker that was blocked; an overlooked worker looks by itself after 5 s.
 const PROMPT: Duration = Duration::from_secs(2);
 
-fn text(value: &Value) -> String {
+pub fn text(value: &Value) -> String {
     value.as_str().expect("text").to_owned()
 }
 
-fn texts(value: &Value) -> Vec<String> {
+pub fn texts(value: &Value) -> Vec<String> {
     value.as_array().expect("a list").iter().map(text).collect()
 }
 
-fn number(value: &Value) -> u64 {
+pub fn number(value: &Value) -> u64 {
     value.as_u64().expect("a number")
 }
 
@@ -90,7 +90,7 @@ impl Trial {
         for (held, job) in &held {
             let before = if is_idle { Contents::new() } else { contents(&mut self.redis).await };
             let asked = Instant::now();
-            let outcome = hand_back(&mut self.redis, queue, INSTANCE, held).await.expect("Redis answers");
+            let outcome = hand_back(&mut self.redis, queue, INSTANCE, held, Way::Front).await.expect("Redis answers");
             self.count(&job.kind);
             self.count(&format!("{outcome:?}"));
             let is_back = matches!(outcome, Outcome::HandedBack(_));
@@ -151,10 +151,10 @@ impl Trial {
         let before = contents(&mut self.redis).await;
         let is_gone = matches!(outcome, Outcome::HandedBack(_) | Outcome::Missing);
         let expected = if is_gone { Outcome::NotActive } else { outcome };
-        let again = hand_back(&mut self.redis, queue, INSTANCE, held).await.expect("Redis answers");
+        let again = hand_back(&mut self.redis, queue, INSTANCE, held, Way::Front).await.expect("Redis answers");
         assert_eq!(again, expected, "{what}, {held:?}");
         let unlike = Held::reported(&held.id, format!("{INSTANCE}:of another run:0"));
-        let again = hand_back(&mut self.redis, queue, INSTANCE, &unlike).await.expect("Redis answers");
+        let again = hand_back(&mut self.redis, queue, INSTANCE, &unlike, Way::Front).await.expect("Redis answers");
         assert!(matches!(again, Outcome::NotActive | Outcome::LockChanged), "{what}, {unlike:?}: {again:?}");
         assert_eq!(before, contents(&mut self.redis).await, "{what}: the second time something changed, {held:?}");
     }
@@ -165,7 +165,7 @@ impl Trial {
         let held = held.into_iter().find(|held| held.id == job.id).unwrap_or_else(|| panic!("{what}: no {job:?}"));
         assert_eq!((held.claim, &held.token, held.lock_left), (Claim::Name, &None, None), "{what}");
         let before = contents(&mut self.redis).await;
-        let outcome = hand_back(&mut self.redis, queue, INSTANCE, &held).await.expect("Redis answers");
+        let outcome = hand_back(&mut self.redis, queue, INSTANCE, &held, Way::Front).await.expect("Redis answers");
         assert_eq!(outcome, Outcome::HandedBack(self.version.place(job, base, &before)), "{what}, {job:?}");
         self.assert_after(&before, job, base, outcome, what).await;
     }
@@ -257,7 +257,7 @@ async fn bullmq_6() {
 }
 
 /// A worker of the version that holds jobs until it is killed.
-fn holder(redis: &RedisServer, version: u32, queue: Queue<'_>, jobs: usize) -> Ending {
+pub fn holder(redis: &RedisServer, version: u32, queue: Queue<'_>, jobs: usize) -> Ending {
     let mut holder = node("holder.mjs");
     holder.args([&version.to_string(), &redis.url, queue.prefix, queue.name, INSTANCE, &jobs.to_string()]);
     let mut holder = Ending(holder.stdout(Stdio::piped()).spawn().expect("node"));

@@ -1,6 +1,7 @@
 //! Scale-out: the guards above every policy, in the order in which a reader would ask, then the launches.
 
 use super::cannot_help::cannot_help;
+use super::early_ends;
 use crate::config::{Config, OnRebalance};
 use crate::event::RefusalClass;
 use crate::note::Note;
@@ -32,9 +33,13 @@ pub(super) fn scale_out(state: &mut State, now: Timestamp, config: &Config, desi
         plan.notes.push(note);
         return;
     }
-    let allowed = state.breaker.allows(now, counts.on_the_way);
+    let on_trial = early_ends::on_trial(state, now);
+    let allowed = state.breaker.allows(now, counts.on_the_way).min(state.early_ends.allows(now, on_trial));
     if state.breaker.open_until.is_some() {
         plan.notes.push(Note::BreakerTries);
+    }
+    if state.early_ends.open_until().is_some() {
+        plan.notes.push(Note::EarlyEnds { ends: state.early_ends.count(), left: None });
     }
     let room = room(counts, config);
     if room < need {
@@ -65,13 +70,19 @@ pub(super) fn launches_left(state: &State, now: Timestamp, config: &Config) -> u
 
 /// Why nothing may be launched now, whatever it is for: EC2 refused, or the breaker is open.
 pub(super) fn launches_blocked(state: &State, now: Timestamp) -> Option<Note> {
-    refused(state, now).or_else(|| {
+    let boots = || {
         let failures = state.breaker.failures;
         match state.breaker.open_until? {
             until if now < until => Some(Note::BreakerOpen { failures, left: now.until(until) }),
             _ => (state.breaker.allows(now, state.counts(now).on_the_way) == 0).then_some(Note::BreakerTries),
         }
-    })
+    };
+    let early_ends = || {
+        let left = Some(now.until(state.early_ends.open_until()?)).filter(|left| !left.is_zero());
+        let is_shut = state.early_ends.allows(now, early_ends::on_trial(state, now)) == 0;
+        is_shut.then_some(Note::EarlyEnds { ends: state.early_ends.count(), left })
+    };
+    refused(state, now).or_else(boots).or_else(early_ends)
 }
 
 /// Cancels up to `need` scale-in drains: an instance that already works beats one that must boot. How many.

@@ -2,7 +2,7 @@
 //! Asked for as soon as the worker is known to be dead, and with more care while it may still run.
 
 use crate::event::Ec2State;
-use crate::hand_back::{HandBack, Next, Turn};
+use crate::hand_back::{HandBack, Next, Suspect, Turn};
 use crate::id::InstanceId;
 use crate::instance::Instance;
 use crate::note::Note;
@@ -24,6 +24,7 @@ pub(super) fn tick(state: &mut State, now: Timestamp, plan: &mut Plan) {
     for instance in &mut state.instances {
         let Some((certain, why)) = why(instance) else { continue };
         let Some(id) = instance.id.clone() else { continue };
+        let is_sudden = instance.ended_suddenly_at.is_some();
         let is_new = instance.owed.hand_back.as_ref().is_none_or(|before| certain && !before.certain);
         if is_new {
             instance.owed.hand_back = Some(HandBack::begin(now, certain));
@@ -35,7 +36,8 @@ pub(super) fn tick(state: &mut State, now: Timestamp, plan: &mut Plan) {
             let again = Reason::HandBackAgain { left: hand_back.left, problem: hand_back.problem.clone() };
             let reason = if is_new || (hand_back.left, &hand_back.problem) == (None, &None) { why } else { again };
             hand_back.asked(now);
-            let decision = Decision::HandBack { id: id.clone(), certain: hand_back.certain };
+            let (certain, sudden) = (hand_back.certain, is_sudden);
+            let decision = Decision::HandBack { id: id.clone(), certain, sudden };
             plan.decisions.push(Planned::new(decision, reason));
         }
         let (left, problem) = (hand_back.left, hand_back.problem.clone());
@@ -57,6 +59,19 @@ fn why(instance: &Instance) -> Option<(bool, Reason)> {
             Some((true, Reason::LeftByDrain { jobs }))
         }
         _ => None,
+    }
+}
+
+/// Jobs that may be what ends their instances: a person is told of each.
+pub(super) fn suspected(state: &mut State, id: &InstanceId, suspects: Vec<Suspect>) {
+    for suspect in suspects {
+        let Some(instance) = state.by_id(id) else { return };
+        // What is left is found again at each attempt.
+        if !instance.owed.suspects.contains(&suspect) {
+            instance.owed.suspects.push(suspect.clone());
+            state.alerts.remove(&AlertKind::SuspectJob);
+            state.raise(AlertKind::SuspectJob, Reason::SuspectJob { id: id.clone(), suspect });
+        }
     }
 }
 

@@ -46,7 +46,8 @@ pub(super) fn handle(state: &mut State, now: Timestamp, event: Event, config: &C
                 instance.ec2.rebalance = Some(Rebalance { at, seen_at: Some(now), answered: false });
             }
         }
-        Event::HandedBack { id, certain, handed_back, left } => {
+        Event::HandedBack { id, certain, handed_back, left, suspects } => {
+            hand_back::suspected(state, &id, suspects);
             hand_back::answered(state, now, id, certain, handed_back, left);
         }
         Event::HandBackFailed { id, certain, detail } => hand_back::failed(state, now, id, certain, detail),

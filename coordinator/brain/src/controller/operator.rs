@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::breaker::Breaker;
-use crate::capacity::scale_in;
+use crate::capacity::{early_ends, scale_in};
 use crate::config::Config;
 use crate::event::{AgentPhase, Event};
 use crate::id::InstanceId;
@@ -120,6 +120,7 @@ pub(super) fn resume(state: &mut State) {
     state.forget_fatal();
     state.breaker = Breaker::default();
     state.alerts.remove(&AlertKind::BootsFail);
+    early_ends::end_row(state);
 }
 
 pub(super) fn drain(state: &mut State, now: Timestamp, id: InstanceId, reason: String, config: &Config) {

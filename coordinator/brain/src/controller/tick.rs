@@ -1,7 +1,7 @@
 //! What a tick does, in its order: what events decided, each instance by its phase, how many there should be, hand-backs.
 
 use super::{hand_back, invariants, strangers};
-use crate::capacity::{self, rebalance};
+use crate::capacity::{self, early_ends, rebalance};
 use crate::config::Config;
 use crate::note::Note;
 use crate::phase::{Phase, PhaseKind};
@@ -99,6 +99,7 @@ fn each_instance(state: &mut State, now: Timestamp, config: &Config, plan: &mut 
         }
     }
     rebalance::drain_replaced(state, now, config, plan);
+    early_ends::tick(state, now, config);
     booting::keep_one(state, now, config);
     for _ in 0..failed_boots {
         booting::count_failure(state, now, config);

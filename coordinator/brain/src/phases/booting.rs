@@ -27,6 +27,7 @@ pub(crate) fn begin(instance: &mut Instance, now: Timestamp, id: InstanceId, con
     (instance.kept_until, instance.agent.worker_log) = (None, None);
     (instance.ended_for, instance.terminated_for) = (None, None);
     (instance.owed.emptied, instance.owed.hand_back) = (false, None);
+    (instance.ended_suddenly_at, instance.is_settled) = (None, false);
     instance.must_prove_itself(now, now + config.boot_timeout, reason);
 }
 

@@ -36,6 +36,7 @@ pub fn when_reclaimed(now: Timestamp, at: Timestamp, is_rehearsal: bool) -> Time
 pub(crate) fn noticed(instance: &mut Instance, now: Timestamp, at: Timestamp, is_rehearsal: bool) {
     let (at, ec2) = (when_reclaimed(now, at, is_rehearsal), &mut instance.ec2);
     ec2.is_rehearsed = is_rehearsal && (ec2.is_rehearsed || ec2.interrupted_at.is_none());
+    ec2.noticed_at.get_or_insert(now);
     ec2.interrupted_at = Some(ec2.interrupted_at.map_or(at, |earlier| earlier.min(at)));
 }
 

@@ -18,6 +18,7 @@ pub(crate) fn terminated(instance: &mut Instance, now: Timestamp, reason: Option
     if instance.is_gone() {
         return false;
     }
+    instance.ends_by_itself(now);
     let why = ending::in_words(instance, reason);
     instance.enter(now, Phase::Gone, why);
     true
@@ -45,6 +46,7 @@ pub(crate) fn absent(
         return false;
     }
     let had_id = instance.id.is_some();
+    instance.ends_by_itself(now);
     let reason = if had_id { ending::unlisted(instance) } else { "EC2 never listed this launch".to_owned() };
     instance.enter(now, Phase::Gone, reason);
     had_id

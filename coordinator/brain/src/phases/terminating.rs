@@ -27,6 +27,7 @@ pub(crate) fn stopped_by_ec2(instance: &mut Instance, now: Timestamp, config: &C
     if ends_already(instance) {
         return None;
     }
+    instance.ends_by_itself(now);
     begin(instance, now, config, Reason::Stopped { state })
 }
 
@@ -40,6 +41,7 @@ pub(crate) fn shut_down_by_ec2(
     if ends_already(instance) {
         return false;
     }
+    instance.ends_by_itself(now);
     let why = ending::shuts_down(instance, reason);
     let next_try = now + config.terminate_timeout;
     instance.enter(now, Phase::Terminating { attempts: 1, next_try }, why);

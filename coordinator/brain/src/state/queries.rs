@@ -3,6 +3,7 @@
 use super::{Counts, State};
 use crate::backlog::Backlog;
 use crate::breaker::Breaker;
+use crate::early_ends::EarlyEnds;
 use crate::event::RefusalClass;
 use crate::id::InstanceId;
 use crate::instance::Instance;
@@ -79,6 +80,11 @@ impl State {
 
     pub fn breaker(&self) -> &Breaker {
         &self.breaker
+    }
+
+    /// Instances that ended without notice soon after they became ready.
+    pub fn early_ends(&self) -> &EarlyEnds {
+        &self.early_ends
     }
 
     /// The refusal for which EC2 is not asked to launch now.

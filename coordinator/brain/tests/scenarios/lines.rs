@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use spillway_brain::{
     AgentPhase, Controller, Ec2State, Event, InstanceId, JobsByInstance, LaunchAnswer, LaunchToken, RefusalClass,
-    State, StateReason,
+    State, StateReason, Suspect,
 };
 
 use super::{AtEc2, OURS, World, time};
@@ -33,7 +33,13 @@ impl World {
             "handed-back" => {
                 let certain = word(2) == "certain";
                 let [handed_back, left] = [3, 4].map(|n| word(n).parse().expect("a number"));
-                self.tell(Event::HandedBack { id, certain, handed_back, left });
+                // `suspect=JOB` after `ends=N` such ends; `stall-check` where it is left to it.
+                let value = |key: &str| words.iter().find_map(|word| word.strip_prefix(key));
+                let ends = value("ends=").map_or(0, |ends| ends.parse().expect("a number"));
+                let is_left = words.contains(&"stall-check");
+                let suspect = |job: &str| Suspect { queue: "video".to_owned(), job: job.to_owned(), ends, is_left };
+                let suspects = value("suspect=").map(suspect).into_iter().collect();
+                self.tell(Event::HandedBack { id, certain, handed_back, left, suspects });
             }
             "hand-back-fails" => {
                 self.tell(Event::HandBackFailed { id, certain: word(2) == "certain", detail: "NOPERM".to_owned() });

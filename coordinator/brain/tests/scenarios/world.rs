@@ -222,8 +222,9 @@ impl World {
                 }
                 id.0.clone()
             }
-            Decision::HandBack { id, certain } => {
-                format!("{id} {}", if *certain { "certain" } else { "uncertain" })
+            Decision::HandBack { id, certain, sudden } => {
+                let sudden = if *sudden { ", without notice" } else { "" };
+                format!("{id} {}{sudden}", if *certain { "certain" } else { "uncertain" })
             }
             Decision::Alert { alert } => {
                 serde_json::to_value(alert).expect("written").as_str().unwrap_or_default().to_owned()

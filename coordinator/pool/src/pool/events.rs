@@ -100,13 +100,14 @@ impl Pool {
     fn handed_back(&mut self, now: Now, attempt: Attempt) {
         let (id, certain) = (attempt.id.clone(), attempt.certain);
         let Attempt { handed_back, left, .. } = attempt;
+        let suspects = attempt.suspects.clone();
         let event = match &attempt.problem {
             // What was handed back before it failed is told; the next attempt says what the matter is.
-            Some(detail) if handed_back == 0 => {
+            Some(detail) if handed_back == 0 && suspects.is_empty() => {
                 Event::HandBackFailed { id: id.clone(), certain, detail: detail.clone() }
             }
-            Some(_) => Event::HandedBack { id: id.clone(), certain, handed_back, left: left.max(1) },
-            None => Event::HandedBack { id: id.clone(), certain, handed_back, left },
+            Some(_) => Event::HandedBack { id: id.clone(), certain, handed_back, left: left.max(1), suspects },
+            None => Event::HandedBack { id: id.clone(), certain, handed_back, left, suspects },
         };
         self.tell(now, event);
         let goes_on = |it: &HandBack| it.certain == certain && !it.is_over();

@@ -97,9 +97,9 @@ impl Pool {
                 Effect::Command { id, epoch, command: Command::Drain { deadline, left, reason } }
             }
             Decision::CancelDrain { id } => Effect::Command { id, epoch, command: Command::CancelDrain },
-            Decision::HandBack { id, certain } => {
+            Decision::HandBack { id, certain, sudden } => {
                 let before = self.looks.take(&id, certain);
-                Effect::HandBack(Attempt::new(id, certain, before))
+                Effect::HandBack(Attempt::new(id, (certain, sudden), before))
             }
             Decision::Alert { .. } => return,
         };

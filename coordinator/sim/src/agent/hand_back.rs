@@ -3,7 +3,7 @@
 use spillway_machine::Event;
 
 use crate::agenda::{AgentEv, N};
-use crate::bull::{Claim, Exec};
+use crate::bull::{Claim, Exec, Way};
 use crate::counts::Occurrence;
 use crate::world::World;
 
@@ -25,7 +25,7 @@ impl World {
                 continue;
             }
             self.run_is_over(run, Exec::Over);
-            self.moved_back(job, Occurrence::HandedBackInside);
+            self.moved_back(job, Way::Front, Occurrence::HandedBackInside);
             jobs += 1;
         }
         self.hosts[n].procs[index].is_frozen = kept == 0;
@@ -47,7 +47,7 @@ impl World {
             if held.claim == Claim::Name && held.token.is_some_and(|token| self.is_anothers(token, n)) {
                 continue;
             }
-            if self.moves_back(held, Occurrence::HandedBackAgent) { jobs += 1 } else { again = true }
+            if self.moves_back(held, Way::Front, Occurrence::HandedBackAgent) { jobs += 1 } else { again = true }
         }
         self.dispatch();
         let left = self.active_of(n);

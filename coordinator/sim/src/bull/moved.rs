@@ -1,8 +1,9 @@
 //! Hand-backs, as `spillway-handback`'s script does them. Owns what the script checks, and invariant 5: no worker runs a job
 //! that is handed back.
 
-pub use spillway_handback_rule::Claim;
+use spillway_brain::Suspect;
 use spillway_handback_rule::RENEWED_ABOVE;
+pub use spillway_handback_rule::{Claim, Way};
 
 use crate::agenda::N;
 use crate::bull::Exec;
@@ -44,16 +45,16 @@ impl World {
     }
 
     /// The script, right after the scan: nothing has changed in between. False if it leaves the job.
-    pub fn moves_back(&mut self, held: Held, occurrence: Occurrence) -> bool {
+    pub fn moves_back(&mut self, held: Held, way: Way, occurrence: Occurrence) -> bool {
         if held.claim == Claim::Name && held.left.is_some_and(|left| left > ms(RENEWED_ABOVE)) {
             return false;
         }
-        self.moved_back(held.job, occurrence);
+        self.moved_back(held.job, way, occurrence);
         true
     }
 
-    /// From `active` to the front of the queue.
-    pub fn moved_back(&mut self, job: usize, occurrence: Occurrence) {
+    /// From `active` to the front of the queue, or behind the others.
+    pub fn moved_back(&mut self, job: usize, way: Way, occurrence: Occurrence) {
         for run in self.bull.jobs[job].live.clone() {
             let run = &self.bull.runs[run];
             if run.exec == Exec::Running && run.is_renewing() && occurrence != Occurrence::HandedBackInside {
@@ -69,7 +70,36 @@ impl World {
         if occurrence != Occurrence::HandedBackInside {
             entry.pb = None;
         }
+        entry.sudden_ends += u32::from(way != Way::Front);
+        entry.stalls += u32::from(way == Way::Behind);
         self.bull.leaves_active(job);
-        self.bull.put(job, true);
+        self.bull.put(job, way != Way::Behind);
+        if way == Way::Behind {
+            self.count(Occurrence::PutBehind);
+        }
+    }
+
+    /// Not handed back: it was running on instance after instance that ended without notice.
+    pub fn left_to_stall_check(&mut self, suspect: &Suspect) {
+        let job: usize = suspect.job.parse().expect("a job's number");
+        say!(self, "job {job} is left to the stall check after {} ends", suspect.ends);
+        self.count(Occurrence::LeftToStallCheck);
+        self.bull.jobs[job].is_left = true;
+        self.stall_check_is_due();
+    }
+
+    /// One job does not end instance after instance: only the first end without notice costs it nothing.
+    pub fn check_bounded(&mut self, job: usize, n: N, way: Way) {
+        let (machine, now) = (&self.cloud.machines[n], self.now);
+        // A listing that was out of date may have hidden the end of one that was terminated meanwhile.
+        if machine.ended_suddenly_at.is_none_or(|at| now < at) || !matches!(way, Way::Front | Way::FrontCounted) {
+            return;
+        }
+        let entry = &mut self.bull.jobs[job];
+        entry.fronts += 1;
+        if entry.fronts > 1 {
+            let text = format!("job {job} is handed back to the front after {} ends without notice", entry.fronts);
+            self.violate(Invariant::JobBounded, text);
+        }
     }
 }

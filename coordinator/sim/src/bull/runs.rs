@@ -95,7 +95,21 @@ impl World {
                 self.shims_changed(n);
             }
         }
+        if let Some(after) = self.bull.jobs[job].ends_after.filter(|_| at.is_some()) {
+            self.agenda.put(self.now + after, Ev::EndsInstance(run));
+        }
         self.agenda.put(self.now + took, Ev::RunEnds(run));
+    }
+
+    /// The job takes its instance down.
+    pub fn run_ends_instance(&mut self, run: usize) {
+        let Some((n, _)) = self.bull.runs[run].at else { return };
+        if self.bull.runs[run].exec == Exec::Running && !self.is_calm {
+            say!(self, "job {} takes i-{n} down", self.bull.runs[run].job);
+            self.count(Occurrence::EndedByJob);
+            self.hosts[n].disturbed_at = self.now;
+            self.ec2_ends_suddenly(n, "Client.InstanceInitiatedShutdown");
+        }
     }
 
     /// Invariant 5: a job runs once, unless the worker that had it before could not renew its lock.

@@ -46,7 +46,7 @@ impl World {
         let machine = &self.cloud.machines[n];
         let is_known = machine.launched_at > self.ledger_deleted_at && !machine.vanished_unknown && !machine.forgotten;
         let is_owed = self.setup.naming != Naming::None && run.exec == Exec::Dead && self.hosts[n].owes_hand_back;
-        self.setup.stall_check || !(is_owed && is_known)
+        self.setup.stall_check || self.bull.jobs[job].is_left || !(is_owed && is_known)
     }
 
     fn stalls(&mut self, job: usize) {
@@ -56,6 +56,7 @@ impl World {
         let entry = &mut self.bull.jobs[job];
         entry.run = None;
         entry.stalls += 1;
+        entry.is_left = false;
         let fails = entry.stalls > STALLS_ALLOWED;
         self.bull.leaves_active(job);
         if fails {

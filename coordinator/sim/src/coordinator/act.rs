@@ -33,7 +33,8 @@ impl World {
                 self.command(c, n, epoch, (machine::Command::CancelDrain, Duration::ZERO));
             }
             Effect::HandBack(attempt) => {
-                self.check_allowed(c, &Decision::HandBack { id: attempt.id.clone(), certain: attempt.certain });
+                let (id, certain, sudden) = (attempt.id.clone(), attempt.certain, attempt.sudden);
+                self.check_allowed(c, &Decision::HandBack { id, certain, sudden });
                 let at = self.now + self.net.latency(self.now, &mut self.rng);
                 self.put_coordinator(c, at, CoordinatorEv::HandBack(Box::new(attempt)));
             }

@@ -28,9 +28,15 @@ impl World {
         let occurrence = if attempt.certain { Occurrence::HandedBackCertain } else { Occurrence::HandedBackCautious };
         let up = super::up(self.now);
         for held in self.held_by(n) {
-            if attempt.finds((up, up), QUEUE, &self.as_redis_shows(held)) && self.moves_back(held, occurrence) {
-                attempt.hands_back();
+            let shown = self.as_redis_shows(held);
+            let Some(way) = attempt.finds((up, up), QUEUE, &shown) else { continue };
+            if self.moves_back(held, way, occurrence) {
+                attempt.hands_back(QUEUE, &shown, way);
+                self.check_bounded(held.job, n, way);
             }
+        }
+        for suspect in attempt.suspects.iter().filter(|suspect| suspect.is_left) {
+            self.left_to_stall_check(suspect);
         }
         self.dispatch();
         if attempt.handed_back > 0 || attempt.left > 0 {
@@ -52,6 +58,8 @@ impl World {
             _ => format!("{run}:0"),
         });
         let lock_left = held.left.map(Duration::from_millis);
-        rule::Held { id: held.job.to_string(), token, lock_left, claim: held.claim }
+        let job = &self.bull.jobs[held.job];
+        let (sudden_ends, stalls) = (job.sudden_ends, job.stalls);
+        rule::Held { id: held.job.to_string(), token, lock_left, claim: held.claim, sudden_ends, stalls }
     }
 }

@@ -50,7 +50,7 @@ impl World {
             Fault::NoNotice => {
                 self.count(Occurrence::NoNotice);
                 self.hosts[n].disturbed_at = now;
-                self.ec2_shuts_down(n, "Server.SpotInstanceTermination");
+                self.ec2_ends_suddenly(n, "Server.SpotInstanceTermination");
             }
             Fault::Retag | Fault::Unlist if self.only_listings_tell(n) => {}
             Fault::Retag => {
@@ -83,7 +83,7 @@ impl World {
             Fault::TerminateByOther => {
                 self.count(Occurrence::TerminatedByOther);
                 self.hosts[n].disturbed_at = now;
-                self.ec2_shuts_down(n, BY_A_CALL);
+                self.ec2_ends_suddenly(n, BY_A_CALL);
             }
             Fault::StopByOther => {
                 self.count(Occurrence::StoppedByOther);

@@ -58,13 +58,17 @@ impl World {
             Decision::Drain { deadline, .. } => {
                 let deadline = now.stepped(deadline.offset_from(self.pool_time(c)));
                 self.hosts[n].told_to_drain(self.now, deadline.0);
+                self.coordinators[c].shadow.drained.insert(n);
                 if matches!(reason, Reason::BootFailed { .. } | Reason::BootDeadline { .. }) {
                     self.coordinators[c].shadow.boot_failed(n, now);
                 }
             }
             // It needs a new worker proof.
             Decision::CancelDrain { .. } => drop(self.coordinators[c].shadow.ready.remove(&n)),
-            Decision::Terminate { .. } => self.check_terminate(c, n, now),
+            Decision::Terminate { .. } => {
+                self.coordinators[c].shadow.drained.insert(n);
+                self.check_terminate(c, n, now);
+            }
             Decision::HandBack { certain: true, .. } => {
                 let works = self.works(n);
                 if works && !self.hosts[n].is_hung_or_off() {
@@ -174,6 +178,7 @@ impl World {
 
     /// Invariants 1 and 10, for new launches.
     fn check_launches(&mut self, c: C, launches: usize, now: Timestamp) {
+        self.coordinators[c].shadow.lasts(now);
         let (config, shadow) = (&self.setup.config, &self.coordinators[c].shadow);
         let skew = if self.coordinators.len() == 1 { 0 } else { SKEW };
         if launches > config.launches_per_tick as usize {
@@ -196,6 +201,14 @@ impl World {
         let opened = shadow.boots_failed >= config.boot_failures;
         if opened && now.0 + skew < shadow.boot_failed_at + ms(config.breaker_backoff) {
             let text = format!("a launch after {} failed boots in a row", shadow.boots_failed);
+            self.violate(Invariant::Bounded, text);
+        }
+        let (config, shadow) = (&self.setup.config, &self.coordinators[c].shadow);
+        // Weaker: that a try which ends early too prolongs it is shown by a scenario.
+        let opened_at = shadow.early_ends.get(config.boot_failures as usize - 1);
+        if opened_at.is_some_and(|at| now.0 + skew < at + ms(config.breaker_backoff)) {
+            let text =
+                format!("a launch after {} instances ended soon after they became ready", shadow.early_ends.len());
             self.violate(Invariant::Bounded, text);
         }
         let cap = self.setup.config.max_instances as usize * if self.setup.config.interrupted_counts { 1 } else { 2 };

@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use spillway_brain::{AgentPhase, LaunchAnswer, RefusalClass, Timestamp};
+use spillway_brain::{AgentPhase, EARLY, Ec2State, LaunchAnswer, Listed, RefusalClass, Timestamp};
 use spillway_pool::{FromAgent, Input, Wish};
 
 use crate::agenda::N;
-use crate::clock::{MINUTE, ms};
+use crate::clock::{HOUR, MINUTE, ms};
 use crate::coordinator::number;
 
 /// Longer than any window of a policy.
@@ -32,6 +32,12 @@ pub struct Shadow {
     pub failed: BTreeSet<N>,
     pub desired: Option<u32>,
     pub terminated_at: BTreeMap<N, u64>,
+    /// When they were first ready; which of them were told to drain, and which have ended or lasted.
+    first_ready: BTreeMap<N, u64>,
+    pub drained: BTreeSet<N>,
+    judged: BTreeSet<N>,
+    /// When instances ended without notice soon after they were first ready, in a row.
+    pub early_ends: Vec<u64>,
 }
 
 impl Clone for Shadow {
@@ -53,6 +59,10 @@ impl Clone for Shadow {
         renew(&mut self.noticed, &other.noticed);
         renew(&mut self.failed, &other.failed);
         renew(&mut self.terminated_at, &other.terminated_at);
+        renew(&mut self.first_ready, &other.first_ready);
+        renew(&mut self.drained, &other.drained);
+        renew(&mut self.judged, &other.judged);
+        renew(&mut self.early_ends, &other.early_ends);
         self.observation_failed = other.observation_failed;
         self.listed_at = other.listed_at;
         self.listed_since = other.listed_since;
@@ -76,7 +86,8 @@ impl Shadow {
                 }
             }
             Input::Observed(Err(_)) => self.observation_failed = true,
-            Input::Listed { asked_at, answer: Ok(_) } => {
+            Input::Listed { asked_at, answer: Ok(listed) } => {
+                self.judge(now, listed);
                 let asked_at = ms(*asked_at).saturating_add_signed(skew);
                 if asked_at >= self.listed_since {
                     self.listed_at = Some(asked_at);
@@ -90,6 +101,7 @@ impl Shadow {
                     self.ready.remove(&n);
                 } else if report.proven && self.ready.insert(n) {
                     self.boots_failed = 0;
+                    self.first_ready.entry(n).or_insert(now.0);
                 }
             }
             Input::FromAgent(id, FromAgent::Notice { .. }) => drop(self.noticed.insert(number(id))),
@@ -102,17 +114,53 @@ impl Shadow {
             Input::Operator(_, Wish::Resume) => {
                 self.held = false;
                 self.boots_failed = 0;
+                self.early_ends.clear();
                 self.forget_fatal();
             }
             _ => {}
         }
     }
 
+    /// Those that have been ready for long end the row, and so does an hour without an early end.
+    pub fn lasts(&mut self, now: Timestamp) {
+        let early = ms(EARLY);
+        let aged = |at: u64| now.0.saturating_sub(at) >= early;
+        let lasted: Vec<N> = self.first_ready.iter().filter(|(_, at)| aged(**at)).map(|(n, _)| *n).collect();
+        let has_lasted = lasted.into_iter().filter(|n| self.judged.insert(*n)).count() > 0;
+        if has_lasted || self.early_ends.last().is_some_and(|last| now.0.saturating_sub(*last) > HOUR) {
+            self.early_ends.clear();
+        }
+    }
+
+    /// Which of those that were ready have ended early.
+    fn judge(&mut self, now: Timestamp, listed: &[Listed]) {
+        self.lasts(now);
+        for entry in listed {
+            let n = number(&entry.id);
+            let has_ended = matches!(entry.state, Ec2State::ShuttingDown | Ec2State::Terminated);
+            let is_sudden = !self.noticed.contains(&n) && !self.drained.contains(&n);
+            if has_ended && self.first_ready.contains_key(&n) && self.judged.insert(n) && is_sudden {
+                self.early_ends.push(now.0);
+            }
+        }
+    }
+
     /// It was saved by another coordinator, whose clock is that far behind.
     pub fn step(&mut self, by: i64) {
-        let Shadow { observed, listed_at, refused, boot_failed_at, terminated_at, listed_since, .. } = self;
+        let Shadow {
+            observed,
+            listed_at,
+            refused,
+            boot_failed_at,
+            terminated_at,
+            listed_since,
+            first_ready,
+            early_ends,
+            ..
+        } = self;
         let times = observed.iter_mut().map(|(at, _)| at).chain(listed_at.as_mut());
         let times = times.chain(refused.as_mut().map(|(_, at)| at)).chain([boot_failed_at, listed_since]);
+        let times = times.chain(first_ready.values_mut()).chain(early_ends.iter_mut());
         times.chain(terminated_at.values_mut()).for_each(|at| *at = at.saturating_add_signed(by));
     }
 
@@ -144,5 +192,8 @@ impl Shadow {
         self.noticed.retain(|n| !is_over(*n));
         self.failed.retain(|n| !is_over(*n));
         self.terminated_at.retain(|n, _| !is_over(*n));
+        self.first_ready.retain(|n, _| !is_over(*n));
+        self.drained.retain(|n| !is_over(*n));
+        self.judged.retain(|n| !is_over(*n));
     }
 }
