@@ -129,6 +129,7 @@ impl Reading {
             active: self.active,
             paused: self.paused,
             concurrency: self.concurrency,
+            rate_limit: self.rate_limit.clone(),
             oldest_age: self.oldest_age,
             completed: self.completed,
             failed: self.failed,

@@ -86,6 +86,9 @@ pub struct PoolStatus {
 #[derive(Clone, Debug)]
 pub struct PoolHandle {
     pub name: String,
+    /// What its workers must work.
+    pub queues: Vec<String>,
+    pub prefix: String,
     pub messages: mpsc::Sender<Message>,
     pub status: watch::Receiver<PoolStatus>,
     /// The leader's address for agents; None if unknown.
@@ -139,7 +142,8 @@ impl Reconciler {
         let (sender, messages) = mpsc::channel(QUEUE_LENGTH);
         let (status, receiver) = watch::channel(PoolStatus::default());
         let (name, is_retired) = (config.name.clone(), config.brain.retired);
-        let handle = PoolHandle { name, messages: sender, status: receiver, leader, is_retired };
+        let (queues, prefix) = (config.queues.clone(), config.prefix.clone());
+        let handle = PoolHandle { name, queues, prefix, messages: sender, status: receiver, leader, is_retired };
         let reconciler = Reconciler {
             pool: Pool::new(clock::both(), config.brain.clone(), nonce()),
             config,

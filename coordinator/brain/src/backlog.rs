@@ -26,15 +26,52 @@ pub struct QueueBacklog {
     pub paused: bool,
     /// BullMQ's global concurrency, where one is set.
     pub concurrency: Option<u64>,
+    /// BullMQ's rate limit, while a window of it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate_limit: Option<RateLimit>,
     pub oldest_age: Option<Duration>,
     pub completed: u64,
     pub failed: u64,
 }
 
+/// A window of a rate limit: the counter that each start of a job raises, until it expires.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RateLimit {
+    /// Until the window ends.
+    pub left: Duration,
+    /// Starts in it so far.
+    pub started: u64,
+    /// Further starts that it allows; None where that is not known: a Worker's own `limiter.max` is not in Redis.
+    pub allows: Option<u64>,
+}
+
 impl QueueBacklog {
-    /// Jobs that could start now; 0 while the queue is paused.
+    /// Jobs whose turn has come.
+    fn runnable(&self) -> u64 {
+        self.waiting + self.prioritized + self.delayed_due
+    }
+
+    /// Jobs that could start now: 0 while the queue is paused, and no more than its rate limit allows.
     pub fn demand(&self) -> u64 {
-        if self.paused { 0 } else { self.waiting + self.prioritized + self.delayed_due }
+        let allowed = self.rate_limit.as_ref().and_then(|limit| limit.allows).unwrap_or(u64::MAX);
+        if self.paused { 0 } else { self.runnable().min(allowed) }
+    }
+
+    /// Its rate limit lets no job start although some wait: another worker would not get one.
+    pub fn is_rate_limited(&self) -> bool {
+        !self.paused && self.runnable() > 0 && self.rate_limit.as_ref().is_some_and(|limit| limit.allows == Some(0))
+    }
+
+    /// Where nothing says what a rate limit allows: nothing, where its window has seen no start since the `last` observation
+    /// although jobs wait and none runs, or where a worker says that it is held back.
+    pub(crate) fn infer_rate_limit(&mut self, last: Option<&QueueBacklog>, is_told: bool) {
+        let (idle, waits) = (self.active == 0, self.runnable() > 0);
+        let Some(limit) = self.rate_limit.as_mut().filter(|limit| limit.allows.is_none() && waits) else { return };
+        let is_same_window = |before: &RateLimit| before.started == limit.started && before.left >= limit.left;
+        let none_started = last.and_then(|last| last.rate_limit.as_ref()).is_some_and(is_same_window);
+        if is_told || (idle && none_started) {
+            limit.allows = Some(0);
+        }
     }
 
     /// Whether the queue's global concurrency is used up: another worker would not get a job.
@@ -46,6 +83,11 @@ impl QueueBacklog {
 impl Backlog {
     pub fn demand(&self) -> u64 {
         self.queues.iter().map(QueueBacklog::demand).sum()
+    }
+
+    /// There is nothing to do. A rate limit that its jobs use up is no idleness while some run: it paces them.
+    pub fn is_idle(&self) -> bool {
+        self.demand() == 0 && !self.queues.iter().any(|queue| queue.is_rate_limited() && queue.active > 0)
     }
 
     pub fn active(&self) -> u64 {

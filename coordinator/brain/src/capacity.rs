@@ -29,6 +29,7 @@ pub(crate) fn decide(state: &mut State, now: Timestamp, config: &Config, plan: &
     state.desired = Some(wanted.desired);
     plan.notes.push(wanted.note.clone());
     plan.notes.extend(state.backlog.as_ref().and_then(|(backlog, _)| cannot_help::paused(backlog)));
+    plan.notes.extend(state.backlog.as_ref().and_then(|(backlog, _)| cannot_help::rate_limited(backlog)));
     if let Some(reason) = &state.hold {
         plan.notes.push(Note::Held { reason: or_empty::some(reason.clone()) });
         return;

@@ -7,6 +7,7 @@ mod handle;
 mod invariants;
 mod leadership;
 mod listing;
+mod nothing_taken;
 mod operator;
 mod strangers;
 mod tick;

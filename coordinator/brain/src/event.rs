@@ -221,6 +221,9 @@ pub struct Report {
     pub named: bool,
     /// None where the agent cannot know.
     pub active_jobs: Option<u32>,
+    /// A rate limit holds its worker back.
+    #[serde(default)]
+    pub is_rate_limited: bool,
     /// What keeps it from being ready, in the reader's words.
     #[serde(with = "crate::or_empty")]
     pub problem: Option<String>,

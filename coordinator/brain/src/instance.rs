@@ -135,6 +135,9 @@ pub struct SaidByAgent {
     pub named: bool,
     /// None where the agent cannot know.
     pub active_jobs: Option<u32>,
+    /// A rate limit holds its worker back.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub is_rate_limited: bool,
     /// The end of the worker's own log, as it was last told before the worker was ready.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub worker_log: Option<String>,

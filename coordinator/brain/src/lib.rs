@@ -47,7 +47,7 @@ mod sustain;
 mod time;
 mod words;
 
-pub use backlog::{Backlog, JobsByInstance, QueueBacklog};
+pub use backlog::{Backlog, JobsByInstance, QueueBacklog, RateLimit};
 pub use breaker::Breaker;
 pub use config::{Config, OnRebalance, Step, Steps};
 pub use controller::{Controller, Rejection};

@@ -60,6 +60,11 @@ pub enum Note {
     Paused {
         waiting: u64,
     },
+    RateLimited {
+        queue: String,
+        left: Duration,
+        waiting: u64,
+    },
     ConcurrencyReached {
         queue: String,
         limit: u64,
@@ -200,6 +205,7 @@ impl fmt::Display for Note {
             | Note::PoolRetired
             | Note::HighestStep { .. } => self.of_policy(f),
             Note::Paused { .. }
+            | Note::RateLimited { .. }
             | Note::ConcurrencyReached { .. }
             | Note::NoDemandNoReplacement { .. }
             | Note::OnTheWay { .. }
@@ -298,6 +304,12 @@ impl Note {
             Note::Paused { waiting } => {
                 write!(f, "the queue is paused with {} waiting: more instances cannot help", counted(*waiting, "job"))
             }
+            Note::RateLimited { queue, left, waiting } => write!(
+                f,
+                "queue {queue} is rate limited for {} with {} waiting: more instances cannot help",
+                in_words(*left),
+                counted(*waiting, "job")
+            ),
             Note::ConcurrencyReached { queue, limit } => {
                 write!(f, "queue {queue} is at its global concurrency ({limit}): more instances cannot help")
             }

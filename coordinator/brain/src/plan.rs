@@ -113,6 +113,8 @@ pub enum AlertKind {
     JobsLeft,
     /// A job was running on instance after instance that ended without notice.
     SuspectJob,
+    /// Jobs are ready to run, an instance is ready, and none is taken.
+    NothingTaken,
     /// Instances end without notice soon after they became ready.
     EarlyEnds,
 }

@@ -131,6 +131,11 @@ pub enum Reason {
         id: InstanceId,
         suspect: Suspect,
     },
+    NothingTaken {
+        id: InstanceId,
+        demand: u64,
+        span: Duration,
+    },
     EarlyEnds {
         ends: u32,
         wait: Duration,
@@ -152,6 +157,7 @@ impl fmt::Display for Reason {
             | Reason::Refused { .. }
             | Reason::BreakerOpened { .. }
             | Reason::EarlyEnds { .. }
+            | Reason::NothingTaken { .. }
             | Reason::Replaces { .. } => self.of_launches(f),
             Reason::NotOurs { .. }
             | Reason::Strangers { .. }
@@ -209,6 +215,13 @@ impl Reason {
                 "{failures} boots failed in a row: no launch for {}, then one instance is tried. `spillway status` shows \
                  the boot step that failed",
                 in_words(*wait)
+            ),
+            Reason::NothingTaken { id, demand, span } => write!(
+                f,
+                "{} ready to run and {id} is ready, but no job has been taken for {}: does its worker work this pool's \
+                 queues, under the same prefix and in the same Redis? Read `pm2 logs` there",
+                counted(*demand, "job"),
+                in_words(*span)
             ),
             Reason::EarlyEnds { ends, wait } => write!(
                 f,

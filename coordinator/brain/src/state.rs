@@ -38,6 +38,9 @@ pub struct State {
     pub(crate) listing_problem: Option<String>,
     pub(crate) sustain: Sustain,
     pub(crate) desired: Option<u32>,
+    /// Since when every observation showed jobs that could start, none that ran, and a ready instance.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) nothing_taken_since: Option<Timestamp>,
     pub(crate) instances: VecDeque<Instance>,
     /// Instances with the pool's tag but no launch token: counted, never touched.
     pub(crate) foreign: Vec<InstanceId>,
@@ -94,6 +97,7 @@ impl State {
             listing_problem: None,
             sustain: Sustain::default(),
             desired: None,
+            nothing_taken_since: None,
             instances: VecDeque::new(),
             foreign: Vec::new(),
             strangers: Vec::new(),

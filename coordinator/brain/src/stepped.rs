@@ -63,6 +63,7 @@ impl Stepped for State {
             listing_problem: _,
             sustain,
             desired: _,
+            nothing_taken_since,
             instances,
             foreign: _,
             hold: _,
@@ -80,6 +81,7 @@ impl Stepped for State {
         backlog.step(by);
         listed_at.step(by);
         sustain.step(by);
+        nothing_taken_since.step(by);
         instances.step(by);
         breaker.step(by);
         early_ends.step(by);
@@ -184,8 +186,16 @@ impl Stepped for Rebalance {
 
 impl Stepped for SaidByAgent {
     fn step(&mut self, by: i64) {
-        let SaidByAgent { registered: _, last_report, phase: _, proven: _, named: _, active_jobs: _, worker_log: _ } =
-            self;
+        let SaidByAgent {
+            registered: _,
+            last_report,
+            phase: _,
+            proven: _,
+            named: _,
+            active_jobs: _,
+            is_rate_limited: _,
+            worker_log: _,
+        } = self;
         last_report.step(by);
     }
 }

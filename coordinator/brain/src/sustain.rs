@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::backlog::Backlog;
 use crate::config::{Config, Step};
 use crate::stepped::Stepped;
 use crate::time::Timestamp;
@@ -22,8 +23,9 @@ pub struct Sustain {
 }
 
 impl Sustain {
-    /// One observation of the pool's demand.
-    pub(crate) fn observe(&mut self, now: Timestamp, demand: u64, config: &Config) {
+    /// One observation of the pool's queues.
+    pub(crate) fn observe(&mut self, now: Timestamp, backlog: &Backlog, config: &Config) {
+        let demand = backlog.demand();
         if self.last.is_some_and(|last| now.since(last) > config.longest_gap() || now < last) {
             self.met_since.clear();
             self.idle_since = None;
@@ -37,7 +39,7 @@ impl Sustain {
                 self.met_since.push((step.jobs, now));
             }
         }
-        self.idle_since = if demand == 0 { self.idle_since.or(Some(now)) } else { None };
+        self.idle_since = if backlog.is_idle() { self.idle_since.or(Some(now)) } else { None };
     }
 
     /// How long the observations have met `step` without a break; None when the last one did not.

@@ -93,6 +93,7 @@ impl Bull {
             active: self.active.len() as u64,
             paused: self.paused,
             concurrency: self.limit,
+            rate_limit: None,
             oldest_age: None,
             completed: self.completed,
             failed: self.failed,

@@ -10,6 +10,7 @@
 use std::time::Duration;
 
 use redis::{FromRedisValue, Pipeline, RedisResult, Value, pipe};
+use spillway_brain::RateLimit;
 
 use super::ObservationProblem;
 use super::keys::QueueKeys;
@@ -40,6 +41,7 @@ pub(super) struct Reading {
     pub failed: u64,
     pub paused: bool,
     pub concurrency: Option<u64>,
+    pub rate_limit: Option<RateLimit>,
     pub oldest_age: Option<Duration>,
     pub finished: Finished,
 }
@@ -79,7 +81,7 @@ pub(super) async fn read_all(
 }
 
 /// How many commands read one queue.
-const COMMANDS: usize = 16;
+const COMMANDS: usize = 18;
 
 /// Adds one queue's commands to the pipeline; `parse` takes the answers in the same order.
 fn add_commands(pipeline: &mut Pipeline, keys: &QueueKeys, now_ms: u64) {
@@ -102,8 +104,10 @@ fn add_commands(pipeline: &mut Pipeline, keys: &QueueKeys, now_ms: u64) {
     pipeline.cmd("ZCARD").arg(key("waiting-children"));
     pipeline.cmd("ZCARD").arg(key("completed"));
     pipeline.cmd("ZCARD").arg(key("failed"));
-    pipeline.cmd("HMGET").arg(key("meta")).arg("paused").arg("concurrency");
+    pipeline.cmd("HMGET").arg(key("meta")).arg("paused").arg("concurrency").arg("max");
     pipeline.cmd("GET").arg(key("id"));
+    pipeline.cmd("GET").arg(key("limiter"));
+    pipeline.cmd("PTTL").arg(key("limiter"));
 }
 
 /// Candidates for the oldest job: the ids at the ends of the lists, and when the first delayed job is due.
@@ -123,8 +127,9 @@ fn parse(keys: &QueueKeys, now_ms: u64, answers: &mut Answers) -> Result<(bool, 
     let (delayed, delayed_due) = (answers.maybe(), answers.count("delayed")?);
     let first_delayed: Vec<(Vec<u8>, f64)> = answers.maybe().unwrap_or_default();
     let (waiting_children, completed, failed) = (answers.maybe(), answers.maybe(), answers.maybe());
-    let (paused, concurrency): (Option<Value>, Value) = answers.needed("meta")?;
+    let (paused, concurrency, max): (Option<Value>, Value, Value) = answers.needed("meta")?;
     let added: Option<u64> = answers.maybe();
+    let (started, left) = (answers.maybe::<Value>().and_then(whole), answers.maybe());
     let without_marker =
         |length: u64, tail: &[String]| length - u64::from(tail.last().is_some_and(is_marker)).min(length);
     let waiting = without_marker(wait, &wait_tail).saturating_add(without_marker(paused_jobs, &paused_tail));
@@ -146,6 +151,7 @@ fn parse(keys: &QueueKeys, now_ms: u64, answers: &mut Answers) -> Result<(bool, 
         paused: paused.is_some(),
         // Infinity and its like limit nothing.
         concurrency: whole(concurrency).filter(|limit| *limit > 0),
+        rate_limit: rate_limit(started, left, whole(max).filter(|max| *max > 0)),
         oldest_age: None,
         finished: Finished { at_ms: now_ms, added: added.unwrap_or(0), unfinished },
     };
@@ -156,6 +162,16 @@ fn parse(keys: &QueueKeys, now_ms: u64, answers: &mut Answers) -> Result<(bool, 
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a score is a positive time in ms")]
     let first_due_ms = first_delayed.first().map(|(_, score)| (score / DELAY_SHIFT as f64) as u64);
     Ok((exists > 0, reading, Heads { ids, first_due_ms }))
+}
+
+/// `max` is the queue's global limit. `Queue.rateLimit` and `Worker.rateLimit` set the counter to the largest number that
+/// JavaScript has, so that no limit allows a start.
+fn rate_limit(started: Option<u64>, left_ms: Option<i64>, max: Option<u64>) -> Option<RateLimit> {
+    const FULL: u64 = (1 << 53) - 1;
+    let left = u64::try_from(left_ms?).ok().filter(|left| *left > 0).map(Duration::from_millis)?;
+    let started = started?;
+    let allows = if started >= FULL { Some(0) } else { max.map(|max| max.saturating_sub(started)) };
+    Some(RateLimit { left, started, allows })
 }
 
 /// For how long the oldest job has been ready to run.
@@ -305,7 +321,9 @@ mod tests {
             odd(),
             odd(),
             odd(),
-            Value::Array(vec![Value::Nil, text("Infinity")]),
+            Value::Array(vec![Value::Nil, text("Infinity"), odd()]),
+            odd(),
+            odd(),
             odd(),
         ];
         assert_eq!(values.len(), COMMANDS);
@@ -316,6 +334,23 @@ mod tests {
         values[6] = odd();
         let error = parsed(values, 0).expect_err("no count");
         assert!(error.starts_with("bull:q:prioritized: "), "{error}");
+    }
+
+    #[test]
+    fn a_rate_limit_is_what_its_counter_says_while_its_window_runs() {
+        let limit = |left, started, allows| Some(RateLimit { left: Duration::from_millis(left), started, allows });
+        assert_eq!(rate_limit(Some(3), Some(58_000), Some(10)), limit(58_000, 3, Some(7)));
+        assert_eq!(rate_limit(Some(12), Some(1), Some(10)), limit(1, 12, Some(0)));
+        // A Worker's own limit is not in Redis.
+        assert_eq!(rate_limit(Some(1), Some(58_000), None), limit(58_000, 1, None));
+        assert_eq!(
+            rate_limit(Some(9_007_199_254_740_991), Some(600_000), None),
+            limit(600_000, 9_007_199_254_740_991, Some(0))
+        );
+        // No key, one that never expires, and what is no counter.
+        for (started, left) in [(None, Some(-2)), (Some(1), Some(-1)), (None, Some(5000)), (Some(1), None)] {
+            assert_eq!(rate_limit(started, left, Some(1)), None, "{started:?} {left:?}");
+        }
     }
 
     #[test]
@@ -353,7 +388,7 @@ mod tests {
             let values = vec![
                 Value::Int(1), number(counts[0]), none.clone(), nil.clone(), number(counts[1]), none.clone(),
                 number(counts[2]), number(counts[3]), number(counts[4]), number(counts[4]), none, number(counts[5]),
-                number(counts[6]), number(counts[7]), Value::Array(vec![nil.clone(), nil.clone()]), nil,
+                number(counts[6]), number(counts[7]), Value::Array(vec![nil.clone(), nil.clone(), nil.clone()]), nil.clone(), nil.clone(), nil,
             ];
             let (exists, reading, _) = parsed(values, 0).expect("numbers");
             prop_assert!(exists);

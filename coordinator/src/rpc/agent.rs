@@ -238,6 +238,7 @@ fn receive(record: &mut AgentRecord, pool: &PoolHandle, id: &InstanceId, message
                 *log = log_tail::harmless(log);
                 log.clone()
             });
+            works_for_this_pool(&mut heartbeat, &pool.prefix, &pool.queues);
             let report = phase(heartbeat.phase()).map(|phase| Report {
                 id: id.clone(),
                 phase,
@@ -245,6 +246,7 @@ fn receive(record: &mut AgentRecord, pool: &PoolHandle, id: &InstanceId, message
                 // The shim puts the instance's id into the locks of its jobs.
                 named: heartbeat.shims > 0 || heartbeat.worker.as_ref().is_some_and(is_told_by_name),
                 active_jobs: heartbeat.active_jobs,
+                is_rate_limited: heartbeat.worker.as_ref().is_some_and(|it| it.waits_for.starts_with("rate limited")),
                 problem: Some(heartbeat.problem.clone()).filter(|problem| !problem.is_empty()),
                 worker_log,
             });
@@ -290,6 +292,38 @@ fn receive(record: &mut AgentRecord, pool: &PoolHandle, id: &InstanceId, message
     }
 }
 
+/// A worker that is ready for other queues' jobs is not ready here: it is not proven, and says why.
+fn works_for_this_pool(heartbeat: &mut v1::Heartbeat, prefix: &str, queues: &[String]) {
+    if !matches!(heartbeat.phase(), v1::AgentPhase::Proving | v1::AgentPhase::Ready) {
+        return;
+    }
+    let Some(problem) = other_queues(&heartbeat.queues, prefix, queues) else { return };
+    heartbeat.set_phase(v1::AgentPhase::Proving);
+    if let Some(worker) = &mut heartbeat.worker {
+        (worker.proven, worker.missing) = (false, problem.clone());
+    }
+    heartbeat.problem = problem;
+}
+
+/// Why its worker does none of the pool's jobs: it works other queues, or under another prefix. Agents that do not tell what their
+/// workers work are believed.
+fn other_queues(theirs: &[v1::WorkerQueue], prefix: &str, ours: &[String]) -> Option<String> {
+    const SHOWN: usize = 8;
+    let is_ours = |it: &v1::WorkerQueue| it.prefix == prefix && ours.contains(&it.queue);
+    if theirs.is_empty() || ours.is_empty() || theirs.iter().any(is_ours) {
+        return None;
+    }
+    let name = |queue: &str, prefix: &str| format!("\"{queue}\" (prefix {prefix})");
+    let theirs: Vec<String> = theirs.iter().take(SHOWN).map(|it| name(&it.queue, &it.prefix)).collect();
+    let ours: Vec<String> = ours.iter().take(SHOWN).map(|queue| name(queue, prefix)).collect();
+    Some(format!(
+        "its worker works queue {}, but this pool's is {}: use the same names in the worker, the agent's worker.queues and \
+         worker.prefix, and the pool's queues and prefix",
+        theirs.join(", "),
+        ours.join(", ")
+    ))
+}
+
 fn is_told_by_name(worker: &v1::WorkerProof) -> bool {
     ToldBy::from_wire(&worker.by) == Some(ToldBy::Name)
 }
@@ -312,6 +346,23 @@ mod tests {
 
     use super::*;
     use crate::pools::PoolList;
+
+    #[test]
+    fn a_worker_of_other_queues_is_named_with_the_pools() {
+        let works = |queue: &str, prefix: &str| v1::WorkerQueue { queue: queue.to_owned(), prefix: prefix.to_owned() };
+        let ours = ["video".to_owned(), "audio".to_owned()];
+        let check = |theirs: &[v1::WorkerQueue]| other_queues(theirs, "bull", &ours);
+        assert_eq!(check(&[]), None, "an agent that does not tell");
+        assert_eq!(check(&[works("mail", "bull"), works("audio", "bull")]), None);
+        let typo = check(&[works("vidoe", "bull")]).expect("it works none of ours");
+        assert!(
+            typo.starts_with(
+                "its worker works queue \"vidoe\" (prefix bull), but this pool's is \"video\" (prefix bull), "
+            ),
+            "{typo}"
+        );
+        assert!(check(&[works("video", "{bull}")]).expect("another prefix").contains("\"video\" (prefix {bull})"));
+    }
 
     async fn register(join_token: Option<&str>, proof: Option<Proof>) -> Status {
         let registration =

@@ -59,6 +59,30 @@ async fn a_session_that_is_not_the_newest_is_not_heard() {
     assert!(log.contains("the instance registered again, or opened a newer session"), "{log}");
 }
 
+/// A typo in the image: the agent calls its worker ready, for a queue that is not the pool's.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_of_another_queue_is_not_ready_and_both_names_are_said() {
+    let user_data = Some("#!/bin/sh\nexec sleep 100000\n");
+    let stage = Stage::start(Setup { user_data, ..Setup::default() }).await;
+    jobs::add(&stage.redis, 6, 1.0);
+    let id = stage.until_booting().await;
+    let session = Session::open(&stage, &id).await;
+    let beat = |queue: &str| {
+        let worker = Some(v1::WorkerProof { proven: true, fetching: true, connections: 1, ..Default::default() });
+        let queues = vec![v1::WorkerQueue { queue: queue.to_owned(), prefix: "bull".to_owned() }];
+        Said::Heartbeat(v1::Heartbeat { phase: v1::AgentPhase::Ready.into(), worker, queues, ..Default::default() })
+    };
+    session.say(beat("vidoe-processing")).await;
+    let words = format!(
+        "its worker works queue \"vidoe-processing\" (prefix bull), but this pool's is \"{QUEUE}\" (prefix bull)"
+    );
+    let status = || String::from_utf8(stage.coordinator().command(&["status"]).stdout).expect("text");
+    stage.until("status names both", || status().contains(&words)).await;
+    assert_eq!(stage.until_booting().await, id, "it is no capacity");
+    session.say(beat(QUEUE)).await;
+    assert_eq!(stage.until_ready(1).await, [id]);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_word_of_an_agent_ends_a_job_whose_lock_is_being_renewed() {
     let environment = vec![("EC2_SPOT_MAX_COUNT", "1".to_owned())];

@@ -101,7 +101,7 @@ async fn agree_on_every_seed(version: u32) {
 fn assert_demand(redis: &RedisServer, ours: &Value, version: u32, seed: u32) {
     let of = |key: &str| ours[key].as_u64().expect("a number");
     let could_start = of("waiting") + of("prioritized") + of("delayed_due");
-    let demand = if ours["paused"] == json!(true) { 0 } else { could_start };
+    let demand = if ours["paused"] == json!(true) { 0 } else { could_start.min(allowed(redis)) };
     assert_eq!(of("demand"), demand, "version {version}, SEED={seed}: {ours}");
     // BullMQ can leave an id in `wait` whose job was removed: it counts, and its age is unknown.
     let has_job = || {
@@ -112,6 +112,15 @@ fn assert_demand(redis: &RedisServer, ours: &Value, version: u32, seed: u32) {
     let age = &ours["oldest_age_seconds"];
     assert!(could_start > 0 || age.is_null(), "version {version}, SEED={seed}: {ours}");
     assert!(could_start == 0 || !age.is_null() || !has_job(), "version {version}, SEED={seed}: {ours}");
+}
+
+/// What the rate limit lets start, where one is set: a limit without a number (`rateLimit(30_000)`) nothing.
+fn allowed(redis: &RedisServer) -> u64 {
+    let (started, left): (Option<u64>, i64) =
+        (redis.ask(&["GET", &key("limiter")]), redis.ask(&["PTTL", &key("limiter")]));
+    let max: Option<u64> = redis.ask(&["HGET", &key("meta"), "max"]);
+    let Some(started) = started.filter(|_| left > 0) else { return u64::MAX };
+    max.map_or(0, |max| max.saturating_sub(started))
 }
 
 fn key(part: &str) -> String {

@@ -31,6 +31,7 @@ pub(super) fn reported(state: &mut State, now: Timestamp, report: Report, config
     instance.agent.proven = report.proven;
     instance.agent.named |= report.named;
     instance.agent.active_jobs = report.active_jobs;
+    instance.agent.is_rate_limited = report.is_rate_limited;
     instance.problem = report.problem;
     if instance.boot_failed || instance.phase_kind() == PhaseKind::Booting {
         instance.agent.worker_log = report.worker_log.or(instance.agent.worker_log.take());

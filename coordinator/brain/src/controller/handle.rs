@@ -1,6 +1,6 @@
 //! What each event changes. Nothing is decided here but what an event decides by itself; that waits for the next tick.
 
-use super::{agent, hand_back, leadership, listing, operator};
+use super::{agent, hand_back, leadership, listing, nothing_taken, operator};
 use crate::backlog::{Backlog, JobsByInstance};
 use crate::config::Config;
 use crate::event::Event;
@@ -58,14 +58,22 @@ pub(super) fn handle(state: &mut State, now: Timestamp, event: Event, config: &C
     }
 }
 
-fn observed(state: &mut State, now: Timestamp, backlog: Backlog, config: &Config) {
+fn observed(state: &mut State, now: Timestamp, mut backlog: Backlog, config: &Config) {
     if let Some((_, last)) = state.backlog {
         let blind = now.since(last);
         if blind > config.longest_gap() {
             state.instances.iter_mut().for_each(|instance| booting::prolong(instance, blind));
         }
     }
-    state.sustain.observe(now, backlog.demand(), config);
+    let is_told = state.instances.iter().any(|instance| instance.is_capacity() && instance.agent.is_rate_limited);
+    for queue in &mut backlog.queues {
+        // Counted from the last observation, if it is recent enough to say something about now.
+        let last = state.backlog.as_ref().filter(|(_, at)| now.since(*at) <= config.longest_gap());
+        let last = last.and_then(|(last, _)| last.queues.iter().find(|it| it.queue == queue.queue));
+        queue.infer_rate_limit(last, is_told);
+    }
+    state.sustain.observe(now, &backlog, config);
+    nothing_taken::observed(state, now, &backlog, config);
     state.backlog = Some((backlog, now));
     state.observation_problem = None;
 }

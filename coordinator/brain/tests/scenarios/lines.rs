@@ -141,6 +141,7 @@ impl World {
         match word(0) {
             "unnamed" => self.named = false,
             "ready" => self.agent(word(1), AgentPhase::Ready, ""),
+            "rate-limited" => self.agent(word(1), AgentPhase::Ready, "rate-limited"),
             "draining" => self.agent(word(1), AgentPhase::Draining, "older than max_life"),
             "registers" => self.tell(Event::AgentRegistered { id }),
             "proving" => self.agent(word(1), AgentPhase::Proving, "not blocked"),

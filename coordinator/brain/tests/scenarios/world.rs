@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use spillway_brain::{
     AgentPhase, Backlog, Config, Controller, Decision, Ec2State, Event, Instance, InstanceId, JobsByInstance,
-    LaunchAnswer, LaunchToken, Listed, QueueBacklog, RefusalClass, Report, StateReason, Timestamp,
+    LaunchAnswer, LaunchToken, Listed, QueueBacklog, RateLimit, RefusalClass, Report, StateReason, Timestamp,
 };
 
 /// What the coordinator's clock shows at first: room for one that is set back.
@@ -103,6 +103,7 @@ impl World {
             active: number("active=").unwrap_or(0),
             paused: words.contains(&"paused"),
             concurrency: number("limit="),
+            rate_limit: words.iter().find_map(|word| rate_limit(word.strip_prefix("limiter=")?)),
             ..QueueBacklog::default()
         };
         self.heartbeats();
@@ -121,6 +122,7 @@ impl World {
                 proven: phase == AgentPhase::Ready,
                 named: self.named,
                 active_jobs: jobs,
+                is_rate_limited: problem == "rate-limited",
                 problem: Some(problem).filter(|problem| !problem.is_empty()),
                 worker_log,
             };
@@ -244,6 +246,13 @@ impl World {
         self.said.push(format!("pool: desired {desired}, {handed_back} jobs handed back"));
         self.said.extend(state.instances().map(|instance| shown(instance, self.ahead)));
     }
+}
+
+/// `STARTED/LEFT`, with `/ALLOWS` where the limit is known.
+fn rate_limit(text: &str) -> Option<RateLimit> {
+    let numbers: Vec<u64> = text.split('/').map(|number| number.parse().expect("a number")).collect();
+    let left = Duration::from_secs(*numbers.get(1)?);
+    Some(RateLimit { left, started: numbers[0], allows: numbers.get(2).copied() })
 }
 
 fn shown(instance: &Instance, ahead: i64) -> String {

@@ -140,6 +140,7 @@ pub fn report(phase: AgentPhase) -> Report {
         proven: phase == AgentPhase::Ready,
         named: true,
         active_jobs: Some(0),
+        is_rate_limited: false,
         problem: None,
         worker_log: None,
     }

@@ -161,6 +161,7 @@ impl World {
             proven: may_be_proven && agent.machine.missing(now).is_none(),
             named: agent.machine.shim_jobs().is_some() || agent.seen.by_name,
             active_jobs: agent.machine.shim_jobs().or(agent.seen.active),
+            is_rate_limited: false,
             problem: None,
             worker_log: None,
         };
