@@ -39,6 +39,11 @@
 //! - **5, no job lost**: BullMQ fails a job for good at its second stall; each stall here has a killed, crashed, cut-off or
 //!   hung worker behind it. Without a stall check (`stall_check: false`) every job of a dead named worker must be handed back;
 //!   not those of instances that a deleted ledger forgot.
+//! - **5, one job does not end instance after instance**: only hand-backs by coordinators after an end that nobody announced are
+//!   counted. Where an agent, a notice or the stall check was first, the job is back without that, as after any interruption. What is
+//!   left to the stall check is its own to decide also where a run has no other (`stall_check: false`).
+//! - **10, early ends**: that launches stop for `breaker_backoff` is checked from the first end of a row on, since an instance that is
+//!   only missing may have been one of the row; that a try which ends early too doubles the wait, by a scenario.
 //! - **6, 12, capacity**: a worker without shim and name cannot give the worker proof while all its slots are busy: in such
 //!   runs the steady load only requires desired capacity.
 //! - **9**: after a tick that decided nothing one in eight is repeated.
@@ -49,6 +54,9 @@
 //!
 //! # What is not modelled
 //!
+//! Agents that lie (their messages are late, lost, of an old session, or from before a reboot); settings that change at a restart; a
+//! ledger that is restored from an older copy (one that is deleted or forged is); listings that show none of several instances for
+//! longer than the grace (they hide single ones, while their agents report); rate limits, and workers of other queues (scenarios);
 //! CreateFleet, prices and budgets; several queues or pools; TLS and proofs of identity; clocks off by more than 2 s, or that
 //! drift; EC2 slower than its grace; a Redis that loses BullMQ's data, or a write that it acknowledged; a primary that fails; a
 //! host that freezes between reading its clock and sending the request; sandboxed processors; child processes that outlive

@@ -139,7 +139,8 @@ impl Shadow {
             let n = number(&entry.id);
             let has_ended = matches!(entry.state, Ec2State::ShuttingDown | Ec2State::Terminated);
             let is_sudden = !self.noticed.contains(&n) && !self.drained.contains(&n);
-            if has_ended && self.first_ready.contains_key(&n) && self.judged.insert(n) && is_sudden {
+            // That it was ready may be heard after its end was seen: then its boot has failed.
+            if has_ended && self.judged.insert(n) && self.first_ready.contains_key(&n) && is_sudden {
                 self.early_ends.push(now.0);
             }
         }
