@@ -46,8 +46,34 @@ pub struct Violation(String);
 
 /// Runs all rounds; `log` gets a line for each.
 pub async fn run(options: Options, log: impl Fn(&str)) -> Summary {
+    let stage = ChaosStage::start().await;
+    lives(stage, options, log).await.ends().await
+}
+
+/// The same with two installations in one account, each with faults, floods and a cap of its own: neither ever touches an
+/// instance of the other.
+pub async fn run_side_by_side(options: Options, log: impl Fn(&str)) -> [Summary; 2] {
+    let [one, two] = ChaosStage::two().await;
+    let of = |name: &'static str| move |words: &str| format!("{name}: {words}");
+    let (first, second) = (of("one"), of("two"));
+    let more = Options { seed: options.seed + 1, ..options };
+    let (one, two) =
+        tokio::join!(lives(one, options, |words| log(&first(words))), lives(two, more, |words| log(&second(words))));
+    // The emulator and its instances end with the last of the two, in the first one's directory.
+    let second = two.ends().await;
+    [one.ends().await, second]
+}
+
+/// One installation after all rounds, or after a violation.
+struct Lived {
+    stage: ChaosStage,
+    injected: Injected,
+    summary: Summary,
+    outcome: Result<(), Violation>,
+}
+
+async fn lives(stage: ChaosStage, options: Options, log: impl Fn(&str)) -> Lived {
     log(&format!("seed {}", options.seed));
-    let mut stage = ChaosStage::start().await;
     let (seen, injected) = (RefCell::new(Seen::default()), Injected::default());
     let journal = RefCell::new(Journal::default());
     let mut summary = Summary { seed: options.seed, ..Summary::default() };
@@ -83,20 +109,26 @@ pub async fn run(options: Options, log: impl Fn(&str)) -> Summary {
         Some(run) => Err(Violation(format!("a job was run twice without a fault that explains it: {run}"))),
         None => Ok(()),
     });
-    let round = injected.round.get();
-    let outcome = match outcome {
-        Ok(()) => end(stage).await.map(|left| {
-            left.iter().for_each(|process| log(&format!("a process is left: {process}")));
-            summary.processes_left = left.len();
-            (!left.is_empty()).then(|| ("processes are left".to_owned(), left.join("\n")))
-        }),
-        Err(Violation(what)) => Ok(Some((what, diagnose(&mut stage, &injected).await))),
-    };
-    summary.violation = match outcome {
-        Ok(violation) => violation.map(|(what, diagnosis)| (what, round, diagnosis)),
-        Err(Violation(what)) => Some((what, round, String::new())),
-    };
-    summary
+    Lived { stage, injected, summary, outcome }
+}
+
+impl Lived {
+    async fn ends(self) -> Summary {
+        let Lived { mut stage, injected, mut summary, outcome } = self;
+        let round = injected.round.get();
+        let outcome = match outcome {
+            Ok(()) => end(stage).await.map(|left| {
+                summary.processes_left = left.len();
+                (!left.is_empty()).then(|| ("processes are left".to_owned(), left.join("\n")))
+            }),
+            Err(Violation(what)) => Ok(Some((what, diagnose(&mut stage, &injected).await))),
+        };
+        summary.violation = match outcome {
+            Ok(violation) => violation.map(|(what, diagnosis)| (what, round, diagnosis)),
+            Err(Violation(what)) => Some((what, round, String::new())),
+        };
+        summary
+    }
 }
 
 /// Cuts the leader off from Redis until the other coordinator leads, and lets it run on: its agents must connect to the new
@@ -270,7 +302,7 @@ fn count(stage: &ChaosStage, summary: &mut Summary, seen: &Seen, injected: &Inje
     summary.peak_billing = seen.peak_billing;
     summary.over_the_cap = seen.peak_billing.saturating_sub(MAX_INSTANCES);
     summary.double_launches = seen.records.len() - seen.tokens().len();
-    summary.foreign_touched = stage.foreign_touched().len();
+    summary.foreign_touched = stage.foreign_touched().len() + stage.others_touched().len();
     (summary.most_calls_a_minute, summary.most_acts_a_minute) = (seen.most_calls_a_minute, seen.most_acts_a_minute);
     summary.terminated_with_jobs = seen.ended_with_jobs;
     summary.instances_left = stage.ours().iter().filter(|record| record.state != InstanceState::Terminated).count();

@@ -117,6 +117,9 @@ fn check_tokens(seen: &Seen) -> Result<(), Violation> {
 }
 
 fn check_foreign(stage: &ChaosStage) -> Result<(), Violation> {
+    if let Some(id) = stage.others_touched().first() {
+        return Err(Violation(format!("{id}, an instance of the other installation, was to be terminated")));
+    }
     match stage.foreign_touched().first() {
         Some(id) => Err(Violation(format!("{id}, an instance of another client, was ended"))),
         None => Ok(()),
@@ -137,7 +140,9 @@ fn check_calls(stage: &ChaosStage, seen: &mut Seen) -> Result<(), Violation> {
     let acts = seen.calls.iter().filter(|(_, acts)| *acts).count();
     seen.most_calls_a_minute = seen.most_calls_a_minute.max(seen.calls.len());
     seen.most_acts_a_minute = seen.most_acts_a_minute.max(acts);
-    if acts > MOST_ACTS_A_MINUTE || seen.calls.len() - acts > MOST_LISTS_A_MINUTE {
+    let installations = stage.installations();
+    let (most_acts, most_lists) = (MOST_ACTS_A_MINUTE * installations, MOST_LISTS_A_MINUTE * installations);
+    if acts > most_acts || seen.calls.len() - acts > most_lists {
         return Err(Violation(format!(
             "{} calls to EC2 in a minute, {acts} of them launches or terminations",
             seen.calls.len()

@@ -1,8 +1,9 @@
 //! A TCP proxy on loopback with faults on request: it delays, stalls, drops answers after their requests have passed, or
 //! resets. It knows nothing of what it carries but a text that it counts in requests.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -40,6 +41,7 @@ struct Shared {
     target: AtomicU16,
     counted: &'static [u8],
     seen: AtomicU32,
+    terminated: Mutex<BTreeSet<String>>,
     answers_lost: AtomicU32,
 }
 
@@ -53,6 +55,7 @@ impl Proxy {
             target: AtomicU16::new(target),
             counted: counted.as_bytes(),
             seen: AtomicU32::new(0),
+            terminated: Mutex::default(),
             answers_lost: AtomicU32::new(0),
         });
         let accepting = tokio::spawn(accept(listener, Arc::clone(&shared)));
@@ -75,6 +78,11 @@ impl Proxy {
     /// Requests so far that contain the counted text.
     pub fn seen(&self) -> u32 {
         self.shared.seen.load(Ordering::Relaxed)
+    }
+
+    /// Instances that a request has asked EC2 to terminate.
+    pub fn terminated(&self) -> BTreeSet<String> {
+        self.shared.terminated.lock().expect("nothing panics with it").clone()
     }
 
     pub fn answers_lost(&self) -> u32 {
@@ -143,6 +151,11 @@ async fn requests(mut from: ReadHalf<'_>, mut to: WriteHalf<'_>, shared: &Shared
         }
         if !shared.counted.is_empty() && chunk.windows(shared.counted.len()).any(|text| text == shared.counted) {
             shared.seen.fetch_add(1, Ordering::Relaxed);
+        }
+        let text = String::from_utf8_lossy(chunk);
+        if let Some(id) = text.split_once("Action=TerminateInstances").and_then(|(_, rest)| rest.split("=i-").nth(1)) {
+            let id: String = id.chars().take_while(char::is_ascii_alphanumeric).collect();
+            shared.terminated.lock().expect("nothing panics with it").insert(format!("i-{id}"));
         }
     }
 }

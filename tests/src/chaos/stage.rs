@@ -31,6 +31,10 @@ pub struct ChaosStage {
     _primary: Process,
     /// Instances of other clients.
     pub foreign: Vec<String>,
+    /// Where two installations share an account: the image of its instances, by which they are told from the other's.
+    image: Option<String>,
+    /// Of the emulator's instances.
+    instances: PathBuf,
     pub base: Stage,
 }
 
@@ -47,25 +51,50 @@ pub struct Seat {
     directory: PathBuf,
 }
 
+fn setup() -> Setup {
+    Setup {
+        files: recorded_worker::files("bun"),
+        // The usual launch template is not used: see `user_data`.
+        user_data: Some("#!/bin/sh\nexit 1\n"),
+        redis: vec!["--appendonly", "yes"],
+        ..Setup::default()
+    }
+}
+
 impl ChaosStage {
     pub async fn start() -> Self {
-        let setup = Setup {
-            files: recorded_worker::files("bun"),
-            // The usual launch template is not used: see `user_data`.
-            user_data: Some("#!/bin/sh\nexit 1\n"),
-            redis: vec!["--appendonly", "yes"],
-            ..Setup::default()
-        };
-        let base = Stage::without_coordinator(setup).await;
-        let agents = Proxy::start(0, "").await;
-        let template = LaunchTemplate { user_data: user_data(&base, agents.port()), ..LaunchTemplate::default() };
-        let template = base.emulator().create_launch_template("chaos", template).expect("a launch template");
+        let base = Stage::without_coordinator(setup()).await;
         launch_foreign(&base).await;
+        let instances = base.directory.path().join("ec2");
+        Self::on(base, instances, None).await
+    }
+
+    /// Two installations in one account, with the same names everywhere: each has a Redis, a ledger and an identity of its own.
+    pub async fn two() -> [Self; 2] {
+        let first = Stage::without_coordinator(setup()).await;
+        let second = first.beside(setup()).await;
+        launch_foreign(&first).await;
+        let instances = first.directory.path().join("ec2");
+        let first = Self::on(first, instances.clone(), Some("ami-0000000000000001")).await;
+        [first, Self::on(second, instances, Some("ami-0000000000000002")).await]
+    }
+
+    async fn on(base: Stage, instances: PathBuf, image: Option<&str>) -> Self {
         let foreign = base.instances().into_iter().map(|record| record.id).collect();
+        let agents = Proxy::start(0, "").await;
+        let mut template = LaunchTemplate { user_data: user_data(&base, agents.port()), ..LaunchTemplate::default() };
+        if let Some(image) = image {
+            image.clone_into(&mut template.image_id);
+        }
+        let template = base
+            .emulator()
+            .create_launch_template(&format!("chaos-{}", agents.port()), template)
+            .expect("a launch template");
         let seats = [Seat::new("first", &base, &template).await, Seat::new("second", &base, &template).await];
         // No fault hits the primary.
         let primary = recorded_worker::primary(&base, BULLMQ, "bun", CONCURRENCY);
-        let stage = ChaosStage { seats, agents, _primary: primary, foreign, base };
+        let image = image.map(str::to_owned);
+        let stage = ChaosStage { seats, agents, _primary: primary, foreign, image, instances, base };
         for seat in &stage.seats {
             seat.start().await;
         }
@@ -74,13 +103,28 @@ impl ChaosStage {
 
     /// Our instances, in the order of their launch.
     pub fn ours(&self) -> Vec<InstanceRecord> {
-        let is_ours = |record: &InstanceRecord| !self.foreign.contains(&record.id);
+        let is_ours = |record: &InstanceRecord| match &self.image {
+            Some(image) => record.image_id == *image,
+            None => !self.foreign.contains(&record.id),
+        };
         self.base.instances().into_iter().filter(is_ours).collect()
     }
 
     /// Our instances that are running.
     pub fn running(&self) -> Vec<InstanceRecord> {
         self.ours().into_iter().filter(|record| record.state == InstanceState::Running).collect()
+    }
+
+    /// Installations in this account.
+    pub fn installations(&self) -> usize {
+        if self.image.is_some() { 2 } else { 1 }
+    }
+
+    /// Instances that a coordinator of this installation terminated, or tried to, and that are not its own.
+    pub fn others_touched(&self) -> Vec<String> {
+        let ours: Vec<String> = self.ours().into_iter().map(|record| record.id).collect();
+        let terminated = self.seats.iter().flat_map(|seat| seat.ec2.terminated());
+        terminated.filter(|id| !ours.contains(id)).collect()
     }
 
     /// Instances of other clients that are not running any more.
@@ -126,7 +170,7 @@ impl ChaosStage {
     }
 
     pub fn home(&self, instance: &str) -> PathBuf {
-        self.base.directory.path().join("ec2").join(instance).join("home")
+        self.instances.join(instance).join("home")
     }
 
     /// The process of this instance whose id is in that file of its home directory; None if there is none (any more).
