@@ -10,7 +10,9 @@ use spillway_machine::{Command, Refusal, agreed};
 use spillway_proto::times;
 use spillway_proto::v1::agent_service_client::AgentServiceClient;
 use spillway_proto::v1::session_response::Command as Wire;
-use spillway_proto::v1::{Drain, RegisterRequest, Rehearse, SessionRequest, SessionResponse, register_response};
+use spillway_proto::v1::{
+    Drain, PowerOff, RegisterRequest, Rehearse, SessionRequest, SessionResponse, register_response,
+};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::AsciiMetadataValue;
@@ -74,6 +76,11 @@ pub enum CoordinatorCommand {
     },
     /// Cancel the drain and take jobs again.
     CancelDrain,
+    /// End the instance: EC2 refuses to terminate it.
+    PowerOff {
+        /// For the log.
+        reason: String,
+    },
     /// Behave as if EC2 interrupted the instance then.
     Rehearse {
         /// When it would.
@@ -90,6 +97,7 @@ impl CoordinatorCommand {
         match *self {
             Self::Drain { deadline: at, left, .. } => Command::Drain { deadline: deadline(at, left) },
             Self::CancelDrain => Command::CancelDrain,
+            Self::PowerOff { .. } => Command::PowerOff,
             Self::Rehearse { deadline: at, left } => Command::Rehearse { deadline: deadline(at, left) },
         }
     }
@@ -227,6 +235,7 @@ fn understood(message: SessionResponse) -> Inbound {
             CoordinatorCommand::Drain { deadline: times::system_time(&at), left, reason }
         }
         Some(Wire::CancelDrain(_)) => CoordinatorCommand::CancelDrain,
+        Some(Wire::PowerOff(PowerOff { reason })) => CoordinatorCommand::PowerOff { reason },
         Some(Wire::Rehearse(Rehearse { deadline: Some(at), left })) => {
             let left = left.as_ref().and_then(times::from_duration);
             CoordinatorCommand::Rehearse { deadline: times::system_time(&at), left }
@@ -268,7 +277,7 @@ mod tests {
                     Command::Drain { deadline } | Command::Rehearse { deadline } => {
                         let _ = (clock.instant(deadline), clock.wall(deadline));
                     }
-                    Command::CancelDrain => {}
+                    Command::CancelDrain | Command::PowerOff => {}
                 }
             }
         }

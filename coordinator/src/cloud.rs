@@ -13,6 +13,7 @@
 //! | `spillway:installation` | whose it is: see `installation` |
 
 mod classify;
+mod codes;
 mod launch;
 mod list;
 mod tags;

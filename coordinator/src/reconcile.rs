@@ -71,6 +71,9 @@ pub struct PoolStatus {
     pub ready: usize,
     pub queue_serving: bool,
     pub cloud_serving: bool,
+    pub launches: Launches,
+    /// EC2 terminates what it is asked to.
+    pub terminations_serving: bool,
     pub leading: bool,
     /// The epoch of its current leadership, or of the last one.
     pub epoch: u64,
@@ -80,6 +83,17 @@ pub struct PoolStatus {
     pub alive_at: Option<Duration>,
     /// How long the last observation of the queues took.
     pub observation_took: Option<Duration>,
+}
+
+/// What becomes of launches.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Launches {
+    /// Nothing that a person must fix keeps EC2 or the breaker from launching.
+    pub serving: bool,
+    /// EC2's answers since the ledger began, by outcome.
+    pub outcomes: Vec<(&'static str, u64)>,
+    /// Whether launching is blocked, by class of refusal; and by the breaker.
+    pub blocked: Vec<(&'static str, bool)>,
 }
 
 /// The channels to a running pool.

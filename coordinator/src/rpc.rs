@@ -21,7 +21,7 @@ use crate::agents::Agents;
 use crate::pools::PoolList;
 pub use agent::Registration;
 use health::watch_health;
-pub use health::{PARTS, parts};
+pub use health::{PARTS, is_well, parts};
 
 /// An idle connection is pinged after this, and closed if the ping is not answered within the same time.
 const KEEPALIVE: Duration = Duration::from_secs(10);

@@ -9,6 +9,8 @@
 //! | `spillway_observation_up`, `spillway_cloud_up`, `spillway_leader` | gauge, 0 or 1 | `pool` |
 //! | `spillway_instances` | gauge | `pool`, `phase` |
 //! | `spillway_instances_desired`, `spillway_instances_max` | gauge | `pool` |
+//! | `spillway_launches_total` | counter | `pool`, `capacity_type`, `outcome` (accepted, refused_capacity, …) |
+//! | `spillway_launches_blocked` | gauge, 0 or 1 | `pool`, `class` (capacity, quota, …, breaker) |
 //! | `spillway_instances_launched_total`, `spillway_instances_terminated_total` | counter | `pool` |
 
 use std::sync::OnceLock;
@@ -20,6 +22,8 @@ use tracing_subscriber::fmt::format::FmtSpan;
 
 use crate::reconcile::PoolStatus;
 
+/// Every launch is of a spot instance.
+const CAPACITY_TYPE: &str = "spot";
 const PHASES: [&str; 5] = ["launching", "booting", "ready", "draining", "terminating"];
 
 /// Logs go to stderr, which is the journal under systemd (without times, since the journal has its own). `level` is as in
@@ -94,6 +98,15 @@ pub fn record(pools: &[PoolStatus]) {
             set("spillway_instances_desired", f64::from(desired));
         }
         set("spillway_instances_max", f64::from(view.max_instances));
+        for (outcome, launches) in &status.launches.outcomes {
+            let (pool, capacity_type) = (pool.clone(), CAPACITY_TYPE);
+            counter!("spillway_launches_total", "pool" => pool, "capacity_type" => capacity_type, "outcome" => *outcome)
+                .absolute(*launches);
+        }
+        for (class, is_blocked) in &status.launches.blocked {
+            gauge!("spillway_launches_blocked", "pool" => pool.clone(), "class" => *class)
+                .set(f64::from(u8::from(*is_blocked)));
+        }
         counter!("spillway_instances_launched_total", "pool" => pool.clone()).absolute(view.launched_total);
         counter!("spillway_instances_terminated_total", "pool" => pool.clone()).absolute(view.terminated_total);
         counter!("spillway_jobs_handed_back_total", "pool" => pool.clone()).absolute(view.jobs_handed_back_total);

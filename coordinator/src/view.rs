@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use prost_types::Timestamp as ProtoTimestamp;
-use spillway_brain::{Backlog, Controller, Instance, InstanceId, Next, Plan, Timestamp};
+use spillway_brain::{Backlog, Controller, Instance, InstanceId, Next, Plan, Refusal, Timestamp};
 use spillway_proto::times::{self, duration};
 use spillway_proto::v1;
 
@@ -38,6 +38,7 @@ pub fn pool(
         launched_total: state.launched_total(),
         terminated_total: state.terminated_total(),
         jobs_handed_back_total: state.handed_back_total(),
+        launches_blocked: state.refusals().filter(|it| state.is_leader() && it.blocks(now)).map(blocked).collect(),
     }
 }
 
@@ -72,7 +73,19 @@ fn instance(
         jobs_in_redis: instance.jobs_in_redis.map(|(jobs, _)| jobs),
         jobs_handed_back: instance.jobs_handed_back(),
         hand_back: hand_back(instance).to_owned(),
+        terminate_problem: instance.not_terminated.as_ref().map(|it| it.detail.clone()).unwrap_or_default(),
         worker_log: instance.agent.worker_log.clone().unwrap_or_default(),
+    }
+}
+
+fn blocked(refusal: &Refusal) -> v1::LaunchesBlocked {
+    v1::LaunchesBlocked {
+        class: refusal.class.as_str().to_owned(),
+        code: refusal.code.clone(),
+        message: refusal.message.clone(),
+        at: Some(timestamp(refusal.at)),
+        retried_at: refusal.until.map(timestamp),
+        needs_a_person: refusal.class.needs_a_person(),
     }
 }
 

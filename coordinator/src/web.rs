@@ -1,5 +1,5 @@
-//! HTTP on loopback: `/metrics` for Prometheus, `/healthz` (the process runs), `/readyz` (queues and EC2 can be read),
-//! and the status as text on `/`.
+//! HTTP on loopback: `/metrics` for Prometheus, `/healthz` (the process runs), `/readyz` (queues and EC2 can be
+//! read; its JSON has the other parts too), and the status as text on `/`.
 
 use std::time::SystemTime;
 
@@ -14,7 +14,7 @@ use spillway_proto::v1;
 use tokio::net::TcpListener;
 
 use crate::pools::PoolList;
-use crate::rpc::{PARTS, parts};
+use crate::rpc::{PARTS, is_well, parts};
 use crate::{clock, telemetry};
 
 /// Writes the status page from the pools, whether this coordinator is the leader, and the time.
@@ -53,8 +53,7 @@ async fn prometheus(State(context): State<Context>) -> impl IntoResponse {
 
 async fn ready(State(context): State<Context>) -> impl IntoResponse {
     let parts = parts(context.pools.configured());
-    let [queue, cloud, _] = parts;
-    let status = if queue && cloud { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let status = if is_well(parts) { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let body: serde_json::Map<_, _> =
         PARTS.iter().zip(parts).map(|(name, serves)| ((*name).to_owned(), json!(serves))).collect();
     (status, axum::Json(body))

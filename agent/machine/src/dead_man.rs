@@ -1,5 +1,6 @@
-//! The dead-man's switch: an instance without coordinator and job, or older than `max_life`, ends itself. Owns
-//! when; what a power-off is, is the shell's. Instances are launched so that a power-off terminates them.
+//! The dead-man's switch: an instance without coordinator and job, or older than `max_life`, ends itself; and one that EC2
+//! refuses to terminate, when it is told to. Owns when; what a power-off is, is the shell's. Instances are launched so that a
+//! power-off terminates them.
 
 use core::time::Duration;
 
@@ -29,6 +30,8 @@ pub enum LastReason {
     Orphaned,
     /// It is older than `max_life`.
     TooOld,
+    /// The coordinator asks for it, since EC2 refuses to terminate the instance.
+    Told,
 }
 
 impl DeadMan {

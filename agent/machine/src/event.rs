@@ -104,6 +104,8 @@ pub enum Command {
     },
     /// Cancel the drain and take jobs again.
     CancelDrain,
+    /// End the instance, once the worker is stopped: EC2 refuses to terminate it.
+    PowerOff,
     /// Behave as if EC2 had sent an interruption notice.
     Rehearse {
         /// When EC2 would interrupt the instance.

@@ -158,8 +158,11 @@ impl Agent {
         let words = match reason {
             LastReason::Orphaned => "powering off: no coordinator for orphan_after and no active job",
             LastReason::TooOld => "powering off: older than max_life",
+            LastReason::Told => {
+                "powering off: the coordinator asks for it, since EC2 refuses to terminate the instance"
+            }
         };
-        tracing::error!(words, "powering off by the dead-man's switch");
+        tracing::error!(words, "powering off");
         self.send(Message::Farewell(farewell(words)));
         tokio::spawn(async move {
             for line in [&["poweroff"][..], &["shutdown", "-h", "now"]] {

@@ -1,52 +1,23 @@
-//! How long to wait after a failure: EC2's refusals of launches keep the next ones off, by class; one class does until a
-//! person acts.
+//! How long to wait after a failure: EC2's refusals of launches keep the next ones off, by class.
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
 use crate::config::Config;
-use crate::event::RefusalClass;
-use crate::time::Timestamp;
+use crate::refusal::RefusalClass;
 
-/// The refusal that launches are waiting out.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Refusal {
-    pub class: RefusalClass,
-    pub code: String,
-    pub message: String,
-    pub at: Timestamp,
-    /// None: until a person acts.
-    pub until: Option<Timestamp>,
-    /// Refusals of this class in a row.
-    pub times: u32,
-}
-
-impl Refusal {
-    /// Takes one more refusal into account.
-    pub(crate) fn next(
-        before: Option<&Refusal>,
-        now: Timestamp,
-        config: &Config,
-        (class, code, message): (RefusalClass, String, String),
-    ) -> Self {
-        let times = before.filter(|refusal| refusal.class == class).map_or(1, |refusal| refusal.times + 1);
-        Refusal { class, code, message, at: now, until: wait(config, class, times).map(|span| now + span), times }
-    }
-
-    /// Whether launches still wait for it.
-    pub(crate) fn holds(&self, now: Timestamp) -> bool {
-        self.until.is_none_or(|until| now < until)
-    }
-}
-
-/// How long to leave EC2 alone after `times` refusals of `class` in a row; None: until a person acts.
-pub(crate) fn wait(config: &Config, class: RefusalClass, times: u32) -> Option<Duration> {
+/// How long to leave EC2 alone after `times` tries in a row that were refused with `class`.
+pub(crate) fn wait(config: &Config, class: RefusalClass, times: u32) -> Duration {
     match class {
-        RefusalClass::Retry => Some(retried_after(times)),
-        RefusalClass::Capacity => Some(doubled(config.capacity_backoff, config.capacity_backoff * 5, times)),
-        RefusalClass::Quota => Some(doubled(config.quota_backoff, config.quota_backoff * 6, times)),
-        RefusalClass::Fatal => None,
+        RefusalClass::Retry => retried_after(times),
+        RefusalClass::Capacity => doubled(config.capacity_backoff, config.capacity_backoff * 5, times),
+        RefusalClass::Quota | RefusalClass::Permission | RefusalClass::Configuration | RefusalClass::Unknown => {
+            doubled(config.quota_backoff, config.quota_backoff * 6, times)
+        }
+        // The next token is another one. Where that is refused in the same way, something else is wrong: no storm of calls.
+        RefusalClass::TokenUsed | RefusalClass::TokenEnded => match times {
+            0 | 1 => Duration::ZERO,
+            _ => retried_after(times - 1),
+        },
     }
 }
 
@@ -62,17 +33,39 @@ fn doubled(first: Duration, most: Duration, times: u32) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::refusal::Refusal;
+    use crate::time::Timestamp;
 
     #[test]
     fn the_back_off_grows_by_class_up_to_a_limit() {
         let config = Config::default();
-        let seconds = |class, times| wait(&config, class, times).map(|span| span.as_secs());
-        assert_eq!(seconds(RefusalClass::Retry, 1), Some(2));
-        assert_eq!(seconds(RefusalClass::Retry, 4), Some(16));
-        assert_eq!(seconds(RefusalClass::Retry, 1000), Some(60));
-        assert_eq!(seconds(RefusalClass::Capacity, 1), Some(180));
-        assert_eq!(seconds(RefusalClass::Capacity, 9), Some(900));
-        assert_eq!(seconds(RefusalClass::Quota, 2), Some(1200));
-        assert_eq!(seconds(RefusalClass::Fatal, 1), None);
+        let seconds = |class, times| wait(&config, class, times).as_secs();
+        assert_eq!(seconds(RefusalClass::Retry, 1), 2);
+        assert_eq!(seconds(RefusalClass::Retry, 4), 16);
+        assert_eq!(seconds(RefusalClass::Retry, 1000), 60);
+        assert_eq!(seconds(RefusalClass::Capacity, 1), 180);
+        assert_eq!(seconds(RefusalClass::Capacity, 9), 900);
+        for class in RefusalClass::ALL.into_iter().filter(|class| class.needs_a_person()) {
+            assert_eq!([1, 2, 3, 9].map(|times| seconds(class, times)), [600, 1200, 2400, 3600], "{class:?}");
+        }
+        for class in [RefusalClass::TokenUsed, RefusalClass::TokenEnded] {
+            assert_eq!([1, 2, 3, 1000].map(|times| seconds(class, times)), [0, 2, 4, 60], "{class:?}");
+        }
+    }
+
+    #[test]
+    fn only_a_launch_that_was_tried_after_the_back_off_doubles_it() {
+        let config = Config::default();
+        let minutes = |minutes: u64| Timestamp(minutes * 60_000);
+        let refused = |before: Option<&Refusal>, at: u64| {
+            let what = (RefusalClass::Quota, "VcpuLimitExceeded".to_owned(), String::new());
+            Refusal::next(before, minutes(at), &config, what)
+        };
+        let first = refused(None, 0);
+        let together = refused(Some(&refused(Some(&first), 0)), 1);
+        assert_eq!((together.times, together.until), (1, Some(minutes(11))));
+        assert!(together.holds(minutes(10)) && !together.holds(minutes(11)));
+        let tried = refused(Some(&together), 11);
+        assert_eq!((tried.times, tried.until), (2, Some(minutes(31))));
     }
 }

@@ -22,19 +22,36 @@ pub struct Breaker {
     /// While open: no launch before this.
     pub open_until: Option<Timestamp>,
     times_opened: u32,
+    /// Boots of instances that were launched before this say nothing: a person has fixed what made them fail.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    counts_from: Timestamp,
+}
+
+fn is_zero(at: &Timestamp) -> bool {
+    *at == Timestamp(0)
 }
 
 impl Breaker {
-    /// A boot failed. True when this opened the breaker.
-    pub(crate) fn failed(&mut self, now: Timestamp, allowed: u32, backoff: Duration) -> bool {
+    /// The boot of an instance that was launched at `launched_at` failed. True when this opened the breaker. Once it is open
+    /// only the failure of a later try opens it again: boots that were launched together fail together.
+    pub(crate) fn failed(&mut self, now: Timestamp, launched_at: Timestamp, allowed: u32, backoff: Duration) -> bool {
+        if launched_at < self.counts_from {
+            return false;
+        }
         self.failures += 1;
-        if self.failures < allowed {
+        let is_try = self.open_until.is_none_or(|until| launched_at >= until);
+        if self.failures < allowed || !is_try {
             return false;
         }
         let doubled = backoff * 2u32.saturating_pow(self.times_opened.min(16));
         self.open_until = Some(now + doubled.min(LONGEST_BACKOFF.max(backoff)));
         self.times_opened += 1;
         true
+    }
+
+    /// A person has fixed what made boots fail.
+    pub(crate) fn reset(&mut self, now: Timestamp) {
+        *self = Breaker { counts_from: now, ..Breaker::default() };
     }
 
     /// A worker proved itself.
@@ -54,8 +71,12 @@ impl Breaker {
 
 impl Stepped for Breaker {
     fn step(&mut self, by: i64) {
-        let Breaker { failures: _, open_until, times_opened: _ } = self;
+        let Breaker { failures: _, open_until, times_opened: _, counts_from } = self;
         open_until.step(by);
+        // Zero is no time: nothing was reset.
+        if !is_zero(counts_from) {
+            counts_from.step(by);
+        }
     }
 }
 
@@ -63,22 +84,46 @@ impl Stepped for Breaker {
 mod tests {
     use super::*;
 
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    fn at(minutes: u64) -> Timestamp {
+        Timestamp(minutes * 60_000)
+    }
+
     #[test]
     fn it_opens_at_the_third_failure_lets_one_try_and_doubles_the_wait() {
-        let minute = Duration::from_secs(60);
-        let at = |minutes: u64| Timestamp(minutes * 60_000);
         let mut breaker = Breaker::default();
-        assert!(!breaker.failed(at(0), 3, minute));
-        assert!(!breaker.failed(at(1), 3, minute));
+        assert!(!breaker.failed(at(0), at(0), 3, MINUTE));
+        assert!(!breaker.failed(at(1), at(0), 3, MINUTE));
         assert_eq!(breaker.allows(at(1), 0), u32::MAX);
-        assert!(breaker.failed(at(2), 3, minute));
+        assert!(breaker.failed(at(2), at(1), 3, MINUTE));
         assert_eq!(breaker.allows(at(2), 0), 0);
         assert_eq!(breaker.allows(at(3), 0), 1);
         assert_eq!(breaker.allows(at(3), 1), 0, "one try at a time");
-        assert!(breaker.failed(at(4), 3, minute));
+        assert!(breaker.failed(at(4), at(3), 3, MINUTE));
         assert_eq!(breaker.allows(at(5), 0), 0, "the second wait is twice as long");
         assert_eq!(breaker.allows(at(6), 0), 1);
         breaker.succeeded();
         assert_eq!(breaker.allows(at(6), 0), u32::MAX);
+    }
+
+    #[test]
+    fn boots_that_were_launched_together_open_it_once_however_late_they_fail() {
+        let mut breaker = Breaker::default();
+        let opened = [5, 5, 5, 5, 7].map(|fails| breaker.failed(at(fails), at(0), 3, MINUTE));
+        assert_eq!(opened, [false, false, true, false, false]);
+        assert_eq!((breaker.failures, breaker.open_until), (5, Some(at(6))));
+        assert!(breaker.failed(at(9), at(8), 3, MINUTE), "the try fails");
+        assert_eq!(breaker.open_until, Some(at(11)));
+    }
+
+    #[test]
+    fn what_was_launched_before_a_reset_does_not_count() {
+        let mut breaker = Breaker::default();
+        breaker.reset(at(2));
+        let opened = [0, 1, 1, 1].map(|launched| breaker.failed(at(3), at(launched), 2, MINUTE));
+        assert_eq!((opened, breaker.failures), ([false; 4], 0));
+        assert!(!breaker.failed(at(4), at(2), 2, MINUTE));
+        assert!(breaker.failed(at(4), at(2), 2, MINUTE));
     }
 }

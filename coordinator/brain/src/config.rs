@@ -41,7 +41,8 @@ pub struct Config {
     pub keep_failed_boots: Duration,
     /// How long launches keep off after InsufficientInstanceCapacity and its like; doubled up to five times this.
     pub capacity_backoff: Duration,
-    /// The same after a limit of the account.
+    /// The same after what a person must fix (a limit of the account, a permission, the template, an unknown error); doubled up
+    /// to six times this.
     pub quota_backoff: Duration,
     /// Whether an instance that EC2 is about to take still counts against `max_instances` when its replacement is
     /// launched. Where it does not, up to twice `max_instances` may bill for a moment.

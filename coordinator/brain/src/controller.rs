@@ -9,10 +9,12 @@ mod leadership;
 mod listing;
 mod nothing_taken;
 mod operator;
+mod resume;
 mod strangers;
 mod tick;
 
 pub use operator::Rejection;
+pub use resume::{Cleared, Resumed};
 
 use crate::config::Config;
 use crate::event::Event;
@@ -63,6 +65,11 @@ impl Controller {
     /// Whether an operator's event would have an effect now, and why not. Any other event is `NotAnOperators`.
     pub fn check_operator(&self, now: Timestamp, event: &Event) -> Result<(), Rejection> {
         operator::check(&self.state, now, event, &self.config)
+    }
+
+    /// What an operator's resume at `now` would come to.
+    pub fn would_resume(&self, now: Timestamp) -> Resumed {
+        resume::would(&self.state, now, &self.config)
     }
 
     pub fn config(&self) -> &Config {

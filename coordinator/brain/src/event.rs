@@ -7,13 +7,13 @@ use serde::{Deserialize, Serialize};
 use crate::backlog::{Backlog, JobsByInstance};
 use crate::hand_back::Suspect;
 use crate::id::{InstanceId, LaunchToken};
+use crate::refusal::RefusalClass;
 use crate::time::Timestamp;
 
 /// Everything that the controller ever learns.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Event {
-    /// This process began: what an earlier one left unanswered is retried, and a person may have fixed
-    /// what was fatal.
+    /// This process began: what an earlier one left unanswered is retried, and a person may have fixed what EC2 refused.
     Started,
     /// The clock that all times are given by was set, by so many milliseconds: what is kept moves with it, so that no deadline
     /// comes sooner or later.
@@ -53,6 +53,9 @@ pub enum Event {
         id: InstanceId,
         class: RefusalClass,
         code: String,
+        /// EC2's words, with the code.
+        #[serde(default)]
+        detail: String,
     },
     /// The agent proved who it is.
     AgentRegistered {
@@ -113,19 +116,6 @@ pub enum Event {
 pub enum LaunchAnswer {
     Accepted { id: InstanceId },
     Refused { class: RefusalClass, code: String, message: String },
-}
-
-/// EC2's errors by what to do about them, not by what happened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum RefusalClass {
-    /// Throttling, 5xx, network: it may have had its effect. The same token again, after a back-off.
-    Retry,
-    /// No capacity in this pool of EC2's: keep off it for some minutes.
-    Capacity,
-    /// A limit of the account: retry slowly, and tell a person.
-    Quota,
-    /// Wrong until a person acts: stop, and tell them.
-    Fatal,
 }
 
 /// One instance that EC2 shows: one with the pool's tag, or one that the ledger knows by its id, whatever its tags.

@@ -145,6 +145,15 @@ impl HandBack {
         if span >= LEFT_FOR_LONG { Turn::FailsForLong } else { Turn::GoesOn }
     }
 
+    /// What made attempts fail may be fixed: the next is made at once.
+    pub(crate) fn forget_back_off(&mut self, now: Timestamp) {
+        if let Next::Ask { at } = &mut self.next
+            && self.problem.is_some()
+        {
+            *at = now.min(*at);
+        }
+    }
+
     /// Redis shows by itself that no job is left.
     pub(crate) fn ends(&mut self, now: Timestamp) {
         self.left = Some(0);

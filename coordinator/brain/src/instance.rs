@@ -8,6 +8,7 @@ use crate::event::{AgentPhase, Ec2State};
 use crate::hand_back::{HandBack, Suspect};
 use crate::id::{InstanceId, LaunchToken};
 use crate::phase::{DrainCause, Phase, PhaseKind};
+use crate::refusal::RefusalClass;
 use crate::time::Timestamp;
 
 /// No message from an agent is in flight for longer than this: silent sessions are closed after some seconds, and a
@@ -85,6 +86,13 @@ pub struct Instance {
     pub cancelled_at: Option<Timestamp>,
     #[serde(flatten)]
     pub owed: Owed,
+    /// EC2 has its launch token from a call with other parameters: it is not asked for again, and EC2's list tells what
+    /// became of it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub token_used: bool,
+    /// EC2 refuses to terminate it; None where it has not been asked, or has accepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_terminated: Option<NotTerminated>,
     /// It was launched because EC2 recommended to replace another.
     #[serde(default)]
     pub is_replacement: bool,
@@ -143,6 +151,21 @@ pub struct SaidByAgent {
     pub worker_log: Option<String>,
 }
 
+/// EC2's refusals to terminate an instance, in a row.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NotTerminated {
+    /// Of the last one.
+    pub class: RefusalClass,
+    /// EC2's code and words.
+    pub detail: String,
+    /// When the first one came.
+    pub since: Timestamp,
+    /// A person was told.
+    pub alerted: bool,
+    /// The agent is to be told to power the instance off.
+    pub power_off_due: bool,
+}
+
 /// Whether an instance owes a hand-back of jobs, and what has been handed back.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Owed {
@@ -189,6 +212,8 @@ impl Instance {
             drain_told_at: None,
             cancelled_at: None,
             owed: Owed::default(),
+            token_used: false,
+            not_terminated: None,
             is_replacement: false,
             replaces: None,
         }
@@ -196,6 +221,7 @@ impl Instance {
 
     pub(crate) fn enter(&mut self, now: Timestamp, phase: Phase, reason: impl Into<String>) {
         self.phase = phase;
+        self.not_terminated = None;
         self.phase_since = now;
         self.phase_reason = reason.into();
     }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::early_ends::EARLY;
-use crate::event::RefusalClass;
 use crate::id::{InstanceId, LaunchToken};
+use crate::refusal::RefusalClass;
 use crate::words::{counted, in_words};
 
 /// Why not more, and why not less.
@@ -96,12 +96,22 @@ pub enum Note {
         message: String,
         left: Duration,
     },
+    /// In records of an earlier version.
     FatalRefusal {
         code: String,
         message: String,
     },
     LaunchUnseen {
         token: LaunchToken,
+    },
+    /// EC2 has the token from a call with other parameters.
+    TokenUsed {
+        token: LaunchToken,
+    },
+    NotTerminated {
+        id: InstanceId,
+        detail: String,
+        left: Duration,
     },
     WaitsForDrain {
         name: String,
@@ -215,13 +225,15 @@ impl fmt::Display for Note {
             | Note::EarlyEnds { .. }
             | Note::BackOff { .. }
             | Note::FatalRefusal { .. }
-            | Note::LaunchUnseen { .. } => self.of_launches(f),
+            | Note::LaunchUnseen { .. }
+            | Note::TokenUsed { .. } => self.of_launches(f),
             Note::WaitsForDrain { .. }
             | Note::Kept { .. }
             | Note::SourcesDisagree { .. }
             | Note::RedisViewMissing { .. }
             | Note::AgentSilent { .. }
             | Note::NotOurs { .. }
+            | Note::NotTerminated { .. }
             | Note::Stranger { .. }
             | Note::TagsChanged { .. }
             | Note::Unlisted { .. }
@@ -233,6 +245,29 @@ impl fmt::Display for Note {
 }
 
 impl Note {
+    /// It says why nothing is launched, or not yet, although more instances may be desired.
+    pub(crate) fn holds_launches(&self) -> bool {
+        matches!(
+            self,
+            Note::NotLeader
+                | Note::NotObservedYet
+                | Note::ObservationFailed { .. }
+                | Note::ObservationStale { .. }
+                | Note::NotListedYet
+                | Note::ListingFailed { .. }
+                | Note::ListingStale { .. }
+                | Note::Held { .. }
+                | Note::Paused { .. }
+                | Note::ConcurrencyReached { .. }
+                | Note::AtCap { .. }
+                | Note::BreakerOpen { .. }
+                | Note::EarlyEnds { left: Some(_), .. }
+                | Note::BackOff { .. }
+                | Note::LaunchUnseen { .. }
+                | Note::TokenUsed { .. }
+        )
+    }
+
     fn of_no_scaling(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Note::NotLeader => f.write_str("standby: another coordinator is the leader and decides"),
@@ -324,7 +359,8 @@ impl Note {
             }
             Note::BreakerOpen { failures, left } => write!(
                 f,
-                "{failures} boots failed in a row: no launch for {}. `spillway status` shows the boot step that failed",
+                "{} failed in a row: no launch for {}. `spillway status` shows the boot step that failed",
+                counted(*failures, "boot"),
                 in_words(*left)
             ),
             Note::EarlyEnds { ends, left: Some(left) } => write!(
@@ -344,13 +380,26 @@ impl Note {
             Note::BackOff { class: RefusalClass::Retry, code, left, .. } => {
                 write!(f, "EC2 answered {code}: the launch is retried in {}", in_words(*left))
             }
+            Note::BackOff { class, code, message, left } if class.needs_a_person() => write!(
+                f,
+                "EC2 refused a launch ({}: {code}: {message}): launching is stopped, and tried again in {}. {}; \
+                 `spillway resume` tries at once",
+                class.in_words(),
+                in_words(*left),
+                class.remedy()
+            ),
             Note::BackOff { class, code, message, left } => {
-                let what = if *class == RefusalClass::Quota { "account limit" } else { "no capacity" };
-                write!(f, "EC2 refused a launch ({what}: {code}: {message}): no launch for {}", in_words(*left))
+                let (what, left) = (class.in_words(), in_words(*left));
+                write!(f, "EC2 refused a launch ({what}: {code}: {message}): no launch for {left}")
             }
             Note::FatalRefusal { code, message } => write!(
                 f,
                 "EC2 refused a launch ({code}: {message}): launching is stopped. Fix it, then run `spillway resume`"
+            ),
+            Note::TokenUsed { token } => write!(
+                f,
+                "EC2 knows launch {token} already, with other settings: it counts toward max_instances until EC2's list \
+                 shows its instance, or that there is none"
             ),
             Note::LaunchUnseen { token } => write!(
                 f,
@@ -391,6 +440,13 @@ impl Note {
                 f,
                 "{id} has the pool's tag but no launch token: it counts toward max_instances and is never touched"
             ),
+            Note::NotTerminated { id, detail, left } => {
+                let left = in_words(*left);
+                write!(
+                    f,
+                    "EC2 refuses to terminate {id} ({detail}): it is billed on, and terminate is retried in {left}"
+                )
+            }
             Note::Stranger { id, installation: Some(theirs), ours } => write!(
                 f,
                 "{id} has this pool's name, but is another installation's (spillway:installation={theirs}, ours is \

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::id::{InstanceId, LaunchToken};
 use crate::note::Note;
 use crate::reason::Reason;
+use crate::refusal::RefusalClass;
 use crate::time::Timestamp;
 
 /// What one tick decided. Also when nothing is done, the notes say why not.
@@ -60,6 +61,10 @@ pub enum Decision {
         #[serde(default)]
         sudden: bool,
     },
+    /// Tell the agent, whose worker is stopped, to power the instance off: EC2 refuses to terminate it.
+    PowerOff {
+        id: InstanceId,
+    },
     /// A person is needed.
     Alert {
         alert: AlertKind,
@@ -75,6 +80,7 @@ impl Decision {
             Decision::CancelDrain { .. } => "cancel_drain",
             Decision::Terminate { .. } => "terminate",
             Decision::HandBack { .. } => "hand_back",
+            Decision::PowerOff { .. } => "power_off",
             Decision::Alert { .. } => "alert",
         }
     }
@@ -86,6 +92,7 @@ impl Decision {
             Decision::Drain { id, .. }
             | Decision::CancelDrain { id }
             | Decision::Terminate { id }
+            | Decision::PowerOff { id }
             | Decision::HandBack { id, .. } => &id.0,
             Decision::Alert { .. } => "",
         }
@@ -97,8 +104,14 @@ impl Decision {
 #[serde(rename_all = "snake_case")]
 pub enum AlertKind {
     BootsFail,
+    /// EC2 refuses launches, by class.
     Quota,
-    FatalRefusal,
+    #[serde(alias = "fatal_refusal")]
+    NotPermitted,
+    WrongConfiguration,
+    UnknownRefusal,
+    /// EC2 refuses to terminate an instance.
+    NotTerminated,
     DrainOverdue,
     UnknownInstance,
     /// Instances with a launch token that is not ours carry the pool's name.
@@ -117,4 +130,17 @@ pub enum AlertKind {
     NothingTaken,
     /// Instances end without notice soon after they became ready.
     EarlyEnds,
+}
+
+impl AlertKind {
+    /// The alert that a refused launch raises, where it needs a person.
+    pub(crate) fn of_refusal(class: RefusalClass) -> Option<AlertKind> {
+        match class {
+            RefusalClass::Quota => Some(AlertKind::Quota),
+            RefusalClass::Permission => Some(AlertKind::NotPermitted),
+            RefusalClass::Configuration => Some(AlertKind::WrongConfiguration),
+            RefusalClass::Unknown => Some(AlertKind::UnknownRefusal),
+            RefusalClass::Retry | RefusalClass::Capacity | RefusalClass::TokenUsed | RefusalClass::TokenEnded => None,
+        }
+    }
 }

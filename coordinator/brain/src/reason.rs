@@ -6,10 +6,11 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::early_ends::EARLY;
-use crate::event::{Ec2State, RefusalClass};
+use crate::event::Ec2State;
 use crate::hand_back::Suspect;
 use crate::id::InstanceId;
 use crate::phase::DrainCause;
+use crate::refusal::RefusalClass;
 use crate::time::Timestamp;
 use crate::words::{counted, in_words};
 
@@ -85,6 +86,13 @@ pub enum Reason {
         class: RefusalClass,
         code: String,
         message: String,
+        #[serde(default)]
+        retried_in: Option<Duration>,
+    },
+    NotTerminated {
+        id: InstanceId,
+        /// EC2's code and words.
+        detail: String,
     },
     NotOurs {
         id: InstanceId,
@@ -167,6 +175,7 @@ impl fmt::Display for Reason {
             | Reason::NoAgentNoJob { .. }
             | Reason::DrainOverdue { .. }
             | Reason::TerminateAgain { .. }
+            | Reason::NotTerminated { .. }
             | Reason::Stopped { .. }
             | Reason::HandedBack { .. } => self.of_terminations(f),
             Reason::LeftByDrain { .. }
@@ -205,15 +214,18 @@ impl Reason {
             Reason::LaunchUnanswered { attempt } => {
                 write!(f, "EC2 has not answered this launch: retried with the same token (attempt {attempt})")
             }
-            Reason::Refused { class: RefusalClass::Fatal, code, message } => write!(
-                f,
-                "EC2 refused the launch: {code}: {message}. Launching is stopped: fix it, then run `spillway resume`"
-            ),
-            Reason::Refused { code, message, .. } => write!(f, "EC2 refused the launch: {code}: {message}"),
+            Reason::Refused { class, code, message, retried_in } => {
+                write!(f, "EC2 refused the launch ({}: {code}: {message})", class.in_words())?;
+                if let Some(wait) = retried_in {
+                    write!(f, ": launching is stopped, and tried again in {}", in_words(*wait))?;
+                }
+                write!(f, ". {}; `spillway resume` tries at once", class.remedy())
+            }
             Reason::BreakerOpened { failures, wait, .. } => write!(
                 f,
-                "{failures} boots failed in a row: no launch for {}, then one instance is tried. `spillway status` shows \
-                 the boot step that failed",
+                "{} failed in a row: no launch for {}, then one instance is tried. `spillway status` shows the boot step \
+                 that failed",
+                counted(*failures, "boot"),
                 in_words(*wait)
             ),
             Reason::NothingTaken { id, demand, span } => write!(
@@ -329,6 +341,11 @@ impl Reason {
             Reason::TerminateAgain { attempt } => {
                 write!(f, "EC2 does not show it shutting down yet: terminate is retried (attempt {attempt})")
             }
+            Reason::NotTerminated { id, detail } => write!(
+                f,
+                "EC2 refuses to terminate {id} ({detail}): it is billed on, and counts toward max_instances. Its agent, if it \
+                 answers, is told to power it off. Allow ec2:TerminateInstances, or terminate it by hand"
+            ),
             Reason::Stopped { state } => write!(f, "EC2 shows it {}: it cannot process jobs", state.as_str()),
             Reason::HandedBack { cause, jobs } => write!(
                 f,

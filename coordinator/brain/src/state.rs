@@ -3,24 +3,23 @@
 
 mod queries;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
 use crate::backlog::Backlog;
-use crate::backoff::Refusal;
 use crate::breaker::Breaker;
 use crate::early_ends::EarlyEnds;
-use crate::event::RefusalClass;
 use crate::id::{InstanceId, LaunchToken};
 use crate::instance::Instance;
 use crate::plan::{AlertKind, Decision, Planned};
 use crate::reason::Reason;
+use crate::refusal::{Refusal, RefusalClass};
 use crate::stranger::Stranger;
 use crate::sustain::Sustain;
 use crate::time::Timestamp;
 
-pub use queries::{BackOff, Window};
+pub use queries::Window;
 
 /// All that is known and intended for one pool. Serializable: the shell keeps it in the ledger before acting on a plan.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -51,7 +50,13 @@ pub struct State {
     pub(crate) breaker: Breaker,
     #[serde(default, skip_serializing_if = "EarlyEnds::is_none")]
     pub(crate) early_ends: EarlyEnds,
+    /// Of launches: the last refusal that still counts, and those of other classes.
     pub(crate) refusal: Option<Refusal>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) other_refusals: Vec<Refusal>,
+    /// EC2's answers to launches since this ledger began, by outcome as metrics write it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) launch_outcomes: BTreeMap<String, u64>,
     pub(crate) alerts: BTreeSet<AlertKind>,
     /// Decided while handling an event; given out by the next tick.
     pub(crate) pending: Vec<Planned>,
@@ -105,6 +110,8 @@ impl State {
             breaker: Breaker::default(),
             early_ends: EarlyEnds::default(),
             refusal: None,
+            other_refusals: Vec::new(),
+            launch_outcomes: BTreeMap::new(),
             alerts: BTreeSet::new(),
             pending: Vec::new(),
             rebalances: VecDeque::new(),
@@ -129,9 +136,28 @@ impl State {
         }
     }
 
-    /// A person may have fixed what made EC2 refuse: launches are tried again.
-    pub(crate) fn forget_fatal(&mut self) {
-        self.refusal.take_if(|refusal| refusal.class == RefusalClass::Fatal);
-        self.alerts.remove(&AlertKind::FatalRefusal);
+    /// The refusal takes the place of an earlier one of its class.
+    pub(crate) fn remember(&mut self, refusal: Refusal) {
+        let before = self.refusal.take();
+        self.other_refusals.extend(before);
+        self.other_refusals.retain(|other| other.class != refusal.class);
+        self.refusal = Some(refusal);
+    }
+
+    pub(crate) fn refusal_of(&self, class: RefusalClass) -> Option<&Refusal> {
+        self.refusals().find(|refusal| refusal.class == class)
+    }
+
+    /// EC2 launches again, or a person may have fixed what made it refuse.
+    pub(crate) fn forget_refusals(&mut self) {
+        self.refusal = None;
+        self.other_refusals.clear();
+        for alert in RefusalClass::ALL.into_iter().filter_map(AlertKind::of_refusal) {
+            self.alerts.remove(&alert);
+        }
+    }
+
+    pub(crate) fn count_outcome(&mut self, outcome: &str) {
+        *self.launch_outcomes.entry(outcome.to_owned()).or_default() += 1;
     }
 }

@@ -5,11 +5,11 @@
 
 use std::collections::VecDeque;
 
-use crate::backoff::Refusal;
-use crate::instance::{Instance, Owed, Rebalance, SaidByAgent, SaidByEc2};
+use crate::instance::{Instance, NotTerminated, Owed, Rebalance, SaidByAgent, SaidByEc2};
 use crate::phase::Phase;
 use crate::plan::{Decision, Planned};
 use crate::reason::Reason;
+use crate::refusal::Refusal;
 use crate::state::State;
 use crate::time::Timestamp;
 
@@ -70,6 +70,8 @@ impl Stepped for State {
             breaker,
             early_ends,
             refusal,
+            other_refusals,
+            launch_outcomes: _,
             alerts: _,
             pending,
             rebalances,
@@ -86,6 +88,7 @@ impl Stepped for State {
         breaker.step(by);
         early_ends.step(by);
         refusal.step(by);
+        other_refusals.step(by);
         pending.step(by);
         rebalances.step(by);
     }
@@ -117,6 +120,8 @@ impl Stepped for Instance {
             drain_told_at,
             cancelled_at,
             owed,
+            token_used: _,
+            not_terminated,
             is_replacement: _,
             replaces: _,
         } = self;
@@ -134,6 +139,14 @@ impl Stepped for Instance {
         drain_told_at.step(by);
         cancelled_at.step(by);
         owed.step(by);
+        not_terminated.step(by);
+    }
+}
+
+impl Stepped for NotTerminated {
+    fn step(&mut self, by: i64) {
+        let NotTerminated { class: _, detail: _, since, alerted: _, power_off_due: _ } = self;
+        since.step(by);
     }
 }
 

@@ -85,7 +85,7 @@ pub enum Command {
         #[arg(long, help = JSON)]
         json: bool,
     },
-    /// End a hold; also clears a fatal EC2 refusal and closes the boot-failure breaker
+    /// End a hold, forget back-offs after EC2's refusals, and close the boot-failure breaker; says what it cleared
     Resume {
         #[command(flatten)]
         pool: PoolArgument,

@@ -22,11 +22,23 @@ fn pool(pool: &v1::Pool) -> Value {
         "backlog": pool.backlog.as_ref().map(backlog),
         "observation_problem": or_null(&pool.observation_problem),
         "listing_problem": or_null(&pool.listing_problem),
+        "launches_blocked": pool.launches_blocked.iter().map(blocked).collect::<Vec<_>>(),
         "instances": pool.instances.iter().map(instance).collect::<Vec<_>>(),
         "plan": pool.plan.as_ref().map(plan),
         "launched_total": pool.launched_total,
         "terminated_total": pool.terminated_total,
         "jobs_handed_back_total": pool.jobs_handed_back_total,
+    })
+}
+
+fn blocked(blocked: &v1::LaunchesBlocked) -> Value {
+    json!({
+        "class": blocked.class,
+        "code": blocked.code,
+        "message": blocked.message,
+        "at": time(blocked.at.as_ref()),
+        "retried_at": time(blocked.retried_at.as_ref()),
+        "needs_a_person": blocked.needs_a_person,
     })
 }
 
@@ -70,6 +82,7 @@ fn instance(instance: &v1::Instance) -> Value {
         "jobs_in_redis": instance.jobs_in_redis,
         "jobs_handed_back": instance.jobs_handed_back,
         "hand_back": or_null(&instance.hand_back),
+        "terminate_problem": or_null(&instance.terminate_problem),
         "worker_log": or_null(&instance.worker_log),
     })
 }

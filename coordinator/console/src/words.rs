@@ -49,6 +49,9 @@ fn write_pool(out: &mut String, pool: &v1::Pool, now: SystemTime) -> std::fmt::R
     if !pool.listing_problem.is_empty() {
         writeln!(out, "  PROBLEM    EC2: {}", pool.listing_problem)?;
     }
+    for blocked in &pool.launches_blocked {
+        writeln!(out, "  {}", blocked_line(blocked, now))?;
+    }
     let alive: Vec<_> = pool.instances.iter().filter(|instance| instance.phase != "gone").collect();
     if alive.is_empty() {
         writeln!(out, "  instances  none")?;
@@ -68,6 +71,18 @@ fn write_pool(out: &mut String, pool: &v1::Pool, now: SystemTime) -> std::fmt::R
         }
     }
     Ok(())
+}
+
+/// Why EC2 launches nothing. What lasts until a person acts is a problem; a lack of capacity comes and goes.
+fn blocked_line(blocked: &v1::LaunchesBlocked, now: SystemTime) -> String {
+    let left = until(blocked.retried_at.as_ref(), now);
+    let again = match left.is_zero() {
+        true => "tried again once an instance is wanted".to_owned(),
+        false => format!("tried again in {}", in_words(left)),
+    };
+    let v1::LaunchesBlocked { class, code, message, .. } = blocked;
+    let what = if blocked.needs_a_person { "PROBLEM    launching is stopped" } else { "waits      launches" };
+    format!("{what}: EC2 answered {code} ({class}) {}: {message}; {again}", ago(blocked.at.as_ref(), now))
 }
 
 /// One queue observation in a line.
@@ -99,6 +114,9 @@ fn write_instance(out: &mut String, instance: &v1::Instance, now: SystemTime) ->
         kind.join(" ")
     )?;
     writeln!(out, "    {}", instance_line(instance, now))?;
+    if !instance.terminate_problem.is_empty() {
+        writeln!(out, "    PROBLEM EC2 refuses to terminate it, and it is billed on: {}", instance.terminate_problem)?;
+    }
     for step in instance.boot_steps.iter().filter(|_| instance.phase == "booting" || instance.phase == "draining") {
         writeln!(out, "    {}", step_line(step, now))?;
     }

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::error::ControlError;
-use crate::faults::{Capacity, Delay, Lose, Refuse};
+use crate::faults::{Capacity, Delay, Lose, RefuseOrder};
 use crate::http::{Answer, respond};
 use crate::instance_control::{self, Interrupt, Rebalance, ScheduleMaintenance};
 use crate::shared::Shared;
@@ -56,7 +56,7 @@ fn route(shared: &Shared, parts: &Parts, body: &Bytes) -> Result<Reply, ControlE
         ["maintenance"] => {
             |shared, body| json_reply(instance_control::maintenance(shared, parse::<ScheduleMaintenance>(body)?)?)
         }
-        ["refuse"] => |shared, body| done(shared.state().faults.refuse(parse::<Refuse>(body)?)),
+        ["refuse"] => |shared, body| done(shared.state().faults.refuse(parse::<RefuseOrder>(body)?)),
         ["lose"] => |shared, body| done(shared.state().faults.lose(parse::<Lose>(body)?)),
         ["delay"] => |shared, body| done(shared.state().faults.delay(parse::<Delay>(body)?)),
         ["stale"] => |shared, body| done(shared.state().faults.stale(parse::<Stale>(body)?.seconds)),
@@ -100,7 +100,7 @@ const PATHS: &[&str] = &[
     "POST /_emulator/interrupt {instance, notice_seconds, action?}",
     "POST /_emulator/rebalance {instance}",
     "POST /_emulator/maintenance {instance, code?, description?, not_before_seconds?, not_after_seconds?, cancel?}",
-    "POST /_emulator/refuse {action, code, calls, message?}",
+    "POST /_emulator/refuse {action, code, calls, message?, status?}",
     "POST /_emulator/lose {action, calls}",
     "POST /_emulator/delay {action, milliseconds, calls}",
     "POST /_emulator/stale {seconds}",

@@ -34,11 +34,13 @@ pub struct ApiError {
     pub code: String,
     /// Human-readable.
     pub message: String,
+    /// Instead of the status that goes with the code.
+    pub(crate) status: Option<StatusCode>,
 }
 
 impl ApiError {
     pub(crate) fn new(code: &str, message: impl Into<String>) -> Self {
-        Self { code: code.to_owned(), message: message.into() }
+        Self { code: code.to_owned(), message: message.into(), status: None }
     }
 
     pub(crate) fn invalid_value(message: impl Into<String>) -> Self {
@@ -63,6 +65,9 @@ impl ApiError {
     }
 
     pub(crate) fn http_status(&self) -> StatusCode {
+        if let Some(status) = self.status {
+            return status;
+        }
         match self.code.as_str() {
             "DryRunOperation" => StatusCode::PRECONDITION_FAILED,
             "AuthFailure" => StatusCode::UNAUTHORIZED,

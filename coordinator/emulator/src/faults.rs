@@ -5,6 +5,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use hyper::StatusCode;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{ApiError, ControlError};
@@ -24,6 +25,32 @@ pub struct Refuse {
     pub calls: u32,
     #[serde(default)]
     pub message: Option<String>,
+}
+
+/// A [`Refuse`] as the control API takes it, and as it is pending.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RefuseOrder {
+    action: String,
+    code: String,
+    calls: u32,
+    #[serde(default)]
+    message: Option<String>,
+    /// The answer's HTTP status: 400 to 599. Without one it is that of the code.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    status: Option<u16>,
+}
+
+impl From<Refuse> for RefuseOrder {
+    fn from(Refuse { action, code, calls, message }: Refuse) -> Self {
+        RefuseOrder { action, code, calls, message, status: None }
+    }
+}
+
+impl RefuseOrder {
+    pub(crate) fn with_status(fault: Refuse, status: u16) -> Self {
+        RefuseOrder { status: Some(status), ..fault.into() }
+    }
 }
 
 /// The next `calls` calls of `action` have their effect, and then the connection is dropped without an answer.
@@ -60,7 +87,7 @@ pub struct Capacity {
 /// All faults that are pending.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct Faults {
-    refuse: VecDeque<Refuse>,
+    refuse: VecDeque<RefuseOrder>,
     lose: VecDeque<Lose>,
     delay: VecDeque<Delay>,
     /// Pools without capacity.
@@ -70,10 +97,13 @@ pub(crate) struct Faults {
 }
 
 impl Faults {
-    pub(crate) fn refuse(&mut self, fault: Refuse) -> Result<(), ControlError> {
+    pub(crate) fn refuse(&mut self, fault: RefuseOrder) -> Result<(), ControlError> {
         check(&fault.action, fault.calls)?;
         if fault.code.is_empty() {
             return Err(ControlError::BadRequest("code must not be empty".to_owned()));
+        }
+        if let Some(status) = fault.status.filter(|status| !(400..600).contains(status)) {
+            return Err(ControlError::BadRequest(format!("status must be between 400 and 599, not {status}")));
         }
         push(&mut self.refuse, fault)
     }
@@ -129,7 +159,8 @@ impl Faults {
     pub(crate) fn take_refusal(&mut self, action: &str) -> Option<ApiError> {
         let fault = take(&mut self.refuse, action, |fault| (&fault.action, &mut fault.calls))?;
         let message = fault.message.unwrap_or_else(|| message_for(&fault.code).to_owned());
-        Some(ApiError { code: fault.code, message })
+        let status = fault.status.and_then(|status| StatusCode::from_u16(status).ok());
+        Some(ApiError { code: fault.code, message, status })
     }
 
     pub(crate) fn take_loss(&mut self, action: &str) -> bool {

@@ -104,7 +104,7 @@ impl Changes {
 
     fn back_off(&mut self, now: Timestamp, state: &State, happenings: &mut Vec<Happening>) {
         let back_off = state.back_off(now);
-        let code = back_off.as_ref().map(|it| it.code);
+        let code = back_off.map(|it| it.code.as_str());
         if code == self.back_off.as_deref() {
             return;
         }

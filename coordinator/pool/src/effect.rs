@@ -73,6 +73,10 @@ pub enum Command {
         reason: String,
     },
     CancelDrain,
+    /// EC2 refuses to terminate the instance: end it from within, once the worker is stopped.
+    PowerOff {
+        reason: String,
+    },
 }
 
 /// A rehearsed interruption.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use spillway_brain::{Controller, Event, InstanceId, PhaseKind, Rejection, Timestamp, in_words};
+use spillway_brain::{Controller, Event, InstanceId, PhaseKind, Rejection, Resumed, Timestamp, in_words};
 
 /// What an operator asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,7 +30,7 @@ pub enum Wish {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Granted {
     Held,
-    Resumed,
+    Resumed(Resumed),
     Drains {
         id: InstanceId,
     },
@@ -81,7 +81,7 @@ impl Wish {
         }
         Ok(match self {
             Wish::Hold { .. } => Granted::Held,
-            Wish::Resume => Granted::Resumed,
+            Wish::Resume => Granted::Resumed(controller.would_resume(now)),
             Wish::Drain { id, .. } if state.instance(id).is_some_and(|instance| instance.is_kept(now)) => {
                 Granted::KeptNoLonger { id: id.clone() }
             }
@@ -119,7 +119,7 @@ impl fmt::Display for Granted {
                     "held: no launches and no scale-in until `spillway resume`; boots, drains and terminations in progress continue"
                 )
             }
-            Granted::Resumed => write!(f, "resumed: the next tick decides again"),
+            Granted::Resumed(resumed) => resumed.fmt(f),
             Granted::Drains { id } => write!(f, "{id} takes no new job; it is terminated once its jobs are finished"),
             Granted::KeptNoLonger { id } => write!(f, "{id} is kept no longer: it is terminated at the next tick"),
             Granted::WorksAgain { id } => write!(f, "{id} goes back to work"),

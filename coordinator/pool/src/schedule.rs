@@ -78,11 +78,17 @@ impl Schedule {
         self.is_listing = false;
         self.failed_listings += 1;
         let longest = match class {
-            RefusalClass::Fatal | RefusalClass::Quota => LONGEST_UNTIL_MENDED,
-            RefusalClass::Retry | RefusalClass::Capacity => LONGEST_BACK_OFF,
+            class if class.needs_a_person() => LONGEST_UNTIL_MENDED,
+            _ => LONGEST_BACK_OFF,
         };
         let wait = self.listing_interval * 2u32.pow(self.failed_listings.min(DOUBLED));
         self.next_listing = up + wait.min(longest.max(self.listing_interval));
+    }
+
+    /// What made listings fail may be fixed.
+    pub(crate) fn forget_back_off(&mut self, up: Duration) {
+        self.failed_listings = 0;
+        self.lists_soon(up);
     }
 
     /// EC2 did something: its list is asked for at once. One that is under way is waited for.

@@ -168,6 +168,7 @@ pub enum CloudEv {
         c: C,
         generation: u32,
         token: brain::LaunchToken,
+        parameters: u32,
         answer_at: u64,
         saved_at: u64,
     },

@@ -158,6 +158,11 @@ impl Host {
         self.next_number
     }
 
+    /// Its agent runs, and nothing keeps it from hearing.
+    pub fn has_agent(&self) -> bool {
+        self.is_on && !self.is_hung && self.agent.is_some()
+    }
+
     pub fn session(&self) -> Option<(C, u32)> {
         self.agent.as_ref()?.session.map(|session| (session.c, session.number))
     }

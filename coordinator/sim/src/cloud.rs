@@ -59,6 +59,8 @@ pub struct Machine {
     pub rehearsed: bool,
     /// Its intent was deleted with the ledger before any listing could show it.
     pub forgotten: bool,
+    /// EC2 refuses to terminate it, until somebody lifts that.
+    pub is_protected: bool,
     /// When it ended without a notice, and before anybody here had asked EC2 to terminate it.
     pub ended_suddenly_at: Option<u64>,
     /// It vanished before any ledger knew its id, and so whose jobs to hand back.
@@ -97,7 +99,10 @@ impl Machine {
 #[derive(Debug, Default)]
 pub struct Cloud {
     pub machines: Vec<Machine>,
-    by_token: BTreeMap<LaunchToken, N>,
+    /// The instance of a token, and with which parameters it was launched.
+    by_token: BTreeMap<LaunchToken, (N, u32)>,
+    /// Number of the configuration that coordinators which start now have.
+    pub parameters: u32,
     /// What listings may still show.
     pub listed: Vec<N>,
     /// Number of managed instances that are billable.
@@ -109,6 +114,10 @@ pub struct Cloud {
     pub without_capacity: Cut,
     pub over_quota: Cut,
     pub unauthorized: Cut,
+    pub misconfigured: Cut,
+    pub strange: Cut,
+    /// Terminations are refused.
+    pub no_termination: Cut,
     pub throttles: Cut,
     pub bad_image: Cut,
 }
@@ -153,7 +162,7 @@ impl World {
         self.cloud.listed.iter().filter_map(entry).collect()
     }
 
-    pub fn ec2_create(&mut self, token: Option<LaunchToken>) -> N {
+    pub fn ec2_create(&mut self, token: Option<LaunchToken>, parameters: u32) -> N {
         let n = self.cloud.machines.len();
         let is_ours = token.is_some();
         let visible_after = if self.setup.calls.stale_list > 0 {
@@ -162,7 +171,7 @@ impl World {
             self.rng.between(0, 2 * SECOND)
         };
         if let Some(token) = &token {
-            self.cloud.by_token.insert(token.clone(), n);
+            self.cloud.by_token.insert(token.clone(), (n, parameters));
         }
         self.cloud.machines.push(Machine {
             id: InstanceId(format!("i-{n}")),
@@ -181,6 +190,7 @@ impl World {
             rebalance_at: None,
             rehearsed: false,
             forgotten: false,
+            is_protected: false,
             ended_suddenly_at: None,
             vanished_unknown: false,
         });
@@ -244,8 +254,8 @@ impl World {
 
     pub fn cloud_happens(&mut self, ev: CloudEv) {
         match ev {
-            CloudEv::Launch { c, generation, token, answer_at, saved_at } => {
-                self.ec2_launch((c, generation), token, answer_at, saved_at);
+            CloudEv::Launch { c, generation, token, parameters, answer_at, saved_at } => {
+                self.ec2_launch((c, generation), (token, parameters), answer_at, saved_at);
             }
             CloudEv::Terminate { c, generation, n, answer_at } => self.ec2_terminate((c, generation), n, answer_at),
             CloudEv::Runs(n) => {

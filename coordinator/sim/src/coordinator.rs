@@ -29,6 +29,8 @@ pub struct Coordinator {
     pub is_up: bool,
     /// Number of this process: what was under way for an earlier one is dropped.
     pub generation: u32,
+    /// Of the configuration that it has.
+    pub parameters: u32,
     pub frozen_until: u64,
     pub pool: Pool,
     pub shadow: Shadow,
@@ -52,6 +54,7 @@ impl Coordinator {
         Coordinator {
             is_up: false,
             generation: 0,
+            parameters: 0,
             frozen_until: 0,
             pool: Pool::new(now, config, nonce),
             shadow: Shadow::default(),
@@ -115,6 +118,11 @@ impl World {
         self.coordinators[c].pool.time(self.both_clocks(c))
     }
 
+    /// A time that its brain was told, as the invariant checks count it.
+    pub(crate) fn told_as_local(&self, c: C, at: Timestamp) -> Timestamp {
+        at.stepped(self.local(c).offset_from(self.pool_time(c)))
+    }
+
     pub(crate) fn put_coordinator(&mut self, c: C, at: u64, ev: CoordinatorEv) {
         let generation = self.coordinators[c].generation;
         self.agenda.put(at, Ev::Coordinator { c, generation, ev });
@@ -127,8 +135,12 @@ impl World {
         let generation = self.coordinators[c].generation + 1;
         let nonce = format!("s{}{}{generation}", self.setup.seed, ["a", "b"][c]);
         let now = self.both_clocks(c);
-        self.coordinators[c] =
-            Coordinator { is_up: true, generation, ..Coordinator::new(now, self.setup.config.clone(), nonce) };
+        self.coordinators[c] = Coordinator {
+            is_up: true,
+            generation,
+            parameters: self.cloud.parameters,
+            ..Coordinator::new(now, self.setup.config.clone(), nonce)
+        };
         say!(self, "{} starts", name(c));
         self.wakes(c, self.now);
         let renews = self.now + self.rng.between(1, 50);

@@ -49,6 +49,9 @@ impl World {
             &mut self.cloud.without_capacity,
             &mut self.cloud.over_quota,
             &mut self.cloud.unauthorized,
+            &mut self.cloud.misconfigured,
+            &mut self.cloud.strange,
+            &mut self.cloud.no_termination,
             &mut self.cloud.throttles,
             &mut self.cloud.bad_image,
         ] {
@@ -74,8 +77,16 @@ impl World {
         (0..self.hosts.len()).for_each(|n| self.heals(Heal::HostClock(n)));
         self.heals(Heal::Unpause);
         self.heals(Heal::Unlimit);
-        for minutes in [1, 3, 10] {
-            self.agenda.put(self.now + minutes * MINUTE, Ev::Heal(Heal::Resume));
+        // Where no agent is left to power an instance off, a person must lift what protects it. Everything else must end by itself.
+        for n in 0..self.cloud.machines.len() {
+            self.cloud.machines[n].is_protected &= self.hosts[n].has_agent();
+        }
+        // Back-offs end by themselves; a hold does not.
+        let is_held = self.coordinators.iter().any(|it| it.is_up && it.state().hold().is_some());
+        if is_held || self.rng.one_in(2) {
+            for minutes in [1, 3, 10] {
+                self.agenda.put(self.now + minutes * MINUTE, Ev::Heal(Heal::Resume));
+            }
         }
     }
 

@@ -24,6 +24,7 @@ pub enum Fault {
     Vanish,
     TerminateByOther,
     StopByOther,
+    Protect,
     Unmanaged,
     Neighbor,
     OldVersion,
@@ -51,7 +52,10 @@ pub enum Fault {
     Throttle,
     NoCapacity,
     Quota,
-    Fatal,
+    Permission,
+    Configuration,
+    Strange,
+    NoTermination,
     BadImage,
     Pause,
     Limit,
@@ -70,6 +74,7 @@ impl Fault {
         Fault::Vanish,
         Fault::TerminateByOther,
         Fault::StopByOther,
+        Fault::Protect,
         Fault::Unmanaged,
         Fault::Neighbor,
         Fault::OldVersion,
@@ -97,7 +102,10 @@ impl Fault {
         Fault::Throttle,
         Fault::NoCapacity,
         Fault::Quota,
-        Fault::Fatal,
+        Fault::Permission,
+        Fault::Configuration,
+        Fault::Strange,
+        Fault::NoTermination,
         Fault::BadImage,
         Fault::Pause,
         Fault::Limit,
@@ -146,7 +154,10 @@ impl World {
             | Fault::Throttle
             | Fault::NoCapacity
             | Fault::Quota
-            | Fault::Fatal
+            | Fault::Permission
+            | Fault::Configuration
+            | Fault::Strange
+            | Fault::NoTermination
             | Fault::BadImage => self.region_fault(fault, until),
             _ => {
                 if let Some(n) = self.some_instance() {
@@ -253,7 +264,7 @@ impl World {
         let now = self.now;
         match fault {
             Fault::Unmanaged => {
-                let n = self.ec2_create(None);
+                let n = self.ec2_create(None, 0);
                 self.count(Occurrence::Unmanaged);
                 say!(self, "another client launches i-{n} with the pool's tag and without a launch token");
                 let at = now + self.rng.octaves(5 * MINUTE, 2 * HOUR);
@@ -277,12 +288,23 @@ impl World {
                 say!(self, "the quota is used up for {} s", (until - now) / SECOND);
                 self.cloud.over_quota.cut(now, until);
             }
-            Fault::Fatal => {
+            Fault::Permission | Fault::Configuration | Fault::Strange => {
                 let until = now + self.rng.octaves(5 * MINUTE, HOUR);
-                say!(self, "launching is not authorized for {} s", (until - now) / SECOND);
-                self.cloud.unauthorized.cut(now, until);
-                // An operator fixes it, and resumes.
-                self.agenda.put(until + MINUTE, Ev::Heal(Heal::Resume));
+                say!(self, "launches are refused for {} s: {fault:?}", (until - now) / SECOND);
+                match fault {
+                    Fault::Permission => self.cloud.unauthorized.cut(now, until),
+                    Fault::Configuration => self.cloud.misconfigured.cut(now, until),
+                    _ => self.cloud.strange.cut(now, until),
+                }
+                // An operator fixes it, and resumes; or it was transient, and nobody does.
+                if self.rng.one_in(2) {
+                    self.agenda.put(until + MINUTE, Ev::Heal(Heal::Resume));
+                }
+            }
+            Fault::NoTermination => {
+                let until = now + self.rng.octaves(MINUTE, HOUR);
+                say!(self, "terminations are refused for {} s", (until - now) / SECOND);
+                self.cloud.no_termination.cut(now, until);
             }
             _ => self.cloud.bad_image.cut(now, now + self.rng.octaves(10 * MINUTE, 2 * HOUR)),
         }
@@ -327,7 +349,7 @@ impl World {
 
     /// Another installation, or a version without the installation's tag, launches an instance with our pool's name.
     pub(crate) fn stranger_launches(&mut self, stranger: Stranger) {
-        let n = self.ec2_create(None);
+        let n = self.ec2_create(None, 0);
         self.cloud.machines[n].stranger = Some(stranger);
         let (occurrence, who) = match stranger {
             Stranger::Another => (Occurrence::Neighbor, "another installation"),

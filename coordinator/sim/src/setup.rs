@@ -74,6 +74,11 @@ pub struct Calls {
     pub message_late: u64,
     pub session_message_lost: u64,
     pub imds_late: u64,
+    /// EC2 does not know the instance that it is to terminate.
+    pub not_found: u64,
+    /// Of launches whose answer is lost: the instance ends before any listing shows it; a deploy changes the parameters.
+    pub ends_unseen: u64,
+    pub deploy: u64,
 }
 
 impl Setup {
@@ -145,6 +150,7 @@ fn config(rng: &mut Rng) -> Config {
         launches_per_tick: rng.pick(&[1, 2, 5]),
         boot_failures: rng.pick(&[2, 3, 3]),
         breaker_backoff: seconds(rng.pick(&[120, 600])),
+        quota_backoff: seconds(rng.pick(&[120, 600])),
         keep_failed_boots: seconds(rng.pick(&[0, 0, 0, 120, 1800])),
         interrupted_counts: !rng.one_in(4),
         rebalance: rng.pick(&[OnRebalance::Replace, OnRebalance::Replace, OnRebalance::Fence, OnRebalance::Ignore]),
@@ -173,6 +179,9 @@ fn calls(rng: &mut Rng) -> Calls {
         message_late: some(50),
         session_message_lost: some(10),
         imds_late: some(500),
+        not_found: some(200),
+        ends_unseen: some(300),
+        deploy: some(300),
     }
 }
 
@@ -184,7 +193,10 @@ fn every(fault: Fault, rng: &mut Rng) -> u64 {
         // Single things on an instance.
         Fault::Notice | Fault::Rebalance | Fault::AgentCrash | Fault::WorkerCrash => (20 * MINUTE, 4 * HOUR),
         Fault::DeleteLedger | Fault::ForgeLedger | Fault::Hold => (4 * HOUR, 48 * HOUR),
-        Fault::Fatal | Fault::Quota => (HOUR, 16 * HOUR),
+        Fault::Permission | Fault::Configuration | Fault::Strange | Fault::NoTermination | Fault::Quota => {
+            (HOUR, 16 * HOUR)
+        }
+        Fault::Protect => (2 * HOUR, 16 * HOUR),
         Fault::Unmanaged | Fault::OldVersion | Fault::BadImage => (3 * HOUR, 24 * HOUR),
         _ => (30 * MINUTE, 8 * HOUR),
     };

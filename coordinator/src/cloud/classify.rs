@@ -1,10 +1,15 @@
-//! Classifies EC2's errors by what to do about them. Compares codes, never messages.
+//! Classifies EC2's errors by what to do about them: by `codes.txt`, and by the status where it does not know the code. Compares
+//! codes, never messages.
 
 use std::error::Error;
 
 use aws_sdk_ec2::config::http::HttpResponse;
 use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};
 use spillway_brain::RefusalClass;
+
+use super::codes;
+
+const MESSAGE_CHARS: usize = 300;
 
 /// A call that EC2 refused, or did not answer: then it may have been carried out.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -22,8 +27,11 @@ impl<E: ProvideErrorMetadata + Error + 'static> From<SdkError<E, HttpResponse>> 
             let status = service.raw().status().as_u16();
             let metadata = service.err().meta();
             let code = metadata.code().unwrap_or("UnknownError").to_owned();
-            let message = metadata.message().unwrap_or("no message").trim_end_matches('.').to_owned();
-            return Refused { class: class_of(&code, status), code, message };
+            let message = metadata.message().unwrap_or("no message").trim().trim_end_matches('.');
+            if message.len() > MESSAGE_CHARS {
+                tracing::warn!(code, message, "EC2 refused a call: its whole message");
+            }
+            return Refused { class: class_of(&code, status), code, message: cut(message) };
         }
         let (class, code) = match &error {
             SdkError::TimeoutError(_) => (RefusalClass::Retry, "NoAnswer"),
@@ -34,7 +42,7 @@ impl<E: ProvideErrorMetadata + Error + 'static> From<SdkError<E, HttpResponse>> 
             SdkError::DispatchFailure(_) => (RefusalClass::Retry, "NotSent"),
             SdkError::ResponseError(_) => (RefusalClass::Retry, "AnswerUnreadable"),
             // The request could not be built: a setting is wrong.
-            _ => (RefusalClass::Fatal, "BadRequest"),
+            _ => (RefusalClass::Configuration, "BadRequest"),
         };
         Refused { class, code: code.to_owned(), message: innermost(&error) }
     }
@@ -42,49 +50,26 @@ impl<E: ProvideErrorMetadata + Error + 'static> From<SdkError<E, HttpResponse>> 
 
 /// The class of an error code with an HTTP status.
 pub fn class_of(code: &str, status: u16) -> RefusalClass {
-    match code {
-        "RequestLimitExceeded"
-        | "EC2ThrottledException"
-        | "InternalError"
-        | "InternalFailure"
-        | "ServiceUnavailable"
-        | "Unavailable"
-        | "RequestExpired" => RefusalClass::Retry,
-        _ if code.starts_with("Throttling") => RefusalClass::Retry,
-        "InsufficientInstanceCapacity"
-        | "UnfulfillableCapacity"
-        | "SpotMaxPriceTooLow"
-        | "Unsupported"
-        | "InsufficientFreeAddressesInSubnet"
-        | "InsufficientHostCapacity"
-        | "InsufficientCapacityOnOutpost" => RefusalClass::Capacity,
-        "MaxSpotInstanceCountExceeded" | "VcpuLimitExceeded" | "MaxFleetCountExceeded" | "InstanceLimitExceeded" => {
-            RefusalClass::Quota
+    let family = code.split('.').next().unwrap_or_default();
+    match codes::class_of(code).or_else(|| codes::class_of(family)) {
+        Some(class) => class,
+        _ if code.starts_with("Throttl") || status == 429 => RefusalClass::Retry,
+        // As the documentation says of every resource: `Client.Invalid<Resource>.NotFound`.
+        _ if code.starts_with("Invalid") && (code.ends_with("NotFound") || code.ends_with("Malformed")) => {
+            RefusalClass::Configuration
         }
-        "UnauthorizedOperation"
-        | "IdempotentParameterMismatch"
-        | "InvalidParameterValue"
-        | "OptInRequired"
-        | "PendingVerification"
-        | "Blocked" => RefusalClass::Fatal,
-        _ if is_fatal_family(code) => RefusalClass::Fatal,
         _ if status >= 500 => RefusalClass::Retry,
-        // Unknown: retried after a long back-off, with an alert for the operator.
-        _ => RefusalClass::Quota,
+        _ => RefusalClass::Unknown,
     }
 }
 
-fn is_fatal_family(code: &str) -> bool {
-    [
-        "AuthFailure",
-        "InvalidAMIID",
-        "InvalidLaunchTemplate",
-        "InvalidUserData",
-        "InvalidClientTokenId",
-        "UnrecognizedClient",
-    ]
-    .iter()
-    .any(|family| code.starts_with(family))
+/// EC2's words, at most so many of them that status and ledger stay readable: an encoded authorization failure alone has
+/// more than a thousand characters. The log has it all.
+fn cut(message: &str) -> String {
+    match message.char_indices().nth(MESSAGE_CHARS) {
+        None => message.to_owned(),
+        Some((end, _)) => format!("{} …", message[..end].trim_end()),
+    }
 }
 
 /// The innermost cause says what happened ("connection refused"); the outer ones only that the call failed.
@@ -104,22 +89,41 @@ mod tests {
 
     #[test]
     fn codes_are_classified_by_what_to_do() {
-        use RefusalClass::{Capacity, Fatal, Quota, Retry};
+        use RefusalClass::{Capacity, Configuration, Permission, Quota, Retry, TokenEnded, TokenUsed, Unknown};
         for (code, status, class) in [
             ("RequestLimitExceeded", 503, Retry),
             ("ThrottlingException", 400, Retry),
+            ("ThrottledByTheNextVersion", 400, Retry),
             ("SomethingNew", 500, Retry),
+            ("SomethingNew", 429, Retry),
+            ("InvalidInstanceID.NotFound", 400, Retry),
             ("InsufficientInstanceCapacity", 500, Capacity),
+            ("Server.InsufficientInstanceCapacity", 500, Capacity),
             ("SpotMaxPriceTooLow", 400, Capacity),
             ("VcpuLimitExceeded", 400, Quota),
-            ("SomethingNew", 400, Quota),
-            ("UnauthorizedOperation", 403, Fatal),
-            ("AuthFailure.ServiceLinkedRoleCreationNotPermitted", 403, Fatal),
-            ("InvalidAMIID.NotFound", 400, Fatal),
-            ("InvalidLaunchTemplateName.NotFoundException", 400, Fatal),
-            ("IdempotentParameterMismatch", 400, Fatal),
+            ("UnauthorizedOperation", 403, Permission),
+            ("PendingVerification", 400, Permission),
+            ("AuthFailure.ServiceLinkedRoleCreationNotPermitted", 403, Permission),
+            ("AuthFailure.SomethingNew", 401, Permission),
+            ("InvalidAMIID.NotFound", 400, Configuration),
+            ("InvalidLaunchTemplateName.NotFoundException", 400, Configuration),
+            ("InvalidSubnetID.NotFound", 400, Configuration),
+            ("InvalidGroup.NotFound", 400, Configuration),
+            ("InvalidParameterCombination", 400, Configuration),
+            ("InvalidNewResourceID.NotFound", 400, Configuration),
+            ("IdempotentParameterMismatch", 400, TokenUsed),
+            ("IdempotentInstanceTerminated", 400, TokenEnded),
+            ("SomethingNew", 400, Unknown),
+            ("", 403, Unknown),
         ] {
             assert_eq!(class_of(code, status), class, "{code} {status}");
         }
+    }
+
+    #[test]
+    fn long_messages_are_cut() {
+        assert_eq!(cut("not authorized"), "not authorized");
+        let long = cut(&"ö".repeat(2 * MESSAGE_CHARS));
+        assert_eq!(long, format!("{} …", "ö".repeat(MESSAGE_CHARS)));
     }
 }

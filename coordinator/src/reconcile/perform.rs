@@ -254,5 +254,6 @@ fn wire(command: Command) -> WireCommand {
             WireCommand::Drain(v1::Drain { deadline, reason, left })
         }
         Command::CancelDrain => WireCommand::CancelDrain(v1::CancelDrain {}),
+        Command::PowerOff { reason } => WireCommand::PowerOff(v1::PowerOff { reason }),
     }
 }

@@ -1,10 +1,10 @@
 //! Publishes a pool's status, for operators and for the gRPC and HTTP services.
 
-use spillway_brain::Phase;
+use spillway_brain::{Phase, RefusalClass, State, Timestamp};
 use spillway_pool::Entry;
 use spillway_proto::v1;
 
-use super::{PoolStatus, Reconciler};
+use super::{Launches, PoolStatus, Reconciler};
 use crate::view;
 
 impl Reconciler {
@@ -21,6 +21,8 @@ impl Reconciler {
             ready: pool.state().instances().filter(|instance| matches!(instance.phase, Phase::Ready)).count(),
             queue_serving: pool.knows_queues(now),
             cloud_serving: pool.knows_instances(now),
+            launches: launches(pool.state(), pool.time(now)),
+            terminations_serving: !pool.is_leader() || pool.state().not_terminated().next().is_none(),
             leading: pool.is_leader(),
             epoch: pool.epoch(),
             ticked_at: pool.ticked_at(),
@@ -39,4 +41,25 @@ impl Reconciler {
 fn record(pool: &str, entry: &Entry) -> v1::PlanRecord {
     let newest = view::plan(pool, &entry.plan);
     v1::PlanRecord { at: Some(view::timestamp(entry.since)), times: entry.times, ..newest }
+}
+
+/// A standby launches nothing: it has no word on this.
+fn launches(state: &State, now: Timestamp) -> Launches {
+    let is_leader = state.is_leader();
+    let refused: Vec<RefusalClass> =
+        state.refusals().filter(|refusal| is_leader && refusal.blocks(now)).map(|refusal| refusal.class).collect();
+    let is_broken = is_leader && state.breaker().open_until.is_some();
+    let mut blocked: Vec<(&str, bool)> = Vec::new();
+    let mut outcomes = vec![("accepted", state.launch_outcomes("accepted"))];
+    for class in RefusalClass::ALL {
+        match blocked.iter_mut().find(|(name, _)| *name == class.as_str()) {
+            Some((_, is_blocked)) => *is_blocked |= refused.contains(&class),
+            None => {
+                blocked.push((class.as_str(), refused.contains(&class)));
+                outcomes.push((class.outcome(), state.launch_outcomes(class.outcome())));
+            }
+        }
+    }
+    blocked.push(("breaker", is_broken));
+    Launches { serving: !is_broken && !refused.iter().any(|class| class.needs_a_person()), outcomes, blocked }
 }

@@ -1,31 +1,44 @@
-//! `grpc.health.v1.Health`: `spillway.queue`, `spillway.cloud`, `spillway.leader`, and `""` for the whole.
+//! `grpc.health.v1.Health`: `spillway.queue`, `spillway.cloud`, `spillway.leader`, `spillway.launches`,
+//! `spillway.terminations`, and `""` for the whole.
 //!
-//! `""` serves while queues and EC2 can be read. On a standby only `spillway.leader` is NOT_SERVING.
+//! `""` serves while queues and EC2 can be read. On a standby only `spillway.leader` is NOT_SERVING. Where launching is stopped, or EC2
+//! does not terminate, the coordinator is well, and a restart would help nobody: `""` serves.
 
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
-use crate::reconcile::PoolHandle;
+use crate::reconcile::{PoolHandle, PoolStatus};
 
-/// The services that `""` is made of, and whether this coordinator is the leader.
-pub const PARTS: [&str; 3] = ["spillway.queue", "spillway.cloud", "spillway.leader"];
+/// The services beside `""`.
+pub const PARTS: [&str; 5] =
+    ["spillway.queue", "spillway.cloud", "spillway.leader", "spillway.launches", "spillway.terminations"];
 
 /// Whether each of `PARTS` serves, in all pools.
-pub fn parts(pools: &[PoolHandle]) -> [bool; 3] {
-    let all =
-        |serves: fn(&crate::reconcile::PoolStatus) -> bool| pools.iter().all(|pool| serves(&pool.status.borrow()));
-    [all(|pool| pool.queue_serving), all(|pool| pool.cloud_serving), all(|pool| pool.leading)]
+pub fn parts(pools: &[PoolHandle]) -> [bool; 5] {
+    let all = |serves: fn(&PoolStatus) -> bool| pools.iter().all(|pool| serves(&pool.status.borrow()));
+    [
+        all(|pool| pool.queue_serving),
+        all(|pool| pool.cloud_serving),
+        all(|pool| pool.leading),
+        all(|pool| pool.launches.serving),
+        all(|pool| pool.terminations_serving),
+    ]
+}
+
+/// Whether the whole serves.
+pub fn is_well([queue, cloud, ..]: [bool; 5]) -> bool {
+    queue && cloud
 }
 
 /// Keeps the health service up to date until all pools have stopped.
 pub async fn watch_health(reporter: HealthReporter, pools: Vec<PoolHandle>) {
     let status = |serves: bool| if serves { ServingStatus::Serving } else { ServingStatus::NotServing };
     loop {
-        let [queue, cloud, leader] = parts(&pools);
-        for (name, serves) in PARTS.into_iter().zip([queue, cloud, leader]) {
+        let parts = parts(&pools);
+        for (name, serves) in PARTS.into_iter().zip(parts) {
             reporter.set_service_status(name, status(serves)).await;
         }
-        reporter.set_service_status("", status(queue && cloud)).await;
+        reporter.set_service_status("", status(is_well(parts))).await;
         if !changed(&pools).await {
             return;
         }

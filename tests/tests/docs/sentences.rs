@@ -12,7 +12,8 @@ use super::pages;
 type Literal = Vec<Option<char>>;
 
 /// Nouns that a number brings with it, and units of time.
-const COUNTED: [&str; 11] = ["job", "jobs", "instance", "instances", "ms", "s", "min", "h", "d", "active", "MiB"];
+const COUNTED: [&str; 13] =
+    ["job", "jobs", "instance", "instances", "boot", "boots", "ms", "s", "min", "h", "d", "active", "MiB"];
 
 #[test]
 fn every_sentence_of_the_runbook_is_one_that_the_programs_say() {

@@ -118,31 +118,6 @@ async fn a_throttled_launch_is_asked_again_ever_more_slowly_with_the_same_token(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_launch_that_is_not_allowed_is_not_tried_again_until_a_person_resumes() {
-    let stage = Stage::start(Setup::default()).await;
-    refuse(&stage, "RunInstances", "UnauthorizedOperation");
-    jobs::add(&stage.redis, 6, 1.0);
-    stage.until("a launch is refused", || !stage.calls("RunInstances").is_empty()).await;
-    stage.until("an alert", || stage.coordinator().explained("Launching is stopped: fix it")).await;
-    stage.emulator().clear_faults();
-    let once = || stage.calls("RunInstances").len() == 1;
-    stage.throughout(Duration::from_secs(15), "no launch although EC2 would allow it now", once).await;
-    assert!(
-        stage.coordinator().explained("EC2 refused a launch (UnauthorizedOperation"),
-        "{}",
-        stage.diagnosis().await
-    );
-    let alerts = stage.coordinator().explain();
-    let alerts = alerts.iter().flat_map(|plan| plan["decisions"].as_array().cloned().unwrap_or_default());
-    assert_eq!(alerts.filter(|decision| decision["kind"] == "alert").count(), 1, "raised once");
-    stage.coordinator().json(&["resume"]);
-    stage.until_ready(1).await;
-    stage.until_zero().await;
-    assert_eq!(stage.instances().len(), 1);
-    stage.assert_each_ran_once(6);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_ec2s_list_nothing_happens() {
     let stage = Stage::start(Setup::default()).await;
     until_health(&stage, "spillway.cloud", true).await;

@@ -50,7 +50,8 @@ async fn the_real_grpcurl_checks_health_lists_and_describes() {
     let check = ["grpc.health.v1.Health/Check"];
     let status = |said: &str| serde_json::from_str::<Value>(said).expect("JSON")["status"].clone();
     assert_eq!(status(&good(&[], &check)), "SERVING");
-    for service in ["spillway.queue", "spillway.cloud", "spillway.leader"] {
+    for service in ["spillway.queue", "spillway.cloud", "spillway.leader", "spillway.launches", "spillway.terminations"]
+    {
         let request = json!({ "service": service }).to_string();
         assert_eq!(status(&good(&["-d", &request], &check)), "SERVING", "{service}");
     }
@@ -88,7 +89,10 @@ async fn probes_and_metrics_say_how_it_is() {
     };
     let (status, _, body) = get("/healthz").await;
     assert_eq!((status, body.as_str()), (StatusCode::OK, "ok\n"));
-    let ready = json!({"spillway.queue": true, "spillway.cloud": true, "spillway.leader": true});
+    let ready = json!({
+        "spillway.queue": true, "spillway.cloud": true, "spillway.leader": true,
+        "spillway.launches": true, "spillway.terminations": true,
+    });
     let (status, _, body) = get("/readyz").await;
     assert_eq!((status, serde_json::from_str::<Value>(&body).expect("JSON")), (StatusCode::OK, ready));
     let (status, kind, metrics) = get("/metrics").await;
@@ -103,6 +107,9 @@ async fn probes_and_metrics_say_how_it_is() {
         "spillway_instances{pool=\"spillway\",phase=\"ready\"} 0",
         "spillway_instances_max{pool=\"spillway\"} 2",
         "spillway_instances_launched_total{pool=\"spillway\"} 0",
+        "spillway_launches_total{pool=\"spillway\",capacity_type=\"spot\",outcome=\"accepted\"} 0",
+        "spillway_launches_total{pool=\"spillway\",capacity_type=\"spot\",outcome=\"refused_token_used\"} 0",
+        "spillway_launches_blocked{pool=\"spillway\",class=\"permission\"} 0",
     ] {
         assert!(metrics.lines().any(|found| found == line), "{line} is not in\n{metrics}");
     }

@@ -19,6 +19,7 @@ mod interruptions;
 mod moto;
 mod plan;
 mod queue_counts;
+mod refusals;
 mod rehearse;
 mod restart;
 mod settings;

@@ -44,6 +44,11 @@ impl Machine {
             }
             return;
         };
+        self.ends(now, reason);
+    }
+
+    /// Powers off: at once where the worker is stopped, else after a drain.
+    fn ends(&mut self, now: Timestamp, reason: LastReason) {
         match &mut self.phase {
             Phase::Drained(outcome) => {
                 outcome.last = Some(reason);
@@ -92,6 +97,10 @@ impl Machine {
             match command {
                 Command::Drain { deadline } => self.drain_command(now, &id, deadline),
                 Command::CancelDrain => self.cancel_drain(),
+                Command::PowerOff => {
+                    self.ends(now, LastReason::Told);
+                    None
+                }
                 Command::Rehearse { deadline } => {
                     self.report(Report::Rehearsed { at: deadline });
                     self.interrupted(now, deadline);
@@ -139,6 +148,10 @@ impl Machine {
         match &mut self.phase {
             Phase::Draining(drain) if drain.forced => {
                 Some("EC2 is about to interrupt the instance: this drain cannot be cancelled".to_owned())
+            }
+            Phase::Draining(Drain { last: Some(LastReason::Told), .. })
+            | Phase::Drained(DrainOutcome { last: Some(LastReason::Told), .. }) => {
+                Some("the instance powers itself off: this drain cannot be cancelled".to_owned())
             }
             Phase::Draining(Drain { last: Some(LastReason::TooOld), .. })
             | Phase::Drained(DrainOutcome { last: Some(LastReason::TooOld), .. }) => {

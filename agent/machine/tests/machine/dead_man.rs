@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use spillway_machine::{
-    Action, Config, Event, Graceful, LastReason, Observation, Phase, ShimJob, ShimProcess, Timestamp,
+    Action, Command, Config, Event, Graceful, LastReason, Observation, Phase, ShimJob, ShimProcess, Timestamp,
 };
 
 use crate::world::{Life, SECOND, T0, config, seen};
@@ -51,6 +51,10 @@ fn off(reason: LastReason) -> Action {
 /// From the fence to the end.
 fn ends(life: &mut Life, reason: LastReason) {
     assert_eq!(life.did_all(), [Action::Fence]);
+    stops_and_ends(life, reason);
+}
+
+fn stops_and_ends(life: &mut Life, reason: LastReason) {
     assert_eq!(life.on(fenced()).did_all(), [Action::StopWorker]);
     life.on(Event::WorkerStopped { killed: false }).on(Event::HandedBackOutside {
         jobs: 0,
@@ -146,4 +150,31 @@ fn too_old_it_finishes_its_jobs_and_ends_itself() {
         again: false,
     });
     assert_eq!(life.poll().did_all().last(), Some(&off(LastReason::TooOld)));
+}
+
+/// The coordinator's word, where EC2 refuses to terminate the instance.
+fn told(epoch: u64) -> Event {
+    Event::Command { epoch, id: "p".into(), command: Command::PowerOff }
+}
+
+#[test]
+fn told_to_power_off_it_does_and_never_under_a_job() {
+    let mut life = ready(config(&[]), 0);
+    life.drain("d", 600).on(fenced()).stopped(false, Some(0)).did_all();
+    assert_eq!(life.on(told(1)).did_all(), [off(LastReason::Told)]);
+    life.cancel();
+    assert!(matches!(life.machine.phase(), Phase::Drained(_)), "nothing cancels it");
+
+    let mut life = ready(config(&[]), 1);
+    assert_eq!(life.on(told(1)).did_all(), [Action::Fence]);
+    assert_eq!(life.on(shims(1)).did_all(), [], "its job runs on");
+    stops_and_ends(&mut life, LastReason::Told);
+}
+
+#[test]
+fn an_old_leader_does_not_power_it_off() {
+    let mut life = ready(config(&[]), 0);
+    life.on(Event::Connected { epoch: 2 });
+    assert_eq!(life.on(told(1)).did_all(), []);
+    assert!(matches!(life.machine.phase(), Phase::Ready { .. }));
 }

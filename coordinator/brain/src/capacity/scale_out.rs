@@ -3,7 +3,6 @@
 use super::cannot_help::cannot_help;
 use super::early_ends;
 use crate::config::{Config, OnRebalance};
-use crate::event::RefusalClass;
 use crate::note::Note;
 use crate::phases::{draining, launching};
 use crate::plan::{Decision, Plan, Planned};
@@ -109,11 +108,9 @@ fn cancel_drains(
     cancelled
 }
 
+/// The refusal that holds launches back for longest.
 fn refused(state: &State, now: Timestamp) -> Option<Note> {
-    let refusal = state.refusal.as_ref().filter(|refusal| refusal.holds(now))?;
-    let (code, message) = (refusal.code.clone(), refusal.message.clone());
-    Some(match (refusal.class, refusal.until) {
-        (RefusalClass::Fatal, _) | (_, None) => Note::FatalRefusal { code, message },
-        (class, Some(until)) => Note::BackOff { class, code, message, left: now.until(until) },
-    })
+    let refusal = state.refusals().filter(|refusal| refusal.holds(now)).max_by_key(|refusal| refusal.until)?;
+    let (class, code, message) = (refusal.class, refusal.code.clone(), refusal.message.clone());
+    Some(Note::BackOff { class, code, message, left: refusal.left(now) })
 }

@@ -22,10 +22,16 @@ pub(super) fn handle(state: &mut State, now: Timestamp, event: Event, config: &C
         Event::InstancesListed { asked_at, instances } => listing::listed(state, now, asked_at, instances, config),
         Event::ListingFailed { detail } => state.listing_problem = Some(detail),
         Event::LaunchAnswered { token, answer } => launching::answered(state, now, token, answer, config),
-        Event::TerminateAccepted { .. } => {} // EC2's list confirms it, or it is retried
-        Event::TerminateFailed { id, class, code } => {
+        // EC2's list confirms it, or it is retried.
+        Event::TerminateAccepted { id } => {
             if let Some(instance) = state.by_id(&id) {
-                terminating::refused(instance, now, class, &code, config);
+                terminating::accepted(instance);
+            }
+        }
+        Event::TerminateFailed { id, class, code, detail } => {
+            if let Some(instance) = state.by_id(&id) {
+                let detail = if detail.is_empty() { code } else { detail };
+                terminating::refused(instance, now, (class, detail), config);
             }
         }
         Event::AgentRegistered { id } => agent::registered(state, now, &id),
@@ -52,7 +58,7 @@ pub(super) fn handle(state: &mut State, now: Timestamp, event: Event, config: &C
         }
         Event::HandBackFailed { id, certain, detail } => hand_back::failed(state, now, id, certain, detail),
         Event::OperatorHold { reason } => state.hold = Some(reason),
-        Event::OperatorResume => operator::resume(state),
+        Event::OperatorResume => operator::resume(state, now),
         Event::OperatorDrain { id, reason } => operator::drain(state, now, id, reason, config),
         Event::OperatorCancelDrain { id } => operator::cancel_drain(state, now, id, config),
     }

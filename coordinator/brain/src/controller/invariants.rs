@@ -70,7 +70,7 @@ fn is_of_its_phase(state: &State, decision: &Decision) -> bool {
     };
     match decision {
         Decision::Launch { .. } => is_in(PhaseKind::Launching),
-        Decision::Terminate { .. } => is_in(PhaseKind::Terminating),
+        Decision::Terminate { .. } | Decision::PowerOff { .. } => is_in(PhaseKind::Terminating),
         _ => true,
     }
 }

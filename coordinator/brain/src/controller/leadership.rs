@@ -6,9 +6,10 @@ use crate::phases::{booting, draining, launching, terminating};
 use crate::state::State;
 use crate::time::Timestamp;
 
-/// This process began: what an earlier one left unanswered is retried.
+/// This process began: what an earlier one left unanswered is retried, and what EC2 refused is tried again. The breaker stays:
+/// a coordinator that restarts again and again must not boot one broken instance after the other.
 pub(super) fn started(state: &mut State, now: Timestamp) {
-    state.forget_fatal();
+    state.forget_refusals();
     lists_anew(state, now);
     for instance in &mut state.instances {
         expect_to_hear_again(instance);

@@ -39,12 +39,11 @@ fn take_in(state: &mut State, now: Timestamp, entry: &Listed, config: &Config, o
     // By its id before its launch token: tags can be copied, and a list may be damaged.
     let known = state.instances.iter().position(|instance| instance.id.as_ref() == Some(&entry.id));
     let Some(position) = known.or_else(|| state.instances.iter().position(|it| is_entry_of(entry, it, config))) else {
-        let ends = matches!(entry.state, Ec2State::ShuttingDown | Ec2State::Terminated);
         if let Some(token) = &entry.token {
             launching::never_again(state, token);
         }
         match Whose::of(entry, &config.installation, &state.nonce) {
-            _ if ends => {}
+            _ if ends(entry.state) => {}
             Whose::Ours(token) => {
                 launching::adopt(state, now, token, entry.id.clone(), config);
                 take_in(state, now, entry, config, others);
@@ -60,7 +59,12 @@ fn take_in(state: &mut State, now: Timestamp, entry: &Listed, config: &Config, o
     // The ledger is believed before the tags: EC2 itself gave it this id, and anyone may edit a tag.
     instance.ec2.retagged.clone_from(&entry.retagged);
     if instance.id.is_none() {
-        booting::begin(instance, now, entry.id.clone(), config, "EC2's list shows the launch");
+        if instance.is_gone() && ends(entry.state) {
+            // EC2 has said so before: no boot has failed. What it may have held is handed back in its name.
+            instance.id = Some(entry.id.clone());
+        } else {
+            booting::begin(instance, now, entry.id.clone(), config, "EC2's list shows the launch");
+        }
     }
     // Lists are eventually consistent: an older state does not undo a later one.
     if instance.ec2.state.is_none_or(|seen| order(seen) <= order(entry.state)) {
@@ -82,8 +86,11 @@ fn take_in(state: &mut State, now: Timestamp, entry: &Listed, config: &Config, o
             false
         }
     };
-    if has_ended && was_booting && is_failure && booting::count_once(&mut state.instances[position]) {
-        booting::count_failure(state, now, config);
+    // A standby hears no agent: to it every instance boots until it ends.
+    let has_failed = state.leader && has_ended && was_booting && is_failure;
+    if has_failed && booting::count_once(&mut state.instances[position]) {
+        let launched_at = state.instances[position].planned_at;
+        booting::count_failures(state, now, &[launched_at], config);
     }
 }
 
@@ -99,6 +106,10 @@ fn is_entry_of(entry: &Listed, instance: &Instance, config: &Config) -> bool {
     let is_anothers = entry.installation.as_ref().is_some_and(|theirs| *theirs != config.installation);
     let is_launch = |token: &LaunchToken| instance.id.is_none() && *token == instance.token && !is_anothers;
     instance.id.as_ref() == Some(&entry.id) || entry.token.as_ref().is_some_and(is_launch)
+}
+
+fn ends(state: Ec2State) -> bool {
+    matches!(state, Ec2State::ShuttingDown | Ec2State::Terminated)
 }
 
 /// How far an instance is on its way to its end.

@@ -2,14 +2,13 @@
 
 use std::fmt;
 
-use crate::breaker::Breaker;
 use crate::capacity::{early_ends, scale_in};
 use crate::config::Config;
 use crate::event::{AgentPhase, Event};
 use crate::id::InstanceId;
 use crate::or_empty;
 use crate::phase::{DrainCause, PhaseKind};
-use crate::phases::draining;
+use crate::phases::{draining, launching, terminating};
 use crate::plan::AlertKind;
 use crate::reason::Reason;
 use crate::state::State;
@@ -114,12 +113,17 @@ fn would_drain_again(state: &State, now: Timestamp, id: &InstanceId, config: &Co
     scale_in::excess(&after, now, desired).contains(&token).then_some(desired)
 }
 
-/// Ends a hold; what stopped launching until a person acts is tried again.
-pub(super) fn resume(state: &mut State) {
+/// Ends a hold and every back-off: what failed is tried again at once.
+pub(super) fn resume(state: &mut State, now: Timestamp) {
     state.hold = None;
-    state.forget_fatal();
-    state.breaker = Breaker::default();
+    state.forget_refusals();
+    state.breaker.reset(now);
     state.alerts.remove(&AlertKind::BootsFail);
+    for instance in &mut state.instances {
+        launching::forget_back_off(instance, now);
+        terminating::forget_back_off(instance, now);
+        instance.owed.hand_back.iter_mut().for_each(|hand_back| hand_back.forget_back_off(now));
+    }
     early_ends::end_row(state);
 }
 

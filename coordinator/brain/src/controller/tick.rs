@@ -7,6 +7,7 @@ use crate::note::Note;
 use crate::phase::{Phase, PhaseKind};
 use crate::phases::{booting, draining, gone, launching, ready, terminating};
 use crate::plan::{AlertKind, Plan};
+use crate::reason::Reason;
 use crate::state::State;
 use crate::time::Timestamp;
 
@@ -78,8 +79,8 @@ fn each_instance(state: &mut State, now: Timestamp, config: &Config, plan: &mut 
     let wants_launches = state.hold.is_none()
         && state.desired.is_some_and(|desired| desired > 0)
         && state.demand().is_some_and(|demand| demand > 0);
-    let mut failed_boots = 0;
-    let mut overdue = Vec::new();
+    let mut failed_boots = Vec::new();
+    let (mut overdue, mut refused) = (Vec::new(), Vec::new());
     let led_since = state.led_since;
     for instance in &mut state.instances {
         if let Some(planned) = terminating::stopped_by_ec2(instance, now, config) {
@@ -89,25 +90,36 @@ fn each_instance(state: &mut State, now: Timestamp, config: &Config, plan: &mut 
         plan.decisions.extend(draining::interrupted(instance, now));
         match instance.phase {
             Phase::Launching { .. } => launching::tick(instance, now, wants_launches, plan),
-            Phase::Booting { .. } => failed_boots += u32::from(booting::tick(instance, now, config, plan)),
+            Phase::Booting { .. } => {
+                failed_boots.extend(booting::tick(instance, now, config, plan).then_some(instance.planned_at));
+            }
             Phase::Ready => ready::tick(instance, now, config, plan),
             Phase::Draining { .. } => {
                 overdue.extend(draining::tick(instance, now, led_since, config, plan));
             }
-            Phase::Terminating { .. } => terminating::tick(instance, now, config, plan),
+            Phase::Terminating { .. } => refused.extend(terminating::tick(instance, now, config, plan)),
             Phase::Gone => {}
         }
     }
     rebalance::drain_replaced(state, now, config, plan);
     early_ends::tick(state, now, config);
     booting::keep_one(state, now, config);
-    for _ in 0..failed_boots {
-        booting::count_failure(state, now, config);
-    }
+    booting::count_failures(state, now, &failed_boots, config);
+    alert(state, overdue, refused);
+}
+
+/// Drains that are overdue, and instances that EC2 refuses to terminate.
+fn alert(state: &mut State, overdue: Vec<Reason>, refused: Vec<Reason>) {
     for reason in overdue {
         state.raise(AlertKind::DrainOverdue, reason);
     }
     if !state.instances.iter().any(|instance| instance.phase_kind() == PhaseKind::Draining) {
         state.alerts.remove(&AlertKind::DrainOverdue);
+    }
+    for reason in refused {
+        state.raise(AlertKind::NotTerminated, reason);
+    }
+    if state.not_terminated().next().is_none() {
+        state.alerts.remove(&AlertKind::NotTerminated);
     }
 }

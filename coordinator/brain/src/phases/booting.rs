@@ -105,9 +105,14 @@ pub(crate) fn keep_one(state: &mut State, now: Timestamp, config: &Config) {
     }
 }
 
-/// A boot failed: `boot_failures` in a row open the breaker, and a person is alerted.
-pub(crate) fn count_failure(state: &mut State, now: Timestamp, config: &Config) {
-    if state.breaker.failed(now, config.boot_failures, config.breaker_backoff) {
+/// The boots of instances that were launched at these times failed: `boot_failures` in a row open the breaker, and a person
+/// is alerted.
+pub(crate) fn count_failures(state: &mut State, now: Timestamp, launched_at: &[Timestamp], config: &Config) {
+    let mut opens = false;
+    for launched_at in launched_at {
+        opens |= state.breaker.failed(now, *launched_at, config.boot_failures, config.breaker_backoff);
+    }
+    if opens {
         let until = state.breaker.open_until.unwrap_or(now);
         // Said again each time it opens, since the wait is another one.
         state.alerts.remove(&AlertKind::BootsFail);

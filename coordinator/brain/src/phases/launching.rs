@@ -1,18 +1,20 @@
 //! Launching: the intent is persisted and EC2 is asked, with the same token until it answers or the deadline passes.
 //! Past the deadline only EC2's list tells what became of it (`gone`); until then it counts against the cap.
 //!
-//! It becomes Booting when EC2 accepts it or lists it, and Gone when EC2 refuses its first attempt or never shows it.
+//! It becomes Booting when EC2 accepts it or lists it, and Gone when EC2 refuses its first attempt, says that its instance is
+//! terminated, or never shows it.
 
 use super::booting;
-use crate::backoff::{self, Refusal};
+use crate::backoff;
 use crate::config::Config;
-use crate::event::{LaunchAnswer, RefusalClass};
+use crate::event::LaunchAnswer;
 use crate::id::{InstanceId, LaunchToken};
 use crate::instance::Instance;
 use crate::note::Note;
 use crate::phase::Phase;
 use crate::plan::{AlertKind, Decision, Plan, Planned};
 use crate::reason::Reason;
+use crate::refusal::{Refusal, RefusalClass};
 use crate::state::State;
 use crate::time::Timestamp;
 
@@ -48,9 +50,8 @@ pub(crate) fn answered(state: &mut State, now: Timestamp, token: LaunchToken, an
 }
 
 fn accepted(state: &mut State, now: Timestamp, token: LaunchToken, id: InstanceId, config: &Config) {
-    state.refusal = None;
-    state.alerts.remove(&AlertKind::Quota);
-    state.alerts.remove(&AlertKind::FatalRefusal);
+    state.count_outcome("accepted");
+    state.forget_refusals();
     match state.by_token(&token) {
         Some(instance) if instance.id.is_none() => {
             booting::begin(instance, now, id, config, "EC2 accepted the launch");
@@ -68,44 +69,63 @@ fn refused(
     (class, code, message): (RefusalClass, String, String),
     config: &Config,
 ) {
-    let refusal = Refusal::next(state.refusal.as_ref(), now, config, (class, code.clone(), message.clone()));
+    state.count_outcome(class.outcome());
     if let Some(instance) = state.by_token(&token)
         && let Phase::Launching { attempts, next_try, deadline, .. } = &mut instance.phase
     {
-        match backoff::wait(config, class, *attempts) {
-            Some(wait) if class == RefusalClass::Retry => {
-                *next_try = Some(now + wait);
+        match class {
+            RefusalClass::Retry => {
+                *next_try = Some(now + backoff::wait(config, class, *attempts));
                 instance.problem = Some(code.clone());
+            }
+            // It is on its way, or was: until its deadline it holds back further launches.
+            RefusalClass::TokenUsed => {
+                *next_try = None;
+                instance.token_used = true;
+                instance.problem = Some(code.clone());
+            }
+            RefusalClass::TokenEnded => {
+                instance.enter(now, Phase::Gone, format!("the instance of this launch is terminated already: {code}"));
             }
             // An earlier attempt was not answered, and may have its effect yet: EC2's list tells.
             _ if *attempts > 1 => {
                 (*next_try, *deadline) = (None, now.min(*deadline));
                 instance.problem = Some(code.clone());
             }
-            _ => instance.enter(now, Phase::Gone, format!("EC2 refused the launch: {code}")),
+            _ => instance.enter(now, Phase::Gone, format!("EC2 refused the launch: {code}: {message}")),
         }
     }
-    let alert = match class {
-        RefusalClass::Quota => Some(AlertKind::Quota),
-        RefusalClass::Fatal => Some(AlertKind::FatalRefusal),
-        RefusalClass::Retry | RefusalClass::Capacity => None,
-    };
-    if let Some(alert) = alert {
-        state.raise(alert, Reason::Refused { class, code, message });
+    let refusal = Refusal::next(state.refusal_of(class), now, config, (class, code.clone(), message.clone()));
+    if let Some(alert) = AlertKind::of_refusal(class) {
+        let retried_in = Some(refusal.left(now));
+        state.raise(alert, Reason::Refused { class, code, message, retried_in });
     }
-    state.refusal = Some(refusal);
+    state.remember(refusal);
 }
 
 /// Whoever waited for EC2's answer is gone: the same token is asked for again.
 pub(crate) fn ask_again(instance: &mut Instance, now: Timestamp) {
-    if let Phase::Launching { next_try: next_try @ None, .. } = &mut instance.phase {
+    if let Phase::Launching { next_try: next_try @ None, .. } = &mut instance.phase
+        && !instance.token_used
+    {
         *next_try = Some(now);
+    }
+}
+
+/// A back-off is over early.
+pub(crate) fn forget_back_off(instance: &mut Instance, now: Timestamp) {
+    if let Phase::Launching { next_try: Some(at), .. } = &mut instance.phase {
+        *at = now.min(*at);
     }
 }
 
 /// `wanted`: there is demand, and the pool is not held: an unanswered launch may be retried.
 pub(crate) fn tick(instance: &mut Instance, now: Timestamp, wanted: bool, plan: &mut Plan) {
     let Phase::Launching { attempts, next_try, last_try, deadline } = &mut instance.phase else { return };
+    if instance.token_used {
+        plan.notes.push(Note::TokenUsed { token: instance.token.clone() });
+        return;
+    }
     if now >= *deadline {
         plan.notes.push(Note::LaunchUnseen { token: instance.token.clone() });
         return;

@@ -1,16 +1,18 @@
 //! Terminating: TerminateInstances was decided, and is retried until EC2's list shows it. Or EC2 shuts it down by
-//! itself.
+//! itself. Where EC2 refuses, a person is told, and the agent powers the instance off: it bills, and holds the cap.
 //!
 //! It becomes Gone when EC2's list says so.
 
 use crate::backoff;
 use crate::config::Config;
 use crate::ending;
-use crate::event::{Ec2State, RefusalClass, StateReason};
-use crate::instance::Instance;
+use crate::event::{Ec2State, StateReason};
+use crate::instance::{Instance, NotTerminated};
+use crate::note::Note;
 use crate::phase::{Phase, PhaseKind};
 use crate::plan::{Decision, Plan, Planned};
 use crate::reason::Reason;
+use crate::refusal::RefusalClass;
 use crate::time::Timestamp;
 
 pub(crate) fn begin(instance: &mut Instance, now: Timestamp, config: &Config, reason: Reason) -> Option<Planned> {
@@ -52,11 +54,29 @@ fn ends_already(instance: &Instance) -> bool {
     matches!(instance.phase_kind(), PhaseKind::Terminating | PhaseKind::Gone)
 }
 
-/// EC2 refused to terminate it: retried after a back-off.
-pub(crate) fn refused(instance: &mut Instance, now: Timestamp, class: RefusalClass, code: &str, config: &Config) {
-    if let Phase::Terminating { attempts, next_try } = &mut instance.phase {
-        *next_try = now + backoff::wait(config, class, *attempts).unwrap_or(config.terminate_timeout);
-        instance.problem = Some(format!("EC2 refused to terminate it: {code}"));
+/// EC2 refused to terminate it: retried after a back-off, within `terminate_timeout` whatever the class. That EC2 does not
+/// know the instance is no proof of anything: its list is.
+pub(crate) fn refused(
+    instance: &mut Instance,
+    now: Timestamp,
+    (class, detail): (RefusalClass, String),
+    config: &Config,
+) {
+    let Phase::Terminating { attempts, next_try } = &mut instance.phase else { return };
+    let wait = if class.is_definite() { config.terminate_timeout } else { backoff::wait(config, class, *attempts) };
+    *next_try = now + wait.min(config.terminate_timeout);
+    instance.problem = Some(format!("EC2 refused to terminate it: {detail}"));
+    let before = instance.not_terminated.take();
+    let since = before.as_ref().map_or(now, |before| before.since);
+    let alerted = before.is_some_and(|before| before.alerted);
+    let power_off_due = class.is_definite() || now.since(since) >= config.terminate_timeout;
+    instance.not_terminated = Some(NotTerminated { class, detail, since, alerted, power_off_due });
+}
+
+/// EC2 accepted to terminate it.
+pub(crate) fn accepted(instance: &mut Instance) {
+    if instance.not_terminated.take().is_some() {
+        instance.problem = None;
     }
 }
 
@@ -67,6 +87,13 @@ pub(crate) fn ask_again(instance: &mut Instance, now: Timestamp) {
     }
 }
 
+/// A back-off is over early.
+pub(crate) fn forget_back_off(instance: &mut Instance, now: Timestamp) {
+    if instance.not_terminated.is_some() {
+        ask_again(instance, now);
+    }
+}
+
 /// What its agent said of its jobs was said to somebody else.
 pub(crate) fn expect_to_hear_again(instance: &mut Instance) {
     if instance.phase_kind() == PhaseKind::Terminating && instance.ec2.state != Some(Ec2State::Terminated) {
@@ -74,14 +101,32 @@ pub(crate) fn expect_to_hear_again(instance: &mut Instance) {
     }
 }
 
-pub(crate) fn tick(instance: &mut Instance, now: Timestamp, config: &Config, plan: &mut Plan) {
-    let Phase::Terminating { attempts, next_try } = &mut instance.phase else { return };
-    if now < *next_try || matches!(instance.ec2.state, Some(Ec2State::ShuttingDown | Ec2State::Terminated)) {
-        return;
+/// The reason for an alert, where EC2 refuses and no person was told yet.
+pub(crate) fn tick(instance: &mut Instance, now: Timestamp, config: &Config, plan: &mut Plan) -> Option<Reason> {
+    let Phase::Terminating { attempts, next_try } = &mut instance.phase else { return None };
+    if matches!(instance.ec2.state, Some(Ec2State::ShuttingDown | Ec2State::Terminated)) {
+        instance.not_terminated = None;
+        return None;
     }
-    let Some(id) = instance.id.clone() else { return };
-    *attempts += 1;
-    *next_try = now + config.terminate_timeout;
-    let reason = Reason::TerminateAgain { attempt: *attempts };
-    plan.decisions.push(Planned::new(Decision::Terminate { id }, reason));
+    let id = instance.id.clone()?;
+    if now >= *next_try {
+        *attempts += 1;
+        *next_try = now + config.terminate_timeout;
+        let reason = Reason::TerminateAgain { attempt: *attempts };
+        plan.decisions.push(Planned::new(Decision::Terminate { id: id.clone() }, reason));
+    }
+    let left = now.until(*next_try);
+    let refused = instance.not_terminated.as_mut()?;
+    let detail = refused.detail.clone();
+    plan.notes.push(Note::NotTerminated { id: id.clone(), detail: detail.clone(), left });
+    let is_due = std::mem::take(&mut refused.power_off_due);
+    if is_due && instance.agent.registered {
+        plan.decisions.push(Planned::new(
+            Decision::PowerOff { id: id.clone() },
+            Reason::NotTerminated { id: id.clone(), detail: detail.clone() },
+        ));
+    }
+    let is_news = is_due && !refused.alerted;
+    refused.alerted |= is_due;
+    is_news.then_some(Reason::NotTerminated { id, detail })
 }

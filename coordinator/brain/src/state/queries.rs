@@ -4,21 +4,11 @@ use super::{Counts, State};
 use crate::backlog::Backlog;
 use crate::breaker::Breaker;
 use crate::early_ends::EarlyEnds;
-use crate::event::RefusalClass;
 use crate::id::InstanceId;
-use crate::instance::Instance;
+use crate::instance::{Instance, NotTerminated};
+use crate::refusal::Refusal;
 use crate::stranger::Stranger;
 use crate::time::Timestamp;
-
-/// Why EC2 is not asked to launch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BackOff<'a> {
-    pub class: RefusalClass,
-    pub code: &'a str,
-    pub message: &'a str,
-    /// None: until an operator acts.
-    pub until: Option<Timestamp>,
-}
 
 /// The window of one policy step, while every observation meets it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,11 +77,26 @@ impl State {
         &self.early_ends
     }
 
-    /// The refusal for which EC2 is not asked to launch now.
-    pub fn back_off(&self, now: Timestamp) -> Option<BackOff<'_>> {
-        let refusal = self.refusal.as_ref().filter(|refusal| refusal.holds(now))?;
-        let (code, message) = (refusal.code.as_str(), refusal.message.as_str());
-        Some(BackOff { class: refusal.class, code, message, until: refusal.until })
+    /// EC2's refusals of launches that still count, one for each class: since the last launch that EC2 accepted, the last
+    /// start and the last resume.
+    pub fn refusals(&self) -> impl Iterator<Item = &Refusal> {
+        self.other_refusals.iter().chain(&self.refusal)
+    }
+
+    /// The refusal that keeps launches back for longest; None where EC2 may be asked to launch.
+    pub fn back_off(&self, now: Timestamp) -> Option<&Refusal> {
+        self.refusals().filter(|refusal| refusal.holds(now)).max_by_key(|refusal| refusal.until)
+    }
+
+    /// EC2's answers to launches of this outcome (`accepted`, `refused_quota`), since this ledger began.
+    pub fn launch_outcomes(&self, outcome: &str) -> u64 {
+        self.launch_outcomes.get(outcome).copied().unwrap_or(0)
+    }
+
+    /// Instances that EC2 refuses to terminate, for so long or in such a way that a person is needed.
+    pub fn not_terminated(&self) -> impl Iterator<Item = (&Instance, &NotTerminated)> {
+        let refused = self.instances.iter().filter_map(|instance| Some((instance, instance.not_terminated.as_ref()?)));
+        refused.filter(|(_, not_terminated)| not_terminated.alerted)
     }
 
     /// The thresholds that the observed demand meets, each with the beginning of its window.

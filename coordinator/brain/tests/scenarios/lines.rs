@@ -82,8 +82,28 @@ impl World {
                 }
             }
             "throttle" => self.refuse(RefusalClass::Retry, "RequestLimitExceeded"),
-            "refuse" if word(1) == "capacity" => self.refuse(RefusalClass::Capacity, word(2)),
-            "refuse" => self.refuse(RefusalClass::Fatal, word(2)),
+            // EC2 launches, and its answer never comes.
+            "time-out" => {
+                for token in self.unanswered.clone() {
+                    self.launch(token);
+                }
+                self.refuse(RefusalClass::Retry, "NoAnswer");
+            }
+            "refuse" => self.refuse(class(word(1)), word(2)),
+            "refuse-first" => {
+                let others = self.unanswered.split_off(1);
+                self.refuse(class(word(1)), word(2));
+                self.unanswered = others;
+            }
+            "refuse-terminate" => {
+                let (class, code) = (class(word(2)), word(3).to_owned());
+                let state = &mut self.ec2.get_mut(word(1)).expect("it was launched").state;
+                // The script's `terminate` was too optimistic.
+                *state = Ec2State::Running;
+                let id = InstanceId(word(1).to_owned());
+                self.tell(Event::TerminateFailed { id, class, detail: format!("{code}: no"), code });
+            }
+            "accept-terminate" => self.tell(Event::TerminateAccepted { id: InstanceId(word(1).to_owned()) }),
             "ec2" => {
                 let state = serde_json::from_value(word(2).into()).expect("one of EC2's states");
                 let at_ec2 = self.ec2.get_mut(word(1)).expect("it was launched");
@@ -207,7 +227,10 @@ impl World {
                 self.tell(event);
             }
             "hold" => self.tell(Event::OperatorHold { reason: String::new() }),
-            "resume" => self.tell(Event::OperatorResume),
+            "resume" => {
+                self.said.push(self.controller.would_resume(self.now).to_string());
+                self.tell(Event::OperatorResume);
+            }
             "depose" => self.tell(Event::LeadershipLost),
             "lead" => self.tell(Event::LeadershipGained),
             "restart" => {
@@ -226,5 +249,13 @@ impl World {
             _ => return false,
         }
         true
+    }
+}
+
+fn class(word: &str) -> RefusalClass {
+    match word {
+        "token-used" => RefusalClass::TokenUsed,
+        "token-ended" => RefusalClass::TokenEnded,
+        _ => RefusalClass::ALL.into_iter().find(|class| class.as_str() == word).expect("a class of refusals"),
     }
 }

@@ -228,6 +228,8 @@ impl World {
                 let sudden = if *sudden { ", without notice" } else { "" };
                 format!("{id} {}{sudden}", if *certain { "certain" } else { "uncertain" })
             }
+            // Whether it does is the script's to say.
+            Decision::PowerOff { id } => id.0.clone(),
             Decision::Alert { alert } => {
                 serde_json::to_value(alert).expect("written").as_str().unwrap_or_default().to_owned()
             }

@@ -7,7 +7,7 @@ use super::{Change, describe};
 use crate::error::ApiError;
 use crate::idempotency::Outcome;
 use crate::launch_data::LaunchData;
-use crate::model::Instance;
+use crate::model::{Instance, InstanceState};
 use crate::query::Params;
 use crate::templates::TemplateName;
 use crate::xml::Xml;
@@ -51,8 +51,10 @@ pub(super) fn run_instances(change: &mut Change<'_>, mut params: Params) -> Resu
 }
 
 fn reservation(change: &Change<'_>, ids: &[String]) -> Result<Xml, ApiError> {
-    let instances: Option<Vec<&Arc<Instance>>> =
-        ids.iter().map(|id| change.state.resources.instances.get(id)).collect();
+    let alive = |instance: &&Arc<Instance>| instance.state != InstanceState::Terminated;
+    let find = |id: &String| change.state.resources.instances.get(id).filter(alive);
+    let instances: Option<Vec<&Arc<Instance>>> = ids.iter().map(find).collect();
+    // Of a new launch all are there. One that is shutting down is still an answer.
     let Some(instances) = instances else {
         return Err(ApiError::new(
             "IdempotentInstanceTerminated",

@@ -1,6 +1,7 @@
 //! Faults on request: refusals, lost answers, delays, stale answers, missing capacity, and bad orders.
 
 use reqwest::Method;
+use spillway_emulator::InstanceState;
 
 use crate::support::{SPOT, records_only};
 
@@ -32,6 +33,46 @@ async fn refusals_are_counted_and_have_no_effect() {
     assert_eq!((calls.counts["RunInstances"], calls.counts["DescribeInstances"], calls.total), (9, 2, 11));
     let last_launch = calls.calls.iter().rfind(|call| call.action == "RunInstances").expect("a call");
     assert_eq!((last_launch.code.as_str(), last_launch.client_token.as_deref()), ("OK", Some("t-1")));
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_refusal_has_the_status_and_the_message_that_it_is_ordered_with() {
+    let world = records_only().await;
+    let order = |status: u16| {
+        format!(
+            r#"{{"action": "TerminateInstances", "code": "SomethingNew", "calls": 1, "message": "m", "status": {status}}}"#
+        )
+    };
+    for status in [403, 500, 400] {
+        world.client.order("refuse", &order(status)).await;
+        let refused = world.client.refused("TerminateInstances", &[("InstanceId.1", "i-0")], "SomethingNew").await;
+        assert_eq!((refused.status.as_u16(), refused.one("Message")), (status, "m".to_owned()));
+    }
+    for status in [200, 600] {
+        assert_eq!(world.client.control(Method::POST, "refuse", &order(status)).await.status, 400, "{status}");
+    }
+    world.stop().await;
+}
+
+/// By EC2's own rule, not on order: the token of a launch whose instance is terminated brings no second one.
+#[tokio::test]
+async fn a_token_whose_instance_is_terminated_is_refused_and_so_is_one_with_other_parameters() {
+    let world = records_only().await;
+    let id = world.client.ok("RunInstances", &LAUNCH).await.one("instanceId");
+    let mut other = LAUNCH.to_vec();
+    other.push(("InstanceType", "c6i.large"));
+    world.client.refused("RunInstances", &other, "IdempotentParameterMismatch").await;
+    assert_eq!(world.client.ok("RunInstances", &LAUNCH).await.one("instanceId"), id);
+    world.client.ok("TerminateInstances", &[("InstanceId.1", &id)]).await;
+    world.until(&id, InstanceState::Terminated).await;
+    let refused = world.client.refused("RunInstances", &LAUNCH, "IdempotentInstanceTerminated").await;
+    assert_eq!(refused.status, 400);
+    world.client.refused("RunInstances", &other, "IdempotentParameterMismatch").await;
+    let mut next = LAUNCH;
+    next[3].1 = "t-2";
+    assert_ne!(world.client.ok("RunInstances", &next).await.one("instanceId"), id);
+    assert_eq!(world.emulator().instances().len(), 2);
     world.stop().await;
 }
 

@@ -32,8 +32,8 @@ impl Pool {
                 self.tell(now, Event::TerminateAccepted { id });
                 self.schedule.lists_soon(now.up);
             }
-            Input::TerminateAnswered { id, answer: Err(Refused { class, code, .. }) } => {
-                self.tell(now, Event::TerminateFailed { id, class, code });
+            Input::TerminateAnswered { id, answer: Err(Refused { class, code, detail }) } => {
+                self.tell(now, Event::TerminateFailed { id, class, code, detail });
             }
             Input::HandedBack(attempt) => self.handed_back(now, attempt),
             Input::Lead { epoch } => self.lead(now, epoch),
@@ -123,10 +123,13 @@ impl Pool {
             // Answered once the agent's session has taken it.
             return self.effects.push_back(Effect::Rehearse { epoch: self.epoch(), rehearsal });
         }
-        if answer.is_ok()
-            && let Some(event) = wish.event()
-        {
-            self.tell(now, event);
+        if answer.is_ok() {
+            if wish == Wish::Resume {
+                self.schedule.forget_back_off(now.up);
+            }
+            if let Some(event) = wish.event() {
+                self.tell(now, event);
+            }
         }
         self.effects.push_back(Effect::Reply { asker, answer });
     }

@@ -97,6 +97,10 @@ impl Pool {
                 Effect::Command { id, epoch, command: Command::Drain { deadline, left, reason } }
             }
             Decision::CancelDrain { id } => Effect::Command { id, epoch, command: Command::CancelDrain },
+            Decision::PowerOff { id } => {
+                let reason = planned.reason.to_string();
+                Effect::Command { id, epoch, command: Command::PowerOff { reason } }
+            }
             Decision::HandBack { id, certain, sudden } => {
                 let before = self.looks.take(&id, certain);
                 Effect::HandBack(Attempt::new(id, (certain, sudden), before))

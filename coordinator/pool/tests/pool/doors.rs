@@ -46,7 +46,8 @@ fn what_is_not_there_and_whoever_does_not_lead_is_said() {
     assert_eq!(ask(&mut stage, Wish::Hold { reason: String::new() }), Ok(Granted::Held));
     stage.saves();
     assert!(stage.pool.state().hold().is_some());
-    assert_eq!(ask(&mut stage, Wish::Resume), Ok(Granted::Resumed));
+    let resumed = ask(&mut stage, Wish::Resume).expect("granted").to_string();
+    assert!(resumed.starts_with("resumed: the hold is lifted"), "{resumed}");
     stage.saves();
     stage.tell(Input::StandBy);
     assert_eq!(ask(&mut stage, Wish::Hold { reason: String::new() }), Err(Denied::NotTheLeader));

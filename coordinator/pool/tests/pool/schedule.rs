@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use spillway_brain::{AgentPhase, RefusalClass};
-use spillway_pool::{Effect, FromAgent, Input, Refused};
+use spillway_pool::{Effect, FromAgent, Input, Refused, Wish};
 
 use crate::support::{Stage, id, report, save_in};
 
@@ -42,7 +42,37 @@ fn a_list_that_fails_is_asked_for_less_and_less_often() {
         waits
     };
     assert_eq!(waits(RefusalClass::Retry), [30, 60, 60, 60, 60, 60]);
-    assert_eq!(waits(RefusalClass::Fatal), [30, 60, 120, 240, 300, 300]);
+    for class in RefusalClass::ALL.into_iter().filter(|class| class.needs_a_person()) {
+        assert_eq!(waits(class), [30, 60, 120, 240, 300, 300], "{class:?}");
+    }
+}
+
+/// What made EC2 refuse is mended: nobody waits for up to five minutes until that is seen.
+#[test]
+fn a_resume_lists_at_once_and_forgets_the_back_off() {
+    let mut stage = Stage::leading();
+    // After how many seconds it lists, at most so many.
+    let lists_after = |stage: &mut Stage, most: u64| {
+        (1..=most).find(|_| {
+            stage.seconds += 1;
+            lists(&stage.effects_and_saves())
+        })
+    };
+    let fails = |stage: &mut Stage| {
+        let refused = Refused { class: RefusalClass::Permission, code: "No".to_owned(), detail: "no".to_owned() };
+        stage.tell(Input::Listed { asked_at: stage.now().up, answer: Err(refused) });
+    };
+    assert_eq!(lists_after(&mut stage, 15), Some(15));
+    for wait in [30, 60, 120, 240] {
+        fails(&mut stage);
+        assert_eq!(lists_after(&mut stage, 300), Some(wait));
+    }
+    fails(&mut stage);
+    assert_eq!(lists_after(&mut stage, 60), None);
+    stage.tell(Input::Operator(1, Wish::Resume));
+    assert!(lists(&stage.effects_and_saves()));
+    fails(&mut stage);
+    assert_eq!(lists_after(&mut stage, 300), Some(30), "as after a first failure");
 }
 
 #[test]

@@ -99,8 +99,9 @@ impl World {
                 after(self, 500, 3000, AgentEv::Start(number));
             }
             Action::PowerOff(reason) => {
-                say!(self, "i-{n}: the dead-man's switch powers it off ({reason:?})");
-                self.count(Occurrence::PowerOff);
+                say!(self, "i-{n}: its agent powers it off ({reason:?})");
+                let is_told = reason == spillway_machine::LastReason::Told;
+                self.count(if is_told { Occurrence::PoweredOffAsTold } else { Occurrence::PowerOff });
                 self.check_power_off(n, reason);
                 self.ec2_shuts_down(n, "Client.InstanceInitiatedShutdown");
             }

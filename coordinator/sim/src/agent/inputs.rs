@@ -145,6 +145,7 @@ impl World {
             Command::Drain { deadline } => Command::Drain { deadline: of_wall(deadline) },
             Command::Rehearse { deadline } => Command::Rehearse { deadline: of_wall(deadline) },
             Command::CancelDrain => Command::CancelDrain,
+            Command::PowerOff => Command::PowerOff,
         };
         let Some(agent) = &mut host.agent else { return };
         if agent.session.is_none_or(|open| open.number != session) {

@@ -8,6 +8,7 @@ use crate::agenda::{C, CloudEv, CoordinatorEv, Ev, N};
 use crate::clock::{NEVER, SECOND};
 use crate::counts::Occurrence;
 use crate::invariants::Invariant;
+use crate::net::Cut;
 use crate::say;
 use crate::world::World;
 
@@ -24,7 +25,7 @@ impl World {
     pub fn ec2_call(&mut self, c: C, decision: &Decision, saved_at: u64) {
         let generation = self.coordinators[c].generation;
         let cut = self.net.ec2[c].is_down(self.now);
-        let calls = self.setup.calls;
+        let (calls, parameters) = (self.setup.calls, self.coordinators[c].parameters);
         let mut arrives_after = self.net.latency(self.now, &mut self.rng) + self.rng.between(50, 1500);
         let lost = cut || (!self.is_calm && self.rng.per_mille(calls.lost_request));
         if !lost && !self.is_calm && self.rng.per_mille(calls.late) {
@@ -51,7 +52,7 @@ impl World {
         let mut put = |at: u64, answer_at: u64| {
             let ev = match decision {
                 Decision::Launch { token } => {
-                    CloudEv::Launch { c, generation, token: token.clone(), answer_at, saved_at }
+                    CloudEv::Launch { c, generation, token: token.clone(), parameters, answer_at, saved_at }
                 }
                 Decision::Terminate { id } => {
                     CloudEv::Terminate { c, generation, n: crate::coordinator::number(id), answer_at }
@@ -74,10 +75,21 @@ impl World {
         }
     }
 
-    pub(super) fn ec2_launch(&mut self, to: (C, u32), token: LaunchToken, answer_at: u64, saved_at: u64) {
+    pub(super) fn ec2_launch(
+        &mut self,
+        to: (C, u32),
+        (token, parameters): (LaunchToken, u32),
+        answer_at: u64,
+        saved_at: u64,
+    ) {
         self.trace.mix_text(&token.0);
-        if let Some(n) = self.cloud.by_token.get(&token).copied() {
-            // The same token gives the same instance, whatever its state.
+        if let Some((n, first)) = self.cloud.by_token.get(&token).copied() {
+            if let Some(refused) = self.used_token(n, first == parameters) {
+                say!(self, "ec2 refuses {token}: {}", refused.1);
+                let decision = Decision::Launch { token };
+                return self.answer(to.0, to.1, answer_at, refused_input(&decision, refused));
+            }
+            // The same token gives the same instance.
             self.count(Occurrence::SameToken);
             say!(self, "ec2 answers {token} with the instance it has: i-{n}");
             let id = self.cloud.machines[n].id.clone();
@@ -98,7 +110,7 @@ impl World {
             let decision = Decision::Launch { token };
             return self.answer(to.0, to.1, answer_at, refused_input(&decision, refused));
         }
-        let n = self.ec2_create(Some(token.clone()));
+        let n = self.ec2_create(Some(token.clone()), parameters);
         say!(
             self,
             "ec2 launches i-{n} for {token}{}",
@@ -108,8 +120,41 @@ impl World {
             self.cloud.machines[n].forgotten = true;
         }
         self.check_cap();
+        if answer_at == NEVER && !self.is_calm {
+            self.happens_unseen(n);
+        }
         let id = self.cloud.machines[n].id.clone();
         self.answer(to.0, to.1, answer_at, Input::LaunchAnswered { token, answer: LaunchAnswer::Accepted { id } });
+    }
+
+    /// Why EC2 does not answer with the instance that it has for a token.
+    fn used_token(&mut self, n: N, is_same: bool) -> Option<Refused> {
+        if !is_same {
+            self.count(Occurrence::TokenUsed);
+            return Some((RefusalClass::TokenUsed, "IdempotentParameterMismatch"));
+        }
+        if self.cloud.machines[n].state_at(self.now) == Some(Ec2State::Terminated) {
+            self.count(Occurrence::TokenEnded);
+            return Some((RefusalClass::TokenEnded, "IdempotentInstanceTerminated"));
+        }
+        None
+    }
+
+    /// Nobody knows yet that the instance was launched, no listing shows it for a while, and then it ends, or a deploy changes
+    /// what its token is asked for with.
+    fn happens_unseen(&mut self, n: N) {
+        let calls = self.setup.calls;
+        if self.rng.per_mille(calls.ends_unseen) {
+            self.cloud.machines[n].hidden = Cut { from: self.now, until: self.now + 60 * SECOND };
+            self.ec2_shuts_down(n, "Server.SpotInstanceTermination");
+        } else if self.rng.per_mille(calls.deploy) {
+            self.cloud.machines[n].hidden = Cut { from: self.now, until: self.now + 60 * SECOND };
+            say!(self, "a deploy changes the parameters of launches");
+            self.cloud.parameters += 1;
+            for c in 0..self.coordinators.len() {
+                self.coordinator_crashes(c, Occurrence::Deployed);
+            }
+        }
     }
 
     pub(super) fn ec2_terminate(&mut self, to: (C, u32), n: N, answer_at: u64) {
@@ -117,7 +162,7 @@ impl World {
         if self.cloud.machines[n].token.is_none() {
             return self.violate(Invariant::OnlyOurs, format!("i-{n} is unmanaged, but terminated"));
         }
-        if let Some(refused) = self.refusal(false) {
+        if let Some(refused) = self.refusal(false).or_else(|| self.termination_refusal(n)) {
             say!(self, "ec2 refuses to terminate i-{n}: {}", refused.1);
             return self.answer(to.0, to.1, answer_at, refused_input(&Decision::Terminate { id }, refused));
         }
@@ -142,8 +187,16 @@ impl World {
             return None;
         }
         if self.cloud.unauthorized.is_down(now) {
-            self.count(Occurrence::Fatal);
-            return Some((RefusalClass::Fatal, "UnauthorizedOperation"));
+            self.count(Occurrence::Permission);
+            return Some((RefusalClass::Permission, "UnauthorizedOperation"));
+        }
+        if self.cloud.misconfigured.is_down(now) {
+            self.count(Occurrence::Configuration);
+            return Some((RefusalClass::Configuration, "InvalidSubnetID.NotFound"));
+        }
+        if self.cloud.strange.is_down(now) {
+            self.count(Occurrence::UnknownRefusal);
+            return Some((RefusalClass::Unknown, "SomethingNew"));
         }
         if self.cloud.over_quota.is_down(now) {
             self.count(Occurrence::Quota);
@@ -152,6 +205,21 @@ impl World {
         if self.cloud.without_capacity.is_down(now) || by_chance(self, calls.no_capacity) {
             self.count(Occurrence::NoCapacity);
             return Some((RefusalClass::Capacity, "InsufficientInstanceCapacity"));
+        }
+        None
+    }
+}
+
+impl World {
+    /// Why EC2 would refuse to terminate the instance now.
+    fn termination_refusal(&mut self, n: N) -> Option<Refused> {
+        if self.cloud.machines[n].is_protected || self.cloud.no_termination.is_down(self.now) {
+            self.count(Occurrence::NotTerminated);
+            return Some((RefusalClass::Permission, "OperationNotPermitted"));
+        }
+        if !self.is_calm && self.rng.per_mille(self.setup.calls.not_found) {
+            self.count(Occurrence::NotFound);
+            return Some((RefusalClass::Retry, "InvalidInstanceID.NotFound"));
         }
         None
     }

@@ -32,6 +32,11 @@ impl World {
                 self.hosts[n].told_at = None;
                 self.command(c, n, epoch, (machine::Command::CancelDrain, Duration::ZERO));
             }
+            Effect::Command { id, epoch, command: Command::PowerOff { .. } } => {
+                let n = number(&id);
+                self.check_allowed(c, &Decision::PowerOff { id });
+                self.command(c, n, epoch, (machine::Command::PowerOff, Duration::ZERO));
+            }
             Effect::HandBack(attempt) => {
                 let (id, certain, sudden) = (attempt.id.clone(), attempt.certain, attempt.sudden);
                 self.check_allowed(c, &Decision::HandBack { id, certain, sudden });
@@ -69,6 +74,7 @@ impl World {
             Decision::CancelDrain { .. } => Occurrence::CancelDrain,
             Decision::Terminate { .. } => Occurrence::Terminate,
             Decision::HandBack { .. } => Occurrence::HandBackAsked,
+            Decision::PowerOff { .. } => Occurrence::PowerOffAsked,
             Decision::Alert { .. } => Occurrence::Alert,
         };
         self.count(occurrence);
@@ -86,7 +92,8 @@ impl World {
     pub(super) fn operator_hears(&mut self, c: C, answer: Result<Granted, Denied>) {
         match answer {
             Ok(Granted::Held) => self.count(Occurrence::Hold),
-            Ok(Granted::Resumed | Granted::KeptNoLonger { .. }) => {}
+            Ok(Granted::Resumed(_)) => self.count(Occurrence::Resumed),
+            Ok(Granted::KeptNoLonger { .. }) => {}
             Ok(Granted::Drains { id }) => {
                 self.count(Occurrence::OperatorDrain);
                 self.coordinators[c].obligations.promised = Some((id, "drain"));
@@ -112,6 +119,7 @@ fn verb(decision: &Decision) -> &'static str {
         Decision::Terminate { .. } => "terminates",
         Decision::HandBack { certain: true, .. } => "hands back the jobs of",
         Decision::HandBack { certain: false, .. } => "cautiously hands back the jobs of",
+        Decision::PowerOff { .. } => "has the agent power off",
         Decision::Alert { .. } => "alerts",
     }
 }

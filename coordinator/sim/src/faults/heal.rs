@@ -25,6 +25,7 @@ pub enum Heal {
     /// Who drained an instance by mistake takes it back.
     CancelDrain,
     UnmanagedEnds(N),
+    Unprotect(N),
     /// The partition begins now.
     CutBegins(C, u64),
     /// Listings hide the instance once more.
@@ -46,6 +47,7 @@ impl World {
             Heal::Unpause => self.bull.paused = false,
             Heal::Unlimit => self.bull.limit = None,
             Heal::Resume => self.operator_resumes(),
+            Heal::Unprotect(n) => self.cloud.machines[n].is_protected = false,
             Heal::CancelDrain => self.operator(Fault::OperatorCancel),
             Heal::CutBegins(c, until) => {
                 if !self.is_calm {

@@ -92,6 +92,15 @@ impl World {
                 let off_at = now + self.rng.between(1, 25) * SECOND;
                 self.agenda.put(off_at, Ev::Cloud(CloudEv::Off(n)));
             }
+            Fault::Protect => {
+                self.count(Occurrence::Protected);
+                say!(self, "another client protects i-{n} against termination");
+                self.cloud.machines[n].is_protected = true;
+                if self.rng.one_in(2) {
+                    let at = now + self.rng.octaves(5 * MINUTE, 4 * HOUR);
+                    self.agenda.put(at, Ev::Heal(Heal::Unprotect(n)));
+                }
+            }
             Fault::Hide => {
                 let span = self.rng.between(5, 60) * SECOND;
                 self.hides(n, span);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use spillway_brain::{Decision, InstanceId, Phase, Plan, Timestamp};
-use spillway_pool::{FromAgent, Input, NotAdmitted, Now};
+use spillway_pool::{FromAgent, Input, NotAdmitted, Now, Wish};
 
 use super::Invariant;
 use crate::agenda::{C, N};
@@ -60,6 +60,10 @@ impl World {
             }
             Input::LaunchAnswered { .. } | Input::TerminateAnswered { answer: Ok(()), .. } => {
                 obligations.lists_not_before = Duration::ZERO;
+            }
+            // An operator has it listed at once.
+            Input::Operator(_, Wish::Resume) if is_leader => {
+                (obligations.failed_listings, obligations.lists_not_before) = (0, Duration::ZERO);
             }
             Input::Loaded { .. } => obligations.promised = None,
             _ => {}

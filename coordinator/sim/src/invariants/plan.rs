@@ -1,11 +1,13 @@
 //! Checks each plan before it is saved, against what the brain was told and against the true state of the world.
 
+use std::time::Duration;
+
 use spillway_brain::{Decision, EARLY, Plan, Planned, Reason, RefusalClass, Timestamp};
 
 use super::{Invariant, policy};
 use crate::agenda::{C, N};
 use crate::bull::Exec;
-use crate::clock::{MINUTE, SECOND, ms};
+use crate::clock::{HOUR, MINUTE, SECOND, ms};
 use crate::cloud::Stranger;
 use crate::coordinator::effects::TOLERATED;
 use crate::coordinator::number;
@@ -24,6 +26,7 @@ impl World {
         self.check_desired(c, plan, now);
         self.check_blind(c, plan, now);
         let launches = plan.decisions.iter().filter(|planned| self.is_new_launch(planned)).count();
+        self.check_breaker(c, launches, now);
         if launches > 0 {
             self.check_launches(c, launches, now);
         }
@@ -44,10 +47,11 @@ impl World {
     fn check_decision(&mut self, c: C, planned: &Planned, now: Timestamp) {
         let Planned { decision, reason } = planned;
         let id = match decision {
-            Decision::Launch { .. } | Decision::Alert { .. } => return self.check_asks(decision),
+            Decision::Launch { .. } | Decision::Alert { .. } => return self.check_asks(c, decision),
             Decision::Drain { id, .. }
             | Decision::CancelDrain { id }
             | Decision::Terminate { id }
+            | Decision::PowerOff { id }
             | Decision::HandBack { id, .. } => id,
         };
         let n = number(id);
@@ -60,7 +64,12 @@ impl World {
                 self.hosts[n].told_to_drain(self.now, deadline.0);
                 self.coordinators[c].shadow.drained.insert(n);
                 if matches!(reason, Reason::BootFailed { .. } | Reason::BootDeadline { .. }) {
-                    self.coordinators[c].shadow.boot_failed(n, now);
+                    let config = &self.setup.config;
+                    let opens = (config.boot_failures, ms(config.breaker_backoff));
+                    let state = self.coordinators[c].state();
+                    let planned_at = state.instance(id).map_or(now, |it| self.told_as_local(c, it.planned_at));
+                    let until = state.breaker().open_until.map(|until| self.told_as_local(c, until).0);
+                    self.coordinators[c].shadow.boot_failed(n, now, planned_at, opens, until);
                 }
             }
             // It needs a new worker proof.
@@ -176,6 +185,27 @@ impl World {
         self.coordinators[c].shadow.desired = plan.desired;
     }
 
+    /// The breaker keeps launches away for so long as failed tries have doubled, and not for longer. Without a ledger a leader does
+    /// not know the tries of the one before.
+    fn check_breaker(&mut self, c: C, launches: usize, now: Timestamp) {
+        let backoff = self.setup.config.breaker_backoff;
+        let Some(until) = self.coordinators[c].state().breaker().open_until else {
+            self.coordinators[c].shadow.tries = 0;
+            return;
+        };
+        let until = self.told_as_local(c, until);
+        let shadow = &mut self.coordinators[c].shadow;
+        let tries = shadow.tries;
+        shadow.tries += u32::try_from(launches).unwrap_or(u32::MAX);
+        let most = (backoff * 2u32.saturating_pow(tries.min(16))).min(backoff.max(Duration::from_millis(HOUR)));
+        let knows_tries = self.coordinators.len() == 1 || self.ledger_deleted_at == 0;
+        if knows_tries && now.until(until) > most {
+            let (left, most) = (now.until(until).as_secs(), most.as_secs());
+            let text = format!("the breaker is open for {left} s after {tries} tries: {most} s are the most");
+            self.violate(Invariant::Bounded, text);
+        }
+    }
+
     /// Invariants 1 and 10, for new launches.
     fn check_launches(&mut self, c: C, launches: usize, now: Timestamp) {
         self.coordinators[c].shadow.lasts(now);
@@ -185,21 +215,20 @@ impl World {
             self.violate(Invariant::Bounded, format!("{launches} launches in one tick"));
         } else if shadow.held {
             self.violate(Invariant::Bounded, "a launch while an operator holds the pool".to_owned());
-        } else if let Some((class, at)) = shadow.refused {
+        } else if let Some((class, at)) = shadow.refused.iter().find(|(class, at)| {
             let wait = match class {
                 RefusalClass::Retry => 2 * SECOND,
                 RefusalClass::Capacity => ms(config.capacity_backoff),
-                RefusalClass::Quota => ms(config.quota_backoff),
-                RefusalClass::Fatal => u64::MAX / 2,
+                RefusalClass::TokenUsed | RefusalClass::TokenEnded => 0,
+                _ => ms(config.quota_backoff),
             };
-            if now.0 + skew < at + wait {
-                let text = format!("a launch {} s after a refusal ({class:?})", now.0.saturating_sub(at) / SECOND);
-                self.violate(Invariant::Bounded, text);
-            }
+            now.0 + skew < *at + wait
+        }) {
+            let text = format!("a launch {} s after a refusal ({class:?})", now.0.saturating_sub(*at) / SECOND);
+            self.violate(Invariant::Bounded, text);
         }
         let (config, shadow) = (&self.setup.config, &self.coordinators[c].shadow);
-        let opened = shadow.boots_failed >= config.boot_failures;
-        if opened && now.0 + skew < shadow.boot_failed_at + ms(config.breaker_backoff) {
+        if shadow.breaker_opened_at.is_some_and(|at| now.0 + skew < at + ms(config.breaker_backoff)) {
             let text = format!("a launch after {} failed boots in a row", shadow.boots_failed);
             self.violate(Invariant::Bounded, text);
         }
@@ -242,8 +271,12 @@ impl World {
     }
 
     /// Invariant 10: the retries of one launch intent are bounded.
-    fn check_asks(&mut self, decision: &Decision) {
+    fn check_asks(&mut self, c: C, decision: &Decision) {
         let Decision::Launch { token } = decision else { return };
+        if self.coordinators[c].shadow.used.contains(token) {
+            let text = format!("launch {token} is tried again, although EC2 has said that its token is used");
+            return self.violate(Invariant::Bounded, text);
+        }
         let starts: u32 = self.coordinators.iter().map(|coordinator| coordinator.generation).sum();
         let asks = self.asks.entry(token.clone()).or_default();
         *asks += 1;

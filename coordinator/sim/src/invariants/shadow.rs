@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use spillway_brain::{AgentPhase, EARLY, Ec2State, LaunchAnswer, Listed, RefusalClass, Timestamp};
+use spillway_brain::{AgentPhase, EARLY, Ec2State, LaunchAnswer, LaunchToken, Listed, RefusalClass, Timestamp};
 use spillway_pool::{FromAgent, Input, Wish};
 
 use crate::agenda::N;
@@ -25,10 +25,18 @@ pub struct Shadow {
     /// Instances whose last heartbeat said ready; instances with a notice.
     pub ready: BTreeSet<N>,
     pub noticed: BTreeSet<N>,
-    pub refused: Option<(RefusalClass, u64)>,
+    /// When each class was last refused.
+    pub refused: BTreeMap<RefusalClass, u64>,
+    /// Tokens that EC2 said were used.
+    pub used: BTreeSet<LaunchToken>,
     pub held: bool,
     pub boots_failed: u32,
-    pub boot_failed_at: u64,
+    /// When the breaker opened last, by the failures that were seen here.
+    pub breaker_opened_at: Option<u64>,
+    /// Launches decided while it was open.
+    pub tries: u32,
+    /// Boots launched before the last resume say nothing.
+    pub resumed_at: u64,
     pub failed: BTreeSet<N>,
     pub desired: Option<u32>,
     pub terminated_at: BTreeMap<N, u64>,
@@ -67,10 +75,13 @@ impl Clone for Shadow {
         self.listed_at = other.listed_at;
         self.listed_since = other.listed_since;
         self.listing_failed = other.listing_failed;
-        self.refused = other.refused;
+        renew(&mut self.refused, &other.refused);
+        renew(&mut self.used, &other.used);
         self.held = other.held;
         self.boots_failed = other.boots_failed;
-        self.boot_failed_at = other.boot_failed_at;
+        self.breaker_opened_at = other.breaker_opened_at;
+        self.tries = other.tries;
+        self.resumed_at = other.resumed_at;
         self.desired = other.desired;
     }
 }
@@ -101,21 +112,27 @@ impl Shadow {
                     self.ready.remove(&n);
                 } else if report.proven && self.ready.insert(n) {
                     self.boots_failed = 0;
+                    self.breaker_opened_at = None;
                     self.first_ready.entry(n).or_insert(now.0);
                 }
             }
             Input::FromAgent(id, FromAgent::Notice { .. }) => drop(self.noticed.insert(number(id))),
             Input::Interruptions(ids) => self.noticed.extend(ids.iter().map(number)),
-            Input::LaunchAnswered { answer: LaunchAnswer::Accepted { .. }, .. } => self.refused = None,
-            Input::LaunchAnswered { answer: LaunchAnswer::Refused { class, .. }, .. } => {
-                self.refused = Some((*class, now.0));
+            Input::LaunchAnswered { answer: LaunchAnswer::Accepted { .. }, .. } => self.refused.clear(),
+            Input::LaunchAnswered { token, answer: LaunchAnswer::Refused { class, .. } } => {
+                self.refused.insert(*class, now.0);
+                if matches!(class, RefusalClass::TokenUsed | RefusalClass::TokenEnded) {
+                    self.used.insert(token.clone());
+                }
             }
             Input::Operator(_, Wish::Hold { .. }) => self.held = true,
             Input::Operator(_, Wish::Resume) => {
                 self.held = false;
-                self.boots_failed = 0;
+                (self.boots_failed, self.breaker_opened_at, self.resumed_at) = (0, None, now.0);
+                self.refused.clear();
+                // Terminations that were refused are retried at once.
+                self.terminated_at.values_mut().for_each(|at| *at = 0);
                 self.early_ends.clear();
-                self.forget_fatal();
             }
             _ => {}
         }
@@ -152,7 +169,8 @@ impl Shadow {
             observed,
             listed_at,
             refused,
-            boot_failed_at,
+            breaker_opened_at,
+            resumed_at,
             terminated_at,
             listed_since,
             first_ready,
@@ -160,7 +178,8 @@ impl Shadow {
             ..
         } = self;
         let times = observed.iter_mut().map(|(at, _)| at).chain(listed_at.as_mut());
-        let times = times.chain(refused.as_mut().map(|(_, at)| at)).chain([boot_failed_at, listed_since]);
+        let times = times.chain(refused.values_mut()).chain(breaker_opened_at.as_mut());
+        let times = times.chain([resumed_at, listed_since]);
         let times = times.chain(first_ready.values_mut()).chain(early_ends.iter_mut());
         times.chain(terminated_at.values_mut()).for_each(|at| *at = at.saturating_add_signed(by));
     }
@@ -172,18 +191,27 @@ impl Shadow {
 
     /// The brain continues from the saved state.
     pub fn started(&mut self) {
-        self.forget_fatal();
+        self.refused.clear();
     }
 
-    fn forget_fatal(&mut self) {
-        self.refused.take_if(|(class, _)| *class == RefusalClass::Fatal);
-    }
-
-    /// A boot failed; each instance counts once.
-    pub fn boot_failed(&mut self, n: N, now: Timestamp) {
-        if self.failed.insert(n) {
-            self.boots_failed += 1;
-            self.boot_failed_at = now.0;
+    /// The boot of an instance that was planned at `planned_at` failed; each instance counts once. From `allowed` failures on the breaker
+    /// opens for `backoff` or longer, and again only by a failed try. The brain knows of further failures (instances that EC2 ended while
+    /// they booted): where it opened earlier, `until` says so.
+    pub fn boot_failed(
+        &mut self,
+        n: N,
+        now: Timestamp,
+        planned_at: Timestamp,
+        (allowed, backoff): (u32, u64),
+        until: Option<u64>,
+    ) {
+        if !self.failed.insert(n) || planned_at.0 < self.resumed_at {
+            return;
+        }
+        self.boots_failed += 1;
+        let is_try = self.breaker_opened_at.is_none_or(|at| planned_at.0 >= at + backoff);
+        if self.boots_failed >= allowed && is_try {
+            self.breaker_opened_at = Some(until.map_or(now.0, |until| now.0.min(until.saturating_sub(backoff))));
         }
     }
 
