@@ -9,6 +9,7 @@ pub mod agents;
 pub mod clock;
 pub mod cloud;
 pub mod config;
+pub mod doors;
 pub mod hand_back;
 pub mod installation;
 mod leading;

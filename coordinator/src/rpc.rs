@@ -1,10 +1,12 @@
 //! gRPC: agents and operators, with the standard health service and reflection, on one port.
 
 mod agent;
+mod bounds;
 mod caller;
 mod health;
 mod log_tail;
 mod operator;
+mod refusals;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -13,11 +15,10 @@ use futures_util::stream::select_all;
 use spillway_proto::DESCRIPTORS;
 use spillway_proto::v1::agent_service_server::AgentServiceServer;
 use spillway_proto::v1::operator_service_server::OperatorServiceServer;
-use tokio::net::TcpListener;
 use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
 
 use crate::agents::Agents;
+use crate::doors::{Door, WatchedLayer};
 use crate::pools::PoolList;
 pub use agent::Registration;
 use health::watch_health;
@@ -25,6 +26,8 @@ pub use health::{PARTS, is_well, parts};
 
 /// An idle connection is pinged after this, and closed if the ping is not answered within the same time.
 const KEEPALIVE: Duration = Duration::from_secs(10);
+/// Open at once on one connection: an agent has one or two, an operator's program some.
+const MOST_REQUESTS: u32 = 32;
 const LARGEST_MESSAGE: usize = 256 * 1024;
 
 /// What the services share.
@@ -35,9 +38,9 @@ pub struct Context {
     pub registration: Registration,
 }
 
-/// Serves on all listeners until `shutdown` completes.
+/// Serves behind all doors until `shutdown` completes.
 pub async fn serve_until(
-    listeners: Vec<TcpListener>,
+    doors: Vec<Door>,
     context: Context,
     shutdown: impl Future<Output = ()> + Send,
 ) -> anyhow::Result<()> {
@@ -53,16 +56,17 @@ pub async fn serve_until(
     let agents =
         AgentServiceServer::new(agent::Service::new(context.clone())).max_decoding_message_size(LARGEST_MESSAGE);
     let operators = OperatorServiceServer::new(operator::Service::new(context));
-    let incoming = listeners.into_iter().map(|listener| TcpIncoming::from(listener).with_nodelay(Some(true)));
     let served = Server::builder()
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE))
+        .max_concurrent_streams(Some(MOST_REQUESTS))
+        .layer(WatchedLayer)
         .add_service(health_service)
         .add_optional_service(reflection)
         .add_optional_service(older_reflection)
         .add_service(agents)
         .add_service(operators)
-        .serve_with_incoming_shutdown(select_all(incoming), shutdown)
+        .serve_with_incoming_shutdown(select_all(doors.into_iter().map(Door::incoming)), shutdown)
         .await;
     watching.abort();
     Ok(served?)

@@ -13,6 +13,7 @@ use crate::agents::Agents;
 use crate::clock;
 use crate::cloud::Cloud;
 use crate::config::{Settings, beside_for_operators};
+use crate::doors::Doors;
 use crate::pools::{Beside, PoolList, Started, Starter};
 use crate::reconcile::{Message, PoolStatus};
 use crate::rpc::{self, Context, Registration};
@@ -47,10 +48,11 @@ pub async fn run(
     let grpc = bind(settings.grpc_listen, "grpc.listen").await?;
     let http = bind(settings.http_listen, "http.listen").await?;
     let addresses = Addresses { grpc: grpc.local_addr()?, http: http.local_addr()? };
-    let mut doors = vec![grpc];
+    let doors = Doors::new();
+    let mut grpc = vec![doors.door(grpc, "grpc.listen")];
     // Operators are answered over loopback only, and an address of the network is none.
     if let Some(operators) = beside_for_operators(addresses.grpc) {
-        doors.push(bind(operators, "operators' side of grpc.listen").await?);
+        grpc.push(doors.door(bind(operators, "operators' side of grpc.listen").await?, "grpc.listen on loopback"));
     }
     for warning in &settings.warnings {
         tracing::warn!("{warning}");
@@ -74,8 +76,14 @@ pub async fn run(
         let _ = stop.wait_for(|stop| *stop).await;
     };
     let mut servers = JoinSet::new();
-    servers.spawn(rpc::serve_until(doors, context, stopped(stop.clone())));
-    servers.spawn(web::serve(http, pools.list.clone(), metrics, page, stopped(stop.clone())));
+    servers.spawn(rpc::serve_until(grpc, context, stopped(stop.clone())));
+    servers.spawn(web::serve(
+        doors.door(http, "http.listen"),
+        pools.list.clone(),
+        metrics,
+        page,
+        stopped(stop.clone()),
+    ));
     tracing::info!(grpc = %addresses.grpc, http = %addresses.http, pools = pools.list.configured().len(), "started");
     started(addresses);
     let reporting = tokio::spawn(report_state(pools.list.clone(), agents));

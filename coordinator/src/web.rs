@@ -11,8 +11,9 @@ use axum::routing::get;
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde_json::json;
 use spillway_proto::v1;
-use tokio::net::TcpListener;
+use spillway_words::shown::visible;
 
+use crate::doors::{Door, Peer, WatchedLayer};
 use crate::pools::PoolList;
 use crate::rpc::{PARTS, is_well, parts};
 use crate::{clock, telemetry};
@@ -29,7 +30,7 @@ struct Context {
 
 /// Serves until `shutdown` completes.
 pub async fn serve(
-    listener: TcpListener,
+    door: Door,
     pools: PoolList,
     metrics: PrometheusHandle,
     page: StatusPage,
@@ -40,8 +41,9 @@ pub async fn serve(
         .route("/metrics", get(prometheus))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
-        .with_state(Context { pools, metrics, page });
-    axum::serve(listener, routes).with_graceful_shutdown(shutdown).await?;
+        .with_state(Context { pools, metrics, page })
+        .layer(WatchedLayer);
+    axum::serve(door, routes.into_make_service_with_connect_info::<Peer>()).with_graceful_shutdown(shutdown).await?;
     Ok(())
 }
 
@@ -62,5 +64,6 @@ async fn ready(State(context): State<Context>) -> impl IntoResponse {
 async fn status(State(context): State<Context>) -> impl IntoResponse {
     let pools = context.pools.shown().iter().map(|pool| pool.status.borrow().view.clone()).collect::<Vec<_>>();
     let is_leader = context.pools.configured().iter().all(|pool| pool.status.borrow().leading);
-    (context.page)(&pools, is_leader, clock::system_now())
+    // Whoever fetches it may look at it in a terminal.
+    visible(&(context.page)(&pools, is_leader, clock::system_now()))
 }

@@ -1,7 +1,8 @@
-//! An agent's session with the coordinator, opened by the test itself: it registers without a proof of identity.
+//! An agent's session with the coordinator, opened by the test itself.
 
 use spillway_proto::v1;
 use spillway_proto::v1::agent_service_client::AgentServiceClient;
+use spillway_proto::v1::register_request::Proof;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
@@ -14,11 +15,16 @@ pub struct AgentSession {
 }
 
 impl AgentSession {
-    /// Registers at `server` (`host:port`) as this instance, and opens a session.
+    /// Registers at `server` (`host:port`) as this instance, without a proof of identity, and opens a session.
     pub async fn open(server: &str, instance: &str) -> Self {
+        Self::open_with(server, instance, None).await
+    }
+
+    /// The same, with a proof.
+    pub async fn open_with(server: &str, instance: &str, proof: Option<Proof>) -> Self {
         let mut client = AgentServiceClient::connect(format!("http://{server}")).await.expect("the coordinator");
         let identity = Some(v1::Identity { instance_id: instance.to_owned(), ..v1::Identity::default() });
-        let request = v1::RegisterRequest { identity, ..v1::RegisterRequest::default() };
+        let request = v1::RegisterRequest { identity, proof, ..v1::RegisterRequest::default() };
         let outcome = client.register(request).await.expect("registered").into_inner().outcome;
         let Some(v1::register_response::Outcome::Registered(registered)) = outcome else { panic!("a challenge") };
         let (sender, receiver) = mpsc::channel(64);

@@ -31,6 +31,7 @@ pub mod random;
 pub mod recorded_worker;
 pub mod redis_server;
 pub mod stage;
+pub mod strangers;
 pub mod terminal;
 pub mod wait;
 

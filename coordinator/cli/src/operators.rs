@@ -7,6 +7,7 @@ use spillway_console::client::{Address, connect, refused};
 use spillway_console::{json, words};
 use spillway_coordinator::clock;
 use spillway_proto::v1;
+use spillway_words::shown::visible;
 
 use crate::arguments::PoolArgument;
 
@@ -35,7 +36,7 @@ fn show(fleet: &v1::GetFleetResponse, as_json: bool) {
     if as_json {
         println!("{}", json::fleet(fleet));
     } else {
-        print!("{}", words::fleet(&fleet.pools, fleet.leader, clock::system_now()));
+        print!("{}", visible(&words::fleet(&fleet.pools, fleet.leader, clock::system_now())));
     }
 }
 
@@ -48,7 +49,7 @@ pub(super) async fn explain(server: &Address, pool: PoolArgument, limit: u32, as
     } else if plans.is_empty() {
         println!("no plans yet: the first follows the first reading of the queues by the leader");
     } else {
-        print!("{}", words::plans(&plans, clock::system_now()));
+        print!("{}", visible(&words::plans(&plans, clock::system_now())));
     }
     Ok(())
 }
@@ -84,7 +85,7 @@ fn say(reply: Result<String, tonic::Status>, as_json: bool) -> anyhow::Result<()
     if as_json {
         println!("{}", json!({ "message": message }));
     } else {
-        println!("{message}");
+        println!("{}", visible(&message));
     }
     Ok(())
 }

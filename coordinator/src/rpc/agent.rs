@@ -16,8 +16,10 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{Context, log_tail};
+use super::refusals::Refusals;
+use super::{Context, bounds, log_tail};
 use crate::agents::{AgentRecord, Agents, equal_in_constant_time};
+use crate::doors::{self, Peer};
 use crate::reconcile::{Message, PoolHandle};
 use crate::{clock, view};
 
@@ -38,11 +40,12 @@ pub struct Registration {
 #[derive(Debug)]
 pub(super) struct Service {
     context: Context,
+    refusals: Refusals,
 }
 
 impl Service {
     pub(super) fn new(context: Context) -> Self {
-        Service { context }
+        Service { context, refusals: Refusals::default() }
     }
 
     /// Fails on a standby, because the leader would not learn what an agent reports there. The error names the leader's address
@@ -103,11 +106,11 @@ impl Service {
 #[tonic::async_trait]
 impl AgentService for Service {
     async fn register(&self, request: Request<v1::RegisterRequest>) -> Result<Response<v1::RegisterResponse>, Status> {
-        let peer = request.remote_addr();
+        let peer = request.remote_addr().map(|peer| peer.ip());
         let request = request.into_inner();
-        let identity = request.identity.ok_or_else(|| Status::invalid_argument("the request has no identity"))?;
-        if let Err(status) = self.check_proof(request.proof.as_ref()) {
-            tracing::warn!(instance = identity.instance_id, ?peer, why = status.message(), "registration rejected");
+        let identity = request.identity.unwrap_or_default();
+        if let Err(status) = bounds::identity(&identity).and_then(|()| self.check_proof(request.proof.as_ref())) {
+            self.refusals.refused(peer, &bounds::name(&identity.instance_id), status.message()).await;
             return Err(status);
         }
         let id = InstanceId(identity.instance_id.clone());
@@ -115,6 +118,7 @@ impl AgentService for Service {
             if let Some(pool) = self.pool_led_elsewhere(&id) {
                 self.require_leader(&pool)?;
             }
+            self.refusals.asked_in_vain(peer).await;
             return Err(Status::unavailable(format!(
                 "{id} is not in the ledger: retry, its launch may not be saved yet"
             )));
@@ -124,7 +128,8 @@ impl AgentService for Service {
         let permit = reserve(&pool).await?;
         let registered = Message::Agent(id.clone(), FromAgent::Registered);
         self.context.agents.registered(&id, identity, session_token.clone(), || permit.send(registered));
-        tracing::info!(pool = pool.name, %id, version = request.agent_version, "agent registered");
+        let version = bounds::name(&request.agent_version);
+        tracing::info!(pool = pool.name, %id, version, "agent registered");
         let registered = v1::Registered {
             session_token,
             pool: pool.name.clone(),
@@ -141,6 +146,7 @@ impl AgentService for Service {
         &self,
         request: Request<Streaming<v1::SessionRequest>>,
     ) -> Result<Response<Self::SessionStream>, Status> {
+        let peer = request.remote_addr().map(|peer| peer.ip());
         let bearer = request.metadata().get("authorization").and_then(|value| value.to_str().ok());
         let token = bearer.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
         let pools = self.context.pools.configured();
@@ -149,7 +155,10 @@ impl AgentService for Service {
         }
         let no_session =
             || Status::unauthenticated("unknown session token: register again (the coordinator may have restarted)");
-        let id = self.context.agents.holder(token).ok_or_else(no_session)?;
+        let Some(id) = self.context.agents.holder(token) else {
+            self.refusals.asked_in_vain(peer).await;
+            return Err(no_session());
+        };
         let pool = self
             .pool_of(&id)
             .ok_or_else(|| Status::unauthenticated(format!("{id} is gone, or no longer in the ledger")))?;
@@ -162,7 +171,9 @@ impl AgentService for Service {
         let (number, replaced) = self.context.agents.opened(&id, token, commands).ok_or_else(no_session)?;
         tracing::info!(pool = pool.name, %id, "agent connected");
         let agents = self.context.agents.clone();
-        let session = Session { agents, pool, id, number };
+        // The connection is the agent's from now on: no other takes its place.
+        let _connection = request.extensions().get::<Peer>().map(Peer::holds_session);
+        let session = Session { agents, pool, id, number, _connection };
         tokio::spawn(session.run(request.into_inner(), replaced));
         Ok(Response::new(Box::pin(ReceiverStream::new(receiver).map(Ok))))
     }
@@ -174,6 +185,7 @@ struct Session {
     pool: PoolHandle,
     id: InstanceId,
     number: u64,
+    _connection: Option<doors::Session>,
 }
 
 impl Session {
@@ -202,7 +214,7 @@ impl Session {
                     let Some(message) = request.message else { continue };
                     let Ok(permit) = reserve(&self.pool).await else { return CLOSED.to_owned() };
                     let on_message = |record: &mut AgentRecord| {
-                        if let Some(input) = receive(record, &self.pool, &self.id, message) {
+                        if let Some(input) = receive(record, &self.pool, &self.id, bounds::message(message)) {
                             permit.send(Message::Agent(self.id.clone(), input));
                         }
                     };

@@ -1,6 +1,8 @@
 //! Durations, counts and mistyped names in the reader's words: the one spelling of them in reasons, status, command line and
 //! errors.
 
+pub mod shown;
+
 use std::time::Duration;
 
 /// `350 ms`, `12 s`, `4 min`, `4 min 59 s`, `2 h 5 min`, `3 d 2 h`: two units at the most.

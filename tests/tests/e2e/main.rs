@@ -23,5 +23,6 @@ mod refusals;
 mod rehearse;
 mod restart;
 mod settings;
+mod strangers;
 mod suspect;
 mod vanish;

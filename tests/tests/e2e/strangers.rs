@@ -1,0 +1,63 @@
+//! Whoever reaches the coordinator's port without being an agent takes nothing from those who are, from operators, or from the
+//! connections to Redis and EC2.
+
+use std::fs;
+use std::time::Duration;
+
+use spillway_tests::coordinator::ServingStatus;
+use spillway_tests::process::text;
+use spillway_tests::strangers::{self, Honest, Wrong};
+
+const AGENTS: u32 = 20;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn silent_connections_and_wrong_registrations_harm_nobody() {
+    let stage = strangers::stage(AGENTS).await;
+    let server = stage.coordinator().server();
+    let mut honest = Vec::new();
+    for record in stage.instances() {
+        honest.push(Honest::open(&server, &record.id).await);
+    }
+    let log = || stage.coordinator().process.log();
+    let before = log().len();
+    let silent = strangers::silent(stage.coordinator().grpc_port, 1000).await;
+    let wrong = Wrong::begin(&server, 100);
+    let found = strangers::look(&server, Duration::from_secs(20)).await;
+    let answered = wrong.stop().await;
+    assert!(found.problems.is_empty(), "{:?}", found.problems);
+    assert!(found.stale.is_empty(), "{:?}", found.stale);
+    println!("{answered} wrong registrations answered, {} times status", found.took.len());
+    assert!(silent.len() == 1000 && answered > 100, "{} connections, {answered} answers", silent.len());
+    let status = stage.coordinator().command(&["status"]);
+    assert!(status.status.success() && !text(&status.stdout).contains("stale"), "{}", text(&status.stdout));
+    assert_eq!(stage.coordinator().health("spillway.leader").await, ServingStatus::Serving);
+    strangers::none_lost(&stage, honest).await;
+    let said = log();
+    let grown = said.len() - before;
+    assert!(grown <= 100_000, "the log has grown by {grown} bytes");
+    assert!(!said.contains('\x1b') && !said.contains(&"0".repeat(100)), "what a stranger said is in the log as it was");
+    assert_eq!(said.matches("registration rejected").count(), 5, "{said}");
+    assert!(!said.contains("no longer the leader"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_free_descriptors_who_says_nothing_makes_room() {
+    let stage = strangers::stage(1).await;
+    let server = stage.coordinator().server();
+    let honest = Honest::open(&server, &stage.instances()[0].id).await;
+    let pid = stage.coordinator().process.pid();
+    let open = fs::read_dir(format!("/proc/{pid}/fd")).expect("its files").count() as libc::rlim_t;
+    let limit = libc::rlimit { rlim_cur: open + 40, rlim_max: open + 40 };
+    // SAFETY: the limit is a valid structure, and none is to be returned.
+    let set = unsafe { libc::prlimit(pid, libc::RLIMIT_NOFILE, &raw const limit, std::ptr::null_mut()) };
+    assert_eq!(set, 0, "{}", std::io::Error::last_os_error());
+    let silent = strangers::silent(stage.coordinator().grpc_port, 300).await;
+    let found = strangers::look(&server, Duration::from_secs(3)).await;
+    assert!(found.problems.is_empty() && found.stale.is_empty(), "{found:?}");
+    assert!(found.took.len() > 3, "{found:?}");
+    let said = stage.coordinator().process.log();
+    assert_eq!(said.matches("cannot accept connections to grpc.listen").count(), 1, "{said}");
+    assert!(said.contains("raise LimitNOFILE"), "{said}");
+    drop(silent);
+    strangers::none_lost(&stage, vec![honest]).await;
+}
