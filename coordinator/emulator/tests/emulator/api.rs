@@ -12,7 +12,9 @@ async fn one_token_is_one_instance_even_after_its_end() {
     assert_eq!(world.client.run(&form).await, id);
     world.client.ok("TerminateInstances", &[("InstanceId.1", &id)]).await;
     world.until(&id, InstanceState::Terminated).await;
-    assert_eq!(world.client.run(&form).await, id);
+    // Once the instance has ended its token is used up: it is no second instance, and it is not an answer either.
+    let same = [("ImageId", "ami-0123456789abcdef0"), ("MinCount", "1"), ("MaxCount", "1"), ("ClientToken", "token-1")];
+    world.client.refused("RunInstances", &same, "IdempotentInstanceTerminated").await;
     assert_eq!(world.emulator().instances().len(), 1);
 
     let other =
