@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, FromRedisValue, Pipeline, RedisError, RedisResult, Value};
-use spillway_redis_url::{RedisUrl, is_about_the_command};
+use spillway_redis_url::{RedisUrl, Role, is_about_the_command};
 use thiserror::Error;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -34,8 +34,8 @@ pub struct Redis {
     client: Client,
     address: String,
     connection: Option<MultiplexedConnection>,
-    /// Whether the server was a master when the connection was opened; None until it is asked.
-    was_master: Option<bool>,
+    /// Of the connection's server.
+    role: Role,
 }
 
 impl Redis {
@@ -46,7 +46,7 @@ impl Redis {
         let address = url.address();
         // The client's own error may repeat the URL.
         let client = Client::open(url.connection_info()).map_err(|error| bad(error.category().to_owned()))?;
-        Ok(Redis { client, address, connection: None, was_master: None })
+        Ok(Redis { client, address, connection: None, role: Role::default() })
     }
 
     /// Host and port, or the socket's path; never the password.
@@ -77,21 +77,12 @@ impl Redis {
         }
     }
 
-    /// Judges the server by its `INFO replication`: one that was a master and is a replica now has another master, to which a
-    /// new connection may lead; a replica without its master shows what may be long past.
+    /// Judges the server by its `INFO replication`, and drops the connection where another may lead to the master.
     pub fn check_role(&mut self, info: &str) -> Result<(), RedisProblem> {
-        let field = |name: &str| info.lines().find_map(|line| line.trim().strip_prefix(name)?.strip_prefix(':'));
-        let Some(is_master) = field("role").map(|role| role == "master") else { return Ok(()) };
-        let was_master = *self.was_master.get_or_insert(is_master);
-        let detail = if was_master && !is_master {
-            "it was the master and is a replica now"
-        } else if field("master_link_status") == Some("down") {
-            "it is a replica whose link to its master is down: what it shows may be out of date"
-        } else {
-            return Ok(());
-        };
-        self.connection = None;
-        Err(RedisProblem::Unusable { address: self.address.clone(), detail: detail.to_owned() })
+        self.role.check(info).map_err(|detail| {
+            self.connection = None;
+            RedisProblem::Unusable { address: self.address.clone(), detail: detail.to_owned() }
+        })
     }
 
     /// Runs a Lua script, and loads it first if Redis does not have it.
@@ -113,7 +104,7 @@ impl Redis {
             .set_response_timeout(Some(ANSWER_TIMEOUT));
         match self.client.get_multiplexed_async_connection_with_config(&config).await {
             Ok(connection) => {
-                self.was_master = None;
+                self.role = Role::default();
                 Ok(self.connection.insert(connection).clone())
             }
             Err(error) => Err(self.failed(error)),

@@ -9,6 +9,8 @@
 //       concurrency    the global concurrency, or null
 //       marker         a delay marker of BullMQ 4 stands in `wait` or `paused`
 //       steps          what was done, to be read when a seed fails
+//   {"cmd":"fractions", …the same without seed and version}    a queue with one job whose time is a fraction, and a global
+//     concurrency of Infinity. The answer: id, the job's
 //   {"cmd":"delete", …the same without seed and version}    no key is left: a queue that never existed
 //   anything that goes wrong: {"error":"…"}
 //
@@ -241,6 +243,18 @@ async function state(command) {
   }
 }
 
+async function fractions({ queue: name, redis: url, prefix = "bull" }) {
+  const { Queue } = bullmq(5);
+  const queue = new Queue(name, { connection: client(url), prefix });
+  try {
+    const { id } = await queue.add("job", {}, { timestamp: Date.now() - 60_000.5 });
+    await queue.setGlobalConcurrency(Infinity);
+    return { id };
+  } finally {
+    await queue.close();
+  }
+}
+
 async function counts({ client, key, queue, version }) {
   const marker = async (list) => (await client.lindex(`${key}:${list}`, -1))?.startsWith("0:") ?? false;
   const lists = ["wait", "paused"];
@@ -274,6 +288,7 @@ async function answer(line) {
     await remove(client(command.redis), command.prefix ?? "bull", command.queue);
     return {};
   }
+  if (command.cmd === "fractions") return fractions(command);
   throw new Error(`unknown command ${command.cmd}`);
 }
 

@@ -31,6 +31,12 @@ impl Driver {
         self.ask(json!({"cmd": "random", "seed": seed, "version": version, "queue": queue, "prefix": prefix}))
     }
 
+    /// A queue of BullMQ 5 with one job whose time is a fraction, and no limit to its concurrency; returns the job's id.
+    pub fn fractions(&mut self, queue: &str, prefix: &str) -> String {
+        let answer = self.ask(json!({"cmd": "fractions", "queue": queue, "prefix": prefix}));
+        answer["id"].as_str().expect("an id").to_owned()
+    }
+
     /// Deletes all keys of a queue.
     pub fn delete(&mut self, queue: &str, prefix: &str) {
         self.ask(json!({"cmd": "delete", "queue": queue, "prefix": prefix}));

@@ -4,6 +4,7 @@
 //! - `binaries`: `spillway` and `spillway-agent`, built from the present source; `programs`: what `tests/setup` installs
 //! - `process`: a child that ends with its test; `redis_server`, `coordinator`: the two that most tests start. They are
 //!   the stage's, as the demo has them; what is returned there as an error fails the test here
+//! - `forward`: a port that can be led to another server
 //! - `jobs`, `driver`: jobs and whole queues, made by BullMQ itself
 //! - `app`: the demo's application, with a test's own files
 //! - `recorded_worker`: the application of chaos and interruptions, whose runs are recorded; `random`: numbers from a seed
@@ -20,6 +21,7 @@ pub mod binaries;
 pub mod chaos;
 pub mod coordinator;
 pub mod driver;
+pub mod forward;
 pub mod interruptions;
 pub mod jobs;
 pub mod neighbor;

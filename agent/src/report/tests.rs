@@ -5,6 +5,7 @@ use std::time::Duration;
 use spillway_machine::{Graceful, Worker};
 
 use super::*;
+use crate::worker::preload::Loading;
 
 fn line(index: u32, attempt: u32, state: i32) -> BootStep {
     BootStep { index, attempt, state, ..BootStep::default() }
@@ -39,4 +40,37 @@ fn what_a_drain_cannot_protect_is_said() {
     assert!(words(DrainSignal::Auto, Graceful::Unknown, 86_400).contains("cannot tell whether w finishes"));
     assert!(words(DrainSignal::AtOnce, Graceful::No, 86_400).contains("a drain kills its jobs"));
     assert!(words(DrainSignal::Auto, Graceful::Yes, 5).contains("pm2 kills the worker and its jobs 5 s after"));
+}
+
+/// A process loads the shim within a second of its start, and until then nothing is wrong.
+#[test]
+fn a_worker_that_is_loading_the_shim_is_not_called_unprotected() {
+    let words = |loading: Option<Loading>| {
+        let mut check = WorkerCheck { loading: loading.into_iter().collect(), ..WorkerCheck::default() };
+        let (graceful, patience) = (Graceful::No, Duration::from_secs(86_400));
+        check.observation.worker = Some(Worker { processes: 1, errored: 0, restarts: 0, graceful, patience });
+        let reporter = Reporter {
+            image_id: String::new(),
+            steps: Vec::new(),
+            signal: DrainSignal::Auto,
+            commit: None,
+            check,
+            shims: Seen::default(),
+            no_shim: None,
+            place: Place::default(),
+            redis: String::new(),
+            said_without_shim: None,
+            unprotected: Vec::new(),
+            vitals: Vitals::default(),
+        };
+        reporter.unprotected_now().join("\n")
+    };
+    let young = Loading { pids: vec![7], lost: None, otherwise: "bundled".to_owned(), is_old: false };
+    assert_eq!(words(Some(young.clone())), "");
+    let old = words(Some(Loading { is_old: true, ..young.clone() }));
+    assert!(old.contains("the shim is not loaded: bundled") && old.contains("does not handle SIGINT"), "{old}");
+    let lost = words(Some(Loading { lost: Some("NODE_OPTIONS".to_owned()), ..young }));
+    assert!(lost.contains("the shim is not loaded: NODE_OPTIONS") && lost.contains("does not handle SIGINT"), "{lost}");
+    // No shim is installed.
+    assert!(words(None).contains("does not handle SIGINT"));
 }

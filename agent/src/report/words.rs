@@ -158,7 +158,10 @@ impl Reporter {
         let mut words = self.shims.problems.clone();
         words.extend(self.no_shim.clone());
         words.extend(self.without_shim());
-        if !self.shims.processes.is_empty() {
+        // One that has just started may be loading the shim.
+        let loading = &self.check.loading;
+        let is_loading = !loading.is_empty() && loading.iter().all(|process| process.lost.is_none() && !process.is_old);
+        if !self.shims.processes.is_empty() || is_loading {
             return words;
         }
         if let Some(worker) = self.check.observation.worker.as_ref().filter(|worker| worker.processes > 0) {

@@ -10,6 +10,7 @@ use redis::aio::MultiplexedConnection;
 use spillway_handback::RENEWED_ABOVE;
 use spillway_machine::Server;
 use spillway_proto::ToldBy;
+use spillway_redis_url::Role;
 use tokio::time::{Instant, timeout};
 
 use super::clients::{self, Connections, WorkerIdentity};
@@ -53,6 +54,8 @@ pub struct Redis {
     queues: Vec<String>,
     who: WorkerIdentity,
     connection: Option<MultiplexedConnection>,
+    /// Of the connection's server.
+    role: Role,
     /// This worker's jobs and connections carry its name: seen once by any of the clones, it holds for all.
     named: Arc<AtomicBool>,
     /// Jobs of this instance and what was left of their locks.
@@ -63,7 +66,16 @@ impl Clone for Redis {
     /// With a connection of its own.
     fn clone(&self) -> Self {
         let (url, prefix, queues, who) = (self.url.clone(), self.prefix.clone(), self.queues.clone(), self.who.clone());
-        Self { url, prefix, queues, who, connection: None, named: self.named.clone(), locks: BTreeMap::new() }
+        Self {
+            url,
+            prefix,
+            queues,
+            who,
+            connection: None,
+            role: Role::default(),
+            named: self.named.clone(),
+            locks: BTreeMap::new(),
+        }
     }
 }
 
@@ -76,6 +88,7 @@ impl Redis {
             queues: config.worker.queues.clone(),
             who,
             connection: None,
+            role: Role::default(),
             named: Arc::default(),
             locks: BTreeMap::new(),
         }
@@ -147,9 +160,10 @@ impl Redis {
                 let settings = redis::AsyncConnectionConfig::new()
                     .set_connection_timeout(Some(TIMEOUT))
                     .set_response_timeout(Some(TIMEOUT));
-                redis::Client::open(self.url.connection_info())?
-                    .get_multiplexed_async_connection_with_config(&settings)
-                    .await?
+                let client = redis::Client::open(self.url.connection_info())?;
+                let connection = client.get_multiplexed_async_connection_with_config(&settings).await?;
+                self.role = Role::default();
+                connection
             }
         };
         Ok(self.connection.insert(connection))
@@ -163,8 +177,13 @@ impl Redis {
         let _ = allowed(redis::cmd("PING").query_async::<redis::Value>(connection).await)?;
         let mut check = RedisCheck { round_trip: sent.elapsed(), ..RedisCheck::default() };
         let info = allowed(redis::cmd("INFO").arg("server").query_async::<String>(connection).await)?;
+        let role = allowed(redis::cmd("INFO").arg("replication").query_async::<String>(connection).await)?;
+        // After a fail-over the old master still answers what is read of it.
+        let is_usable = self.role.check(&role.unwrap_or_default());
+        is_usable.map_err(|why| redis::RedisError::from(std::io::Error::other(why)))?;
         check.server = info.ok().and_then(|info| run_id(&info)).map(|run_id| Server { run_id, db });
         if with_connections {
+            let connection = self.connected().await?;
             match allowed(redis::cmd("CLIENT").arg("LIST").query_async::<String>(connection).await)? {
                 Ok(list) => {
                     let found = clients::connections(&list, db, &self.prefix, &self.queues, &self.who);

@@ -46,12 +46,10 @@ fn one(process: &Process, root: u32, socket: &OsStr, file: &str) -> Option<Loadi
         // A process of them is the worker: which one is known by its shim alone.
         false => runtimes.iter().rev().find_map(|(pid, runtime)| runtime.lost(*pid, name, socket, file)),
     };
-    let otherwise = runtimes.iter().rev().find_map(|(pid, runtime)| runtime.replaced(*pid, name)).unwrap_or_else(|| {
-        format!(
-            "process {root} ({name}) has it in its environment, and no BullMQ Worker with it: do not bundle bullmq into the \
-             worker, and start the process of the Worker with this environment"
-        )
-    });
+    let otherwise = format!(
+        "process {root} ({name}) has it in its environment, and no BullMQ Worker with it: do not bundle bullmq into the worker, \
+         and start the process of the Worker with this environment"
+    );
     let is_old = proc::age_seconds(root).is_some_and(|age| age >= LOADED_WITHIN_S);
     Some(Loading { pids, lost, otherwise, is_old })
 }
@@ -66,8 +64,10 @@ enum Runtime {
 impl Runtime {
     fn of(pid: u32) -> Option<Self> {
         let program = proc::program(pid)?;
+        // What npm installs as bun is a bun.exe, on Linux too.
+        let program = program.trim_end_matches(".exe");
         let is = |name: &str| program == name || program.strip_prefix(name).is_some_and(|rest| rest.starts_with('-'));
-        let runtime = match program.as_str() {
+        let runtime = match program {
             _ if is("bun") => Self::Bun,
             "nodejs" => Self::Node,
             _ if is("node") => Self::Node,
@@ -92,8 +92,13 @@ impl Runtime {
             let missing = ["SPILLWAY_INSTANCE_ID", "SPILLWAY_WORKER_SOCKET"].into_iter().find(|name| {
                 let value = proc::variable(pid, name);
                 value.is_none() || (*name == "SPILLWAY_WORKER_SOCKET" && value.as_deref() != Some(&*expected))
-            })?;
-            return Some(format!("process {pid} ({name}) was started without the agent's {missing}: {PASS_ON}"));
+            });
+            return match missing {
+                Some(missing) => {
+                    Some(format!("process {pid} ({name}) was started without the agent's {missing}: {PASS_ON}"))
+                }
+                None => self.replaced(pid, name),
+            };
         }
         let is = match options.filter(|options| !options.trim().is_empty()) {
             None => "it is not set there".to_owned(),
@@ -105,18 +110,24 @@ impl Runtime {
         ))
     }
 
-    /// A bunfig.toml whose `preload` bun takes instead.
+    /// A bunfig.toml whose `preload` bun takes instead, where it was started as `bun run FILE` (bun 1.4).
     fn replaced(self, pid: u32, name: &str) -> Option<String> {
-        if self != Self::Bun {
+        let arguments = proc::arguments(pid);
+        let mut words = arguments.iter().skip(1).filter(|argument| !argument.starts_with('-'));
+        if self != Self::Bun || words.next().is_none_or(|word| word != "run") {
             return None;
         }
         let directory = std::fs::read_link(format!("/proc/{pid}/cwd")).ok()?;
+        // A script of package.json runs in a process of its own, with the environment.
+        if !words.next().is_some_and(|script| directory.join(script).is_file()) {
+            return None;
+        }
         let file = directory.join("bunfig.toml");
         let table: toml::Table = std::fs::read_to_string(&file).ok()?.parse().ok()?;
         table.get("preload")?;
         Some(format!(
-            "BUN_OPTIONS of process {pid} ({name}) passes it on, but `bun run FILE` loads the preload of {} instead: start the \
-             worker with `bun FILE`",
+            "process {pid} ({name}) was started as `bun run FILE`, which loads the preload of {} instead: start the worker as \
+             `bun FILE`",
             file.display()
         ))
     }
@@ -135,6 +146,40 @@ mod tests {
         let mut command = Command::new("node");
         command.args(["-e", "setTimeout(() => {}, 60000)"]).env_remove("NODE_OPTIONS");
         command.envs(environment.iter().copied()).stdin(Stdio::null()).spawn().expect("node: run tests/setup")
+    }
+
+    #[test]
+    fn a_preload_of_bunfig_takes_the_shims_place_only_in_bun_run() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = |name: &str| directory.path().join(name);
+        for (name, text) in [
+            ("bunfig.toml", "preload = [\"./other.js\"]\n"),
+            ("other.js", ""),
+            ("shim.cjs", ""),
+            ("w.js", "setTimeout(() => {}, 60000)"),
+            ("package.json", "{ \"scripts\": { \"start\": \"bun w.js\" } }"),
+        ] {
+            std::fs::write(path(name), text).expect(name);
+        }
+        let file = path("shim.cjs").display().to_string();
+        for (arguments, is_lost) in [(&["run", "w.js"][..], true), (&["w.js"], false), (&["run", "start"], false)] {
+            let mut command = Command::new("bun");
+            command.args(arguments).current_dir(directory.path()).stdin(Stdio::null()).stdout(Stdio::null());
+            command.env("BUN_OPTIONS", format!("--preload={file}")).env("SPILLWAY_INSTANCE_ID", "i-1");
+            command.env("SPILLWAY_WORKER_SOCKET", "/s").env_remove("NODE_OPTIONS").stderr(Stdio::null());
+            let mut child = command.spawn().expect("bun: run tests/setup");
+            let pid = child.id();
+            while Runtime::of(pid) != Some(Runtime::Bun) || proc::arguments(pid).len() < 2 {
+                assert_eq!(child.try_wait().expect("a child"), None, "{arguments:?} has ended");
+                std::thread::yield_now();
+            }
+            let lost = Runtime::Bun.lost(pid, "w", OsStr::new("/s"), &file);
+            for process in proc::tree([pid]) {
+                process.signal(rustix::process::Signal::KILL);
+            }
+            child.wait().expect("it ends");
+            assert_eq!(lost.is_some_and(|words| words.contains("loads the preload of")), is_lost, "{arguments:?}");
+        }
     }
 
     #[test]

@@ -86,6 +86,13 @@ pub fn variable(pid: u32, name: &str) -> Option<String> {
     })
 }
 
+/// What it was started with, its program first.
+pub fn arguments(pid: u32) -> Vec<String> {
+    let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let arguments = line.split(|byte| *byte == 0).filter(|argument| !argument.is_empty());
+    arguments.map(|argument| String::from_utf8_lossy(argument).into_owned()).collect()
+}
+
 /// These processes and all that descend from them.
 pub fn tree(roots: impl IntoIterator<Item = u32>) -> BTreeSet<ProcessId> {
     let mut children: BTreeMap<u32, Vec<u32>> = BTreeMap::new();

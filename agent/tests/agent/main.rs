@@ -6,6 +6,8 @@ mod command_line;
 mod coordinator;
 mod dead_man;
 mod drain;
+mod failover;
+mod forward;
 mod hand_back;
 mod imds;
 mod life;

@@ -139,3 +139,79 @@ fn a_shim_that_is_lost_on_the_way_is_explained() {
     ready(&stage);
     assert!(stage.coordinator.last_beat().unprotected.is_empty(), "{}", stage.story());
 }
+
+/// Without the shim Redis alone tells, and connections are listed each 15 s only: a job that runs meanwhile hides that the worker
+/// waits again once it has ended.
+#[test]
+fn the_end_of_a_long_job_is_no_gap_in_the_proof() {
+    let mut stage = Stage::new("worker.js");
+    stage.configure("", "shim = false");
+    started(&mut stage);
+    ready(&stage);
+    let since = stage.coordinator.beats().len();
+    stage.add_jobs(&[18_000, 18_000]);
+    stage.wait("the jobs", |stage| stage.completed() == 2);
+    std::thread::sleep(Duration::from_secs(12));
+    let beats = stage.coordinator.beats().split_off(since);
+    let is_proven = |beat: &Heartbeat| beat.worker.as_ref().is_some_and(|worker| worker.proven);
+    let gaps: Vec<_> = beats.iter().filter(|beat| !is_proven(beat)).collect();
+    assert!(beats.len() > 10 && gaps.is_empty(), "{gaps:#?}\n{}", stage.story());
+}
+
+#[test]
+fn a_worker_that_was_drained_is_stopped_and_never_called_unprotected() {
+    let mut stage = Stage::new("worker.js");
+    started(&mut stage);
+    ready(&stage);
+    stage.add_jobs(&[3000]);
+    stage.wait("the job", |stage| stage.active() == 1);
+    stage.coordinator.drain("d1", Duration::from_secs(60));
+    stage.wait("drained", |stage| stage.coordinator.drained().is_some());
+    // Until its processes have been missed by every check.
+    std::thread::sleep(Duration::from_secs(6));
+    let beats = stage.coordinator.beats();
+    let words = |beat: &Heartbeat| beat.worker.clone().unwrap_or_default().missing;
+    for beat in &beats {
+        assert!(beat.unprotected.is_empty(), "{:?}: {:?}\n{}", beat.phase(), beat.unprotected, stage.story());
+        let expected = match beat.phase() {
+            AgentPhase::Draining => "the worker is draining",
+            AgentPhase::Drained => "the worker has stopped",
+            _ => continue,
+        };
+        assert_eq!((words(beat).as_str(), beat.problem.as_str()), (expected, ""), "{}", stage.story());
+    }
+    assert!(beats.iter().filter(|beat| beat.phase() == AgentPhase::Drained).count() > 1, "{}", stage.story());
+}
+
+/// Bun takes the preload of a bunfig.toml instead of its environment's, if it is started as `bun run FILE`.
+#[test]
+fn a_preload_that_takes_the_shims_place_is_named() {
+    let mut stage = Stage::new("bun");
+    stage.environment("INTERPRETER", "none");
+    stage.environment("ARGS", "run worker.js");
+    std::fs::write(stage.path("app/bunfig.toml"), "preload = [\"./nothing.js\"]\n").expect("bunfig.toml");
+    std::fs::write(stage.path("app/nothing.js"), "").expect("nothing.js");
+    started(&mut stage);
+    ready(&stage);
+    stage.wait("the reason", |stage| {
+        let words = stage.coordinator.last_beat().unprotected.join("; ");
+        words.contains("the shim is not loaded: process ") && words.contains("loads the preload of ")
+    });
+    assert!(stage.log("agent.log").contains("a process of the worker runs without the shim"), "{}", stage.story());
+}
+
+/// What bun reads from the very file counts, and a line that says nothing to the agent is no reason to refuse.
+#[test]
+fn the_applications_env_file_is_read_as_bun_reads_it() {
+    let mut stage = Stage::new("url.js");
+    let file = format!(
+        "TODO rotate\nTLS_KEY=\"-----BEGIN KEY-----\nMIIEow==\n-----END KEY-----\"\nREDIS_PORT={}\n\
+         export REDIS_HOST = 127.0.0.1 # the shared one\nREDIS_URL=redis://${{REDIS_HOST}}:${{REDIS_PORT}}?db=3\nÜBER=1\n",
+        stage.redis_port
+    );
+    std::fs::write(stage.path("app/.env"), file).expect(".env");
+    started(&mut stage);
+    let worker = ready(&stage);
+    assert_eq!(worker.by, "name", "{}", stage.story());
+    assert_eq!(stage.redis(&["-n", "3", "EXISTS", "bull:q:meta"]), "1");
+}

@@ -26,7 +26,8 @@ pub struct Stage {
     pub instance_id: String,
     directory: TempDir,
     redis: Child,
-    redis_port: u16,
+    /// Of the server that this stage asks.
+    pub redis_port: u16,
     agent: Option<Child>,
     primary: Option<Child>,
     environment: Vec<(String, String)>,

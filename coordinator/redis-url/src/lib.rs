@@ -3,6 +3,7 @@
 
 mod errors;
 mod parts;
+mod role;
 
 use std::fmt;
 
@@ -10,6 +11,7 @@ use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisConnectionI
 
 pub use errors::is_about_the_command;
 use parts::{Authority, Query, decoded};
+pub use role::Role;
 
 /// Redis' port.
 const DEFAULT_PORT: u16 = 6379;

@@ -9,6 +9,7 @@ mod dead_man;
 mod demo;
 mod demo_screen;
 mod drain;
+mod failover;
 mod faults;
 mod fuzz;
 mod gameday;

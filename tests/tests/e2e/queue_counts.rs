@@ -197,3 +197,68 @@ async fn a_queue_that_never_existed_is_an_error_that_says_so() {
     let report = report(&mut emptied).await;
     assert_eq!((report.waiting, report.demand), (0, 0));
 }
+
+/// What only decorates a report never takes its counts away: times as Python writes them, limits that are none, and worse.
+#[tokio::test]
+async fn odd_times_and_limits_leave_the_counts_as_they_are() {
+    let directory = directory();
+    let redis = RedisServer::start(directory.path());
+    let mut driver = Driver::start(&redis.url());
+    let id = driver.fractions("odd", "bull");
+    let mut reading = observer(&redis, "bull", &["odd"]);
+    let first = report(&mut reading).await;
+    assert_eq!((first.waiting, first.demand, first.concurrency), (1, 1, None));
+    let age = written(&first)["oldest_age_seconds"].as_f64().expect("an age");
+    assert!((60.0..600.0).contains(&age), "{age}");
+
+    let job = format!("bull:odd:{id}");
+    for (key, field, value, is_age_known) in [
+        (job.as_str(), "opts", "{\"delay\":\"soon\"}", true),
+        (&job, "opts", "[", true),
+        (&job, "timestamp", "1e999", false),
+        (&job, "timestamp", "yesterday", false),
+        (&job, "timestamp", "-1", false),
+        (&job, "timestamp", "", false),
+        ("bull:odd:meta", "concurrency", "many", false),
+        ("bull:odd:meta", "concurrency", "", false),
+    ] {
+        redis.ask::<u64>(&["HSET", key, field, value]);
+        let odd = report(&mut reading).await;
+        assert_eq!((odd.waiting, odd.demand, odd.concurrency), (1, 1, None), "{key} {field} {value:?}");
+        assert_eq!(!written(&odd)["oldest_age_seconds"].is_null(), is_age_known, "{key} {field} {value:?}");
+    }
+    // Of another kind altogether; what is no list or set of the queue's own counts is no count either.
+    for key in [job.as_str(), "bull:odd:id", "bull:odd:completed", "bull:odd:failed", "bull:odd:waiting-children"] {
+        redis.ask::<u64>(&["DEL", key]);
+        redis.ask::<u64>(&["SADD", key, "x"]);
+        let odd = report(&mut reading).await;
+        assert_eq!((odd.waiting, odd.demand), (1, 1), "{key}");
+    }
+    // A count is never guessed: the queue and the key are named.
+    redis.ask::<u64>(&["DEL", "bull:odd:wait"]);
+    redis.ask::<u64>(&["SADD", "bull:odd:wait", "x"]);
+    let problem = reading.report().await.expect("Redis answers").remove(0).expect_err("no list").to_string();
+    assert!(problem.contains("queue \"odd\"") && problem.contains("bull:odd:wait"), "{problem}");
+}
+
+/// The producer's ioredis and the observer read one and the same URL.
+#[tokio::test]
+async fn a_url_leads_to_the_database_that_ioredis_takes_from_it() {
+    let directory = directory();
+    let redis = RedisServer::start(directory.path());
+    for query in ["?db=1", "/2", "/?db=3", "/4?db=5&family=4"] {
+        let url = format!("{}{query}", redis.url());
+        let mut driver = Driver::start(&url);
+        let client = Redis::new("test", &url).expect("a URL");
+        let mut reading = QueueObserver::new(client, "bull", &["counted".to_owned()]);
+        let mut jobs = 0;
+        for seed in 1..=4 {
+            let theirs = counted(&driver.random(seed, 5, "counted", "bull"));
+            let ours = report(&mut reading).await;
+            jobs += ours.waiting + ours.delayed + ours.active;
+            assert_eq!(counted(&written(&ours)), theirs, "{query}, seed {seed}");
+        }
+        assert!(jobs > 0, "{query}: nothing was compared");
+        assert!(!redis.ask::<bool>(&["EXISTS", "bull:counted:meta"]), "{query}: database 0");
+    }
+}
