@@ -20,6 +20,8 @@ pub type Commands = mpsc::Sender<v1::SessionResponse>;
 pub struct AgentRecord {
     /// From the registration.
     pub identity: v1::Identity,
+    /// From the registration: the agent's own word, for operators alone.
+    pub version: String,
     pub heartbeat: Option<v1::Heartbeat>,
     pub last_heartbeat: Option<Timestamp>,
     /// The last report on each step, by index.
@@ -98,10 +100,16 @@ impl Agents {
 
     /// Replaces an earlier registration and its session: an agent that restarts registers anew. `tell` runs before any message
     /// of a later session is received.
-    pub fn registered(&self, id: &InstanceId, identity: v1::Identity, session_token: String, tell: impl FnOnce()) {
+    pub fn registered(
+        &self,
+        id: &InstanceId,
+        (identity, version): (v1::Identity, String),
+        session_token: String,
+        tell: impl FnOnce(),
+    ) {
         self.with(|inner| {
             let record = inner.records.entry(id.clone()).or_default();
-            record.identity = identity;
+            (record.identity, record.version) = (identity, version);
             record.session_token = session_token;
             record.replace_session(None);
             tell();
@@ -178,7 +186,7 @@ mod tests {
     use super::*;
 
     fn registered(agents: &Agents, id: &InstanceId, token: &str) {
-        agents.registered(id, v1::Identity::default(), token.to_owned(), || ());
+        agents.registered(id, Default::default(), token.to_owned(), || ());
     }
 
     #[test]

@@ -25,3 +25,6 @@ mod settling;
 pub mod telemetry;
 pub mod view;
 pub mod web;
+
+/// This coordinator's, as agents and operators are told it.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

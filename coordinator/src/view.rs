@@ -70,6 +70,7 @@ fn instance(
         heartbeat: record.heartbeat,
         boot_steps: record.boot_steps.into_values().collect(),
         notices: record.notices,
+        agent_version: record.version,
         jobs_in_redis: instance.jobs_in_redis.map(|(jobs, _)| jobs),
         jobs_handed_back: instance.jobs_handed_back(),
         hand_back: hand_back(instance).to_owned(),

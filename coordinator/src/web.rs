@@ -10,7 +10,7 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde_json::json;
-use spillway_proto::v1;
+use spillway_proto::{times, v1};
 use spillway_words::shown::visible;
 
 use crate::doors::{Door, Peer, WatchedLayer};
@@ -18,8 +18,8 @@ use crate::pools::PoolList;
 use crate::rpc::{PARTS, is_well, parts};
 use crate::{clock, telemetry};
 
-/// Writes the status page from the pools, whether this coordinator is the leader, and the time.
-pub type StatusPage = fn(&[v1::Pool], bool, SystemTime) -> String;
+/// Writes the status page.
+pub type StatusPage = fn(&v1::GetFleetResponse, SystemTime) -> String;
 
 #[derive(Clone)]
 struct Context {
@@ -62,8 +62,13 @@ async fn ready(State(context): State<Context>) -> impl IntoResponse {
 }
 
 async fn status(State(context): State<Context>) -> impl IntoResponse {
-    let pools = context.pools.shown().iter().map(|pool| pool.status.borrow().view.clone()).collect::<Vec<_>>();
-    let is_leader = context.pools.configured().iter().all(|pool| pool.status.borrow().leading);
+    let now = clock::system_now();
+    let fleet = v1::GetFleetResponse {
+        at: Some(times::timestamp(now)),
+        leader: context.pools.configured().iter().all(|pool| pool.status.borrow().leading),
+        pools: context.pools.shown().iter().map(|pool| pool.status.borrow().view.clone()).collect(),
+        coordinator_version: crate::VERSION.to_owned(),
+    };
     // Whoever fetches it may look at it in a terminal.
-    visible(&(context.page)(&pools, is_leader, clock::system_now()))
+    visible(&(context.page)(&fleet, now))
 }

@@ -22,9 +22,13 @@ impl AgentSession {
 
     /// The same, with a proof.
     pub async fn open_with(server: &str, instance: &str, proof: Option<Proof>) -> Self {
-        let mut client = AgentServiceClient::connect(format!("http://{server}")).await.expect("the coordinator");
         let identity = Some(v1::Identity { instance_id: instance.to_owned(), ..v1::Identity::default() });
-        let request = v1::RegisterRequest { identity, proof, ..v1::RegisterRequest::default() };
+        Self::register(server, v1::RegisterRequest { identity, proof, ..v1::RegisterRequest::default() }).await
+    }
+
+    /// Registers with these words, and opens a session.
+    pub async fn register(server: &str, request: v1::RegisterRequest) -> Self {
+        let mut client = AgentServiceClient::connect(format!("http://{server}")).await.expect("the coordinator");
         let outcome = client.register(request).await.expect("registered").into_inner().outcome;
         let Some(v1::register_response::Outcome::Registered(registered)) = outcome else { panic!("a challenge") };
         let (sender, receiver) = mpsc::channel(64);

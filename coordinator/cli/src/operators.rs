@@ -36,7 +36,7 @@ fn show(fleet: &v1::GetFleetResponse, as_json: bool) {
     if as_json {
         println!("{}", json::fleet(fleet));
     } else {
-        print!("{}", visible(&words::fleet(&fleet.pools, fleet.leader, clock::system_now())));
+        print!("{}", visible(&words::fleet(fleet, clock::system_now())));
     }
 }
 

@@ -8,6 +8,7 @@ pub fn fleet(fleet: &v1::GetFleetResponse) -> Value {
     json!({
         "at": time(fleet.at.as_ref()),
         "leader": fleet.leader,
+        "coordinator_version": or_null(&fleet.coordinator_version),
         "pools": fleet.pools.iter().map(pool).collect::<Vec<_>>(),
     })
 }
@@ -79,6 +80,7 @@ fn instance(instance: &v1::Instance) -> Value {
         "heartbeat": instance.heartbeat.as_ref().map(heartbeat),
         "boot_steps": instance.boot_steps.iter().map(step).collect::<Vec<_>>(),
         "notices": instance.notices.iter().map(notice).collect::<Vec<_>>(),
+        "agent_version": or_null(&instance.agent_version),
         "jobs_in_redis": instance.jobs_in_redis,
         "jobs_handed_back": instance.jobs_handed_back,
         "hand_back": or_null(&instance.hand_back),

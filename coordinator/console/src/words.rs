@@ -18,13 +18,16 @@ const LOG_LINES: usize = 12;
 const REHEARSAL: &str = "rehearsal";
 
 /// All pools, as `spillway status` prints them.
-pub fn fleet(pools: &[v1::Pool], leads: bool, now: SystemTime) -> String {
+pub fn fleet(fleet: &v1::GetFleetResponse, now: SystemTime) -> String {
     let mut text = String::new();
-    if !leads {
+    // Writing to a string does not fail.
+    if !fleet.coordinator_version.is_empty() {
+        let _ = writeln!(text, "coordinator {}", fleet.coordinator_version);
+    }
+    if !fleet.leader {
         text.push_str("STANDBY: another coordinator is the leader; this one observes and decides nothing\n");
     }
-    for pool in pools {
-        // Writing to a string does not fail.
+    for pool in &fleet.pools {
         let _ = write_pool(&mut text, pool, now);
     }
     text
@@ -106,12 +109,14 @@ fn write_instance(out: &mut String, instance: &v1::Instance, now: SystemTime) ->
     let name = if instance.id.is_empty() { &instance.token } else { &instance.id };
     let kind = [&instance.capacity_type, &instance.instance_type, &instance.availability_zone];
     let kind: Vec<&str> = kind.into_iter().map(String::as_str).filter(|part| !part.is_empty()).collect();
+    let agent = Some(format!("agent {}", instance.agent_version)).filter(|_| !instance.agent_version.is_empty());
+    let kind: Vec<String> = Some(kind.join(" ")).filter(|kind| !kind.is_empty()).into_iter().chain(agent).collect();
     writeln!(
         out,
         "  {name:<20} {:<11} {:<12} {}",
         instance.phase.to_uppercase(),
         ago(instance.phase_since.as_ref(), now),
-        kind.join(" ")
+        kind.join(", ")
     )?;
     writeln!(out, "    {}", instance_line(instance, now))?;
     if !instance.terminate_problem.is_empty() {
@@ -319,6 +324,30 @@ mod tests {
         instance_line(&instance, SystemTime::UNIX_EPOCH)
     }
 
+    fn of(pool: v1::Pool) -> v1::GetFleetResponse {
+        v1::GetFleetResponse { leader: true, pools: vec![pool], ..v1::GetFleetResponse::default() }
+    }
+
+    #[test]
+    fn the_versions_of_the_coordinator_and_of_each_agent_are_shown_where_they_are_known() {
+        let instance = |id: &str, version: &str| v1::Instance {
+            id: id.to_owned(),
+            phase: "ready".to_owned(),
+            instance_type: "c7g.large".to_owned(),
+            agent_version: version.to_owned(),
+            ..v1::Instance::default()
+        };
+        let pool = v1::Pool { instances: vec![instance("i-1", "0.1.0"), instance("i-2", "")], ..v1::Pool::default() };
+        let shown = v1::GetFleetResponse { coordinator_version: "0.2.0".to_owned(), ..of(pool.clone()) };
+        let text = fleet(&shown, SystemTime::UNIX_EPOCH);
+        let line = |text: &str, of: &str| text.lines().find(|line| line.contains(of)).map(str::to_owned);
+        assert!(text.starts_with("coordinator 0.2.0\n"), "{text}");
+        assert!(line(&text, "i-1").is_some_and(|line| line.ends_with(" c7g.large, agent 0.1.0")), "{text}");
+        assert!(line(&text, "i-2").is_some_and(|line| line.ends_with(" c7g.large")), "{text}");
+        // By a coordinator that does not tell its own.
+        assert!(!fleet(&of(pool), SystemTime::UNIX_EPOCH).contains("coordinator"));
+    }
+
     #[test]
     fn a_boot_that_failed_shows_the_end_of_its_workers_log() {
         let log: String = (1..=20).map(|n| format!("line {n}\n\n")).collect();
@@ -327,7 +356,7 @@ mod tests {
             let (phase, worker_log) = (phase.to_owned(), log.clone());
             let instance = v1::Instance { phase, phase_since: at, worker_log, ..v1::Instance::default() };
             let pool = v1::Pool { instances: vec![instance], ..v1::Pool::default() };
-            fleet(&[pool], true, SystemTime::UNIX_EPOCH)
+            fleet(&of(pool), SystemTime::UNIX_EPOCH)
         };
         for phase in ["draining", "terminating", "gone"] {
             let text = shown(phase);

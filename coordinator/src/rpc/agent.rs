@@ -127,9 +127,10 @@ impl AgentService for Service {
         let session_token = uuid::Uuid::new_v4().to_string();
         let permit = reserve(&pool).await?;
         let registered = Message::Agent(id.clone(), FromAgent::Registered);
-        self.context.agents.registered(&id, identity, session_token.clone(), || permit.send(registered));
         let version = bounds::name(&request.agent_version);
         tracing::info!(pool = pool.name, %id, version, "agent registered");
+        let said = (identity, version);
+        self.context.agents.registered(&id, said, session_token.clone(), || permit.send(registered));
         let registered = v1::Registered {
             session_token,
             pool: pool.name.clone(),
@@ -163,7 +164,7 @@ impl AgentService for Service {
             .pool_of(&id)
             .ok_or_else(|| Status::unauthenticated(format!("{id} is gone, or no longer in the ledger")))?;
         let (commands, receiver) = mpsc::channel(COMMANDS_WAITING);
-        let welcome = v1::Welcome { coordinator_version: env!("CARGO_PKG_VERSION").to_owned() };
+        let welcome = v1::Welcome { coordinator_version: crate::VERSION.to_owned() };
         let epoch = pool.status.borrow().epoch;
         let first = v1::SessionResponse { epoch, command: Some(Command::Welcome(welcome)), ..Default::default() };
         // The channel is new, so it is not full.

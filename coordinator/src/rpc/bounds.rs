@@ -47,7 +47,7 @@ pub(super) fn identity(identity: &v1::Identity) -> Result<(), Status> {
     Ok(())
 }
 
-/// A name for the log.
+/// A name or a version, for the log and for operators.
 pub(super) fn name(text: &str) -> String {
     line(text, NAME)
 }

@@ -93,6 +93,7 @@ fn fleet(pools: &[PoolHandle]) -> v1::GetFleetResponse {
         at: Some(view::timestamp(clock::now())),
         leader: statuses.iter().all(|status| status.leading),
         pools: statuses.into_iter().map(|status| status.view).collect(),
+        coordinator_version: crate::VERSION.to_owned(),
     }
 }
 

@@ -27,3 +27,4 @@ mod settings;
 mod strangers;
 mod suspect;
 mod vanish;
+mod versions;
