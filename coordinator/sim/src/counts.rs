@@ -78,6 +78,7 @@ occurrences! {
     Protected "instances protected against termination",
     Deployed "deploys that change the launch's parameters",
     OutOfDateListing "listings out of date",
+    SlowListing "listings answered late",
     Hidden "instances hidden from listings",
     Notice "interruptions with notice",
     NoNotice "interruptions without notice",

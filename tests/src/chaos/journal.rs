@@ -106,6 +106,21 @@ impl Journal {
         self.runs.values().filter(|run| run.on != place).count()
     }
 
+    /// BullMQ's stall check found the job twice or more, each time after chaos had killed the process that ran it, or ended its
+    /// instance without a notice: BullMQ's own guard against jobs that kill their worker, and none of Spillway's.
+    pub fn was_killed_twice(&self, job: &str, causes: &[Cause]) -> bool {
+        let stalls = self.stalled.get(job).map(Vec::as_slice).unwrap_or_default();
+        let is_explained = |stall: &u64| {
+            let before = self.runs.values().filter(|run| run.job == job && run.began <= *stall);
+            let Some(run) = before.max_by_key(|run| run.began) else { return false };
+            causes.iter().any(|cause| {
+                let kills = matches!(cause.what, What::WorkerKilled | What::Pm2Killed | What::Unannounced);
+                kills && cause.instance == run.on && (run.began..=*stall).contains(&(cause.at_ms + NOTED_LATE_MS))
+            })
+        };
+        stalls.len() >= 2 && stalls.iter().all(is_explained)
+    }
+
     pub fn again(&self, causes: &[Cause]) -> Again {
         let mut by_job: BTreeMap<&str, Vec<&Run>> = BTreeMap::new();
         for run in self.runs.values() {
@@ -139,5 +154,42 @@ impl Journal {
             }
         }
         again
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn journal(runs: &[(&str, u64)], stalls: &[u64]) -> Journal {
+        let run = |(on, began): &(&str, u64)| Run {
+            job: "7".to_owned(),
+            on: (*on).to_owned(),
+            began: *began,
+            last: *began,
+            done: false,
+        };
+        Journal {
+            runs: runs.iter().enumerate().map(|(n, it)| (n.to_string(), run(it))).collect(),
+            stalled: BTreeMap::from([("7".to_owned(), stalls.to_vec())]),
+            ..Journal::default()
+        }
+    }
+
+    #[test]
+    fn a_failed_job_is_excused_only_where_each_of_its_runs_was_killed() {
+        let cause = |on: &str, at_ms, what| Cause { instance: on.to_owned(), at_ms, what };
+        let kills = [cause("i-1", 10_100, What::Pm2Killed), cause("i-2", 60_900, What::WorkerKilled)];
+        let twice = journal(&[("i-1", 10_000), ("i-2", 60_000)], &[50_000, 120_000]);
+        assert!(twice.was_killed_twice("7", &kills));
+        assert!(!twice.was_killed_twice("7", &kills[..1]), "the second run was left alone");
+        assert!(!twice.was_killed_twice("8", &kills), "another job");
+        let elsewhere = [kills[0].clone(), cause("i-3", 60_900, What::WorkerKilled)];
+        assert!(!twice.was_killed_twice("7", &elsewhere), "another instance");
+        let later = [kills[0].clone(), cause("i-2", 130_000, What::WorkerKilled)];
+        assert!(!twice.was_killed_twice("7", &later), "after the job was found");
+        let agents = [kills[0].clone(), cause("i-2", 60_900, What::AgentKilled)];
+        assert!(!twice.was_killed_twice("7", &agents), "an agent's end is no worker's");
+        assert!(!journal(&[("i-1", 10_000)], &[50_000]).was_killed_twice("7", &kills), "once");
     }
 }

@@ -142,11 +142,16 @@ impl World {
         let now = host.machine_time(self.now);
         let of_wall = |at: Timestamp| agreed(now, host.of_wall(at.0), Some(left));
         let command = match command {
-            Command::Drain { deadline } => Command::Drain { deadline: of_wall(deadline) },
+            Command::Drain { deadline } => {
+                let taken = of_wall(deadline);
+                self.check_deadline(n, taken, left);
+                Command::Drain { deadline: taken }
+            }
             Command::Rehearse { deadline } => Command::Rehearse { deadline: of_wall(deadline) },
             Command::CancelDrain => Command::CancelDrain,
             Command::PowerOff => Command::PowerOff,
         };
+        let host = &mut self.hosts[n];
         let Some(agent) = &mut host.agent else { return };
         if agent.session.is_none_or(|open| open.number != session) {
             return self.count(Occurrence::MessageLost);

@@ -1,10 +1,12 @@
 //! Invariant checks inside an instance whose worker has the shim and that no fault has hit.
 
+use std::time::Duration;
+
 use spillway_machine as machine;
 
 use crate::agenda::N;
 use crate::bull::Exec;
-use crate::clock::{MINUTE, NEVER, SECOND};
+use crate::clock::{MINUTE, NEVER, SECOND, ms};
 use crate::invariants::Invariant;
 use crate::setup::Naming;
 use crate::world::World;
@@ -35,6 +37,18 @@ impl World {
             let text =
                 format!("i-{n} powers itself off ({reason:?}), with jobs running: {works}, connected: {is_welcome}");
             self.violate(Invariant::NoLeak, text);
+        }
+    }
+
+    /// Whatever a wall clock shows, a drain has the time that the coordinator gives it, less what its command was under way and
+    /// a clock may be slow.
+    pub(super) fn check_deadline(&mut self, n: N, taken: machine::Timestamp, left: Duration) {
+        let given = (self.now - self.hosts[n].zero).saturating_add(ms(left));
+        if taken.0 > given || taken.0 + MINUTE < given {
+            let (taken, given) = (taken.0 / SECOND, given / SECOND);
+            let text =
+                format!("i-{n} takes its drain's deadline as {taken} s after its boot, and {given} s were given");
+            self.violate(Invariant::HandedBackInTime, text);
         }
     }
 

@@ -13,6 +13,10 @@ use crate::world::World;
 
 /// The most by which a listing is out of date: with a late request, less than the brain's consistency grace.
 const OUT_OF_DATE_MOST: u64 = 50 * SECOND;
+/// One of so many listings takes long while the network is slow.
+const SLOW_LISTINGS: u64 = 4;
+/// The longest that it takes: more than what makes a listing stale at any drawn interval.
+const LATE_MOST: u64 = 180 * SECOND;
 /// The pool does not care for less between two clocks.
 pub const TOLERATED: i64 = 1000;
 /// One in so many reads of the ledger fails right after the lease was gained.
@@ -65,8 +69,14 @@ impl World {
             self.count(Occurrence::OutOfDateListing);
         }
         let answer = Input::Listed { asked_at, answer: Ok(self.ec2_list(as_of, self.coordinators[c].state())) };
-        if self.net.slow.is_down(self.now) || self.rng.one_in(4) {
-            return self.put_coordinator(c, answers_at, CoordinatorEv::Input(Box::new(answer)));
+        let is_slow = self.net.slow.is_down(self.now);
+        if is_slow || self.rng.one_in(4) {
+            // A page that EC2 answers after minutes is no failure, and what is known grows old meanwhile.
+            let late = if is_slow && self.rng.one_in(SLOW_LISTINGS) { self.rng.between(1, LATE_MOST) } else { 0 };
+            if late > 0 {
+                self.count(Occurrence::SlowListing);
+            }
+            return self.put_coordinator(c, answers_at + late, CoordinatorEv::Input(Box::new(answer)));
         }
         self.feed(c, answer);
     }

@@ -384,7 +384,7 @@ pub const MUTANTS: &[Mutant] = &[
         "a plan is carried out while it is being saved",
         "coordinator/pool/src/pool/tick.rs",
         "        self.saving = Some(Saving { plan: Arc::clone(&plan), is_recorded });\n",
-        "        plan.decisions.iter().for_each(|planned| self.act(planned));\n        self.saving = Some(Saving { plan: Arc::clone(&plan), is_recorded });\n",
+        "        plan.decisions.iter().for_each(|planned| self.act(now, planned));\n        self.saving = Some(Saving { plan: Arc::clone(&plan), is_recorded });\n",
     ),
     bug(
         "lease-end-ignored",
