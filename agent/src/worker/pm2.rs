@@ -96,7 +96,23 @@ impl Pm2 {
         let out = self.call("jlist", &[], LIST_TIMEOUT).await?;
         let mut processes = parse_list(&out).ok_or(Pm2Error::NoList)?;
         processes.retain(|process| self.names.is_empty() || self.names.contains(&process.name));
+        for process in &mut processes {
+            process.pid = process.pid.filter(|pid| self.owns(*pid));
+        }
         Ok(processes)
+    }
+
+    /// The process belongs to the worker's user. PM2's list, its `pm2.pid` and every environment are that user's word: an agent that
+    /// runs as root must not signal what the user names, such as the agent's own process.
+    pub fn owns(&self, pid: u32) -> bool {
+        let uid = self.launcher.account().map_or_else(nix::unistd::Uid::effective, |account| account.uid);
+        match proc::owner(pid) {
+            Some(owner) if owner != uid.as_raw() => {
+                tracing::debug!(pid, owner, %uid, "not the worker's: the process belongs to another user");
+                false
+            }
+            owner => owner.is_some(),
+        }
     }
 
     /// Stops a process; returns once it has ended, which takes as long as its jobs do.
@@ -112,7 +128,7 @@ impl Pm2 {
     /// Where the daemon runs.
     pub fn daemon(&self) -> Option<u32> {
         let pid = std::fs::read_to_string(self.home().join("pm2.pid")).ok()?.trim().parse().ok()?;
-        proc::start_time(pid).map(|_| pid)
+        proc::start_time(pid).filter(|_| self.owns(pid)).map(|_| pid)
     }
 
     /// What the daemon waits between signal and kill: what it was started with counts, not what is set now.
@@ -132,7 +148,7 @@ impl Pm2 {
                 && (self.names.is_empty() || proc::variable(pid, "name").is_some_and(|name| self.names.contains(&name)))
         };
         let mut found = proc::with_variable("SPILLWAY_INSTANCE_ID", instance_id);
-        found.retain(|known| is_worker(known.pid));
+        found.retain(|known| is_worker(known.pid) && self.owns(known.pid));
         found
     }
 
@@ -227,7 +243,11 @@ fn one_list(text: &str) -> Option<Vec<Listed>> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
+    use crate::config::Boot;
 
     const ONE: &str = r#"[{"pid":7,"name":"w","pm_id":3,"monit":{},"pm2_env":{"status":"online","restart_time":2,"kill_timeout":5000,"SECRET":"[x]"}}]"#;
 
@@ -265,6 +285,44 @@ mod tests {
         ] {
             assert_eq!(parse_list(&out), expect, "{out}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_process_of_another_user_is_never_the_workers() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path();
+        let is_root = nix::unistd::Uid::effective().is_root();
+        let boot = Boot {
+            directory: "/".into(),
+            user: is_root.then(|| "nobody".to_owned()),
+            environment: BTreeMap::from([("HOME".to_owned(), path.display().to_string())]),
+            steps: vec![],
+        };
+        let search = format!("{}:/usr/bin:/bin", path.display());
+        let launcher = Launcher::new(&boot, "i-1", [("PATH".into(), search.into())]).unwrap();
+        let pm2 = Pm2::new(launcher, vec![]);
+        let mut own = pm2.launcher().shell("exec sleep 60").kill_on_drop(true).spawn().unwrap();
+        let own_pid = own.id().unwrap();
+        while proc::program(own_pid).as_deref() != Some("sleep") || !pm2.owns(own_pid) {
+            assert_eq!(own.try_wait().unwrap(), None);
+            tokio::task::yield_now().await;
+        }
+        // Of root: this test's own, or, where it does not run as root, the first process.
+        let foreign = if is_root { std::process::id() } else { 1 };
+        std::fs::create_dir(path.join(".pm2")).unwrap();
+        std::fs::write(path.join("pm2"), "#!/bin/sh\ncat $HOME/list\n").unwrap();
+        for file in [path.to_owned(), path.join("pm2"), path.join(".pm2")] {
+            std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        for (pid, shown) in [(own_pid, Some(own_pid)), (foreign, None)] {
+            std::fs::write(path.join("list"), ONE.replace("\"pid\":7", &format!("\"pid\":{pid}"))).unwrap();
+            std::fs::write(path.join(".pm2/pm2.pid"), own_pid.to_string()).unwrap();
+            let listed = pm2.list().await.unwrap();
+            assert_eq!(listed.iter().map(|process| process.pid).collect::<Vec<_>>(), [shown]);
+            std::fs::write(path.join(".pm2/pm2.pid"), pid.to_string()).unwrap();
+            assert_eq!(pm2.daemon(), shown);
+        }
+        let _ = own.kill().await;
     }
 
     proptest::proptest! {

@@ -49,29 +49,29 @@ pub async fn stop(pm2: &Pm2, instance_id: &str, mut kill: watch::Receiver<bool>)
                     killed = true;
                     pm2.kill_daemon();
                     known.extend(pm2.spawned(instance_id));
-                    signal_all(&known, Signal::KILL);
+                    signal_all(pm2, &known, Signal::KILL);
                 }
                 sleep(MAX_POLL).await;
                 continue;
             }
         };
         let roots: Vec<ProcessId> = processes.iter().filter_map(|process| ProcessId::of(process.pid?)).collect();
-        known.extend(proc::tree(roots.iter().map(|root| root.pid)));
+        known.extend(own_tree(pm2, &roots));
         let mut stops = request_stops(pm2, processes);
         let requested = Instant::now();
         let signalled = |root: &ProcessId| !root.lives() || proc::is_pending(root.pid, proc::SIGINT);
         let spawned = pm2.spawned(instance_id);
         let pm2_stops_nothing = stops.is_empty();
         if pm2_stops_nothing {
-            signal_all(&spawned, Signal::INT);
+            signal_all(pm2, &spawned, Signal::INT);
         }
         known.extend(spawned);
-        if stops.is_empty() && count_alive(&mut known) == 0 {
+        if stops.is_empty() && count_alive(pm2, &mut known) == 0 {
             return Stopped { killed };
         }
         let mut leftover_since = None;
         let mut poll = POLL;
-        while count_alive(&mut known) > 0 || !stops.is_empty() {
+        while count_alive(pm2, &mut known) > 0 || !stops.is_empty() {
             let is_overdue = if stops.is_empty() && !pm2_stops_nothing {
                 // PM2 is done, and these are left over.
                 leftover_since.get_or_insert_with(Instant::now).elapsed() >= LEFTOVER_GRACE
@@ -83,7 +83,7 @@ pub async fn stop(pm2: &Pm2, instance_id: &str, mut kill: watch::Receiver<bool>)
                 pm2_stops_nothing || requested.elapsed() >= SIGNAL_TIMEOUT || roots.iter().all(signalled);
             if !known.is_empty() && (is_overdue || (*kill.borrow() && pm2_has_signalled)) {
                 killed = true;
-                signal_all(&known, Signal::KILL);
+                signal_all(pm2, &known, Signal::KILL);
             }
             tokio::select! {
                 () = sleep(poll) => poll = (poll * 2).min(MAX_POLL),
@@ -98,8 +98,8 @@ pub async fn stop(pm2: &Pm2, instance_id: &str, mut kill: watch::Receiver<bool>)
 /// processes run no job, and are killed next.
 pub fn freeze(pm2: &Pm2, instance_id: &str) {
     let spawned = pm2.spawned(instance_id);
-    signal_all(&spawned, Signal::STOP);
-    signal_all(&proc::tree(spawned.iter().map(|known| known.pid)), Signal::STOP);
+    signal_all(pm2, &spawned, Signal::STOP);
+    signal_all(pm2, &proc::tree(spawned.iter().map(|known| known.pid)), Signal::STOP);
 }
 
 /// Requests PM2 to stop each of these; true for each that took so long that PM2 killed it.
@@ -119,15 +119,22 @@ fn request_stops(pm2: &Pm2, processes: Vec<Process>) -> JoinSet<bool> {
     stops
 }
 
-fn count_alive(known: &mut BTreeSet<ProcessId>) -> usize {
+fn count_alive(pm2: &Pm2, known: &mut BTreeSet<ProcessId>) -> usize {
     known.retain(|known| known.lives());
-    let children = proc::tree(known.iter().map(|known| known.pid));
+    let children = own_tree(pm2, &*known);
     known.extend(children);
     known.len()
 }
 
-fn signal_all(known: &BTreeSet<ProcessId>, signal: Signal) {
-    for known in known {
+/// These and what descends from them, as far as it belongs to the worker's user.
+fn own_tree<'a>(pm2: &Pm2, roots: impl IntoIterator<Item = &'a ProcessId>) -> BTreeSet<ProcessId> {
+    let mut tree = proc::tree(roots.into_iter().map(|root| root.pid));
+    tree.retain(|known| pm2.owns(known.pid));
+    tree
+}
+
+fn signal_all(pm2: &Pm2, known: &BTreeSet<ProcessId>, signal: Signal) {
+    for known in known.iter().filter(|known| pm2.owns(known.pid)) {
         known.signal(signal);
     }
 }
