@@ -8,6 +8,7 @@ fail() { printf 'prepare-image: %s\n' "$*" >&2 && exit 1; }
 say() { printf '%s\n' "- $*"; }
 
 [ "${1:-}" = --this-is-the-builder ] || fail "deletes the coordinator and Redis's data from this machine. If it is the builder, say --this-is-the-builder"
+shift # what is left is for the agent's check: --allow NAME
 [ "$(id -u)" = 0 ] || fail "needs root"
 
 # What runs on the primary and must never start on a worker. Add what else is yours.
@@ -29,6 +30,7 @@ agent=/usr/local/bin/spillway-agent config=/etc/spillway/agent.toml token=/etc/s
 value() { sed -n "s/^ *$1 *= *\"\([^\"]*\)\".*/\1/p" $config | head -n 1; }
 user=$(value user) directory=$(value directory) env_file=$(value env_file)
 [ -z "$user" ] || id "$user" >/dev/null 2>&1 || fail "$config names the user $user, who is not there"
+users_home=$(getent passwd "${user:-root}" | cut -d: -f6)
 [ -d "$directory" ] || fail "$config names the directory $directory, which is not there"
 [ -s "$env_file" ] || fail "$config names the environment file $env_file, which is not there"
 if grep -qE '^(export +)?REDIS_URL=.*(127\.|localhost|\[::1\]|unix:)' "$env_file"; then
@@ -37,14 +39,17 @@ fi
 for program in git bun pm2; do
   runuser -u "${user:-root}" -- bash -lc "command -v $program" >/dev/null || fail "$program is not in ${user:-root}'s PATH"
 done
+# Found here rather than removed: the application may need another way to them first.
+$agent check-image --config $config "$@" >&2 || fail "what is named above must not be in an image. Nothing was changed"
 
 say "no service of the primary starts here: ${services[*]}"
 systemctl disable --quiet "${services[@]}" 2>/dev/null || true # those that are not there
-rm -f /etc/systemd/system/spillway.service /etc/systemd/system/pm2-*.service /usr/local/bin/spillway /etc/spillway/coordinator.*
+rm -rf /etc/systemd/system/spillway.service{,.d} /etc/systemd/system/pm2-*.service{,.d}
+rm -f /usr/local/bin/spillway /etc/spillway/coordinator.*
 systemctl daemon-reload
 
 say "PM2's saved list and logs are gone: the agent starts the worker, and only it"
-for home in /root /home/*; do
+for home in /root /home/* "$users_home"; do
   rm -rf "$home"/.pm2/{dump.pm2,dump.pm2.bak,logs,pids,pm2.log,pm2.pid,rpc.sock,pub.sock}
   rm -rf "$home"/.aws "$home"/.bash_history "$home"/.lesshst "$home"/.viminfo "$home"/.ssh/authorized_keys
 done

@@ -37,6 +37,18 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Check that no AWS credentials and no secrets of the coordinator's would be baked into an image of this machine.
+    CheckImage {
+        /// Where the configuration is.
+        #[command(flatten)]
+        file: ConfigFile,
+        /// A variable, or a file, that the worker needs all the same. May be given several times.
+        #[arg(long, value_name = "NAME|FILE")]
+        allow: Vec<String>,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Print EC2's notices as they come.
     Watch {
         /// Print one JSON object a line.

@@ -4,7 +4,7 @@
 //! A value comes from `SPILLWAY_…` in the environment, else from the file, else from its default. With no file at the
 //! default place the environment has to set everything.
 
-mod dotenv;
+pub(crate) mod dotenv;
 mod secret;
 mod source;
 

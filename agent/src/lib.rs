@@ -10,6 +10,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod identity;
+pub mod image;
 pub mod imds;
 pub mod mask;
 pub mod report;

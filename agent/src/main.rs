@@ -11,6 +11,7 @@ use spillway_agent::check::{self, State};
 use spillway_agent::cli::{Cli, Command, ConfigFile};
 use spillway_agent::config::{Config, ConfigError, DEFAULT_PATH, Source};
 use spillway_agent::identity::Origin;
+use spillway_agent::image::{self, Places};
 use spillway_agent::imds::Notice;
 use spillway_agent::imds::poll::{self, ReadNotice};
 use tokio::signal::unix::{SignalKind, signal};
@@ -60,16 +61,20 @@ fn start(cli: Cli) -> anyhow::Result<ExitCode> {
                 Ok(ExitCode::SUCCESS)
             }
             Command::Check { file, json } => check(&load(&file)?, &origin, json).await,
+            Command::CheckImage { file, allow, json } => check_image(&file, &allow, json),
             Command::Watch { json } => print_notices(&origin, json).await,
         }
     })
 }
 
+fn path(file: &ConfigFile) -> PathBuf {
+    file.config.clone().unwrap_or_else(|| PathBuf::from(DEFAULT_PATH))
+}
+
 fn load(file: &ConfigFile) -> Result<Config, ConfigError> {
-    let path = file.config.clone().unwrap_or_else(|| PathBuf::from(DEFAULT_PATH));
     let variables =
         std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-    Config::load(&Source::read(&path, file.config.is_some(), variables)?)
+    Config::load(&Source::read(&path(file), file.config.is_some(), variables)?)
 }
 
 fn shutdown_signal() -> anyhow::Result<impl Future<Output = &'static str>> {
@@ -99,6 +104,22 @@ async fn check(config: &Config, origin: &Origin, json: bool) -> anyhow::Result<E
     }
     let failed = findings.iter().any(|finding| finding.state == State::Failed);
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn check_image(file: &ConfigFile, allowed: &[String], json: bool) -> anyhow::Result<ExitCode> {
+    // The file alone: what is in this shell's environment is not in the image.
+    let path = path(file);
+    let places = Places::of(&path, &Source::read(&path, file.config.is_some(), [])?)?;
+    let findings = image::check(&places, allowed)?;
+    if json {
+        println!("{}", serde_json::to_string_pretty(&findings)?);
+    } else if findings.is_empty() {
+        println!("no AWS credentials and no secrets of the coordinator's were found");
+    } else {
+        findings.iter().for_each(|finding| println!("{finding}"));
+        println!("{}", image::REMEDY);
+    }
+    Ok(if findings.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 async fn print_notices(origin: &Origin, json: bool) -> anyhow::Result<ExitCode> {

@@ -10,19 +10,11 @@ const BLANKS: [u8; 6] = [b'\t', 0x0B, 0x0C, b' ', b'\n', b'\r'];
 /// Reads `NAME=value` and `NAME: value`: `export`, comments, single, double and back quotes, which may go over several lines;
 /// then expands `$NAME`, `${NAME}` and `${NAME:-default}` by the file's own variables and those of `environment`.
 pub fn parse(text: &[u8], environment: &BTreeMap<String, String>) -> BTreeMap<String, String> {
-    let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
-    let mut parser = Parser { text, at: 0 };
     let mut order: Vec<Vec<u8>> = Vec::new();
     let mut found: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
-    while parser.at < text.len() {
-        match parser.name(true) {
-            None => parser.skip_line(),
-            Some(name) => {
-                let (name, value) = (name.to_vec(), parser.value());
-                if found.insert(name.clone(), value).is_none() {
-                    order.push(name);
-                }
-            }
+    for Assignment { name, value, .. } in assignments(text) {
+        if found.insert(name.clone(), value).is_none() {
+            order.push(name);
         }
     }
     // In the order of their first lines: a value sees the expanded ones before it, and those after it as they are written.
@@ -40,6 +32,36 @@ pub fn parse(text: &[u8], environment: &BTreeMap<String, String>) -> BTreeMap<St
     }
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
     found.into_iter().map(|(name, value)| (text(name), text(value))).collect()
+}
+
+/// One assignment as it is written: nothing is expanded yet, and a later one may have the same name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Assignment {
+    /// Of its name, from 1.
+    pub line: usize,
+    pub name: Vec<u8>,
+    pub value: Vec<u8>,
+}
+
+/// All of them, in the order of the file.
+pub fn assignments(text: &[u8]) -> Vec<Assignment> {
+    let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
+    let mut parser = Parser { text, at: 0 };
+    let mut found = Vec::new();
+    // The name's own line: blank lines before it are skipped with it.
+    let (mut line, mut counted) = (1, 0);
+    while parser.at < text.len() {
+        match parser.name(true) {
+            None => parser.skip_line(),
+            Some(name) => {
+                let start = name.as_ptr().addr() - text.as_ptr().addr();
+                line += text[counted..start].iter().filter(|byte| **byte == b'\n').count();
+                counted = start;
+                found.push(Assignment { line, name: name.to_vec(), value: parser.value() });
+            }
+        }
+    }
+    found
 }
 
 struct Parser<'a> {

@@ -89,9 +89,14 @@ impl Source {
         ConfigError { place, key: key.to_owned(), problem: problem.into(), remedy: remedy.into() }
     }
 
+    /// The line of a key that the file has, from 1.
+    pub fn line(&self, key: &str) -> Option<usize> {
+        self.document.line(key)
+    }
+
     /// The file, with the line of a key that it has.
     fn place(&self, key: &str) -> String {
-        self.document.line(key).map_or_else(|| self.path.clone(), |line| format!("{}:{line}", self.path))
+        self.line(key).map_or_else(|| self.path.clone(), |line| format!("{}:{line}", self.path))
     }
 
     /// A text. One that its author cannot have meant is refused: an example, or a comment that became part of a variable. It is

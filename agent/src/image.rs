@@ -1,0 +1,221 @@
+//! `spillway-agent check-image`: whether credentials that only the primary needs would be baked into the image. Owns where it
+//! looks; what counts as a credential is `secrets`'. It changes nothing, asks nobody, and never shows a value.
+
+mod secrets;
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use nix::unistd::User;
+use serde::Serialize;
+
+use crate::config::{ConfigError, Source};
+
+/// What to do about all of them.
+pub const REMEDY: &str = "Whoever may launch the image can read it, and so can every program of the worker. AWS credentials come from \
+    the instance profile: grant the worker's role what the application needs (ami/README.md, step 3), then remove them here; AWS's \
+    SDKs find the role's by themselves. The coordinator's settings belong into /etc/spillway/coordinator.env on the primary. What the \
+    worker needs all the same, such as the keys of another provider's S3: --allow NAME";
+
+/// A larger file is no configuration.
+const LARGEST: u64 = 1 << 20;
+
+/// Directories of an application that hold other people's files.
+const NOT_THE_APPLICATIONS: [&str; 2] = ["node_modules", ".git"];
+
+/// Files of a home directory that set variables.
+const OF_A_HOME: [&str; 10] = [
+    ".bashrc",
+    ".bash_profile",
+    ".bash_login",
+    ".bash_aliases",
+    ".profile",
+    ".zshrc",
+    ".zshenv",
+    ".zprofile",
+    ".pam_environment",
+    ".env",
+];
+
+/// Files of the machine that set variables, and directories of them.
+const OF_THE_MACHINE: [&str; 6] = ["environment", "profile", "bash.bashrc", "profile.d", "default", "systemd/system"];
+
+/// A credential that should not be there.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Finding {
+    pub file: PathBuf,
+    /// From 1; none where the whole file is meant.
+    pub line: Option<usize>,
+    /// Of the variable.
+    pub name: String,
+    /// What it is.
+    pub what: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let line = self.line.map(|line| format!(":{line}")).unwrap_or_default();
+        write!(f, "{}{line}: {}: {}", self.file.display(), self.name, self.what)
+    }
+}
+
+/// Where it looks.
+#[derive(Clone, Debug)]
+pub struct Places {
+    /// The agent's configuration, whose `boot.environment` is baked in as well.
+    config: PathBuf,
+    /// Of the variables that `boot.environment` sets, with their lines.
+    environment: Vec<(String, String, Option<usize>)>,
+    directory: PathBuf,
+    env_file: Option<PathBuf>,
+    home: Option<PathBuf>,
+    /// `/etc`.
+    machine: PathBuf,
+}
+
+/// Why the check could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum ImageError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// What cannot be read may hold anything.
+    #[error("what {} holds is unknown: run this as root, and check boot.directory", .0.display())]
+    Unreadable(PathBuf, #[source] io::Error),
+}
+
+impl Places {
+    /// Those that the agent's configuration names, and the usual ones of the application's user and of the machine.
+    ///
+    /// # Errors
+    /// A value of the configuration cannot be used.
+    pub fn of(config: &Path, source: &Source) -> Result<Self, ConfigError> {
+        let set = source.string_map("boot.environment")?.unwrap_or_default();
+        let line = |name: &str| source.line(&format!("boot.environment.{name}"));
+        let user = source.string("boot.user")?;
+        let account = user.map_or_else(|| User::from_uid(nix::unistd::Uid::effective()), |name| User::from_name(&name));
+        Ok(Self {
+            config: config.to_owned(),
+            environment: set.into_iter().map(|(name, value)| (name.clone(), value, line(&name))).collect(),
+            directory: source.required("boot.directory", "the application's directory, such as \"/opt/app\"")?.into(),
+            env_file: source.string("env_file")?.map(PathBuf::from),
+            home: account.ok().flatten().map(|user| user.dir),
+            machine: PathBuf::from("/etc"),
+        })
+    }
+}
+
+/// Everything that was found, by place; what is `allowed` by its name or its file is left out.
+///
+/// # Errors
+/// A file or a directory is there and cannot be read.
+pub fn check(places: &Places, allowed: &[String]) -> Result<Vec<Finding>, ImageError> {
+    let mut search = Search::default();
+    for (name, value, line) in &places.environment {
+        if let Some(what) = secrets::in_variable(name, value) {
+            let (file, what) = (places.config.clone(), what.to_owned());
+            search.found.insert(Finding { file, line: *line, name: name.clone(), what });
+        }
+        search.credential_file(name, value);
+    }
+    search.application(&places.directory, true)?;
+    if let Some(file) = &places.env_file {
+        search.file(file, true)?;
+    }
+    if let Some(home) = &places.home {
+        for name in OF_A_HOME {
+            search.file(&home.join(name), name == ".env")?;
+        }
+        search.credential_files.extend(["credentials", "config"].map(|name| home.join(".aws").join(name)));
+    }
+    for name in OF_THE_MACHINE {
+        search.machine(&places.machine.join(name))?;
+    }
+    for file in std::mem::take(&mut search.credential_files) {
+        search.file(&file, false)?;
+    }
+    let is_allowed = |it: &Finding| allowed.iter().any(|name| *name == it.name || Path::new(name) == it.file);
+    Ok(search.found.into_iter().filter(|finding| !is_allowed(finding)).collect())
+}
+
+/// Units of the primary, which `prepare-image.sh` removes.
+const UNITS_OF_THE_PRIMARY: [&str; 2] = ["spillway.service", "pm2-"];
+
+#[derive(Debug, Default)]
+struct Search {
+    found: BTreeSet<Finding>,
+    /// Files of AWS's own format that variables name.
+    credential_files: BTreeSet<PathBuf>,
+}
+
+impl Search {
+    /// The files of its top directory, in which the application's own programs may set variables, and every `.env…` below.
+    fn application(&mut self, directory: &Path, is_top: bool) -> Result<(), ImageError> {
+        for path in entries(directory)? {
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let is_environment = name.starts_with(".env");
+            if path.symlink_metadata().is_ok_and(|it| it.is_dir()) {
+                if !NOT_THE_APPLICATIONS.contains(&name.as_str()) {
+                    self.application(&path, false)?;
+                }
+            } else if is_top || is_environment {
+                self.file(&path, is_environment)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn machine(&mut self, path: &Path) -> Result<(), ImageError> {
+        if !path.is_dir() {
+            return self.file(path, false);
+        }
+        let name = |it: &Path| it.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let stays = |it: &Path| !it.is_symlink() && !UNITS_OF_THE_PRIMARY.iter().any(|unit| name(it).starts_with(unit));
+        entries(path)?.iter().filter(|it| stays(it)).try_for_each(|it| self.machine(it))
+    }
+
+    fn file(&mut self, path: &Path, is_environment: bool) -> Result<(), ImageError> {
+        let unreadable = |error| ImageError::Unreadable(path.to_owned(), error);
+        match fs::metadata(path) {
+            Ok(data) if data.is_file() && data.len() <= LARGEST => {}
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Err(unreadable(error)),
+            // A link to nowhere, a socket, a program: nothing that sets a variable.
+            _ => return Ok(()),
+        }
+        let text = fs::read(path).map_err(unreadable)?;
+        let is_sample = secrets::is_sample(path);
+        if is_environment {
+            for (name, value) in secrets::variables(&text) {
+                self.credential_file(&name, &value);
+            }
+        }
+        let found = if is_environment { secrets::in_environment(&text, is_sample) } else { BTreeSet::new() };
+        for secret in found.into_iter().chain(secrets::in_text(&text, is_sample)) {
+            let file = path.to_owned();
+            self.found.insert(Finding {
+                file,
+                line: Some(secret.line),
+                name: secret.name,
+                what: secret.what.to_owned(),
+            });
+        }
+        Ok(())
+    }
+
+    fn credential_file(&mut self, name: &str, value: &str) {
+        if ["AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"].contains(&name) {
+            self.credential_files.insert(value.into());
+        }
+    }
+}
+
+/// In the order of their names.
+fn entries(directory: &Path) -> Result<BTreeSet<PathBuf>, ImageError> {
+    let unreadable = |error| ImageError::Unreadable(directory.to_owned(), error);
+    fs::read_dir(directory).map_err(unreadable)?.map(|it| it.map(|it| it.path()).map_err(unreadable)).collect()
+}
+
+#[cfg(test)]
+mod tests;

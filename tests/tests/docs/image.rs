@@ -1,0 +1,105 @@
+//! `ami/prepare-image.sh` as it is, but for its paths: whatever it would change is a program of the test's that notes its call,
+//! and no other program is in its PATH.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::Path;
+
+use spillway_tests::binaries::{self, workspace};
+use spillway_tests::process::{command, output, text};
+use tempfile::TempDir;
+
+/// What only reads. The agent's own check is the program under test.
+const REAL: [&str; 7] = ["basename", "cat", "cut", "grep", "head", "sed", "env"];
+const NOTED: [&str; 10] =
+    ["apt-get", "chmod", "chown", "cloud-init", "find", "journalctl", "rm", "sync", "systemctl", "truncate"];
+
+const ENV: &str = "REDIS_URL=redis://:sesame@10.0.0.5:6379\nAWS_REGION=us-east-1\n";
+
+struct Builder(TempDir);
+
+impl Builder {
+    fn new(env: &str) -> Self {
+        let builder = Self(tempfile::tempdir().expect("a directory"));
+        let at = builder.0.path();
+        for name in ["bin", "app", "spillway", "units"] {
+            fs::create_dir(at.join(name)).expect("a directory");
+        }
+        for name in REAL {
+            let found = ["/usr/bin", "/bin"].iter().map(|it| Path::new(it).join(name)).find(|it| it.is_file());
+            symlink(found.unwrap_or_else(|| panic!("{name} is not installed")), at.join("bin").join(name)).expect(name);
+        }
+        for name in NOTED {
+            // `systemctl is-active` answers that nothing runs.
+            let is_active = if name == "systemctl" { "case $1 in is-active) exit 3 ;; esac\n" } else { "" };
+            let note = format!("#!/bin/bash\n{is_active}echo {name} \"$@\" >>{}\n", at.join("calls").display());
+            builder.program(name, &note);
+        }
+        builder.program("id", "#!/bin/bash\necho 0\n");
+        builder.program("runuser", "#!/bin/bash\n");
+        builder.program("getent", "#!/bin/bash\necho root:x:0:0::/nonexistent:/bin/sh\n");
+        symlink(binaries::agent(), at.join("bin/spillway-agent")).expect("the agent");
+        let config = fs::read_to_string(workspace().join("ami/agent.toml")).expect("ami/agent.toml");
+        let app = at.join("app").display().to_string();
+        let config = config.replace("/opt/scalereach", &app).replace("user = \"ubuntu\"", "user = \"root\"");
+        fs::write(at.join("spillway/agent.toml"), config).expect("agent.toml");
+        fs::write(at.join("spillway/join-token"), "x").expect("the token");
+        fs::write(at.join("units/spillway-agent.service"), "[Service]").expect("the unit");
+        fs::write(at.join("app/.env"), env).expect(".env");
+        builder
+    }
+
+    fn program(&self, name: &str, script: &str) {
+        let path = self.0.path().join("bin").join(name);
+        fs::write(&path, script).expect("a program");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("a mode");
+    }
+
+    /// Whether it succeeded, what it said, and what it would have changed.
+    fn prepare(&self, more: &[&str]) -> (bool, String, String) {
+        let at = |name: &str| self.0.path().join(name).display().to_string();
+        let script = fs::read_to_string(workspace().join("ami/prepare-image.sh")).expect("the script");
+        let script = script
+            .replace("/usr/local/bin/", &format!("{}/", at("bin")))
+            .replace("/etc/spillway/", &format!("{}/", at("spillway")))
+            .replace("/etc/systemd/system/", &format!("{}/", at("units")));
+        let mut bash = command("/bin/bash");
+        bash.arg("-c").arg(script).args(["prepare-image", "--this-is-the-builder"]).args(more);
+        let out = output(bash.env_clear().env("PATH", at("bin")));
+        let calls = fs::read_to_string(at("calls")).unwrap_or_default();
+        (out.status.success(), text(&out.stdout) + &text(&out.stderr), calls)
+    }
+}
+
+#[test]
+fn an_image_with_aws_keys_is_refused_before_anything_is_changed() {
+    for (line, name) in [
+        ("AWS_ACCESS_KEY_ID=AKIAIOSFODNN7EXAMPLE", "AWS_ACCESS_KEY_ID"),
+        ("export AWS_SECRET_ACCESS_KEY=\"wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY\"", "AWS_SECRET_ACCESS_KEY"),
+        ("SPILLWAY_GRPC_JOIN_TOKEN=3f786850e387550f", "SPILLWAY_GRPC_JOIN_TOKEN"),
+    ] {
+        let builder = Builder::new(&format!("{ENV}{line}\n"));
+        let (succeeded, said, changed) = builder.prepare(&[]);
+        let place = format!("{}:3: {name}: ", builder.0.path().join("app/.env").display());
+        assert!(!succeeded && said.contains(&place) && said.contains("instance profile"), "{said}");
+        assert!(said.contains("Nothing was changed") && changed.is_empty(), "{said}{changed}");
+        let value = line.split('=').nth(1).expect("a value").trim_matches('"');
+        assert!(!said.contains(value), "{said}");
+
+        fs::write(builder.0.path().join("app/.env.production"), line).expect("a file");
+        fs::write(builder.0.path().join("app/.env"), ENV).expect("a file");
+        let (succeeded, said, _) = builder.prepare(&[]);
+        assert!(!succeeded && said.contains("app/.env.production:1: "), "{said}");
+        let (succeeded, said, _) = builder.prepare(&["--allow", name]);
+        assert!(succeeded, "what is named is let through: {said}");
+    }
+}
+
+#[test]
+fn an_image_without_them_is_prepared() {
+    let (succeeded, said, changed) = Builder::new(ENV).prepare(&[]);
+    assert!(succeeded && said.contains("Ready."), "{said}");
+    for call in ["systemctl disable", "rm -rf", "truncate -s 0 /etc/machine-id", "cloud-init clean"] {
+        assert!(changed.contains(call), "{call}: {changed}");
+    }
+}
