@@ -1,5 +1,10 @@
 //! Another client of the same EC2 account.
 
+use aws_credential_types::Credentials;
+use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
+use aws_sigv4::sign::v4;
+use spillway_stage::ec2;
+
 use crate::stage::Stage;
 
 /// Launches one instance with these tags; whether EC2 accepted.
@@ -29,10 +34,25 @@ pub async fn call(stage: &Stage, form: &[(impl AsRef<str>, impl AsRef<str>)]) ->
     let http = reqwest::Client::builder().no_proxy().build().expect("a client");
     let body: Vec<String> =
         form.iter().map(|(name, value)| format!("{}={}", name.as_ref(), value.as_ref().replace(':', "%3A"))).collect();
-    let request = http
-        .post(stage.emulator().endpoint())
-        .header("content-type", "application/x-www-form-urlencoded")
-        .header("authorization", "AWS4-HMAC-SHA256 Credential=other/20260101/us-east-1/ec2/aws4_request")
-        .body(format!("Version=2016-11-15&{}", body.join("&")));
-    request.send().await.is_ok_and(|answer| answer.status().is_success())
+    let body = format!("Version=2016-11-15&{}", body.join("&"));
+    let form = ("content-type", "application/x-www-form-urlencoded");
+    let mut request = http.post(stage.emulator().endpoint()).header(form.0, form.1);
+    for (name, value) in signature(stage, form, &body) {
+        request = request.header(name, value);
+    }
+    request.body(body).send().await.is_ok_and(|answer| answer.status().is_success())
+}
+
+/// The headers that sign a call, by AWS's own crate.
+#[expect(clippy::disallowed_methods, reason = "a signature is of the wall clock's time")]
+fn signature(stage: &Stage, header: (&str, &str), body: &str) -> Vec<(String, String)> {
+    let identity = Credentials::new("other", ec2::secret(stage.emulator()), None, None, "test").into();
+    let params = v4::SigningParams::builder().identity(&identity).region("us-east-1").name("ec2");
+    let params = params.time(std::time::SystemTime::now()).settings(SigningSettings::default());
+    let params = params.build().expect("parameters").into();
+    let endpoint = stage.emulator().endpoint();
+    let body = SignableBody::Bytes(body.as_bytes());
+    let request = SignableRequest::new("POST", &endpoint, [header].into_iter(), body).expect("a request");
+    let (instructions, _) = sign(request, &params).expect("a signature").into_parts();
+    instructions.headers().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }

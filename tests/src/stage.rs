@@ -72,7 +72,7 @@ impl Stage {
     pub async fn without_coordinator(setup: Setup) -> Self {
         let directory = directory();
         let init = vec![binaries::spillway().into(), "instance-init".into()];
-        let mut options = ec2::options(directory.path(), init);
+        let mut options = ec2::options(directory.path(), init).unwrap_or_else(|error| panic!("{error:#}"));
         (options.pending, options.shutting_down) = (Duration::from_millis(500), Duration::from_secs(1));
         let emulator = spillway_emulator::start(options).await.expect("the emulator");
         Self::in_account(setup, directory, Arc::new(emulator)).await
@@ -97,7 +97,8 @@ impl Stage {
         let template = LaunchTemplate { user_data, ..LaunchTemplate::default() };
         let template =
             emulator.create_launch_template(&format!("worker-{grpc_port}"), template).expect("a launch template");
-        let environment = environment(&redis.url(), &emulator.endpoint(), &template, setup.environment);
+        let environment =
+            environment(&redis.url(), (&emulator.endpoint(), ec2::secret(&emulator)), &template, setup.environment);
         Stage {
             coordinator: None,
             primary: None,
@@ -257,8 +258,13 @@ pub fn in_phase<'a>(pool: &'a v1::Pool, phase: &'a str) -> impl Iterator<Item = 
     pool.instances.iter().filter(move |instance| instance.phase == phase)
 }
 
-/// The plan's environment, EC2's endpoint, and shortened durations.
-pub fn environment(redis: &str, ec2: &str, template: &str, more: Vec<(&'static str, String)>) -> Environment {
+/// The plan's environment, EC2's endpoint with the secret access key for it, and shortened durations.
+pub fn environment(
+    redis: &str,
+    (ec2, secret): (&str, &str),
+    template: &str,
+    more: Vec<(&'static str, String)>,
+) -> Environment {
     let steps = "[{ jobs = 5, for = \"3s\", instances = 1 }, { jobs = 15, for = \"3s\", instances = 2 }]";
     let plan = [
         ("REDIS_URL", redis),
@@ -268,7 +274,7 @@ pub fn environment(redis: &str, ec2: &str, template: &str, more: Vec<(&'static s
         ("QUEUE_NAMES", QUEUE),
         ("AWS_ENDPOINT_URL_EC2", ec2),
         ("AWS_ACCESS_KEY_ID", "test"),
-        ("AWS_SECRET_ACCESS_KEY", "test"),
+        ("AWS_SECRET_ACCESS_KEY", secret),
         ("AWS_EC2_METADATA_DISABLED", "true"),
         ("SPILLWAY_POOL_INTERVAL", "1s"),
         ("SPILLWAY_POOL_LISTING_INTERVAL", "1s"),

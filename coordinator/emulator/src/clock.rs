@@ -14,6 +14,8 @@ const EVENT: &[FormatItem<'_>] =
     format_description!("[day padding:none] [month repr:short] [year] [hour]:[minute]:[second] GMT");
 const TRANSITION: &[FormatItem<'_>] = format_description!("[year]-[month]-[day] [hour]:[minute]:[second] GMT");
 
+const BASIC: &[FormatItem<'_>] = format_description!("[year][month][day]T[hour][minute][second]Z");
+
 /// Wall-clock time that never goes backwards.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock {
@@ -37,8 +39,9 @@ impl Clock {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "the emulator's one reading of the wall clock")]
-fn wall_clock_ms() -> u64 {
+/// Now, by the wall clock: what a client's date is compared with.
+#[expect(clippy::disallowed_methods, reason = "the emulator's own clock starts from it, and a client's date is of it")]
+pub(crate) fn wall_clock_ms() -> u64 {
     std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
@@ -64,6 +67,12 @@ pub(crate) fn transition_time(at_ms: u64) -> String {
     format(at_ms, TRANSITION)
 }
 
+/// The moment that `20190121T090043Z` names, as AWS's signatures write it.
+pub(crate) fn basic(text: &str) -> Option<u64> {
+    let at = time::PrimitiveDateTime::parse(text, BASIC).ok()?.assume_utc();
+    u64::try_from(at.unix_timestamp()).ok()?.checked_mul(1000)
+}
+
 fn format(at_ms: u64, description: &[FormatItem<'_>]) -> String {
     OffsetDateTime::from_unix_timestamp_nanos(i128::from(at_ms) * 1_000_000)
         .ok()
@@ -83,5 +92,7 @@ mod tests {
         assert_eq!(event_time(at_ms), "21 Jan 2019 09:00:43 GMT");
         assert_eq!(transition_time(at_ms), "2019-01-21 09:00:43 GMT");
         assert_eq!(iso_seconds(u64::MAX), "");
+        assert_eq!(basic("20190121T090043Z"), Some(at_ms - 7));
+        assert_eq!((basic("20190121T090043"), basic("19190121T090043Z")), (None, None));
     }
 }

@@ -6,9 +6,9 @@
 //! `/_emulator/` on the same port.
 //!
 //! Instances are not confined: they are processes of the user who runs the emulator. It therefore listens on loopback
-//! only and rejects web pages. A program that powers off the host by an absolute path is not intercepted.
+//! only, rejects web pages, and has a [`Key`] that clients sign with. A program that powers off the host by an absolute path is not intercepted.
 //!
-//! Map: `server` takes requests; `api` is EC2's API, `control` the rest, which calls `instance_control` and `faults`;
+//! Map: `server` takes requests, `signature` and `key` say whose; `api` is EC2's API, `control` the rest, which calls `instance_control` and `faults`;
 //! both work on `resources`, behind the lock in `shared`. `lifecycle` is an instance's task in the emulator,
 //! `init_process` its handle on the processes, and `init` the process at their root. `imds` is an instance's metadata
 //! service. Nothing here depends on Spillway.
@@ -28,6 +28,7 @@ mod imds;
 pub mod init;
 mod init_process;
 mod instance_control;
+mod key;
 mod launch_data;
 mod lifecycle;
 mod model;
@@ -37,6 +38,7 @@ mod region;
 mod resources;
 mod server;
 mod shared;
+mod signature;
 mod tags;
 mod templates;
 mod xml;
@@ -56,6 +58,7 @@ pub use calls::{Call, Calls};
 pub use embed::LaunchTemplate;
 pub use error::{ApiError, ControlError, StartError};
 pub use faults::{Capacity, Delay, Lose, Refuse};
+pub use key::{Key, KeyError};
 pub use model::{InstanceState, Interruption, Lifecycle, Maintenance, Notice, ShutdownBehavior, StateReason};
 pub use record::InstanceRecord;
 
@@ -87,13 +90,15 @@ pub struct Options {
     pub init: Vec<OsString>,
     /// The region to emulate.
     pub region: String,
+    /// What every request must prove to know. Without one, every local user can run programs as this one.
+    pub key: Option<Key>,
     /// More environment for the instances, before their own where names are the same. A PATH goes behind the directory
     /// of the programs that power off.
     pub environment: Vec<(OsString, OsString)>,
 }
 
 impl Options {
-    /// A free port, two seconds of pending and of shutting down, us-east-1.
+    /// A free port, two seconds of pending and of shutting down, us-east-1, a random key.
     pub fn new(directory: impl Into<PathBuf>, init: Vec<OsString>) -> Self {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
@@ -102,6 +107,7 @@ impl Options {
             shutting_down: Duration::from_secs(2),
             init,
             region: "us-east-1".to_owned(),
+            key: Some(Key::random()),
             environment: Vec::new(),
         }
     }
@@ -157,6 +163,11 @@ impl Emulator {
     /// What `AWS_ENDPOINT_URL_EC2` must be: `http://127.0.0.1:PORT`.
     pub fn endpoint(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// The secret access key of its AWS clients, and the bearer token of its control API.
+    pub fn key(&self) -> Option<&Key> {
+        self.shared.options.key.as_ref()
     }
 
     /// The address of the EC2 and control APIs.

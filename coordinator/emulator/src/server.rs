@@ -1,21 +1,23 @@
 //! The EC2 port: the EC2 API at `/`, the control API under `/_emulator/`.
 //!
-//! Here faults meet calls: a delay, then a refusal or the effect, then perhaps the loss of the answer.
+//! Where the emulator has a key, nothing is done for a request that does not prove it. Then faults meet calls: a delay, then a refusal or the effect, then perhaps the loss of the answer.
 
 use std::sync::Arc;
 
 use hyper::body::Bytes;
-use hyper::header::{AUTHORIZATION, HeaderName, HeaderValue};
+use hyper::header::{AUTHORIZATION, HeaderName, HeaderValue, WWW_AUTHENTICATE};
 use hyper::http::request::Parts;
 use hyper::{Method, StatusCode};
 
 use crate::api;
 use crate::calls::Call;
+use crate::clock::wall_clock_ms;
 use crate::control;
 use crate::error::ApiError;
 use crate::http::{Answer, Lost, respond, text};
 use crate::query::Params;
 use crate::shared::Shared;
+use crate::signature;
 use crate::xml;
 
 const VERSION: &str = "2016-11-15";
@@ -23,6 +25,9 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 
 pub(crate) async fn handle(shared: Arc<Shared>, parts: Parts, body: Bytes) -> Result<Answer, Lost> {
     if parts.uri.path().starts_with("/_emulator") {
+        if let Some(refused) = not_the_owner(&shared, &parts) {
+            return Ok(refused);
+        }
         return Ok(control::handle(&shared, &parts, &body));
     }
     if parts.uri.path() != "/" {
@@ -33,7 +38,38 @@ pub(crate) async fn handle(shared: Arc<Shared>, parts: Parts, body: Bytes) -> Re
         Method::GET => parts.uri.query().unwrap_or_default().as_bytes(),
         _ => return Ok(text(StatusCode::METHOD_NOT_ALLOWED, "The EC2 API takes POST")),
     };
+    if let Some(key) = &shared.options.key
+        && let Err(error) = signature::check(key, &parts, &body, wall_clock_ms())
+    {
+        // Neither in the log of calls nor counted by a fault: it is not the owner's.
+        tracing::debug!(code = error.code, "EC2 call without the key");
+        let request_id = uuid::Uuid::new_v4().to_string();
+        return Ok(xml_answer(error.http_status(), xml::error(&error.code, &error.message, &request_id), &request_id));
+    }
     ec2(&shared, &parts, form).await
+}
+
+/// The answer to a request for the control API that does not have the key.
+fn not_the_owner(shared: &Shared, parts: &Parts) -> Option<Answer> {
+    let key = shared.options.key.as_ref()?;
+    let given = parts.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+    if given.is_some_and(|given| key.is_bearer(given)) {
+        return None;
+    }
+    let error =
+        "this emulator has a key (--key-file): send the header \"Authorization: Bearer KEY\" with what is in that file";
+    let mut answer =
+        respond(StatusCode::UNAUTHORIZED, "application/json", serde_json::json!({ "error": error }).to_string());
+    answer.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    Some(answer)
+}
+
+fn xml_answer(status: StatusCode, document: String, request_id: &str) -> Answer {
+    let mut answer = respond(status, "text/xml;charset=UTF-8", document);
+    if let Ok(value) = HeaderValue::from_str(request_id) {
+        answer.headers_mut().insert(REQUEST_ID, value);
+    }
+    answer
 }
 
 async fn ec2(shared: &Arc<Shared>, parts: &Parts, form: &[u8]) -> Result<Answer, Lost> {
@@ -75,11 +111,7 @@ async fn ec2(shared: &Arc<Shared>, parts: &Parts, form: &[u8]) -> Result<Answer,
     if lost {
         return Err(Lost);
     }
-    let mut answer = respond(status, "text/xml;charset=UTF-8", document);
-    if let Ok(value) = HeaderValue::from_str(&request_id) {
-        answer.headers_mut().insert(REQUEST_ID, value);
-    }
-    Ok(answer)
+    Ok(xml_answer(status, document, &request_id))
 }
 
 /// The action and its parameters, if the call is one at all.

@@ -8,13 +8,14 @@ use super::origin::{Origin, Origins};
 use super::variables::{Variable, Variables};
 
 /// `SPILLWAY_…` variables that are no keys of the file: of the command line, of the agent, of an emulated instance.
-const OTHERS: [&str; 6] = [
+const OTHERS: [&str; 7] = [
     "SPILLWAY_CONFIG",
     "SPILLWAY_LOG",
     "SPILLWAY_LOG_JSON",
     "SPILLWAY_SERVER",
     "SPILLWAY_INSTANCE_ID",
     "SPILLWAY_EMULATOR_INSTANCE",
+    "SPILLWAY_EMULATOR_KEY_FILE",
 ];
 
 /// Where values go, and where it is noted what they came from.

@@ -19,10 +19,12 @@ pub mod programs;
 pub mod redis_server;
 pub mod repository;
 
+use std::os::unix::fs::PermissionsExt as _;
+
 /// The one queue.
 pub const QUEUE: &str = "video-processing";
 
-/// A directory with a short path, below `TMPDIR`: PM2 keeps sockets in it.
+/// A directory with a short path, below `TMPDIR`: PM2 keeps sockets in it. Only this user can enter it: secrets are kept there.
 pub fn directory(prefix: &str) -> std::io::Result<tempfile::TempDir> {
-    tempfile::Builder::new().prefix(prefix).tempdir()
+    tempfile::Builder::new().prefix(prefix).permissions(std::fs::Permissions::from_mode(0o700)).tempdir()
 }

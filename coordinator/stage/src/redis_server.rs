@@ -1,5 +1,7 @@
 //! A private redis-server that keeps nothing on disk unless it is told to.
 
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -28,6 +30,7 @@ pub struct RedisServer {
     process: Process,
     directory: PathBuf,
     port: u16,
+    password: Option<String>,
     more: Vec<String>,
 }
 
@@ -37,7 +40,19 @@ impl RedisServer {
         let port = ports::free()?;
         let more: Vec<String> = more.iter().map(|&argument| argument.to_owned()).collect();
         let process = start(directory, port, &more)?;
-        Ok(Self { process, directory: directory.to_owned(), port, more })
+        Ok(Self { process, directory: directory.to_owned(), port, password: None, more })
+    }
+
+    /// The same for who knows this password of letters and digits: another user of the machine could otherwise have it write
+    /// files as this one.
+    pub fn launch_with_password(directory: &Path, password: &str) -> anyhow::Result<Self> {
+        // Not an argument, which every user of the machine can read.
+        let file = directory.join("redis.conf");
+        let mut options = std::fs::OpenOptions::new();
+        let mut config = options.write(true).create(true).truncate(true).mode(0o600).open(&file)?;
+        writeln!(config, "requirepass {password}")?;
+        let file = file.to_str().context("the directory's name is not UTF-8")?;
+        Ok(Self { password: Some(password.to_owned()), ..Self::launch(directory, &["--include", file])? })
     }
 
     /// Starts it again on the same port, from what it had written to its directory; does not wait for it.
@@ -78,7 +93,8 @@ impl RedisServer {
     }
 
     pub fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}", self.port)
+        let account = self.password.as_ref().map(|password| format!(":{password}@")).unwrap_or_default();
+        format!("redis://{account}127.0.0.1:{}", self.port)
     }
 
     pub fn port(&self) -> u16 {

@@ -230,7 +230,8 @@ impl Seat {
         ]
         .map(|(name, value)| (name, value.to_owned()));
         let at = |proxy: &Proxy, scheme: &str| format!("{scheme}://127.0.0.1:{}", proxy.port());
-        let environment = environment(&at(&redis, "redis"), &at(&ec2, "http"), template, more.to_vec());
+        let ec2_at = (&*at(&ec2, "http"), spillway_stage::ec2::secret(base.emulator()));
+        let environment = environment(&at(&redis, "redis"), ec2_at, template, more.to_vec());
         let directory = base.directory.path().join(name);
         fs::create_dir_all(&directory).expect("a directory");
         Seat { name, ec2, redis, coordinator: RefCell::new(None), grpc_port: ports::free(), environment, directory }

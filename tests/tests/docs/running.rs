@@ -46,9 +46,9 @@ async fn commands_and_probes_are_answered_as_shown() {
         let said = ask(&shown);
         assert!(said.contains(words) || shown == "spillway status" && said.contains("max 2"), "{shown}: {said}");
     }
-    let span = |prefix: &str| pages::all().iter().flat_map(pages::Page::spans).find(|(_, it)| it.starts_with(prefix));
-    let (_, curl) = span("curl ").expect("the emulator's control API");
-    assert!(ask(&curl).contains("interrupt"), "what can be ordered");
+    let control =
+        pages::page("coordinator/README.md").blocks().iter().flat_map(lines).find(|it| it.text.contains("curl"));
+    assert!(ask(&control.expect("the emulator's control API").text).contains("interrupt"), "what can be ordered");
 
     if programs::find("go").is_none() && !grpcurl.join("grpcurl").is_file() {
         println!("NOT RUN: there is no grpcurl, and no Go to build it");

@@ -1,8 +1,11 @@
 //! `spillway demo`: from flood to zero with every job done once, also when an instance is interrupted; and Ctrl-C at any
 //! moment leaves no process, no port and no file.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -125,6 +128,11 @@ impl Demo {
 }
 
 fn all_listening() -> BTreeSet<String> {
+    listening_ports().into_keys().collect()
+}
+
+/// The port of each socket that listens, by its inode.
+fn listening_ports() -> BTreeMap<String, u16> {
     const LISTEN: &str = "0A";
     let tables =
         ["/proc/net/tcp", "/proc/net/tcp6"].map(|path| fs::read_to_string(Path::new(path)).unwrap_or_default());
@@ -132,8 +140,24 @@ fn all_listening() -> BTreeSet<String> {
     let sockets = lines.map(|line| line.split_whitespace().collect::<Vec<_>>());
     sockets
         .filter(|fields| fields.get(3) == Some(&LISTEN))
-        .filter_map(|fields| Some((*fields.get(9)?).to_owned()))
+        .filter_map(|fields| {
+            let port = u16::from_str_radix(fields.get(1)?.rsplit(':').next()?, 16).ok()?;
+            Some(((*fields.get(9)?).to_owned(), port))
+        })
         .collect()
+}
+
+/// What this port answers to these bytes, as far as it does within a second.
+fn answer(port: u16, bytes: &str) -> String {
+    let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) else { return String::new() };
+    let _ = stream.set_read_timeout(Some(Duration::from_secs(1)));
+    let _ = stream.write_all(bytes.as_bytes());
+    let mut said = Vec::new();
+    let mut part = [0; 4096];
+    while let Ok(n @ 1..) = stream.read(&mut part) {
+        said.extend_from_slice(&part[..n]);
+    }
+    text(&said)
 }
 
 /// The result in the last line of a demo that succeeded.
@@ -179,6 +203,51 @@ async fn an_interrupted_instance_costs_no_job() {
     assert_eq!(of("instances_peak"), 2, "{score}");
     assert_eq!(of("instances_launched"), of("instances_terminated"), "{score}");
     demo.assert_nothing_is_left(&BTreeSet::new());
+}
+
+/// What another user of the machine can try, at every port and in every command line of the demo.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_user_of_the_machine_cannot_command_it() {
+    let mut demo = Demo::start(&["--keep", "--jobs", "30", "--job-seconds", "1"]);
+    demo.until_said("is ready").await;
+    let own = demo.listening();
+    let ports: Vec<u16> =
+        listening_ports().into_iter().filter(|(inode, _)| own.contains(inode)).map(|it| it.1).collect();
+    let http =
+        |port, first: &str, more: &str| answer(port, &format!("{first} HTTP/1.1\r\nHost: localhost\r\n{more}\r\n"));
+    let all = |ask: &dyn Fn(u16) -> String| ports.iter().map(|port| ask(*port)).collect::<Vec<_>>().join("\n---\n");
+    let redis = all(&|port| answer(port, "CONFIG SET dir /tmp\r\n"));
+    assert!(redis.contains("-NOAUTH") && !redis.contains("+OK"), "{redis}");
+    let emulator = all(&|port| http(port, "GET /_emulator/instances", ""));
+    assert!(emulator.contains(" 401 ") && !emulator.contains("i-0"), "{emulator}");
+    let run = "GET /?Action=DescribeInstances&Version=2016-11-15";
+    let ec2 = all(&|port| {
+        http(port, run, "Authorization: AWS4-HMAC-SHA256 Credential=a/20260101/us-east-1/ec2/aws4_request\r\n")
+    });
+    assert!(ec2.contains("AuthFailure") && !ec2.contains("<instanceId>"), "{ec2}");
+    let user_data = all(&|port| {
+        let token =
+            http(port, "PUT /latest/api/token", "X-aws-ec2-metadata-token-ttl-seconds: 60\r\nConnection: close\r\n");
+        let token = token.lines().last().unwrap_or_default().to_owned();
+        http(port, "GET /latest/user-data", &format!("X-aws-ec2-metadata-token: {token}\r\nConnection: close\r\n"))
+    });
+    assert!(user_data.contains("boot-instance'"), "metadata is there to be read: {user_data}");
+
+    let place = fs::read_dir(demo.temporary()).expect("TMPDIR").flatten().next().expect("its directory").path();
+    assert_eq!(fs::metadata(&place).expect("its directory").permissions().mode() & 0o077, 0);
+    let config = fs::read_to_string(place.join("coordinator.toml")).expect("the settings");
+    let setting = |key: &str| config.lines().find_map(|it| it.strip_prefix(key)?.split('"').nth(1)).expect("a setting");
+    let password = setting("url = ").split([':', '@']).nth(2).expect("a password");
+    let key = fs::read_to_string(place.join("emulator.key")).expect("the key");
+    for secret in [password, setting("join_token = "), key.trim()] {
+        assert!(secret.len() >= 32, "{secret}");
+        let arguments = demo.processes().into_iter().find(|(_, arguments)| arguments.contains(secret));
+        assert_eq!(arguments, None);
+        assert!(!user_data.contains(secret) && !demo.process.log().contains(secret));
+    }
+    demo.process.signal(libc::SIGINT);
+    demo.process.end_within(STOPS_WITHIN).await;
+    demo.assert_nothing_is_left(&own);
 }
 
 /// Ctrl-C from the first process to the last, and at the moments at which most is under way.

@@ -1,7 +1,10 @@
 //! `spillway gameday`: the emulator interrupts an instance, or the coordinator has its agent rehearse an interruption; its jobs
 //! are handed back, it is replaced, and the score says so.
 
+use std::path::Path;
+
 use serde_json::Value;
+use spillway_stage::ec2;
 use spillway_tests::coordinator::spillway;
 use spillway_tests::jobs;
 use spillway_tests::process::{output, text};
@@ -9,12 +12,17 @@ use spillway_tests::stage::{Setup, Stage};
 
 /// What `spillway gameday` prints with these arguments, and whether it succeeded.
 async fn gameday(stage: &Stage, emulator: bool, arguments: &[&str]) -> (bool, String, String) {
+    with_key(stage, emulator, arguments, &ec2::key_file(stage.directory.path())).await
+}
+
+async fn with_key(stage: &Stage, emulator: bool, arguments: &[&str], key_file: &Path) -> (bool, String, String) {
     let mut environment = stage.environment.clone();
     if !emulator {
         environment.remove("AWS_ENDPOINT_URL_EC2");
     }
     let mut command = spillway(&environment);
     command.arg("gameday").args(arguments).env("SPILLWAY_SERVER", stage.coordinator().server());
+    command.env(ec2::KEY_FILE, key_file);
     let out = tokio::task::spawn_blocking(move || output(&mut command)).await.expect("the command");
     (out.status.success(), text(&out.stdout), text(&out.stderr))
 }
@@ -32,6 +40,8 @@ async fn an_instance_is_taken_and_its_jobs_run_elsewhere() {
     jobs::add(&stage.redis, 30, 6.0);
     stage.start_primary().await;
     stage.until_ready(2).await;
+    let (ok, _, said) = with_key(&stage, true, &["--notice", "5s"], Path::new("")).await;
+    assert!(!ok && said.contains("has a key: set $SPILLWAY_EMULATOR_KEY_FILE"), "{said}");
     for (emulator, notice, by) in [(true, "5s", "emulator"), (false, "5s", "agent"), (true, "0s", "emulator")] {
         let (ok, out, said) = gameday(&stage, emulator, &["--notice", notice, "--json"]).await;
         assert!(ok, "{out}{said}{}", stage.diagnosis().await);

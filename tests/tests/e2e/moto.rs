@@ -81,7 +81,7 @@ async fn it_launches_tags_counts_and_terminates_at_moto() {
     // No agent boots there: the instance is terminated at its deadline.
     let more =
         vec![("SPILLWAY_POOL_BOOT_TIMEOUT", "12s".to_owned()), ("SPILLWAY_POOL_BREAKER_BACKOFF", "1h".to_owned())];
-    let environment = environment(&redis.url(), &moto.url, &template, more);
+    let environment = environment(&redis.url(), (&moto.url, "test"), &template, more);
     let coordinator = Coordinator::start(directory.path(), &environment, ports::free()).await;
     let diagnosis = async || format!("{}{}", coordinator.process.tail(), moto.process.tail());
     jobs::add(&redis, 6, 1.0);

@@ -31,6 +31,7 @@ impl Commands {
             ("SPILLWAY_CONFIG".to_owned(), stage.config().display().to_string()),
         ];
         exports.extend(stage.emulator.iter().flat_map(ec2_endpoint));
+        exports.push((ec2::KEY_FILE.to_owned(), ec2::key_file(stage.directory()).display().to_string()));
         let exports: String = exports.iter().map(|(name, value)| format!("export {name}='{value}'\n")).collect();
         let program = std::env::current_exe()?;
         script(&stage.directory().join("spillway"), &format!("{exports}exec '{}' \"$@\"\n", program.display()))?;

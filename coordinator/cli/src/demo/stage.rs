@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use spillway_emulator::{Emulator, LaunchTemplate};
+use spillway_emulator::{Emulator, Key, LaunchTemplate};
 use spillway_stage::coordinator::{self, Environment};
 use spillway_stage::process::{Process, finish};
 use spillway_stage::redis_server::RedisServer;
@@ -27,6 +27,7 @@ pub(super) struct Stage {
     directory: tempfile::TempDir,
     grpc_port: u16,
     http_port: u16,
+    join_token: String,
     redis: Option<RedisServer>,
     repository: Option<Repository>,
     pub emulator: Option<Emulator>,
@@ -42,6 +43,7 @@ impl Stage {
             directory: spillway_stage::directory("spillway-").context("cannot make a directory")?,
             grpc_port: ports::free()?,
             http_port: ports::free()?,
+            join_token: random(),
             redis: None,
             repository: None,
             emulator: None,
@@ -53,7 +55,7 @@ impl Stage {
     /// Sets everything up; `tell` is told each step as it begins.
     pub(super) async fn set_up(&mut self, tell: impl Fn(&str)) -> anyhow::Result<()> {
         tell("starting a private Redis");
-        self.redis.insert(RedisServer::launch(self.directory.path(), &[])?).until_up().await?;
+        self.redis.insert(RedisServer::launch_with_password(self.directory.path(), &random())?).until_up().await?;
         tell("committing the application to a git repository");
         self.repository = Some(Repository::commit(self.directory.path(), &app::FILES).await?);
         tell("installing the primary's copy of it (bun install)");
@@ -74,14 +76,18 @@ impl Stage {
     }
 
     async fn start_emulator(&mut self) -> anyhow::Result<()> {
-        let options = ec2::options(self.directory.path(), spillway_emulator::init::command_line()?);
+        let options = ec2::options(self.directory.path(), spillway_emulator::init::command_line()?)?;
         let user_data = self.repository()?.user_data(Instance {
             redis_url: &self.redis_url(),
             grpc_port: self.grpc_port,
             agent: &self.agent,
-            keys: "join_token = \"demo\"",
+            keys: &format!("join_token = \"{}\"", self.join_token),
             more: "",
         })?;
+        // Every user of the machine can read the metadata of an instance: the secrets are in a file of this directory.
+        let boot = self.path("boot-instance");
+        std::fs::write(&boot, user_data)?;
+        let user_data = format!("#!/bin/sh\nexec sh '{}'\n", boot.display());
         let emulator = self.emulator.insert(spillway_emulator::start(options).await?);
         emulator.create_launch_template("demo-worker", LaunchTemplate { user_data, ..LaunchTemplate::default() })?;
         Ok(())
@@ -91,12 +97,13 @@ impl Stage {
         let minutes = |n: u32| format!("{}s", (MINUTE * n).as_secs());
         let config = format!(
             "[redis]\nurl = \"{redis}\"\n[ec2]\nregion = \"us-east-1\"\n\
-             [grpc]\njoin_token = \"demo\"\nheartbeat_interval = \"1s\"\n\
+             [grpc]\njoin_token = \"{token}\"\nheartbeat_interval = \"1s\"\n\
              [[pool]]\nname = \"{POOL}\"\nqueues = [\"{QUEUE}\"]\nlaunch_template = \"demo-worker\"\n\
              max_instances = {MAX_INSTANCES}\ninterval = \"1s\"\nlisting_interval = \"1s\"\nboot_timeout = \"90s\"\n\
              [pool.policy]\nkind = \"steps\"\nidle = \"{idle}\"\n\
              steps = [{{ jobs = 5, for = \"{five}\", instances = 1 }}, {{ jobs = 15, for = \"{five}\", instances = 2 }}]\n",
             redis = self.redis_url(),
+            token = self.join_token,
             idle = minutes(10),
             five = minutes(5),
         );
@@ -192,6 +199,11 @@ impl Stage {
     fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
+}
+
+/// A secret of this run.
+fn random() -> String {
+    Key::random().expose().to_owned()
 }
 
 /// The agent: beside this program, or in PATH. An error names everything that is missing, at once.

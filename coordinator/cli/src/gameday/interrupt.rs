@@ -5,19 +5,23 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use spillway_console::client::refused;
+use spillway_emulator::Key;
 use spillway_proto::v1;
+use spillway_stage::ec2;
 
 use super::Scene;
 use super::target::Target;
 
 /// Where the emulator is, by the AWS SDK's own name.
 const ENDPOINT: &str = "AWS_ENDPOINT_URL_EC2";
+/// Where the emulator's key is.
+const KEY_FILE: &str = ec2::KEY_FILE;
 
 /// Who takes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Way {
-    /// EC2's emulator, at this address.
-    Emulator(String),
+    /// EC2's emulator.
+    Emulator(Control),
     /// Its agent, through the coordinator.
     Agent,
 }
@@ -38,12 +42,43 @@ impl Way {
     }
 }
 
+/// The emulator's control API.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Control {
+    endpoint: String,
+    key: Option<Key>,
+}
+
+impl Control {
+    /// Of the emulator that the environment names, if it does.
+    fn find() -> anyhow::Result<Option<Self>> {
+        let variable = |name| std::env::var(name).ok().filter(|it| !it.is_empty());
+        let Some(endpoint) = variable(ENDPOINT) else { return Ok(None) };
+        let key = variable(KEY_FILE).map(|path| Key::read(path.as_ref()));
+        let key = key.transpose().with_context(|| format!("${KEY_FILE}"))?;
+        Ok(Some(Self { endpoint: endpoint.trim_end_matches('/').to_owned(), key }))
+    }
+
+    fn request(&self, method: reqwest::Method, path: &str) -> reqwest::RequestBuilder {
+        let request = reqwest::Client::new().request(method, format!("{}/_emulator/{path}", self.endpoint));
+        match &self.key {
+            Some(key) => request.bearer_auth(key.expose()),
+            None => request,
+        }
+    }
+}
+
 /// The emulator's where it has this instance, else its agent's.
 pub(super) async fn way(target: &Target, notice: Duration) -> anyhow::Result<Way> {
-    if let Some(endpoint) = std::env::var(ENDPOINT).ok().filter(|endpoint| !endpoint.is_empty()) {
-        let url = format!("{}/_emulator/instances/{}", endpoint.trim_end_matches('/'), target.instance);
-        if reqwest::get(&url).await.is_ok_and(|answer| answer.status().is_success()) {
-            return Ok(Way::Emulator(endpoint.trim_end_matches('/').to_owned()));
+    if let Some(control) = Control::find()? {
+        let asked = control.request(reqwest::Method::GET, &format!("instances/{}", target.instance)).send().await;
+        match asked.map(|answer| answer.status()) {
+            Ok(status) if status.is_success() => return Ok(Way::Emulator(control)),
+            Ok(reqwest::StatusCode::UNAUTHORIZED) => bail!(
+                "the emulator at {} has a key: set ${KEY_FILE} to the file that `spillway emulator --key-file` was given",
+                control.endpoint
+            ),
+            _ => {}
         }
     }
     if notice.is_zero() {
@@ -54,12 +89,12 @@ pub(super) async fn way(target: &Target, notice: Duration) -> anyhow::Result<Way
 
 pub(super) async fn interrupt(scene: &mut Scene, way: &Way, target: &Target, notice: Duration) -> anyhow::Result<()> {
     match way {
-        Way::Emulator(endpoint) => {
+        Way::Emulator(control) => {
             let order =
                 serde_json::json!({ "instance": target.instance, "notice_seconds": notice.as_secs_f64() }).to_string();
-            let request = reqwest::Client::new().post(format!("{endpoint}/_emulator/interrupt"));
+            let request = control.request(reqwest::Method::POST, "interrupt");
             let answer = request.header("content-type", "application/json").body(order).send().await;
-            let answer = answer.with_context(|| format!("the emulator at {endpoint} does not answer"))?;
+            let answer = answer.with_context(|| format!("the emulator at {} does not answer", control.endpoint))?;
             if !answer.status().is_success() {
                 bail!("the emulator refused: {}", answer.text().await.unwrap_or_default());
             }

@@ -2,6 +2,7 @@
 
 mod api;
 mod faults;
+mod key;
 mod metadata;
 mod processes;
 mod start;

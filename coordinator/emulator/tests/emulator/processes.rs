@@ -216,6 +216,8 @@ async fn ends_with_the_program(signal: &str, code: Option<i32>) {
     let mut emulator = tokio::process::Command::new(PROGRAM)
         .args(["run", "--listen", "127.0.0.1:0", "--pending", "10ms", "--json", "--directory"])
         .arg(directory.path())
+        .arg("--key-file")
+        .arg(directory.path().join("key"))
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .kill_on_drop(true)
@@ -224,7 +226,8 @@ async fn ends_with_the_program(signal: &str, code: Option<i32>) {
     let mut lines = BufReader::new(emulator.stdout.take().expect("piped")).lines();
     let line = lines.next_line().await.expect("readable").expect("a line");
     let told: serde_json::Value = serde_json::from_str(&line).expect("JSON");
-    let client = Client::new(told["endpoint"].as_str().expect("an endpoint").to_owned());
+    let key = std::fs::read_to_string(directory.path().join("key")).expect("the key").trim().to_owned();
+    let client = Client::new(told["endpoint"].as_str().expect("an endpoint").to_owned(), Some(key));
     let user_data = BASE64.encode(DAEMON);
     let id = client.run(&[("UserData", &user_data)]).await;
     let daemon = file(directory.path().join(&id).join("home/daemon")).await;

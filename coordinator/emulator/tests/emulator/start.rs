@@ -33,6 +33,7 @@ async fn bad_options_are_refused() {
 async fn an_init_that_cannot_be_started_ends_the_instance() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let mut options = Options::new(directory.path(), vec!["/nowhere/init".into()]);
+    options.key = None;
     options.pending = Duration::ZERO;
     options.shutting_down = Duration::ZERO;
     let emulator = start(options).await.expect("starts");

@@ -5,6 +5,9 @@ use std::future::Future;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use aws_credential_types::Credentials;
+use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
+use aws_sigv4::sign::v4;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use reqwest::StatusCode;
@@ -46,7 +49,8 @@ impl World {
         (options.pending, options.shutting_down) = (SOON, SOON);
         change(&mut options);
         let emulator = spillway_emulator::start(options).await.expect("starts");
-        Self { client: Client::new(emulator.endpoint()), emulator: Some(emulator), directory }
+        let key = emulator.key().map(|key| key.expose().to_owned());
+        Self { client: Client::new(emulator.endpoint(), key), emulator: Some(emulator), directory }
     }
 
     pub fn emulator(&self) -> &Emulator {
@@ -90,6 +94,8 @@ pub const SPOT: (&str, &str) = ("InstanceMarketOptions.MarketType", "spot");
 
 pub struct Client {
     pub endpoint: String,
+    /// What it signs with.
+    pub key: Option<String>,
     pub http: reqwest::Client,
 }
 
@@ -99,10 +105,30 @@ pub struct Reply {
 }
 
 impl Client {
-    pub fn new(endpoint: String) -> Self {
+    pub fn new(endpoint: String, key: Option<String>) -> Self {
         // Connections are not kept: a lost answer costs its own call only.
         let http = reqwest::Client::builder().pool_max_idle_per_host(0).no_proxy().build().expect("a client");
-        Self { endpoint, http }
+        Self { endpoint, key, http }
+    }
+
+    /// A request that is signed as AWS's SDK signs it, `ago` before now; without a key, with what nobody checks.
+    #[expect(clippy::disallowed_methods, reason = "a signature is of the wall clock's time")]
+    pub fn signed(&self, method: reqwest::Method, url: &str, body: &str, ago: Duration) -> reqwest::RequestBuilder {
+        let request = self.http.request(method.clone(), url);
+        let form = ("content-type", "application/x-www-form-urlencoded");
+        let request = request.header(form.0, form.1).body(body.to_owned());
+        let Some(key) = &self.key else {
+            let scope = "AWS4-HMAC-SHA256 Credential=any/20240101/us-east-1/ec2/aws4_request";
+            return request.header("authorization", scope);
+        };
+        let identity = Credentials::new("any", key, None, None, "test").into();
+        let params = v4::SigningParams::builder().identity(&identity).region("us-east-1").name("ec2");
+        let params = params.time(std::time::SystemTime::now() - ago).settings(SigningSettings::default());
+        let params = params.build().expect("parameters").into();
+        let signable = SignableBody::Bytes(body.as_bytes());
+        let signable = SignableRequest::new(method.as_str(), url, [form].into_iter(), signable).expect("a request");
+        let (instructions, _) = sign(signable, &params).expect("a signature").into_parts();
+        instructions.headers().fold(request, |request, (name, value)| request.header(name, value))
     }
 
     pub async fn try_call(&self, action: &str, form: &[(&str, &str)]) -> Result<Reply, reqwest::Error> {
@@ -110,14 +136,7 @@ impl Client {
         for (name, value) in form {
             body.push_str(&format!("&{name}={}", encode(value)));
         }
-        let answer = self
-            .http
-            .post(&self.endpoint)
-            .header("authorization", "AWS4-HMAC-SHA256 Credential=any/20240101/us-east-1/ec2/aws4_request")
-            .header("content-type", "application/x-www-form-urlencoded")
-            .body(body)
-            .send()
-            .await?;
+        let answer = self.signed(reqwest::Method::POST, &self.endpoint, &body, Duration::ZERO).send().await?;
         Ok(Reply { status: answer.status(), body: answer.text().await? })
     }
 
@@ -149,7 +168,11 @@ impl Client {
 
     pub async fn control(&self, method: reqwest::Method, path: &str, body: &str) -> Reply {
         let url = format!("{}/_emulator/{path}", self.endpoint);
-        let answer = self.http.request(method, url).body(body.to_owned()).send().await.expect("an answer");
+        let mut request = self.http.request(method, url).body(body.to_owned());
+        if let Some(key) = &self.key {
+            request = request.bearer_auth(key);
+        }
+        let answer = request.send().await.expect("an answer");
         Reply { status: answer.status(), body: answer.text().await.expect("a body") }
     }
 

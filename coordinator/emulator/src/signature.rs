@@ -1,0 +1,120 @@
+//! Signature Version 4 of a request, checked with the emulator's key as the secret access key; any access key id will do. After
+//! "Create a signed AWS API request" in the IAM User Guide. Presigned URLs are not understood.
+
+use hmac::Mac as _;
+use hyper::HeaderMap;
+use hyper::header::AUTHORIZATION;
+use hyper::http::request::Parts;
+use sha2::{Digest as _, Sha256};
+
+use crate::clock::basic;
+use crate::error::ApiError;
+use crate::key::{Key, mac};
+
+const ALGORITHM: &str = "AWS4-HMAC-SHA256";
+const DATE: &str = "x-amz-date";
+/// How far a client's clock may be off; later the request can be sent again by whoever overheard it.
+const MAX_SKEW_MS: u64 = 15 * 60 * 1000;
+
+/// The parts of an `Authorization` header.
+struct Authorization<'a> {
+    /// `date/region/service/aws4_request`.
+    scope: &'a str,
+    /// In their order.
+    headers: Vec<&'a str>,
+    signature: &'a str,
+}
+
+/// Whether the request is signed with this key, not long ago.
+pub(crate) fn check(key: &Key, parts: &Parts, body: &[u8], now_ms: u64) -> Result<(), ApiError> {
+    let header = parts.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let header =
+        header.ok_or_else(|| ApiError::new("MissingAuthenticationToken", "Request is missing Authentication Token"))?;
+    let signed = parse(header).ok_or_else(wrong)?;
+    let date = parts.headers.get(DATE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if !["host", DATE].iter().all(|name| signed.headers.contains(name)) || !is_scope(signed.scope, date) {
+        return Err(wrong());
+    }
+    let text =
+        format!("{ALGORITHM}\n{date}\n{}\n{}", signed.scope, hex(&Sha256::digest(canonical(&signed, parts, body))));
+    let mut signing = format!("AWS4{}", key.expose()).into_bytes();
+    for part in signed.scope.split('/') {
+        signing = mac(&signing, part.as_bytes()).finalize().into_bytes().to_vec();
+    }
+    let given = from_hex(signed.signature).ok_or_else(wrong)?;
+    mac(&signing, text.as_bytes()).verify_slice(&given).map_err(|_| wrong())?;
+    // Only now: who has no key learns nothing of the clock.
+    match basic(date).map(|at_ms| at_ms.abs_diff(now_ms)) {
+        Some(skew) if skew <= MAX_SKEW_MS => Ok(()),
+        _ => Err(ApiError::new(
+            "RequestExpired",
+            "Request has expired: the client's clock is off by more than 15 minutes",
+        )),
+    }
+}
+
+fn wrong() -> ApiError {
+    let message = "AWS was not able to validate the provided access credentials: sign with the emulator's key (--key-file) as the \
+                   secret access key";
+    ApiError::new("AuthFailure", message)
+}
+
+fn parse(header: &str) -> Option<Authorization<'_>> {
+    let fields = header.strip_prefix(ALGORITHM)?.strip_prefix(' ')?;
+    let field = |name: &str| fields.split(',').find_map(|field| field.trim().strip_prefix(name)?.strip_prefix('='));
+    let (_, scope) = field("Credential")?.split_once('/')?;
+    Some(Authorization { scope, headers: field("SignedHeaders")?.split(';').collect(), signature: field("Signature")? })
+}
+
+/// Of this day, of EC2, in any region.
+fn is_scope(scope: &str, date: &str) -> bool {
+    let parts: Vec<&str> = scope.split('/').collect();
+    matches!(parts[..], [day, _, "ec2", "aws4_request"] if day.len() == 8 && date.starts_with(day))
+}
+
+/// The request in the form that both sides sign.
+fn canonical(signed: &Authorization<'_>, parts: &Parts, body: &[u8]) -> String {
+    let headers: String =
+        signed.headers.iter().map(|name| format!("{name}:{}\n", value(&parts.headers, name))).collect();
+    format!(
+        "{}\n{}\n{}\n{headers}\n{}\n{}",
+        parts.method,
+        parts.uri.path(),
+        query(parts.uri.query().unwrap_or_default()),
+        signed.headers.join(";"),
+        hex(&Sha256::digest(body))
+    )
+}
+
+/// All values of a header, with single blanks.
+fn value(headers: &HeaderMap, name: &str) -> String {
+    let text = |value: &hyper::header::HeaderValue| {
+        let text = String::from_utf8_lossy(value.as_bytes()).into_owned();
+        text.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    headers.get_all(name).iter().map(text).collect::<Vec<_>>().join(",")
+}
+
+/// Sorted by name and value, each byte encoded that RFC 3986 does not leave alone.
+fn query(raw: &str) -> String {
+    let encode = |text: &str| -> String {
+        let byte = |byte: u8| match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
+            other => format!("%{other:02X}"),
+        };
+        text.bytes().map(byte).collect()
+    };
+    let mut pairs: Vec<(String, String)> =
+        form_urlencoded::parse(raw.as_bytes()).map(|(name, value)| (encode(&name), encode(&value))).collect();
+    pairs.sort();
+    pairs.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("&")
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn from_hex(text: &str) -> Option<Vec<u8>> {
+    let digits = text.as_bytes().chunks(2);
+    digits.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect()
+}
