@@ -22,7 +22,7 @@ use crate::boot::{Attempt, process};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::identity::{self, Origin};
-use crate::imds::poll::{self, ReadNotice};
+use crate::imds::poll::{self, ReadNotice, Seen};
 use crate::imds::{Document, ImdsError};
 use crate::report::{FlightRecord, Reporter};
 use crate::saved::{SavedSession, SavedState};
@@ -66,7 +66,7 @@ enum Input {
     SessionEnded(u64, SessionError),
     /// `None`: it was aborted, as the machine knows.
     StepEnded(usize, u32, Option<Attempt>),
-    Notice(ReadNotice),
+    Outlook(Seen),
     WorkerChecked(u64, Box<WorkerCheck>),
     Commit(String),
     Shim(ShimUpdate),
@@ -143,7 +143,7 @@ pub async fn run(
         let inputs = inputs.clone();
         tokio::spawn(async move {
             while let Some(seen) = notices.recv().await {
-                if inputs.send(Input::Notice(seen)).await.is_err() {
+                if inputs.send(Input::Outlook(seen)).await.is_err() {
                     return;
                 }
             }

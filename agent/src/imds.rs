@@ -42,14 +42,13 @@ pub enum ImdsError {
     Unreadable(&'static str),
 }
 
-type Parse = fn(&str) -> Option<Vec<Notice>>;
+type Parse = fn(&str) -> Option<Notice>;
 
 /// The paths of notices, and their parsers.
-const NOTICES: [(&str, Parse); 3] = [
-    ("meta-data/spot/instance-action", |text| interruption(text).map(|notice| vec![notice])),
-    ("meta-data/events/recommendations/rebalance", |text| rebalance(text).map(|notice| vec![notice])),
-    ("meta-data/events/maintenance/scheduled", maintenance),
-];
+const NOTICES: [(&str, Parse); 2] =
+    [("meta-data/spot/instance-action", interruption), ("meta-data/events/recommendations/rebalance", rebalance)];
+/// The path of the scheduled events.
+const SCHEDULE: &str = "meta-data/events/maintenance/scheduled";
 
 /// Who this instance is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -78,6 +77,26 @@ impl Document {
     pub fn age(&self) -> Duration {
         rfc3339(&self.pending_time).and_then(|at| crate::clock::wall_now().duration_since(at).ok()).unwrap_or_default()
     }
+}
+
+/// What the metadata service says of the instance's future.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outlook {
+    /// Most urgent first.
+    pub notices: Vec<Notice>,
+    /// None where it could not be read.
+    pub schedule: Option<Vec<ScheduledEvent>>,
+    /// What could not be parsed, in words: it keeps nothing else from being read.
+    pub unreadable: Vec<String>,
+}
+
+/// An event that EC2 has scheduled for this instance, and that is neither completed nor cancelled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScheduledEvent {
+    /// As `instance-retirement`.
+    pub code: String,
+    /// EC2's NotBefore.
+    pub at: SystemTime,
 }
 
 /// A notice from EC2 for this instance.
@@ -131,19 +150,31 @@ impl Imds {
         if document.instance_id.is_empty() { Err(ImdsError::Unreadable(WHAT)) } else { Ok(document) }
     }
 
-    /// The current notices, most urgent first. An error further down does not hide what was found before it.
-    pub async fn notices(&mut self) -> Result<Vec<Notice>, ImdsError> {
-        let mut found = Vec::new();
-        for (path, read) in NOTICES {
-            let answer = self.get(path).await.and_then(|answer| match answer {
-                None => Ok(Vec::new()),
-                Some(text) => read(&text).ok_or(ImdsError::Unreadable(path)),
-            });
-            match answer {
-                Ok(notices) => found.extend(notices),
-                Err(error) if found.is_empty() => return Err(error),
-                Err(_) => break,
+    /// The current notices and scheduled events. An error further down does not hide what was found before it.
+    pub async fn outlook(&mut self) -> Result<Outlook, ImdsError> {
+        let mut found = Outlook::default();
+        for (path, parse) in NOTICES {
+            match self.get(path).await {
+                Ok(None) => {}
+                Ok(Some(text)) => match parse(&text) {
+                    Some(notice) => found.notices.push(notice),
+                    None => found.unreadable.push(ImdsError::Unreadable(path).to_string()),
+                },
+                Err(error) if found.notices.is_empty() => return Err(error),
+                Err(_) => return Ok(found),
             }
+        }
+        match self.get(SCHEDULE).await {
+            Ok(None) => found.schedule = Some(Vec::new()),
+            Ok(Some(text)) => {
+                let (events, unreadable) = schedule(&text);
+                found.unreadable.extend(unreadable);
+                let notice = |event: &ScheduledEvent| Notice::Maintenance { code: event.code.clone(), at: event.at };
+                found.notices.extend(events.iter().flatten().map(notice));
+                found.schedule = events;
+            }
+            Err(error) if found.notices.is_empty() => return Err(error),
+            Err(_) => {}
         }
         Ok(found)
     }
@@ -216,18 +247,33 @@ fn rebalance(text: &str) -> Option<Notice> {
     Some(Notice::Rebalance { at: rfc3339(&answer.notice_time)? })
 }
 
-fn maintenance(text: &str) -> Option<Vec<Notice>> {
-    #[derive(Deserialize)]
-    #[serde(rename_all = "PascalCase")]
-    struct Event {
-        not_before: String,
-        code: String,
-        #[serde(default)]
-        state: String,
+/// The events that are not over, the first one first; None where the answer is no list. With what could not be parsed: one such
+/// event hides no other.
+fn schedule(text: &str) -> (Option<Vec<ScheduledEvent>>, Vec<String>) {
+    let Ok(entries) = serde_json::from_str::<Vec<serde_json::Value>>(text) else {
+        return (None, vec![ImdsError::Unreadable(SCHEDULE).to_string()]);
+    };
+    let (mut events, mut unreadable) = (Vec::new(), Vec::new());
+    for entry in entries {
+        let word = |key: &str| entry.get(key).and_then(serde_json::Value::as_str).unwrap_or_default().trim();
+        if is_over(word("State"), word("Description")) {
+            continue;
+        }
+        let (code, not_before) = (word("Code"), word("NotBefore"));
+        match spelled_out(not_before).or_else(|| rfc3339(not_before)) {
+            Some(at) if !code.is_empty() => events.push(ScheduledEvent { code: code.to_owned(), at }),
+            _ => unreadable.push(format!("a scheduled event of the instance metadata service is skipped: {entry}")),
+        }
     }
-    let events: Vec<Event> = serde_json::from_str(text).ok()?;
-    let open = events.into_iter().filter(|event| !matches!(event.state.as_str(), "completed" | "canceled"));
-    open.map(|event| Some(Notice::Maintenance { code: event.code, at: spelled_out(&event.not_before)? })).collect()
+    events.sort_by_key(|event| event.at);
+    (Some(events), unreadable)
+}
+
+/// EC2 leaves what is over in the list for a while, with a word in front of its description.
+fn is_over(state: &str, description: &str) -> bool {
+    let description = description.to_ascii_lowercase();
+    let says = |word: &str| state.eq_ignore_ascii_case(word) || description.starts_with(&format!("[{word}]"));
+    ["completed", "canceled", "cancelled"].into_iter().any(says)
 }
 
 fn rfc3339(text: &str) -> Option<SystemTime> {
@@ -270,13 +316,26 @@ mod tests {
         let events = r#"[{"NotBefore":"21 Jan 2019 09:00:43 GMT","Code":"system-reboot","Description":"x","EventId":"e",
             "NotAfter":"21 Jan 2019 09:17:23 GMT","State":"active"},
             {"NotBefore":"1 Jan 2019 09:00:43 GMT","Code":"instance-stop","State":"completed"}]"#;
-        assert_eq!(
-            maintenance(events),
-            Some(vec![Notice::Maintenance { code: "system-reboot".into(), at: at(1_548_061_243) }])
-        );
-        assert_eq!(maintenance("[]"), Some(vec![]));
-        assert_eq!(maintenance(r#"[{"NotBefore":"soon","Code":"x"}]"#), None);
+        let event = |code: &str, seconds| ScheduledEvent { code: code.into(), at: at(seconds) };
+        assert_eq!(schedule(events), (Some(vec![event("system-reboot", 1_548_061_243)]), vec![]));
+        assert_eq!(schedule("[]"), (Some(vec![]), vec![]));
         assert_eq!(interruption("<html>"), None);
+    }
+
+    #[test]
+    fn an_event_that_is_over_or_cannot_be_read_hides_no_other() {
+        let events = r#"[{"NotBefore":"soon","Code":"instance-stop"}, 7, {"Code":"instance-stop"},
+            {"NotBefore":"21 Jan 2019 09:00:43 GMT"},
+            {"NotBefore":"20 Jan 2019 09:00:43 GMT","Code":"instance-stop","Description":"[Completed] The instance is on degraded hardware"},
+            {"NotBefore":"19 Jan 2019 09:00:43 GMT","Code":"system-reboot","Description":"[Canceled] scheduled reboot","State":"active"},
+            {"NotBefore":"2 Jan 9999 00:00:00 GMT","Code":"system-maintenance","State":"active"},
+            {"NotBefore":"21 Jan 2019 09:00:43 GMT","Code":"instance-retirement","State":"active"}]"#;
+        let (found, unreadable) = schedule(events);
+        let codes: Vec<String> = found.expect("a list").into_iter().map(|event| event.code).collect();
+        assert_eq!(codes, ["instance-retirement", "system-maintenance"]);
+        assert_eq!(unreadable.len(), 4, "{unreadable:?}");
+        let (found, unreadable) = schedule("<html>");
+        assert_eq!((found, unreadable.len()), (None, 1));
     }
 
     proptest::proptest! {
@@ -286,10 +345,10 @@ mod tests {
             time in "([0-9]{1,9}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(Z|[+-][0-9]{2}:[0-9]{2}))|\\PC{0,30}",
         ) {
             for text in [&text, &serde_json::json!({ "action": text, "time": time, "noticeTime": time }).to_string()] {
-                let _ = (interruption(text), rebalance(text), maintenance(text));
+                let _ = (interruption(text), rebalance(text), schedule(text));
             }
-            let events = serde_json::json!([{ "NotBefore": time, "Code": text, "State": text }]).to_string();
-            let _ = maintenance(&events);
+            let events = serde_json::json!([{ "NotBefore": time, "Code": text, "State": text, "Description": text }]);
+            let _ = schedule(&events.to_string());
             let document = Document { pending_time: time, ..Document::default() };
             let _ = document.age();
             let _ = serde_json::from_str::<Document>(&text);

@@ -13,7 +13,7 @@ use spillway_agent::config::{Config, ConfigError, DEFAULT_PATH, Source};
 use spillway_agent::identity::Origin;
 use spillway_agent::image::{self, Places};
 use spillway_agent::imds::Notice;
-use spillway_agent::imds::poll::{self, ReadNotice};
+use spillway_agent::imds::poll::{self, ReadNotice, Seen};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tracing_subscriber::filter::Targets;
@@ -132,7 +132,11 @@ async fn print_notices(origin: &Origin, json: bool) -> anyhow::Result<ExitCode> 
     tokio::pin!(leave);
     loop {
         tokio::select! {
-            Some(seen) = notices.recv() => println!("{}", line(&seen, json)),
+            Some(seen) = notices.recv() => {
+                if let Seen::Notice(seen) = seen {
+                    println!("{}", line(&seen, json));
+                }
+            }
             _ = &mut leave => return Ok(ExitCode::SUCCESS),
         }
     }

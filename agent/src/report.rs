@@ -12,8 +12,8 @@ use spillway_proto::v1::{BootStep, Heartbeat, WorkerProof, WorkerQueue};
 
 use crate::clock::{self, Clock};
 use crate::config::Config;
-use crate::imds::Document;
-use crate::session::messages::phase;
+use crate::imds::{Document, ScheduledEvent};
+use crate::session::messages::{phase, schedule};
 use crate::shim::{Place, Seen, wire};
 use crate::vitals::Vitals;
 use crate::worker::{WorkerCheck, log};
@@ -79,6 +79,8 @@ pub struct Reporter {
     said_without_shim: Option<String>,
     /// What a drain cannot protect, while there is a worker.
     unprotected: Vec<String>,
+    /// What EC2 has scheduled; None until the metadata service has told.
+    schedule: Option<Vec<ScheduledEvent>>,
     vitals: Vitals,
 }
 
@@ -97,6 +99,7 @@ impl Reporter {
             redis: config.redis.to_string(),
             said_without_shim: None,
             unprotected: Vec::new(),
+            schedule: None,
             vitals: Vitals::default(),
         }
     }
@@ -128,6 +131,11 @@ impl Reporter {
         self.commit = Some(commit);
     }
 
+    /// What EC2 has scheduled for the instance.
+    pub fn set_schedule(&mut self, events: Vec<ScheduledEvent>) {
+        self.schedule = Some(events);
+    }
+
     /// The state as it now is.
     pub fn heartbeat(&mut self, machine: &Machine, clock: Clock) -> Heartbeat {
         let now = clock.now();
@@ -156,6 +164,7 @@ impl Reporter {
             shims: u32::try_from(self.shims.processes.len()).unwrap_or(u32::MAX),
             fenced: !self.shims.processes.is_empty() && self.shims.processes.iter().all(|process| process.fenced),
             queues: self.queues(),
+            schedule: self.schedule.as_deref().map(schedule),
             drain_deadline: match machine.phase() {
                 Phase::Draining(drain) => Some(time(clock.wall(drain.deadline))),
                 _ => None,

@@ -8,6 +8,8 @@ use spillway_brain::{InstanceId, Timestamp};
 use spillway_proto::v1;
 use tokio::sync::{Notify, mpsc};
 
+use crate::view;
+
 /// Boot steps kept for each instance: limits the memory that one agent can use.
 const STEPS_KEPT: usize = 64;
 const NOTICES_KEPT: usize = 16;
@@ -64,6 +66,24 @@ impl AgentRecord {
             self.notices.push(notice);
         }
         !known
+    }
+
+    /// What EC2 has scheduled, as its agent reads it now: kept as notices, in the place of what was scheduled before. True if
+    /// an event is new.
+    pub fn scheduled(&mut self, events: &[v1::ScheduledEvent], seen_at: Timestamp) -> bool {
+        let kind = v1::NoticeKind::Maintenance;
+        let (before, others): (Vec<_>, Vec<_>) = self.notices.drain(..).partition(|it| it.kind() == kind);
+        self.notices = others;
+        let mut is_news = false;
+        for event in events.iter().take(NOTICES_KEPT) {
+            let known = before.iter().find(|it| it.action == event.code && it.at == event.not_before);
+            is_news |= known.is_none();
+            let seen_at = Some(view::timestamp(seen_at));
+            let (action, at) = (event.code.clone(), event.not_before);
+            let notice = v1::Notice { kind: kind.into(), action, at, seen_at, ..v1::Notice::default() };
+            self.notices.push(known.cloned().unwrap_or(notice));
+        }
+        is_news
     }
 
     fn replace_session(&mut self, session: Option<Session>) {
@@ -231,5 +251,12 @@ mod tests {
         let mut record = AgentRecord::default();
         assert!(record.notice(v1::Notice::default()));
         assert!(!record.notice(v1::Notice::default()));
+        let event = v1::ScheduledEvent { code: "instance-stop".to_owned(), ..v1::ScheduledEvent::default() };
+        assert!(record.scheduled(std::slice::from_ref(&event), Timestamp(1)));
+        assert!(!record.scheduled(std::slice::from_ref(&event), Timestamp(2)));
+        let kept = record.notices.iter().map(|it| (it.action.as_str(), it.seen_at.map(|at| at.nanos)));
+        assert_eq!(kept.collect::<Vec<_>>(), [("", None), ("instance-stop", Some(1_000_000))]);
+        assert!(!record.scheduled(&[], Timestamp(3)), "it was cancelled");
+        assert_eq!(record.notices.len(), 1);
     }
 }

@@ -7,6 +7,7 @@ mod health;
 mod log_tail;
 mod operator;
 mod refusals;
+mod schedule;
 
 use std::net::SocketAddr;
 use std::time::Duration;

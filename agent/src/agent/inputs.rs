@@ -8,8 +8,8 @@ use tokio::time::Instant;
 
 use super::{Agent, Input, NOTICES_KEPT};
 use crate::boot::Attempt;
-use crate::imds::Notice;
-use crate::imds::poll::ReadNotice;
+use crate::imds::poll::{ReadNotice, Seen};
+use crate::imds::{Notice, ScheduledEvent};
 use crate::saved::SavedSession;
 use crate::session::messages::{command_result, notice, step_ended};
 use crate::session::{Inbound, Registered, SessionError};
@@ -39,10 +39,11 @@ impl Agent {
             },
             Input::StepEnded(index, attempt, Some(ended)) => self.step_ended(index, attempt, &ended),
             Input::StepEnded(_, _, None) => return,
-            Input::Notice(seen) => match self.notice_read(seen) {
+            Input::Outlook(Seen::Notice(seen)) => match self.notice_read(seen) {
                 Some(event) => event,
                 None => return,
             },
+            Input::Outlook(Seen::Schedule(events)) => return self.schedule_read(events),
             Input::WorkerChecked(generation, check) => {
                 let (current, is_starting) = {
                     let schedule = self.schedule.borrow();
@@ -156,6 +157,18 @@ impl Agent {
             self.notices.push((seen, ends_at));
         }
         ends_at.map(|at| Event::Interruption { at })
+    }
+
+    /// What is no longer scheduled is not told to the next session either.
+    fn schedule_read(&mut self, events: Vec<ScheduledEvent>) {
+        tracing::info!(?events, "scheduled by EC2");
+        let is_open = |notice: &Notice| match notice {
+            Notice::Maintenance { code, at } => events.iter().any(|event| event.code == *code && event.at == *at),
+            Notice::Interruption { .. } | Notice::Rebalance { .. } => true,
+        };
+        self.notices.retain(|(seen, _)| is_open(&seen.notice));
+        self.reporter.set_schedule(events);
+        self.beat();
     }
 
     /// `ends_at`: when EC2 takes the instance, by an interruption notice.

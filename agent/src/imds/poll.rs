@@ -1,12 +1,12 @@
-//! Polls the metadata service for notices. Owns the interval, the back-off and that each notice is sent once; never acts
-//! on one.
+//! Polls the metadata service for notices and scheduled events. Owns the interval, the back-off, that each notice is sent once
+//! and the schedule when it changes; never acts on one.
 
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 
-use super::{Imds, ImdsError, Notice, back_off};
+use super::{Imds, ImdsError, Notice, ScheduledEvent, back_off};
 use crate::clock;
 
 /// Notices that are remembered, so that each is sent once.
@@ -19,23 +19,42 @@ pub struct ReadNotice {
     pub at: SystemTime,
 }
 
-/// Polls each `interval`, and sends each new notice at once. Ends when the receiver is dropped.
-pub async fn poll(mut imds: Imds, interval: Duration, to: mpsc::Sender<ReadNotice>) {
+/// What the metadata service has that is new.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Seen {
+    Notice(ReadNotice),
+    /// All that EC2 has scheduled and is not over.
+    Schedule(Vec<ScheduledEvent>),
+}
+
+/// Polls each `interval`, and sends at once what is new. Ends when the receiver is dropped.
+pub async fn poll(mut imds: Imds, interval: Duration, to: mpsc::Sender<Seen>) {
     let mut sent: Vec<Notice> = Vec::new();
+    let (mut schedule, mut unreadable) = (None, Vec::new());
     let mut failures = 0_u32;
     while !to.is_closed() {
-        match imds.notices().await {
-            Ok(notices) => {
+        match imds.outlook().await {
+            Ok(outlook) => {
                 if failures > 0 {
                     tracing::info!(failures, "the instance metadata service answers again");
                 }
                 failures = 0;
-                for notice in notices {
+                if outlook.unreadable != unreadable {
+                    unreadable = outlook.unreadable;
+                    unreadable.iter().for_each(|problem| tracing::warn!(problem, "ignored"));
+                }
+                for notice in outlook.notices {
                     if sent.contains(&notice) {
                         continue;
                     }
                     sent.push(notice.clone());
-                    if to.send(ReadNotice { notice, at: clock::wall_now() }).await.is_err() {
+                    if to.send(Seen::Notice(ReadNotice { notice, at: clock::wall_now() })).await.is_err() {
+                        return;
+                    }
+                }
+                if let Some(events) = outlook.schedule.filter(|events| schedule.as_ref() != Some(events)) {
+                    schedule = Some(events.clone());
+                    if to.send(Seen::Schedule(events)).await.is_err() {
                         return;
                     }
                 }

@@ -50,6 +50,7 @@ fn a_worker_that_is_loading_the_shim_is_not_called_unprotected() {
         let (graceful, patience) = (Graceful::No, Duration::from_secs(86_400));
         check.observation.worker = Some(Worker { processes: 1, errored: 0, restarts: 0, graceful, patience });
         let reporter = Reporter {
+            schedule: None,
             image_id: String::new(),
             steps: Vec::new(),
             signal: DrainSignal::Auto,

@@ -7,14 +7,15 @@ use spillway_proto::times::{duration, timestamp as time};
 use spillway_proto::v1::register_request::Proof;
 use spillway_proto::v1::session_request::Message;
 use spillway_proto::v1::{
-    AgentPhase, BootStep, CommandResult, Drained, Farewell, Identity, Notice, NoticeKind, RegisterRequest,
-    SessionRequest, StepState,
+    self, AgentPhase, BootStep, CommandResult, Drained, Farewell, Identity, Notice, NoticeKind, RegisterRequest,
+    Schedule, SessionRequest, StepState,
 };
 
 use crate::boot::Attempt;
+use crate::clock;
 use crate::config::Step;
 use crate::imds::poll::ReadNotice;
-use crate::imds::{Document, Notice as Imds};
+use crate::imds::{Document, Notice as Imds, ScheduledEvent};
 
 /// The message with this inside.
 pub fn envelope(message: Message) -> SessionRequest {
@@ -90,6 +91,17 @@ pub fn notice(seen: &ReadNotice, left: Option<Duration>) -> Notice {
     };
     let (at, seen_at) = (Some(time(at)), Some(time(seen.at)));
     Notice { kind: kind.into(), action, at, seen_at, left: left.map(duration) }
+}
+
+/// What EC2 has scheduled, as far as the coordinator reads it.
+pub fn schedule(events: &[ScheduledEvent]) -> Schedule {
+    const MOST: usize = 16;
+    let event = |event: &ScheduledEvent| v1::ScheduledEvent {
+        code: event.code.clone(),
+        not_before: Some(time(event.at)),
+        left: Some(duration(event.at.duration_since(clock::wall_now()).unwrap_or_default())),
+    };
+    Schedule { events: events.iter().take(MOST).map(event).collect() }
 }
 
 /// A rehearsed notice.

@@ -8,6 +8,7 @@ use crate::backlog::{Backlog, JobsByInstance};
 use crate::hand_back::Suspect;
 use crate::id::{InstanceId, LaunchToken};
 use crate::refusal::RefusalClass;
+use crate::scheduled::Schedule;
 use crate::time::Timestamp;
 
 /// Everything that the controller ever learns.
@@ -220,6 +221,8 @@ pub struct Report {
     /// The end of the worker's own log, while the worker is not proven.
     #[serde(default)]
     pub worker_log: Option<String>,
+    #[serde(default)]
+    pub schedule: Schedule,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::Config;
 use crate::event::{AgentPhase, Ec2State};
 use crate::hand_back::{HandBack, Suspect};
 use crate::id::{InstanceId, LaunchToken};
 use crate::phase::{DrainCause, Phase, PhaseKind};
 use crate::refusal::RefusalClass;
+use crate::scheduled::ScheduledEvent;
 use crate::time::Timestamp;
 
 /// No message from an agent is in flight for longer than this: silent sessions are closed after some seconds, and a
@@ -93,7 +95,7 @@ pub struct Instance {
     /// EC2 refuses to terminate it; None where it has not been asked, or has accepted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_terminated: Option<NotTerminated>,
-    /// It was launched because EC2 recommended to replace another.
+    /// It was launched to replace another, which EC2 recommended or has scheduled an event for.
     #[serde(default)]
     pub is_replacement: bool,
     /// The one it is to replace, which works on until this one is ready.
@@ -123,6 +125,9 @@ pub struct SaidByEc2 {
     /// EC2's last recommendation to replace it.
     #[serde(default)]
     pub rebalance: Option<Rebalance>,
+    /// The first event that EC2 has scheduled for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scheduled: Option<ScheduledEvent>,
     /// Which of its tags somebody changed, in words, by the last list that had it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retagged: Option<String>,
@@ -278,7 +283,7 @@ impl Instance {
         matches!(
             self.phase,
             Phase::Draining {
-                cause: DrainCause::ScaleIn | DrainCause::Operator | DrainCause::Rebalance,
+                cause: DrainCause::ScaleIn | DrainCause::Operator | DrainCause::Rebalance | DrainCause::ScheduledEvent,
                 drained_at: None,
                 ..
             }
@@ -321,6 +326,12 @@ impl Instance {
     /// EC2 recommends to replace it, and nothing has been done about that yet.
     pub(crate) fn is_rebalance_due(&self) -> bool {
         self.ec2.rebalance.is_some_and(|rebalance| !rebalance.answered)
+    }
+
+    /// The event that EC2 has scheduled for it, once it is time to replace it.
+    pub(crate) fn scheduled_and_due(&self, now: Timestamp, config: &Config) -> Option<&ScheduledEvent> {
+        let is_due = |event: &&ScheduledEvent| !event.answered && now >= event.replaced_from(config);
+        self.ec2.scheduled.as_ref().filter(is_due)
     }
 
     /// Its boot failed, and it is not terminated yet: a person may look at it.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::early_ends::EARLY;
 use crate::id::{InstanceId, LaunchToken};
+use crate::reason::when;
 use crate::refusal::RefusalClass;
 use crate::words::{counted, in_words};
 
@@ -165,9 +166,30 @@ pub enum Note {
         id: InstanceId,
         why: WorksOn,
     },
+    /// `acts_in`: until it is replaced.
+    EventScheduled {
+        id: InstanceId,
+        code: String,
+        left: Duration,
+        acts_in: Duration,
+    },
+    EventWaits {
+        id: InstanceId,
+        code: String,
+        left: Duration,
+        replacement: String,
+    },
+    /// `drained_in`: until it is drained without a replacement.
+    EventHeld {
+        id: InstanceId,
+        code: String,
+        left: Duration,
+        drained_in: Duration,
+        why: WorksOn,
+    },
 }
 
-/// Why an instance that EC2 recommends to replace works on.
+/// Why an instance that is to be replaced works on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WorksOn {
@@ -239,7 +261,10 @@ impl fmt::Display for Note {
             | Note::Unlisted { .. }
             | Note::HandsBack { .. }
             | Note::RebalanceWaits { .. }
-            | Note::RebalanceHeld { .. } => self.of_instances(f),
+            | Note::RebalanceHeld { .. }
+            | Note::EventScheduled { .. }
+            | Note::EventWaits { .. }
+            | Note::EventHeld { .. } => self.of_instances(f),
         }
     }
 }
@@ -482,6 +507,23 @@ impl Note {
                 )
             }
             Note::RebalanceHeld { id, why } => write!(f, "EC2 recommends a rebalance of {id}; it keeps working: {why}"),
+            Note::EventScheduled { id, code, left, acts_in } => write!(
+                f,
+                "EC2 has scheduled {code} of {id}{}: it is replaced, then drained, in {}",
+                when(*left),
+                in_words(*acts_in)
+            ),
+            Note::EventWaits { id, code, left, replacement } => write!(
+                f,
+                "EC2 has scheduled {code} of {id}{}: it keeps working until its replacement {replacement} is ready",
+                when(*left)
+            ),
+            Note::EventHeld { id, code, left, drained_in, why } => write!(
+                f,
+                "EC2 has scheduled {code} of {id}{}; it keeps working, and is drained in {}: {why}",
+                when(*left),
+                in_words(*drained_in)
+            ),
             other => write!(f, "{other:?}"),
         }
     }

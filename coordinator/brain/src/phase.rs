@@ -113,6 +113,8 @@ pub enum DrainCause {
     Operator,
     /// EC2 recommends a rebalance.
     Rebalance,
+    /// EC2 has scheduled an event that ends or interrupts it.
+    ScheduledEvent,
 }
 
 impl DrainCause {
@@ -125,6 +127,7 @@ impl DrainCause {
             DrainCause::Agent => "agent",
             DrainCause::Operator => "operator",
             DrainCause::Rebalance => "rebalance recommendation",
+            DrainCause::ScheduledEvent => "scheduled event",
         }
     }
 }

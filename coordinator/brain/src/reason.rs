@@ -155,6 +155,20 @@ pub enum Reason {
     Replaced {
         by: String,
     },
+    EventScheduled {
+        code: String,
+        left: Duration,
+    },
+    ReplacesScheduled {
+        id: InstanceId,
+        code: String,
+        left: Duration,
+    },
+    ReplacedScheduled {
+        code: String,
+        left: Duration,
+        by: String,
+    },
 }
 
 impl fmt::Display for Reason {
@@ -166,7 +180,8 @@ impl fmt::Display for Reason {
             | Reason::BreakerOpened { .. }
             | Reason::EarlyEnds { .. }
             | Reason::NothingTaken { .. }
-            | Reason::Replaces { .. } => self.of_launches(f),
+            | Reason::Replaces { .. }
+            | Reason::ReplacesScheduled { .. } => self.of_launches(f),
             Reason::NotOurs { .. }
             | Reason::Strangers { .. }
             | Reason::TagsChanged { .. }
@@ -197,7 +212,9 @@ impl fmt::Display for Reason {
             | Reason::DemandReturned { .. }
             | Reason::ToldAgain { .. }
             | Reason::RebalanceRecommended
-            | Reason::Replaced { .. } => self.of_drains(f),
+            | Reason::Replaced { .. }
+            | Reason::EventScheduled { .. }
+            | Reason::ReplacedScheduled { .. } => self.of_drains(f),
         }
     }
 }
@@ -246,6 +263,11 @@ impl Reason {
             Reason::Replaces { id } => {
                 write!(f, "EC2 recommends a rebalance of {id}: its replacement is launched first, then it is drained")
             }
+            Reason::ReplacesScheduled { id, code, left } => write!(
+                f,
+                "EC2 has scheduled {code} of {id}{}: its replacement is launched first, then it is drained",
+                when(*left)
+            ),
             other => write!(f, "{other:?}"),
         }
     }
@@ -322,6 +344,10 @@ impl Reason {
             }
             Reason::RebalanceRecommended => f.write_str("EC2 recommends a rebalance: it may reclaim the instance soon"),
             Reason::Replaced { by } => write!(f, "EC2 recommends a rebalance, and the replacement {by} is ready"),
+            Reason::EventScheduled { code, left } => write!(f, "EC2 has scheduled {code}{}", when(*left)),
+            Reason::ReplacedScheduled { code, left, by } => {
+                write!(f, "EC2 has scheduled {code}{}, and the replacement {by} is ready", when(*left))
+            }
             other => write!(f, "{other:?}"),
         }
     }
@@ -407,6 +433,11 @@ impl Reason {
             other => write!(f, "{other:?}"),
         }
     }
+}
+
+/// When an event begins that EC2 has scheduled.
+pub(crate) fn when(left: Duration) -> String {
+    if left.is_zero() { ", which may begin at any moment".to_owned() } else { format!(" in {}", in_words(left)) }
 }
 
 /// The first few ids, and how many more there are.

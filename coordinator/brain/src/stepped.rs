@@ -10,6 +10,7 @@ use crate::phase::Phase;
 use crate::plan::{Decision, Planned};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
+use crate::scheduled::ScheduledEvent;
 use crate::state::State;
 use crate::time::Timestamp;
 
@@ -179,6 +180,7 @@ impl Stepped for SaidByEc2 {
             noticed_at,
             is_rehearsed: _,
             rebalance,
+            scheduled,
             retagged: _,
         } = self;
         last_listed.step(by);
@@ -186,6 +188,14 @@ impl Stepped for SaidByEc2 {
         interrupted_at.step(by);
         noticed_at.step(by);
         rebalance.step(by);
+        scheduled.step(by);
+    }
+}
+
+impl Stepped for ScheduledEvent {
+    fn step(&mut self, by: i64) {
+        let ScheduledEvent { code: _, at, answered: _ } = self;
+        at.step(by);
     }
 }
 

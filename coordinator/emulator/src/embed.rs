@@ -10,7 +10,7 @@ use crate::api::{add_template, check_new_template};
 use crate::calls::Calls;
 use crate::error::{ApiError, ControlError};
 use crate::faults::{Capacity, Delay, Lose, Refuse, RefuseOrder};
-use crate::instance_control::{self, Interrupt, Rebalance};
+use crate::instance_control::{self, Interrupt, Rebalance, ScheduleMaintenance};
 use crate::launch_data::{LaunchData, MetadataRequest, Spot, check_image_id, decode_user_data};
 use crate::model::{Interruption, ShutdownBehavior};
 use crate::record::InstanceRecord;
@@ -107,6 +107,16 @@ impl Emulator {
     /// Gives a spot instance a rebalance recommendation.
     pub fn rebalance(&self, instance: &str) -> Result<InstanceRecord, ControlError> {
         instance_control::rebalance(&self.shared, &Rebalance { instance: instance.to_owned() })
+    }
+
+    /// Schedules an event for an instance, which its metadata and DescribeInstanceStatus then show. Nothing happens at its time.
+    pub fn schedule(&self, instance: &str, code: &str, ahead: Duration) -> Result<InstanceRecord, ControlError> {
+        instance_control::maintenance(&self.shared, ScheduleMaintenance::new(instance, code, ahead))
+    }
+
+    /// Cancels what is scheduled for an instance.
+    pub fn cancel_schedule(&self, instance: &str) -> Result<InstanceRecord, ControlError> {
+        instance_control::maintenance(&self.shared, ScheduleMaintenance::cancelled(instance))
     }
 
     /// The log of EC2 calls.

@@ -54,6 +54,23 @@ pub(crate) struct ScheduleMaintenance {
     cancel: bool,
 }
 
+impl ScheduleMaintenance {
+    pub(crate) fn new(instance: &str, code: &str, ahead: Duration) -> Self {
+        Self {
+            instance: instance.to_owned(),
+            code: code.to_owned(),
+            description: default_description(),
+            not_before_seconds: ahead.as_secs_f64(),
+            not_after_seconds: ahead.as_secs_f64() + default_not_after(),
+            cancel: false,
+        }
+    }
+
+    pub(crate) fn cancelled(instance: &str) -> Self {
+        Self { cancel: true, ..Self::new(instance, "", Duration::ZERO) }
+    }
+}
+
 fn default_code() -> String {
     "system-reboot".to_owned()
 }
@@ -120,8 +137,8 @@ pub(crate) fn rebalance(shared: &Shared, request: &Rebalance) -> Result<Instance
 }
 
 pub(crate) fn maintenance(shared: &Shared, request: ScheduleMaintenance) -> Result<InstanceRecord, ControlError> {
-    let not_before = ahead("not_before_seconds", request.not_before_seconds)?;
-    let not_after = ahead("not_after_seconds", request.not_after_seconds)?;
+    let not_before = about_now("not_before_seconds", request.not_before_seconds)?;
+    let not_after = about_now("not_after_seconds", request.not_after_seconds)?;
     if not_after < not_before {
         return Err(ControlError::BadRequest("not_after_seconds must not be less than not_before_seconds".to_owned()));
     }
@@ -139,7 +156,10 @@ pub(crate) fn maintenance(shared: &Shared, request: ScheduleMaintenance) -> Resu
         state.resources.change_instance(&request.instance, |instance| {
             if request.cancel {
                 let active = instance.maintenance.iter_mut().filter(|event| event.state == "active");
-                active.for_each(|event| "canceled".clone_into(&mut event.state));
+                active.for_each(|event| {
+                    "canceled".clone_into(&mut event.state);
+                    event.description.insert_str(0, "[Canceled] ");
+                });
                 return;
             }
             instance.maintenance.push(Maintenance {
@@ -147,8 +167,8 @@ pub(crate) fn maintenance(shared: &Shared, request: ScheduleMaintenance) -> Resu
                 code: request.code.clone(),
                 description: request.description.clone(),
                 state: "active".to_owned(),
-                not_before_ms: now_ms.saturating_add(not_before),
-                not_after_ms: now_ms.saturating_add(not_after),
+                not_before_ms: now_ms.saturating_add_signed(not_before),
+                not_after_ms: now_ms.saturating_add_signed(not_after),
             });
         });
         Ok(InstanceRecord::new(find(state, &request.instance)?, now_ms))
@@ -187,6 +207,16 @@ fn check_live_spot(state: &State, id: &str) -> Result<(), ControlError> {
 
 fn not_alive(instance: &Instance) -> ControlError {
     ControlError::NotPossible(format!("{} is {}, not pending or running", instance.id, instance.state.name()))
+}
+
+/// In milliseconds from now; negative where it lies in the past.
+fn about_now(name: &str, seconds: f64) -> Result<i64, ControlError> {
+    if !(-MAX_AHEAD_SECONDS..=MAX_AHEAD_SECONDS).contains(&seconds) {
+        let problem = format!("{name} must be between -{MAX_AHEAD_SECONDS} and {MAX_AHEAD_SECONDS}");
+        return Err(ControlError::BadRequest(problem));
+    }
+    #[expect(clippy::cast_possible_truncation, reason = "it is within a week of now")]
+    Ok((seconds * 1000.0) as i64)
 }
 
 fn ahead(name: &str, seconds: f64) -> Result<u64, ControlError> {

@@ -120,6 +120,8 @@ pub enum AgentEv {
     /// The metadata service shows a notice.
     Imds,
     ImdsRebalance,
+    /// The metadata service shows what EC2 has scheduled, or that there is nothing.
+    ImdsSchedule,
     Fenced(bool),
     HandBack {
         pid: u32,
@@ -182,6 +184,8 @@ pub enum CloudEv {
     Reboots(N),
     /// EC2 reclaims it, as its notice said.
     Reclaims(N),
+    /// An event that was scheduled begins, unless it was cancelled.
+    EventBegins(N),
     /// The operating system is off.
     Off(N),
     Unlist(N),

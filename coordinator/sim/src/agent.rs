@@ -12,6 +12,7 @@ mod worker;
 use spillway_machine::{Machine, Timestamp};
 
 use crate::agenda::C;
+use crate::cloud::Event;
 
 pub use worker::Proc;
 
@@ -93,6 +94,8 @@ struct Agent {
     /// When EC2 reclaims the instance: as its metadata say, and by the machine.
     notice: Option<(u64, Timestamp)>,
     rebalance: Option<u64>,
+    /// What EC2 has scheduled, once the metadata service has shown it: an event, or nothing.
+    schedule: Option<Option<Event>>,
     must_refuse: Option<u64>,
     /// A registration that is not answered yet.
     asking: Option<u64>,
@@ -136,6 +139,11 @@ impl Host {
     /// A wall clock's time, as the agent takes it for its machine.
     fn of_wall(&self, wall: u64) -> Timestamp {
         Timestamp(wall.saturating_add_signed(-self.skew).saturating_sub(self.zero))
+    }
+
+    /// What its clock shows.
+    fn wall(&self, now: u64) -> u64 {
+        now.saturating_add_signed(self.skew)
     }
 
     fn to_wall(&self, at: Timestamp) -> u64 {

@@ -1,6 +1,7 @@
 //! EC2: the true states of instances over time, and what listings show of them. What happens inside one is its host's.
 
 mod calls;
+mod schedule;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,6 +23,8 @@ pub enum Stranger {
     /// Launched by a version that set no such tag.
     Unknown,
 }
+
+pub use schedule::Event;
 
 /// The installation that the simulation is about, and the one beside it.
 pub const OURS: &str = "one";
@@ -55,6 +58,7 @@ pub struct Machine {
     pub reclaims_at: Option<u64>,
     pub noticed_at: Option<u64>,
     pub rebalance_at: Option<u64>,
+    pub event: Option<Event>,
     /// A rehearsal counts as an interruption for the coordinator.
     pub rehearsed: bool,
     /// Its intent was deleted with the ledger before any listing could show it.
@@ -188,6 +192,7 @@ impl World {
             reclaims_at: None,
             noticed_at: None,
             rebalance_at: None,
+            event: None,
             rehearsed: false,
             forgotten: false,
             is_protected: false,
@@ -273,6 +278,7 @@ impl World {
                 self.check_notice_was_enough(n);
                 self.ec2_shuts_down(n, "Server.SpotInstanceTermination");
             }
+            CloudEv::EventBegins(n) => self.ec2_event_begins(n),
             CloudEv::Off(n) => {
                 self.host_dies(n);
                 match self.cloud.machines[n].state() {

@@ -32,6 +32,7 @@ occurrences! {
     Failover "failovers",
     Adopted "instances adopted by their token",
     Replaced "replacements after a rebalance recommendation",
+    ReplacedScheduled "replacements before a scheduled event",
     // What the instances did.
     Instance "instances launched",
     Ready "instances ready",
@@ -83,6 +84,10 @@ occurrences! {
     Notice "interruptions with notice",
     NoNotice "interruptions without notice",
     Rebalance "rebalance recommendations",
+    EventScheduled "events scheduled",
+    EventCancelled "events cancelled",
+    EventBegan "scheduled events that cut no job off",
+    EventCutOff "scheduled events that cut jobs off: told too late, or to an agent that could not drain",
     Vanished "instances that vanished",
     EndedByJob "instances that a job took down",
     TerminatedByOther "instances terminated by another client",

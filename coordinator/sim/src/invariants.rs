@@ -44,6 +44,7 @@ pub enum Invariant {
     AsAnswered,
     Converges,
     Policy,
+    EventAnswered,
     FailedByItself,
     Panics,
 }
@@ -70,6 +71,7 @@ impl Invariant {
             Invariant::AsAnswered => "operators: an accepted command is carried out",
             Invariant::Converges => "12: the pool converges once the faults stop",
             Invariant::Policy => "policy: desired capacity follows from the observations",
+            Invariant::EventAnswered => "events: an instance is drained before EC2 ends it as scheduled",
             Invariant::FailedByItself => "breaker: what somebody else terminates is no failed boot",
             Invariant::Panics => "nothing panics",
         }

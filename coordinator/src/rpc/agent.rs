@@ -17,7 +17,7 @@ use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::refusals::Refusals;
-use super::{Context, bounds, log_tail};
+use super::{Context, bounds, log_tail, schedule};
 use crate::agents::{AgentRecord, Agents, equal_in_constant_time};
 use crate::doors::{self, Peer};
 use crate::reconcile::{Message, PoolHandle};
@@ -252,6 +252,13 @@ fn receive(record: &mut AgentRecord, pool: &PoolHandle, id: &InstanceId, message
                 log.clone()
             });
             works_for_this_pool(&mut heartbeat, &pool.prefix, &pool.queues);
+            let now = clock::now();
+            if let Some(schedule) = &heartbeat.schedule
+                && record.scheduled(&schedule.events, now)
+            {
+                tracing::warn!(pool = pool.name, %id, events = ?codes(schedule), "EC2 has scheduled events");
+            }
+            let schedule = schedule::read(heartbeat.schedule.as_ref(), &record.notices);
             let report = phase(heartbeat.phase()).map(|phase| Report {
                 id: id.clone(),
                 phase,
@@ -262,8 +269,9 @@ fn receive(record: &mut AgentRecord, pool: &PoolHandle, id: &InstanceId, message
                 is_rate_limited: heartbeat.worker.as_ref().is_some_and(|it| it.waits_for.starts_with("rate limited")),
                 problem: Some(heartbeat.problem.clone()).filter(|problem| !problem.is_empty()),
                 worker_log,
+                schedule,
             });
-            record.beat(clock::now(), heartbeat);
+            record.beat(now, heartbeat);
             report.map(FromAgent::Reported)
         }
         AgentMessage::BootStep(step) => {
@@ -303,6 +311,10 @@ fn receive(record: &mut AgentRecord, pool: &PoolHandle, id: &InstanceId, message
             None
         }
     }
+}
+
+fn codes(schedule: &v1::Schedule) -> Vec<&str> {
+    schedule.events.iter().map(|event| event.code.as_str()).collect()
 }
 
 /// A worker that is ready for other queues' jobs is not ready here: it is not proven, and says why.

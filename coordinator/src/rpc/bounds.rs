@@ -16,6 +16,8 @@ const COMMAND: usize = 1024;
 const OUTPUT: usize = 4096;
 /// Of a worker.
 const QUEUES: usize = 32;
+/// That EC2 has scheduled for an instance.
+const EVENTS: usize = 16;
 /// Sentences in a list.
 const SENTENCES: usize = 16;
 
@@ -79,6 +81,7 @@ fn heartbeat(beat: v1::Heartbeat) -> v1::Heartbeat {
         problem: sentence(&beat.problem),
         unprotected: beat.unprotected.iter().take(SENTENCES).map(|text| sentence(text)).collect(),
         queues: beat.queues.into_iter().take(QUEUES).map(queue).collect(),
+        schedule: beat.schedule.map(schedule),
         worker: beat.worker.map(|worker| v1::WorkerProof {
             by: name(&worker.by),
             missing: sentence(&worker.missing),
@@ -87,6 +90,11 @@ fn heartbeat(beat: v1::Heartbeat) -> v1::Heartbeat {
         }),
         ..beat
     }
+}
+
+fn schedule(of: v1::Schedule) -> v1::Schedule {
+    let event = |event: v1::ScheduledEvent| v1::ScheduledEvent { code: name(&event.code), ..event };
+    v1::Schedule { events: of.events.into_iter().take(EVENTS).map(event).collect() }
 }
 
 fn queue(of: v1::WorkerQueue) -> v1::WorkerQueue {

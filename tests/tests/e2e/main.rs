@@ -23,6 +23,7 @@ mod queue_counts;
 mod refusals;
 mod rehearse;
 mod restart;
+mod scheduled;
 mod settings;
 mod strangers;
 mod suspect;

@@ -1,11 +1,14 @@
-//! Rebalance recommendations: EC2 may reclaim the instance soon, or never. It keeps working and is capacity until its
-//! replacement is ready (`launch_replacements`, `drain_replaced`), or is drained at once (`drain_recommended`). One at a time, a few in any hour, and a
-//! replacement is not replaced in turn: where all of EC2's pools are recommended against, nothing churns.
+//! Instances that are to be replaced. Of one with a rebalance recommendation EC2 may reclaim it soon, or never; of one with a
+//! scheduled event EC2 says when. It keeps working and is capacity until its replacement is ready (`launch_replacements`,
+//! `drain_replaced`), or is drained at once (`drain_recommended`). One at a time. Of recommendations a few in any hour, and a
+//! replacement is not replaced in turn: where all of EC2's pools are recommended against, nothing churns. An event is of one
+//! host, and comes to pass.
 //!
 //! ```text
-//!   recommended ──► replacement launched ──► replacement ready ──► drained
-//!        ▲                   │
-//!        └─ failed to boot ──┴── interrupted, drained or gone meanwhile: the replacement is an ordinary instance
+//!   recommended, or scheduled ──► replacement launched ──► replacement ready ──► drained
+//!        ▲                                │
+//!        └──────────── failed to boot ────┴── interrupted, drained or gone meanwhile, or the event cancelled: the
+//!                                             replacement is an ordinary instance
 //! ```
 
 use std::time::Duration;
@@ -32,20 +35,72 @@ pub(crate) fn drain_replaced(state: &mut State, now: Timestamp, config: &Config,
     for (token, id) in pairs {
         let Some(by) = state.by_token(&token) else { continue };
         let (is_ready, is_coming) = (by.is_capacity(), by.is_on_its_way(now));
-        let (name, was_refused) = (by.name().to_owned(), by.is_gone() && by.id.is_none());
-        let Some(instance) = state.by_id(&id).filter(|instance| instance.is_capacity() && (is_ready || is_coming))
-        else {
+        let (by, was_refused) = (by.name().to_owned(), by.is_gone() && by.id.is_none());
+        let why = state.by_id(&id).and_then(|instance| Why::of(instance, now, config));
+        let replaced = state.by_id(&id).filter(|instance| instance.is_capacity() && (is_ready || is_coming));
+        let (Some(instance), Some(why)) = (replaced, &why) else {
             state.by_token(&token).into_iter().for_each(|by| by.replaces = None);
-            if was_refused {
+            if was_refused && why == Some(Why::Rebalance) {
                 state.rebalances.pop_back();
             }
             continue;
         };
         if is_ready {
-            begin_drain(instance, now, config, Reason::Replaced { by: name }, plan);
+            begin_drain(instance, now, config, why.replaced(by), plan);
             state.by_token(&token).into_iter().for_each(|by| by.replaces = None);
         } else {
-            plan.notes.push(Note::RebalanceWaits { id, replacement: name });
+            plan.notes.push(why.waits(id, by));
+        }
+    }
+}
+
+/// Why an instance is to be replaced.
+#[derive(Clone, Debug, PartialEq)]
+enum Why {
+    Rebalance,
+    /// An event of this kind begins in `left`, and in `drained_in` there is no time for a replacement any more.
+    Scheduled {
+        code: String,
+        left: Duration,
+        drained_in: Duration,
+    },
+}
+
+impl Why {
+    /// What EC2 has scheduled outweighs what it recommends.
+    fn of(instance: &Instance, now: Timestamp, config: &Config) -> Option<Why> {
+        if let Some(event) = instance.scheduled_and_due(now, config) {
+            let (left, drained_in) = (now.until(event.at), now.until(event.drained_from(config)));
+            return Some(Why::Scheduled { code: event.code.clone(), left, drained_in });
+        }
+        instance.is_rebalance_due().then_some(Why::Rebalance)
+    }
+
+    fn replaces(self, id: InstanceId) -> Reason {
+        match self {
+            Why::Rebalance => Reason::Replaces { id },
+            Why::Scheduled { code, left, .. } => Reason::ReplacesScheduled { id, code, left },
+        }
+    }
+
+    fn replaced(&self, by: String) -> Reason {
+        match self.clone() {
+            Why::Rebalance => Reason::Replaced { by },
+            Why::Scheduled { code, left, .. } => Reason::ReplacedScheduled { code, left, by },
+        }
+    }
+
+    fn waits(&self, id: InstanceId, replacement: String) -> Note {
+        match self.clone() {
+            Why::Rebalance => Note::RebalanceWaits { id, replacement },
+            Why::Scheduled { code, left, .. } => Note::EventWaits { id, code, left, replacement },
+        }
+    }
+
+    fn held(self, id: InstanceId, why: WorksOn) -> Note {
+        match self {
+            Why::Rebalance => Note::RebalanceHeld { id, why },
+            Why::Scheduled { code, left, drained_in } => Note::EventHeld { id, code, left, drained_in, why },
         }
     }
 }
@@ -56,7 +111,7 @@ pub(super) fn drain_recommended(state: &mut State, now: Timestamp, config: &Conf
     if config.rebalance != OnRebalance::Fence {
         return;
     }
-    for id in due(state, |instance| instance.is_capacity() || instance.phase_kind() == PhaseKind::Booting) {
+    for id in recommended(state, |instance| instance.is_capacity() || instance.phase_kind() == PhaseKind::Booting) {
         if let Some(why) = not_acted_on(state, now, config, &id) {
             plan.notes.push(Note::RebalanceHeld { id, why });
             continue;
@@ -68,17 +123,20 @@ pub(super) fn drain_recommended(state: &mut State, now: Timestamp, config: &Conf
     }
 }
 
-/// With `rebalance = "replace"`: launches a replacement for the instance with the oldest recommendation.
+/// Launches a replacement: for the instance whose event comes first; with `rebalance = "replace"` for the one with the oldest
+/// recommendation.
 pub(super) fn launch_replacements(state: &mut State, now: Timestamp, config: &Config, plan: &mut Plan) {
-    if config.rebalance != OnRebalance::Replace {
-        return;
-    }
     let is_replaced = |id: &InstanceId| state.instances.iter().any(|instance| instance.replaces.as_ref() == Some(id));
-    let mut waiting = due(state, Instance::is_capacity);
+    let mut waiting = scheduled(state, now, config);
+    if config.rebalance == OnRebalance::Replace {
+        let recommended = recommended(state, Instance::is_capacity).into_iter();
+        waiting.extend(recommended.filter(|id| !waiting.contains(id)).collect::<Vec<_>>());
+    }
     waiting.retain(|id| !is_replaced(id));
     for id in waiting {
-        if let Some(why) = not_replaced(state, now, config, &id) {
-            plan.notes.push(Note::RebalanceHeld { id, why });
+        let Some(why) = state.by_id(&id).and_then(|instance| Why::of(instance, now, config)) else { continue };
+        if let Some(works_on) = not_replaced(state, now, config, &id, &why) {
+            plan.notes.push(why.held(id, works_on));
             continue;
         }
         if let Some(note) = scale_out::launches_blocked(state, now) {
@@ -88,19 +146,29 @@ pub(super) fn launch_replacements(state: &mut State, now: Timestamp, config: &Co
         if scale_out::launches_left(state, now, config) == 0 {
             return;
         }
-        state.rebalances.push_back(now);
+        if why == Why::Rebalance {
+            state.rebalances.push_back(now);
+        }
         let token = launching::intend(state, now, config);
         if let Some(by) = state.by_token(&token) {
             (by.is_replacement, by.replaces) = (true, Some(id.clone()));
         }
-        plan.decisions.push(Planned::new(Decision::Launch { token }, Reason::Replaces { id }));
+        plan.decisions.push(Planned::new(Decision::Launch { token }, why.replaces(id)));
     }
 }
 
 /// Instances whose recommendation has not been acted on, the oldest recommendation first.
-fn due(state: &State, can_be: impl Fn(&Instance) -> bool) -> Vec<InstanceId> {
+fn recommended(state: &State, can_be: impl Fn(&Instance) -> bool) -> Vec<InstanceId> {
     let due = state.instances.iter().filter(|instance| instance.is_rebalance_due() && can_be(instance));
     let mut due: Vec<_> = due.filter_map(|it| Some((it.ec2.rebalance?.at, it.id.clone()?))).collect();
+    due.sort();
+    due.into_iter().map(|(_, id)| id).collect()
+}
+
+/// Instances whose event is near enough, the first event first.
+fn scheduled(state: &State, now: Timestamp, config: &Config) -> Vec<InstanceId> {
+    let due = state.instances.iter().filter(|instance| instance.is_capacity());
+    let mut due: Vec<_> = due.filter_map(|it| Some((it.scheduled_and_due(now, config)?.at, it.id.clone()?))).collect();
     due.sort();
     due.into_iter().map(|(_, id)| id).collect()
 }
@@ -109,7 +177,14 @@ fn begin_drain(instance: &mut Instance, now: Timestamp, config: &Config, reason:
     if let Some(rebalance) = &mut instance.ec2.rebalance {
         rebalance.answered = true;
     }
-    plan.decisions.extend(draining::begin(instance, now, now + config.drain_timeout, DrainCause::Rebalance, reason));
+    let mut cause = DrainCause::Rebalance;
+    if instance.scheduled_and_due(now, config).is_some()
+        && let Some(event) = &mut instance.ec2.scheduled
+    {
+        event.answered = true;
+        cause = DrainCause::ScheduledEvent;
+    }
+    plan.decisions.extend(draining::begin(instance, now, now + config.drain_timeout, cause, reason));
 }
 
 /// Why a recommendation is not acted on, whichever way is configured.
@@ -125,8 +200,8 @@ fn not_acted_on(state: &mut State, now: Timestamp, config: &Config, id: &Instanc
     (state.rebalances.len() >= limit as usize).then_some(WorksOn::Limit { limit })
 }
 
-/// Why no replacement is launched for a recommended instance.
-fn not_replaced(state: &mut State, now: Timestamp, config: &Config, id: &InstanceId) -> Option<WorksOn> {
+/// Why no replacement is launched for an instance that is to be replaced.
+fn not_replaced(state: &mut State, now: Timestamp, config: &Config, id: &InstanceId, why: &Why) -> Option<WorksOn> {
     let counts = state.counts(now);
     let is_wanted = state.demand().is_some_and(|demand| demand > 0)
         && state.desired.is_some_and(|desired| counts.capacity_to_be() <= desired);
@@ -136,7 +211,9 @@ fn not_replaced(state: &mut State, now: Timestamp, config: &Config, id: &Instanc
     if counts.replacements > 0 {
         return Some(WorksOn::OneAtATime);
     }
-    not_acted_on(state, now, config, id).or_else(|| {
+    // An event comes to pass: no limit keeps it off.
+    let not_acted_on = if *why == Why::Rebalance { not_acted_on(state, now, config, id) } else { None };
+    not_acted_on.or_else(|| {
         let max_instances = config.max_instances;
         (scale_out::room(counts, config) == 0).then_some(WorksOn::AtCap { max_instances })
     })

@@ -53,7 +53,7 @@ pub(crate) fn excess(state: &State, now: Timestamp, desired: u32) -> Vec<LaunchT
 }
 
 /// What is lost with it, the least first: what was never ready, then what is not ready now, then what EC2 recommends
-/// against, then the fewest jobs, then the youngest. An unknown number of jobs counts as many, unless no agent can have
+/// against or has scheduled an event for, then the fewest jobs, then the youngest. An unknown number of jobs counts as many, unless no agent can have
 /// begun one.
 fn cost(instance: &Instance) -> impl Ord + use<> {
     let is_untouched = !instance.agent.registered && !instance.adopted;
@@ -61,7 +61,7 @@ fn cost(instance: &Instance) -> impl Ord + use<> {
     (
         instance.is_capacity(),
         instance.ready_at.is_some(),
-        instance.ec2.rebalance.is_none(),
+        instance.ec2.rebalance.is_none() && instance.ec2.scheduled.is_none(),
         jobs,
         Reverse(instance.planned_at),
     )

@@ -97,8 +97,9 @@ fn cancel_drains(
     for instance in state.instances.iter_mut() {
         let is_alive = !instance.is_silent(now, config.heartbeat_timeout);
         let by_scale_in = instance.is_draining_for_scale_in();
-        // It would only be drained again for its rebalance recommendation.
-        let is_unwanted = config.rebalance == OnRebalance::Fence && instance.is_rebalance_due();
+        // It would only be drained again.
+        let is_unwanted = config.rebalance == OnRebalance::Fence && instance.is_rebalance_due()
+            || instance.scheduled_and_due(now, config).is_some();
         if cancelled < need && is_alive && by_scale_in && !is_unwanted {
             let decision = draining::cancel(instance, now, config, Reason::DemandReturned { demand, desired });
             cancelled += u32::from(decision.is_some());

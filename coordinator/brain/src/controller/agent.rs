@@ -6,6 +6,7 @@ use crate::event::{AgentPhase, Report};
 use crate::id::InstanceId;
 use crate::phase::PhaseKind;
 use crate::phases::{booting, draining, ready};
+use crate::scheduled;
 use crate::state::State;
 use crate::time::Timestamp;
 
@@ -33,6 +34,7 @@ pub(super) fn reported(state: &mut State, now: Timestamp, report: Report, config
     instance.agent.active_jobs = report.active_jobs;
     instance.agent.is_rate_limited = report.is_rate_limited;
     instance.problem = report.problem;
+    scheduled::told(&mut instance.ec2.scheduled, now, report.schedule);
     if instance.boot_failed || instance.phase_kind() == PhaseKind::Booting {
         instance.agent.worker_log = report.worker_log.or(instance.agent.worker_log.take());
     }

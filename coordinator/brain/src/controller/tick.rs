@@ -88,6 +88,8 @@ fn each_instance(state: &mut State, now: Timestamp, config: &Config, plan: &mut 
             continue;
         }
         plan.decisions.extend(draining::interrupted(instance, now));
+        let planned = draining::scheduled(instance, now, config, plan);
+        plan.decisions.extend(planned);
         match instance.phase {
             Phase::Launching { .. } => launching::tick(instance, now, wants_launches, plan),
             Phase::Booting { .. } => {

@@ -49,6 +49,7 @@ pub(crate) fn begin(
     reason: Reason,
 ) -> Option<Planned> {
     let id = instance.id.clone()?;
+    let deadline = instance.ec2.scheduled.as_ref().map_or(deadline, |event| event.drained_by(now, deadline));
     let is_drained = instance.agent.phase == Some(AgentPhase::Drained) && instance.is_current_word(now);
     let drained_at = is_drained.then_some(now);
     instance.enter(now, Phase::Draining { cause, deadline, drained_at }, reason.to_string());
@@ -83,6 +84,36 @@ pub(crate) fn interrupted(instance: &mut Instance, now: Timestamp) -> Option<Pla
             *deadline = at;
             instance.drain_told_at = Some(now);
             Some(Planned::new(Decision::Drain { id: instance.id.clone()?, deadline: at }, reason))
+        }
+        _ => None,
+    }
+}
+
+/// EC2 has scheduled an event, which leaves no time for more than a drain. One that is under way for another reason has only
+/// until then.
+pub(crate) fn scheduled(instance: &mut Instance, now: Timestamp, config: &Config, plan: &mut Plan) -> Option<Planned> {
+    let event = instance.ec2.scheduled.as_mut()?;
+    // A notice leaves less time.
+    let id = instance.id.clone().filter(|_| instance.ec2.interrupted_at.is_none())?;
+    let (code, left) = (event.code.clone(), now.until(event.at));
+    match &mut instance.phase {
+        Phase::Booting { .. } | Phase::Ready if event.answered => None,
+        Phase::Booting { .. } | Phase::Ready if now >= event.drained_from(config) => {
+            event.answered = true;
+            let reason = Reason::EventScheduled { code, left };
+            begin(instance, now, now + config.drain_timeout, DrainCause::ScheduledEvent, reason)
+        }
+        Phase::Booting { .. } | Phase::Ready => {
+            let acts_in = now.until(event.replaced_from(config));
+            if !acts_in.is_zero() {
+                plan.notes.push(Note::EventScheduled { id, code, left, acts_in });
+            }
+            None
+        }
+        Phase::Draining { deadline, drained_at: None, .. } if event.drained_by(now, *deadline) < *deadline => {
+            *deadline = event.at;
+            instance.drain_told_at = Some(now);
+            Some(Planned::new(Decision::Drain { id, deadline: event.at }, Reason::EventScheduled { code, left }))
         }
         _ => None,
     }

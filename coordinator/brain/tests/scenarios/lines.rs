@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use spillway_brain::{
     AgentPhase, Controller, Ec2State, Event, InstanceId, JobsByInstance, LaunchAnswer, LaunchToken, RefusalClass,
-    State, StateReason, Suspect,
+    Schedule, State, StateReason, Suspect,
 };
 
 use super::{AtEc2, OURS, World, time};
@@ -181,6 +181,18 @@ impl World {
             "rebalance" => {
                 let at = words.get(2).map_or(self.now.stepped(-self.ahead), |when| time(when));
                 self.tell(Event::RebalanceRecommended { id, at });
+            }
+            // What EC2 has scheduled: a kind and in how many minutes, `none`, or nothing where the agent does not tell.
+            "event" => {
+                let schedule = match (word(2), word(3).parse::<i64>()) {
+                    (code, Ok(minutes)) => {
+                        let at = self.now.stepped(minutes * 60_000);
+                        Schedule::Next { code: code.to_owned(), at, left: None }
+                    }
+                    ("none", _) => Schedule::Empty,
+                    _ => Schedule::Unknown,
+                };
+                self.schedules.insert(word(1).to_owned(), schedule);
             }
             // What the end of its worker's log says, until it is ready.
             "log" => {

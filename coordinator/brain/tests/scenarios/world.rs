@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use spillway_brain::{
     AgentPhase, Backlog, Config, Controller, Decision, Ec2State, Event, Instance, InstanceId, JobsByInstance,
-    LaunchAnswer, LaunchToken, Listed, QueueBacklog, RateLimit, RefusalClass, Report, StateReason, Timestamp,
+    LaunchAnswer, LaunchToken, Listed, QueueBacklog, RateLimit, RefusalClass, Report, Schedule, StateReason, Timestamp,
 };
 
 /// What the coordinator's clock shows at first: room for one that is set back.
@@ -49,6 +49,8 @@ pub struct World {
     agents: BTreeMap<String, (AgentPhase, Option<u32>, String)>,
     /// The end of their workers' logs.
     logs: BTreeMap<String, String>,
+    /// What EC2 has scheduled for them, as they tell it.
+    schedules: BTreeMap<String, Schedule>,
     redis_jobs: BTreeMap<InstanceId, u32>,
     launched: u32,
     /// What EC2's list does not show.
@@ -73,6 +75,7 @@ impl World {
             ec2: BTreeMap::new(),
             agents: BTreeMap::new(),
             logs: BTreeMap::new(),
+            schedules: BTreeMap::new(),
             redis_jobs: BTreeMap::new(),
             launched: 0,
             hidden: BTreeSet::new(),
@@ -116,6 +119,7 @@ impl World {
     fn heartbeats(&mut self) {
         for (id, (phase, jobs, problem)) in self.agents.clone() {
             let worker_log = self.logs.get(&id).filter(|_| phase != AgentPhase::Ready).cloned();
+            let schedule = self.schedules.get(&id).cloned().unwrap_or_default();
             let report = Report {
                 id: InstanceId(id),
                 phase,
@@ -125,6 +129,7 @@ impl World {
                 is_rate_limited: problem == "rate-limited",
                 problem: Some(problem).filter(|problem| !problem.is_empty()),
                 worker_log,
+                schedule,
             };
             self.tell(Event::AgentReported(report));
         }

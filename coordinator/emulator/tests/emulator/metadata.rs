@@ -155,6 +155,8 @@ async fn notices_appear_when_they_are_given() {
     assert!(events.contains("\"Code\": \"instance-retirement\"") && events.contains(" GMT\""), "{events}");
     world.client.order("maintenance", &format!(r#"{{"instance": "{id}", "cancel": true}}"#)).await;
     assert_eq!(metadata.get("meta-data/events/maintenance/scheduled").await.as_deref(), Some("[]"));
+    let history = metadata.get("meta-data/events/maintenance/history").await.expect("what was cancelled");
+    assert!(history.contains("\"[Canceled] scheduled reboot\""), "{history}");
 
     let on_demand = world.client.run(&[]).await;
     assert!(world.emulator().interrupt(&on_demand, Duration::ZERO).is_err(), "not a spot instance");

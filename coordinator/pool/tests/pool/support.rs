@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use spillway_brain::{
-    AgentPhase, Backlog, Config, Ec2State, InstanceId, LaunchAnswer, LaunchToken, Listed, QueueBacklog, Report, Step,
-    Timestamp,
+    AgentPhase, Backlog, Config, Ec2State, InstanceId, LaunchAnswer, LaunchToken, Listed, QueueBacklog, Report,
+    Schedule, Step, Timestamp,
 };
 use spillway_pool::{Effect, FromAgent, Input, Now, Observation, Pool, Save, Saved};
 
@@ -143,6 +143,7 @@ pub fn report(phase: AgentPhase) -> Report {
         is_rate_limited: false,
         problem: None,
         worker_log: None,
+        schedule: Schedule::Unknown,
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use spillway_brain::{AgentPhase, Report};
+use spillway_brain::{AgentPhase, Report, Schedule, Timestamp};
 use spillway_handback_rule::RENEWED_ABOVE;
 use spillway_machine::{Event, Evidence, Jobs, Observation, Phase, ShimJob, ShimProcess, Worker};
 
@@ -155,6 +155,15 @@ impl World {
         self.check_ready(n, phase);
         let host = &self.hosts[n];
         let Some(agent) = &host.agent else { return };
+        let schedule = match agent.schedule {
+            None => Schedule::Unknown,
+            Some(None) => Schedule::Empty,
+            Some(Some(event)) => Schedule::Next {
+                code: event.code.to_owned(),
+                at: Timestamp(event.at),
+                left: Some(Duration::from_millis(event.at.saturating_sub(host.wall(self.now)))),
+            },
+        };
         let report = Report {
             id: self.cloud.machines[n].id.clone(),
             phase,
@@ -164,6 +173,7 @@ impl World {
             is_rate_limited: false,
             problem: None,
             worker_log: None,
+            schedule,
         };
         self.send(n, Message::Beat(report));
     }

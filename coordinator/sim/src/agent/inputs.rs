@@ -34,6 +34,7 @@ impl World {
             AgentEv::StepEnds { index, attempt, number } => self.step_ends(n, index, attempt, number),
             AgentEv::Imds => self.sees_notice(n),
             AgentEv::ImdsRebalance => self.sees_rebalance(n),
+            AgentEv::ImdsSchedule => agent.schedule = Some(self.cloud.machines[n].event),
             AgentEv::Fenced(on) => self.fenced(n, on),
             AgentEv::HandBack { pid } => self.hands_back_inside(n, pid),
             AgentEv::HandBackOutside => self.hands_back_outside(n),

@@ -110,6 +110,7 @@ impl World {
             beat_for_jobs_at: 0,
             notice: None,
             rebalance: None,
+            schedule: None,
             must_refuse: None,
             asking: None,
             starting: None,
@@ -212,6 +213,7 @@ impl World {
         if self.cloud.machines[n].rebalance_at.is_some() {
             self.put_agent(n, self.now + after, AgentEv::ImdsRebalance);
         }
+        self.put_agent(n, self.now + after, AgentEv::ImdsSchedule);
     }
 
     pub fn host_happens(&mut self, n: N, ev: HostEv) {

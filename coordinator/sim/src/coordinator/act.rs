@@ -81,6 +81,7 @@ impl World {
         match (decision, reason) {
             (Decision::Terminate { .. }, Reason::DrainOverdue { .. }) => self.count(Occurrence::TerminateOverdue),
             (Decision::Launch { .. }, Reason::Replaces { .. }) => self.count(Occurrence::Replaced),
+            (Decision::Launch { .. }, Reason::ReplacesScheduled { .. }) => self.count(Occurrence::ReplacedScheduled),
             (Decision::Drain { .. }, Reason::BootFailed { .. } | Reason::BootDeadline { .. }) => {
                 self.count(Occurrence::BootFailed);
             }

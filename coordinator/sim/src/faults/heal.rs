@@ -26,6 +26,8 @@ pub enum Heal {
     CancelDrain,
     UnmanagedEnds(N),
     Unprotect(N),
+    /// EC2 cancels what it had scheduled.
+    EventCancelled(N),
     /// The partition begins now.
     CutBegins(C, u64),
     /// Listings hide the instance once more.
@@ -48,6 +50,7 @@ impl World {
             Heal::Unlimit => self.bull.limit = None,
             Heal::Resume => self.operator_resumes(),
             Heal::Unprotect(n) => self.cloud.machines[n].is_protected = false,
+            Heal::EventCancelled(n) => self.ec2_cancels_event(n),
             Heal::CancelDrain => self.operator(Fault::OperatorCancel),
             Heal::CutBegins(c, until) => {
                 if !self.is_calm {

@@ -75,6 +75,7 @@ impl World {
                 self.cloud.machines[n].rebalance_at = Some(now);
                 self.imds_shows(n);
             }
+            Fault::ScheduledEvent => self.ec2_schedules(n),
             Fault::Vanish => {
                 self.count(Occurrence::Vanished);
                 say!(self, "i-{n} vanishes");

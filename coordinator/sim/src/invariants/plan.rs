@@ -15,6 +15,9 @@ use crate::world::World;
 
 /// What two coordinators' clocks may differ by.
 const SKEW: u64 = 4 * SECOND;
+/// What a drain may need beyond its deadline before an event begins, and how much an event may be told otherwise than before.
+const EVENT_MARGIN: u64 = 2 * MINUTE;
+const EVENT_MOVED: u64 = 70 * SECOND;
 /// Hand-backs in one tick.
 const HAND_BACKS: usize = 10;
 /// Every listing that is recent enough to act on shows an unmanaged instance of this age.
@@ -24,6 +27,7 @@ impl World {
     pub fn check_plan(&mut self, c: C, plan: &Plan) {
         let now = self.local(c);
         self.check_desired(c, plan, now);
+        self.check_events(c, now);
         self.check_blind(c, plan, now);
         let launches = plan.decisions.iter().filter(|planned| self.is_new_launch(planned)).count();
         self.check_breaker(c, launches, now);
@@ -46,6 +50,17 @@ impl World {
 
     fn check_decision(&mut self, c: C, planned: &Planned, now: Timestamp) {
         let Planned { decision, reason } = planned;
+        let of_event = match (decision, reason) {
+            (_, Reason::ReplacesScheduled { id, .. }) => Some(number(id)),
+            (Decision::Drain { id, .. }, Reason::EventScheduled { .. } | Reason::ReplacedScheduled { .. }) => {
+                Some(number(id))
+            }
+            _ => None,
+        };
+        if let Some(n) = of_event.filter(|n| !self.coordinators[c].shadow.events.contains_key(n)) {
+            let text = format!("{} for an event of i-{n} that is over or was cancelled", decision.kind());
+            self.violate(Invariant::EventAnswered, text);
+        }
         let id = match decision {
             Decision::Launch { .. } | Decision::Alert { .. } => return self.check_asks(c, decision),
             Decision::Drain { id, .. }
@@ -90,7 +105,7 @@ impl World {
     }
 
     /// One of its processes is running a job.
-    fn works(&self, n: N) -> bool {
+    pub fn works(&self, n: N) -> bool {
         let runs = self.hosts[n].procs.iter().flat_map(|process| process.runs.iter());
         runs.into_iter().any(|run| self.bull.runs[*run].exec == Exec::Running)
     }
@@ -159,14 +174,39 @@ impl World {
         }
     }
 
-    fn check_desired(&mut self, c: C, plan: &Plan, now: Timestamp) {
+    fn is_blind(&self, c: C, now: Timestamp) -> bool {
         let (config, shadow) = (&self.setup.config, &self.coordinators[c].shadow);
         let is_old = |at: Option<u64>, most: u64| at.is_none_or(|at| now.0.saturating_sub(at) > most);
         let observed_at = shadow.observed.back().map(|(at, _)| *at);
-        let blind = shadow.observation_failed
+        shadow.observation_failed
             || shadow.listing_failed
             || is_old(observed_at, ms(config.longest_gap()))
-            || is_old(shadow.listed_at, ms(config.longest_listing_age()));
+            || is_old(shadow.listed_at, ms(config.longest_listing_age()))
+    }
+
+    /// What works although an event of EC2's leaves its jobs no more time than they may need was not drained. Not where both clocks that
+    /// could tell are slow.
+    fn check_events(&mut self, c: C, now: Timestamp) {
+        let shadow = &self.coordinators[c].shadow;
+        if shadow.events.is_empty() || self.is_blind(c, now) {
+            return;
+        }
+        let needed = ms(self.setup.config.drain_timeout) + EVENT_MARGIN;
+        let state = self.coordinators[c].state();
+        let is_late = |n: &N, at: u64| {
+            let are_slow = self.stepped[c] < 0 && self.hosts[*n].skew < -(SKEW as i64);
+            let works = state.instance(&self.cloud.machines[*n].id).is_some_and(|it| it.phase_kind().can_be_drained());
+            works && !are_slow && !shadow.waived.contains(n) && self.now + needed >= at + EVENT_MOVED
+        };
+        if let Some((n, at)) = shadow.events.iter().find(|(n, at)| is_late(n, **at)) {
+            let left = at.saturating_sub(self.now) / SECOND;
+            self.violate(Invariant::EventAnswered, format!("i-{n} works on, and its event begins in {left} s"));
+        }
+    }
+
+    fn check_desired(&mut self, c: C, plan: &Plan, now: Timestamp) {
+        let blind = self.is_blind(c, now);
+        let (config, shadow) = (&self.setup.config, &self.coordinators[c].shadow);
         let expected = match shadow.desired {
             before if blind => before,
             // A leader without a saved value adopts what it finds.

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use spillway_brain::{AgentPhase, EARLY, Ec2State, LaunchAnswer, LaunchToken, Listed, RefusalClass, Timestamp};
+use spillway_brain::{
+    AgentPhase, EARLY, Ec2State, LaunchAnswer, LaunchToken, Listed, RefusalClass, Schedule, Timestamp,
+};
 use spillway_pool::{FromAgent, Input, Wish};
 
 use crate::agenda::N;
@@ -25,6 +27,9 @@ pub struct Shadow {
     /// Instances whose last heartbeat said ready; instances with a notice.
     pub ready: BTreeSet<N>,
     pub noticed: BTreeSet<N>,
+    /// When an event of theirs begins, by EC2's clock; and where an operator took a drain back.
+    pub events: BTreeMap<N, u64>,
+    pub waived: BTreeSet<N>,
     /// When each class was last refused.
     pub refused: BTreeMap<RefusalClass, u64>,
     /// Tokens that EC2 said were used.
@@ -65,6 +70,8 @@ impl Clone for Shadow {
         renew(&mut self.observed, &other.observed);
         renew(&mut self.ready, &other.ready);
         renew(&mut self.noticed, &other.noticed);
+        renew(&mut self.events, &other.events);
+        renew(&mut self.waived, &other.waived);
         renew(&mut self.failed, &other.failed);
         renew(&mut self.terminated_at, &other.terminated_at);
         renew(&mut self.first_ready, &other.first_ready);
@@ -108,6 +115,11 @@ impl Shadow {
             Input::Listed { answer: Err(_), .. } => self.listing_failed = true,
             Input::FromAgent(_, FromAgent::Reported(report)) => {
                 let n = number(&report.id);
+                match &report.schedule {
+                    Schedule::Unknown => {}
+                    Schedule::Empty => drop(self.events.remove(&n)),
+                    Schedule::Next { at, .. } => drop(self.events.insert(n, at.0)),
+                }
                 if report.phase != AgentPhase::Ready {
                     self.ready.remove(&n);
                 } else if report.proven && self.ready.insert(n) {
@@ -125,6 +137,7 @@ impl Shadow {
                     self.used.insert(token.clone());
                 }
             }
+            Input::Operator(_, Wish::CancelDrain { id }) => drop(self.waived.insert(number(id))),
             Input::Operator(_, Wish::Hold { .. }) => self.held = true,
             Input::Operator(_, Wish::Resume) => {
                 self.held = false;
@@ -219,6 +232,8 @@ impl Shadow {
     pub fn forget(&mut self, is_over: impl Fn(N) -> bool) {
         self.ready.retain(|n| !is_over(*n));
         self.noticed.retain(|n| !is_over(*n));
+        self.events.retain(|n, _| !is_over(*n));
+        self.waived.retain(|n| !is_over(*n));
         self.failed.retain(|n| !is_over(*n));
         self.terminated_at.retain(|n, _| !is_over(*n));
         self.first_ready.retain(|n, _| !is_over(*n));

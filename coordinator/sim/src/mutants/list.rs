@@ -30,6 +30,20 @@ pub const MUTANTS: &[Mutant] = &[
         "return (cap + 1).saturating_sub(counts.billing);",
     ),
     bug(
+        "event-not-drained",
+        "an instance with a scheduled event that could not be replaced works on",
+        "coordinator/brain/src/phases/draining.rs",
+        "Phase::Booting { .. } | Phase::Ready if now >= event.drained_from(config) => {",
+        "Phase::Booting { .. } | Phase::Ready if now >= event.at + config.drain_timeout * 100 => {",
+    ),
+    bug(
+        "event-never-over",
+        "an event that EC2 cancels is remembered",
+        "coordinator/brain/src/scheduled.rs",
+        "Schedule::Empty => *known = None,",
+        "Schedule::Empty => {}",
+    ),
+    bug(
         "cap-counts-ready",
         "only ready instances count against the cap",
         "coordinator/brain/src/capacity/scale_out.rs",
