@@ -16,6 +16,7 @@ mod classify;
 mod codes;
 mod launch;
 mod list;
+mod proxy;
 mod tags;
 
 use std::time::Duration;
@@ -24,8 +25,10 @@ use aws_sdk_ec2::Client;
 use aws_sdk_ec2::config::BehaviorVersion;
 use aws_sdk_ec2::config::retry::RetryConfig;
 use aws_sdk_ec2::config::timeout::TimeoutConfig;
-use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+use aws_smithy_http_client::proxy::ProxyError;
 use spillway_brain::InstanceId;
+
+use crate::config::Proxies;
 
 pub use classify::{Refused, class_of};
 pub use list::{Interruption, Known, ListedInstance, Listing};
@@ -48,10 +51,12 @@ pub struct Cloud {
 
 impl Cloud {
     /// Credentials, region and endpoint come from the SDK's standard sources (`AWS_…`, profile, instance role); `region`
-    /// overrides them.
-    pub async fn connect(region: Option<&str>) -> Self {
-        let http =
-            aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
+    /// overrides them. Proxies come from `proxies`, and are taken for no request to this machine or to instance metadata.
+    ///
+    /// # Errors
+    /// The SDK cannot use a proxy's URL.
+    pub async fn connect(region: Option<&str>, proxies: &Proxies) -> Result<Self, ProxyError> {
+        let http = proxy::client(proxies)?;
         let timeouts =
             TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).operation_timeout(CALL_TIMEOUT).build();
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
@@ -61,7 +66,7 @@ impl Cloud {
         if let Some(region) = region {
             loader = loader.region(aws_config::Region::new(region.to_owned()));
         }
-        Cloud { client: Client::new(&loader.load().await) }
+        Ok(Cloud { client: Client::new(&loader.load().await) })
     }
 
     /// The region that calls go to; None where nothing says which.

@@ -13,6 +13,7 @@ mod environment;
 mod keys;
 mod load;
 mod origin;
+mod proxies;
 mod shape;
 mod variables;
 
@@ -26,6 +27,7 @@ use spillway_brain as brain;
 use thiserror::Error;
 
 pub use load::{OperatorAddress, beside_for_operators, for_operators, load, operator_address};
+pub use proxies::{Proxies, ProxyUrl};
 pub use variables::process_environment;
 
 /// The configuration file that is read without `--config`.
@@ -79,6 +81,8 @@ pub struct Settings {
     pub heartbeat_interval: Duration,
     pub http_listen: SocketAddr,
     pub pools: Vec<Pool>,
+    /// How AWS is reached.
+    pub proxies: Proxies,
     /// What works differently from how it reads: said once, at the start.
     pub warnings: Vec<String>,
 }

@@ -118,7 +118,11 @@ struct Pools {
 impl Pools {
     async fn start(settings: &Settings, agents: &Agents) -> anyhow::Result<Self> {
         let advertised = settings.grpc_advertise.iter().map(|address| format!("@{address}")).collect::<String>();
-        let cloud = Cloud::connect(settings.region.as_deref()).await;
+        let cloud = Cloud::connect(settings.region.as_deref(), &settings.proxies).await;
+        let cloud = cloud.context("the HTTP proxy")?;
+        if let Some(proxy) = &settings.proxies.https {
+            tracing::info!(%proxy, "AWS is reached through a proxy");
+        }
         let (beside, beside_seen) = watch::channel(Beside::default());
         let starter = Starter {
             settings: Arc::new(settings.clone()),

@@ -12,7 +12,9 @@ use std::time::Duration;
 use spillway_settings::{in_name, in_value};
 
 use super::origin::Origins;
-use super::{ConfigError, DEFAULT_GRPC_LISTEN, DEFAULT_HTTP_LISTEN, File, Needs, Pool, Settings, WrittenDuration};
+use super::{
+    ConfigError, DEFAULT_GRPC_LISTEN, DEFAULT_HTTP_LISTEN, File, Needs, Pool, Proxies, Settings, WrittenDuration,
+};
 use crate::installation::is_name;
 use crate::redis_client::{Redis, RedisProblem};
 
@@ -69,6 +71,7 @@ pub(super) fn check(
         heartbeat_interval: interval,
         http_listen: check.listen("http.listen", file.http.listen, DEFAULT_HTTP_LISTEN)?,
         pools,
+        proxies: Proxies::default(),
         warnings,
     };
     together::check(&check, settings)

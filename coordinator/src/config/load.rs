@@ -8,6 +8,7 @@ use spillway_settings::Document;
 use super::environment::{self, Target};
 use super::keys::{nearest, without_indexes};
 use super::origin::Origins;
+use super::proxies::Proxies;
 use super::shape::{Misfit, misfit};
 use super::variables::{Environment, Variables};
 use super::{ConfigError, DEFAULT_FILE, DEFAULT_GRPC_LISTEN, File, Needs, Settings, check};
@@ -113,7 +114,11 @@ fn parse_all(origin: &str, text: &str, variables: &Variables, needs: Needs) -> R
         origin: origin.to_owned(),
         detail: error.message().to_owned(),
     })?;
-    check::check(&origins, file, needs, warnings).map_err(|error| with_hint(error, variables))
+    let mut settings = check::check(&origins, file, needs, warnings).map_err(|error| with_hint(error, variables))?;
+    if needs == Needs::Everything {
+        settings.proxies = Proxies::of(variables)?;
+    }
+    Ok(settings)
 }
 
 fn document(origin: &str, text: &str) -> Result<Document, ConfigError> {

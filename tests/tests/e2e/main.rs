@@ -19,6 +19,7 @@ mod interfaces;
 mod interruptions;
 mod moto;
 mod plan;
+mod proxy;
 mod queue_counts;
 mod refusals;
 mod rehearse;

@@ -1,6 +1,8 @@
 //! Another implementation of EC2 understands the calls: the same coordinator launches, tags, counts and terminates at moto, a
 //! server that knows nothing of Spillway.
 
+use std::ffi::OsStr;
+use std::path::Path;
 use std::time::Duration;
 
 use spillway_tests::coordinator::Coordinator;
@@ -10,30 +12,45 @@ use spillway_tests::stage::{directory, environment};
 use spillway_tests::{jobs, ports, programs, wait};
 
 /// EC2's wire API by hand.
-struct Moto {
+pub(crate) struct Moto {
     process: Process,
     http: reqwest::Client,
     url: String,
+    port: u16,
 }
 
 impl Moto {
-    async fn start(directory: &std::path::Path) -> Self {
+    pub(crate) async fn start(directory: &Path) -> Self {
+        Self::start_with(directory, "http", &[]).await
+    }
+
+    /// With TLS, by this certificate and its key.
+    pub(crate) async fn start_tls(directory: &Path, certificate: &Path, key: &Path) -> Self {
+        let options = ["--ssl-cert".as_ref(), certificate.as_os_str(), "--ssl-key".as_ref(), key.as_os_str()];
+        Self::start_with(directory, "https", &options).await
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    async fn start_with(directory: &Path, scheme: &str, options: &[&OsStr]) -> Self {
         let port = ports::free();
         let mut server = command(programs::tool("moto/bin/moto_server"));
-        server.args(["-H", "127.0.0.1", "-p", &port.to_string()]).current_dir(directory);
+        server.args(["-H", "127.0.0.1", "-p", &port.to_string()]).args(options).current_dir(directory);
         let process = Process::start("moto", &mut server, &directory.join("moto.log"));
         let http = reqwest::Client::builder().no_proxy().build().expect("a client");
-        let moto = Moto { process, http, url: format!("http://127.0.0.1:{port}") };
+        let moto = Moto { process, http, url: format!("{scheme}://127.0.0.1:{port}"), port };
         wait::until(
             "moto answers",
             async || moto.process.tail(),
-            async || moto.http.get(format!("{}/moto-api/data.json", moto.url)).send().await.ok(),
+            async || tokio::net::TcpStream::connect(("127.0.0.1", port)).await.ok(),
         )
         .await;
         moto
     }
 
-    async fn call(&self, action: &str, parameters: &[(&str, &str)]) -> String {
+    pub(crate) async fn call(&self, action: &str, parameters: &[(&str, &str)]) -> String {
         let encode = |text: &str| text.replace(':', "%3A");
         let mut body = format!("Action={action}&Version=2016-11-15");
         for (name, value) in parameters {
@@ -51,7 +68,7 @@ impl Moto {
 }
 
 /// The texts of all elements of this name.
-fn all(xml: &str, name: &str) -> Vec<String> {
+pub(crate) fn all(xml: &str, name: &str) -> Vec<String> {
     let (open, close) = (format!("<{name}>"), format!("</{name}>"));
     xml.split(&open).skip(1).filter_map(|rest| Some(rest.split_once(&close)?.0.to_owned())).collect()
 }

@@ -60,7 +60,9 @@ impl Control {
     }
 
     fn request(&self, method: reqwest::Method, path: &str) -> reqwest::RequestBuilder {
-        let request = reqwest::Client::new().request(method, format!("{}/_emulator/{path}", self.endpoint));
+        // It is on loopback, whatever proxy the environment names.
+        let client = reqwest::Client::builder().no_proxy().build().unwrap_or_default();
+        let request = client.request(method, format!("{}/_emulator/{path}", self.endpoint));
         match &self.key {
             Some(key) => request.bearer_auth(key.expose()),
             None => request,
