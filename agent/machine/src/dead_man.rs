@@ -1,6 +1,6 @@
 //! The dead-man's switch: an instance without coordinator and job, or older than `max_life`, ends itself; and one that EC2
-//! refuses to terminate, when it is told to. Owns when; what a power-off is, is the shell's. Instances are launched so that a
-//! power-off terminates them.
+//! refuses to terminate, when it is told to. One that EC2 interrupts in its first hour is left to EC2 until then. Owns when; what a
+//! power-off is, is the shell's. Instances are launched so that a power-off terminates them.
 
 use core::time::Duration;
 
@@ -10,6 +10,10 @@ use crate::{Config, Timestamp};
 const UNKNOWN_TIMES: u32 = 4;
 /// Between two power-offs, where one has no effect.
 const AGAIN: Duration = Duration::from_secs(60);
+/// EC2 bills nothing for a spot instance that it interrupts within this time of its launch; one that ends itself is billed.
+const FREE_IF_INTERRUPTED: Duration = Duration::from_secs(3600);
+/// EC2 may take so much longer than its notice says.
+const BEYOND_NOTICE: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
 pub(crate) struct DeadMan {
@@ -21,6 +25,8 @@ pub(crate) struct DeadMan {
     /// Since when the coordinator is unreachable and the jobs are unknown; `None` once they are.
     blind_since: Option<Timestamp>,
     powered_off_at: Option<Timestamp>,
+    /// EC2 is left to end it until then.
+    left_to_ec2_until: Option<Timestamp>,
 }
 
 /// Why the instance ends itself.
@@ -37,7 +43,14 @@ pub enum LastReason {
 impl DeadMan {
     pub(crate) fn new() -> Self {
         let start = Timestamp(0);
-        Self { began: start, age: Duration::ZERO, alone_since: None, blind_since: None, powered_off_at: None }
+        Self {
+            began: start,
+            age: Duration::ZERO,
+            alone_since: None,
+            blind_since: None,
+            powered_off_at: None,
+            left_to_ec2_until: None,
+        }
     }
 
     /// The machine begins to count: the instance is that old already.
@@ -87,16 +100,24 @@ impl DeadMan {
         [alone, old].into_iter().flatten().filter(|at| *at > now).min()
     }
 
+    /// EC2 gave notice that it interrupts the instance at `at`.
+    pub(crate) fn interrupted(&mut self, at: Timestamp) {
+        if at.since(self.began).saturating_add(self.age) < FREE_IF_INTERRUPTED {
+            self.left_to_ec2_until = Some(at.plus(BEYOND_NOTICE));
+        }
+    }
+
     /// The power is to go off now (again).
     pub(crate) fn power_off(&mut self, now: Timestamp) -> bool {
-        let due = self.powered_off_at.is_none_or(|at| now.since(at) >= AGAIN);
+        let due = self.power_off_from().is_none_or(|at| now >= at);
         if due {
             self.powered_off_at = Some(now);
         }
         due
     }
 
-    pub(crate) fn power_off_again(&self) -> Option<Timestamp> {
-        self.powered_off_at.map(|at| at.plus(AGAIN))
+    /// Before which the power does not go off (again).
+    pub(crate) fn power_off_from(&self) -> Option<Timestamp> {
+        self.powered_off_at.map(|at| at.plus(AGAIN)).max(self.left_to_ec2_until)
     }
 }

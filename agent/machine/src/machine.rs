@@ -137,7 +137,11 @@ impl Machine {
             }
             Event::StepFinished { index, outcome } => self.step_finished(now, index, outcome),
             Event::Observed(seen) => self.observed(now, &seen),
-            Event::Interruption { at } => self.interrupted(now, when_reclaimed(now, at)),
+            Event::Interruption { at } => {
+                let at = when_reclaimed(now, at);
+                self.dead_man.interrupted(at);
+                self.interrupted(now, at);
+            }
             Event::Command { epoch, id, command } => self.command(now, epoch, id, command),
             Event::ShimsSeen(processes) => self.shims_seen(now, processes),
             Event::JobFinished { class, took } => self.shims.learn(&class, took),
@@ -197,7 +201,7 @@ impl Machine {
             _ => None,
         };
         let last = match &self.phase {
-            Phase::Drained(outcome) if outcome.last.is_some() => self.dead_man.power_off_again(),
+            Phase::Drained(outcome) if outcome.last.is_some() => self.dead_man.power_off_from(),
             Phase::Draining(_) | Phase::Identifying => None,
             _ => self.dead_man.next(now, self.jobs_known(), config),
         };

@@ -21,6 +21,12 @@ const CROSSED_WITHIN: Duration = Duration::from_secs(180);
 /// show the end of one as a notice.
 const NOTICE_AT_LEAST: Duration = Duration::from_secs(10);
 
+/// EC2 bills nothing for a spot instance that it interrupts within this time of its launch, whatever its system; one that is
+/// terminated by a call is billed (the EC2 User Guide, "Billing for interrupted Spot Instances").
+const FREE_IF_INTERRUPTED: Duration = Duration::from_secs(3600);
+/// EC2 may take so much longer than its notice says. After that the instance is terminated: the notice came to naught.
+const BEYOND_NOTICE: Duration = Duration::from_secs(60);
+
 /// EC2's recommendation to replace an instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rebalance {
@@ -109,6 +115,9 @@ pub struct SaidByEc2 {
     /// By the last list that had it; never an earlier state than one that was seen.
     #[serde(rename = "ec2_state")]
     pub state: Option<Ec2State>,
+    /// When it was launched, where it was adopted; else `accepted_at` is that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub launched_at: Option<Timestamp>,
     /// When a list last had it.
     pub last_listed: Option<Timestamp>,
     /// When the first list was asked for that did not show it; None while the last one did.
@@ -321,6 +330,14 @@ impl Instance {
         let Phase::Draining { drained_at, .. } = self.phase else { return None };
         let since = drained_at.unwrap_or(self.phase_since);
         self.jobs_in_redis.filter(|(_, at)| *at > since).map(|(jobs, _)| jobs)
+    }
+
+    /// Until when EC2 is left to end it, by a notice in its first hour: what EC2 interrupts then it does not bill. `stop` and `hibernate`
+    /// are interruptions as well.
+    pub fn left_to_ec2_until(&self) -> Option<Timestamp> {
+        let at = self.ec2.interrupted_at.filter(|_| !self.ec2.is_rehearsed)?;
+        let launched_at = self.ec2.launched_at.or(self.accepted_at)?;
+        (at < launched_at + FREE_IF_INTERRUPTED).then(|| at + BEYOND_NOTICE)
     }
 
     /// EC2 recommends to replace it, and nothing has been done about that yet.

@@ -124,6 +124,11 @@ pub enum Note {
         id: InstanceId,
         left: Duration,
     },
+    /// It is drained, and EC2 ends it.
+    LeftToEc2 {
+        id: InstanceId,
+        left: Duration,
+    },
     SourcesDisagree {
         id: InstanceId,
         redis: u32,
@@ -251,6 +256,7 @@ impl fmt::Display for Note {
             | Note::TokenUsed { .. } => self.of_launches(f),
             Note::WaitsForDrain { .. }
             | Note::Kept { .. }
+            | Note::LeftToEc2 { .. }
             | Note::SourcesDisagree { .. }
             | Note::RedisViewMissing { .. }
             | Note::AgentSilent { .. }
@@ -448,6 +454,12 @@ impl Note {
                 f,
                 "{id} failed to boot and is kept for a person for {} (pool.keep_failed_boots); it counts toward \
                  max_instances. `spillway drain {id}` ends it now",
+                in_words(*left)
+            ),
+            Note::LeftToEc2 { id, left } => write!(
+                f,
+                "{id} is left to EC2, which reclaims it in its first hour and does not bill it then; if EC2 has not within {}, it is \
+                 terminated",
                 in_words(*left)
             ),
             Note::SourcesDisagree { id, redis } => write!(

@@ -174,6 +174,7 @@ impl Stepped for SaidByEc2 {
     fn step(&mut self, by: i64) {
         let SaidByEc2 {
             state: _,
+            launched_at,
             last_listed,
             missing_since,
             interrupted_at,
@@ -183,6 +184,7 @@ impl Stepped for SaidByEc2 {
             scheduled,
             retagged: _,
         } = self;
+        launched_at.step(by);
         last_listed.step(by);
         missing_since.step(by);
         interrupted_at.step(by);

@@ -8,6 +8,8 @@ use crate::model::{Instance, InstanceState, Lifecycle, Maintenance, Notice, Shut
 
 /// EC2 bills this long at least.
 const MINIMUM_BILLED_SECONDS: u64 = 60;
+/// A spot instance that EC2 interrupts so soon is not billed (the EC2 User Guide, "Billing for interrupted Spot Instances").
+const FREE_IF_INTERRUPTED_MS: u64 = 3_600_000;
 
 /// All that the emulator knows about an instance. Times are milliseconds since the Unix epoch.
 #[derive(Clone, Debug, Serialize)]
@@ -34,7 +36,7 @@ pub struct InstanceRecord {
     pub ended_ms: Option<u64>,
     /// From running to shutting-down, or until now.
     pub billable_ms: u64,
-    /// As EC2 bills it: whole seconds, at least 60 once it ran.
+    /// As EC2 bills it: whole seconds, at least 60 once it ran; none where EC2 interrupted it in its first hour.
     pub billed_seconds: u64,
     pub imds_port: u16,
     /// The root of its processes, while there are any.
@@ -48,7 +50,10 @@ impl InstanceRecord {
     pub(crate) fn new(instance: &Instance, now_ms: u64) -> Self {
         let billable_ms =
             instance.running_ms.map_or(0, |from| instance.ending_ms.unwrap_or(now_ms).saturating_sub(from));
+        let is_interrupted =
+            instance.state_reason.as_ref().is_some_and(|reason| reason.code.starts_with("Server.Spot"));
         let billed_seconds = match instance.running_ms {
+            Some(_) if is_interrupted && billable_ms < FREE_IF_INTERRUPTED_MS => 0,
             Some(_) => billable_ms.div_ceil(1000).max(MINIMUM_BILLED_SECONDS),
             None => 0,
         };

@@ -45,6 +45,7 @@ pub enum Invariant {
     Converges,
     Policy,
     EventAnswered,
+    LeftToEc2,
     FailedByItself,
     Panics,
 }
@@ -72,6 +73,7 @@ impl Invariant {
             Invariant::Converges => "12: the pool converges once the faults stop",
             Invariant::Policy => "policy: desired capacity follows from the observations",
             Invariant::EventAnswered => "events: an instance is drained before EC2 ends it as scheduled",
+            Invariant::LeftToEc2 => "money: what EC2 reclaims in its first hour is left to EC2",
             Invariant::FailedByItself => "breaker: what somebody else terminates is no failed boot",
             Invariant::Panics => "nothing panics",
         }

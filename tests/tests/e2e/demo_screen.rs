@@ -32,7 +32,7 @@ const ILL: [&str; 17] = [
     "?",
 ];
 /// How a note begins that is true while all is well.
-const NOTES: [&str; 11] = [
+const NOTES: [&str; 12] = [
     "N job ready to run: N or more for ",
     "N job ready to run: below the next step",
     "N job ready to run: the highest step is reached, N instance desired",
@@ -42,6 +42,7 @@ const NOTES: [&str; 11] = [
     "at the cap: N of max_instances N are running or starting",
     "N instance desired, but no job ready to run: no launch for now",
     "I is draining",
+    "I is left to ECN, which reclaims it in its first hour and does not bill it then",
     "the agent of I reports it drained; Redis has not confirmed it yet",
     "the queues have not been read yet",
 ];

@@ -11,6 +11,7 @@ mod demo_screen;
 mod drain;
 mod failover;
 mod faults;
+mod first_hour;
 mod fuzz;
 mod gameday;
 mod impostor;

@@ -178,3 +178,48 @@ fn an_old_leader_does_not_power_it_off() {
     assert_eq!(life.on(told(1)).did_all(), []);
     assert!(matches!(life.machine.phase(), Phase::Ready { .. }));
 }
+
+/// Drained because of a notice for `at`, in seconds, of an instance that was `age` old at 0.
+fn interrupted(age: u64, at: u64) -> Life {
+    let mut life = ready(Config { age: Duration::from_secs(age), ..config(&[]) }, 0);
+    life.at(at - 100).interrupt(at).on(fenced()).stopped(false, Some(0)).did_all();
+    assert!(matches!(life.machine.phase(), Phase::Drained(_)));
+    life
+}
+
+#[test]
+fn what_ec2_interrupts_in_its_first_hour_is_left_to_ec2() {
+    // A minute beyond what the notice says.
+    for told_at in [905, 1000] {
+        let mut life = interrupted(0, 1000);
+        assert_eq!(life.at(told_at).on(told(1)).did_all(), [], "{told_at}");
+        let next = life.machine.next_deadline(Timestamp(life.now));
+        assert_eq!(next, Some(Timestamp(T0 + 1060 * SECOND)), "it wakes for it");
+        assert_eq!(life.at(1059).did_all(), []);
+        assert_eq!(life.at(1060).did_all(), [off(LastReason::Told)]);
+        assert_eq!(life.at(1119).did_all(), []);
+        assert_eq!(life.at(1120).did_all(), [off(LastReason::Told)], "until it works");
+    }
+    let mut life = interrupted(2599, 1000);
+    life.on(lost());
+    assert_eq!(life.at(1059).on(told(1)).did_all(), [], "a second before the hour is over");
+}
+
+#[test]
+fn an_orphan_that_ec2_interrupts_in_its_first_hour_is_left_to_ec2() {
+    let mut life = ready(config(&[]), 0);
+    life.on(lost()).at(800).interrupt(910).on(fenced()).stopped(false, Some(0)).did_all();
+    assert_eq!(life.at(969).did_all(), [], "it is one since {ORPHAN}");
+    assert_eq!(life.at(970).did_all(), [off(LastReason::Orphaned)]);
+}
+
+#[test]
+fn after_its_first_hour_or_for_a_rehearsal_nothing_waits_for_ec2() {
+    let mut life = interrupted(2600, 1000);
+    assert_eq!(life.on(told(1)).did_all(), [off(LastReason::Told)]);
+    let mut life = ready(config(&[]), 0);
+    let deadline = Timestamp(T0 + 100 * SECOND);
+    life.on(Event::Command { epoch: 1, id: "r".into(), command: Command::Rehearse { deadline } });
+    life.on(fenced()).stopped(false, Some(0)).did_all();
+    assert_eq!(life.on(told(1)).did_all(), [off(LastReason::Told)]);
+}

@@ -46,6 +46,9 @@ fn take_in(state: &mut State, now: Timestamp, entry: &Listed, config: &Config, o
             _ if ends(entry.state) => {}
             Whose::Ours(token) => {
                 launching::adopt(state, now, token, entry.id.clone(), config);
+                if let Some(adopted) = state.by_id(&entry.id) {
+                    adopted.ec2.launched_at = Some(entry.launched_at.min(now));
+                }
                 take_in(state, now, entry, config, others);
             }
             Whose::Anothers(installation) => others.strangers.push((entry.id.clone(), Some(installation))),

@@ -28,6 +28,8 @@ pub(crate) fn begin(instance: &mut Instance, now: Timestamp, id: InstanceId, con
     (instance.ended_for, instance.terminated_for) = (None, None);
     (instance.owed.emptied, instance.owed.hand_back) = (false, None);
     (instance.ended_suddenly_at, instance.is_settled) = (None, false);
+    // Its drain for it was of before.
+    instance.ec2.scheduled.iter_mut().for_each(|event| event.answered = false);
     instance.must_prove_itself(now, now + config.boot_timeout, reason);
 }
 

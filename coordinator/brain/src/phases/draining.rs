@@ -3,7 +3,8 @@
 //! (`hand_back`), which ends with Redis' word too.
 //!
 //! It becomes Terminating when that is so, when nobody can be told to drain, or when its deadline is long past; Booting
-//! when the drain is cancelled. One whose boot failed may be kept until later, for a person.
+//! when the drain is cancelled. One whose boot failed may be kept until later, for a person, and one that EC2 interrupts in its
+//! first hour is left to EC2, whatever it drains for.
 
 use std::time::Duration;
 
@@ -32,12 +33,17 @@ pub fn when_reclaimed(now: Timestamp, at: Timestamp, is_rehearsal: bool) -> Time
     at.clamp(now, now + if is_rehearsal { LONGEST_REHEARSAL } else { NOTICE })
 }
 
-/// An interruption notice was told, maybe not for the first time: the earliest counts, and EC2's own outweighs a rehearsal.
+/// An interruption notice was told, maybe not for the first time: the earliest counts, and EC2's own outweighs a rehearsal, whatever
+/// time that says.
 pub(crate) fn noticed(instance: &mut Instance, now: Timestamp, at: Timestamp, is_rehearsal: bool) {
     let (at, ec2) = (when_reclaimed(now, at, is_rehearsal), &mut instance.ec2);
-    ec2.is_rehearsed = is_rehearsal && (ec2.is_rehearsed || ec2.interrupted_at.is_none());
+    let known = ec2.interrupted_at.filter(|_| ec2.is_rehearsed == is_rehearsal);
+    if is_rehearsal && ec2.interrupted_at.is_some() && known.is_none() {
+        return;
+    }
+    ec2.is_rehearsed = is_rehearsal;
     ec2.noticed_at.get_or_insert(now);
-    ec2.interrupted_at = Some(ec2.interrupted_at.map_or(at, |earlier| earlier.min(at)));
+    ec2.interrupted_at = Some(known.map_or(at, |earlier| earlier.min(at)));
 }
 
 /// Begins a drain; the decision that tells the agent, where there is one to be told.
@@ -173,37 +179,30 @@ pub(crate) fn tick(
     let is_handed_back = instance.owed.hand_back.as_ref().is_some_and(|it| it.certain && it.is_done());
     // Nobody told the agent while nobody led.
     let overdue = now > led_since.map_or(deadline, |since| deadline.max(since)) + BEYOND_DEADLINE;
-    let is_over = match (drained_at, in_redis) {
-        (Some(_), _) if is_handed_back => true,
-        (Some(_), Some(0)) => true,
-        (None, Some(0)) => is_unreachable(instance, now, config),
-        _ => false,
+    let over = match (drained_at, in_redis) {
+        (Some(_), _) if is_handed_back => Some(Reason::HandedBack { cause, jobs: instance.owed.handed_back }),
+        (Some(_), Some(0)) => Some(Reason::Drained { cause }),
+        (None, Some(0)) if is_unreachable(instance, now, config) => Some(Reason::NoAgentNoJob { cause }),
+        _ if overdue => Some(Reason::DrainOverdue { by: now.since(deadline) }),
+        _ => None,
     };
-    if let Some(until) = instance.kept_until.filter(|until| now < *until && (is_over || overdue)) {
-        plan.notes.push(Note::Kept { id, left: now.until(until) });
-        return None;
-    }
-    match (drained_at, in_redis) {
-        (Some(_), Some(0)) if !is_handed_back => {
+    if let Some(reason) = over {
+        if let Some(until) = instance.kept_until.filter(|until| now < *until) {
+            plan.notes.push(Note::Kept { id, left: now.until(until) });
+            return None;
+        }
+        if matches!(reason, Reason::Drained { .. }) {
             instance.owed.emptied = instance.agent.active_jobs == Some(0);
             instance.owed.hand_back.iter_mut().for_each(|hand_back| hand_back.ends(now));
-            plan.decisions.extend(terminating::begin(instance, now, config, Reason::Drained { cause }));
+        }
+        if let Some(until) = instance.left_to_ec2_until().filter(|until| now < *until) {
+            plan.notes.push(Note::LeftToEc2 { id, left: now.until(until) });
             return None;
         }
-        (Some(_), _) if is_handed_back => {
-            let reason = Reason::HandedBack { cause, jobs: instance.owed.handed_back };
-            plan.decisions.extend(terminating::begin(instance, now, config, reason));
-            return None;
-        }
-        (None, Some(0)) if is_unreachable(instance, now, config) => {
-            plan.decisions.extend(terminating::begin(instance, now, config, Reason::NoAgentNoJob { cause }));
-            return None;
-        }
-        _ if overdue => {
-            let reason = Reason::DrainOverdue { by: now.since(deadline) };
-            plan.decisions.extend(terminating::begin(instance, now, config, reason.clone()));
-            return Some(reason);
-        }
+        plan.decisions.extend(terminating::begin(instance, now, config, reason.clone()));
+        return matches!(reason, Reason::DrainOverdue { .. }).then_some(reason);
+    }
+    match (drained_at, in_redis) {
         (Some(_), Some(redis)) => plan.notes.push(Note::SourcesDisagree { id: id.clone(), redis }),
         (Some(_), None) => plan.notes.push(Note::RedisViewMissing { id: id.clone() }),
         (None, _) => plan.notes.push(Note::WaitsForDrain {

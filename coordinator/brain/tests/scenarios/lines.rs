@@ -136,12 +136,12 @@ impl World {
             "foreign" => {
                 let token = words.get(2).map(|token| LaunchToken((*token).to_owned()));
                 let installation = token.is_some().then_some(OURS);
-                self.ec2.insert(word(1).to_owned(), AtEc2::running(token, installation));
+                self.ec2.insert(word(1).to_owned(), AtEc2::running(token, installation, self.now));
             }
             // Launched with this token by the installation that the last word names; without one by a version that set no tag.
             "stranger" => {
                 let token = Some(LaunchToken(word(2).to_owned()));
-                self.ec2.insert(word(1).to_owned(), AtEc2::running(token, words.get(3).copied()));
+                self.ec2.insert(word(1).to_owned(), AtEc2::running(token, words.get(3).copied(), self.now));
             }
             // Somebody edits its tags; with nothing behind the id they are put back.
             "retag" => {

@@ -26,12 +26,13 @@ struct AtEc2 {
     retagged: Option<String>,
     state: Ec2State,
     reason: Option<StateReason>,
+    launched_at: Timestamp,
 }
 
 impl AtEc2 {
-    fn running(token: Option<LaunchToken>, installation: Option<&str>) -> Self {
+    fn running(token: Option<LaunchToken>, installation: Option<&str>, launched_at: Timestamp) -> Self {
         let installation = installation.map(str::to_owned);
-        AtEc2 { token, installation, retagged: None, state: Ec2State::Running, reason: None }
+        AtEc2 { token, installation, retagged: None, state: Ec2State::Running, reason: None, launched_at }
     }
 }
 
@@ -158,7 +159,7 @@ impl World {
                 retagged: it.retagged.clone(),
                 state: it.state,
                 state_reason: it.reason.clone(),
-                launched_at: self.now,
+                launched_at: it.launched_at,
             })
             .collect()
     }
@@ -169,7 +170,7 @@ impl World {
         }
         self.launched += 1;
         let id = format!("i-{}", self.launched);
-        self.ec2.insert(id.clone(), AtEc2::running(Some(token), Some(OURS)));
+        self.ec2.insert(id.clone(), AtEc2::running(Some(token), Some(OURS), self.now));
         id
     }
 

@@ -33,6 +33,12 @@ impl World {
         let host = &self.hosts[n];
         let works = host.procs.iter().flat_map(|it| &it.runs).any(|run| self.bull.runs[*run].exec == Exec::Running);
         let is_welcome = host.agent.as_ref().and_then(|agent| agent.session).is_some_and(|session| session.is_welcome);
+        let sees_notice = host.agent.as_ref().and_then(|agent| agent.notice);
+        let is_before = sees_notice.is_some_and(|(_, ends_at)| host.machine_time(self.now) < ends_at);
+        if is_before && self.should_be_left_to_ec2(n) {
+            let text = format!("i-{n} powers itself off ({reason:?}) before EC2 reclaims it in its first hour");
+            return self.violate(Invariant::LeftToEc2, text);
+        }
         if works || (is_welcome && reason == machine::LastReason::Orphaned) {
             let text =
                 format!("i-{n} powers itself off ({reason:?}), with jobs running: {works}, connected: {is_welcome}");

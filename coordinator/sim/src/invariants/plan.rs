@@ -110,6 +110,21 @@ impl World {
         runs.into_iter().any(|run| self.bull.runs[*run].exec == Exec::Running)
     }
 
+    /// EC2 will reclaim it within its first hour, and has not yet. A minute of that hour is left out: whoever adopts an instance has
+    /// its launch time by a clock that is off.
+    pub fn should_be_left_to_ec2(&self, n: N) -> bool {
+        let machine = &self.cloud.machines[n];
+        machine.reclaims_at.is_some_and(|at| self.now < at && at + MINUTE < machine.launched_at + HOUR)
+    }
+
+    /// The coordinator was told of EC2's notice, and of a time that has not come yet. Not where its own clock was set: EC2 tells the
+    /// launch time of what it adopts.
+    fn knows_notice(&self, c: C, n: N) -> bool {
+        let instance = self.coordinators[c].state().instance(&self.cloud.machines[n].id);
+        let at = instance.filter(|it| !it.ec2.is_rehearsed).and_then(|it| it.ec2.interrupted_at);
+        self.stepped[c] == 0 && at.is_some_and(|at| self.pool_time(c) < at)
+    }
+
     /// Invariant 4, against the true state of the world.
     fn check_terminate(&mut self, c: C, n: N, now: Timestamp) {
         let config = &self.setup.config;
@@ -118,11 +133,16 @@ impl World {
             let text = format!("the termination of i-{n} is retried within 2 s");
             return self.violate(Invariant::Bounded, text);
         }
-        let (machine, host) = (&self.cloud.machines[n], &self.hosts[n]);
+        let machine = &self.cloud.machines[n];
         // Weaker: a termination decided by two sources is retried whatever an agent that restarted meanwhile does.
         if !machine.is_running() || last.is_some() {
             return;
         }
+        if self.should_be_left_to_ec2(n) && self.knows_notice(c, n) {
+            let text = format!("i-{n} is terminated before EC2 reclaims it in its first hour");
+            return self.violate(Invariant::LeftToEc2, text);
+        }
+        let (machine, host) = (&self.cloud.machines[n], &self.hosts[n]);
         let Some(told_at) = host.told_at else {
             // Weaker: an agent that is not connected cannot be told, and a drain that the previous leader decided has a deadline.
             if host.heard_at + 120 * SECOND <= self.now + SKEW {
