@@ -76,11 +76,20 @@ impl QueueObserver {
     }
 
     /// One observation: three round trips, whatever the number of queues or jobs. Fails as a whole if one queue cannot be
-    /// read.
+    /// read. One that does not exist is in it as missing: the ledger knows whether it ever did.
     pub async fn observe(&mut self) -> Result<Backlog, ObservationProblem> {
-        let readings = self.read_all().await?;
-        let readings = readings.into_iter().collect::<Result<Vec<Reading>, _>>()?;
-        Ok(Backlog { queues: readings.iter().map(Reading::backlog).collect() })
+        let one = |reading: Result<Reading, ObservationProblem>| match reading {
+            Ok(reading) => Ok(reading.backlog()),
+            Err(problem) => match &problem {
+                ObservationProblem::NoSuchQueue { queue, .. } => {
+                    let missing = Some(problem.to_string());
+                    Ok(QueueBacklog { queue: queue.clone(), missing, ..QueueBacklog::default() })
+                }
+                _ => Err(problem),
+            },
+        };
+        let queues = self.read_all().await?.into_iter().map(one).collect::<Result<_, _>>()?;
+        Ok(Backlog { queues })
     }
 
     /// A report on each queue, in the order in which they were given.
@@ -133,6 +142,7 @@ impl Reading {
             oldest_age: self.oldest_age,
             completed: self.completed,
             failed: self.failed,
+            missing: None,
         }
     }
 

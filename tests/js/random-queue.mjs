@@ -11,6 +11,7 @@
 //       steps          what was done, to be read when a seed fails
 //   {"cmd":"fractions", …the same without seed and version}    a queue with one job whose time is a fraction, and a global
 //     concurrency of Infinity. The answer: id, the job's
+//   {"cmd":"obliterate", …the same without seed}    BullMQ's own Queue.obliterate
 //   {"cmd":"delete", …the same without seed and version}    no key is left: a queue that never existed
 //   anything that goes wrong: {"error":"…"}
 //
@@ -255,6 +256,17 @@ async function fractions({ queue: name, redis: url, prefix = "bull" }) {
   }
 }
 
+async function obliterate({ queue: name, version, redis: url, prefix = "bull" }) {
+  const { Queue } = bullmq(version);
+  const queue = new Queue(name, { connection: client(url), prefix });
+  try {
+    await queue.obliterate();
+    return {};
+  } finally {
+    await queue.close();
+  }
+}
+
 async function counts({ client, key, queue, version }) {
   const marker = async (list) => (await client.lindex(`${key}:${list}`, -1))?.startsWith("0:") ?? false;
   const lists = ["wait", "paused"];
@@ -289,6 +301,7 @@ async function answer(line) {
     return {};
   }
   if (command.cmd === "fractions") return fractions(command);
+  if (command.cmd === "obliterate") return obliterate(command);
   throw new Error(`unknown command ${command.cmd}`);
 }
 

@@ -37,6 +37,11 @@ impl Driver {
         answer["id"].as_str().expect("an id").to_owned()
     }
 
+    /// Has BullMQ obliterate a queue in which no job is active.
+    pub fn obliterate(&mut self, version: u32, queue: &str, prefix: &str) {
+        self.ask(json!({"cmd": "obliterate", "version": version, "queue": queue, "prefix": prefix}));
+    }
+
     /// Deletes all keys of a queue.
     pub fn delete(&mut self, queue: &str, prefix: &str) {
         self.ask(json!({"cmd": "delete", "queue": queue, "prefix": prefix}));

@@ -32,6 +32,9 @@ pub struct QueueBacklog {
     pub oldest_age: Option<Duration>,
     pub completed: u64,
     pub failed: u64,
+    /// Redis has no key of it, in the reader's words: it never existed, or was obliterated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missing: Option<String>,
 }
 
 /// A window of a rate limit: the counter that each start of a job raises, until it expires.

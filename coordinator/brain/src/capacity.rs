@@ -28,6 +28,7 @@ pub(crate) fn decide(state: &mut State, now: Timestamp, config: &Config, plan: &
     wanted.desired = wanted.desired.min(config.max_instances);
     state.desired = Some(wanted.desired);
     plan.notes.push(wanted.note.clone());
+    plan.notes.extend(steps::kept_by_little(&config.policy, &state.sustain, wanted.desired));
     plan.notes.extend(state.backlog.as_ref().and_then(|(backlog, _)| cannot_help::paused(backlog)));
     plan.notes.extend(state.backlog.as_ref().and_then(|(backlog, _)| cannot_help::rate_limited(backlog)));
     if let Some(reason) = &state.hold {

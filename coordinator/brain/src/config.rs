@@ -78,6 +78,12 @@ impl Config {
         self.listing_interval * 4
     }
 
+    /// After this a person is told that the queues, or EC2's list, have been unknown; after twice this instances without a job
+    /// may go. What idleness takes, as somebody accepts to pay that long for nothing.
+    pub fn unknown_bound(&self) -> Duration {
+        self.policy.idle.max(self.longest_gap()).max(self.longest_listing_age())
+    }
+
     /// How long an agent must have been silent before its instance is given up, when Redis shows no job there.
     pub fn lost_after(&self) -> Duration {
         self.boot_timeout.max(self.heartbeat_timeout)

@@ -12,6 +12,7 @@ mod operator;
 mod resume;
 mod strangers;
 mod tick;
+mod unknown;
 
 pub use operator::Rejection;
 pub use resume::{Cleared, Resumed};

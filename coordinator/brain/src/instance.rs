@@ -157,6 +157,9 @@ pub struct SaidByAgent {
     pub named: bool,
     /// None where the agent cannot know.
     pub active_jobs: Option<u32>,
+    /// Since when every report has said that it holds no job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jobless_since: Option<Timestamp>,
     /// A rate limit holds its worker back.
     #[serde(default, skip_serializing_if = "core::ops::Not::not")]
     pub is_rate_limited: bool,

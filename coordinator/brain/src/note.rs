@@ -49,6 +49,13 @@ pub enum Note {
         since: Duration,
         of: Duration,
     },
+    /// `desired` instances stay although demand has been below the lowest step (`jobs`) for `span`: it was never 0 for `idle`.
+    KeptByLittle {
+        desired: u32,
+        jobs: u64,
+        span: Duration,
+        idle: Duration,
+    },
     BelowStep {
         demand: u64,
         jobs: u64,
@@ -239,6 +246,7 @@ impl fmt::Display for Note {
             | Note::IdleCounting { .. }
             | Note::Sustaining { .. }
             | Note::BelowStep { .. }
+            | Note::KeptByLittle { .. }
             | Note::PoolRetired
             | Note::HighestStep { .. } => self.of_policy(f),
             Note::Paused { .. }
@@ -354,6 +362,15 @@ impl Note {
                 "{} ready to run: below the next step ({jobs}), so {} desired as before",
                 counted(*demand, "job"),
                 counted(*desired, "instance")
+            ),
+            Note::KeptByLittle { desired, jobs, span, idle } => write!(
+                f,
+                "fewer than {jobs} jobs ready to run for {}, but never none for {}: {} kept by the idle rule, about {} of \
+                 instance time. A shorter policy.idle, or `spillway drain`, ends that",
+                in_words(*span),
+                in_words(*idle),
+                counted(*desired, "instance"),
+                in_words(*span * *desired)
             ),
             Note::HighestStep { demand, desired } => write!(
                 f,

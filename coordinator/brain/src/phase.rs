@@ -113,6 +113,8 @@ pub enum DrainCause {
     Operator,
     /// EC2 recommends a rebalance.
     Rebalance,
+    /// The queues have been unknown for too long, and its agent says that it holds no job.
+    QueuesUnknown,
     /// EC2 has scheduled an event that ends or interrupts it.
     ScheduledEvent,
 }
@@ -127,6 +129,7 @@ impl DrainCause {
             DrainCause::Agent => "agent",
             DrainCause::Operator => "operator",
             DrainCause::Rebalance => "rebalance recommendation",
+            DrainCause::QueuesUnknown => "queues unknown",
             DrainCause::ScheduledEvent => "scheduled event",
         }
     }

@@ -128,6 +128,12 @@ pub enum AlertKind {
     SuspectJob,
     /// Jobs are ready to run, an instance is ready, and none is taken.
     NothingTaken,
+    /// The queues have not been known for long.
+    QueuesUnknown,
+    /// EC2's list of instances has not been known for long.
+    InstancesUnknown,
+    /// A queue that was there is there no more.
+    QueueGone,
     /// Instances end without notice soon after they became ready.
     EarlyEnds,
 }

@@ -148,6 +148,23 @@ pub enum Reason {
         ends: u32,
         wait: Duration,
     },
+    QueuesUnknown {
+        span: Duration,
+        detail: String,
+    },
+    InstancesUnknown {
+        span: Duration,
+        detail: String,
+    },
+    QueueGone {
+        queue: String,
+    },
+    NoJobByItsAgent {
+        span: Duration,
+    },
+    StoppedUnseen {
+        cause: DrainCause,
+    },
     RebalanceRecommended,
     Replaces {
         id: InstanceId,
@@ -185,13 +202,17 @@ impl fmt::Display for Reason {
             Reason::NotOurs { .. }
             | Reason::Strangers { .. }
             | Reason::TagsChanged { .. }
-            | Reason::Unlisted { .. } => self.of_lists(f),
+            | Reason::Unlisted { .. }
+            | Reason::QueuesUnknown { .. }
+            | Reason::InstancesUnknown { .. }
+            | Reason::QueueGone { .. } => self.of_lists(f),
             Reason::Drained { .. }
             | Reason::NoAgentNoJob { .. }
             | Reason::DrainOverdue { .. }
             | Reason::TerminateAgain { .. }
             | Reason::NotTerminated { .. }
             | Reason::Stopped { .. }
+            | Reason::StoppedUnseen { .. }
             | Reason::HandedBack { .. } => self.of_terminations(f),
             Reason::LeftByDrain { .. }
             | Reason::Terminated
@@ -212,6 +233,7 @@ impl fmt::Display for Reason {
             | Reason::DemandReturned { .. }
             | Reason::ToldAgain { .. }
             | Reason::RebalanceRecommended
+            | Reason::NoJobByItsAgent { .. }
             | Reason::Replaced { .. }
             | Reason::EventScheduled { .. }
             | Reason::ReplacedScheduled { .. } => self.of_drains(f),
@@ -304,6 +326,23 @@ impl Reason {
                 "EC2 lists {id} neither by its tags nor by its id, but its agent reports: it counts as running. If it was \
                  terminated, find what reports in its name, and run `spillway drain {id}`"
             ),
+            Reason::QueuesUnknown { span, detail } => write!(
+                f,
+                "the queues have been unknown for {}: {detail}. Nothing is launched, and instances are billed on meanwhile; those \
+                 whose agents say that they hold no job are drained next. `spillway queues` shows whether it is mended",
+                in_words(*span)
+            ),
+            Reason::InstancesUnknown { span, detail } => write!(
+                f,
+                "EC2's list of instances has been unknown for {}: {detail}. Nothing is launched, drained or terminated until \
+                 EC2 answers; instances are billed on",
+                in_words(*span)
+            ),
+            Reason::QueueGone { queue } => write!(
+                f,
+                "queue \"{queue}\" was there and has no key in Redis any more, so it counts as empty. Was it obliterated, or Redis \
+                 flushed or restored without it? If not, the coordinator reads another Redis than the workers do"
+            ),
             other => write!(f, "{other:?}"),
         }
     }
@@ -343,6 +382,11 @@ impl Reason {
                 write!(f, "{}: the agent has not started to drain, so the command is sent again", cause.in_words())
             }
             Reason::RebalanceRecommended => f.write_str("EC2 recommends a rebalance: it may reclaim the instance soon"),
+            Reason::NoJobByItsAgent { span } => write!(
+                f,
+                "the queues have been unknown for {}, and its agent has long said that it holds no job",
+                in_words(*span)
+            ),
             Reason::Replaced { by } => write!(f, "EC2 recommends a rebalance, and the replacement {by} is ready"),
             Reason::EventScheduled { code, left } => write!(f, "EC2 has scheduled {code}{}", when(*left)),
             Reason::ReplacedScheduled { code, left, by } => {
@@ -371,6 +415,11 @@ impl Reason {
                 f,
                 "EC2 refuses to terminate {id} ({detail}): it is billed on, and counts toward max_instances. Its agent, if it \
                  answers, is told to power it off. Allow ec2:TerminateInstances, or terminate it by hand"
+            ),
+            Reason::StoppedUnseen { cause } => write!(
+                f,
+                "{}: its agent says that its worker is stopped and held no job; Redis cannot be asked",
+                cause.in_words()
             ),
             Reason::Stopped { state } => write!(f, "EC2 shows it {}: it cannot process jobs", state.as_str()),
             Reason::HandedBack { cause, jobs } => write!(

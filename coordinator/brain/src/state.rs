@@ -33,6 +33,9 @@ pub struct State {
     pub(crate) led_since: Option<Timestamp>,
     pub(crate) backlog: Option<(Backlog, Timestamp)>,
     pub(crate) observation_problem: Option<String>,
+    /// Queues that an observation has shown: one that is missing since was obliterated, and is empty.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub(crate) seen_queues: BTreeSet<String>,
     pub(crate) listed_at: Option<Timestamp>,
     pub(crate) listing_problem: Option<String>,
     pub(crate) sustain: Sustain,
@@ -98,6 +101,7 @@ impl State {
             led_since: None,
             backlog: None,
             observation_problem: None,
+            seen_queues: BTreeSet::new(),
             listed_at: None,
             listing_problem: None,
             sustain: Sustain::default(),

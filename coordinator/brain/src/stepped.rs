@@ -60,6 +60,7 @@ impl Stepped for State {
             led_since,
             backlog,
             observation_problem: _,
+            seen_queues: _,
             listed_at,
             listing_problem: _,
             sustain,
@@ -218,10 +219,12 @@ impl Stepped for SaidByAgent {
             proven: _,
             named: _,
             active_jobs: _,
+            jobless_since,
             is_rate_limited: _,
             worker_log: _,
         } = self;
         last_report.step(by);
+        jobless_since.step(by);
     }
 }
 

@@ -20,6 +20,9 @@ pub struct Sustain {
     /// By the step's number of jobs: since when every observation met it.
     met_since: Vec<(u64, Timestamp)>,
     idle_since: Option<Timestamp>,
+    /// Since when every observation has been below the lowest step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    below_since: Option<Timestamp>,
 }
 
 impl Sustain {
@@ -29,6 +32,7 @@ impl Sustain {
         if self.last.is_some_and(|last| now.since(last) > config.longest_gap() || now < last) {
             self.met_since.clear();
             self.idle_since = None;
+            self.below_since = None;
         }
         self.last = Some(now);
         self.demand = demand;
@@ -39,6 +43,8 @@ impl Sustain {
                 self.met_since.push((step.jobs, now));
             }
         }
+        let is_below = steps.iter().all(|step| demand < step.jobs);
+        self.below_since = is_below.then(|| self.below_since.unwrap_or(now));
         self.idle_since = if backlog.is_idle() { self.idle_since.or(Some(now)) } else { None };
     }
 
@@ -53,6 +59,11 @@ impl Sustain {
         self.met_since.iter().copied()
     }
 
+    /// How long demand has been below every step without a break; None when it was not at the last one.
+    pub(crate) fn below_for(&self) -> Option<Duration> {
+        Some(self.last?.since(self.below_since?))
+    }
+
     /// How long demand has been 0 without a break; None when it was not at the last one.
     pub(crate) fn idle_for(&self) -> Option<Duration> {
         Some(self.last?.since(self.idle_since?))
@@ -61,9 +72,10 @@ impl Sustain {
 
 impl Stepped for Sustain {
     fn step(&mut self, by: i64) {
-        let Sustain { last, demand: _, met_since, idle_since } = self;
+        let Sustain { last, demand: _, met_since, idle_since, below_since } = self;
         last.step(by);
         met_since.step(by);
         idle_since.step(by);
+        below_since.step(by);
     }
 }

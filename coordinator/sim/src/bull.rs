@@ -28,6 +28,8 @@ pub enum Where {
     Completed,
     /// Its attempts are spent, or its one stall.
     Failed,
+    /// Somebody obliterated the queue.
+    Removed,
 }
 
 /// One job.
@@ -58,9 +60,9 @@ pub struct Job {
 }
 
 impl Job {
-    /// Neither done nor failed.
+    /// Neither done, failed nor removed.
     pub fn is_open(&self) -> bool {
-        !matches!(self.place, Where::Completed | Where::Failed)
+        !matches!(self.place, Where::Completed | Where::Failed | Where::Removed)
     }
 }
 
@@ -79,6 +81,8 @@ pub struct Bull {
     completed: u64,
     failed: u64,
     stall_check_is_due: bool,
+    /// It was obliterated, and nobody has added a job since: Redis has no key of it.
+    pub is_gone: bool,
 }
 
 impl Bull {
@@ -97,7 +101,23 @@ impl Bull {
             oldest_age: None,
             completed: self.completed,
             failed: self.failed,
+            missing: self.is_gone.then(|| "queue \"video\" has never existed".to_owned()),
         }
+    }
+
+    /// Removes all that waits, as `Queue.obliterate` does while no job is active. False where one is.
+    pub fn obliterate(&mut self) -> bool {
+        if !self.active.is_empty() {
+            return false;
+        }
+        let waiting = std::mem::take(&mut self.wait).into_iter();
+        let prioritized = std::mem::take(&mut self.prioritized).into_values();
+        let delayed = std::mem::take(&mut self.delayed).into_iter().map(|(_, job)| job);
+        for job in waiting.chain(prioritized).chain(delayed) {
+            self.jobs[job].place = Where::Removed;
+        }
+        (self.paused, self.limit, self.completed, self.failed, self.is_gone) = (false, None, 0, 0, true);
+        true
     }
 
     pub fn waiting(&self) -> usize {
@@ -171,6 +191,7 @@ impl World {
             is_left: false,
             fronts: 0,
         });
+        self.bull.is_gone = false;
         self.count(Occurrence::Arrived);
         if priority > 0 {
             self.count(Occurrence::Prioritized);

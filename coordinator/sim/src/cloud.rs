@@ -314,12 +314,17 @@ impl World {
         let listed = || self.cloud.listed.iter().map(|n| &self.cloud.machines[*n]).filter(counted);
         let live = listed().count();
         let working = listed().filter(|machine| !machine.is_interrupted()).count();
-        if live > cap || working > config.max_instances as usize {
+        // Weaker: what a larger cap allowed, until it is drained.
+        let (larger, until) = self.larger_cap;
+        if live > cap.max(larger) || working > (config.max_instances as usize).max(larger) {
             let max = config.max_instances;
             self.violate(
                 Invariant::Cap,
                 format!("{live} billable instances, {working} of them not interrupted; max_instances is {max}"),
             );
+        }
+        if self.now >= until {
+            self.larger_cap.0 = larger.min(live);
         }
     }
 

@@ -30,6 +30,11 @@ impl World {
         }
         say!(self, "the steady load has reached its desired capacity");
         self.is_steady = false;
+        for n in 0..self.cloud.machines.len() {
+            if self.cloud.machines[n].stranger == Some(Stranger::Another) {
+                self.ec2_shuts_down(n, BY_A_CALL);
+            }
+        }
         let until = self.now + self.work_left() + ms(self.setup.config.policy.idle) + EMPTY_WITHIN;
         while self.violation.is_none() && !self.is_empty() {
             if self.now >= until {
@@ -66,7 +71,7 @@ impl World {
                 self.ec2_shuts_down(n, BY_A_CALL);
             }
         }
-        // A full fleet of another installation's stays: it must not be in the way of ours.
+        // A full fleet of another installation's stays until ours is complete: it must not be in the way.
         if self.setup.has(Fault::Neighbor) {
             (0..self.setup.config.max_instances).for_each(|_| self.stranger_launches(Stranger::Another));
         }

@@ -36,6 +36,7 @@ pub enum Fault {
     Reboot,
     AgentCrash,
     AgentDies,
+    AgentLies,
     WorkerCrash,
     WorkerHangs,
     CoordinatorCrash,
@@ -49,6 +50,8 @@ pub enum Fault {
     RedisDown,
     DeleteLedger,
     ForgeLedger,
+    RestoreLedger,
+    Reconfigure,
     Slow,
     Throttle,
     NoCapacity,
@@ -65,6 +68,8 @@ pub enum Fault {
     OperatorDrain,
     OperatorCancel,
     Rehearse,
+    Obliterate,
+    Unreadable,
 }
 
 impl Fault {
@@ -87,6 +92,7 @@ impl Fault {
         Fault::Reboot,
         Fault::AgentCrash,
         Fault::AgentDies,
+        Fault::AgentLies,
         Fault::WorkerCrash,
         Fault::WorkerHangs,
         Fault::CoordinatorCrash,
@@ -100,6 +106,8 @@ impl Fault {
         Fault::RedisDown,
         Fault::DeleteLedger,
         Fault::ForgeLedger,
+        Fault::RestoreLedger,
+        Fault::Reconfigure,
         Fault::Slow,
         Fault::Throttle,
         Fault::NoCapacity,
@@ -116,6 +124,8 @@ impl Fault {
         Fault::OperatorDrain,
         Fault::OperatorCancel,
         Fault::Rehearse,
+        Fault::Obliterate,
+        Fault::Unreadable,
     ];
 }
 
@@ -144,11 +154,17 @@ impl World {
                 let c = self.rng.below(self.coordinators.len() as u64) as usize;
                 self.coordinator_fault(fault, c, until);
             }
+            Fault::Reconfigure => self.reconfigures(),
             Fault::EndsItsInstance => self.dangerous_job_arrives(),
             Fault::Hold | Fault::OperatorDrain | Fault::OperatorCancel | Fault::Rehearse => self.operator(fault),
-            Fault::RedisDown | Fault::DeleteLedger | Fault::ForgeLedger | Fault::Pause | Fault::Limit => {
-                self.redis_fault(fault, until);
-            }
+            Fault::RedisDown
+            | Fault::DeleteLedger
+            | Fault::ForgeLedger
+            | Fault::RestoreLedger
+            | Fault::Pause
+            | Fault::Limit
+            | Fault::Obliterate
+            | Fault::Unreadable => self.redis_fault(fault, until),
             Fault::Unmanaged
             | Fault::Neighbor
             | Fault::OldVersion
@@ -249,6 +265,19 @@ impl World {
                 self.delete_ledger();
             }
             Fault::ForgeLedger => self.forge_ledger(),
+            Fault::RestoreLedger => self.copy_or_restore_ledger(),
+            Fault::Obliterate => {
+                if self.bull.obliterate() {
+                    say!(self, "somebody obliterates the queue");
+                    self.count(Occurrence::Obliterated);
+                }
+            }
+            Fault::Unreadable => {
+                let until = self.now + self.rng.octaves(5 * MINUTE, 3 * HOUR);
+                say!(self, "the queue cannot be read for {} s", (until - self.now) / SECOND);
+                self.count(Occurrence::Unreadable);
+                self.net.unreadable.cut(self.now, until);
+            }
             Fault::Pause => {
                 self.bull.paused = true;
                 self.count(Occurrence::Paused);
@@ -349,6 +378,34 @@ impl World {
         self.ledger.saved = Some(ledger::Saved { kept: Kept::State(Box::new(state)), epoch: 0, shadow, ..saved });
     }
 
+    /// A backup of Redis: taken the first time, put back the second.
+    fn copy_or_restore_ledger(&mut self) {
+        self.settle_ledger();
+        let Some(copy) = self.ledger_copy.take() else {
+            self.ledger_copy = self.ledger.saved.clone();
+            return;
+        };
+        say!(self, "the ledger is replaced by an older copy");
+        self.count(Occurrence::LedgerRestored);
+        self.delete_ledger();
+        // The epoch of nobody who leads now.
+        self.ledger.saved = Some(ledger::Saved { epoch: 0, ..copy });
+    }
+
+    /// A deploy: every coordinator starts again with other settings.
+    fn reconfigures(&mut self) {
+        let before =
+            self.setup.config.max_instances as usize * if self.setup.config.interrupted_counts { 1 } else { 2 };
+        self.larger_cap = (before.max(self.larger_cap.0), self.now + 20 * MINUTE);
+        self.setup.config = crate::setup::reconfigured(&self.setup.config, &mut self.rng);
+        say!(self, "the settings change: at most {} instances", self.setup.config.max_instances);
+        for c in 0..self.coordinators.len() {
+            if self.coordinators[c].is_up {
+                self.coordinator_crashes(c, Occurrence::Reconfigured);
+            }
+        }
+    }
+
     /// Another installation, or a version without the installation's tag, launches an instance with our pool's name.
     pub(crate) fn stranger_launches(&mut self, stranger: Stranger) {
         let n = self.ec2_create(None, 0);
@@ -359,6 +416,9 @@ impl World {
         };
         self.count(occurrence);
         say!(self, "{who} launches i-{n} with the pool's name and a token of its own");
+        if self.is_calm {
+            return;
+        }
         let at = self.now + self.rng.octaves(5 * MINUTE, 2 * HOUR);
         self.agenda.put(at, Ev::Heal(Heal::UnmanagedEnds(n)));
     }

@@ -34,6 +34,9 @@
 //!   without the shim and without a name shows nothing in Redis: there is one source only. A termination that was decided is
 //!   retried whatever a restarted agent does meanwhile. A drain whose command reached no agent, because the coordinator that
 //!   decided it crashed and the agent does not connect to the next one, ends regardless two minutes after a new leader starts.
+//! - **4, agents that lie** (they hold no job; they are drained): they are believed where Redis agrees, and where Redis cannot be asked for
+//!   twice `unknown_bound`. A hand-back looks at the locks whatever they say, so no job of theirs runs twice.
+//! - **1, cap, after a restart with a smaller `max_instances`**: what the larger one allowed ends by its drain.
 //! - **5, runs once**: a job may run beside its old run if that run's worker could not renew its lock (cut off from Redis, or
 //!   hung): BullMQ's own contract. No hand-back and no stall check may ever do that to a worker that renews.
 //! - **5, no job lost**: BullMQ fails a job for good at its second stall; each stall here has a killed, crashed, cut-off or
@@ -54,11 +57,11 @@
 //!
 //! # What is not modelled
 //!
-//! Agents that lie (their messages are late, lost, of an old session, or from before a reboot); settings that change at a restart; a
-//! ledger that is restored from an older copy (one that is deleted or forged is); listings that show none of several instances for
-//! longer than the grace (they hide single ones, while their agents report); rate limits, and workers of other queues (scenarios);
-//! CreateFleet, prices and budgets; several queues or pools; TLS and proofs of identity; clocks off by more than 2 s, or that
-//! drift; EC2 slower than its grace; a Redis that loses BullMQ's data, or a write that it acknowledged; a primary that fails; a
+//! Agents that lie about more than their jobs and their drain (readiness, notices); listings that show none of several instances
+//! for longer than the grace (they hide single ones, while their agents report); rate limits, and workers of other queues (scenarios);
+//! settings of steps and interval that change (others do, at a restart); CreateFleet, prices and budgets; several queues or pools; TLS
+//! and proofs of identity; clocks that drift (they are off by up to 2 s, and set by up to 4 h for a while); EC2 slower than its grace; a Redis
+//! that loses BullMQ's data, or a write that it acknowledged (the ledger is deleted, forged and restored); a primary that fails; a
 //! host that freezes between reading its clock and sending the request; sandboxed processors; child processes that outlive
 //! their parent; the dashboard.
 

@@ -30,6 +30,8 @@ pub struct Net {
     pub redis: [Cut; 2],
     /// Redis itself does not answer.
     pub redis_down: Cut,
+    /// Another program's value is where the queue's list was: coordinators cannot read it, and nothing else notices.
+    pub unreadable: Cut,
     /// By instance: to each coordinator, and to Redis.
     pub session: Vec<[Cut; 2]>,
     pub worker: Vec<Cut>,
@@ -60,6 +62,7 @@ impl Net {
         self.ec2.iter_mut().chain(&mut self.redis).for_each(heal);
         self.session.iter_mut().flatten().chain(&mut self.worker).for_each(heal);
         heal(&mut self.redis_down);
+        heal(&mut self.unreadable);
         heal(&mut self.slow);
     }
 }

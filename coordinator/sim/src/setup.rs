@@ -160,6 +160,25 @@ fn config(rng: &mut Rng) -> Config {
     }
 }
 
+/// Other settings of the same pool, as a deploy brings them: all but the steps' thresholds and the interval, which the second
+/// implementation of the policy holds for those of all its observations.
+pub fn reconfigured(config: &Config, rng: &mut Rng) -> Config {
+    let seconds = Duration::from_secs;
+    let mut config = config.clone();
+    config.max_instances = rng.between(1, 5) as u32;
+    let instances = rng.between(1, u64::from(config.max_instances)) as u32;
+    config.policy.steps[0].instances = instances.min(config.policy.steps.last().map_or(1, |last| last.instances));
+    config.policy.idle = seconds(rng.pick(&[120, 300, 600]));
+    config.boot_timeout = seconds(rng.pick(&[180, 300]));
+    config.drain_timeout = seconds(rng.pick(&[60, 300, 600, 1800]));
+    config.terminate_timeout = seconds(rng.pick(&[60, 300]));
+    config.launches_per_tick = rng.pick(&[1, 2, 5]);
+    config.interrupted_counts = !rng.one_in(4);
+    config.rebalance = rng.pick(&[OnRebalance::Replace, OnRebalance::Fence, OnRebalance::Ignore]);
+    config.keep_failed_boots = seconds(rng.pick(&[0, 120]));
+    config
+}
+
 fn calls(rng: &mut Rng) -> Calls {
     let mut some = |most: u64| if rng.one_in(2) { rng.between(1, most) } else { 0 };
     Calls {
@@ -192,11 +211,13 @@ fn every(fault: Fault, rng: &mut Rng) -> u64 {
     let (from, to) = match fault {
         // Single things on an instance.
         Fault::Notice | Fault::Rebalance | Fault::AgentCrash | Fault::WorkerCrash => (20 * MINUTE, 4 * HOUR),
-        Fault::DeleteLedger | Fault::ForgeLedger | Fault::Hold => (4 * HOUR, 48 * HOUR),
+        Fault::DeleteLedger | Fault::ForgeLedger | Fault::RestoreLedger | Fault::Reconfigure | Fault::Hold => {
+            (4 * HOUR, 48 * HOUR)
+        }
         Fault::Permission | Fault::Configuration | Fault::Strange | Fault::NoTermination | Fault::Quota => {
             (HOUR, 16 * HOUR)
         }
-        Fault::Protect => (2 * HOUR, 16 * HOUR),
+        Fault::Protect | Fault::Obliterate | Fault::Unreadable => (2 * HOUR, 16 * HOUR),
         Fault::Unmanaged | Fault::OldVersion | Fault::BadImage => (3 * HOUR, 24 * HOUR),
         _ => (30 * MINUTE, 8 * HOUR),
     };

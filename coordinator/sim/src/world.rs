@@ -50,6 +50,10 @@ pub struct World {
     pub commands: u64,
     pub led_by: Option<usize>,
     pub ledger_deleted_at: u64,
+    /// What an earlier, larger `max_instances` allowed, and until when what was asked for under it may still take effect.
+    pub larger_cap: (usize, u64),
+    /// A copy of the ledger that somebody keeps, until it is put back.
+    pub ledger_copy: Option<crate::ledger::Saved>,
     pub forgotten_up_to: usize,
     /// Workers that could take a job: a buffer that is used again.
     pub free: Vec<Option<(N, usize)>>,
@@ -107,6 +111,8 @@ impl World {
             commands: 0,
             led_by: None,
             ledger_deleted_at: 0,
+            larger_cap: (0, 0),
+            ledger_copy: None,
             forgotten_up_to: 0,
             free: Vec::new(),
             setup,

@@ -29,5 +29,6 @@ mod scheduled;
 mod settings;
 mod strangers;
 mod suspect;
+mod unknown;
 mod vanish;
 mod versions;

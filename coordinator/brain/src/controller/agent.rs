@@ -14,6 +14,7 @@ pub(super) fn registered(state: &mut State, now: Timestamp, id: &InstanceId) {
     if let Some(instance) = state.by_id(id) {
         instance.agent.registered = true;
         instance.agent.last_report = Some(now);
+        instance.agent.jobless_since = None;
         // A session goes on without it: this agent knows nothing of before, as after a reboot.
         leadership::expect_to_hear_again(instance);
     }
@@ -22,6 +23,10 @@ pub(super) fn registered(state: &mut State, now: Timestamp, id: &InstanceId) {
 pub(super) fn reported(state: &mut State, now: Timestamp, report: Report, config: &Config) {
     let Some(instance) = state.by_id(&report.id) else { return };
     instance.agent.registered = true;
+    // What it did in a silence is not known.
+    let was_heard = !instance.is_silent(now, config.heartbeat_timeout);
+    let jobless_since = instance.agent.jobless_since.filter(|_| was_heard).unwrap_or(now);
+    instance.agent.jobless_since = (report.active_jobs == Some(0)).then_some(jobless_since);
     instance.agent.last_report = Some(now);
     instance.agent.phase = Some(report.phase);
     // An agent that restarted may have started its worker again.

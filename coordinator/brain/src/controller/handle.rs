@@ -1,6 +1,6 @@
 //! What each event changes. Nothing is decided here but what an event decides by itself; that waits for the next tick.
 
-use super::{agent, hand_back, leadership, listing, nothing_taken, operator};
+use super::{agent, hand_back, leadership, listing, nothing_taken, operator, unknown};
 use crate::backlog::{Backlog, JobsByInstance};
 use crate::config::Config;
 use crate::event::Event;
@@ -65,6 +65,10 @@ pub(super) fn handle(state: &mut State, now: Timestamp, event: Event, config: &C
 }
 
 fn observed(state: &mut State, now: Timestamp, mut backlog: Backlog, config: &Config) {
+    if let Some(detail) = unknown::missing(state, &backlog) {
+        state.observation_problem = Some(detail);
+        return;
+    }
     if let Some((_, last)) = state.backlog {
         let blind = now.since(last);
         if blind > config.longest_gap() {

@@ -53,10 +53,18 @@ fn is_for_rebalance(reason: &Reason) -> bool {
     matches!(reason, Reason::Replaces { .. } | Reason::RebalanceRecommended)
 }
 
-/// People are told, operators obeyed, and what is known to be dead handed back.
+/// People are told, operators obeyed, and what is known to be dead handed back; what was decided is carried through; and beyond the
+/// bound of the unknown those go whose agents say that they hold no job.
 fn is_allowed_blind(planned: &Planned) -> bool {
     matches!(planned.decision, Decision::Alert { .. } | Decision::HandBack { .. })
-        || matches!(planned.reason, Reason::OperatorAsked { .. })
+        || matches!(
+            planned.reason,
+            Reason::OperatorAsked { .. }
+                | Reason::TerminateAgain { .. }
+                | Reason::NotTerminated { .. }
+                | Reason::NoJobByItsAgent { .. }
+                | Reason::StoppedUnseen { .. }
+        )
 }
 
 /// A drain may have been decided by an event, and be overtaken in the tick that gives it out.

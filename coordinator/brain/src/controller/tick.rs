@@ -1,5 +1,6 @@
 //! What a tick does, in its order: what events decided, each instance by its phase, how many there should be, hand-backs.
 
+use super::unknown::{self, Unknown};
 use super::{hand_back, invariants, strangers};
 use crate::capacity::{self, early_ends, rebalance};
 use crate::config::Config;
@@ -19,13 +20,15 @@ pub(super) fn tick(state: &mut State, now: Timestamp, config: &Config) -> Plan {
         return plan;
     }
     plan.decisions.append(&mut state.pending);
-    let blind = blind(state, now, config);
-    let is_blind = !blind.is_empty();
+    let unknown = Unknown::now(state, now, config);
+    let is_blind = !unknown.is_nothing();
+    unknown::clear(state, &unknown);
     if !is_blind {
         each_instance(state, now, config, &mut plan);
         capacity::decide(state, now, config, &mut plan);
     } else {
-        plan.notes = blind;
+        plan.notes.extend(unknown.notes());
+        unknown::tick(state, now, config, &unknown, &mut plan);
     }
     strangers::notes(state, now, config, &mut plan);
     // What EC2 and the agent have said stays true while EC2 does not answer; without Redis it cannot be done.
@@ -50,28 +53,6 @@ pub(super) fn due_at(state: &State) -> Option<Timestamp> {
 fn summarize(state: &State, plan: &mut Plan) {
     plan.demand = state.demand();
     plan.desired = state.desired;
-}
-
-/// What is unknown now: nothing is scaled, launched or terminated while this is not empty (invariant 3).
-fn blind(state: &State, now: Timestamp, config: &Config) -> Vec<Note> {
-    let mut notes = Vec::new();
-    match (&state.observation_problem, &state.backlog) {
-        (Some(detail), _) => notes.push(Note::ObservationFailed { detail: detail.clone() }),
-        (None, None) => notes.push(Note::NotObservedYet),
-        (None, Some((_, at))) if now.since(*at) > config.longest_gap() => {
-            notes.push(Note::ObservationStale { age: now.since(*at) });
-        }
-        _ => {}
-    }
-    match (&state.listing_problem, state.listed_at) {
-        (Some(detail), _) => notes.push(Note::ListingFailed { detail: detail.clone() }),
-        (None, None) => notes.push(Note::NotListedYet),
-        (None, Some(at)) if now.since(at) > config.longest_listing_age() => {
-            notes.push(Note::ListingStale { age: now.since(at) });
-        }
-        _ => {}
-    }
-    notes
 }
 
 /// Lets every instance act by its phase. Only called while queues and EC2 are both seen.

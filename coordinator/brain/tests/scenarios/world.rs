@@ -108,6 +108,7 @@ impl World {
             paused: words.contains(&"paused"),
             concurrency: number("limit="),
             rate_limit: words.iter().find_map(|word| rate_limit(word.strip_prefix("limiter=")?)),
+            missing: words.contains(&"missing").then(|| "queue \"video\" has never existed".to_owned()),
             ..QueueBacklog::default()
         };
         self.heartbeats();

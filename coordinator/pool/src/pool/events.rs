@@ -54,21 +54,18 @@ impl Pool {
         let was_known = self.state().observation_problem().is_none();
         match answer {
             Ok(Observation { backlog, jobs }) => {
-                if !was_known {
-                    self.happened(Happening::QueuesKnownAgain);
-                }
                 if let Some((asked_at, seen)) = jobs {
                     let asked_at = self.clock.at(asked_at);
                     self.tell(now, Event::JobsSeen { asked_at, seen });
                 }
                 self.tell(now, Event::BacklogObserved(backlog));
             }
-            Err(problem) => {
-                if was_known {
-                    self.happened(Happening::QueuesUnknown { problem: problem.clone() });
-                }
-                self.tell(now, Event::ObservationFailed { detail: problem });
-            }
+            Err(problem) => self.tell(now, Event::ObservationFailed { detail: problem }),
+        }
+        match self.state().observation_problem().map(str::to_owned) {
+            Some(problem) if was_known => self.happened(Happening::QueuesUnknown { problem }),
+            None if !was_known => self.happened(Happening::QueuesKnownAgain),
+            _ => {}
         }
     }
 

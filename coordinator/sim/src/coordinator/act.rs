@@ -80,6 +80,8 @@ impl World {
         self.count(occurrence);
         match (decision, reason) {
             (Decision::Terminate { .. }, Reason::DrainOverdue { .. }) => self.count(Occurrence::TerminateOverdue),
+            (Decision::Drain { .. }, Reason::NoJobByItsAgent { .. }) => self.count(Occurrence::JoblessEnded),
+            (Decision::Terminate { .. }, Reason::StoppedUnseen { .. }) => self.count(Occurrence::EndedUnseen),
             (Decision::Launch { .. }, Reason::Replaces { .. }) => self.count(Occurrence::Replaced),
             (Decision::Launch { .. }, Reason::ReplacesScheduled { .. }) => self.count(Occurrence::ReplacedScheduled),
             (Decision::Drain { .. }, Reason::BootFailed { .. } | Reason::BootDeadline { .. }) => {

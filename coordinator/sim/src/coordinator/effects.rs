@@ -43,6 +43,9 @@ impl World {
             let answer = Input::Observed(Err("Redis does not answer".to_owned()));
             return self.put_coordinator(c, at, CoordinatorEv::Input(Box::new(answer)));
         }
+        if self.net.unreadable.is_down(self.now) {
+            return self.feed(c, Input::Observed(Err("bull:video:wait: WRONGTYPE".to_owned())));
+        }
         let jobs = with_jobs.then(|| (up(self.now), self.jobs_by_instance()));
         let backlog = spillway_brain::Backlog { queues: vec![self.bull.backlog(self.now)] };
         let answer = Input::Observed(Ok(Observation { backlog, jobs }));

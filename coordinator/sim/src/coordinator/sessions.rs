@@ -141,6 +141,20 @@ impl World {
         }
     }
 
+    /// What a coordinator hears of a report: one that lies says that it holds no job, and is drained once it drains.
+    fn as_told(&mut self, n: N, report: &spillway_brain::Report) -> spillway_brain::Report {
+        let mut report = report.clone();
+        if self.now < self.hosts[n].lies_until && !self.is_calm {
+            report.active_jobs = Some(0);
+            if report.phase == AgentPhase::Draining {
+                report.phase = AgentPhase::Drained;
+                self.count(Occurrence::LiedDrained);
+            }
+            self.hosts[n].has_lied = true;
+        }
+        report
+    }
+
     pub(super) fn heard(&mut self, c: C, n: N, session: u32, message: &Message) {
         // A newer session or registration replaced it: its messages are ignored.
         if self.coordinators[c].sessions.open.get(&n) != Some(&session) {
@@ -162,7 +176,8 @@ impl World {
                 if self.ledger.is_held_by(self.holder_of_lease(c), self.now) {
                     self.hosts[n].heard_at = self.now;
                 }
-                self.feed(c, Input::FromAgent(id, FromAgent::Reported(report.clone())));
+                let report = self.as_told(n, report);
+                self.feed(c, Input::FromAgent(id, FromAgent::Reported(report)));
             }
             Message::Interruption { at, left, is_rehearsal } => {
                 let (at, left, is_rehearsal) = (Timestamp(*at), Some(*left), *is_rehearsal);

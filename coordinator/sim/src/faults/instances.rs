@@ -19,6 +19,13 @@ impl World {
             Fault::HostHangs => self.host_hangs(n),
             Fault::AgentCrash => self.agent_crashes(n, false),
             Fault::AgentDies => self.agent_crashes(n, true),
+            Fault::AgentLies => {
+                let until = self.now + self.rng.octaves(10 * MINUTE, 4 * HOUR);
+                self.hosts[n].lies_until = until;
+                self.hosts[n].disturbed_at = until;
+                self.count(Occurrence::Lies);
+                say!(self, "the agent of i-{n} lies from now on");
+            }
             Fault::WorkerCrash | Fault::WorkerHangs => {
                 let index = self.rng.below(self.hosts[n].procs.len() as u64) as usize;
                 if fault == Fault::WorkerCrash {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use spillway_brain::{Decision, EARLY, Plan, Planned, Reason, RefusalClass, Timestamp};
+use spillway_brain::{Decision, EARLY, PhaseKind, Plan, Planned, Reason, RefusalClass, Timestamp};
 
 use super::{Invariant, policy};
 use crate::agenda::{C, N};
@@ -20,6 +20,8 @@ const EVENT_MARGIN: u64 = 2 * MINUTE;
 const EVENT_MOVED: u64 = 70 * SECOND;
 /// Hand-backs in one tick.
 const HAND_BACKS: usize = 10;
+/// By how much later than it is due the drain of one without a job may come while the queues are unknown.
+const BOUND_LATE: u64 = 2 * MINUTE;
 /// Every listing that is recent enough to act on shows an unmanaged instance of this age.
 const SETTLED: u64 = 5 * MINUTE;
 
@@ -29,6 +31,7 @@ impl World {
         self.check_desired(c, plan, now);
         self.check_events(c, now);
         self.check_blind(c, plan, now);
+        self.check_bound(c, now);
         let launches = plan.decisions.iter().filter(|planned| self.is_new_launch(planned)).count();
         self.check_breaker(c, launches, now);
         if launches > 0 {
@@ -91,10 +94,11 @@ impl World {
             Decision::CancelDrain { .. } => drop(self.coordinators[c].shadow.ready.remove(&n)),
             Decision::Terminate { .. } => {
                 self.coordinators[c].shadow.drained.insert(n);
-                self.check_terminate(c, n, now);
+                self.check_terminate(c, n, now, matches!(reason, Reason::StoppedUnseen { .. }));
             }
             Decision::HandBack { certain: true, .. } => {
-                let works = self.works(n);
+                // Of an agent's lie the look at the locks keeps a job that runs: that it runs once is checked where it would run twice.
+                let works = self.works(n) && !self.hosts[n].has_lied;
                 if works && !self.hosts[n].is_hung_or_off() {
                     let text = format!("a certain hand-back of the jobs of i-{n} while its worker runs them");
                     self.violate(Invariant::RunsOnce, text);
@@ -126,7 +130,7 @@ impl World {
     }
 
     /// Invariant 4, against the true state of the world.
-    fn check_terminate(&mut self, c: C, n: N, now: Timestamp) {
+    fn check_terminate(&mut self, c: C, n: N, now: Timestamp, is_unseen: bool) {
         let config = &self.setup.config;
         let last = self.coordinators[c].shadow.terminated_at.insert(n, now.0);
         if last.is_some_and(|last| now.0.saturating_sub(last) < 2 * SECOND) && self.coordinators.len() == 1 {
@@ -159,8 +163,14 @@ impl World {
             0 => machine.launched_at + ms(config.boot_timeout) <= self.now + SKEW,
             heard_at => heard_at + ms(config.lost_after()) <= self.now + SKEW,
         };
-        let is_stopped = !host.has_worker() || !self.works(n) && host.is_hung_or_off();
-        if !redis_agrees {
+        // Weaker: an agent that lies about its worker is believed where Redis shows no job, or cannot be asked for long.
+        let is_stopped = !host.has_worker() || host.has_lied || !self.works(n) && host.is_hung_or_off();
+        if is_unseen {
+            if !is_stopped {
+                let text = format!("i-{n} is terminated by its agent's word while its worker runs");
+                self.violate(Invariant::FencedAndEmpty, text);
+            }
+        } else if !redis_agrees {
             let text = format!("i-{n} is terminated, but Redis has not shown it without jobs since its fence");
             self.violate(Invariant::FencedAndEmpty, text);
         } else if !is_stopped && !silent {
@@ -180,10 +190,22 @@ impl World {
         let queue = shadow.observation_failed || is_old(observed_at, ms(config.longest_gap()));
         let ec2 = shadow.listing_failed || is_old(shadow.listed_at, ms(config.longest_listing_age()));
         let may_hand_back = !shadow.observation_failed;
+        let bound = ms(config.unknown_bound()) * 2;
+        let is_beyond = is_old(observed_at, bound.saturating_sub(SKEW)) && !ec2;
+        let is_jobless = |n: N| {
+            let most = now.0.saturating_sub(ms(config.policy.idle).saturating_sub(SKEW));
+            shadow.jobless.get(&n).is_some_and(|(since, _)| *since <= most)
+        };
         for Planned { decision, reason } in &plan.decisions {
             let is_allowed = match decision {
                 Decision::Alert { .. } => true,
                 Decision::HandBack { .. } => may_hand_back,
+                Decision::Drain { id, .. } if matches!(reason, Reason::NoJobByItsAgent { .. }) => {
+                    is_beyond && is_jobless(number(id))
+                }
+                Decision::Terminate { .. } if matches!(reason, Reason::StoppedUnseen { .. }) => is_beyond,
+                // It was decided while all was known.
+                _ if matches!(reason, Reason::TerminateAgain { .. } | Reason::NotTerminated { .. }) => !ec2,
                 _ => matches!(reason, Reason::OperatorAsked { .. }) || !(queue || ec2),
             };
             if !is_allowed {
@@ -191,6 +213,31 @@ impl World {
                 let text = format!("{} {} while {what} cannot be read", decision.kind(), decision.subject());
                 return self.violate(Invariant::UnknownIsNotZero, text);
             }
+        }
+    }
+
+    /// Invariant 3: unknown is bounded. Weaker: only while this leader has seen EC2 and heard the agent for all that time.
+    fn check_bound(&mut self, c: C, now: Timestamp) {
+        let (config, shadow) = (&self.setup.config, &self.coordinators[c].shadow);
+        let is_old = |at: u64, most: u64| now.0.saturating_sub(at) > most + BOUND_LATE;
+        let observed_at = shadow.observed.back().map_or(0, |(at, _)| *at).max(shadow.listed_since);
+        let is_beyond = shadow.observation_failed && is_old(observed_at, ms(config.unknown_bound()) * 2);
+        let is_listed = shadow.listed_at.is_some_and(|at| !is_old(at, 0)) && !shadow.listing_failed;
+        if !is_beyond || !is_listed || self.coordinators.len() > 1 {
+            return;
+        }
+        let is_due = |(_, (since, last)): &(&N, &(u64, u64))| {
+            is_old(*since, ms(config.policy.idle)) && now.0.saturating_sub(*last) < 10 * SECOND
+        };
+        let state = self.coordinators[c].state();
+        let works = |n: &N| {
+            let phase = state.instance(&self.cloud.machines[*n].id).map(|instance| instance.phase_kind());
+            matches!(phase, Some(PhaseKind::Booting | PhaseKind::Ready))
+        };
+        let left = shadow.jobless.iter().filter(is_due).map(|(n, _)| *n).find(works);
+        if let Some(n) = left {
+            let text = format!("i-{n} has no job by its agent, and the queues have been unknown for too long");
+            self.violate(Invariant::UnknownIsNotZero, text);
         }
     }
 

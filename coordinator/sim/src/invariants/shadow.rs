@@ -8,11 +8,14 @@ use spillway_brain::{
 use spillway_pool::{FromAgent, Input, Wish};
 
 use crate::agenda::N;
-use crate::clock::{HOUR, MINUTE, ms};
+use crate::clock::{HOUR, MINUTE, SECOND, ms};
 use crate::coordinator::number;
 
 /// Longer than any window of a policy.
 const KEPT: u64 = 11 * MINUTE;
+
+/// What an instance does in a longer silence nobody knows: a heartbeat's time-out.
+const HEARD_WITHIN: u64 = 30 * SECOND;
 
 /// By the coordinators' clocks.
 #[derive(Debug, Default)]
@@ -20,6 +23,10 @@ pub struct Shadow {
     /// When the queue was observed, and its demand.
     pub observed: VecDeque<(u64, u64)>,
     pub observation_failed: bool,
+    /// The queue was there in an observation.
+    pub queue_seen: bool,
+    /// Since when every heartbeat of an instance has said that it holds no job, and when the last one came.
+    pub jobless: BTreeMap<N, (u64, u64)>,
     pub listed_at: Option<u64>,
     /// A list that was asked for earlier is not decided upon.
     pub listed_since: u64,
@@ -78,7 +85,9 @@ impl Clone for Shadow {
         renew(&mut self.drained, &other.drained);
         renew(&mut self.judged, &other.judged);
         renew(&mut self.early_ends, &other.early_ends);
+        renew(&mut self.jobless, &other.jobless);
         self.observation_failed = other.observation_failed;
+        self.queue_seen = other.queue_seen;
         self.listed_at = other.listed_at;
         self.listed_since = other.listed_since;
         self.listing_failed = other.listing_failed;
@@ -97,7 +106,13 @@ impl Shadow {
     pub fn feed(&mut self, now: Timestamp, skew: i64, input: &Input) {
         match input {
             Input::Observed(Ok(seen)) => {
-                self.observation_failed = false;
+                let is_missing = seen.backlog.queues.iter().any(|queue| queue.missing.is_some());
+                self.queue_seen |= !is_missing;
+                // It may be a misspelt name.
+                self.observation_failed = !self.queue_seen;
+                if self.observation_failed {
+                    return;
+                }
                 self.observed.push_back((now.0, seen.backlog.demand()));
                 while self.observed.front().is_some_and(|(at, _)| at + KEPT < now.0) {
                     self.observed.pop_front();
@@ -115,6 +130,11 @@ impl Shadow {
             Input::Listed { answer: Err(_), .. } => self.listing_failed = true,
             Input::FromAgent(_, FromAgent::Reported(report)) => {
                 let n = number(&report.id);
+                self.jobless.retain(|it, (_, last)| *it != n || now.0.saturating_sub(*last) <= HEARD_WITHIN);
+                match report.active_jobs {
+                    Some(0) => self.jobless.entry(n).or_insert((now.0, now.0)).1 = now.0,
+                    _ => drop(self.jobless.remove(&n)),
+                }
                 match &report.schedule {
                     Schedule::Unknown => {}
                     Schedule::Empty => drop(self.events.remove(&n)),
@@ -128,6 +148,7 @@ impl Shadow {
                     self.first_ready.entry(n).or_insert(now.0);
                 }
             }
+            Input::FromAgent(id, FromAgent::Registered) => drop(self.jobless.remove(&number(id))),
             Input::FromAgent(id, FromAgent::Notice { .. }) => drop(self.noticed.insert(number(id))),
             Input::Interruptions(ids) => self.noticed.extend(ids.iter().map(number)),
             Input::LaunchAnswered { answer: LaunchAnswer::Accepted { .. }, .. } => self.refused.clear(),
@@ -180,6 +201,7 @@ impl Shadow {
     pub fn step(&mut self, by: i64) {
         let Shadow {
             observed,
+            jobless,
             listed_at,
             refused,
             breaker_opened_at,
@@ -194,6 +216,7 @@ impl Shadow {
         let times = times.chain(refused.values_mut()).chain(breaker_opened_at.as_mut());
         let times = times.chain([resumed_at, listed_since]);
         let times = times.chain(first_ready.values_mut()).chain(early_ends.iter_mut());
+        let times = times.chain(jobless.values_mut().flat_map(|(since, last)| [since, last]));
         times.chain(terminated_at.values_mut()).for_each(|at| *at = at.saturating_add_signed(by));
     }
 
@@ -232,6 +255,7 @@ impl Shadow {
     pub fn forget(&mut self, is_over: impl Fn(N) -> bool) {
         self.ready.retain(|n| !is_over(*n));
         self.noticed.retain(|n| !is_over(*n));
+        self.jobless.retain(|n, _| !is_over(*n));
         self.events.retain(|n, _| !is_over(*n));
         self.waived.retain(|n| !is_over(*n));
         self.failed.retain(|n| !is_over(*n));

@@ -70,6 +70,11 @@ impl World {
         if known.iter().filter(|instance| instance.is_kept(now)).count() > 1 {
             problem = Some((Invariant::NoLeak, "more than one failed boot is kept for a person".to_owned()));
         }
+        let is_ours = |id| state.instance(id).is_some_and(|instance| !instance.is_gone());
+        if let Some(stranger) = state.strangers().iter().find(|stranger| is_ours(&stranger.id)) {
+            let text = format!("{} is in the ledger, and is called another installation's", stranger.id);
+            problem = Some((Invariant::NothingForgotten, text));
+        }
         let listed_at = self.listed_at(c);
         for n in &self.cloud.listed {
             let machine = &self.cloud.machines[*n];
