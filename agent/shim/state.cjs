@@ -22,6 +22,7 @@ function state() {
  *   ready     its blocking connection stands; absent where the Redis client hides it
  *   quiet_ms  since Redis answered a fetch or the end of a job; absent before the first
  *   drain_ms  how long Redis lets it wait for a job
+ *   limiter_max   its own limiter.max: the queue's counter of starts is not asked beyond it
  *   ended     jobs that ended in it, well or not
  *   run_id, db, address   the Redis that it is connected to, as that Redis and its client name it
  */
@@ -33,6 +34,7 @@ function activity(entry) {
     ...(status && { ready: status === 'ready' || status === 'true' }),
     ...(answered !== undefined && { quiet_ms: Math.round(now() - answered) }),
     ...(Number.isFinite(opts.drainDelay) && { drain_ms: Math.round(opts.drainDelay * 1000) }),
+    ...(opts.limiter && Number.isFinite(opts.limiter.max) && { limiter_max: opts.limiter.max }),
     ...(limited(worker) && { limited_ms: Math.round(limited(worker)) }),
   };
 }

@@ -3,7 +3,7 @@
 
 mod words;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use spillway_machine::{DrainSignal, Failure, Machine, Phase, Timestamp};
 use spillway_proto::ToldBy;
@@ -235,16 +235,24 @@ impl Reporter {
 
     /// What its Workers work, by their own word; by the configuration where they have none.
     fn queues(&self) -> Vec<WorkerQueue> {
-        let told = self.shims.workers.iter().map(|worker| (worker.queue.clone(), worker.prefix.clone()));
-        let mut queues: Vec<(String, String)> = told.collect();
-        if queues.is_empty() {
-            queues = self.place.queues.iter().map(|queue| (queue.clone(), self.place.prefix.clone())).collect();
+        let mut queues: BTreeMap<(String, String), Option<u64>> = BTreeMap::new();
+        for worker in &self.shims.workers {
+            let max = worker.limiter_max.and_then(limiter_max);
+            let least = queues.entry((worker.queue.clone(), worker.prefix.clone())).or_default();
+            *least = least.iter().copied().chain(max).min();
         }
-        queues.sort();
-        queues.dedup();
-        queues.truncate(QUEUES_TOLD);
-        queues.into_iter().map(|(queue, prefix)| WorkerQueue { queue, prefix }).collect()
+        if queues.is_empty() {
+            queues = self.place.queues.iter().map(|queue| ((queue.clone(), self.place.prefix.clone()), None)).collect();
+        }
+        let told = queues.into_iter().take(QUEUES_TOLD);
+        told.map(|((queue, prefix), limiter_max)| WorkerQueue { queue, prefix, limiter_max }).collect()
     }
+}
+
+/// A whole number of starts; nonsense is no limit.
+fn limiter_max(max: f64) -> Option<u64> {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 1 and 2^53")]
+    (1.0..9.0e15).contains(&max).then_some(max as u64)
 }
 
 #[cfg(test)]

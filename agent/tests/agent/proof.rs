@@ -37,6 +37,7 @@ fn a_rate_limited_worker_is_ready_and_says_for_how_long_it_waits() {
         worker.proven && worker.waits_for.starts_with("rate limited for 9 min")
     });
     assert_eq!((stage.completed(), stage.active()), (0, 0));
+    assert!(stage.coordinator.last_beat().queues.iter().all(|queue| queue.limiter_max == Some(1)), "{}", stage.story());
     assert!(stage.coordinator.last_beat().unprotected.is_empty(), "{}", stage.story());
 }
 

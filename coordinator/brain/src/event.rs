@@ -1,5 +1,6 @@
 //! What happened, as the shell or the simulator tells it.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -215,6 +216,9 @@ pub struct Report {
     /// A rate limit holds its worker back.
     #[serde(default)]
     pub is_rate_limited: bool,
+    /// By queue: how many starts in a window the `limiter.max` of its workers allows.
+    #[serde(default)]
+    pub limiter_max: BTreeMap<String, u64>,
     /// What keeps it from being ready, in the reader's words.
     #[serde(with = "crate::or_empty")]
     pub problem: Option<String>,

@@ -1,5 +1,6 @@
 //! One intended instance: what is known of it, and what follows from that.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -163,6 +164,9 @@ pub struct SaidByAgent {
     /// A rate limit holds its worker back.
     #[serde(default, skip_serializing_if = "core::ops::Not::not")]
     pub is_rate_limited: bool,
+    /// By queue: how many starts in a window the `limiter.max` of its workers allows.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub limiter_max: BTreeMap<String, u64>,
     /// The end of the worker's own log, as it was last told before the worker was ready.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub worker_log: Option<String>,

@@ -221,6 +221,7 @@ impl Stepped for SaidByAgent {
             active_jobs: _,
             jobless_since,
             is_rate_limited: _,
+            limiter_max: _,
             worker_log: _,
         } = self;
         last_report.step(by);

@@ -1,5 +1,6 @@
 //! AgentService: registers agents, receives their reports, sends them commands.
 
+use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -267,6 +268,7 @@ fn receive(record: &mut AgentRecord, pool: &PoolHandle, id: &InstanceId, message
                 named: heartbeat.shims > 0 || heartbeat.worker.as_ref().is_some_and(is_told_by_name),
                 active_jobs: heartbeat.active_jobs,
                 is_rate_limited: heartbeat.worker.as_ref().is_some_and(|it| it.waits_for.starts_with("rate limited")),
+                limiter_max: limiter_max(&heartbeat.queues),
                 problem: Some(heartbeat.problem.clone()).filter(|problem| !problem.is_empty()),
                 worker_log,
                 schedule,
@@ -332,6 +334,11 @@ fn works_for_this_pool(heartbeat: &mut v1::Heartbeat, prefix: &str, queues: &[St
 
 /// Why its worker does none of the pool's jobs: it works other queues, or under another prefix. Agents that do not tell what their
 /// workers work are believed.
+/// By queue. Whose queues are another pool's was looked at before.
+fn limiter_max(queues: &[v1::WorkerQueue]) -> BTreeMap<String, u64> {
+    queues.iter().filter_map(|it| Some((it.queue.clone(), it.limiter_max?))).collect()
+}
+
 fn other_queues(theirs: &[v1::WorkerQueue], prefix: &str, ours: &[String]) -> Option<String> {
     const SHOWN: usize = 8;
     let is_ours = |it: &v1::WorkerQueue| it.prefix == prefix && ours.contains(&it.queue);
@@ -374,7 +381,11 @@ mod tests {
 
     #[test]
     fn a_worker_of_other_queues_is_named_with_the_pools() {
-        let works = |queue: &str, prefix: &str| v1::WorkerQueue { queue: queue.to_owned(), prefix: prefix.to_owned() };
+        let works = |queue: &str, prefix: &str| v1::WorkerQueue {
+            queue: queue.to_owned(),
+            prefix: prefix.to_owned(),
+            limiter_max: None,
+        };
         let ours = ["video".to_owned(), "audio".to_owned()];
         let check = |theirs: &[v1::WorkerQueue]| other_queues(theirs, "bull", &ours);
         assert_eq!(check(&[]), None, "an agent that does not tell");

@@ -100,7 +100,7 @@ fn schedule(of: v1::Schedule) -> v1::Schedule {
 fn queue(of: v1::WorkerQueue) -> v1::WorkerQueue {
     // Compared with the pool's own: as they are, as far as that is no harm.
     let kept = |text: &str| visible_line(&cut(text, SENTENCE));
-    v1::WorkerQueue { queue: kept(&of.queue), prefix: kept(&of.prefix) }
+    v1::WorkerQueue { queue: kept(&of.queue), prefix: kept(&of.prefix), limiter_max: of.limiter_max }
 }
 
 fn label(text: &str) -> String {
@@ -158,7 +158,7 @@ mod tests {
             problem: long.clone(),
             git_commit: long.clone(),
             unprotected: vec![long.clone(); 1000],
-            queues: vec![v1::WorkerQueue { queue: "q".into(), prefix: long.clone() }; 1000],
+            queues: vec![v1::WorkerQueue { queue: "q".into(), prefix: long.clone(), limiter_max: None }; 1000],
             worker: Some(worker),
             ..v1::Heartbeat::default()
         };

@@ -34,7 +34,7 @@ fn a_rate_limit_and_a_pause_are_told() {
         feeder.add("q", json!([{ "name": "a", "data": { "ms": 300 } }, { "name": "b", "data": { "ms": 1 } }]));
         does(&shim, "working");
         let limited = does(&shim, "limited");
-        assert_eq!(limited["ended"], 1, "BullMQ {bullmq}");
+        assert_eq!((&limited["ended"], &limited["limiter_max"]), (&json!(1), &json!(1)), "BullMQ {bullmq}");
         assert!(limited["limited_ms"].as_f64().is_some_and(|ms| ms > 1000.0 && ms <= 60_000.0), "{limited}");
         worker.tell("pause");
         does(&shim, "paused");

@@ -38,6 +38,7 @@ pub(super) fn reported(state: &mut State, now: Timestamp, report: Report, config
     instance.agent.named |= report.named;
     instance.agent.active_jobs = report.active_jobs;
     instance.agent.is_rate_limited = report.is_rate_limited;
+    instance.agent.limiter_max = report.limiter_max;
     instance.problem = report.problem;
     scheduled::told(&mut instance.ec2.scheduled, now, report.schedule);
     if instance.boot_failed || instance.phase_kind() == PhaseKind::Booting {

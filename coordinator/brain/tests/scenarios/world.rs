@@ -58,6 +58,8 @@ pub struct World {
     hidden: BTreeSet<String>,
     unlisted: bool,
     named: bool,
+    /// Their workers' own `limiter.max`.
+    limiter_max: Option<u64>,
 }
 
 impl World {
@@ -82,6 +84,7 @@ impl World {
             hidden: BTreeSet::new(),
             unlisted: false,
             named: true,
+            limiter_max: None,
         }
     }
 
@@ -129,6 +132,7 @@ impl World {
                 named: self.named,
                 active_jobs: jobs,
                 is_rate_limited: problem == "rate-limited",
+                limiter_max: self.limiter_max.iter().map(|max| ("video".to_owned(), *max)).collect(),
                 problem: Some(problem).filter(|problem| !problem.is_empty()),
                 worker_log,
                 schedule,

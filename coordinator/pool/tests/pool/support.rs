@@ -141,6 +141,7 @@ pub fn report(phase: AgentPhase) -> Report {
         named: true,
         active_jobs: Some(0),
         is_rate_limited: false,
+        limiter_max: std::collections::BTreeMap::new(),
         problem: None,
         worker_log: None,
         schedule: Schedule::Unknown,

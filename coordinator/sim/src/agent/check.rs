@@ -171,6 +171,7 @@ impl World {
             named: agent.machine.shim_jobs().is_some() || agent.seen.by_name,
             active_jobs: agent.machine.shim_jobs().or(agent.seen.active),
             is_rate_limited: false,
+            limiter_max: std::collections::BTreeMap::new(),
             problem: None,
             worker_log: None,
             schedule,
