@@ -9,7 +9,7 @@
 //! | `spillway_observation_up`, `spillway_cloud_up`, `spillway_leader` | gauge, 0 or 1 | `pool` |
 //! | `spillway_instances` | gauge | `pool`, `phase` |
 //! | `spillway_instances_desired`, `spillway_instances_max` | gauge | `pool` |
-//! | `spillway_launches_total` | counter | `pool`, `capacity_type`, `outcome` (accepted, refused_capacity, …) |
+//! | `spillway_launches_total` | counter | `pool`, `capacity_type`, `outcome` (accepted, refused_capacity, taken_back_capacity, …) |
 //! | `spillway_launches_blocked` | gauge, 0 or 1 | `pool`, `class` (capacity, quota, …, breaker) |
 //! | `spillway_instances_launched_total`, `spillway_instances_terminated_total` | counter | `pool` |
 

@@ -87,6 +87,7 @@ fn blocked(refusal: &Refusal) -> v1::LaunchesBlocked {
         at: Some(timestamp(refusal.at)),
         retried_at: refusal.until.map(timestamp),
         needs_a_person: refusal.class.needs_a_person(),
+        after_accept: refusal.after_accept,
     }
 }
 

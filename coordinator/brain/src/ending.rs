@@ -1,41 +1,41 @@
 //! How an instance ended, in one sentence: our reason first, EC2's where that says something else, and somebody else's hand by
 //! that name. Owns what EC2's state reasons mean for it; decides nothing.
 
-use crate::event::StateReason;
 use crate::instance::Instance;
 use crate::phase::Phase;
+use crate::refusal::RefusalClass;
+use crate::state_reason::{Meaning, StateReason};
 
-/// EC2's reason when TerminateInstances was called, by whomever.
-const BY_A_CALL: &str = "Client.UserInitiatedShutdown";
-/// When a process on the instance powered it off.
-const FROM_INSIDE: &str = "Client.InstanceInitiatedShutdown";
 /// Begins the phase's reason of one that nobody here decided to terminate.
 const SHUTS_DOWN: &str = "EC2 is shutting it down";
 
 /// Why EC2 shows it terminated, or shutting down. `reason` is EC2's, where it gives one.
 pub(crate) fn in_words(instance: &Instance, reason: Option<&StateReason>) -> String {
     if let Some(ours) = our_reason(instance) {
-        return match reason.filter(|reason| reason.code() != BY_A_CALL) {
+        return match reason.filter(|reason| reason.meaning() != Meaning::ByACall) {
             Some(reason) => format!("terminated: {ours}; EC2 gives another reason: {reason}"),
             None => format!("terminated: {ours}"),
         };
     }
     let meanwhile = instance.ended_for.as_ref().map_or(String::new(), |why| format!(", while it was draining: {why}"));
     let Some(reason) = reason else { return format!("terminated (no reason given){meanwhile}") };
-    match reason.code() {
+    match reason.meaning() {
+        _ if instance.ec2.took_back => took_back(reason),
         // Its ledger may have been lost with the decision.
-        BY_A_CALL if instance.adopted => {
+        Meaning::ByACall if instance.adopted => {
             format!(
                 "terminated by somebody else, or by this coordinator before its ledger was lost ({reason}){meanwhile}"
             )
         }
-        BY_A_CALL => format!("terminated by somebody else, not by this coordinator ({reason}){meanwhile}"),
-        FROM_INSIDE => format!("powered off from inside, by its agent or by somebody on it ({reason}){meanwhile}"),
+        Meaning::ByACall => format!("terminated by somebody else, not by this coordinator ({reason}){meanwhile}"),
+        Meaning::FromInside => {
+            format!("powered off from inside, by its agent or by somebody on it ({reason}){meanwhile}")
+        }
         // A notice has said why it drains.
-        _ if reason.is_spot() && instance.ec2.interrupted_at.is_some() => {
+        Meaning::Reclaimed if instance.ec2.interrupted_at.is_some() => {
             format!("EC2 reclaimed the spot instance ({reason})")
         }
-        _ if reason.is_spot() => format!("EC2 reclaimed the spot instance ({reason}){meanwhile}"),
+        Meaning::Reclaimed => format!("EC2 reclaimed the spot instance ({reason}){meanwhile}"),
         _ => format!("ended by EC2 ({reason}){meanwhile}"),
     }
 }
@@ -55,9 +55,37 @@ pub(crate) fn shuts_down(instance: &Instance, reason: Option<&StateReason>) -> S
     format!("{SHUTS_DOWN}: {}", in_words(instance, reason))
 }
 
-/// Somebody called TerminateInstances, and it was not this coordinator.
-pub(crate) fn is_by_somebody_else(instance: &Instance, reason: Option<&StateReason>) -> bool {
-    reason.is_some_and(|reason| reason.code() == BY_A_CALL) && our_reason(instance).is_none()
+/// Why it ended where EC2 accepted its launch, and nothing ran there.
+pub(crate) fn took_back(reason: &StateReason) -> String {
+    format!("EC2 accepted the launch, and ended the instance before anything ran there ({reason})")
+}
+
+/// That it ends says nothing about its boot: EC2 reclaims it, or somebody else terminated it.
+pub(crate) fn was_taken(instance: &Instance, reason: Option<&StateReason>) -> bool {
+    let meaning = reason.map(StateReason::meaning);
+    let is_by_somebody_else = meaning == Some(Meaning::ByACall) && our_reason(instance).is_none();
+    instance.ec2.interrupted_at.is_some() || meaning == Some(Meaning::Reclaimed) || is_by_somebody_else
+}
+
+/// The class of refusal that its end comes to, where EC2 accepted the launch and ended the instance before anything ran there. None
+/// of any other end. A notice is no other end: the list of spot requests shows the end of one as a notice. `was_running`: EC2 has shown it running.
+pub(crate) fn refusal_class(
+    instance: &Instance,
+    was_running: bool,
+    reason: Option<&StateReason>,
+) -> Option<RefusalClass> {
+    let has_run = instance.agent.registered || instance.ready_at.is_some();
+    if has_run || our_reason(instance).is_some() {
+        return None;
+    }
+    match reason?.meaning() {
+        // What was adopted may have run for long, and its agent never have come here.
+        Meaning::LaunchFailed(class) if !(was_running && instance.adopted) => Some(class),
+        Meaning::Fault if !was_running => Some(RefusalClass::Retry),
+        Meaning::Reclaimed if !was_running => Some(RefusalClass::Capacity),
+        Meaning::Other(class) if !was_running => Some(class),
+        _ => None,
+    }
 }
 
 /// Why this coordinator terminated it; None where it did not.

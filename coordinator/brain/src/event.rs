@@ -10,6 +10,7 @@ use crate::hand_back::Suspect;
 use crate::id::{InstanceId, LaunchToken};
 use crate::refusal::RefusalClass;
 use crate::scheduled::Schedule;
+use crate::state_reason::StateReason;
 use crate::time::Timestamp;
 
 /// Everything that the controller ever learns.
@@ -163,42 +164,9 @@ impl Ec2State {
     }
 }
 
-/// EC2's StateReason: why it ends an instance.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StateReason {
-    code: String,
-    message: String,
-}
-
-impl StateReason {
-    /// As EC2 writes them. Its messages begin with the code once more.
-    pub fn new(code: impl Into<String>, message: &str) -> Self {
-        let code = code.into();
-        let message = message.strip_prefix(code.as_str()).unwrap_or(message).trim_start_matches([':', ' ']);
-        StateReason { message: message.trim_end_matches(['.', ' ']).to_owned(), code }
-    }
-
-    pub fn code(&self) -> &str {
-        &self.code
-    }
-
-    /// Empty where EC2 gives none.
-    pub fn message(&self) -> &str {
-        &self.message
-    }
-
-    /// EC2 took the spot instance back: `Server.SpotInstanceTermination`, `Server.SpotInstanceShutdown`.
-    pub fn is_spot(&self) -> bool {
-        self.code.starts_with("Server.Spot")
-    }
-}
-
-impl fmt::Display for StateReason {
+impl fmt::Display for Ec2State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.message.as_str() {
-            "" => f.write_str(&self.code),
-            message => write!(f, "{}: {message}", self.code),
-        }
+        f.write_str(self.as_str())
     }
 }
 

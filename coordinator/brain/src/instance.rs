@@ -141,6 +141,9 @@ pub struct SaidByEc2 {
     /// Which of its tags somebody changed, in words, by the last list that had it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retagged: Option<String>,
+    /// It accepted the launch, and ended the instance before anything ran there.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub took_back: bool,
 }
 
 /// What its agent says of an instance; by its last report, where nothing else is said.

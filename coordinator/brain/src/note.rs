@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::early_ends::EARLY;
 use crate::id::{InstanceId, LaunchToken};
-use crate::reason::when;
+use crate::reason::{said, when};
 use crate::refusal::RefusalClass;
 use crate::words::{counted, in_words};
 
@@ -103,6 +103,9 @@ pub enum Note {
         code: String,
         message: String,
         left: Duration,
+        /// EC2 accepted the launch, and ended its instance before anything ran there.
+        #[serde(default)]
+        after_accept: bool,
     },
     /// In records of an earlier version.
     FatalRefusal {
@@ -425,18 +428,33 @@ impl Note {
                 in_words(EARLY)
             ),
             Note::BreakerTries => f.write_str("boots failed before: one instance is tried first"),
+            Note::BackOff { class, code, message, left, after_accept: true } => {
+                let (what, said, left) = (class.in_words(), said(code, message), in_words(*left));
+                write!(
+                    f,
+                    "EC2 accepted a launch, and ended its instance before anything ran there ({what}: {said}): "
+                )?;
+                match class.needs_a_person() {
+                    false => write!(f, "no launch for {left}"),
+                    true => write!(
+                        f,
+                        "launching is stopped, and tried again in {left}. {}; `spillway resume` tries at once",
+                        class.remedy(code)
+                    ),
+                }
+            }
             Note::BackOff { class: RefusalClass::Retry, code, left, .. } => {
                 write!(f, "EC2 answered {code}: the launch is retried in {}", in_words(*left))
             }
-            Note::BackOff { class, code, message, left } if class.needs_a_person() => write!(
+            Note::BackOff { class, code, message, left, .. } if class.needs_a_person() => write!(
                 f,
                 "EC2 refused a launch ({}: {code}: {message}): launching is stopped, and tried again in {}. {}; \
                  `spillway resume` tries at once",
                 class.in_words(),
                 in_words(*left),
-                class.remedy()
+                class.remedy(code)
             ),
-            Note::BackOff { class, code, message, left } => {
+            Note::BackOff { class, code, message, left, .. } => {
                 let (what, left) = (class.in_words(), in_words(*left));
                 write!(f, "EC2 refused a launch ({what}: {code}: {message}): no launch for {left}")
             }

@@ -89,6 +89,14 @@ pub enum Reason {
         #[serde(default)]
         retried_in: Option<Duration>,
     },
+    /// EC2 accepted the launch, and ended its instance before anything ran there.
+    TakenBack {
+        id: InstanceId,
+        class: RefusalClass,
+        code: String,
+        message: String,
+        retried_in: Duration,
+    },
     NotTerminated {
         id: InstanceId,
         /// EC2's code and words.
@@ -194,6 +202,7 @@ impl fmt::Display for Reason {
             Reason::BelowDesired { .. }
             | Reason::LaunchUnanswered { .. }
             | Reason::Refused { .. }
+            | Reason::TakenBack { .. }
             | Reason::BreakerOpened { .. }
             | Reason::EarlyEnds { .. }
             | Reason::NothingTaken { .. }
@@ -258,8 +267,17 @@ impl Reason {
                 if let Some(wait) = retried_in {
                     write!(f, ": launching is stopped, and tried again in {}", in_words(*wait))?;
                 }
-                write!(f, ". {}; `spillway resume` tries at once", class.remedy())
+                write!(f, ". {}; `spillway resume` tries at once", class.remedy(code))
             }
+            Reason::TakenBack { id, class, code, message, retried_in } => write!(
+                f,
+                "EC2 accepted the launch of {id}, and ended it before anything ran there ({}: {}): launching is stopped, and \
+                 tried again in {}. {}; `spillway resume` tries at once",
+                class.in_words(),
+                said(code, message),
+                in_words(*retried_in),
+                class.remedy(code)
+            ),
             Reason::BreakerOpened { failures, wait, .. } => write!(
                 f,
                 "{} failed in a row: no launch for {}, then one instance is tried. `spillway status` shows the boot step \
@@ -421,7 +439,7 @@ impl Reason {
                 "{}: its agent says that its worker is stopped and held no job; Redis cannot be asked",
                 cause.in_words()
             ),
-            Reason::Stopped { state } => write!(f, "EC2 shows it {}: it cannot process jobs", state.as_str()),
+            Reason::Stopped { state } => write!(f, "EC2 shows it {state}: it cannot process jobs"),
             Reason::HandedBack { cause, jobs } => write!(
                 f,
                 "drained ({}): its worker is stopped, and its remaining jobs are handed back ({})",
@@ -482,6 +500,11 @@ impl Reason {
             other => write!(f, "{other:?}"),
         }
     }
+}
+
+/// EC2's code, and its message where there is one.
+pub(crate) fn said(code: &str, message: &str) -> String {
+    if message.is_empty() { code.to_owned() } else { format!("{code}: {message}") }
 }
 
 /// When an event begins that EC2 has scheduled.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::backoff;
 use crate::config::Config;
+use crate::state_reason;
 use crate::time::Timestamp;
 
 /// EC2's errors by what to do about them, not by what happened. Which code is of which class is the shell's to know.
@@ -70,6 +71,19 @@ impl RefusalClass {
         }
     }
 
+    /// The outcome of a launch that EC2 accepted, and whose instance it ended before anything ran there.
+    pub fn taken_back(self) -> &'static str {
+        match self {
+            RefusalClass::Retry => "taken_back_retry",
+            RefusalClass::Capacity => "taken_back_capacity",
+            RefusalClass::Quota => "taken_back_quota",
+            RefusalClass::Permission => "taken_back_permission",
+            RefusalClass::Configuration => "taken_back_configuration",
+            RefusalClass::Unknown => "taken_back_unknown",
+            RefusalClass::TokenUsed | RefusalClass::TokenEnded => "taken_back_token_used",
+        }
+    }
+
     /// It lasts until a person acts, as far as anybody can tell: they are told.
     pub fn needs_a_person(self) -> bool {
         matches!(
@@ -95,9 +109,10 @@ impl RefusalClass {
         }
     }
 
-    /// What a person does about a refused launch; empty where nothing.
-    pub(crate) fn remedy(self) -> &'static str {
+    /// What a person does about a launch that was refused, or taken back, with this code; empty where nothing.
+    pub(crate) fn remedy(self, code: &str) -> &'static str {
         match self {
+            _ if let Some(remedy) = state_reason::remedy(code) => remedy,
             RefusalClass::Retry | RefusalClass::Capacity | RefusalClass::TokenUsed | RefusalClass::TokenEnded => "",
             RefusalClass::Quota => "Ask AWS for a higher quota, or lower max_instances",
             RefusalClass::Permission => "Fix the coordinator's credentials or IAM policy, or the account",
@@ -109,7 +124,7 @@ impl RefusalClass {
     }
 }
 
-/// Refusals of launches, all of one class.
+/// Refusals of launches, all of one class, and all before EC2 accepted them or all after.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Refusal {
     pub class: RefusalClass,
@@ -122,23 +137,35 @@ pub struct Refusal {
     pub until: Option<Timestamp>,
     /// Tries in a row that were refused with this class.
     pub times: u32,
+    /// EC2 had accepted the launches, and ended their instances before anything ran there: that the next is accepted proves
+    /// nothing.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub after_accept: bool,
 }
 
 impl Refusal {
-    /// Takes one more refusal into account.
+    /// Takes one more refusal into account, which came at `now`.
     pub(crate) fn next(
         before: Option<&Refusal>,
         now: Timestamp,
         config: &Config,
         (class, code, message): (RefusalClass, String, String),
     ) -> Self {
-        let times = match before {
-            None => 1,
-            // Asked for before the back-off began: launches that were made together are refused together.
-            Some(before) if before.holds(now) => before.times,
-            Some(before) => before.times.saturating_add(1),
-        };
-        Refusal { class, code, message, at: now, until: Some(now + backoff::wait(config, class, times)), times }
+        let times = times(before, now);
+        let until = Some(now + backoff::wait(config, class, times));
+        Refusal { class, code, message, at: now, until, times, after_accept: false }
+    }
+
+    /// Takes into account a launch of `launched_at` that EC2 had accepted, and took back at `now`.
+    pub(crate) fn next_after_accept(
+        before: Option<&Refusal>,
+        (now, launched_at): (Timestamp, Timestamp),
+        config: &Config,
+        (class, code, message): (RefusalClass, String, String),
+    ) -> Self {
+        let times = times(before, launched_at);
+        let until = Some(now + backoff::wait_after_accept(config, class, times));
+        Refusal { class, code, message, at: now, until, times, after_accept: true }
     }
 
     /// Whether launches still wait for it.
@@ -154,5 +181,15 @@ impl Refusal {
     /// Until the next launch.
     pub fn left(&self, now: Timestamp) -> Duration {
         self.until.map_or(Duration::ZERO, |until| now.until(until))
+    }
+}
+
+/// Tries in a row, with the one that was made at `tried_at`.
+fn times(before: Option<&Refusal>, tried_at: Timestamp) -> u32 {
+    match before {
+        None => 1,
+        // Made before the back-off began: launches that were made together are refused together.
+        Some(before) if before.holds(tried_at) => before.times,
+        Some(before) => before.times.saturating_add(1),
     }
 }

@@ -53,7 +53,7 @@ pub struct State {
     pub(crate) breaker: Breaker,
     #[serde(default, skip_serializing_if = "EarlyEnds::is_none")]
     pub(crate) early_ends: EarlyEnds,
-    /// Of launches: the last refusal that still counts, and those of other classes.
+    /// Of launches: the last refusal that still counts, and those of other kinds.
     pub(crate) refusal: Option<Refusal>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) other_refusals: Vec<Refusal>,
@@ -140,24 +140,32 @@ impl State {
         }
     }
 
-    /// The refusal takes the place of an earlier one of its class.
+    /// The refusal takes the place of an earlier one of its kind.
     pub(crate) fn remember(&mut self, refusal: Refusal) {
         let before = self.refusal.take();
         self.other_refusals.extend(before);
-        self.other_refusals.retain(|other| other.class != refusal.class);
+        self.other_refusals.retain(|other| (other.class, other.after_accept) != (refusal.class, refusal.after_accept));
         self.refusal = Some(refusal);
     }
 
-    pub(crate) fn refusal_of(&self, class: RefusalClass) -> Option<&Refusal> {
-        self.refusals().find(|refusal| refusal.class == class)
+    pub(crate) fn refusal_of(&self, class: RefusalClass, after_accept: bool) -> Option<&Refusal> {
+        self.refusals().find(|refusal| (refusal.class, refusal.after_accept) == (class, after_accept))
     }
 
-    /// EC2 launches again, or a person may have fixed what made it refuse.
+    /// A person may have fixed what made EC2 refuse.
     pub(crate) fn forget_refusals(&mut self) {
-        self.refusal = None;
-        self.other_refusals.clear();
-        for alert in RefusalClass::ALL.into_iter().filter_map(AlertKind::of_refusal) {
-            self.alerts.remove(&alert);
+        self.forget_refusals_that(|_| true);
+    }
+
+    /// Forgets those refusals, and that a person was told of their classes.
+    pub(crate) fn forget_refusals_that(&mut self, is_over: impl Fn(&Refusal) -> bool) {
+        self.other_refusals.retain(|refusal| !is_over(refusal));
+        // The last of those that are left, as if the forgotten ones had never been.
+        self.refusal = self.refusal.take().filter(|refusal| !is_over(refusal)).or_else(|| self.other_refusals.pop());
+        for class in RefusalClass::ALL {
+            if let Some(alert) = AlertKind::of_refusal(class).filter(|_| !self.refusals().any(|it| it.class == class)) {
+                self.alerts.remove(&alert);
+            }
         }
     }
 

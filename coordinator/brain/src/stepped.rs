@@ -184,6 +184,7 @@ impl Stepped for SaidByEc2 {
             rebalance,
             scheduled,
             retagged: _,
+            took_back: _,
         } = self;
         launched_at.step(by);
         last_listed.step(by);
@@ -238,7 +239,7 @@ impl Stepped for Owed {
 
 impl Stepped for Refusal {
     fn step(&mut self, by: i64) {
-        let Refusal { class: _, code: _, message: _, at, until, times: _ } = self;
+        let Refusal { class: _, code: _, message: _, at, until, times: _, after_accept: _ } = self;
         at.step(by);
         until.step(by);
     }

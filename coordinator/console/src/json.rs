@@ -40,6 +40,7 @@ fn blocked(blocked: &v1::LaunchesBlocked) -> Value {
         "at": time(blocked.at.as_ref()),
         "retried_at": time(blocked.retried_at.as_ref()),
         "needs_a_person": blocked.needs_a_person,
+        "after_accept": blocked.after_accept,
     })
 }
 

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::error::ControlError;
-use crate::faults::{Capacity, Delay, Lose, RefuseOrder};
+use crate::faults::{Capacity, Delay, FailLaunch, Lose, RefuseOrder};
 use crate::http::{Answer, respond};
 use crate::instance_control::{self, Interrupt, Rebalance, ScheduleMaintenance};
 use crate::shared::Shared;
@@ -57,6 +57,7 @@ fn route(shared: &Shared, parts: &Parts, body: &Bytes) -> Result<Reply, ControlE
             |shared, body| json_reply(instance_control::maintenance(shared, parse::<ScheduleMaintenance>(body)?)?)
         }
         ["refuse"] => |shared, body| done(shared.state().faults.refuse(parse::<RefuseOrder>(body)?)),
+        ["fail-launch"] => |shared, body| done(shared.state().faults.fail_launch(parse::<FailLaunch>(body)?)),
         ["lose"] => |shared, body| done(shared.state().faults.lose(parse::<Lose>(body)?)),
         ["delay"] => |shared, body| done(shared.state().faults.delay(parse::<Delay>(body)?)),
         ["stale"] => |shared, body| done(shared.state().faults.stale(parse::<Stale>(body)?.seconds)),
@@ -101,6 +102,7 @@ const PATHS: &[&str] = &[
     "POST /_emulator/rebalance {instance}",
     "POST /_emulator/maintenance {instance, code?, description?, not_before_seconds?, not_after_seconds?, cancel?}",
     "POST /_emulator/refuse {action, code, calls, message?, status?}",
+    "POST /_emulator/fail-launch {code, launches, message?}",
     "POST /_emulator/lose {action, calls}",
     "POST /_emulator/delay {action, milliseconds, calls}",
     "POST /_emulator/stale {seconds}",

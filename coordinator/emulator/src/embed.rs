@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use crate::api::{add_template, check_new_template};
 use crate::calls::Calls;
 use crate::error::{ApiError, ControlError};
-use crate::faults::{Capacity, Delay, Lose, Refuse, RefuseOrder};
+use crate::faults::{Capacity, Delay, FailLaunch, Lose, Refuse, RefuseOrder};
 use crate::instance_control::{self, Interrupt, Rebalance, ScheduleMaintenance};
 use crate::launch_data::{LaunchData, MetadataRequest, Spot, check_image_id, decode_user_data};
 use crate::model::{Interruption, ShutdownBehavior};
@@ -132,6 +132,11 @@ impl Emulator {
     /// See [`Refuse`]; with this HTTP status instead of the one that goes with the code.
     pub fn refuse_with_status(&self, fault: Refuse, status: u16) -> Result<(), ControlError> {
         self.shared.state().faults.refuse(RefuseOrder::with_status(fault, status))
+    }
+
+    /// See [`FailLaunch`].
+    pub fn fail_launch(&self, fault: FailLaunch) -> Result<(), ControlError> {
+        self.shared.state().faults.fail_launch(fault)
     }
 
     /// See [`Lose`].

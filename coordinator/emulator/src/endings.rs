@@ -11,6 +11,8 @@ pub(crate) enum End {
         at_once: bool,
     },
     Interrupted(Interruption),
+    /// EC2 accepted the launch, and could not go through with it.
+    LaunchFailed,
     /// A process in the instance powered it off.
     PoweredOff,
     /// Its init exited, or could not be started.
@@ -43,7 +45,7 @@ fn begins_to_end(state: &mut State, now_ms: u64, id: &str, next: InstanceState, 
 /// Records that an instance begins to end. Returns the state that it now has.
 pub(crate) fn record(state: &mut State, now_ms: u64, id: &str, end: End) -> InstanceState {
     let Some(instance) = state.resources.instances.get(id) else { return InstanceState::ShuttingDown };
-    let behavior = instance.shutdown_behavior;
+    let (behavior, failure) = (instance.shutdown_behavior, instance.fails_with.clone());
     // The API came first: its state and its reason stand.
     if !instance.is_alive() {
         return InstanceState::ShuttingDown;
@@ -63,6 +65,15 @@ pub(crate) fn record(state: &mut State, now_ms: u64, id: &str, end: End) -> Inst
             StateReason::new("Server.SpotInstanceShutdown", "Spot instance shutdown"),
             "Server.SpotInstanceShutdown",
         ),
+        End::LaunchFailed => {
+            let reason =
+                failure.unwrap_or_else(|| StateReason::new("Server.InternalError", "Internal error on launch"));
+            let code = reason.code.clone();
+            begins_to_end(state, now_ms, id, InstanceState::ShuttingDown, reason, &code);
+            let (code, message) = failed_status(&code);
+            state.resources.set_spot_status(id, now_ms, "closed", code, message);
+            return InstanceState::ShuttingDown;
+        }
         End::PoweredOff => (
             match behavior {
                 ShutdownBehavior::Terminate => InstanceState::ShuttingDown,
@@ -86,6 +97,14 @@ pub(crate) fn record(state: &mut State, now_ms: u64, id: &str, end: End) -> Inst
     let (code, message) = spot_status(end);
     state.resources.set_spot_status(id, now_ms, "closed", code, message);
     next
+}
+
+/// Of the spot request of an instance that never ran.
+fn failed_status(code: &str) -> (&'static str, &'static str) {
+    if code.contains("Capacity") || code.starts_with("Server.Spot") {
+        return spot_status(End::Interrupted(Interruption::Terminate));
+    }
+    ("system-error", "An unexpected error occurred. Please try again.")
 }
 
 fn spot_status(end: End) -> (&'static str, &'static str) {

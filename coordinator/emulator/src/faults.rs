@@ -1,4 +1,5 @@
-//! Injected faults: errors, lost answers, delays, stale answers, small pages, insufficient capacity.
+//! Injected faults: errors, launches that fail after they were accepted, lost answers, delays, stale answers, small pages,
+//! insufficient capacity.
 //!
 //! Each is bounded by a number of calls or lasts until it is cleared. `*` as an action means every action.
 
@@ -9,7 +10,7 @@ use hyper::StatusCode;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{ApiError, ControlError};
-use crate::model::Lifecycle;
+use crate::model::{Lifecycle, StateReason};
 use crate::resources::HISTORY_MS;
 
 /// Faults of one kind that may be pending at once.
@@ -53,6 +54,17 @@ impl RefuseOrder {
     }
 }
 
+/// The next `launches` instances that are launched end when they would run, with this StateReason.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FailLaunch {
+    /// As EC2 writes it, with what stands before the point: `Server.InsufficientInstanceCapacity`.
+    pub code: String,
+    #[serde(default)]
+    pub message: Option<String>,
+    pub launches: u32,
+}
+
 /// The next `calls` calls of `action` have their effect, and then the connection is dropped without an answer.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -88,6 +100,7 @@ pub struct Capacity {
 #[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct Faults {
     refuse: VecDeque<RefuseOrder>,
+    fail_launch: VecDeque<FailLaunch>,
     lose: VecDeque<Lose>,
     delay: VecDeque<Delay>,
     /// Pools without capacity.
@@ -106,6 +119,19 @@ impl Faults {
             return Err(ControlError::BadRequest(format!("status must be between 400 and 599, not {status}")));
         }
         push(&mut self.refuse, fault)
+    }
+
+    pub(crate) fn fail_launch(&mut self, fault: FailLaunch) -> Result<(), ControlError> {
+        if !["Server.", "Client."].iter().any(|side| fault.code.len() > side.len() && fault.code.starts_with(side)) {
+            let code = &fault.code;
+            return Err(ControlError::BadRequest(format!(
+                "code must begin with Server. or Client., unlike \"{code}\""
+            )));
+        }
+        if fault.launches == 0 {
+            return Err(ControlError::BadRequest("launches must be at least 1".to_owned()));
+        }
+        push(&mut self.fail_launch, fault)
     }
 
     pub(crate) fn lose(&mut self, fault: Lose) -> Result<(), ControlError> {
@@ -161,6 +187,20 @@ impl Faults {
         let message = fault.message.unwrap_or_else(|| message_for(&fault.code).to_owned());
         let status = fault.status.and_then(|status| StatusCode::from_u16(status).ok());
         Some(ApiError { code: fault.code, message, status })
+    }
+
+    /// Why the instance that is launched now will end.
+    pub(crate) fn take_failure(&mut self) -> Option<StateReason> {
+        let fault = self.fail_launch.front_mut()?;
+        fault.launches -= 1;
+        let taken = fault.clone();
+        if taken.launches == 0 {
+            self.fail_launch.pop_front();
+        }
+        let message = taken.message.unwrap_or_else(|| failure_message(&taken.code).to_owned());
+        let message =
+            message.strip_prefix(&taken.code).map_or(message.as_str(), |rest| rest.trim_start_matches([':', ' ']));
+        Some(StateReason::new(&taken.code, message))
     }
 
     pub(crate) fn take_loss(&mut self, action: &str) -> bool {
@@ -248,5 +288,17 @@ fn message_for(code: &str) -> &'static str {
         "InsufficientInstanceCapacity" => "There is no Spot capacity available that matches your request.",
         "MaxSpotInstanceCountExceeded" => "Max spot instance count exceeded",
         _ => "Refused by a fault that was set with the emulator's control API",
+    }
+}
+
+fn failure_message(code: &str) -> &'static str {
+    match code {
+        "Server.InsufficientInstanceCapacity" => "Insufficient capacity to satisfy instance request",
+        "Server.InternalError" => "Internal error on launch",
+        "Server.SpotInstanceTermination" => "Spot instance termination",
+        "Client.InternalError" => "Client error on launch",
+        "Client.InvalidSnapshot.NotFound" => "The specified snapshot was not found",
+        "Client.VolumeLimitExceeded" => "Volume limit exceeded",
+        _ => "Failed by a fault that was set with the emulator's control API",
     }
 }

@@ -57,7 +57,7 @@ use tokio::task::JoinHandle;
 pub use calls::{Call, Calls};
 pub use embed::LaunchTemplate;
 pub use error::{ApiError, ControlError, StartError};
-pub use faults::{Capacity, Delay, Lose, Refuse};
+pub use faults::{Capacity, Delay, FailLaunch, Lose, Refuse};
 pub use key::{Key, KeyError};
 pub use model::{InstanceState, Interruption, Lifecycle, Maintenance, Notice, ShutdownBehavior, StateReason};
 pub use record::InstanceRecord;

@@ -59,6 +59,8 @@ enum Started {
     Init(Box<InitProcess>),
     /// Its termination was accepted meanwhile: that command is next.
     NotWanted,
+    /// The launch was accepted to fail.
+    TakenBack,
     Failed,
 }
 
@@ -110,6 +112,7 @@ impl Life {
                 () = sleep_until(running_at), if init.is_none() => match self.start().await {
                     Started::Init(started) => *init = Some(*started),
                     Started::NotWanted => (),
+                    Started::TakenBack => return End::LaunchFailed,
                     Started::Failed => return End::InitLost,
                 },
             }
@@ -118,9 +121,12 @@ impl Life {
 
     async fn start(&self) -> Started {
         let setup = self.shared.change(|state, now_ms| {
-            let instance = state.resources.instances.get(&self.id)?;
+            let instance = state.resources.instances.get(&self.id).ok_or(Started::NotWanted)?;
             if instance.state != InstanceState::Pending {
-                return None;
+                return Err(Started::NotWanted);
+            }
+            if instance.fails_with.is_some() {
+                return Err(Started::TakenBack);
             }
             let setup =
                 Setup { id: self.id.clone(), user_data: instance.user_data.clone(), imds_port: instance.imds_port };
@@ -129,9 +135,12 @@ impl Life {
                 instance.running_ms = Some(now_ms);
                 instance.state_reason = None;
             });
-            Some(setup)
+            Ok(setup)
         });
-        let Some(setup) = setup else { return Started::NotWanted };
+        let setup = match setup {
+            Ok(setup) => setup,
+            Err(not_started) => return not_started,
+        };
         tracing::info!(instance = self.id, "instance is running");
         match self.shared.spawner.start(&self.shared.options, setup).await {
             Ok(init) => {
@@ -156,7 +165,7 @@ impl Life {
         let at_once = match end {
             End::User { at_once } => at_once,
             End::PoweredOff => false,
-            End::Interrupted(_) | End::InitLost | End::EmulatorStops => true,
+            End::Interrupted(_) | End::LaunchFailed | End::InitLost | End::EmulatorStops => true,
         };
         if let Some(mut init) = init {
             match end {

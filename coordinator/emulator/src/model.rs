@@ -3,7 +3,7 @@
 //! ```text
 //!              `pending` is over          API, interruption, power-off        `shutting_down` is over
 //!   pending ──────────────────► running ─────────────────────► shutting-down ──────────────────► terminated
-//!      └───────────────────────────┼─────────────────────────────────┘                               ▲
+//!      └── a launch that fails ────┼─────────────────────────────────┘                               ▲
 //!                                  └── power-off ──► stopping ──► stopped ───────────────────────────┘
 //! ```
 
@@ -183,6 +183,8 @@ pub(crate) struct Instance {
     pub(crate) ended_ms: Option<u64>,
     pub(crate) imds_port: u16,
     pub(crate) init_pid: Option<u32>,
+    /// It ends with this when it would run.
+    pub(crate) fails_with: Option<StateReason>,
     pub(crate) notice: Option<Notice>,
     pub(crate) rebalance_ms: Option<u64>,
     pub(crate) maintenance: Vec<Maintenance>,

@@ -5,7 +5,7 @@ mod schedule;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use spillway_brain::{Ec2State, InstanceId, LaunchToken, Listed, State, StateReason, Timestamp};
+use spillway_brain::{Ec2State, InstanceId, LaunchToken, Listed, RefusalClass, State, StateReason, Timestamp};
 
 use crate::agenda::{CloudEv, Ev, N};
 use crate::clock::{HOUR, MINUTE, NEVER, SECOND};
@@ -33,6 +33,21 @@ const THEIRS: &str = "two";
 /// EC2's reason when TerminateInstances was called, by whomever.
 pub const BY_A_CALL: &str = "Client.UserInitiatedShutdown";
 
+/// EC2's reasons for taking back a launch that it accepted, each with what it is for the brain.
+pub const TAKEN_BACK: [(&str, RefusalClass); 7] = [
+    ("Server.InsufficientInstanceCapacity", RefusalClass::Capacity),
+    ("Server.InternalError", RefusalClass::Retry),
+    ("Server.SomethingNew", RefusalClass::Retry),
+    ("Client.InternalError", RefusalClass::Configuration),
+    ("Client.InvalidSnapshot.NotFound", RefusalClass::Configuration),
+    ("Client.VolumeLimitExceeded", RefusalClass::Quota),
+    ("Client.SomethingNew", RefusalClass::Unknown),
+];
+
+pub fn class_of_taken_back(code: &str) -> Option<RefusalClass> {
+    TAKEN_BACK.iter().find(|(known, _)| *known == code).map(|(_, class)| *class)
+}
+
 /// One instance at EC2.
 #[derive(Debug)]
 pub struct Machine {
@@ -50,6 +65,8 @@ pub struct Machine {
     /// Since when it is in which state, oldest first.
     states: Vec<(u64, Ec2State)>,
     pub reason: Option<&'static str>,
+    /// EC2 takes its launch back when it would run, with this reason.
+    pub fails_with: Option<&'static str>,
     pub launched_at: u64,
     /// From when on listings may show it.
     visible_at: u64,
@@ -120,6 +137,9 @@ pub struct Cloud {
     pub unauthorized: Cut,
     pub misconfigured: Cut,
     pub strange: Cut,
+    /// Launches are taken back, with this reason.
+    pub takes_back: Cut,
+    pub takes_back_with: &'static str,
     /// Terminations are refused.
     pub no_termination: Cut,
     pub throttles: Cut,
@@ -177,7 +197,9 @@ impl World {
         if let Some(token) = &token {
             self.cloud.by_token.insert(token.clone(), (n, parameters));
         }
+        let fails_with = self.takes_back().filter(|_| is_ours);
         self.cloud.machines.push(Machine {
+            fails_with,
             id: InstanceId(format!("i-{n}")),
             token,
             states: vec![(self.now, Ec2State::Pending)],
@@ -208,6 +230,31 @@ impl World {
         let boots_after = self.rng.between(5, 40) * SECOND;
         self.agenda.put(self.now + boots_after, Ev::Cloud(CloudEv::Runs(n)));
         n
+    }
+
+    /// Why EC2 will take back the launch that it accepts now.
+    fn takes_back(&mut self) -> Option<&'static str> {
+        if self.is_calm {
+            return None;
+        }
+        if self.cloud.takes_back.is_down(self.now) {
+            return Some(self.cloud.takes_back_with);
+        }
+        self.rng.per_mille(self.setup.calls.taken_back).then(|| self.rng.pick(&TAKEN_BACK).0)
+    }
+
+    /// It never runs: it is terminated at once, or shuts down first, or is only stopped.
+    fn ec2_takes_back(&mut self, n: N, code: &'static str) {
+        self.count(Occurrence::TakenBack);
+        match self.rng.below(4) {
+            0 => self.ec2_enter(n, Ec2State::Stopped, Some(code)),
+            1 => self.ec2_shuts_down(n, code),
+            _ => {
+                self.ec2_enter(n, Ec2State::Terminated, Some(code));
+                self.host_dies(n);
+                self.agenda.put(self.now + HOUR, Ev::Cloud(CloudEv::Unlist(n)));
+            }
+        }
     }
 
     pub fn ec2_enter(&mut self, n: N, state: Ec2State, reason: Option<&'static str>) {
@@ -265,6 +312,9 @@ impl World {
             CloudEv::Terminate { c, generation, n, answer_at } => self.ec2_terminate((c, generation), n, answer_at),
             CloudEv::Runs(n) => {
                 if self.cloud.machines[n].state() == Ec2State::Pending {
+                    if let Some(code) = self.cloud.machines[n].fails_with {
+                        return self.ec2_takes_back(n, code);
+                    }
                     self.ec2_enter(n, Ec2State::Running, None);
                     self.host_boots(n);
                 }

@@ -74,6 +74,7 @@ occurrences! {
     Permission "launches refused: permission",
     Configuration "launches refused: configuration",
     UnknownRefusal "launches refused: unknown error",
+    TakenBack "launches accepted and taken back",
     TokenUsed "launches refused: token used with other parameters",
     TokenEnded "launches refused: instance of the token terminated",
     NotTerminated "terminations refused",

@@ -56,6 +56,7 @@ impl World {
             &mut self.cloud.unauthorized,
             &mut self.cloud.misconfigured,
             &mut self.cloud.strange,
+            &mut self.cloud.takes_back,
             &mut self.cloud.no_termination,
             &mut self.cloud.throttles,
             &mut self.cloud.bad_image,

@@ -7,7 +7,7 @@ use spillway_brain::Ec2State;
 
 use crate::agenda::{C, Ev, N};
 use crate::clock::{HOUR, MINUTE, NEVER, SECOND};
-use crate::cloud::Stranger;
+use crate::cloud::{Stranger, TAKEN_BACK};
 use crate::counts::Occurrence;
 use crate::ledger::{self, Kept};
 use crate::say;
@@ -59,6 +59,7 @@ pub enum Fault {
     Permission,
     Configuration,
     Strange,
+    TakesBack,
     NoTermination,
     BadImage,
     Pause,
@@ -115,6 +116,7 @@ impl Fault {
         Fault::Permission,
         Fault::Configuration,
         Fault::Strange,
+        Fault::TakesBack,
         Fault::NoTermination,
         Fault::BadImage,
         Fault::Pause,
@@ -175,6 +177,7 @@ impl World {
             | Fault::Permission
             | Fault::Configuration
             | Fault::Strange
+            | Fault::TakesBack
             | Fault::NoTermination
             | Fault::BadImage => self.region_fault(fault, until),
             _ => {
@@ -331,6 +334,13 @@ impl World {
                 if self.rng.one_in(2) {
                     self.agenda.put(until + MINUTE, Ev::Heal(Heal::Resume));
                 }
+            }
+            Fault::TakesBack => {
+                let until = now + self.rng.octaves(5 * MINUTE, HOUR);
+                let (code, _) = self.rng.pick(&TAKEN_BACK);
+                say!(self, "ec2 takes back what it launches for {} s: {code}", (until - now) / SECOND);
+                self.cloud.takes_back_with = code;
+                self.cloud.takes_back.cut(now, until);
             }
             Fault::NoTermination => {
                 let until = now + self.rng.octaves(MINUTE, HOUR);

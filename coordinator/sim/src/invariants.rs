@@ -10,6 +10,7 @@ mod plan;
 mod policy;
 mod shadow;
 mod state;
+mod taken_back;
 
 use spillway_pool::{Input, Observation};
 
@@ -72,9 +73,9 @@ impl Invariant {
             Invariant::AsAnswered => "operators: an accepted command is carried out",
             Invariant::Converges => "12: the pool converges once the faults stop",
             Invariant::Policy => "policy: desired capacity follows from the observations",
+            Invariant::FailedByItself => "breaker: what somebody else terminates, or EC2 takes back, is no failed boot",
             Invariant::EventAnswered => "events: an instance is drained before EC2 ends it as scheduled",
             Invariant::LeftToEc2 => "money: what EC2 reclaims in its first hour is left to EC2",
-            Invariant::FailedByItself => "breaker: what somebody else terminates is no failed boot",
             Invariant::Panics => "nothing panics",
         }
     }

@@ -15,7 +15,7 @@
 //! |---|---|
 //! | `coordinator` | a coordinator process: performs the pool's effects, late or never, and crashes anywhere in between |
 //! | `agent` | an instance: operating system, agent's shell, PM2, worker processes with or without the shim |
-//! | `cloud` | EC2: idempotent launches, unanswered calls, listings out of date, refusals, interruptions |
+//! | `cloud` | EC2: idempotent launches, unanswered calls, listings out of date, refusals, launches that are taken back, interruptions |
 //! | `bull` | BullMQ: jobs, locks of 30 s, the stall check, hand-backs |
 //! | `ledger`, `net` | the lease and the saved state; which parts cannot reach each other |
 //! | `faults`, `load`, `setup` | what fails, which jobs arrive, and what the seed draws of both |
@@ -45,6 +45,7 @@
 //! - **5, one job does not end instance after instance**: only hand-backs by coordinators after an end that nobody announced are
 //!   counted. Where an agent, a notice or the stall check was first, the job is back without that, as after any interruption. What is
 //!   left to the stall check is its own to decide also where a run has no other (`stall_check: false`).
+//! - **10, taken back**: not where the instance was told to drain before, or the ledger does not know its launch.
 //! - **10, early ends**: that launches stop for `breaker_backoff` is checked from the first end of a row on, since an instance that is
 //!   only missing may have been one of the row; that a try which ends early too doubles the wait, by a scenario.
 //! - **6, 12, capacity**: a worker without shim and name cannot give the worker proof while all its slots are busy: in such

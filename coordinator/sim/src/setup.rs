@@ -65,6 +65,8 @@ pub struct Calls {
     pub stale_list: u64,
     pub throttled: u64,
     pub no_capacity: u64,
+    /// Launches that are accepted, and whose instance never runs.
+    pub taken_back: u64,
     pub crash: u64,
     pub freeze_before_execution: u64,
     pub save_answer_lost: u64,
@@ -189,6 +191,7 @@ fn calls(rng: &mut Rng) -> Calls {
         stale_list: some(400),
         throttled: some(150),
         no_capacity: some(150),
+        taken_back: some(150),
         crash: some(30),
         freeze_before_execution: some(30),
         save_answer_lost: some(20),
@@ -214,9 +217,12 @@ fn every(fault: Fault, rng: &mut Rng) -> u64 {
         Fault::DeleteLedger | Fault::ForgeLedger | Fault::RestoreLedger | Fault::Reconfigure | Fault::Hold => {
             (4 * HOUR, 48 * HOUR)
         }
-        Fault::Permission | Fault::Configuration | Fault::Strange | Fault::NoTermination | Fault::Quota => {
-            (HOUR, 16 * HOUR)
-        }
+        Fault::Permission
+        | Fault::Configuration
+        | Fault::Strange
+        | Fault::TakesBack
+        | Fault::NoTermination
+        | Fault::Quota => (HOUR, 16 * HOUR),
         Fault::Protect | Fault::Obliterate | Fault::Unreadable => (2 * HOUR, 16 * HOUR),
         Fault::Unmanaged | Fault::OldVersion | Fault::BadImage => (3 * HOUR, 24 * HOUR),
         _ => (30 * MINUTE, 8 * HOUR),

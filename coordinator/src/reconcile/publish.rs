@@ -56,7 +56,8 @@ fn launches(state: &State, now: Timestamp) -> Launches {
             Some((_, is_blocked)) => *is_blocked |= refused.contains(&class),
             None => {
                 blocked.push((class.as_str(), refused.contains(&class)));
-                outcomes.push((class.outcome(), state.launch_outcomes(class.outcome())));
+                let both = [class.outcome(), class.taken_back()];
+                outcomes.extend(both.map(|outcome| (outcome, state.launch_outcomes(outcome))));
             }
         }
     }

@@ -29,6 +29,7 @@ mod scheduled;
 mod settings;
 mod strangers;
 mod suspect;
+mod taken_back;
 mod unknown;
 mod vanish;
 mod versions;

@@ -20,22 +20,23 @@ fn refuse(stage: &Stage, action: &str, code: &str, calls: u32) {
         .expect("a fault");
 }
 
-async fn until_health(stage: &Stage, service: &str, wanted: ServingStatus) {
+pub async fn until_health(stage: &Stage, service: &str, wanted: ServingStatus) {
     let what = format!("{service} is {wanted:?}");
     stage.until_async(&what, async || stage.coordinator().try_health(service).await == Some(wanted)).await;
 }
 
-async fn metrics(stage: &Stage) -> String {
+pub async fn metrics(stage: &Stage) -> String {
     let url = format!("http://127.0.0.1:{}/metrics", stage.coordinator().http_port);
     reqwest::get(url).await.expect("metrics").text().await.expect("text")
 }
 
-fn launches(outcome: &str) -> String {
+/// The metric of EC2's answers to launches.
+pub fn launches(outcome: &str) -> String {
     format!("spillway_launches_total{{pool=\"spillway\",capacity_type=\"spot\",outcome=\"{outcome}\"}}")
 }
 
 /// How many alerts have these words.
-fn alerts(stage: &Stage, words: &str) -> usize {
+pub fn alerts(stage: &Stage, words: &str) -> usize {
     let plans = stage.coordinator().explain();
     let decisions = plans.iter().flat_map(|plan| plan["decisions"].as_array().cloned().unwrap_or_default());
     let says = |decision: &Value| decision["reason"].as_str().is_some_and(|reason| reason.contains(words));

@@ -7,6 +7,7 @@ use crate::note::Note;
 use crate::phases::{draining, launching};
 use crate::plan::{Decision, Plan, Planned};
 use crate::reason::Reason;
+use crate::refusal::Refusal;
 use crate::state::{Counts, State};
 use crate::time::Timestamp;
 
@@ -112,6 +113,6 @@ fn cancel_drains(
 /// The refusal that holds launches back for longest.
 fn refused(state: &State, now: Timestamp) -> Option<Note> {
     let refusal = state.refusals().filter(|refusal| refusal.holds(now)).max_by_key(|refusal| refusal.until)?;
-    let (class, code, message) = (refusal.class, refusal.code.clone(), refusal.message.clone());
-    Some(Note::BackOff { class, code, message, left: refusal.left(now) })
+    let Refusal { class, code, message, after_accept, .. } = refusal.clone();
+    Some(Note::BackOff { class, code, message, left: refusal.left(now), after_accept })
 }

@@ -5,18 +5,20 @@ use crate::config::Config;
 use crate::event::{AgentPhase, Report};
 use crate::id::InstanceId;
 use crate::phase::PhaseKind;
-use crate::phases::{booting, draining, ready};
+use crate::phases::{booting, draining, launching, ready};
 use crate::scheduled;
 use crate::state::State;
 use crate::time::Timestamp;
 
 pub(super) fn registered(state: &mut State, now: Timestamp, id: &InstanceId) {
     if let Some(instance) = state.by_id(id) {
+        let launched_at = Some(instance.planned_at).filter(|_| !instance.adopted);
         instance.agent.registered = true;
         instance.agent.last_report = Some(now);
         instance.agent.jobless_since = None;
         // A session goes on without it: this agent knows nothing of before, as after a reboot.
         leadership::expect_to_hear_again(instance);
+        launched_at.into_iter().for_each(|at| launching::got_through(state, at));
     }
 }
 

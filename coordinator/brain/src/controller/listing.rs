@@ -3,7 +3,7 @@
 use super::strangers;
 use crate::config::Config;
 use crate::ending;
-use crate::event::{Ec2State, Listed, StateReason};
+use crate::event::{Ec2State, Listed};
 use crate::id::LaunchToken;
 use crate::instance::Instance;
 use crate::phase::PhaseKind;
@@ -69,13 +69,27 @@ fn take_in(state: &mut State, now: Timestamp, entry: &Listed, config: &Config, o
             booting::begin(instance, now, entry.id.clone(), config, "EC2's list shows the launch");
         }
     }
+    let before = instance.ec2.state;
     // Lists are eventually consistent: an older state does not undo a later one.
     if instance.ec2.state.is_none_or(|seen| order(seen) <= order(entry.state)) {
         instance.ec2.state = Some(entry.state);
     }
     let reason = entry.state_reason.as_ref();
+    if is_first_end(before, entry.state) {
+        let class = ending::refusal_class(instance, before == Some(Ec2State::Running), reason);
+        instance.ec2.took_back = class.is_some();
+        // A standby that led before counts what it launched then: it may lead again.
+        let is_counted = state.leader || !instance.adopted;
+        if let Some((class, reason)) = class.zip(reason).filter(|_| is_counted) {
+            launching::taken_back(state, now, position, (class, reason), config);
+        }
+    } else if before == Some(Ec2State::Running) && entry.state == Ec2State::Running && !instance.adopted {
+        let launched_at = instance.planned_at;
+        launching::got_through(state, launched_at);
+    }
+    let instance = &mut state.instances[position];
     let was_booting = instance.phase_kind() == PhaseKind::Booting;
-    let is_failure = !was_taken(instance, reason);
+    let is_failure = !instance.ec2.took_back && !ending::was_taken(instance, reason);
     let has_ended = match entry.state {
         Ec2State::Terminated => {
             let has_ended = gone::terminated(instance, now, reason);
@@ -97,13 +111,6 @@ fn take_in(state: &mut State, now: Timestamp, entry: &Listed, config: &Config, o
     }
 }
 
-/// That EC2 ends it says nothing about its boot: EC2 reclaims it, or somebody else terminated it.
-fn was_taken(instance: &Instance, reason: Option<&StateReason>) -> bool {
-    instance.ec2.interrupted_at.is_some()
-        || reason.is_some_and(StateReason::is_spot)
-        || ending::is_by_somebody_else(instance, reason)
-}
-
 /// By its id; before EC2 has said that, by its launch token, unless its tag says that another installation launched it.
 fn is_entry_of(entry: &Listed, instance: &Instance, config: &Config) -> bool {
     let is_anothers = entry.installation.as_ref().is_some_and(|theirs| *theirs != config.installation);
@@ -113,6 +120,11 @@ fn is_entry_of(entry: &Listed, instance: &Instance, config: &Config) -> bool {
 
 fn ends(state: Ec2State) -> bool {
     matches!(state, Ec2State::ShuttingDown | Ec2State::Terminated)
+}
+
+/// EC2 shows for the first time that it ends or stops.
+fn is_first_end(before: Option<Ec2State>, shown: Ec2State) -> bool {
+    order(shown) > order(Ec2State::Running) && before.is_none_or(|before| order(before) <= order(Ec2State::Running))
 }
 
 /// How far an instance is on its way to its end.

@@ -25,7 +25,7 @@ pub(crate) fn begin(instance: &mut Instance, now: Timestamp, id: InstanceId, con
     // Of one that was gone: it may have been rebooted since, and works again.
     instance.agent.phase = None;
     (instance.kept_until, instance.agent.worker_log) = (None, None);
-    (instance.ended_for, instance.terminated_for) = (None, None);
+    (instance.ended_for, instance.terminated_for, instance.ec2.took_back) = (None, None, false);
     (instance.owed.emptied, instance.owed.hand_back) = (false, None);
     (instance.ended_suddenly_at, instance.is_settled) = (None, false);
     // Its drain for it was of before.

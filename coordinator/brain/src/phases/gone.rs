@@ -4,10 +4,11 @@
 use super::booting;
 use crate::config::Config;
 use crate::ending;
-use crate::event::{Ec2State, StateReason};
+use crate::event::Ec2State;
 use crate::instance::Instance;
 use crate::phase::Phase;
 use crate::state::State;
+use crate::state_reason::StateReason;
 use crate::time::Timestamp;
 
 /// Instances that are gone are kept for `status`, this many.

@@ -7,6 +7,7 @@
 use super::booting;
 use crate::backoff;
 use crate::config::Config;
+use crate::ending;
 use crate::event::LaunchAnswer;
 use crate::id::{InstanceId, LaunchToken};
 use crate::instance::Instance;
@@ -16,6 +17,7 @@ use crate::plan::{AlertKind, Decision, Plan, Planned};
 use crate::reason::Reason;
 use crate::refusal::{Refusal, RefusalClass};
 use crate::state::State;
+use crate::state_reason::StateReason;
 use crate::time::Timestamp;
 
 /// A new intent, to be persisted before the call. Its token is the ledger's nonce and a number that it never had.
@@ -51,7 +53,8 @@ pub(crate) fn answered(state: &mut State, now: Timestamp, token: LaunchToken, an
 
 fn accepted(state: &mut State, now: Timestamp, token: LaunchToken, id: InstanceId, config: &Config) {
     state.count_outcome("accepted");
-    state.forget_refusals();
+    // Of the others it proves nothing: what they refuse is accepted first.
+    state.forget_refusals_that(|refusal| !refusal.after_accept);
     match state.by_token(&token) {
         Some(instance) if instance.id.is_none() => {
             booting::begin(instance, now, id, config, "EC2 accepted the launch");
@@ -95,12 +98,52 @@ fn refused(
             _ => instance.enter(now, Phase::Gone, format!("EC2 refused the launch: {code}: {message}")),
         }
     }
-    let refusal = Refusal::next(state.refusal_of(class), now, config, (class, code.clone(), message.clone()));
+    let refusal = Refusal::next(state.refusal_of(class, false), now, config, (class, code.clone(), message.clone()));
     if let Some(alert) = AlertKind::of_refusal(class) {
         let retried_in = Some(refusal.left(now));
         state.raise(alert, Reason::Refused { class, code, message, retried_in });
     }
     state.remember(refusal);
+}
+
+/// EC2 accepted the launch at `position`, and ended its instance before anything ran there: a refusal that came late, and no failed boot. Its
+/// own faults pass, at first; several in a row are for a person.
+pub(crate) fn taken_back(
+    state: &mut State,
+    now: Timestamp,
+    position: usize,
+    (class, why): (RefusalClass, &StateReason),
+    config: &Config,
+) {
+    let instance = &mut state.instances[position];
+    match instance.phase {
+        // It was refused when it was asked for again, or no list showed it.
+        Phase::Gone => instance.phase_reason = ending::took_back(why),
+        _ => instance.ended_for = Some(ending::took_back(why)),
+    }
+    let (id, launched_at) = (instance.id.clone(), instance.planned_at);
+    state.count_outcome(class.taken_back());
+    let next = |class| {
+        let what = (class, why.code().to_owned(), why.message().to_owned());
+        Refusal::next_after_accept(state.refusal_of(class, true), (now, launched_at), config, what)
+    };
+    let mut refusal = next(class);
+    if class == RefusalClass::Retry && refusal.times >= config.boot_failures {
+        refusal = next(RefusalClass::Unknown);
+    }
+    if let (Some(alert), Some(id)) = (AlertKind::of_refusal(refusal.class), id) {
+        let (class, retried_in) = (refusal.class, refusal.left(now));
+        let (code, message) = (refusal.code.clone(), refusal.message.clone());
+        state.raise(alert, Reason::TakenBack { id, class, code, message, retried_in });
+    }
+    state.remember(refusal);
+}
+
+/// An instance that was launched at `launched_at` runs: what was taken back before that no longer is.
+pub(crate) fn got_through(state: &mut State, launched_at: Timestamp) {
+    if state.refusals().any(|refusal| refusal.after_accept) {
+        state.forget_refusals_that(|refusal| refusal.after_accept && refusal.at <= launched_at);
+    }
 }
 
 /// Whoever waited for EC2's answer is gone: the same token is asked for again.
@@ -136,7 +179,8 @@ pub(crate) fn tick(instance: &mut Instance, now: Timestamp, wanted: bool, plan: 
         && let Some(code) = instance.problem.clone()
     {
         let class = RefusalClass::Retry;
-        plan.notes.push(Note::BackOff { class, code, message: String::new(), left: now.until(at) });
+        let left = now.until(at);
+        plan.notes.push(Note::BackOff { class, code, message: String::new(), left, after_accept: false });
     }
     if wanted && next_try.is_some_and(|at| now >= at) {
         *attempts += 1;

@@ -6,13 +6,14 @@
 use crate::backoff;
 use crate::config::Config;
 use crate::ending;
-use crate::event::{Ec2State, StateReason};
+use crate::event::Ec2State;
 use crate::instance::{Instance, NotTerminated};
 use crate::note::Note;
 use crate::phase::{Phase, PhaseKind};
 use crate::plan::{Decision, Plan, Planned};
 use crate::reason::Reason;
 use crate::refusal::RefusalClass;
+use crate::state_reason::StateReason;
 use crate::time::Timestamp;
 
 pub(crate) fn begin(instance: &mut Instance, now: Timestamp, config: &Config, reason: Reason) -> Option<Planned> {

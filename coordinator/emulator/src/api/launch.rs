@@ -209,6 +209,7 @@ impl Launch {
             ended_ms: None,
             imds_port,
             init_pid: None,
+            fails_with: change.state.faults.take_failure(),
             notice: None,
             rebalance_ms: None,
             maintenance: Vec::new(),

@@ -3,7 +3,7 @@
 use reqwest::Method;
 use spillway_emulator::InstanceState;
 
-use crate::support::{SPOT, records_only};
+use crate::support::{SPOT, records_only, running};
 
 const LAUNCH: [(&str, &str); 4] =
     [("ImageId", "ami-0123456789abcdef0"), ("MinCount", "1"), ("MaxCount", "1"), ("ClientToken", "t-1")];
@@ -73,6 +73,42 @@ async fn a_token_whose_instance_is_terminated_is_refused_and_so_is_one_with_othe
     next[3].1 = "t-2";
     assert_ne!(world.client.ok("RunInstances", &next).await.one("instanceId"), id);
     assert_eq!(world.emulator().instances().len(), 2);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn launches_that_are_accepted_and_fail_end_with_the_reason_that_is_ordered_and_never_run() {
+    let world = running().await;
+    world.client.order("fail-launch", r#"{"code": "Client.InternalError", "launches": 2}"#).await;
+    let last = r#"{"code": "Server.InsufficientInstanceCapacity", "message": "no room", "launches": 1}"#;
+    world.client.order("fail-launch", last).await;
+    let mut ids = Vec::new();
+    for token in ["t-1", "t-2", "t-3", "t-4"] {
+        let mut form = LAUNCH.to_vec();
+        form[3].1 = token;
+        form.push(SPOT);
+        let accepted = world.client.ok("RunInstances", &form).await;
+        assert_eq!(accepted.one("name"), "pending");
+        ids.push(accepted.one("instanceId"));
+    }
+    for (id, reason) in ids.iter().zip([
+        "Client.InternalError: Client error on launch",
+        "Client.InternalError: Client error on launch",
+        "Server.InsufficientInstanceCapacity: no room",
+    ]) {
+        let record = world.until(id, InstanceState::Terminated).await;
+        let said = record.state_reason.expect("a reason");
+        assert_eq!((said.message.as_str(), record.running_ms, record.billed_seconds), (reason, None, 0));
+        assert!(reason.starts_with(&said.code), "{said:?}");
+        let request = [("SpotInstanceRequestId.1", record.spot_request_id.as_deref().expect("spot"))];
+        let code = if said.code.starts_with("Client") { "system-error" } else { "instance-terminated-no-capacity" };
+        let request = world.client.ok("DescribeSpotInstanceRequests", &request).await;
+        assert!(request.body.contains(&format!("<code>{code}</code>")), "{}", request.body);
+    }
+    world.until(&ids[3], InstanceState::Running).await;
+    for order in [r#"{"code": "InternalError", "launches": 1}"#, r#"{"code": "Client.New", "launches": 0}"#] {
+        assert_eq!(world.client.control(Method::POST, "fail-launch", order).await.status, 400, "{order}");
+    }
     world.stop().await;
 }
 

@@ -34,6 +34,7 @@ impl World {
         self.check_bound(c, now);
         let launches = plan.decisions.iter().filter(|planned| self.is_new_launch(planned)).count();
         self.check_breaker(c, launches, now);
+        self.check_taken_back(c);
         if launches > 0 {
             self.check_launches(c, launches, now);
         }
@@ -332,6 +333,9 @@ impl World {
             now.0 + skew < *at + wait
         }) {
             let text = format!("a launch {} s after a refusal ({class:?})", now.0.saturating_sub(*at) / SECOND);
+            self.violate(Invariant::Bounded, text);
+        }
+        if let Some(text) = self.waits_for_taken_back(c, now, skew) {
             self.violate(Invariant::Bounded, text);
         }
         let (config, shadow) = (&self.setup.config, &self.coordinators[c].shadow);

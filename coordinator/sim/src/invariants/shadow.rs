@@ -10,6 +10,7 @@ use spillway_pool::{FromAgent, Input, Wish};
 use crate::agenda::N;
 use crate::clock::{HOUR, MINUTE, SECOND, ms};
 use crate::coordinator::number;
+use crate::invariants::taken_back::Row;
 
 /// Longer than any window of a policy.
 const KEPT: u64 = 11 * MINUTE;
@@ -39,6 +40,13 @@ pub struct Shadow {
     pub waived: BTreeSet<N>,
     /// When each class was last refused.
     pub refused: BTreeMap<RefusalClass, u64>,
+    /// Launches that lists showed as taken back, and no plan has followed yet: by which class, and when.
+    pub taken_back: Vec<(N, RefusalClass, u64)>,
+    /// Those in a row.
+    pub rows: BTreeMap<RefusalClass, Row>,
+    /// What lists have shown to run, and to have ended or stopped.
+    pub ran: BTreeSet<N>,
+    pub ended: BTreeSet<N>,
     /// Tokens that EC2 said were used.
     pub used: BTreeSet<LaunchToken>,
     pub held: bool,
@@ -93,6 +101,10 @@ impl Clone for Shadow {
         self.listing_failed = other.listing_failed;
         renew(&mut self.refused, &other.refused);
         renew(&mut self.used, &other.used);
+        renew(&mut self.taken_back, &other.taken_back);
+        renew(&mut self.rows, &other.rows);
+        renew(&mut self.ran, &other.ran);
+        renew(&mut self.ended, &other.ended);
         self.held = other.held;
         self.boots_failed = other.boots_failed;
         self.breaker_opened_at = other.breaker_opened_at;
@@ -121,6 +133,7 @@ impl Shadow {
             Input::Observed(Err(_)) => self.observation_failed = true,
             Input::Listed { asked_at, answer: Ok(listed) } => {
                 self.judge(now, listed);
+                self.lists_taken_back(now, listed);
                 let asked_at = ms(*asked_at).saturating_add_signed(skew);
                 if asked_at >= self.listed_since {
                     self.listed_at = Some(asked_at);
@@ -163,7 +176,7 @@ impl Shadow {
             Input::Operator(_, Wish::Resume) => {
                 self.held = false;
                 (self.boots_failed, self.breaker_opened_at, self.resumed_at) = (0, None, now.0);
-                self.refused.clear();
+                self.forget_refusals();
                 // Terminations that were refused are retried at once.
                 self.terminated_at.values_mut().for_each(|at| *at = 0);
                 self.early_ends.clear();
@@ -210,11 +223,14 @@ impl Shadow {
             listed_since,
             first_ready,
             early_ends,
+            rows,
+            taken_back,
             ..
         } = self;
         let times = observed.iter_mut().map(|(at, _)| at).chain(listed_at.as_mut());
         let times = times.chain(refused.values_mut()).chain(breaker_opened_at.as_mut());
-        let times = times.chain([resumed_at, listed_since]);
+        let times = times.chain([resumed_at, listed_since]).chain(rows.values_mut().map(|row| &mut row.at));
+        let times = times.chain(taken_back.iter_mut().map(|(.., at)| at));
         let times = times.chain(first_ready.values_mut()).chain(early_ends.iter_mut());
         let times = times.chain(jobless.values_mut().flat_map(|(since, last)| [since, last]));
         times.chain(terminated_at.values_mut()).for_each(|at| *at = at.saturating_add_signed(by));
@@ -227,7 +243,13 @@ impl Shadow {
 
     /// The brain continues from the saved state.
     pub fn started(&mut self) {
+        self.forget_refusals();
+    }
+
+    fn forget_refusals(&mut self) {
         self.refused.clear();
+        self.rows.clear();
+        self.taken_back.clear();
     }
 
     /// The boot of an instance that was planned at `planned_at` failed; each instance counts once. From `allowed` failures on the breaker
@@ -263,5 +285,7 @@ impl Shadow {
         self.first_ready.retain(|n, _| !is_over(*n));
         self.drained.retain(|n| !is_over(*n));
         self.judged.retain(|n| !is_over(*n));
+        self.ran.retain(|n| !is_over(*n));
+        self.ended.retain(|n| !is_over(*n));
     }
 }

@@ -3,8 +3,8 @@
 use super::Invariant;
 use crate::agenda::{C, N};
 use crate::clock::{MINUTE, SECOND, ms};
-use crate::cloud::BY_A_CALL;
-use crate::coordinator::number;
+use crate::cloud::{BY_A_CALL, Machine};
+use crate::coordinator::{Coordinator, number};
 use crate::world::World;
 
 /// So long after the ledger was deleted, listings have shown every instance that was there.
@@ -66,6 +66,7 @@ impl World {
                 problem = Some((Invariant::OnlyReady, text));
             }
         }
+        problem = problem.or_else(|| self.taken_back_fails_boot(c));
         let now = self.pool_time(c);
         if known.iter().filter(|instance| instance.is_kept(now)).count() > 1 {
             problem = Some((Invariant::NoLeak, "more than one failed boot is kept for a person".to_owned()));
@@ -106,8 +107,14 @@ impl World {
             let up_to = self.cloud.machines.len() - 64;
             self.forgotten_up_to = up_to;
             let machines = &self.cloud.machines;
-            let is_over = |n: N| n < up_to && machines.get(n).is_some_and(|machine| !machine.is_live());
-            self.coordinators[c].shadow.forget(is_over);
+            // What the brain still knows is still compared with it.
+            let Coordinator { pool, shadow, .. } = &mut self.coordinators[c];
+            let state = pool.state();
+            let is_over = |n: N| {
+                let is_unknown = |machine: &Machine| !machine.is_live() && state.instance(&machine.id).is_none();
+                n < up_to && machines.get(n).is_some_and(is_unknown)
+            };
+            shadow.forget(is_over);
         }
     }
 }
