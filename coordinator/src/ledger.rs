@@ -65,14 +65,15 @@ struct Written<'a> {
     state: &'a State,
 }
 
+/// What every version writes, whatever else it does.
 #[derive(Deserialize)]
 struct Header {
     version: u32,
-    epoch: u64,
 }
 
 #[derive(Deserialize)]
 struct Read {
+    epoch: u64,
     state: State,
     /// None: written by an older version.
     #[serde(default)]
@@ -87,7 +88,7 @@ fn read(key: &str, text: &str) -> Result<(State, u64, Option<Clocks>), LedgerPro
         return Err(LedgerProblem::Newer { key: key.to_owned(), version: header.version });
     }
     let read: Read = serde_json::from_str(text).map_err(unreadable)?;
-    Ok((read.state, header.epoch, read.clocks))
+    Ok((read.state, read.epoch, read.clocks))
 }
 
 /// A stream entry as Redis returns it: its id, and its fields with their values.
@@ -216,6 +217,9 @@ mod tests {
         let newer = saved().replacen("\"version\":1", "\"version\":2", 1);
         let error = read("k", &newer).expect_err("newer").to_string();
         assert!(error.contains("written by a newer version (2)"), "{error}");
+        // Whatever the newer version made of it.
+        let error = read("k", r#"{"version":3,"leader":"a"}"#).expect_err("newer").to_string();
+        assert!(error.contains("written by a newer version (3)"), "{error}");
     }
 
     proptest! {

@@ -1,10 +1,13 @@
 //! Scenarios as text: each file of `scenarios/<topic>/` is a script of what happens, and under each line what was decided
 //! then, with its reason. What the brain decides must be what the file says. `UPDATE=1 cargo test -p spillway-brain` writes
-//! the files anew; the diff is what changed, and is read as such. `SCENARIO=part-of-a-name` runs some of them.
+//! the files anew; the diff is what changed, and is read as such. `SCENARIO=part-of-a-name` runs some of them. `RECORD=1` records
+//! the states of a release.
 //!
 //! A script line is `TIME what`, or `FROM..TO what` for every ten seconds of that span; times are `minutes:seconds`.
 //! `scenarios/lines.rs` has what a line may say, `scenarios/text.rs` the form of a file.
 
+#[path = "scenarios/recorder.rs"]
+mod recorder;
 #[path = "scenarios/text.rs"]
 mod text;
 #[path = "scenarios/world.rs"]
@@ -23,6 +26,7 @@ fn what_is_decided_is_what_each_scenario_says() {
     let files = files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios"));
     assert!(files.len() >= AT_LEAST, "{} scenarios", files.len());
     let mut failures = Vec::new();
+    recorder::begin();
     for file in files.iter().filter(|file| file.to_string_lossy().contains(&only)) {
         let said = fs::read_to_string(file).expect("it is read");
         let is = text::replayed(&said);
@@ -35,6 +39,7 @@ fn what_is_decided_is_what_each_scenario_says() {
             failures.push(format!("{}\n{}", file.display(), text::diff(&said, &is)));
         }
     }
+    recorder::end();
     assert!(
         failures.is_empty(),
         "{} scenarios differ (- as the file says, + as it is now; UPDATE=1 writes them anew):\n\n{}",

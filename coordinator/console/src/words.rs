@@ -25,7 +25,7 @@ pub fn fleet(fleet: &v1::GetFleetResponse, now: SystemTime) -> String {
         let _ = writeln!(text, "coordinator {}", fleet.coordinator_version);
     }
     if !fleet.leader {
-        text.push_str("STANDBY: another coordinator is the leader; this one observes and decides nothing\n");
+        text.push_str("STANDBY: this coordinator is not the leader: it observes and decides nothing\n");
     }
     for pool in &fleet.pools {
         let _ = write_pool(&mut text, pool, now);

@@ -1,13 +1,18 @@
 //! Versions live side by side: agents stay in images for months, and coordinators are upgraded and downgraded under them.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use spillway_proto::v1;
 use spillway_proto::v1::session_request::Message as Said;
 use spillway_proto::v1::session_response::Command;
 use spillway_tests::agent_session::AgentSession;
+use spillway_tests::coordinator::ServingStatus;
 use spillway_tests::jobs;
 use spillway_tests::stage::{Setup, Stage};
 
+/// The unit says five seconds; a busy host gets more.
+const STOPS_WITHIN: Duration = Duration::from_secs(20);
 /// An instance whose agent is the test itself.
 const NO_AGENT: Option<&str> = Some("#!/bin/sh\nexec sleep 100000\n");
 
@@ -53,4 +58,56 @@ async fn status_shows_the_versions_of_coordinator_and_agents_and_another_one_is_
     }
     let log = coordinator.process.log();
     assert!(!log.contains(&"x".repeat(200)), "the log has the whole of a long version");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_ledger_of_a_newer_version_is_refused_with_the_remedy_and_left_as_it_is() {
+    const STATE: &str = "spillway:pool:spillway:state";
+    const REMEDY: &str = "the ledger spillway:pool:spillway:state was written by a newer version (2): upgrade this \
+                          coordinator, or remove the key";
+    let mut stage = Stage::start(Setup { user_data: NO_AGENT, ..Setup::default() }).await;
+    jobs::add(&stage.redis, 6, 1.0);
+    let id = stage.until_booting().await;
+    end(&mut stage).await;
+    let ours: String = stage.redis.ask(&["GET", STATE]);
+    let newer = ours.replacen(r#"{"version":1,"#, r#"{"version":2,"written_by":"9.0.0","#, 1);
+    assert_ne!(newer, ours, "{ours}");
+    let unlike_ours = r#"{"version":2,"instances":{"i-1":"zzz"}}"#.to_owned();
+
+    // By this demand a second instance is launched as soon as the ledger is read.
+    jobs::add(&stage.redis, 12, 1.0);
+    for text in [unlike_ours, newer] {
+        let _: String = stage.redis.ask(&["SET", STATE, &text]);
+        stage.start_coordinator().await;
+        let coordinator = stage.coordinator();
+        let problem = format!("ledger: {REMEDY}");
+        let is_shown = || coordinator.json(&["status"])["pools"][0]["observation_problem"] == *problem;
+        stage.until("status has the remedy", is_shown).await;
+        let status = String::from_utf8(coordinator.command(&["status"]).stdout).expect("text");
+        assert!(status.contains(&problem), "{status}");
+        assert_eq!(coordinator.health("spillway.queue").await, ServingStatus::NotServing);
+        let is_left = |stage: &Stage| stage.acts() == 1 && stage.redis.ask::<String>(&["GET", STATE]) == text;
+        let left = || is_left(&stage);
+        stage.throughout(Duration::from_secs(6), "nothing is launched, terminated or written", left).await;
+        let log = coordinator.process.log();
+        assert_eq!(log.matches(REMEDY).count(), 1, "once in the log: {log}");
+        end(&mut stage).await;
+        assert!(is_left(&stage), "not at the end either");
+    }
+
+    // As the newer version would: its instance is known, and only what is missing is launched.
+    let _: String = stage.redis.ask(&["SET", STATE, &ours]);
+    stage.start_coordinator().await;
+    stage.until("the second instance is launched", || stage.instances().len() == 2).await;
+    let pool = stage.coordinator().status();
+    assert_eq!(pool["instances"][0]["id"], *id, "{pool}");
+    assert_eq!((stage.acts(), &pool["launched_total"]), (2, &json!(2)), "{pool}");
+}
+
+/// Stops the coordinator, as a person who replaces it does.
+async fn end(stage: &mut Stage) {
+    let mut coordinator = stage.coordinator.take().expect("it runs");
+    coordinator.process.signal(libc::SIGTERM);
+    let status = coordinator.process.end_within(STOPS_WITHIN).await;
+    assert_eq!(status.code(), Some(0), "{}", coordinator.process.tail());
 }

@@ -14,6 +14,8 @@ use spillway_brain::{
     LaunchAnswer, LaunchToken, Listed, QueueBacklog, RateLimit, RefusalClass, Report, Schedule, StateReason, Timestamp,
 };
 
+use crate::recorder;
+
 /// What the coordinator's clock shows at first: room for one that is set back.
 const AHEAD: i64 = 86_400_000;
 /// The installation that the scenarios are about.
@@ -192,6 +194,7 @@ impl World {
 
     fn tick(&mut self) {
         let plan = self.controller.tick(self.now);
+        recorder::saved(self.controller.state());
         let again = self.controller.clone().tick(self.now);
         assert!(again.decisions.is_empty(), "a second tick decides {again:?}");
         self.notes = plan.notes.iter().map(ToString::to_string).collect();

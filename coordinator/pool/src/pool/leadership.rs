@@ -102,8 +102,11 @@ impl Pool {
         if self.leadership.leads_in != Some(epoch) {
             return;
         }
-        self.ledger_problem = Some(problem.clone());
-        self.happened(Happening::LedgerUnreadable { problem });
+        // Once, until it is another: it is read again each second.
+        if self.ledger_problem.as_ref() != Some(&problem) {
+            self.happened(Happening::LedgerUnreadable { problem: problem.clone() });
+        }
+        self.ledger_problem = Some(problem);
         // The lease is renewed meanwhile.
         self.leadership.load_at = Some(now.up + AGAIN_AFTER);
     }

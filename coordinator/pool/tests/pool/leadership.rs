@@ -38,6 +38,18 @@ fn a_ledger_that_cannot_be_read_is_asked_again_after_a_second() {
 }
 
 #[test]
+fn a_ledger_that_cannot_be_read_is_told_of_once_until_the_problem_is_another() {
+    let mut stage = Stage::new();
+    stage.tell(Input::Lead { epoch: 1 });
+    let mut told = |problem: &str| {
+        stage.tell(Input::NotLoaded { epoch: 1, problem: problem.to_owned() });
+        let is_told = |effect: &Effect| matches!(effect, Effect::Happened(Happening::LedgerUnreadable { .. }));
+        stage.effects().iter().filter(|effect| is_told(effect)).count()
+    };
+    assert_eq!(["newer", "newer", "no answer", "newer"].map(&mut told), [1, 0, 1, 1]);
+}
+
+#[test]
 fn a_ledger_that_nobody_wrote_since_is_not_taken_over_again() {
     let mut stage = Stage::leading();
     let theirs = |epoch| {
