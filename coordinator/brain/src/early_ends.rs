@@ -33,6 +33,11 @@ impl EarlyEnds {
         self.ends
     }
 
+    /// When the last of them was seen to have ended.
+    pub(crate) fn last_at(&self) -> Option<Timestamp> {
+        self.last_at
+    }
+
     /// While open: no launch before this.
     pub fn open_until(&self) -> Option<Timestamp> {
         self.open_until

@@ -26,7 +26,9 @@ pub(crate) fn tick(state: &mut State, now: Timestamp, config: &Config) {
         let age = instance.ended_suddenly_at.unwrap_or(now).since(ready_at);
         let is_ready = instance.phase_kind() == PhaseKind::Ready;
         if age >= EARLY && is_ready {
-            (instance.is_settled, has_lasted) = (true, true);
+            instance.is_settled = true;
+            // One that had lasted before the row's last end says nothing about what has ended them since.
+            has_lasted |= state.early_ends.last_at().is_none_or(|last| ready_at + EARLY > last);
         } else if instance.ended_suddenly_at.is_some() {
             instance.is_settled = true;
             ended.extend((age < EARLY).then_some(instance.planned_at));

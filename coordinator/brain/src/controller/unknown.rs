@@ -129,7 +129,7 @@ fn each_instance(state: &mut State, now: Timestamp, config: &Config, span: Durat
             }
             // Not in the tick that began the drain.
             Phase::Draining { cause, drained_at: Some(at), .. }
-                if is_over && at < now && is_stopped(instance, cause) =>
+                if is_over && at < now && is_stopped(instance, cause) && !is_left_to_ec2(instance, now) =>
             {
                 let reason = Reason::StoppedUnseen { cause };
                 plan.decisions.extend(terminating::begin(instance, now, config, reason));
@@ -140,6 +140,11 @@ fn each_instance(state: &mut State, now: Timestamp, config: &Config, span: Durat
     for reason in refused {
         state.raise(AlertKind::NotTerminated, reason);
     }
+}
+
+/// EC2 is about to end it, and will not bill it.
+fn is_left_to_ec2(instance: &Instance, now: Timestamp) -> bool {
+    instance.left_to_ec2_until().is_some_and(|until| now < until)
 }
 
 /// Its agent is there, and has said for as long as idleness takes that the worker holds no job.

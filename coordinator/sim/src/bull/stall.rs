@@ -45,7 +45,11 @@ impl World {
         let Some((n, _)) = run.at else { return true };
         let machine = &self.cloud.machines[n];
         let is_known = machine.launched_at > self.ledger_deleted_at && !machine.vanished_unknown && !machine.forgotten;
-        let is_owed = self.setup.naming != Naming::None && run.exec == Exec::Dead && self.hosts[n].owes_hand_back;
+        // Nor of one whose agent lied: its lock may have expired before anybody looked, and nothing else named the instance.
+        let is_owed = self.setup.naming != Naming::None
+            && run.exec == Exec::Dead
+            && self.hosts[n].owes_hand_back
+            && !self.hosts[n].has_lied;
         self.setup.stall_check || self.bull.jobs[job].is_left || !(is_owed && is_known)
     }
 

@@ -256,7 +256,9 @@ impl World {
     /// could tell are slow.
     fn check_events(&mut self, c: C, now: Timestamp) {
         let shadow = &self.coordinators[c].shadow;
-        if shadow.events.is_empty() || self.is_blind(c, now) {
+        // What a ledger that was put back knows is learnt again with the next heartbeats.
+        let is_new = self.now < self.ledger_deleted_at + MINUTE && self.ledger_deleted_at > 0;
+        if shadow.events.is_empty() || is_new || self.is_blind(c, now) {
             return;
         }
         let needed = ms(self.setup.config.drain_timeout) + EVENT_MARGIN;
@@ -306,7 +308,7 @@ impl World {
         let tries = shadow.tries;
         shadow.tries += u32::try_from(launches).unwrap_or(u32::MAX);
         let most = (backoff * 2u32.saturating_pow(tries.min(16))).min(backoff.max(Duration::from_millis(HOUR)));
-        let knows_tries = self.coordinators.len() == 1 || self.ledger_deleted_at == 0;
+        let knows_tries = self.ledger_deleted_at == 0;
         if knows_tries && now.until(until) > most {
             let (left, most) = (now.until(until).as_secs(), most.as_secs());
             let text = format!("the breaker is open for {left} s after {tries} tries: {most} s are the most");
