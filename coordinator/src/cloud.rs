@@ -18,6 +18,7 @@ mod launch;
 mod list;
 mod proxy;
 mod tags;
+mod volumes;
 
 use std::time::Duration;
 
@@ -32,6 +33,7 @@ use crate::config::Proxies;
 
 pub use classify::{Refused, class_of};
 pub use list::{Interruption, Known, ListedInstance, Listing};
+use volumes::Volumes;
 
 /// Tags that every instance launched by Spillway carries.
 pub const MANAGED_BY: (&str, &str) = ("ManagedBy", "auto-scaler");
@@ -47,6 +49,7 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 #[derive(Clone, Debug)]
 pub struct Cloud {
     client: Client,
+    volumes: Volumes,
 }
 
 impl Cloud {
@@ -66,7 +69,7 @@ impl Cloud {
         if let Some(region) = region {
             loader = loader.region(aws_config::Region::new(region.to_owned()));
         }
-        Ok(Cloud { client: Client::new(&loader.load().await) })
+        Ok(Cloud { client: Client::new(&loader.load().await), volumes: Volumes::default() })
     }
 
     /// The region that calls go to; None where nothing says which.

@@ -15,6 +15,7 @@ mod spot;
 mod tag_actions;
 mod template_actions;
 mod template_xml;
+mod volumes;
 
 use std::sync::Arc;
 
@@ -25,7 +26,7 @@ use crate::shared::{Shared, State};
 use crate::xml::Xml;
 
 pub(crate) use fleet::Outcome as FleetOutcome;
-pub(crate) use launch::register_image;
+pub(crate) use launch::{register_image, root_device};
 pub(crate) use template_actions::{add as add_template, check_new as check_new_template};
 
 /// Every action that the emulator implements.
@@ -49,6 +50,7 @@ const ACTIONS: &[&str] = &[
     "DescribeSpotPriceHistory",
     "DescribeSubnets",
     "DescribeTags",
+    "DescribeVolumes",
     "ModifyLaunchTemplate",
     "RunInstances",
     "TerminateInstances",
@@ -123,6 +125,7 @@ fn describe(view: &View<'_>, action: &str, params: Params) -> Result<Xml, ApiErr
         "DescribeSpotPriceHistory" => network::spot_prices(view, params),
         "DescribeSubnets" => network::subnets(view, params),
         "DescribeTags" => tag_actions::describe(view, params),
+        "DescribeVolumes" => volumes::describe(view, params),
         _ => Err(ApiError::new("InvalidAction", action)),
     }
 }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::error::ControlError;
 use crate::faults::{Capacity, Delay, FailLaunch, Lose, RefuseOrder};
 use crate::http::{Answer, respond};
-use crate::instance_control::{self, Interrupt, Rebalance, ScheduleMaintenance};
+use crate::instance_control::{self, ImageDevice, Interrupt, Rebalance, ScheduleMaintenance};
 use crate::shared::Shared;
 
 const PREFIX: &str = "/_emulator";
@@ -57,6 +57,7 @@ fn route(shared: &Shared, parts: &Parts, body: &Bytes) -> Result<Reply, ControlE
             |shared, body| json_reply(instance_control::maintenance(shared, parse::<ScheduleMaintenance>(body)?)?)
         }
         ["refuse"] => |shared, body| done(shared.state().faults.refuse(parse::<RefuseOrder>(body)?)),
+        ["image-device"] => |shared, body| done(instance_control::image_device(shared, &parse::<ImageDevice>(body)?)),
         ["fail-launch"] => |shared, body| done(shared.state().faults.fail_launch(parse::<FailLaunch>(body)?)),
         ["lose"] => |shared, body| done(shared.state().faults.lose(parse::<Lose>(body)?)),
         ["delay"] => |shared, body| done(shared.state().faults.delay(parse::<Delay>(body)?)),
@@ -84,6 +85,7 @@ fn read(shared: &Shared, parts: &Parts, segments: &[&str]) -> Result<Option<Repl
         ["instances"] => get().and_then(|()| json_reply(instance_control::records(shared))),
         ["instances", id] => get().and_then(|()| json_reply(instance_control::record(shared, id)?)),
         ["instances", id, "console"] => get().and_then(|()| Ok(Reply::Text(instance_control::console(shared, id)?))),
+        ["volumes"] => get().and_then(|()| json_reply(instance_control::volumes(shared))),
         ["calls"] => get().and_then(|()| json_reply(&shared.state().calls)),
         ["faults"] => get().and_then(|()| json_reply(&shared.state().faults)),
         _ => return Ok(None),
@@ -95,12 +97,14 @@ const PATHS: &[&str] = &[
     "GET /_emulator/instances",
     "GET /_emulator/instances/{id}",
     "GET /_emulator/instances/{id}/console",
+    "GET /_emulator/volumes",
     "GET /_emulator/calls",
     "GET /_emulator/faults",
     "DELETE /_emulator/faults",
     "POST /_emulator/interrupt {instance, notice_seconds, action?}",
     "POST /_emulator/rebalance {instance}",
     "POST /_emulator/maintenance {instance, code?, description?, not_before_seconds?, not_after_seconds?, cancel?}",
+    "POST /_emulator/image-device {image, device, delete_on_termination}",
     "POST /_emulator/refuse {action, code, calls, message?, status?}",
     "POST /_emulator/fail-launch {code, launches, message?}",
     "POST /_emulator/lose {action, calls}",

@@ -10,10 +10,10 @@ use crate::api::{add_template, check_new_template};
 use crate::calls::Calls;
 use crate::error::{ApiError, ControlError};
 use crate::faults::{Capacity, Delay, FailLaunch, Lose, Refuse, RefuseOrder};
-use crate::instance_control::{self, Interrupt, Rebalance, ScheduleMaintenance};
+use crate::instance_control::{self, ImageDevice, Interrupt, Rebalance, ScheduleMaintenance};
 use crate::launch_data::{LaunchData, MetadataRequest, Spot, check_image_id, decode_user_data};
 use crate::model::{Interruption, ShutdownBehavior};
-use crate::record::InstanceRecord;
+use crate::record::{InstanceRecord, VolumeRecord};
 use crate::{Emulator, faults};
 
 /// A launch template's first version, as far as it matters here.
@@ -87,6 +87,17 @@ impl Emulator {
     /// The records of all instances, in the order of their launch.
     pub fn instances(&self) -> Vec<InstanceRecord> {
         instance_control::records(&self.shared)
+    }
+
+    /// All volumes, those too that their instances have left behind.
+    pub fn volumes(&self) -> Vec<VolumeRecord> {
+        instance_control::volumes(&self.shared)
+    }
+
+    /// Puts a device on an image, or changes the one that it has: whether its volume is deleted with its instance.
+    pub fn image_device(&self, image: &str, device: &str, delete_on_termination: bool) -> Result<(), ControlError> {
+        let (image, device) = (image.to_owned(), device.to_owned());
+        instance_control::image_device(&self.shared, &ImageDevice { image, device, delete_on_termination })
     }
 
     /// The end of an instance's console.

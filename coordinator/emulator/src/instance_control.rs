@@ -2,14 +2,17 @@
 //! their consoles): for the control API, and in-process.
 
 use std::io::{Read as _, Seek as _, SeekFrom};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::api::{register_image, root_device};
 use crate::error::ControlError;
+use crate::launch_data::check_image_id;
 use crate::lifecycle::{self, Command};
-use crate::model::{Instance, Interruption, Lifecycle, Maintenance, Notice};
-use crate::record::InstanceRecord;
+use crate::model::{Device, Instance, Interruption, Lifecycle, Maintenance, Notice};
+use crate::record::{InstanceRecord, VolumeRecord};
 use crate::shared::{Shared, State, new_id};
 
 /// How much of the end of a console is returned.
@@ -52,6 +55,15 @@ pub(crate) struct ScheduleMaintenance {
     /// Cancels what is scheduled, instead.
     #[serde(default)]
     cancel: bool,
+}
+
+/// What is on an image from now on, beside what a launch says: one device, added or changed.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ImageDevice {
+    pub(crate) image: String,
+    pub(crate) device: String,
+    pub(crate) delete_on_termination: bool,
 }
 
 impl ScheduleMaintenance {
@@ -99,6 +111,34 @@ pub(crate) fn records(shared: &Shared) -> Vec<InstanceRecord> {
 pub(crate) fn record(shared: &Shared, id: &str) -> Result<InstanceRecord, ControlError> {
     let state = shared.state();
     Ok(InstanceRecord::new(find(&state, id)?, shared.clock.now_ms()))
+}
+
+/// All volumes in the order in which they were made.
+pub(crate) fn volumes(shared: &Shared) -> Vec<VolumeRecord> {
+    let state = shared.state();
+    let mut volumes: Vec<_> = state.resources.volumes.values().collect();
+    volumes.sort_by_key(|volume| volume.seq);
+    volumes.into_iter().map(|volume| VolumeRecord::new(volume)).collect()
+}
+
+pub(crate) fn image_device(shared: &Shared, request: &ImageDevice) -> Result<(), ControlError> {
+    check_image_id(&request.image).map_err(|error| ControlError::BadRequest(error.message))?;
+    if !request.device.starts_with("/dev/") && !request.device.starts_with("xvd") {
+        return Err(ControlError::BadRequest(format!("device is a name such as /dev/sdb, not {}", request.device)));
+    }
+    shared.change(|state, now_ms| {
+        register_image(state, now_ms, &request.image);
+        let Some(image) = state.resources.images.get_mut(&request.image).map(Arc::make_mut) else { return Ok(()) };
+        let delete_on_termination = request.delete_on_termination;
+        match image.devices.iter_mut().find(|device| device.name == request.device) {
+            Some(device) => device.delete_on_termination = delete_on_termination,
+            None => {
+                let name = request.device.clone();
+                image.devices.push(Device { name, delete_on_termination, ..root_device() });
+            }
+        }
+        Ok(())
+    })
 }
 
 pub(crate) fn interrupt(shared: &Shared, request: &Interrupt) -> Result<InstanceRecord, ControlError> {

@@ -33,7 +33,7 @@ pub(crate) struct Spot {
     pub(crate) max_price: Option<String>,
 }
 
-/// Root volume and others: recorded, shown, without effect.
+/// What a launch says of a device: the root volume or another.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct BlockDevice {
     pub(crate) device_name: String,
@@ -168,7 +168,7 @@ impl LaunchData {
         metadata.finish()
     }
 
-    fn read_block_devices(&mut self, params: &mut Params) -> Result<(), ApiError> {
+    pub(crate) fn read_block_devices(&mut self, params: &mut Params) -> Result<(), ApiError> {
         for mut device in params.structures("BlockDeviceMapping") {
             let mut ebs = device.structure("Ebs");
             self.block_devices.push(BlockDevice {

@@ -60,7 +60,7 @@ pub use error::{ApiError, ControlError, StartError};
 pub use faults::{Capacity, Delay, FailLaunch, Lose, Refuse};
 pub use key::{Key, KeyError};
 pub use model::{InstanceState, Interruption, Lifecycle, Maintenance, Notice, ShutdownBehavior, StateReason};
-pub use record::InstanceRecord;
+pub use record::{InstanceRecord, VolumeRecord};
 
 use init_process::Spawner;
 use region::Region;

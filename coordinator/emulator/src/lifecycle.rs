@@ -213,6 +213,9 @@ impl Life {
                 instance.ended_ms = Some(now_ms);
                 instance.init_pid = None;
             });
+            if state == InstanceState::Terminated {
+                all.resources.release_volumes(&self.id);
+            }
         });
         tracing::info!(instance = self.id, state = state.name(), "instance ended");
     }

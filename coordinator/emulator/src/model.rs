@@ -1,4 +1,4 @@
-//! The emulator's records: instances, spot requests, images. Data only.
+//! The emulator's records: instances, volumes, spot requests, images. Data only.
 //!
 //! ```text
 //!              `pending` is over          API, interruption, power-off        `shutting_down` is over
@@ -168,8 +168,6 @@ pub(crate) struct Instance {
     /// Name of the instance profile and its ARN.
     pub(crate) profile: Option<(String, String)>,
     pub(crate) tags: Tags,
-    pub(crate) volume_id: String,
-    pub(crate) volume_tags: Tags,
     pub(crate) user_data: Option<Arc<[u8]>>,
     pub(crate) metadata: MetadataOptions,
     pub(crate) shutdown_behavior: ShutdownBehavior,
@@ -198,6 +196,43 @@ impl Instance {
 
     pub(crate) fn private_dns(&self) -> String {
         format!("ip-{}.ec2.internal", self.private_ip.replace('.', "-"))
+    }
+}
+
+/// A device of an image, or of a volume while it is attached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Device {
+    pub(crate) name: String,
+    pub(crate) snapshot_id: String,
+    pub(crate) size_gib: String,
+    pub(crate) kind: String,
+    pub(crate) delete_on_termination: bool,
+}
+
+impl Device {
+    /// Without a snapshot, as EC2 has it where nothing is said of it: its volume stays.
+    pub(crate) fn empty(name: &str) -> Self {
+        let [snapshot_id, size_gib, kind] = ["", "8", "gp3"].map(str::to_owned);
+        Self { name: name.to_owned(), snapshot_id, size_gib, kind, delete_on_termination: false }
+    }
+}
+
+/// One volume.
+#[derive(Clone, Debug)]
+pub(crate) struct Volume {
+    pub(crate) seq: u64,
+    pub(crate) id: String,
+    /// None once its instance is terminated, and it was not deleted with it.
+    pub(crate) attached_to: Option<String>,
+    pub(crate) device: Device,
+    pub(crate) availability_zone: String,
+    pub(crate) create_ms: u64,
+    pub(crate) tags: Tags,
+}
+
+impl Volume {
+    pub(crate) fn status(&self) -> &'static str {
+        if self.attached_to.is_some() { "in-use" } else { "available" }
     }
 }
 
@@ -230,7 +265,7 @@ pub(crate) struct Image {
     pub(crate) description: String,
     pub(crate) source_instance: Option<String>,
     pub(crate) create_ms: u64,
-    pub(crate) snapshot_id: String,
+    pub(crate) devices: Vec<Device>,
     pub(crate) tags: Tags,
     /// Deregistered images stay known, so that their use is refused.
     pub(crate) deregistered: bool,

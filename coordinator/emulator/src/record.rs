@@ -1,10 +1,10 @@
-//! The full record of an instance, for the control API and for programs that embed the emulator.
+//! The full record of an instance, and that of a volume, for the control API and for programs that embed the emulator.
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::model::{Instance, InstanceState, Lifecycle, Maintenance, Notice, ShutdownBehavior, StateReason};
+use crate::model::{Instance, InstanceState, Lifecycle, Maintenance, Notice, ShutdownBehavior, StateReason, Volume};
 
 /// EC2 bills this long at least.
 const MINIMUM_BILLED_SECONDS: u64 = 60;
@@ -81,6 +81,30 @@ impl InstanceRecord {
             notice: instance.notice,
             rebalance_ms: instance.rebalance_ms,
             maintenance: instance.maintenance.clone(),
+        }
+    }
+}
+
+/// A volume, attached or left behind by its instance.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct VolumeRecord {
+    pub id: String,
+    /// None once its instance is terminated.
+    pub instance: Option<String>,
+    pub device: String,
+    pub delete_on_termination: bool,
+    pub tags: BTreeMap<String, String>,
+}
+
+impl VolumeRecord {
+    pub(crate) fn new(volume: &Volume) -> Self {
+        Self {
+            id: volume.id.clone(),
+            instance: volume.attached_to.clone(),
+            device: volume.device.name.clone(),
+            delete_on_termination: volume.device.delete_on_termination,
+            tags: volume.tags.clone(),
         }
     }
 }

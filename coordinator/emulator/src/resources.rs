@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::error::ApiError;
 use crate::launch_data::is_id;
-use crate::model::{Image, Instance, InstanceState, SpotRequest, Tags};
+use crate::model::{Image, Instance, InstanceState, SpotRequest, Tags, Volume};
 use crate::templates::Template;
 
 /// Terminated instances stay listed for about an hour on EC2.
@@ -26,6 +26,7 @@ pub(crate) struct Resources {
     pub(crate) spot_requests: BTreeMap<String, Arc<SpotRequest>>,
     pub(crate) templates: BTreeMap<String, Arc<Template>>,
     pub(crate) images: BTreeMap<String, Arc<Image>>,
+    pub(crate) volumes: BTreeMap<String, Arc<Volume>>,
 }
 
 impl Resources {
@@ -92,8 +93,24 @@ impl Resources {
         if let Some(image) = self.images.get_mut(id) {
             return Some(&mut Arc::make_mut(image).tags);
         }
-        let with_volume = self.instances.values_mut().find(|instance| instance.volume_id == id)?;
-        Some(&mut Arc::make_mut(with_volume).volume_tags)
+        Some(&mut Arc::make_mut(self.volumes.get_mut(id)?).tags)
+    }
+
+    /// The volumes that are attached to an instance, in the order of their devices.
+    pub(crate) fn volumes_of(&self, instance: &str) -> Vec<&Volume> {
+        let is_attached = |volume: &&Volume| volume.attached_to.as_deref() == Some(instance);
+        let mut volumes: Vec<&Volume> = self.volumes.values().map(|volume| &**volume).filter(is_attached).collect();
+        volumes.sort_by_key(|volume| volume.seq);
+        volumes
+    }
+
+    /// An instance is terminated: its volumes are deleted with it, or are left behind.
+    pub(crate) fn release_volumes(&mut self, instance: &str) {
+        let of_it = |volume: &Volume| volume.attached_to.as_deref() == Some(instance);
+        self.volumes.retain(|_, volume| !(of_it(volume) && volume.device.delete_on_termination));
+        for volume in self.volumes.values_mut().filter(|volume| of_it(volume)) {
+            Arc::make_mut(volume).attached_to = None;
+        }
     }
 
     /// Deletes instances that were terminated long ago, and with them their spot requests.
@@ -171,7 +188,7 @@ mod tests {
             description: String::new(),
             source_instance: None,
             create_ms: 0,
-            snapshot_id: String::new(),
+            devices: Vec::new(),
             tags: Tags::new(),
             deregistered: false,
         }

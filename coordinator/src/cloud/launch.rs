@@ -27,6 +27,7 @@ impl Cloud {
             .max_count(1)
             .launch_template(template(pool))
             .instance_market_options(market)
+            .set_block_device_mappings(Some(self.devices(pool).await).filter(|devices| !devices.is_empty()))
             // The dead-man's switch powers the instance off, which must end the billing.
             .instance_initiated_shutdown_behavior(ShutdownBehavior::Terminate);
         let tags = tags(pool, installation, token);

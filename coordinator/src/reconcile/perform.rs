@@ -196,7 +196,11 @@ impl Reconciler {
         self.calls.spawn(async move {
             let asked_at = clock::up();
             let answer = match installation {
-                Some(installation) => cloud.list(&config, &installation, &known).await,
+                Some(installation) => {
+                    let answer = cloud.list(&config, &installation, &known).await;
+                    tokio::spawn(async move { cloud.look_for_left_volumes(&installation).await });
+                    answer
+                }
                 None => Err(not_identified()),
             };
             Outcome::Listed { asked_at, answer }

@@ -33,3 +33,4 @@ mod taken_back;
 mod unknown;
 mod vanish;
 mod versions;
+mod volumes;

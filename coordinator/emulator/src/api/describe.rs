@@ -8,9 +8,10 @@ use super::filters::{Filters, is_tag_filter, tag_values};
 use super::pages::Page;
 use crate::clock::iso_milliseconds;
 use crate::error::ApiError;
-use crate::model::{Instance, InstanceState, Lifecycle, MetadataOptions, Tags};
+use crate::model::{Instance, InstanceState, Lifecycle, MetadataOptions, Tags, Volume};
 use crate::query::Params;
 use crate::region::{ACCOUNT_ID, Region, VPC_ID};
+use crate::resources::Resources;
 use crate::xml::Xml;
 
 const FILTERS: &[&str] = &[
@@ -54,7 +55,7 @@ pub(super) fn instances(view: &View<'_>, mut params: Params) -> Result<Xml, ApiE
     }
     let mut xml = Xml::new();
     xml.list("reservationSet", reservations.values(), |xml, instances| {
-        reservation_xml(xml, &view.shared.region, instances);
+        reservation_xml(xml, &view.shared.region, view.resources, instances);
     });
     page.write_next(&mut xml);
     Ok(xml)
@@ -114,10 +115,12 @@ fn values(instance: &Instance, filter: &str) -> Vec<String> {
 }
 
 /// The elements of a reservation that holds these instances.
-pub(super) fn reservation_xml(xml: &mut Xml, region: &Region, instances: &[&Arc<Instance>]) {
+pub(super) fn reservation_xml(xml: &mut Xml, region: &Region, resources: &Resources, instances: &[&Arc<Instance>]) {
     let id = instances.first().map_or("", |instance| &instance.reservation_id);
     xml.text("reservationId", id).text("ownerId", ACCOUNT_ID).node("groupSet", |_| ());
-    xml.list("instancesSet", instances, |xml, instance| instance_xml(xml, region, instance));
+    xml.list("instancesSet", instances, |xml, instance| {
+        instance_xml(xml, region, instance, &resources.volumes_of(&instance.id));
+    });
 }
 
 pub(super) fn tags_xml(xml: &mut Xml, tags: &Tags) {
@@ -133,7 +136,7 @@ pub(super) fn state_xml(xml: &mut Xml, name: &str, state: InstanceState) {
 }
 
 /// EC2 fixes the order of the elements.
-fn instance_xml(xml: &mut Xml, region: &Region, instance: &Instance) {
+fn instance_xml(xml: &mut Xml, region: &Region, instance: &Instance, volumes: &[&Volume]) {
     let gone = instance.state == InstanceState::Terminated;
     xml.text("instanceId", &instance.id).text("imageId", &instance.image_id);
     state_xml(xml, "instanceState", instance.state);
@@ -152,10 +155,11 @@ fn instance_xml(xml: &mut Xml, region: &Region, instance: &Instance) {
         });
     }
     xml.text("architecture", "x86_64").text("rootDeviceType", "ebs").text("rootDeviceName", "/dev/sda1");
-    xml.list("blockDeviceMapping", Some(&instance.volume_id).filter(|_| !gone), |xml, volume| {
-        xml.text("deviceName", "/dev/sda1").node("ebs", |xml| {
-            xml.text("volumeId", volume).text("status", "attached");
-            xml.text("attachTime", iso_milliseconds(instance.launch_ms)).text("deleteOnTermination", "true");
+    xml.list("blockDeviceMapping", volumes, |xml, volume| {
+        xml.text("deviceName", &volume.device.name).node("ebs", |xml| {
+            xml.text("volumeId", &volume.id).text("status", "attached");
+            xml.text("attachTime", iso_milliseconds(instance.launch_ms));
+            xml.text("deleteOnTermination", volume.device.delete_on_termination.to_string());
         });
     });
     xml.text("virtualizationType", "hvm").text("clientToken", instance.client_token.as_deref().unwrap_or(""));

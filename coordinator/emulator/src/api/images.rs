@@ -5,11 +5,12 @@ use std::sync::Arc;
 use super::describe::tags_xml;
 use super::filters::{Filters, is_tag_filter, tag_values};
 use super::pages::Page;
+use super::volumes::devices;
 use super::{Change, View};
 use crate::clock::iso_milliseconds;
 use crate::error::ApiError;
-use crate::launch_data::check_image_id;
-use crate::model::{Image, InstanceState};
+use crate::launch_data::{LaunchData, check_image_id};
+use crate::model::{Device, Image, InstanceState};
 use crate::query::Params;
 use crate::region::ACCOUNT_ID;
 use crate::shared::new_id;
@@ -51,7 +52,8 @@ pub(super) fn create(change: &mut Change<'_>, mut params: Params) -> Result<Xml,
     let name = params.require("Name")?;
     let description = params.take("Description").unwrap_or_default();
     params.boolean("NoReboot")?;
-    params.without_effect(&["BlockDeviceMapping"]);
+    let mut asked = LaunchData::default();
+    asked.read_block_devices(&mut params)?;
     let mut tags = tags::read_specifications(&mut params)?;
     params.finish()?;
     let instance = change.state.resources.instance(&instance_id)?;
@@ -65,6 +67,10 @@ pub(super) fn create(change: &mut Change<'_>, mut params: Params) -> Result<Xml,
         return Err(ApiError::new("InvalidAMIName.Duplicate", format!("AMI name {name} is already in use")));
     }
     change.stop_if_dry_run()?;
+    // As they are on the instance, where the call says nothing else.
+    let attached = change.state.resources.volumes_of(&instance_id).into_iter();
+    let copied = attached.map(|volume| Device { snapshot_id: new_id("snap-"), ..volume.device.clone() });
+    let devices = devices(&copied.collect::<Vec<_>>(), &asked.block_devices);
     let image = Image {
         seq: change.state.next_seq(),
         id: new_id("ami-"),
@@ -72,7 +78,7 @@ pub(super) fn create(change: &mut Change<'_>, mut params: Params) -> Result<Xml,
         description,
         source_instance: Some(instance_id),
         create_ms: change.now_ms,
-        snapshot_id: new_id("snap-"),
+        devices,
         tags: tags.remove("image").unwrap_or_default(),
         deregistered: false,
     };
@@ -92,8 +98,8 @@ pub(super) fn deregister(change: &mut Change<'_>, mut params: Params) -> Result<
     xml.text("return", "true");
     if let Some(image) = change.state.resources.images.get_mut(&id).map(Arc::make_mut) {
         image.deregistered = true;
-        xml.list("deleteSnapshotResultSet", Some(&image.snapshot_id).filter(|_| with_snapshots), |xml, snapshot| {
-            xml.text("snapshotId", snapshot).text("returnCode", "success");
+        xml.list("deleteSnapshotResultSet", image.devices.iter().filter(|_| with_snapshots), |xml, device| {
+            xml.text("snapshotId", &device.snapshot_id).text("returnCode", "success");
         });
     }
     Ok(xml)
@@ -129,10 +135,11 @@ fn image_xml(xml: &mut Xml, image: &Image) {
     xml.text("architecture", "x86_64").text("imageType", "machine").text("name", &image.name);
     xml.text("description", &image.description);
     xml.text("rootDeviceType", "ebs").text("rootDeviceName", "/dev/sda1");
-    xml.list("blockDeviceMapping", [&image.snapshot_id], |xml, snapshot| {
-        xml.text("deviceName", "/dev/sda1").node("ebs", |xml| {
-            xml.text("snapshotId", snapshot).text("volumeSize", "8").text("deleteOnTermination", "true");
-            xml.text("volumeType", "gp3").text("encrypted", "false");
+    xml.list("blockDeviceMapping", &image.devices, |xml, device| {
+        xml.text("deviceName", &device.name).node("ebs", |xml| {
+            xml.text("snapshotId", &device.snapshot_id).text("volumeSize", &device.size_gib);
+            xml.text("deleteOnTermination", device.delete_on_termination.to_string());
+            xml.text("volumeType", &device.kind).text("encrypted", "false");
         });
     });
     xml.text("virtualizationType", "hvm").text("hypervisor", "xen").text("enaSupport", "true");

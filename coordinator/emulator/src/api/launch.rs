@@ -3,12 +3,13 @@
 use std::net::{Ipv4Addr, TcpListener};
 use std::sync::Arc;
 
-use super::Change;
+use super::{Change, volumes};
 use crate::error::ApiError;
 use crate::launch_data::{LaunchData, decode_user_data};
 use crate::lifecycle;
 use crate::model::{
-    Image, Instance, InstanceState, Lifecycle, MetadataOptions, ShutdownBehavior, SpotRequest, StateReason, Tags,
+    Device, Image, Instance, InstanceState, Lifecycle, MetadataOptions, ShutdownBehavior, SpotRequest, StateReason,
+    Tags,
 };
 use crate::region::{ACCOUNT_ID, Zone, check_instance_type};
 use crate::resources::MAX_INSTANCES;
@@ -149,6 +150,9 @@ impl Launch {
                 ApiError::new("InternalError", format!("Cannot open a port for the metadata service: {error}"))
             })?;
         register_image(change.state, change.now_ms, &self.image_id);
+        let image = change.state.resources.images.get(&self.image_id);
+        let devices = volumes::devices(image.map_or(&[], |image| &image.devices), &self.data.block_devices);
+        let volume_tags = self.data.tags.get("volume").cloned().unwrap_or_default();
         let reservation_id = new_id("r-");
         let mut ids = Vec::with_capacity(listeners.len());
         for (index, listener) in (0_u32..).zip(listeners) {
@@ -161,6 +165,7 @@ impl Launch {
                 instance.spot_request_id = Some(request.id.clone());
                 change.state.resources.spot_requests.insert(request.id.clone(), Arc::new(request));
             }
+            volumes::create(change.state, change.now_ms, &instance, &devices, &volume_tags);
             let commands = lifecycle::begin(change.shared, &instance.id, listener, alive.clone());
             change.state.commands.insert(instance.id.clone(), commands);
             ids.push(instance.id.clone());
@@ -197,8 +202,6 @@ impl Launch {
             security_groups,
             profile: profile(&self.data),
             tags: self.instance_tags.clone(),
-            volume_id: new_id("vol-"),
-            volume_tags: self.data.tags.get("volume").cloned().unwrap_or_default(),
             user_data: self.user_data.clone(),
             metadata: self.metadata,
             shutdown_behavior: self.data.shutdown_behavior.unwrap_or(ShutdownBehavior::Stop),
@@ -248,6 +251,11 @@ fn profile(data: &LaunchData) -> Option<(String, String)> {
     Some((name, arn))
 }
 
+/// A root volume that is deleted with its instance, as of most images.
+pub(crate) fn root_device() -> Device {
+    Device { snapshot_id: new_id("snap-"), delete_on_termination: true, ..Device::empty("/dev/sda1") }
+}
+
 /// An image exists from the first request that names it, so that it can be described.
 pub(crate) fn register_image(state: &mut State, now_ms: u64, id: &str) {
     if state.resources.images.contains_key(id) {
@@ -260,7 +268,7 @@ pub(crate) fn register_image(state: &mut State, now_ms: u64, id: &str) {
         description: "Exists because a launch or a launch template names it".to_owned(),
         source_instance: None,
         create_ms: now_ms,
-        snapshot_id: new_id("snap-"),
+        devices: vec![root_device()],
         tags: Tags::new(),
         deregistered: false,
     };

@@ -62,6 +62,6 @@ fn reservation(change: &Change<'_>, ids: &[String]) -> Result<Xml, ApiError> {
         ));
     };
     let mut xml = Xml::new();
-    describe::reservation_xml(&mut xml, &change.shared.region, &instances);
+    describe::reservation_xml(&mut xml, &change.shared.region, &change.state.resources, &instances);
     Ok(xml)
 }

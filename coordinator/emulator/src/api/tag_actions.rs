@@ -4,7 +4,7 @@ use super::filters::Filters;
 use super::pages::Page;
 use super::{Change, View};
 use crate::error::ApiError;
-use crate::model::{InstanceState, Tags};
+use crate::model::Tags;
 use crate::query::Params;
 use crate::tags;
 use crate::xml::Xml;
@@ -97,10 +97,8 @@ pub(super) fn describe(view: &View<'_>, mut params: Params) -> Result<Xml, ApiEr
     let mut add = |id, kind, tags| add_tags(&mut all, id, kind, tags);
     for instance in view.resources.instances.values() {
         add(&instance.id, "instance", &instance.tags);
-        if instance.state != InstanceState::Terminated {
-            add(&instance.volume_id, "volume", &instance.volume_tags);
-        }
     }
+    view.resources.volumes.values().for_each(|volume| add(&volume.id, "volume", &volume.tags));
     view.resources.spot_requests.values().for_each(|request| add(&request.id, "spot-instances-request", &request.tags));
     view.resources.templates.values().for_each(|template| add(&template.id, "launch-template", &template.tags));
     view.resources.images.values().for_each(|image| add(&image.id, "image", &image.tags));

@@ -7,3 +7,4 @@ mod metadata;
 mod processes;
 mod start;
 mod support;
+mod volumes;

@@ -1,0 +1,238 @@
+//! Volumes: each is to be deleted with its instance. An image that was made from a machine whose owner keeps its disks says the
+//! opposite of its devices, and every launch would leave its volumes behind, billed. Owns what a launch says of them, and finds those
+//! that were left; deletes none.
+//!
+//! What is not permitted (`DescribeLaunchTemplateVersions`, `DescribeImages`, `DescribeVolumes`) is not known, and launches go on without.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use aws_sdk_ec2::types::{
+    BlockDeviceMapping, EbsBlockDevice, Filter, LaunchTemplateBlockDeviceMapping, ResponseLaunchTemplateData,
+};
+use tokio::time::Instant;
+
+use super::{Cloud, INSTALLATION_TAG, Refused};
+use crate::config::Pool;
+
+/// Template and image are read again after this: a deploy may have changed them.
+const KEPT: Duration = Duration::from_secs(600);
+/// A launch does not wait longer to know its devices.
+const WITHIN: Duration = Duration::from_secs(5);
+/// How often volumes that were left behind are looked for.
+const LOOKED_FOR: Duration = Duration::from_secs(3600);
+/// Ids that are named.
+const NAMED: usize = 10;
+
+/// What is known of launches' volumes, shared by all copies of a [`Cloud`].
+#[derive(Clone, Debug, Default)]
+pub(super) struct Volumes(Arc<Mutex<Known>>);
+
+#[derive(Debug, Default)]
+struct Known {
+    /// What launches say of their devices, by template and version, and since when.
+    devices: BTreeMap<(String, String), (Instant, Vec<BlockDeviceMapping>)>,
+    looked_at: Option<Instant>,
+    /// Those that were named last.
+    left: Vec<String>,
+}
+
+impl Volumes {
+    fn with<T>(&self, work: impl FnOnce(&mut Known) -> T) -> T {
+        work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Cloud {
+    /// What a launch must say of its devices so that none of its volumes outlives it; empty where template and image say so.
+    pub(super) async fn devices(&self, pool: &Pool) -> Vec<BlockDeviceMapping> {
+        let key = (pool.launch_template.clone(), pool.launch_template_version.clone());
+        let recent = |known: &mut Known| {
+            known.devices.get(&key).filter(|(at, _)| at.elapsed() < KEPT).map(|(_, devices)| devices.clone())
+        };
+        if let Some(devices) = self.volumes.with(recent) {
+            return devices;
+        }
+        let devices = match tokio::time::timeout(WITHIN, self.read_devices(pool)).await {
+            Ok(Ok(devices)) => devices,
+            Ok(Err(Refused { code, message, .. })) => {
+                tracing::info!(pool = pool.name, code, message, "cannot read which devices launches have");
+                Vec::new()
+            }
+            Err(_) => Vec::new(),
+        };
+        if !devices.is_empty() {
+            let devices: Vec<&str> = devices.iter().filter_map(BlockDeviceMapping::device_name).collect();
+            tracing::warn!(
+                pool = pool.name,
+                devices = devices.join(", "),
+                "image or launch template leave volumes behind: launches say that each is deleted with its instance"
+            );
+        }
+        self.volumes.with(|known| known.devices.insert(key, (Instant::now(), devices.clone())));
+        devices
+    }
+
+    async fn read_devices(&self, pool: &Pool) -> Result<Vec<BlockDeviceMapping>, Refused> {
+        let request = self.client.describe_launch_template_versions().versions(&pool.launch_template_version);
+        let request = match pool.launch_template.starts_with("lt-") {
+            true => request.launch_template_id(&pool.launch_template),
+            false => request.launch_template_name(&pool.launch_template),
+        };
+        let answer = request.send().await.map_err(Refused::from)?;
+        let template = answer.launch_template_versions().first().and_then(|version| version.launch_template_data());
+        let Some(template) = template else { return Ok(Vec::new()) };
+        let Some(image) = template.image_id().filter(|image| image.starts_with("ami-")) else { return Ok(Vec::new()) };
+        let answer = self.client.describe_images().image_ids(image).send().await.map_err(Refused::from)?;
+        let image = answer.images().first().map(|image| image.block_device_mappings()).unwrap_or_default();
+        Ok(overrides(template, image))
+    }
+
+    /// Looks for volumes of this installation that no instance has any more, at most once in an hour, and names them in the log.
+    pub async fn look_for_left_volumes(&self, installation: &str) {
+        let is_due = |known: &mut Known| {
+            let is_due = known.looked_at.is_none_or(|at| at.elapsed() >= LOOKED_FOR);
+            if is_due {
+                known.looked_at = Some(Instant::now());
+            }
+            is_due
+        };
+        if !self.volumes.with(is_due) {
+            return;
+        }
+        let left = match self.left_volumes(installation).await {
+            Ok(left) => left,
+            Err(Refused { code, message, .. }) => {
+                return tracing::debug!(code, message, "cannot look for volumes that were left behind");
+            }
+        };
+        let is_new = self.volumes.with(|known| std::mem::replace(&mut known.left, left.clone()) != left);
+        if is_new && !left.is_empty() {
+            let (count, named) = (left.len(), left[..left.len().min(NAMED)].join(", "));
+            tracing::warn!(
+                count,
+                volumes = named,
+                "volumes that instances of this installation left behind are billed on: delete them if nobody needs them"
+            );
+        }
+    }
+
+    /// Ids of the volumes that this installation's launches made, and that no instance has any more.
+    async fn left_volumes(&self, installation: &str) -> Result<Vec<String>, Refused> {
+        let by = |name: String, value: &str| Filter::builder().name(name).values(value).build();
+        let request = self.client.describe_volumes();
+        let request = request.filters(by(format!("tag:{INSTALLATION_TAG}"), installation));
+        let mut pages = request.filters(by("status".to_owned(), "available")).into_paginator().page_size(100).send();
+        let mut left = Vec::new();
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(Refused::from)?;
+            left.extend(page.volumes().iter().filter_map(|volume| volume.volume_id().map(str::to_owned)));
+        }
+        left.sort_unstable();
+        Ok(left)
+    }
+}
+
+/// All devices of a launch, each deleted with its instance; none where they are so already. All of them, since a request's devices
+/// may take the place of the template's.
+fn overrides(template: &ResponseLaunchTemplateData, image: &[BlockDeviceMapping]) -> Vec<BlockDeviceMapping> {
+    let of_template: BTreeMap<&str, &LaunchTemplateBlockDeviceMapping> =
+        template.block_device_mappings().iter().filter_map(|it| Some((it.device_name()?, it))).collect();
+    let of_image: BTreeMap<&str, &BlockDeviceMapping> =
+        image.iter().filter_map(|it| Some((it.device_name()?, it))).collect();
+    let is_deleted = |name: &str| {
+        let (template, image) = (of_template.get(name), of_image.get(name));
+        if template.is_some_and(|it| it.no_device().is_some()) {
+            return true;
+        }
+        let by_template = template.and_then(|it| it.ebs());
+        let by_image = image.and_then(|it| it.ebs());
+        let is_volume = by_template.is_some() || by_image.is_some();
+        let says = by_template
+            .and_then(|it| it.delete_on_termination())
+            .or(by_image.and_then(|it| it.delete_on_termination()));
+        !is_volume || says.unwrap_or(false)
+    };
+    if of_template.keys().chain(of_image.keys()).all(|name| is_deleted(name)) {
+        return Vec::new();
+    }
+    let mut devices: Vec<BlockDeviceMapping> = of_template.values().map(|it| copied(it)).collect();
+    let only_of_image = of_image.iter().filter(|(name, it)| !of_template.contains_key(**name) && it.ebs().is_some());
+    devices.extend(only_of_image.map(|(name, _)| {
+        let ebs = EbsBlockDevice::builder().delete_on_termination(true).build();
+        BlockDeviceMapping::builder().device_name(*name).ebs(ebs).build()
+    }));
+    devices
+}
+
+/// A template's device as a request writes it, deleted with its instance.
+fn copied(device: &LaunchTemplateBlockDeviceMapping) -> BlockDeviceMapping {
+    let ebs = device.ebs().map(|ebs| {
+        EbsBlockDevice::builder()
+            .delete_on_termination(true)
+            .set_encrypted(ebs.encrypted())
+            .set_iops(ebs.iops())
+            .set_kms_key_id(ebs.kms_key_id().map(str::to_owned))
+            .set_snapshot_id(ebs.snapshot_id().map(str::to_owned))
+            .set_volume_size(ebs.volume_size())
+            .set_volume_type(ebs.volume_type().cloned())
+            .set_throughput(ebs.throughput())
+            .set_volume_initialization_rate(ebs.volume_initialization_rate())
+            .set_ebs_card_index(ebs.ebs_card_index())
+            .build()
+    });
+    BlockDeviceMapping::builder()
+        .set_device_name(device.device_name().map(str::to_owned))
+        .set_virtual_name(device.virtual_name().map(str::to_owned))
+        .set_no_device(device.no_device().map(str::to_owned))
+        .set_ebs(ebs)
+        .build()
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_ec2::types::LaunchTemplateEbsBlockDevice;
+
+    use super::*;
+
+    fn on_image(name: &str, is_deleted: Option<bool>) -> BlockDeviceMapping {
+        let ebs = EbsBlockDevice::builder().set_delete_on_termination(is_deleted).build();
+        BlockDeviceMapping::builder().device_name(name).ebs(ebs).build()
+    }
+
+    fn template(name: &str, size: i32, is_deleted: Option<bool>) -> ResponseLaunchTemplateData {
+        let ebs =
+            LaunchTemplateEbsBlockDevice::builder().volume_size(size).set_delete_on_termination(is_deleted).build();
+        let device = LaunchTemplateBlockDeviceMapping::builder().device_name(name).ebs(ebs).build();
+        ResponseLaunchTemplateData::builder().block_device_mappings(device).build()
+    }
+
+    fn said(devices: &[BlockDeviceMapping]) -> Vec<(&str, Option<bool>, Option<i32>)> {
+        let of = |device: &'_ BlockDeviceMapping| {
+            let ebs = device.ebs().expect("a volume");
+            (ebs.delete_on_termination(), ebs.volume_size())
+        };
+        devices.iter().map(|it| (it.device_name().expect("a name"), of(it).0, of(it).1)).collect()
+    }
+
+    #[test]
+    fn every_device_is_deleted_with_its_instance_whatever_image_and_template_say() {
+        let nothing = ResponseLaunchTemplateData::builder().build();
+        assert_eq!(overrides(&nothing, &[on_image("/dev/sda1", Some(true))]), []);
+        assert_eq!(overrides(&nothing, &[]), []);
+        let two = [on_image("/dev/sda1", Some(true)), on_image("/dev/sdb", Some(false))];
+        let expected = [("/dev/sda1", Some(true), None), ("/dev/sdb", Some(true), None)];
+        assert_eq!(said(&overrides(&nothing, &two)), expected);
+        // The template says it of the one that the image keeps, and its other words stay as they are.
+        assert_eq!(overrides(&template("/dev/sdb", 40, Some(true)), &two), []);
+        let expected = [("/dev/sdb", Some(true), Some(40)), ("/dev/sda1", Some(true), None)];
+        assert_eq!(said(&overrides(&template("/dev/sdb", 40, Some(false)), &two)), expected);
+        // A volume of the template alone, of which nothing is said, stays.
+        let expected = [("/dev/sdc", Some(true), Some(10)), ("/dev/sda1", Some(true), None)];
+        assert_eq!(said(&overrides(&template("/dev/sdc", 10, None), &two[..1])), expected);
+        // What has no volume is left as it is.
+        let ephemeral = BlockDeviceMapping::builder().device_name("/dev/sdd").virtual_name("ephemeral0").build();
+        assert_eq!(overrides(&nothing, &[ephemeral]), []);
+    }
+}
