@@ -19,6 +19,7 @@ use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
 use spillway_emulator::{InstanceRecord, InstanceState};
+use spillway_words::excerpt;
 use tokio::time::{Instant, sleep};
 
 use crate::jobs;
@@ -161,13 +162,10 @@ async fn watch_agents(stage: &ChaosStage) -> Result<(), Violation> {
 /// Logs, plans, calls and faults; the directory with all logs is kept.
 async fn diagnose(stage: &mut ChaosStage, injected: &Injected) -> String {
     let causes: Vec<String> = injected.causes.borrow().iter().map(|cause| format!("{cause:?}")).collect();
+    let causes = excerpt::end("faults by instance", &causes.join("\n"));
     stage.base.directory.disable_cleanup(true);
     let directory = stage.base.directory.path().display();
-    format!(
-        "{}\n--- faults by instance\n{}\n--- all logs are kept in {directory}",
-        stage.diagnosis().await,
-        causes.join("\n")
-    )
+    format!("{}{causes}--- all logs are kept in {directory}", stage.diagnosis().await,)
 }
 
 /// Leads new connections of agents to the leader, as an address that moves would. Open sessions stay where they are.

@@ -7,6 +7,7 @@ use std::process::{Command, Output};
 use serde_json::Value;
 use spillway_proto::v1;
 use spillway_proto::v1::operator_service_client::OperatorServiceClient;
+use spillway_words::excerpt;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
@@ -39,7 +40,7 @@ impl Coordinator {
         let mut coordinator = Coordinator { process, grpc_port, http_port, directory: directory.to_owned() };
         wait::until(
             "the coordinator answers",
-            async || fs::read_to_string(&log).unwrap_or_default(),
+            async || excerpt::end("coordinator", &fs::read_to_string(&log).unwrap_or_default()),
             async || {
                 if let Some(status) = coordinator.process.ended() {
                     panic!("the coordinator has ended: {status}\n{}", coordinator.process.tail());
@@ -84,6 +85,16 @@ impl Coordinator {
             plan["notes"].as_array().into_iter().flatten().any(has)
                 || decisions.into_iter().any(|it| has(&it["reason"]))
         })
+    }
+
+    /// For a failure: the end of its log, its last plans and its status.
+    pub fn diagnosis(&self) -> String {
+        let asked = |arguments: &[&str]| {
+            let out = self.command(arguments);
+            text(&[out.stdout, out.stderr].concat())
+        };
+        let plans = excerpt::beginning("plans, the newest first", &asked(&["explain", "--limit", "10"]));
+        self.process.tail() + &plans + &excerpt::end("status", &asked(&["status"]))
     }
 
     pub fn server(&self) -> String {

@@ -6,11 +6,9 @@ use std::process::{ChildStdin, Command, ExitStatus, Output};
 use std::time::Duration;
 
 use spillway_stage::process;
+use spillway_words::excerpt;
 
 pub use spillway_stage::process::command;
-
-/// Lines of a log that a failure shows.
-const TAIL: usize = 60;
 
 /// A running program whose output goes to a file.
 #[derive(Debug)]
@@ -24,8 +22,14 @@ pub fn output(command: &mut Command) -> Output {
 /// The output of a command that must succeed.
 pub fn run(command: &mut Command) -> String {
     let out = output(command);
-    assert!(out.status.success(), "{command:?}: {}\n{}{}", out.status, text(&out.stdout), text(&out.stderr));
+    let said = || excerpt::end("its output", &text(&[out.stdout.as_slice(), &out.stderr].concat()));
+    assert!(out.status.success(), "{command:?}: {}\n{}", out.status, said());
     text(&out.stdout)
+}
+
+/// The end of a log, for a failure.
+pub fn end_of(log: &str) -> String {
+    excerpt::end("its log", log)
 }
 
 /// Output as text.
@@ -56,9 +60,9 @@ impl Process {
         status.unwrap_or_else(|| panic!("{} has not ended within {timeout:?}\n{}", self.0.name(), self.tail()))
     }
 
-    /// The last lines of its output.
+    /// The end of its output, for a failure.
     pub fn tail(&self) -> String {
-        self.0.tail(TAIL)
+        excerpt::end(self.0.name(), &self.0.log())
     }
 }
 

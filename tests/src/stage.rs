@@ -10,6 +10,7 @@ use spillway_emulator::{Call, Emulator, InstanceRecord, InstanceState, LaunchTem
 use spillway_proto::v1;
 use spillway_stage::repository::{Instance, Repository};
 use spillway_stage::{ec2, primary};
+use spillway_words::excerpt;
 use tempfile::TempDir;
 use tokio::runtime::Handle;
 
@@ -17,6 +18,9 @@ use crate::coordinator::{Coordinator, Environment};
 use crate::process::Process;
 use crate::redis_server::RedisServer;
 use crate::{QUEUE, app, binaries, jobs, ports, wait};
+
+/// Instances that have ended whose consoles a failure shows.
+const ENDED_SHOWN: usize = 3;
 
 /// How a stage differs from the usual one.
 #[derive(Debug, Default)]
@@ -212,7 +216,8 @@ impl Stage {
         .await;
     }
 
-    /// For a failure: the coordinator's log, plans and status, each instance's console, and launches and terminations.
+    /// For a failure: the end of the coordinator's log, its last plans and status, the end of each instance's console (of those that
+    /// ended, the last ones), launches and terminations; the rest is counted.
     pub async fn diagnosis(&self) -> String {
         self.diagnose()
     }
@@ -221,29 +226,15 @@ impl Stage {
         self.is_shown.store(true, Ordering::Relaxed);
         let mut diagnosis = String::new();
         if let Some(coordinator) = &self.coordinator {
-            diagnosis += &coordinator.process.tail();
-            let explain = coordinator.command(&["explain", "--limit", "10"]);
-            let status = coordinator.command(&["status"]);
-            for out in [explain, status] {
-                diagnosis += &String::from_utf8_lossy(&[out.stdout, out.stderr].concat());
-            }
+            diagnosis += &coordinator.diagnosis();
         }
         diagnosis += &self.primary.as_ref().map(Process::tail).unwrap_or_default();
-        for record in self.instances() {
-            let console = self.emulator().console(&record.id).unwrap_or_default();
-            let lines: Vec<&str> = console.lines().collect();
-            let tail = lines[lines.len().saturating_sub(30)..].join("\n");
-            let _ = writeln!(diagnosis, "--- {} {:?} {:?}\n{tail}", record.id, record.state, record.state_reason);
-        }
-        let acts: Vec<String> = self
-            .emulator()
-            .calls()
-            .calls
-            .iter()
-            .filter(|call| !call.action.starts_with("Describe"))
-            .map(|call| format!("{call:?}"))
-            .collect();
-        let _ = writeln!(diagnosis, "--- calls\n{}", acts.join("\n"));
+        diagnosis += &consoles(&self.instances(), |id| self.emulator().console(id).unwrap_or_default());
+        let calls = self.emulator().calls();
+        let acts = calls.calls.iter().filter(|call| !call.action.starts_with("Describe"));
+        let acts: Vec<String> = acts.map(|call| format!("{call:?}")).collect();
+        let of_all: Vec<String> = calls.counts.iter().map(|(action, count)| format!("{count} {action}")).collect();
+        diagnosis += &excerpt::end(&format!("calls (of {})", of_all.join(", ")), &acts.join("\n"));
         diagnosis
     }
 
@@ -256,6 +247,23 @@ impl Stage {
 /// The pool's instances in one phase.
 pub fn in_phase<'a>(pool: &'a v1::Pool, phase: &'a str) -> impl Iterator<Item = &'a v1::Instance> {
     pool.instances.iter().filter(move |instance| instance.phase == phase)
+}
+
+/// The consoles of the instances that run and of the last that ended, by `console`.
+fn consoles(instances: &[InstanceRecord], console: impl Fn(&str) -> String) -> String {
+    let (ended, mut shown): (Vec<_>, Vec<_>) =
+        instances.iter().partition(|record| record.state == InstanceState::Terminated);
+    let earlier = ended.len().saturating_sub(ENDED_SHOWN);
+    shown.extend(&ended[earlier..]);
+    let mut text = String::new();
+    for record in shown {
+        let InstanceRecord { id, state, state_reason, .. } = record;
+        text += &excerpt::end(&format!("{id} {state:?} {state_reason:?}"), &console(id));
+    }
+    if earlier > 0 {
+        let _ = writeln!(text, "… {earlier} instances that ended before");
+    }
+    text
 }
 
 /// The plan's environment, EC2's endpoint with the secret access key for it, and shortened durations.

@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use spillway_words::excerpt;
 use tempfile::TempDir;
 use tokio::time::Instant;
 
@@ -217,11 +218,11 @@ impl Stage {
     /// What a reader of a failure wants to see.
     pub fn story(&self) -> String {
         self.told.set(true);
-        let log = fs::read_to_string(self.path("agent.log")).unwrap_or_default();
+        let log = excerpt::end("agent", &self.log("agent.log"));
         let phases = self.coordinator.phases();
-        let out = self.worker_said();
+        let out = excerpt::end("worker", &self.worker_said());
         let beat = self.coordinator.last_beat();
-        format!("phases {phases:?}\nlast beat {beat:#?}\nworker says:\n{out}\nagent says:\n{log}")
+        format!("phases {phases:?}\nlast beat {beat:#?}\n{out}{log}")
     }
 
     pub fn add_jobs(&self, millis: &[u32]) {

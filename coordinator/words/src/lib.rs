@@ -1,6 +1,7 @@
 //! Durations, counts and mistyped names in the reader's words: the one spelling of them in reasons, status, command line and
 //! errors.
 
+pub mod excerpt;
 pub mod shown;
 
 use std::time::Duration;

@@ -197,10 +197,7 @@ impl ChaosStage {
         for seat in &self.seats {
             let coordinator = seat.coordinator.borrow();
             let Some(coordinator) = &*coordinator else { continue };
-            diagnosis += &format!("--- {} coordinator\n{}", seat.name, coordinator.process.tail());
-            for out in [coordinator.command(&["explain", "--limit", "20"]), coordinator.command(&["status"])] {
-                diagnosis += &String::from_utf8_lossy(&[out.stdout, out.stderr].concat());
-            }
+            diagnosis += &format!("--- the {} one\n{}", seat.name, coordinator.diagnosis());
         }
         diagnosis + &self.base.diagnosis().await
     }

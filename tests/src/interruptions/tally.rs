@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use redis::Value;
+use spillway_words::excerpt;
 
 use crate::redis_server::RedisServer;
 use crate::{QUEUE, jobs, recorded_worker};
@@ -63,6 +64,9 @@ pub struct Tally {
     pub histories: Vec<String>,
 }
 
+/// Jobs whose history is shown.
+const HISTORIES_SHOWN: usize = 5;
+
 /// Jobs that have neither completed nor failed.
 pub(super) fn unfinished(redis: &RedisServer, added: u64) -> u64 {
     added.saturating_sub(jobs::completed(redis) + jobs::failed(redis))
@@ -98,7 +102,8 @@ pub(super) fn count(redis: &RedisServer, added: u64, interruptions: Vec<Interrup
         let happened: Vec<String> = happened.map(|(at, fields)| format!("{at} {fields:?}")).collect();
         let taken: Vec<&Interruption> = interruptions.iter().filter(|it| it.jobs.contains(job)).collect();
         let runs = &runs[*job];
-        tally.histories.push(format!("job {job} ran twice: {runs:?}\n  {}\n  {taken:?}", happened.join("\n  ")));
+        let history = format!("{runs:?}\n{}\n{taken:?}", happened.join("\n"));
+        tally.histories.push(excerpt::end(&format!("job {job} ran twice"), &history));
     }
     let unannounced = |job: &String| interruptions.iter().any(|it| it.notice == Some(0) && it.jobs.contains(job));
     tally.run_twice_announced = twice.iter().filter(|job| !unannounced(job)).count() as u64;
@@ -244,6 +249,8 @@ impl fmt::Display for Tally {
             self.run_twice,
             self.run_twice_announced
         )?;
-        self.histories.iter().try_for_each(|diagnosis| write!(f, "\n{diagnosis}"))
+        let earlier = self.histories.len().saturating_sub(HISTORIES_SHOWN);
+        self.histories[earlier..].iter().try_for_each(|history| write!(f, "\n{}", history.trim_end()))?;
+        if earlier > 0 { write!(f, "\n… {earlier} jobs before that ran twice") } else { Ok(()) }
     }
 }

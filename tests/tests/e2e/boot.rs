@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use spillway_emulator::InstanceState;
+use spillway_tests::process::end_of;
 use spillway_tests::stage::{Setup, Stage, in_phase};
 use spillway_tests::{app, jobs, wait};
 
@@ -101,8 +102,8 @@ async fn a_worker_that_crashes_again_and_again_is_never_ready_and_its_instance_i
     assert!(words.contains("the end of its worker's log:") && words.contains(CAUSE), "{words}");
     let log = stage.coordinator().process.log();
     let says = |parts: &[&str]| log.lines().any(|line| parts.iter().all(|part| line.contains(part)));
-    assert!(says(&["boot failed: the end of its worker's log", CAUSE]), "{log}");
-    assert!(says(&["the instance is kept for a person", "over=\"3 s\""]), "{log}");
+    assert!(says(&["boot failed: the end of its worker's log", CAUSE]), "{}", end_of(&log));
+    assert!(says(&["the instance is kept for a person", "over=\"3 s\""]), "{}", end_of(&log));
     let said = step(&instance, "start")["output_tail"].as_str().unwrap_or_default();
     assert!(said.contains("video-worker"), "PM2's table is not in the step's output: {instance:#}");
     let explained =

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value;
-use spillway_tests::process::{Process, command, output, text};
+use spillway_tests::process::{Process, command, end_of, output, text};
 use spillway_tests::stage::directory;
 use spillway_tests::{binaries, programs, wait};
 use tempfile::TempDir;
@@ -97,7 +97,7 @@ impl Demo {
     fn paste(&self, what: &str) -> (bool, String) {
         let log = self.process.log();
         let shown = log.lines().find_map(|line| line.trim_start().strip_prefix(&format!("{what}: ")));
-        let shown = shown.unwrap_or_else(|| panic!("no command to {what}\n{log}"));
+        let shown = shown.unwrap_or_else(|| panic!("no command to {what}\n{}", end_of(&log)));
         // No instance comes by itself: a game day need not wait for one.
         let shown = if what == "gameday" { format!("{shown} --wait 1s") } else { shown.to_owned() };
         let mut shell = command("/bin/sh");
@@ -112,10 +112,15 @@ impl Demo {
             if log.contains(words) {
                 return Some(());
             }
-            assert!(self.process.ended().is_none(), "ended before it said \"{words}\"\n{log}");
+            assert!(self.process.ended().is_none(), "ended before it said \"{words}\"\n{}", end_of(&log));
             None
         };
-        wait::until(words, async || fs::read_to_string(self.place.path().join("log")).unwrap_or_default(), look).await;
+        wait::until(
+            words,
+            async || end_of(&fs::read_to_string(self.place.path().join("log")).unwrap_or_default()),
+            look,
+        )
+        .await;
     }
 
     fn assert_nothing_is_left(&self, listened: &BTreeSet<String>) {
@@ -164,9 +169,9 @@ fn answer(port: u16, bytes: &str) -> String {
 async fn result(demo: &mut Demo) -> Value {
     let status = demo.process.end_within(ENDS_WITHIN).await;
     let log = demo.process.log();
-    assert_eq!(status.code(), Some(0), "{log}");
+    assert_eq!(status.code(), Some(0), "{}", end_of(&log));
     let last = log.lines().last().unwrap_or_default();
-    let score: Value = serde_json::from_str(last).unwrap_or_else(|error| panic!("{error} in {last}\n{log}"));
+    let score: Value = serde_json::from_str(last).unwrap_or_else(|error| panic!("{error} in {last}\n{}", end_of(&log)));
     let keys: BTreeSet<&str> = score.as_object().expect("an object").keys().map(String::as_str).collect();
     assert_eq!(keys, BTreeSet::from(KEYS));
     score
@@ -197,9 +202,9 @@ async fn an_interrupted_instance_costs_no_job() {
     let mut demo = Demo::start(&["--json", "--jobs", "40", "--job-seconds", "2", "--interrupt"]);
     let score = result(&mut demo).await;
     let log = demo.process.log();
-    assert!(log.contains("EC2 interrupts i-"), "{log}");
+    assert!(log.contains("EC2 interrupts i-"), "{}", end_of(&log));
     let of = |key: &str| number(&score, key);
-    assert_eq!((of("jobs_completed"), of("jobs_failed"), of("jobs_run_twice")), (40, 0, 0), "{log}");
+    assert_eq!((of("jobs_completed"), of("jobs_failed"), of("jobs_run_twice")), (40, 0, 0), "{}", end_of(&log));
     assert_eq!(of("instances_peak"), 2, "{score}");
     assert_eq!(of("instances_launched"), of("instances_terminated"), "{score}");
     demo.assert_nothing_is_left(&BTreeSet::new());
@@ -268,8 +273,8 @@ async fn ctrl_c_at_any_moment_leaves_nothing_behind() {
         demo.process.signal(libc::SIGINT);
         let status = demo.process.end_within(STOPS_WITHIN).await;
         let log = demo.process.log();
-        assert_eq!(status.code(), Some(1), "at \"{moment}\":\n{log}");
-        assert!(log.contains("stopped before its end; nothing is left behind"), "at \"{moment}\":\n{log}");
+        assert_eq!(status.code(), Some(1), "at \"{moment}\":\n{}", end_of(&log));
+        assert!(log.contains("stopped before its end; nothing is left behind"), "at \"{moment}\":\n{}", end_of(&log));
         demo.assert_nothing_is_left(&listened);
     }
 }
@@ -280,10 +285,10 @@ async fn it_stays_when_it_is_told_to() {
     let mut demo = Demo::start(&["--keep", "--jobs", "3", "--job-seconds", "0.2"]);
     demo.until_said("this stays until Ctrl-C").await;
     let listened = demo.listening();
-    assert!(demo.process.ended().is_none(), "{}", demo.process.log());
+    assert!(demo.process.ended().is_none(), "{}", demo.process.tail());
     let log = demo.process.log();
     let (tried, flooded) = (log.find("try in another terminal"), log.find("flooding the queue"));
-    assert!(tried.is_some() && tried < flooded, "commands are shown early\n{log}");
+    assert!(tried.is_some() && tried < flooded, "commands are shown early\n{}", end_of(&log));
     let (ok, said) = demo.paste("add jobs");
     assert!(ok && said.contains("added 3 jobs of 0.2 s"), "{said}");
     let (ok, said) = demo.paste("status");

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use spillway_proto::v1;
 use spillway_tests::jobs;
-use spillway_tests::process::text;
+use spillway_tests::process::{end_of, text};
 use spillway_tests::stage::{Setup, Stage, in_phase};
 
 /// Waits until Redis shows an instance with a job of so many seconds, most of it left; returns both ids.
@@ -41,10 +41,10 @@ fn assert_log_tells_the_life_of(stage: &Stage, id: &str) {
         &["terminate ", "subject=", id],
         &["desired capacity changed", "from=0 to=1"],
     ] {
-        assert_eq!(lines(parts), 1, "{parts:?}:\n{log}");
+        assert_eq!(lines(parts), 1, "{parts:?}:\n{}", end_of(&log));
     }
     let is_info = |line: &&str| line.contains(" INFO ");
-    assert!(log.lines().filter(is_info).count() < 60, "a line each tick?\n{log}");
+    assert!(log.lines().filter(is_info).count() < 60, "a line each tick?\n{}", end_of(&log));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

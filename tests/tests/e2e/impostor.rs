@@ -7,6 +7,7 @@ use spillway_proto::v1;
 use spillway_proto::v1::session_request::Message as Said;
 use spillway_proto::v1::session_response::Command;
 use spillway_tests::agent_session::AgentSession;
+use spillway_tests::process::end_of;
 use spillway_tests::stage::{Setup, Stage};
 use spillway_tests::{QUEUE, jobs, wait};
 
@@ -56,7 +57,7 @@ async fn a_session_that_is_not_the_newest_is_not_heard() {
     wait::until("the second is heard", diagnosis, || says("the second says")).await;
     assert!(says("the first says more").await.is_none());
     let log = stage.coordinator().process.log();
-    assert!(log.contains("the instance registered again, or opened a newer session"), "{log}");
+    assert!(log.contains("the instance registered again, or opened a newer session"), "{}", end_of(&log));
 }
 
 /// A typo in the image: the agent calls its worker ready, for a queue that is not the pool's.

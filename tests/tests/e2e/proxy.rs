@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use spillway_proto::v1::Pool;
 use spillway_tests::coordinator::{Coordinator, Environment, ServingStatus, spillway};
-use spillway_tests::process::{command, output, run, text};
+use spillway_tests::process::{command, end_of, output, run, text};
 use spillway_tests::redis_server::RedisServer;
 use spillway_tests::stage::{Setup, Stage, directory, environment};
 use spillway_tests::{jobs, ports, programs, wait};
@@ -123,7 +123,7 @@ async fn calls_go_through_the_proxy_with_user_and_password() {
     };
     assert!(!seen.is_empty() && seen.iter().all(is_call), "{seen:?}");
     let log = coordinator.process.log();
-    assert!(!log.contains("p%40ss") && !log.contains("p@ss"), "{log}");
+    assert!(!log.contains("p%40ss") && !log.contains("p@ss"), "{}", end_of(&log));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -143,7 +143,7 @@ async fn https_goes_through_a_tunnel() {
     assert!(!seen.is_empty() && seen.iter().all(is_tunnel), "{seen:?}");
     let log = coordinator.process.log();
     let said = format!("AWS is reached through a proxy proxy=http://127.0.0.1:{}", proxy.port);
-    assert!(log.contains(&said) && !log.contains("p%40ss"), "{log}");
+    assert!(log.contains(&said) && !log.contains("p%40ss"), "{}", end_of(&log));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

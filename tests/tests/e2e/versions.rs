@@ -9,6 +9,7 @@ use spillway_proto::v1::session_response::Command;
 use spillway_tests::agent_session::AgentSession;
 use spillway_tests::coordinator::ServingStatus;
 use spillway_tests::jobs;
+use spillway_tests::process::end_of;
 use spillway_tests::stage::{Setup, Stage};
 
 /// The unit says five seconds; a busy host gets more.
@@ -90,7 +91,7 @@ async fn a_ledger_of_a_newer_version_is_refused_with_the_remedy_and_left_as_it_i
         let left = || is_left(&stage);
         stage.throughout(Duration::from_secs(6), "nothing is launched, terminated or written", left).await;
         let log = coordinator.process.log();
-        assert_eq!(log.matches(REMEDY).count(), 1, "once in the log: {log}");
+        assert_eq!(log.matches(REMEDY).count(), 1, "once in the log: {}", end_of(&log));
         end(&mut stage).await;
         assert!(is_left(&stage), "not at the end either");
     }
