@@ -61,6 +61,8 @@ pub struct Host {
     /// The last scan of Redis that showed a coordinator no job of it, and its last certain hand-back that left none.
     pub zero_seen_at: u64,
     pub emptied_at: u64,
+    /// When its wall clock was last set right.
+    pub clock_right_at: u64,
     /// Until when its agent says that the worker is stopped as soon as it drains, and holds no job; and whether it ever did.
     pub lies_until: u64,
     pub has_lied: bool,

@@ -50,6 +50,8 @@ pub struct World {
     pub commands: u64,
     pub led_by: Option<usize>,
     pub ledger_deleted_at: u64,
+    /// When coordinators' clocks were last set right.
+    pub clock_right_at: [u64; 2],
     /// What an earlier, larger `max_instances` allowed, and until when what was asked for under it may still take effect.
     pub larger_cap: (usize, u64),
     /// A copy of the ledger that somebody keeps, until it is put back.
@@ -111,6 +113,7 @@ impl World {
             commands: 0,
             led_by: None,
             ledger_deleted_at: 0,
+            clock_right_at: [0; 2],
             larger_cap: (0, 0),
             ledger_copy: None,
             forgotten_up_to: 0,

@@ -24,7 +24,8 @@ pub(super) fn read(schedule: Option<&v1::Schedule>, notices: &[v1::Notice]) -> S
             maintenance.filter_map(|it| Some((at(it.at.as_ref())?, it.action.as_str(), None))).collect()
         }
     };
-    let next = events.into_iter().min_by_key(|(at, ..)| *at);
+    // EC2 names each event's kind: what has none is no event.
+    let next = events.into_iter().filter(|(_, code, _)| !code.is_empty()).min_by_key(|(at, ..)| *at);
     next.map_or(Schedule::Unknown, |(at, code, left)| Schedule::Next { code: code.to_owned(), at, left })
 }
 
@@ -55,6 +56,7 @@ mod tests {
         let without_time = v1::ScheduledEvent { not_before: None, ..event("a", 0, None) };
         assert_eq!(told(vec![without_time.clone(), event("b", 5, None)]), next("b", 5, None));
         assert_eq!(told(vec![without_time]), Schedule::Unknown);
+        assert_eq!(told(vec![event("", 1, None), event("b", 5, None)]), next("b", 5, None), "it says no kind");
     }
 
     #[test]

@@ -146,7 +146,9 @@ async fn an_agent_may_say_anything() {
     assert_eq!(log.lines().find(|line| line.contains("panicked")), None);
     assert_eq!(stage.coordinator().try_health("").await, Some(Serving));
     let _ = (stage.coordinator().status(), stage.coordinator().explain());
-    assert_eq!(stage.calls("RunInstances").len(), 1, "{}", stage.diagnosis().await);
+    // An event that it says EC2 has scheduled drains it, and another is launched in its place. Nothing more follows.
+    assert!(stage.calls("RunInstances").len() <= 2, "{}", stage.diagnosis().await);
+    assert_eq!(stage.calls("TerminateInstances").len(), 0, "{}", stage.diagnosis().await);
 }
 
 /// Random bytes that happen to be a message, or one with extreme values. It never says that it has no job: that is for the

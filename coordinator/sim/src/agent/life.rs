@@ -53,6 +53,7 @@ impl World {
             zero_seen_at: 0,
             emptied_at: 0,
             disturbed_at: 0,
+            clock_right_at: 0,
             lies_until: 0,
             has_lied: false,
             owes_hand_back: false,

@@ -38,8 +38,16 @@ impl World {
     pub fn heals(&mut self, heal: Heal) {
         match heal {
             Heal::Worker(n) => self.worker_reaches_redis(n),
-            Heal::Clock(c) => self.stepped[c] = 0,
-            Heal::HostClock(n) => self.hosts[n].skew = 0,
+            Heal::Clock(c) => {
+                if std::mem::take(&mut self.stepped[c]) != 0 {
+                    self.clock_right_at[c] = self.now;
+                }
+            }
+            Heal::HostClock(n) => {
+                if std::mem::take(&mut self.hosts[n].skew) != 0 {
+                    self.hosts[n].clock_right_at = self.now;
+                }
+            }
             Heal::Redis => {
                 if !self.net.redis_down.is_down(self.now) {
                     self.bull.primary.clone().into_iter().for_each(|run| self.renews_again(run));

@@ -22,6 +22,8 @@ const EVENT_MOVED: u64 = 70 * SECOND;
 const HAND_BACKS: usize = 10;
 /// By how much later than it is due the drain of one without a job may come while the queues are unknown.
 const BOUND_LATE: u64 = 2 * MINUTE;
+/// How long an agent may not be heard after that.
+const CORRECTED_WITHIN: u64 = 5 * MINUTE;
 /// Every listing that is recent enough to act on shows an unmanaged instance of this age.
 const SETTLED: u64 = 5 * MINUTE;
 
@@ -256,21 +258,26 @@ impl World {
     /// could tell are slow.
     fn check_events(&mut self, c: C, now: Timestamp) {
         let shadow = &self.coordinators[c].shadow;
-        // What a ledger that was put back knows is learnt again with the next heartbeats.
-        let is_new = self.now < self.ledger_deleted_at + MINUTE && self.ledger_deleted_at > 0;
+        // What a ledger that was put back knows, or a clock that was wrong made of EC2's time, is learnt anew with the next heartbeats.
+        let is_lately = |at: u64| at > 0 && self.now < at + CORRECTED_WITHIN;
+        let is_new = is_lately(self.ledger_deleted_at) || is_lately(self.clock_right_at[c]);
         if shadow.events.is_empty() || is_new || self.is_blind(c, now) {
             return;
         }
         let needed = ms(self.setup.config.drain_timeout) + EVENT_MARGIN;
         let state = self.coordinators[c].state();
         let is_late = |n: &N, at: u64| {
-            let are_slow = self.stepped[c] < 0 && self.hosts[*n].skew < -(SKEW as i64);
+            let is_slow = self.hosts[*n].skew < -(SKEW as i64) || is_lately(self.hosts[*n].clock_right_at);
+            let are_slow = self.stepped[c] < 0 && is_slow;
             let works = state.instance(&self.cloud.machines[*n].id).is_some_and(|it| it.phase_kind().can_be_drained());
             works && !are_slow && !shadow.waived.contains(n) && self.now + needed >= at + EVENT_MOVED
         };
         if let Some((n, at)) = shadow.events.iter().find(|(n, at)| is_late(n, **at)) {
             let left = at.saturating_sub(self.now) / SECOND;
-            self.violate(Invariant::EventAnswered, format!("i-{n} works on, and its event begins in {left} s"));
+            let known = state.instance(&self.cloud.machines[*n].id).and_then(|it| it.ec2.scheduled.clone());
+            let now = self.pool_time(c).0;
+            let text = format!("i-{n} works on, and its event begins in {left} s; at {now} the brain knows {known:?}");
+            self.violate(Invariant::EventAnswered, text);
         }
     }
 
