@@ -246,6 +246,9 @@ fn understood(message: SessionResponse) -> Inbound {
 }
 
 #[cfg(test)]
+mod recorded;
+
+#[cfg(test)]
 mod tests {
     use proptest::prelude::*;
     use prost::Message as _;

@@ -27,14 +27,24 @@ pub struct Coordinator {
 
 /// `spillway` in an environment of its own.
 pub fn spillway(environment: &Environment) -> Command {
-    spillway_stage::coordinator::spillway(&binaries::spillway(), environment)
+    program(&binaries::spillway(), environment)
+}
+
+/// The same of another build.
+pub fn program(file: &Path, environment: &Environment) -> Command {
+    spillway_stage::coordinator::spillway(file, environment)
 }
 
 impl Coordinator {
     /// Starts it on these ports, and waits until it answers.
     pub async fn start(directory: &Path, environment: &Environment, grpc_port: u16) -> Self {
+        Self::launch(spillway(environment), directory, grpc_port).await
+    }
+
+    /// The same with a command of [`spillway`]'s or [`program`]'s.
+    pub async fn launch(command: Command, directory: &Path, grpc_port: u16) -> Self {
         let http_port = ports::free();
-        let started = spillway_stage::coordinator::start(spillway(environment), directory, grpc_port, http_port);
+        let started = spillway_stage::coordinator::start(command, directory, grpc_port, http_port);
         let log = directory.join(format!("coordinator-{http_port}.log"));
         let process = started.unwrap_or_else(|error| panic!("{error:#}")).into();
         let mut coordinator = Coordinator { process, grpc_port, http_port, directory: directory.to_owned() };

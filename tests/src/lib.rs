@@ -8,7 +8,7 @@
 //! - `jobs`, `driver`: jobs and whole queues, made by BullMQ itself
 //! - `app`: the demo's application, with a test's own files
 //! - `recorded_worker`: the application of chaos and interruptions, whose runs are recorded; `random`: numbers from a seed
-//! - `agent_session`: an agent's session without an agent
+//! - `agent_session`: an agent's session without an agent; `recording`: a session message by message, recorded and read
 //! - `other_client`: another client of the same EC2; `neighbor`: another installation there
 //! - `chaos`: two coordinators, kills, partitions and lost answers, and the invariant checks meanwhile
 //! - `interruptions`: instances interrupted at random moments, and what became of every job
@@ -31,6 +31,7 @@ pub mod process;
 pub mod programs;
 pub mod random;
 pub mod recorded_worker;
+pub mod recording;
 pub mod redis_server;
 pub mod stage;
 pub mod strangers;

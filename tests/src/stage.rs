@@ -2,6 +2,7 @@
 //! environment and shortened durations. Whatever was started is stopped with it, in order.
 
 use std::fmt::Write as _;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -14,7 +15,7 @@ use spillway_words::excerpt;
 use tempfile::TempDir;
 use tokio::runtime::Handle;
 
-use crate::coordinator::{Coordinator, Environment};
+use crate::coordinator::{self, Coordinator, Environment};
 use crate::process::Process;
 use crate::redis_server::RedisServer;
 use crate::{QUEUE, app, binaries, jobs, ports, wait};
@@ -33,6 +34,12 @@ pub struct Setup {
     pub agent_keys: &'static str,
     /// User data instead of the one that starts the agent.
     pub user_data: Option<&'static str>,
+    /// Instead of the one that was built.
+    pub agent_program: Option<PathBuf>,
+    /// The coordinator's port for agents, where they are to go through another.
+    pub agent_port: Option<u16>,
+    /// Instead of the one that was built.
+    pub coordinator_program: Option<PathBuf>,
     /// More of the coordinator's environment.
     pub environment: Vec<(&'static str, String)>,
     /// Further arguments of redis-server.
@@ -47,6 +54,8 @@ pub struct Stage {
     emulator: Option<Arc<Emulator>>,
     pub redis: RedisServer,
     pub environment: Environment,
+    /// What is started as the coordinator.
+    pub coordinator_program: PathBuf,
     grpc_port: u16,
     pub(crate) app: Repository,
     /// A failure has shown logs, plans and calls already.
@@ -94,7 +103,9 @@ impl Stage {
         let grpc_port = ports::free();
         let usual = || {
             let (redis_url, more) = (&redis.url(), &setup.agent.replace("$REDIS", &redis.url()));
-            let instance = Instance { redis_url, grpc_port, agent: &binaries::agent(), keys: setup.agent_keys, more };
+            let (grpc_port, agent) = (setup.agent_port.unwrap_or(grpc_port), setup.agent_program.clone());
+            let agent = &agent.unwrap_or_else(binaries::agent);
+            let instance = Instance { redis_url, grpc_port, agent, keys: setup.agent_keys, more };
             app.user_data(instance).unwrap_or_else(|error| panic!("{error:#}"))
         };
         let user_data = setup.user_data.map_or_else(usual, str::to_owned);
@@ -109,6 +120,7 @@ impl Stage {
             emulator: Some(emulator),
             redis,
             environment,
+            coordinator_program: setup.coordinator_program.unwrap_or_else(binaries::spillway),
             grpc_port,
             app,
             is_shown: AtomicBool::new(false),
@@ -125,7 +137,8 @@ impl Stage {
     }
 
     pub async fn start_coordinator(&mut self) {
-        let started = Coordinator::start(self.directory.path(), &self.environment, self.grpc_port).await;
+        let command = coordinator::program(&self.coordinator_program, &self.environment);
+        let started = Coordinator::launch(command, self.directory.path(), self.grpc_port).await;
         self.coordinator = Some(started);
     }
 

@@ -1,5 +1,8 @@
 //! Versions live side by side: agents stay in images for months, and coordinators are upgraded and downgraded under them.
 
+mod recorded;
+mod released;
+
 use std::time::Duration;
 
 use serde_json::{Value, json};
