@@ -117,19 +117,21 @@ pub(super) fn clear(state: &mut State, unknown: &Unknown) {
 /// EC2 is seen, and the queues have been unknown for `span`.
 fn each_instance(state: &mut State, now: Timestamp, config: &Config, span: Duration, plan: &mut Plan) {
     let is_over = span >= config.unknown_bound() * 2;
+    // A hold keeps what is there; what drains goes on.
+    let may_begin = is_over && state.hold.is_none();
     let mut refused = Vec::new();
     for instance in &mut state.instances {
         match instance.phase {
             // That was decided while all was known.
             Phase::Terminating { .. } => refused.extend(terminating::tick(instance, now, config, plan)),
-            Phase::Booting { .. } | Phase::Ready if is_over && is_jobless(instance, now, config) => {
+            Phase::Booting { .. } | Phase::Ready if may_begin && is_jobless(instance, now, config) => {
                 let deadline = now + config.drain_timeout;
                 let reason = Reason::NoJobByItsAgent { span };
                 plan.decisions.extend(draining::begin(instance, now, deadline, DrainCause::QueuesUnknown, reason));
             }
             // Not in the tick that began the drain.
             Phase::Draining { cause, drained_at: Some(at), .. }
-                if is_over && at < now && is_stopped(instance, cause) && !is_left_to_ec2(instance, now) =>
+                if is_over && at < now && is_stopped(instance, cause) && !is_kept_back(instance, now) =>
             {
                 let reason = Reason::StoppedUnseen { cause };
                 plan.decisions.extend(terminating::begin(instance, now, config, reason));
@@ -142,9 +144,9 @@ fn each_instance(state: &mut State, now: Timestamp, config: &Config, span: Durat
     }
 }
 
-/// EC2 is about to end it, and will not bill it.
-fn is_left_to_ec2(instance: &Instance, now: Timestamp) -> bool {
-    instance.left_to_ec2_until().is_some_and(|until| now < until)
+/// EC2 is about to end it, and will not bill it; or a person is to look at it.
+fn is_kept_back(instance: &Instance, now: Timestamp) -> bool {
+    instance.left_to_ec2_until().is_some_and(|until| now < until) || instance.is_kept(now)
 }
 
 /// Its agent is there, and has said for as long as idleness takes that the worker holds no job.

@@ -204,7 +204,7 @@ impl World {
                 Decision::Alert { .. } => true,
                 Decision::HandBack { .. } => may_hand_back,
                 Decision::Drain { id, .. } if matches!(reason, Reason::NoJobByItsAgent { .. }) => {
-                    is_beyond && is_jobless(number(id))
+                    is_beyond && !shadow.held && is_jobless(number(id))
                 }
                 Decision::Terminate { .. } if matches!(reason, Reason::StoppedUnseen { .. }) => is_beyond,
                 // It was decided while all was known.
@@ -226,7 +226,7 @@ impl World {
         let observed_at = shadow.observed.back().map_or(0, |(at, _)| *at).max(shadow.listed_since);
         let is_beyond = shadow.observation_failed && is_old(observed_at, ms(config.unknown_bound()) * 2);
         let is_listed = shadow.listed_at.is_some_and(|at| !is_old(at, 0)) && !shadow.listing_failed;
-        if !is_beyond || !is_listed || self.coordinators.len() > 1 {
+        if !is_beyond || !is_listed || shadow.held || self.coordinators.len() > 1 {
             return;
         }
         let is_due = |(_, (since, last)): &(&N, &(u64, u64))| {

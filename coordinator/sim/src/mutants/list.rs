@@ -614,8 +614,8 @@ pub const MUTANTS: &[Mutant] = &[
         "unknown-without-bound",
         "instances without a job are kept for as long as the queues are unknown",
         "coordinator/brain/src/controller/unknown.rs",
-        "if is_over && is_jobless(instance, now, config) => {",
-        "if is_over && span.is_zero() && is_jobless(instance, now, config) => {",
+        "if may_begin && is_jobless(instance, now, config) => {",
+        "if may_begin && span.is_zero() && is_jobless(instance, now, config) => {",
     ),
     bug(
         "unknown-at-once",
