@@ -273,6 +273,14 @@ impl World {
                 if self.bull.obliterate() {
                     say!(self, "somebody obliterates the queue");
                     self.count(Occurrence::Obliterated);
+                    // FLUSHALL, with the ledger in the same Redis; and nobody is left who knows that the queue was there.
+                    if self.rng.one_in(3) {
+                        say!(self, "and the ledger with it");
+                        self.count(Occurrence::LedgerDeleted);
+                        self.delete_ledger();
+                        (0..self.coordinators.len())
+                            .for_each(|c| self.coordinator_crashes(c, Occurrence::CrashAnytime));
+                    }
                 }
             }
             Fault::Unreadable => {

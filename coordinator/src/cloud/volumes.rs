@@ -159,8 +159,10 @@ fn overrides(template: &ResponseLaunchTemplateData, image: &[BlockDeviceMapping]
     }
     let mut devices: Vec<BlockDeviceMapping> = of_template.values().map(|it| copied(it)).collect();
     let only_of_image = of_image.iter().filter(|(name, it)| !of_template.contains_key(**name) && it.ebs().is_some());
-    devices.extend(only_of_image.map(|(name, _)| {
-        let ebs = EbsBlockDevice::builder().delete_on_termination(true).build();
+    // With the image's own size: not every EC2 takes a device that has neither a size nor a snapshot.
+    devices.extend(only_of_image.map(|(name, it)| {
+        let size = it.ebs().and_then(EbsBlockDevice::volume_size);
+        let ebs = EbsBlockDevice::builder().delete_on_termination(true).set_volume_size(size).build();
         BlockDeviceMapping::builder().device_name(*name).ebs(ebs).build()
     }));
     devices

@@ -147,6 +147,12 @@ impl ChaosStage {
         None
     }
 
+    /// An operator has the leader forget what the faults made it wait for; true once it has.
+    pub async fn operator_resumes(&self) -> bool {
+        let coordinator = self.leader().await.and_then(|seat| seat.coordinator.borrow().clone());
+        coordinator.is_some_and(|coordinator| coordinator.command(&["resume"]).status.success())
+    }
+
     /// Number of instances that are ready and connected at the leader.
     pub async fn ready(&self) -> usize {
         let Some(seat) = self.leader().await else { return 0 };
