@@ -100,7 +100,11 @@ fn schedule(of: v1::Schedule) -> v1::Schedule {
 fn queue(of: v1::WorkerQueue) -> v1::WorkerQueue {
     // Compared with the pool's own: as they are, as far as that is no harm.
     let kept = |text: &str| visible_line(&cut(text, SENTENCE));
-    v1::WorkerQueue { queue: kept(&of.queue), prefix: kept(&of.prefix), limiter_max: of.limiter_max }
+    v1::WorkerQueue {
+        queue: kept(&of.queue),
+        prefix: kept(&of.prefix),
+        limiter_max: of.limiter_max.filter(|max| *max > 0),
+    }
 }
 
 fn label(text: &str) -> String {
@@ -189,5 +193,11 @@ mod tests {
             ..v1::BootStep::default()
         };
         assert_eq!(message(Message::BootStep(step.clone())), Message::BootStep(step));
+    }
+
+    #[test]
+    fn a_limiter_that_lets_nothing_start_is_none() {
+        let told = |max: Option<u64>| v1::WorkerQueue { queue: "q".into(), prefix: "bull".into(), limiter_max: max };
+        assert_eq!([Some(0), Some(7), None].map(|max| queue(told(max)).limiter_max), [None, Some(7), None]);
     }
 }

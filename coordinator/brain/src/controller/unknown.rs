@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::event::AgentPhase;
 use crate::instance::Instance;
 use crate::note::Note;
-use crate::phase::{DrainCause, Phase, PhaseKind};
+use crate::phase::{DrainCause, Phase};
 use crate::phases::{draining, terminating};
 use crate::plan::{AlertKind, Plan};
 use crate::reason::Reason;
@@ -57,21 +57,22 @@ impl Unknown {
 
 /// One observation of the queues: what is missing is empty where it was there before. The words of the first queue that is not.
 pub(super) fn missing(state: &mut State, backlog: &Backlog) -> Option<String> {
-    let mut gone = None;
+    let (mut gone, mut never_seen) = (None, None);
     for queue in &backlog.queues {
         match &queue.missing {
+            None if state.seen_queues.contains(&queue.queue) => {}
             None => drop(state.seen_queues.insert(queue.queue.clone())),
             Some(_) if state.seen_queues.contains(&queue.queue) => {
                 gone.get_or_insert(Reason::QueueGone { queue: queue.queue.clone() });
             }
-            Some(detail) => return Some(detail.clone()),
+            Some(detail) => never_seen = never_seen.or_else(|| Some(detail.clone())),
         }
     }
     match gone {
         Some(reason) => state.raise(AlertKind::QueueGone, reason),
         None => drop(state.alerts.remove(&AlertKind::QueueGone)),
     }
-    None
+    never_seen
 }
 
 /// Only called while something is unknown.
@@ -160,5 +161,30 @@ fn is_jobless(instance: &Instance, now: Timestamp, config: &Config) -> bool {
 fn is_stopped(instance: &Instance, cause: DrainCause) -> bool {
     let jobs = instance.agent.active_jobs;
     let held_none = jobs == Some(0) || (jobs.is_none() && cause == DrainCause::QueuesUnknown);
-    held_none && instance.agent.phase == Some(AgentPhase::Drained) && instance.phase_kind() == PhaseKind::Draining
+    held_none && instance.agent.phase == Some(AgentPhase::Drained)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backlog::QueueBacklog;
+
+    #[test]
+    fn a_queue_is_seen_beside_one_that_never_was_and_may_be_gone_later() {
+        let mut state = State::new("t");
+        let queue = |name: &str, is_missing: bool| QueueBacklog {
+            queue: name.to_owned(),
+            missing: is_missing.then(|| format!("{name} has never existed")),
+            ..QueueBacklog::default()
+        };
+        let mut observe = |queues: Vec<QueueBacklog>| {
+            let never_seen = missing(&mut state, &Backlog { queues });
+            (never_seen, state.alerts.contains(&AlertKind::QueueGone))
+        };
+        let never = Some("a has never existed".to_owned());
+        assert_eq!(observe(vec![queue("a", true), queue("b", false)]), (never.clone(), false));
+        assert_eq!(observe(vec![queue("a", true), queue("b", true)]), (never, true));
+        assert_eq!(observe(vec![queue("a", false), queue("b", true)]), (None, true));
+        assert_eq!(observe(vec![queue("a", false), queue("b", false)]), (None, false));
+    }
 }
