@@ -16,8 +16,8 @@ use tokio::time::Instant;
 use super::{Cloud, INSTALLATION_TAG, Refused};
 use crate::config::Pool;
 
-/// Template and image are read again after this: a deploy may have changed them.
-const KEPT: Duration = Duration::from_secs(600);
+/// Where they cannot be read, what was read so lately is said again: a launch that is retried must ask for the same.
+const KEPT: Duration = Duration::from_secs(120);
 /// A launch does not wait longer to know its devices.
 const WITHIN: Duration = Duration::from_secs(5);
 /// How often volumes that were left behind are looked for.
@@ -31,7 +31,7 @@ pub(super) struct Volumes(Arc<Mutex<Known>>);
 
 #[derive(Debug, Default)]
 struct Known {
-    /// What launches say of their devices, by template and version, and since when.
+    /// What launches say of their devices, by template and version, and when that was read.
     devices: BTreeMap<(String, String), (Instant, Vec<BlockDeviceMapping>)>,
     looked_at: Option<Instant>,
     /// Those that were named last.
@@ -45,32 +45,46 @@ impl Volumes {
 }
 
 impl Cloud {
-    /// What a launch must say of its devices so that none of its volumes outlives it; empty where template and image say so.
+    /// What a launch must say of its devices so that none of its volumes outlives it; empty where template and image say so. Read for
+    /// each launch: the devices of a template that a deploy has replaced would be those of another image.
     pub(super) async fn devices(&self, pool: &Pool) -> Vec<BlockDeviceMapping> {
         let key = (pool.launch_template.clone(), pool.launch_template_version.clone());
+        let problem = match tokio::time::timeout(WITHIN, self.read_devices(pool)).await {
+            Ok(Ok(devices)) => return self.knows_devices(pool, key, devices),
+            Ok(Err(Refused { code, message, .. })) => format!("{code}: {message}"),
+            Err(_) => format!("EC2 has not answered for {} s", WITHIN.as_secs()),
+        };
         let recent = |known: &mut Known| {
-            known.devices.get(&key).filter(|(at, _)| at.elapsed() < KEPT).map(|(_, devices)| devices.clone())
+            let (at, devices) = known.devices.get(&key)?;
+            (at.elapsed() < KEPT).then(|| devices.clone())
         };
-        if let Some(devices) = self.volumes.with(recent) {
-            return devices;
-        }
-        let devices = match tokio::time::timeout(WITHIN, self.read_devices(pool)).await {
-            Ok(Ok(devices)) => devices,
-            Ok(Err(Refused { code, message, .. })) => {
-                tracing::info!(pool = pool.name, code, message, "cannot read which devices launches have");
-                Vec::new()
-            }
-            Err(_) => Vec::new(),
-        };
-        if !devices.is_empty() {
-            let devices: Vec<&str> = devices.iter().filter_map(BlockDeviceMapping::device_name).collect();
+        let known = self.volumes.with(recent);
+        if known.is_none() {
             tracing::warn!(
                 pool = pool.name,
-                devices = devices.join(", "),
+                problem,
+                "cannot read which devices launches have: volumes that image or launch template keep will stay, billed. Allow \
+                 ec2:DescribeLaunchTemplateVersions and ec2:DescribeImages"
+            );
+        }
+        known.unwrap_or_default()
+    }
+
+    fn knows_devices(
+        &self,
+        pool: &Pool,
+        key: (String, String),
+        devices: Vec<BlockDeviceMapping>,
+    ) -> Vec<BlockDeviceMapping> {
+        let before = self.volumes.with(|known| known.devices.insert(key, (Instant::now(), devices.clone())));
+        if !devices.is_empty() && before.is_none_or(|(_, before)| before != devices) {
+            let names: Vec<&str> = devices.iter().filter_map(BlockDeviceMapping::device_name).collect();
+            tracing::warn!(
+                pool = pool.name,
+                devices = names.join(", "),
                 "image or launch template leave volumes behind: launches say that each is deleted with its instance"
             );
         }
-        self.volumes.with(|known| known.devices.insert(key, (Instant::now(), devices.clone())));
         devices
     }
 
@@ -157,27 +171,31 @@ fn overrides(template: &ResponseLaunchTemplateData, image: &[BlockDeviceMapping]
     if of_template.keys().chain(of_image.keys()).all(|name| is_deleted(name)) {
         return Vec::new();
     }
-    let mut devices: Vec<BlockDeviceMapping> = of_template.values().map(|it| copied(it)).collect();
+    let size_on_image = |name: &str| of_image.get(name).and_then(|it| it.ebs()).and_then(EbsBlockDevice::volume_size);
+    let mut devices: Vec<BlockDeviceMapping> =
+        of_template.iter().map(|(name, it)| copied(it, size_on_image(name))).collect();
     let only_of_image = of_image.iter().filter(|(name, it)| !of_template.contains_key(**name) && it.ebs().is_some());
     // With the image's own size: not every EC2 takes a device that has neither a size nor a snapshot.
-    devices.extend(only_of_image.map(|(name, it)| {
-        let size = it.ebs().and_then(EbsBlockDevice::volume_size);
+    devices.extend(only_of_image.map(|(name, _)| {
+        let size = size_on_image(name);
         let ebs = EbsBlockDevice::builder().delete_on_termination(true).set_volume_size(size).build();
         BlockDeviceMapping::builder().device_name(*name).ebs(ebs).build()
     }));
     devices
 }
 
-/// A template's device as a request writes it, deleted with its instance.
-fn copied(device: &LaunchTemplateBlockDeviceMapping) -> BlockDeviceMapping {
+/// A template's device as a request writes it, deleted with its instance; of the image's size where the template says neither size
+/// nor snapshot.
+fn copied(device: &LaunchTemplateBlockDeviceMapping, size_on_image: Option<i32>) -> BlockDeviceMapping {
     let ebs = device.ebs().map(|ebs| {
+        let size = ebs.volume_size().or(size_on_image.filter(|_| ebs.snapshot_id().is_none()));
         EbsBlockDevice::builder()
             .delete_on_termination(true)
             .set_encrypted(ebs.encrypted())
             .set_iops(ebs.iops())
             .set_kms_key_id(ebs.kms_key_id().map(str::to_owned))
             .set_snapshot_id(ebs.snapshot_id().map(str::to_owned))
-            .set_volume_size(ebs.volume_size())
+            .set_volume_size(size)
             .set_volume_type(ebs.volume_type().cloned())
             .set_throughput(ebs.throughput())
             .set_volume_initialization_rate(ebs.volume_initialization_rate())
@@ -199,7 +217,7 @@ mod tests {
     use super::*;
 
     fn on_image(name: &str, is_deleted: Option<bool>) -> BlockDeviceMapping {
-        let ebs = EbsBlockDevice::builder().set_delete_on_termination(is_deleted).build();
+        let ebs = EbsBlockDevice::builder().volume_size(8).set_delete_on_termination(is_deleted).build();
         BlockDeviceMapping::builder().device_name(name).ebs(ebs).build()
     }
 
@@ -224,14 +242,19 @@ mod tests {
         assert_eq!(overrides(&nothing, &[on_image("/dev/sda1", Some(true))]), []);
         assert_eq!(overrides(&nothing, &[]), []);
         let two = [on_image("/dev/sda1", Some(true)), on_image("/dev/sdb", Some(false))];
-        let expected = [("/dev/sda1", Some(true), None), ("/dev/sdb", Some(true), None)];
+        let expected = [("/dev/sda1", Some(true), Some(8)), ("/dev/sdb", Some(true), Some(8))];
         assert_eq!(said(&overrides(&nothing, &two)), expected);
         // The template says it of the one that the image keeps, and its other words stay as they are.
         assert_eq!(overrides(&template("/dev/sdb", 40, Some(true)), &two), []);
-        let expected = [("/dev/sdb", Some(true), Some(40)), ("/dev/sda1", Some(true), None)];
+        let expected = [("/dev/sdb", Some(true), Some(40)), ("/dev/sda1", Some(true), Some(8))];
         assert_eq!(said(&overrides(&template("/dev/sdb", 40, Some(false)), &two)), expected);
+        // Where the template has only the flag, the image's size goes with it.
+        let ebs = LaunchTemplateEbsBlockDevice::builder().delete_on_termination(false).build();
+        let flag = LaunchTemplateBlockDeviceMapping::builder().device_name("/dev/sda1").ebs(ebs).build();
+        let flag = ResponseLaunchTemplateData::builder().block_device_mappings(flag).build();
+        assert_eq!(said(&overrides(&flag, &two[..1])), [("/dev/sda1", Some(true), Some(8))]);
         // A volume of the template alone, of which nothing is said, stays.
-        let expected = [("/dev/sdc", Some(true), Some(10)), ("/dev/sda1", Some(true), None)];
+        let expected = [("/dev/sdc", Some(true), Some(10)), ("/dev/sda1", Some(true), Some(8))];
         assert_eq!(said(&overrides(&template("/dev/sdc", 10, None), &two[..1])), expected);
         // What has no volume is left as it is.
         let ephemeral = BlockDeviceMapping::builder().device_name("/dev/sdd").virtual_name("ephemeral0").build();

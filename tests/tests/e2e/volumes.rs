@@ -25,7 +25,16 @@ async fn the_volumes_of_an_image_that_keeps_them_are_deleted_with_their_instance
     assert!(volumes.iter().all(|volume| volume.tags.contains_key("spillway:installation")), "{volumes:?}");
     stage.until_zero().await;
     assert_eq!(stage.emulator().volumes(), []);
-    stage.assert_each_ran_once(6);
+
+    // The next launch asks anew: a deploy may have changed the image.
+    stage.emulator().image_device(&image(), "/dev/sdc", false).expect("an image");
+    jobs::add(&stage.redis, 6, 1.0);
+    stage.until_ready(1).await;
+    let volumes = stage.emulator().volumes();
+    assert!(volumes.len() == 3 && volumes.iter().all(|volume| volume.delete_on_termination), "{volumes:?}");
+    stage.until_zero().await;
+    assert_eq!(stage.emulator().volumes(), []);
+    stage.assert_each_ran_once(12);
 }
 
 /// Without the permission to read template, image and volumes: everything works but this.
@@ -44,6 +53,8 @@ async fn what_may_not_be_read_of_devices_is_in_nobodys_way_and_what_is_left_is_n
     let left = stage.emulator().volumes();
     assert_eq!((left.len(), left[0].device.as_str(), &left[0].instance), (1, "/dev/sdb", &None));
     stage.assert_each_ran_once(6);
+    let told = "cannot read which devices launches have";
+    assert!(stage.coordinator().process.log().contains(told), "{}", stage.diagnosis().await);
 
     stage.emulator().clear_faults();
     stage.coordinator = None;
