@@ -2,7 +2,11 @@
 //! until one violates an invariant. A mutant that no seed catches is a gap in the checks. Owns the copy; production code has no
 //! switch.
 
+mod capacity;
+mod drains;
 mod list;
+mod pool;
+mod seen;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,7 +14,7 @@ use std::process::Command;
 
 use serde::Deserialize;
 
-pub use list::{MUTANTS, Mutant};
+pub use list::{Mutant, all};
 
 /// The packages that are copied.
 const MEMBERS: [&str; 6] = [
@@ -87,7 +91,7 @@ impl Check {
         tell("(control)", "no change", &control);
         let is_wanted =
             |mutant: &&Mutant| self.only.is_empty() || self.only.iter().any(|only| mutant.name.contains(only.as_str()));
-        for mutant in MUTANTS.iter().filter(is_wanted) {
+        for mutant in all().filter(is_wanted) {
             let file = work.join(mutant.file);
             let original = fs::read_to_string(&file).map_err(|error| format!("{}: {error}", mutant.file))?;
             let fate = match mutate(mutant, &original) {

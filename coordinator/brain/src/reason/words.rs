@@ -1,0 +1,334 @@
+//! The sentences that say why a decision was taken.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::Reason;
+use crate::early_ends::EARLY;
+use crate::hand_back::Suspect;
+use crate::id::InstanceId;
+use crate::words::{counted, in_words};
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Reason::BelowDesired { .. }
+            | Reason::LaunchUnanswered { .. }
+            | Reason::Refused { .. }
+            | Reason::TakenBack { .. }
+            | Reason::BreakerOpened { .. }
+            | Reason::EarlyEnds { .. }
+            | Reason::NothingTaken { .. }
+            | Reason::Replaces { .. }
+            | Reason::ReplacesScheduled { .. } => self.of_launches(f),
+            Reason::NotOurs { .. }
+            | Reason::Strangers { .. }
+            | Reason::TagsChanged { .. }
+            | Reason::Unlisted { .. }
+            | Reason::QueuesUnknown { .. }
+            | Reason::InstancesUnknown { .. }
+            | Reason::QueueGone { .. } => self.of_lists(f),
+            Reason::Drained { .. }
+            | Reason::NoAgentNoJob { .. }
+            | Reason::DrainOverdue { .. }
+            | Reason::TerminateAgain { .. }
+            | Reason::NotTerminated { .. }
+            | Reason::Stopped { .. }
+            | Reason::StoppedUnseen { .. }
+            | Reason::HandedBack { .. } => self.of_terminations(f),
+            Reason::LeftByDrain { .. }
+            | Reason::Terminated
+            | Reason::ShutsDown
+            | Reason::Vanished
+            | Reason::HandBackAgain { .. }
+            | Reason::HandBackFails { .. }
+            | Reason::JobsLeft { .. }
+            | Reason::SuspectJob { .. } => self.of_hand_backs(f),
+            Reason::ScaleIn { .. }
+            | Reason::PoolRetired
+            | Reason::Interrupted { .. }
+            | Reason::BootFailed { .. }
+            | Reason::BootDeadline { .. }
+            | Reason::AgentLost { .. }
+            | Reason::AgentDrains { .. }
+            | Reason::OperatorAsked { .. }
+            | Reason::DemandReturned { .. }
+            | Reason::ToldAgain { .. }
+            | Reason::RebalanceRecommended
+            | Reason::NoJobByItsAgent { .. }
+            | Reason::Replaced { .. }
+            | Reason::EventScheduled { .. }
+            | Reason::ReplacedScheduled { .. } => self.of_drains(f),
+        }
+    }
+}
+
+impl Reason {
+    fn of_launches(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Reason::BelowDesired { demand, desired, ready, on_the_way } => write!(
+                f,
+                "{} ready to run; {} desired, {ready} ready, {on_the_way} starting",
+                counted(*demand, "job"),
+                counted(*desired, "instance"),
+            ),
+            Reason::LaunchUnanswered { attempt } => {
+                write!(f, "EC2 has not answered this launch: retried with the same token (attempt {attempt})")
+            }
+            Reason::Refused { class, code, message, retried_in } => {
+                write!(f, "EC2 refused the launch ({}: {code}: {message})", class.in_words())?;
+                if let Some(wait) = retried_in {
+                    write!(f, ": launching is stopped, and tried again in {}", in_words(*wait))?;
+                }
+                write!(f, ". {}; `spillway resume` tries at once", class.remedy(code))
+            }
+            Reason::TakenBack { id, class, code, message, retried_in } => write!(
+                f,
+                "EC2 accepted the launch of {id}, and ended it before anything ran there ({}: {}): launching is stopped, and \
+                 tried again in {}. {}; `spillway resume` tries at once",
+                class.in_words(),
+                said(code, message),
+                in_words(*retried_in),
+                class.remedy(code)
+            ),
+            Reason::BreakerOpened { failures, wait, .. } => write!(
+                f,
+                "{} failed in a row: no launch for {}, then one instance is tried. `spillway status` shows the boot step \
+                 that failed",
+                counted(*failures, "boot"),
+                in_words(*wait)
+            ),
+            Reason::NothingTaken { id, demand, span } => write!(
+                f,
+                "{} ready to run and {id} is ready, but no job has been taken for {}: does its worker work this pool's \
+                 queues, under the same prefix and in the same Redis? Read `pm2 logs` there",
+                counted(*demand, "job"),
+                in_words(*span)
+            ),
+            Reason::EarlyEnds { ends, wait } => write!(
+                f,
+                "{} in a row ended without notice within {} of becoming ready: no launch for {}, then one is \
+                 tried. Look at the jobs that they ran, and at their memory and disk; `spillway resume` lifts it at once",
+                counted(*ends, "instance"),
+                in_words(EARLY),
+                in_words(*wait)
+            ),
+            Reason::Replaces { id } => {
+                write!(f, "EC2 recommends a rebalance of {id}: its replacement is launched first, then it is drained")
+            }
+            Reason::ReplacesScheduled { id, code, left } => write!(
+                f,
+                "EC2 has scheduled {code} of {id}{}: its replacement is launched first, then it is drained",
+                when(*left)
+            ),
+            other => write!(f, "{other:?}"),
+        }
+    }
+
+    fn of_lists(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Reason::NotOurs { id } => write!(
+                f,
+                "{id} has the pool's tag but no launch token: it counts toward max_instances and is never touched. If it \
+                 is not wanted, terminate it by hand"
+            ),
+            Reason::Strangers { ids, installation: Some(theirs), ours } => write!(
+                f,
+                "another installation, {theirs} by the tag spillway:installation (ours is {ours}), uses this pool's name: {}. \
+                 They are neither counted nor touched. Give the pool of one of the two another pool.name; if both are the \
+                 same installation, set `installation` to one value on both",
+                listed(ids)
+            ),
+            Reason::Strangers { ids, installation: None, ours } => write!(
+                f,
+                "nobody can tell whose these are: {}. They have this pool's name and a launch token that this ledger does \
+                 not know, but no tag spillway:installation. They count toward max_instances and are never touched. If \
+                 they are this installation's, tag them spillway:installation={ours}; if not, upgrade the coordinator \
+                 that launched them, or terminate them by hand",
+                listed(ids)
+            ),
+            Reason::TagsChanged { id, tags } => write!(
+                f,
+                "somebody changed the tags of {id}: {tags}. It is ours by the ledger and still counts; put the tags back, \
+                 or a coordinator that loses its ledger does not find it again"
+            ),
+            Reason::Unlisted { id } => write!(
+                f,
+                "EC2 lists {id} neither by its tags nor by its id, but its agent reports: it counts as running. If it was \
+                 terminated, find what reports in its name, and run `spillway drain {id}`"
+            ),
+            Reason::QueuesUnknown { span, detail } => write!(
+                f,
+                "the queues have been unknown for {}: {detail}. Nothing is launched, and instances are billed on meanwhile; those \
+                 whose agents say that they hold no job are drained next. `spillway queues` shows whether it is mended",
+                in_words(*span)
+            ),
+            Reason::InstancesUnknown { span, detail } => write!(
+                f,
+                "EC2's list of instances has been unknown for {}: {detail}. Nothing is launched, drained or terminated until \
+                 EC2 answers; instances are billed on",
+                in_words(*span)
+            ),
+            Reason::QueueGone { queue } => write!(
+                f,
+                "queue \"{queue}\" was there and has no key in Redis any more, so it counts as empty. Was it obliterated, or Redis \
+                 flushed or restored without it? If not, the coordinator reads another Redis than the workers do"
+            ),
+            other => write!(f, "{other:?}"),
+        }
+    }
+
+    fn of_drains(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Reason::ScaleIn { desired, idle: true } => {
+                write!(f, "idle: no jobs ready to run for long enough; {} desired", counted(*desired, "instance"))
+            }
+            Reason::PoolRetired => {
+                f.write_str("this pool is in no settings any more: its instances finish their jobs and are terminated")
+            }
+            Reason::ScaleIn { desired, idle: false } => write!(f, "more instances than desired ({desired})"),
+            Reason::Interrupted { left, .. } => {
+                write!(f, "interruption notice: EC2 reclaims the instance in {}", in_words(*left))
+            }
+            Reason::BootFailed { detail: Some(detail) } => write!(f, "boot failed: {detail}"),
+            Reason::BootFailed { detail: None } => f.write_str("boot failed"),
+            Reason::BootDeadline { after, detail } => {
+                let why = detail.as_deref().unwrap_or("its agent never registered");
+                write!(f, "boot timed out: not ready {} after its launch: {why}", in_words(*after))
+            }
+            Reason::AgentLost { silent } => {
+                write!(f, "agent lost: no heartbeat for {}, and Redis shows no job on the instance", in_words(*silent))
+            }
+            Reason::AgentDrains { detail: Some(detail) } => write!(f, "its agent began to drain by itself: {detail}"),
+            Reason::AgentDrains { detail: None } => f.write_str("its agent began to drain by itself"),
+            Reason::OperatorAsked { reason: Some(reason) } => write!(f, "requested by an operator: {reason}"),
+            Reason::OperatorAsked { reason: None } => f.write_str("requested by an operator"),
+            Reason::DemandReturned { demand, desired } => write!(
+                f,
+                "{} ready to run again, {} desired: the drain is cancelled instead of booting a new instance",
+                counted(*demand, "job"),
+                counted(*desired, "instance")
+            ),
+            Reason::ToldAgain { cause } => {
+                write!(f, "{}: the agent has not started to drain, so the command is sent again", cause.in_words())
+            }
+            Reason::RebalanceRecommended => f.write_str("EC2 recommends a rebalance: it may reclaim the instance soon"),
+            Reason::NoJobByItsAgent { span } => write!(
+                f,
+                "the queues have been unknown for {}, and its agent has long said that it holds no job",
+                in_words(*span)
+            ),
+            Reason::Replaced { by } => write!(f, "EC2 recommends a rebalance, and the replacement {by} is ready"),
+            Reason::EventScheduled { code, left } => write!(f, "EC2 has scheduled {code}{}", when(*left)),
+            Reason::ReplacedScheduled { code, left, by } => {
+                write!(f, "EC2 has scheduled {code}{}, and the replacement {by} is ready", when(*left))
+            }
+            other => write!(f, "{other:?}"),
+        }
+    }
+
+    fn of_terminations(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Reason::Drained { cause } => {
+                write!(f, "drained ({}): agent and Redis both show no job left", cause.in_words())
+            }
+            Reason::NoAgentNoJob { cause } => {
+                write!(f, "{}: the agent does not answer, and Redis shows no job on the instance", cause.in_words())
+            }
+            Reason::DrainOverdue { by } => {
+                let by = in_words(*by);
+                write!(f, "drain {by} past its deadline: its jobs are handed back once EC2 shows it terminated")
+            }
+            Reason::TerminateAgain { attempt } => {
+                write!(f, "EC2 does not show it shutting down yet: terminate is retried (attempt {attempt})")
+            }
+            Reason::NotTerminated { id, detail } => write!(
+                f,
+                "EC2 refuses to terminate {id} ({detail}): it is billed on, and counts toward max_instances. Its agent, if it \
+                 answers, is told to power it off. Allow ec2:TerminateInstances, or terminate it by hand"
+            ),
+            Reason::StoppedUnseen { cause } => write!(
+                f,
+                "{}: its agent says that its worker is stopped and held no job; Redis cannot be asked",
+                cause.in_words()
+            ),
+            Reason::Stopped { state } => write!(f, "EC2 shows it {state}: it cannot process jobs"),
+            Reason::HandedBack { cause, jobs } => write!(
+                f,
+                "drained ({}): its worker is stopped, and its remaining jobs are handed back ({})",
+                cause.in_words(),
+                counted(*jobs, "job")
+            ),
+            other => write!(f, "{other:?}"),
+        }
+    }
+
+    fn of_hand_backs(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Reason::LeftByDrain { jobs } => {
+                write!(
+                    f,
+                    "its agent reports the worker stopped, and Redis still shows {}",
+                    counted(*jobs, "active job")
+                )
+            }
+            Reason::Terminated => f.write_str("EC2 shows it terminated: its active jobs are handed back"),
+            Reason::ShutsDown => {
+                f.write_str("EC2 is shutting it down: jobs whose locks are no longer renewed are handed back")
+            }
+            Reason::Vanished => {
+                f.write_str("EC2 no longer lists it: jobs whose locks are no longer renewed are handed back")
+            }
+            Reason::HandBackAgain { problem: Some(problem), .. } => {
+                write!(f, "retried: the last attempt failed: {problem}")
+            }
+            Reason::HandBackAgain { left: Some(left), .. } => {
+                write!(f, "retried: the last attempt left {}", counted(*left, "job"))
+            }
+            Reason::HandBackAgain { .. } => f.write_str("retried: the last attempt was not answered"),
+            Reason::HandBackFails { id, detail } => write!(
+                f,
+                "cannot hand back the jobs of {id}: {detail}. BullMQ's stall check requeues them unless this is fixed first"
+            ),
+            Reason::JobsLeft { id, left, span } => write!(
+                f,
+                "{} of {id} still active {} after it ended: something renews their locks. No more attempts; look for a \
+                 worker that still runs under that name",
+                counted(*left, "job"),
+                in_words(*span)
+            ),
+            Reason::SuspectJob { id, suspect: Suspect { queue, job, ends, is_left } } => {
+                write!(
+                    f,
+                    "job {job} of queue {queue} was running on {ends} instances that ended without notice, the last of \
+                     them {id}: it may be what ends them. "
+                )?;
+                f.write_str(if *is_left {
+                    "It has stalled before, so it is left to BullMQ's stall check, which fails it after maxStalledCount \
+                     stalls"
+                } else {
+                    "It counts as stalled, and goes behind the other jobs. Look at what it does to its machine, or remove it"
+                })
+            }
+            other => write!(f, "{other:?}"),
+        }
+    }
+}
+
+/// EC2's code, and its message where there is one.
+pub(crate) fn said(code: &str, message: &str) -> String {
+    if message.is_empty() { code.to_owned() } else { format!("{code}: {message}") }
+}
+
+/// When an event begins that EC2 has scheduled.
+pub(crate) fn when(left: Duration) -> String {
+    if left.is_zero() { ", which may begin at any moment".to_owned() } else { format!(" in {}", in_words(left)) }
+}
+
+/// The first few ids, and how many more there are.
+fn listed(ids: &[InstanceId]) -> String {
+    const SHOWN: usize = 20;
+    let shown: Vec<&str> = ids.iter().take(SHOWN).map(|id| id.0.as_str()).collect();
+    let more = ids.len().saturating_sub(SHOWN);
+    if more > 0 { format!("{} and {more} more", shown.join(", ")) } else { shown.join(", ") }
+}
