@@ -219,6 +219,20 @@ impl Stage {
         .await
     }
 
+    /// Waits until this instance drains, which it must not before another is ready in its place, and is terminated; the other's id.
+    pub async fn until_replaced(&self, first: &str) -> String {
+        let second = self
+            .until_pool("the first drains once the second is ready", |pool| {
+                let second = in_phase(pool, "ready").find(|it| it.id != first).map(|it| it.id.clone());
+                let works = in_phase(pool, "ready").any(|it| it.id == first);
+                assert!(works || second.is_some(), "it drains before its replacement is ready: {pool:?}");
+                second.filter(|_| in_phase(pool, "draining").any(|it| it.id == first))
+            })
+            .await;
+        self.until("the instance is terminated", || self.instance(first).ending_ms.is_some()).await;
+        second
+    }
+
     /// Waits until every instance that was ever launched is terminated, and Gone at the coordinator.
     pub async fn until_zero(&self) {
         self.until_pool("the pool is at zero", |pool| {

@@ -62,15 +62,7 @@ async fn an_instance_that_ec2_recommends_to_replace_works_until_its_replacement_
     jobs::add(&stage.redis, 12, 3.0);
     let first = stage.until_ready(1).await.remove(0);
     stage.emulator().rebalance(&first).expect("a recommendation");
-    let second = stage
-        .until_pool("the first drains once the second is ready", |pool| {
-            let second = in_phase(pool, "ready").find(|it| it.id != first).map(|it| it.id.clone());
-            let works = in_phase(pool, "ready").any(|it| it.id == first);
-            assert!(works || second.is_some(), "it drains before its replacement is ready: {pool:?}");
-            second.filter(|_| in_phase(pool, "draining").any(|it| it.id == first))
-        })
-        .await;
-    stage.until("the instance is terminated", || stage.instance(&first).ending_ms.is_some()).await;
+    let second = stage.until_replaced(&first).await;
     let explained = |words: &str| stage.coordinator().explained(words);
     assert!(explained(&format!("EC2 recommends a rebalance of {first}: its replacement is launched first")));
     assert!(explained(&format!("the replacement {second} is ready")), "{}", stage.diagnosis().await);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use spillway_tests::jobs;
-use spillway_tests::stage::{Setup, Stage, in_phase};
+use spillway_tests::stage::{Setup, Stage};
 
 const HOUR: Duration = Duration::from_secs(3600);
 /// Less than a job takes, and enough to hand it back.
@@ -35,15 +35,7 @@ async fn an_instance_with_a_scheduled_event_works_until_its_replacement_is_ready
 
     // A boot and a drain take 32 min here, and the replacement is begun two hours before.
     stage.emulator().schedule(&first, "instance-retirement", HOUR).expect("an event");
-    let second = stage
-        .until_pool("the first drains once the second is ready", |pool| {
-            let second = in_phase(pool, "ready").find(|it| it.id != first).map(|it| it.id.clone());
-            let works = in_phase(pool, "ready").any(|it| it.id == first);
-            assert!(works || second.is_some(), "it drains before its replacement is ready: {pool:?}");
-            second.filter(|_| in_phase(pool, "draining").any(|it| it.id == first))
-        })
-        .await;
-    stage.until("the instance is terminated", || stage.instance(&first).ending_ms.is_some()).await;
+    let second = stage.until_replaced(&first).await;
     let begun = format!("EC2 has scheduled instance-retirement of {first} in 59 min");
     assert!(stage.coordinator().explained(&begun), "{}", stage.diagnosis().await);
     let ready = format!("and the replacement {second} is ready");
