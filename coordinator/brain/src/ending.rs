@@ -68,7 +68,8 @@ pub(crate) fn was_taken(instance: &Instance, reason: Option<&StateReason>) -> bo
 }
 
 /// The class of refusal that its end comes to, where EC2 accepted the launch and ended the instance before anything ran there. None
-/// of any other end. A notice is no other end: the list of spot requests shows the end of one as a notice. `was_running`: EC2 has shown it running.
+/// of any other end. A notice is no other end: the list of spot requests shows the end of one as a notice. `was_running`: EC2
+/// has shown it running.
 pub(crate) fn refusal_class(
     instance: &Instance,
     was_running: bool,
