@@ -1,6 +1,7 @@
 //! Strangers at the coordinator's port: connections that say nothing, and registrations with the wrong token, while honest agents
 //! and an operator go on. For the test that this harms nobody, and for the figures.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use spillway_proto::v1;
@@ -88,9 +89,11 @@ impl Honest {
     }
 }
 
+const SAID: &str = "beat ";
+
 /// What the heartbeat of this number says.
 pub fn said(number: u64) -> String {
-    format!("beat {number}")
+    format!("{SAID}{number}")
 }
 
 /// Connections that are open and say nothing, or only that they speak HTTP/2.
@@ -109,8 +112,16 @@ pub async fn silent(port: u16, count: usize) -> Vec<TcpStream> {
 /// Sends wrong registrations over that many connections, some of each at once, as fast as they are answered.
 #[derive(Debug)]
 pub struct Wrong {
-    sending: JoinSet<u64>,
+    sending: JoinSet<Registrations>,
+    began: Instant,
     end: tokio::sync::watch::Sender<bool>,
+}
+
+/// How many wrong registrations were sent, and how many of them the coordinator answered with a refusal.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Registrations {
+    pub sent: u64,
+    pub answered: u64,
 }
 
 impl Wrong {
@@ -120,19 +131,25 @@ impl Wrong {
         for number in 0..connections {
             sending.spawn(wrong(server.to_owned(), number, ending.clone()));
         }
-        Self { sending, end }
+        Self { sending, began: Instant::now(), end }
     }
 
-    /// Stops; how many were answered.
-    pub async fn stop(self) -> u64 {
+    /// Stops; how many there were, and for how long they were sent.
+    pub async fn stop(self) -> (Registrations, Duration) {
         let _ = self.end.send(true);
-        self.sending.join_all().await.into_iter().sum()
+        let span = self.began.elapsed();
+        let all = self.sending.join_all().await.into_iter();
+        let sum = all.fold(Registrations::default(), |sum, one| Registrations {
+            sent: sum.sent + one.sent,
+            answered: sum.answered + one.answered,
+        });
+        (sum, span)
     }
 }
 
-async fn wrong(server: String, number: usize, mut ending: tokio::sync::watch::Receiver<bool>) -> u64 {
+async fn wrong(server: String, number: usize, mut ending: tokio::sync::watch::Receiver<bool>) -> Registrations {
     let id = format!("i-\x1b[31m\n{}", "0".repeat(if number.is_multiple_of(2) { LONG } else { 17 }));
-    let mut answered = 0;
+    let mut count = Registrations::default();
     while !*ending.borrow() {
         let Ok(client) = AgentServiceClient::connect(format!("http://{server}")).await else { continue };
         let mut several = JoinSet::new();
@@ -151,20 +168,22 @@ async fn wrong(server: String, number: usize, mut ending: tokio::sync::watch::Re
         for _ in 0..8 {
             one(&mut several);
         }
+        count.sent += 8;
         loop {
             tokio::select! {
-                _ = ending.wait_for(|end| *end) => return answered,
+                _ = ending.wait_for(|end| *end) => return count,
                 Some(was_answered) = several.join_next() => {
                     if !was_answered.unwrap_or(false) {
                         break;
                     }
-                    answered += 1;
+                    count.answered += 1;
                     one(&mut several);
+                    count.sent += 1;
                 }
             }
         }
     }
-    answered
+    count
 }
 
 /// What an operator found meanwhile.
@@ -174,10 +193,34 @@ pub struct Found {
     pub took: Vec<f64>,
     pub problems: Vec<String>,
     pub stale: Vec<String>,
+    /// The numbers of each agent's heartbeats that a `status` showed.
+    beats: BTreeMap<String, BTreeSet<u64>>,
 }
 
-/// Asks for the fleet every 100 ms, on a connection of its own each time as `spillway status` does.
+impl Found {
+    /// Of the heartbeats that all agents sent between the first and the last that was shown: how many no `status` showed, and how
+    /// many there were.
+    pub fn beats_not_shown(&self) -> (u64, u64) {
+        self.beats.values().fold((0, 0), |(missing, sent), numbers| {
+            let (first, last) = (numbers.first().copied().unwrap_or(0), numbers.last().copied().unwrap_or(0));
+            let all = last - first + 1;
+            (missing + all - numbers.len() as u64, sent + all)
+        })
+    }
+}
+
+/// Asks for the fleet every 100 ms, on a connection of its own each time as `spillway status` does; on a thread of its own, so that
+/// what the strangers' tasks take of the caller's threads is not measured.
 pub async fn look(server: &str, span: Duration) -> Found {
+    let server = server.to_owned();
+    let looking = tokio::task::spawn_blocking(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(look_here(&server, span))
+    });
+    looking.await.expect("no panic")
+}
+
+async fn look_here(server: &str, span: Duration) -> Found {
     let mut found = Found::default();
     let until = Instant::now() + span;
     while Instant::now() < until {
@@ -196,6 +239,12 @@ pub async fn look(server: &str, span: Duration) -> Found {
                 }
                 let stale = fleet.pools.iter().flat_map(|pool| &pool.instances).filter(|it| it.stale);
                 found.stale.extend(stale.map(|it| it.id.clone()));
+                for instance in fleet.pools.into_iter().flat_map(|pool| pool.instances) {
+                    let said = instance.heartbeat.map(|beat| beat.problem).unwrap_or_default();
+                    if let Some(number) = said.strip_prefix(SAID).and_then(|number| number.parse().ok()) {
+                        found.beats.entry(instance.id).or_default().insert(number);
+                    }
+                }
             }
             Err(problem) => found.problems.push(problem),
         }

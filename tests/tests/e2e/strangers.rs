@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use spillway_tests::coordinator::ServingStatus;
 use spillway_tests::process::text;
-use spillway_tests::strangers::{self, Honest, Wrong};
+use spillway_tests::strangers::{self, Found, Honest, Registrations, Wrong};
 
 const AGENTS: u32 = 20;
 
@@ -23,10 +23,9 @@ async fn silent_connections_and_wrong_registrations_harm_nobody() {
     let silent = strangers::silent(stage.coordinator().grpc_port, 1000).await;
     let wrong = Wrong::begin(&server, 100);
     let found = strangers::look(&server, Duration::from_secs(20)).await;
-    let answered = wrong.stop().await;
+    let (Registrations { sent, answered }, span) = wrong.stop().await;
     assert!(found.problems.is_empty(), "{:?}", found.problems);
     assert!(found.stale.is_empty(), "{:?}", found.stale);
-    println!("{answered} wrong registrations answered, {} times status", found.took.len());
     assert!(silent.len() == 1000 && answered > 100, "{} connections, {answered} answers", silent.len());
     let status = stage.coordinator().command(&["status"]);
     assert!(status.status.success() && !text(&status.stdout).contains("stale"), "{}", text(&status.stdout));
@@ -34,10 +33,38 @@ async fn silent_connections_and_wrong_registrations_harm_nobody() {
     strangers::none_lost(&stage, honest).await;
     let said = log();
     let grown = said.len() - before;
+    let per_second = |count: u64| count as f64 / span.as_secs_f64();
+    println!(
+        "{} silent connections; wrong registrations: {:.0} sent and {:.0} answered a second for {:.0} s",
+        silent.len(),
+        per_second(sent),
+        per_second(answered),
+        span.as_secs_f64()
+    );
+    println!("{}", latency(&found));
+    let (not_shown, beats) = found.beats_not_shown();
+    println!("{AGENTS} honest sessions: {not_shown} of {beats} heartbeats not shown by any status, 0 sessions ended");
+    println!("the coordinator's log has grown by {grown} bytes");
     assert!(grown <= 100_000, "the log has grown by {grown} bytes");
     assert!(!said.contains('\x1b') && !said.contains(&"0".repeat(100)), "what a stranger said is in the log as it was");
     assert_eq!(said.matches("registration rejected").count(), 5, "{said}");
     assert!(!said.contains("no longer the leader"), "{said}");
+}
+
+/// How long each `status` took, shortest first.
+fn latency(found: &Found) -> String {
+    let mut took = found.took.clone();
+    took.sort_by(f64::total_cmp);
+    let at = |part: f64| took[((took.len() - 1) as f64 * part) as usize];
+    let each: Vec<String> = took.iter().map(|ms| format!("{ms:.0}")).collect();
+    format!(
+        "{} times status: median {:.0} ms, 95 % {:.0} ms, worst {:.0} ms; each in ms: {}",
+        took.len(),
+        at(0.5),
+        at(0.95),
+        at(1.0),
+        each.join(" ")
+    )
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
