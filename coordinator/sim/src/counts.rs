@@ -100,6 +100,7 @@ occurrences! {
     OldVersion "instances of a version without the installation's tag",
     Retagged "instances whose tags were changed",
     Unlisted "instances that no listing shows for long",
+    EmptyLists "lists that show no instance for long",
     GivenUp "unlisted instances given up once their agents were silent",
     UnknownAgent "unknown agents rejected",
     NeverBoots "instances that never boot",

@@ -31,6 +31,7 @@ pub enum Fault {
     OldVersion,
     Retag,
     Unlist,
+    EmptyLists,
     Hide,
     HostHangs,
     Reboot,
@@ -88,6 +89,7 @@ impl Fault {
         Fault::OldVersion,
         Fault::Retag,
         Fault::Unlist,
+        Fault::EmptyLists,
         Fault::Hide,
         Fault::HostHangs,
         Fault::Reboot,
@@ -170,6 +172,7 @@ impl World {
             Fault::Unmanaged
             | Fault::Neighbor
             | Fault::OldVersion
+            | Fault::EmptyLists
             | Fault::Slow
             | Fault::Throttle
             | Fault::NoCapacity
@@ -314,6 +317,7 @@ impl World {
             }
             Fault::Neighbor => (0..self.rng.between(1, 3)).for_each(|_| self.stranger_launches(Stranger::Another)),
             Fault::OldVersion => self.stranger_launches(Stranger::Unknown),
+            Fault::EmptyLists => self.lists_nothing(),
             Fault::Slow => {
                 self.net.slow.cut(now, until);
                 self.count(Occurrence::Slow);
@@ -356,6 +360,21 @@ impl World {
                 self.cloud.no_termination.cut(now, until);
             }
             _ => self.cloud.bad_image.cut(now, now + self.rng.octaves(10 * MINUTE, 2 * HOUR)),
+        }
+    }
+
+    /// Lists show none of the instances that they showed, for longer than they may be late.
+    fn lists_nothing(&mut self) {
+        let shown = |n: &N| self.cloud.machines[*n].is_settled(self.now) && !self.only_listings_tell(*n);
+        let shown: Vec<N> = self.cloud.listed.iter().copied().filter(shown).collect();
+        if shown.is_empty() {
+            return;
+        }
+        let until = self.now + self.rng.octaves(3 * MINUTE, 40 * MINUTE);
+        say!(self, "lists are empty for {} s", (until - self.now) / SECOND);
+        self.count(Occurrence::EmptyLists);
+        for n in shown {
+            self.cloud.machines[n].unlisted.cut(self.now, until);
         }
     }
 

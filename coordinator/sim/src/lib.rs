@@ -25,9 +25,10 @@
 //!
 //! - **1, cap**: `interrupted_counts = false` allows twice the cap, and the cap itself for those that EC2 does not reclaim. An
 //!   instance whose intent was deleted with the ledger before any listing could show it is not counted; unmanaged instances
-//!   count once every listing must show them (5 min). EC2 does not carry out later what it refused in the same request.
+//!   count once every listing must show them (5 min), and not while lists are empty. EC2 does not carry out later what it refused in the same request.
 //! - **1, nothing forgotten**: listings show an instance within the consistency grace (at most 40 s late, 50 s out of date, and
-//!   hidden for 60 s), and a late request takes effect within 40 s. Beyond the grace it could not be known.
+//!   hidden for 60 s), and a late request takes effect within 40 s. Where they show none of an instance, or of all at once, for
+//!   longer, its agent's word keeps it; once that is silent too it could not be known.
 //! - **4, fenced and without jobs**: an agent without a heartbeat for `lost_after` (or that never registered by the boot
 //!   deadline) cannot be fenced: a scan of Redis alone ends its drain, and jobs that it holds regardless are handed back after
 //!   its end. Two minutes past the drain's deadline an instance is terminated with its jobs, which are handed back. A worker
@@ -58,9 +59,8 @@
 //!
 //! # What is not modelled
 //!
-//! Agents that lie about more than their jobs and their drain (readiness, notices); listings that show none of several instances
-//! for longer than the grace (they hide single ones, while their agents report); rate limits, and workers of other queues (scenarios);
-//! settings of steps and interval that change (others do, at a restart); CreateFleet, prices and budgets; several queues or pools; TLS
+//! Agents that lie about more than their jobs and their drain (readiness, notices); rate limits, and workers of other queues
+//! (scenarios); CreateFleet, prices and budgets; several queues or pools; TLS
 //! and proofs of identity; clocks that drift (they are off by up to 2 s, and set by up to 4 h for a while); EC2 slower than its grace; a Redis
 //! that loses BullMQ's data, or a write that it acknowledged (the ledger is deleted, forged and restored); a primary that fails; a
 //! host that freezes between reading its clock and sending the request; sandboxed processors; child processes that outlive

@@ -133,14 +133,8 @@ impl Setup {
 
 fn config(rng: &mut Rng) -> Config {
     let seconds = Duration::from_secs;
-    let over = seconds(rng.pick(&[30, 60, 120, 300]));
     let max_instances = rng.pick(&[1, 2, 2, 3, 3, 5]);
-    let first = rng.between(1, 6);
-    let mut steps = vec![Step { jobs: first, over, instances: 1 }];
-    if max_instances > 1 {
-        let most = rng.between(2, u64::from(max_instances) + 1) as u32;
-        steps.push(Step { jobs: first * 3, over: over * rng.between(1, 2) as u32, instances: most });
-    }
+    let steps = steps(max_instances, rng);
     Config {
         installation: OURS.to_owned(),
         max_instances,
@@ -162,14 +156,30 @@ fn config(rng: &mut Rng) -> Config {
     }
 }
 
-/// Other settings of the same pool, as a deploy brings them: all but the steps' thresholds and the interval, which the second
-/// implementation of the policy holds for those of all its observations.
+fn steps(max_instances: u32, rng: &mut Rng) -> Vec<Step> {
+    let over = Duration::from_secs(rng.pick(&[30, 60, 120, 300]));
+    let first = rng.between(1, 6);
+    let mut steps = vec![Step { jobs: first, over, instances: 1 }];
+    if max_instances > 1 {
+        let most = rng.between(2, u64::from(max_instances) + 1) as u32;
+        steps.push(Step { jobs: first * 3, over: over * rng.between(1, 2) as u32, instances: most });
+    }
+    steps
+}
+
+/// Other settings of the same pool, as a deploy brings them. Where the steps stay, the first asks for other instances.
 pub fn reconfigured(config: &Config, rng: &mut Rng) -> Config {
     let seconds = Duration::from_secs;
     let mut config = config.clone();
     config.max_instances = rng.between(1, 5) as u32;
-    let instances = rng.between(1, u64::from(config.max_instances)) as u32;
-    config.policy.steps[0].instances = instances.min(config.policy.steps.last().map_or(1, |last| last.instances));
+    if rng.one_in(2) {
+        config.policy.steps = steps(config.max_instances, rng);
+    } else {
+        let instances = rng.between(1, u64::from(config.max_instances)) as u32;
+        config.policy.steps[0].instances = instances.min(config.policy.steps.last().map_or(1, |last| last.instances));
+    }
+    config.interval = seconds(rng.pick(&[10, 15, 30]));
+    config.listing_interval = seconds(rng.pick(&[15, 30]));
     config.policy.idle = seconds(rng.pick(&[120, 300, 600]));
     config.boot_timeout = seconds(rng.pick(&[180, 300]));
     config.drain_timeout = seconds(rng.pick(&[60, 300, 600, 1800]));

@@ -34,18 +34,18 @@ impl World {
     pub(crate) fn check_input(&mut self, c: C, input: &Input) {
         self.note_told(input);
         let (now, skew, up) = (self.local(c), self.setup.skew[c], up(self.now));
-        let coordinator = &mut self.coordinators[c];
+        let (coordinator, config) = (&mut self.coordinators[c], &self.setup.config);
         let is_leader = coordinator.pool.is_leader();
         if is_leader || !matches!(input, Input::Operator(..)) {
-            coordinator.shadow.feed(now, skew, input);
+            coordinator.shadow.feed(now, skew, input, config);
             if let Some(before) = &mut coordinator.before_save {
-                before.feed(now, skew, input);
+                before.feed(now, skew, input, config);
             }
         }
         let is_unknown = |id: &InstanceId| {
             coordinator.pool.state().instance(id).is_some_and(|instance| instance.ec2.interrupted_at.is_none())
         };
-        let interval = ms(self.setup.config.listing_interval);
+        let interval = ms(config.listing_interval);
         let obligations = &mut coordinator.obligations;
         match input {
             Input::FromAgent(id, FromAgent::Notice { .. }) => obligations.must_tick |= is_leader && is_unknown(id),

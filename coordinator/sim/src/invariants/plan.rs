@@ -189,7 +189,7 @@ impl World {
         }
         let (config, shadow) = (&self.setup.config, &self.coordinators[c].shadow);
         let is_old = |at: Option<u64>, most: u64| at.is_none_or(|at| now.0.saturating_sub(at) > most);
-        let observed_at = shadow.observed.back().map(|(at, _)| *at);
+        let observed_at = shadow.observed.back().map(|seen| seen.at);
         let queue = shadow.observation_failed || is_old(observed_at, ms(config.longest_gap()));
         let ec2 = shadow.listing_failed || is_old(shadow.listed_at, ms(config.longest_listing_age()));
         let may_hand_back = !shadow.observation_failed;
@@ -223,7 +223,7 @@ impl World {
     fn check_bound(&mut self, c: C, now: Timestamp) {
         let (config, shadow) = (&self.setup.config, &self.coordinators[c].shadow);
         let is_old = |at: u64, most: u64| now.0.saturating_sub(at) > most + BOUND_LATE;
-        let observed_at = shadow.observed.back().map_or(0, |(at, _)| *at).max(shadow.listed_since);
+        let observed_at = shadow.observed.back().map_or(0, |seen| seen.at).max(shadow.listed_since);
         let is_beyond = shadow.observation_failed && is_old(observed_at, ms(config.unknown_bound()) * 2);
         let is_listed = shadow.listed_at.is_some_and(|at| !is_old(at, 0)) && !shadow.listing_failed;
         if !is_beyond || !is_listed || shadow.held || self.coordinators.len() > 1 {
@@ -247,7 +247,7 @@ impl World {
     fn is_blind(&self, c: C, now: Timestamp) -> bool {
         let (config, shadow) = (&self.setup.config, &self.coordinators[c].shadow);
         let is_old = |at: Option<u64>, most: u64| at.is_none_or(|at| now.0.saturating_sub(at) > most);
-        let observed_at = shadow.observed.back().map(|(at, _)| *at);
+        let observed_at = shadow.observed.back().map(|seen| seen.at);
         shadow.observation_failed
             || shadow.listing_failed
             || is_old(observed_at, ms(config.longest_gap()))
@@ -374,7 +374,8 @@ impl World {
         let is_settled = |n: &&N| {
             let machine = &self.cloud.machines[**n];
             let is_anothers = machine.stranger == Some(Stranger::Another);
-            machine.token.is_none() && !is_anothers && machine.is_live() && machine.launched_at + SETTLED < self.now
+            let shown_since = machine.launched_at.max(machine.unlisted.until);
+            machine.token.is_none() && !is_anothers && machine.is_live() && shown_since + SETTLED < self.now
         };
         let foreign = self.cloud.listed.iter().filter(is_settled).count();
         let live = self.cloud.listed.iter().filter(|n| {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use spillway_brain::{
-    AgentPhase, EARLY, Ec2State, LaunchAnswer, LaunchToken, Listed, RefusalClass, Schedule, Timestamp,
+    AgentPhase, Config, EARLY, Ec2State, LaunchAnswer, LaunchToken, Listed, RefusalClass, Schedule, Timestamp,
 };
 use spillway_pool::{FromAgent, Input, Wish};
 
@@ -18,11 +18,21 @@ const KEPT: u64 = 11 * MINUTE;
 /// What an instance does in a longer silence nobody knows: a heartbeat's time-out.
 const HEARD_WITHIN: u64 = 30 * SECOND;
 
+/// One observation of the queue.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Observation {
+    pub at: u64,
+    pub demand: u64,
+    /// The steps' numbers of jobs then.
+    pub thresholds: Vec<u64>,
+    /// No window goes on from the one before: too long a gap lies in between, or a clock that was set back.
+    pub is_first: bool,
+}
+
 /// By the coordinators' clocks.
 #[derive(Debug, Default)]
 pub struct Shadow {
-    /// When the queue was observed, and its demand.
-    pub observed: VecDeque<(u64, u64)>,
+    pub observed: VecDeque<Observation>,
     pub observation_failed: bool,
     /// The queue was there in an observation.
     pub queue_seen: bool,
@@ -115,7 +125,7 @@ impl Clone for Shadow {
 }
 
 impl Shadow {
-    pub fn feed(&mut self, now: Timestamp, skew: i64, input: &Input) {
+    pub fn feed(&mut self, now: Timestamp, skew: i64, input: &Input, config: &Config) {
         match input {
             Input::Observed(Ok(seen)) => {
                 let is_missing = seen.backlog.queues.iter().any(|queue| queue.missing.is_some());
@@ -125,8 +135,15 @@ impl Shadow {
                 if self.observation_failed {
                     return;
                 }
-                self.observed.push_back((now.0, seen.backlog.demand()));
-                while self.observed.front().is_some_and(|(at, _)| at + KEPT < now.0) {
+                let longest_gap = ms(config.longest_gap());
+                let goes_on = |last: &Observation| last.at <= now.0 && now.0 - last.at <= longest_gap;
+                self.observed.push_back(Observation {
+                    at: now.0,
+                    demand: seen.backlog.demand(),
+                    thresholds: config.policy.steps.iter().map(|step| step.jobs).collect(),
+                    is_first: !self.observed.back().is_some_and(goes_on),
+                });
+                while self.observed.front().is_some_and(|first| first.at + KEPT < now.0) {
                     self.observed.pop_front();
                 }
             }
@@ -227,7 +244,7 @@ impl Shadow {
             taken_back,
             ..
         } = self;
-        let times = observed.iter_mut().map(|(at, _)| at).chain(listed_at.as_mut());
+        let times = observed.iter_mut().map(|seen| &mut seen.at).chain(listed_at.as_mut());
         let times = times.chain(refused.values_mut()).chain(breaker_opened_at.as_mut());
         let times = times.chain([resumed_at, listed_since]).chain(rows.values_mut().map(|row| &mut row.at));
         let times = times.chain(taken_back.iter_mut().map(|(.., at)| at));
