@@ -1,5 +1,8 @@
 //! `spillway-agent`: reads the command line, sets up the runtime, and hands over.
 
+// What is printed may go unread: see `spillway_output`.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -14,6 +17,7 @@ use spillway_agent::identity::Origin;
 use spillway_agent::image::{self, Places};
 use spillway_agent::imds::Notice;
 use spillway_agent::imds::poll::{self, ReadNotice, Seen};
+use spillway_output::{errln, outln};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tracing_subscriber::filter::Targets;
@@ -24,14 +28,14 @@ const BAD_USAGE: u8 = 2;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    match start(cli) {
+    spillway_output::ended(match start(cli) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("spillway-agent: {error:#}");
+            errln!("spillway-agent: {error:#}");
             let bad_usage = error.is::<ConfigError>() || error.is::<AgentError>() || error.is::<BadLog>();
             ExitCode::from(if bad_usage { BAD_USAGE } else { 1 })
         }
-    }
+    })
 }
 
 /// `--log` makes no sense.
@@ -91,7 +95,7 @@ fn shutdown_signal() -> anyhow::Result<impl Future<Output = &'static str>> {
 async fn check(config: &Config, origin: &Origin, json: bool) -> anyhow::Result<ExitCode> {
     let findings = check::check(config, origin).await;
     if json {
-        println!("{}", serde_json::to_string_pretty(&findings)?);
+        outln!("{}", serde_json::to_string_pretty(&findings)?);
     } else {
         for finding in &findings {
             let state = match finding.state {
@@ -99,7 +103,7 @@ async fn check(config: &Config, origin: &Origin, json: bool) -> anyhow::Result<E
                 State::Warning => "warning",
                 State::Failed => "FAILED",
             };
-            println!("{state:<8} {}: {}", finding.what, finding.detail);
+            outln!("{state:<8} {}: {}", finding.what, finding.detail);
         }
     }
     let failed = findings.iter().any(|finding| finding.state == State::Failed);
@@ -112,12 +116,12 @@ fn check_image(file: &ConfigFile, allowed: &[String], json: bool) -> anyhow::Res
     let places = Places::of(&path, &Source::read(&path, file.config.is_some(), [])?)?;
     let findings = image::check(&places, allowed)?;
     if json {
-        println!("{}", serde_json::to_string_pretty(&findings)?);
+        outln!("{}", serde_json::to_string_pretty(&findings)?);
     } else if findings.is_empty() {
-        println!("no AWS credentials and no secrets of the coordinator's were found");
+        outln!("no AWS credentials and no secrets of the coordinator's were found");
     } else {
-        findings.iter().for_each(|finding| println!("{finding}"));
-        println!("{}", image::REMEDY);
+        findings.iter().for_each(|finding| outln!("{finding}"));
+        outln!("{}", image::REMEDY);
     }
     Ok(if findings.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -134,7 +138,10 @@ async fn print_notices(origin: &Origin, json: bool) -> anyhow::Result<ExitCode> 
         tokio::select! {
             Some(seen) = notices.recv() => {
                 if let Seen::Notice(seen) = seen {
-                    println!("{}", line(&seen, json));
+                    outln!("{}", line(&seen, json));
+                    if spillway_output::is_unread() {
+                        return Ok(ExitCode::SUCCESS);
+                    }
                 }
             }
             _ = &mut leave => return Ok(ExitCode::SUCCESS),

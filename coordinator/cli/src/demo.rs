@@ -23,6 +23,7 @@ mod watch;
 use std::time::Duration;
 
 use anyhow::bail;
+use spillway_output::{errln, outln};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 
@@ -81,10 +82,11 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         _ = terminate.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
         _ = hangup.recv() => Ok(()),
+        () = unread() => Ok(()),
     };
     screen.close();
     if played.is_ok() && score.is_none() {
-        eprintln!("stopping: ending every process of the demo …");
+        errln!("stopping: ending every process of the demo …");
     }
     if played.is_err() {
         // Before the directory goes: it is what tells why.
@@ -95,9 +97,16 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let Some(score) = score else { bail!("stopped before its end; nothing is left behind") };
     screen.result(&score);
     if options.json {
-        println!("{}", serde_json::to_string(&score)?);
+        outln!("{}", serde_json::to_string(&score)?);
     }
     score.verdict()
+}
+
+/// Until nobody reads what the demo says.
+async fn unread() {
+    while !spillway_output::is_unread() {
+        tokio::time::sleep(POLL).await;
+    }
 }
 
 /// `score` is there as soon as it is over: with `--keep` only a signal ends it.

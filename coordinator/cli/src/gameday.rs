@@ -18,6 +18,7 @@ use anyhow::Context as _;
 use spillway_console::client::{Address, connect};
 use spillway_coordinator::config::{self, Needs};
 use spillway_coordinator::redis_client::Redis;
+use spillway_output::{out, outln};
 use spillway_proto::v1::operator_service_client::OperatorServiceClient;
 use spillway_words::in_words;
 use tonic::transport::Channel;
@@ -53,7 +54,7 @@ struct Scene {
 impl Scene {
     fn say(&self, what: &str) {
         if self.says {
-            println!("{what}");
+            outln!("{what}");
         }
     }
 }
@@ -84,12 +85,12 @@ pub async fn run(file: Option<&Path>, server: &Address, options: Options, as_jso
 
 fn show(score: &Score, as_json: bool) -> anyhow::Result<()> {
     if as_json {
-        println!("{}", serde_json::to_string(score).context("the score is no JSON")?);
+        outln!("{}", serde_json::to_string(score).context("the score is no JSON")?);
     } else {
         if std::io::stdout().is_terminal() {
-            println!();
+            outln!();
         }
-        print!("{}", score.in_lines());
+        out!("{}", score.in_lines());
     }
     Ok(())
 }

@@ -7,6 +7,9 @@
 //! - `acl`: Redis' users
 //! - `demo`: the whole thing on this machine
 
+// What is printed may go unread: see `spillway_output`.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 mod acl;
 mod arguments;
 mod demo;
@@ -24,6 +27,7 @@ use spillway_coordinator::config::ConfigError;
 use spillway_coordinator::installation::IdentityProblem;
 use spillway_coordinator::redis_client::RedisProblem;
 use spillway_coordinator::telemetry;
+use spillway_output::errln;
 
 use arguments::{Arguments, Command};
 
@@ -47,7 +51,7 @@ fn main() -> ExitCode {
     // The demo has a screen of its own.
     let usual = if matches!(arguments.command, Command::Demo(_)) { "error" } else { "info" };
     if let Err(problem) = telemetry::install_logs(arguments.log.as_deref().unwrap_or(usual), arguments.log_json) {
-        eprintln!("spillway: --log or SPILLWAY_LOG: {problem}");
+        errln!("spillway: --log or SPILLWAY_LOG: {problem}");
         return ExitCode::from(USAGE);
     }
     // TLS of Redis and EC2: one provider for the process. A second one is refused, and the first does.
@@ -56,10 +60,10 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return failed(&anyhow::Error::new(error).context("cannot start")),
     };
-    match runtime.block_on(dispatch(arguments)) {
+    spillway_output::ended(match runtime.block_on(dispatch(arguments)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failed(&error),
-    }
+    })
 }
 
 async fn dispatch(arguments: Arguments) -> anyhow::Result<()> {
@@ -90,7 +94,7 @@ async fn dispatch(arguments: Arguments) -> anyhow::Result<()> {
 }
 
 fn failed(error: &anyhow::Error) -> ExitCode {
-    eprintln!("spillway: {error:#}");
+    errln!("spillway: {error:#}");
     let bad_url = matches!(error.downcast_ref(), Some(RedisProblem::BadUrl { .. }));
     let refused = matches!(error.downcast_ref(), Some(IdentityProblem::Refused(_) | IdentityProblem::InUse(_)));
     let overlap = error.downcast_ref::<Overlap>().is_some();

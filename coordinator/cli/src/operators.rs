@@ -1,11 +1,12 @@
 //! `status`, `explain`, `drain`, `hold`, `resume`: what a running coordinator is asked.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::IsTerminal as _;
 
 use serde_json::json;
 use spillway_console::client::{Address, connect, refused};
 use spillway_console::{json, words};
 use spillway_coordinator::clock;
+use spillway_output::{out, outln};
 use spillway_proto::v1;
 use spillway_words::shown::visible;
 
@@ -24,19 +25,22 @@ pub(super) async fn status(server: &Address, pool: PoolArgument, watch: bool, as
     while let Some(fleet) = fleets.message().await.map_err(refused)? {
         if !as_json && std::io::stdout().is_terminal() {
             // Home, and clear what is below: no flicker.
-            print!("\x1b[H\x1b[J");
+            out!("\x1b[H\x1b[J");
         }
         show(&fleet.into(), as_json);
-        std::io::stdout().flush()?;
+        spillway_output::flush();
+        if spillway_output::is_unread() {
+            break;
+        }
     }
     Ok(())
 }
 
 fn show(fleet: &v1::GetFleetResponse, as_json: bool) {
     if as_json {
-        println!("{}", json::fleet(fleet));
+        outln!("{}", json::fleet(fleet));
     } else {
-        print!("{}", visible(&words::fleet(fleet, clock::system_now())));
+        out!("{}", visible(&words::fleet(fleet, clock::system_now())));
     }
 }
 
@@ -45,11 +49,11 @@ pub(super) async fn explain(server: &Address, pool: PoolArgument, limit: u32, as
     let request = v1::ExplainRequest { pool: pool.pool, limit };
     let plans = client.explain(request).await.map_err(refused)?.into_inner().plans;
     if as_json {
-        println!("{}", json!(plans.iter().map(json::plan).collect::<Vec<_>>()));
+        outln!("{}", json!(plans.iter().map(json::plan).collect::<Vec<_>>()));
     } else if plans.is_empty() {
-        println!("no plans yet: the first follows the first reading of the queues by the leader");
+        outln!("no plans yet: the first follows the first reading of the queues by the leader");
     } else {
-        print!("{}", visible(&words::plans(&plans, clock::system_now())));
+        out!("{}", visible(&words::plans(&plans, clock::system_now())));
     }
     Ok(())
 }
@@ -83,9 +87,9 @@ pub(super) async fn resume(server: &Address, pool: PoolArgument, as_json: bool) 
 fn say(reply: Result<String, tonic::Status>, as_json: bool) -> anyhow::Result<()> {
     let message = reply.map_err(refused)?;
     if as_json {
-        println!("{}", json!({ "message": message }));
+        outln!("{}", json!({ "message": message }));
     } else {
-        println!("{}", visible(&message));
+        outln!("{}", visible(&message));
     }
     Ok(())
 }

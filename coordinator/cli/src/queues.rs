@@ -7,6 +7,7 @@ use anyhow::bail;
 use spillway_coordinator::config::{self, Needs};
 use spillway_coordinator::queue::{QueueObserver, QueueReport};
 use spillway_coordinator::redis_client::Redis;
+use spillway_output::{out, outln};
 use spillway_words::in_words;
 
 /// Queues that were never made are an error; the others are printed all the same.
@@ -24,10 +25,10 @@ pub(super) async fn queues(file: Option<&Path>, as_json: bool) -> anyhow::Result
         }
     }
     if as_json {
-        println!("{}", serde_json::to_string(&reports)?);
+        outln!("{}", serde_json::to_string(&reports)?);
     } else {
         for report in &reports {
-            print!("{}", in_lines(report));
+            out!("{}", in_lines(report));
         }
     }
     if !problems.is_empty() {

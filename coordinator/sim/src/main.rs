@@ -1,11 +1,15 @@
 //! `spillway-sim`: sweeps seeds, replays one with its timeline, or checks the mutants.
 
+// What is printed may go unread: see `spillway_output`.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 mod progress;
 
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
+use spillway_output::{errln, out, outln};
 use spillway_sim::clock::DAY;
 use spillway_sim::mutants::{Check, Fate};
 use spillway_sim::sweep::{Sweep, guarded, seed_of_this_thread};
@@ -74,11 +78,15 @@ fn days(text: &str) -> Result<f64, String> {
 }
 
 fn main() -> ExitCode {
+    spillway_output::ended(run())
+}
+
+fn run() -> ExitCode {
     let arguments = Arguments::parse();
     let default = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         if let Some(seed) = seed_of_this_thread() {
-            eprintln!("seed {seed} panicked: {panic}");
+            errln!("seed {seed} panicked: {panic}");
         }
         default(panic);
     }));
@@ -88,8 +96,8 @@ fn main() -> ExitCode {
     let fault_time = (arguments.days * DAY as f64) as u64;
     if let Some(seed) = arguments.seed {
         let outcome = guarded(seed, fault_time, Keep::Print);
-        println!("seed {seed}: {} events, hash {:016x}", outcome.events, outcome.hash);
-        print!("{}", summary::failure(&outcome));
+        outln!("seed {seed}: {} events, hash {:016x}", outcome.events, outcome.hash);
+        out!("{}", summary::failure(&outcome));
         return code(outcome.violation.is_none());
     }
     let Arguments { seeds, threads, until_first, .. } = arguments;
@@ -101,30 +109,30 @@ fn main() -> ExitCode {
     progress.end();
     let took = now().saturating_sub(began);
     if arguments.json {
-        println!("{}", summary::json(&totals, took));
+        outln!("{}", summary::json(&totals, took));
         return code(totals.is_well());
     }
-    print!("{}", summary::totals(&totals, took));
+    out!("{}", summary::totals(&totals, took));
     for failure in totals.failures.iter().take(3) {
         print_again(failure, fault_time);
     }
     for failure in totals.failures.iter().skip(3).take(30) {
-        print!("{}", summary::failure(failure));
+        out!("{}", summary::failure(failure));
     }
     code(totals.is_well())
 }
 
 /// Runs the seed again, for the last lines of its timeline.
 fn print_again(failure: &Outcome, fault_time: u64) {
-    println!();
+    outln!();
     for line in guarded(failure.seed, fault_time, Keep::Lines).timeline {
-        println!("    {line}");
+        outln!("    {line}");
     }
-    print!("{}", summary::failure(failure));
+    out!("{}", summary::failure(failure));
 }
 
 fn mutants(check: &Check) -> ExitCode {
-    println!("{:<26} {:<12} {:<52} seed", "mutant", "result", "invariant");
+    outln!("{:<26} {:<12} {:<52} seed", "mutant", "result", "invariant");
     let (mut caught, mut all) = (0, 0);
     let told = check.run(|name, what, fate| {
         if name != "(control)" {
@@ -132,17 +140,18 @@ fn mutants(check: &Check) -> ExitCode {
             caught += u32::from(matches!(fate, Fate::Caught { .. }));
         }
         match fate {
-            Fate::Caught { seed, invariant } => println!("{name:<26} {:<12} {invariant:<52} {seed}", "caught"),
-            Fate::Survived if name == "(control)" => println!("{name:<26} passes"),
-            Fate::Survived => println!("{name:<26} SURVIVED: {what}"),
-            Fate::Invalid(problem) => println!("{name:<26} INVALID: {problem}"),
+            Fate::Caught { seed, invariant } => outln!("{name:<26} {:<12} {invariant:<52} {seed}", "caught"),
+            Fate::Survived if name == "(control)" => outln!("{name:<26} passes"),
+            Fate::Survived => outln!("{name:<26} SURVIVED: {what}"),
+            Fate::Invalid(problem) => outln!("{name:<26} INVALID: {problem}"),
         }
+        !spillway_output::is_unread()
     });
-    println!("{caught} of {all} mutants caught, each within {} seeds of {} days", check.seeds, check.days);
+    outln!("{caught} of {all} mutants caught, each within {} seeds of {} days", check.seeds, check.days);
     match told {
         Ok(all_well) => code(all_well),
         Err(problem) => {
-            eprintln!("{problem}");
+            errln!("{problem}");
             ExitCode::FAILURE
         }
     }

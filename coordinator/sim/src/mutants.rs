@@ -17,8 +17,9 @@ use serde::Deserialize;
 pub use list::{Mutant, all};
 
 /// The packages that are copied.
-const MEMBERS: [&str; 6] = [
+const MEMBERS: [&str; 7] = [
     "coordinator/brain",
+    "coordinator/output",
     "coordinator/pool",
     "coordinator/words",
     "agent/machine",
@@ -74,8 +75,8 @@ pub fn mutate(mutant: &Mutant, text: &str) -> Result<String, String> {
 }
 
 impl Check {
-    /// Calls `tell` with each result as soon as it is known; the first is the unmutated control, which must pass.
-    pub fn run(&self, mut tell: impl FnMut(&str, &str, &Fate)) -> Result<bool, String> {
+    /// Calls `tell` with each result as soon as it is known, until it says false; the first is the unmutated control, which must pass.
+    pub fn run(&self, mut tell: impl FnMut(&str, &str, &Fate) -> bool) -> Result<bool, String> {
         let work = std::env::temp_dir().join(format!("spillway-mutants-{}", std::process::id()));
         let result = self.run_in(&work, &mut tell);
         // A directory that stays behind is harmless.
@@ -83,12 +84,14 @@ impl Check {
         result
     }
 
-    fn run_in(&self, work: &Path, tell: &mut impl FnMut(&str, &str, &Fate)) -> Result<bool, String> {
+    fn run_in(&self, work: &Path, tell: &mut impl FnMut(&str, &str, &Fate) -> bool) -> Result<bool, String> {
         copy(work).map_err(|error| format!("cannot copy into {}: {error}", work.display()))?;
         let mut all_well = true;
         let control = self.run_seeds(work);
         all_well &= matches!(control, Fate::Survived);
-        tell("(control)", "no change", &control);
+        if !tell("(control)", "no change", &control) {
+            return Ok(false);
+        }
         let is_wanted =
             |mutant: &&Mutant| self.only.is_empty() || self.only.iter().any(|only| mutant.name.contains(only.as_str()));
         for mutant in all().filter(is_wanted) {
@@ -104,7 +107,9 @@ impl Check {
                 }
             };
             all_well &= matches!(fate, Fate::Caught { .. });
-            tell(mutant.name, mutant.what, &fate);
+            if !tell(mutant.name, mutant.what, &fate) {
+                return Ok(false);
+            }
         }
         Ok(all_well)
     }

@@ -4,6 +4,7 @@
 mod acl;
 mod boot;
 mod chaos;
+mod closed_pipe;
 mod command_queues;
 mod dead_man;
 mod demo;

@@ -1,11 +1,11 @@
 //! The demo where there is no terminal: a line for each thing that happens, once.
 
 use std::collections::BTreeSet;
-use std::io::Write as _;
 use std::time::SystemTime;
 
 use spillway_console::style::{Colors, Line};
 use spillway_console::words;
+use spillway_output::outln;
 
 use super::watch::Watch;
 
@@ -35,7 +35,7 @@ impl Plain {
         let jobs = u64::from(model.options.jobs);
         let tenth = (jobs / 10).max(1);
         self.say_once(&at, &format!("{} of {jobs} jobs done", model.jobs.done / tenth * tenth));
-        let _ = std::io::stdout().flush();
+        spillway_output::flush();
     }
 
     fn say_once(&mut self, at: &str, text: &str) {
@@ -44,7 +44,7 @@ impl Plain {
 
     fn say(&mut self, key: &str, line: &str) {
         if self.said.insert(key.to_owned()) {
-            println!("{line}");
+            outln!("{line}");
         }
     }
 }

@@ -5,6 +5,7 @@ use std::io::{IsTerminal as _, Write as _};
 use crossterm::{cursor, execute, terminal};
 use spillway_console::style::{Colors, Line, Style};
 use spillway_coordinator::clock;
+use spillway_output::outln;
 use spillway_words::in_words;
 
 use super::commands::Commands;
@@ -31,7 +32,7 @@ pub(super) struct Screen {
 impl Screen {
     pub(super) fn new(options: &Options) -> Self {
         let scale = format!("one minute of the plan is {} here, boots take what they take", in_words(MINUTE));
-        println!("spillway demo: {} jobs of {} s each; {scale}", options.jobs, options.job_seconds);
+        outln!("spillway demo: {} jobs of {} s each; {scale}", options.jobs, options.job_seconds);
         Self {
             plain: (!std::io::stdout().is_terminal()).then(Plain::default),
             colors: Colors::of_stdout(),
@@ -42,21 +43,21 @@ impl Screen {
 
     /// A step of the set-up begins.
     pub(super) fn step(&self, what: &str) {
-        println!("  {what} …");
+        outln!("  {what} …");
     }
 
     /// What may be tried, on lines of their own; a screen shows it too.
     pub(super) fn commands(&self, commands: &Commands) {
-        println!("try in another terminal:");
+        outln!("try in another terminal:");
         for (what, command) in commands.lines(None) {
-            println!("  {what}: {command}");
+            outln!("  {what}: {command}");
         }
     }
 
     /// Something to know, where no screen shows it.
     pub(super) fn say(&self, what: &str) {
         if self.plain.is_some() {
-            println!("  {what}");
+            outln!("  {what}");
         }
     }
 
@@ -86,9 +87,9 @@ impl Screen {
     pub(super) fn close(&mut self) {
         if std::mem::take(&mut self.in_alternate) {
             let _ = execute!(std::io::stdout(), cursor::Show, terminal::LeaveAlternateScreen);
-            println!("{}", Line::new(Style::Bold, "What happened, in seconds since the flood").render(self.colors));
+            outln!("{}", Line::new(Style::Bold, "What happened, in seconds since the flood").render(self.colors));
             for line in self.story.lines() {
-                println!("{}", line.render(self.colors));
+                outln!("{}", line.render(self.colors));
             }
         }
     }
@@ -97,7 +98,7 @@ impl Screen {
     pub(super) fn result(&self, score: &Score) {
         for (index, line) in score.lines().into_iter().enumerate() {
             let style = if index == 0 { Style::Bold } else { Style::Plain };
-            println!("{}", Line::new(style, line).render(self.colors));
+            outln!("{}", Line::new(style, line).render(self.colors));
         }
     }
 }

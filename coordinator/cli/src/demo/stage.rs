@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use spillway_emulator::{Emulator, Key, LaunchTemplate};
+use spillway_output::errln;
 use spillway_stage::coordinator::{self, Environment};
 use spillway_stage::process::{Process, finish};
 use spillway_stage::redis_server::RedisServer;
@@ -166,11 +167,11 @@ impl Stage {
     /// What the processes said last, when something went wrong.
     pub(super) fn show_logs(&self) {
         for child in [&self.primary, &self.coordinator].into_iter().flatten() {
-            eprintln!("{}", child.tail(TAIL));
+            errln!("{}", child.tail(TAIL));
         }
         for instance in self.emulator.iter().flat_map(Emulator::instances) {
             let console = self.emulator.as_ref().and_then(|emulator| emulator.console(&instance.id).ok());
-            eprintln!("--- {}\n{}", instance.id, console.unwrap_or_default());
+            errln!("--- {}\n{}", instance.id, console.unwrap_or_default());
         }
     }
 
@@ -188,7 +189,7 @@ impl Stage {
         }
         let path = self.directory.path().to_owned();
         if let Err(error) = self.directory.close() {
-            eprintln!("spillway: cannot remove {}: {error}", path.display());
+            errln!("spillway: cannot remove {}: {error}", path.display());
         }
     }
 

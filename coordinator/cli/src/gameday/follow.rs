@@ -8,6 +8,7 @@ use anyhow::bail;
 use redis::{Value, pipe};
 use spillway_console::client::refused;
 use spillway_coordinator::queue::QueueKeys;
+use spillway_output::out;
 use spillway_proto::v1;
 use spillway_words::in_words;
 use tokio::time::{Instant, sleep};
@@ -78,7 +79,7 @@ impl Follow {
                 if open == 0 && self.gone.is_some() {
                     return Ok(self.score(notice, way));
                 }
-                print!("{}", if scene.says { self.score(notice, way).in_lines() } else { String::new() });
+                out!("{}", if scene.says { self.score(notice, way).in_lines() } else { String::new() });
                 bail!("timed out after {}: {open} jobs neither finished nor ran again", in_words(notice + PATIENCE));
             }
             sleep(POLL).await;
