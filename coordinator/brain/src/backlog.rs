@@ -81,6 +81,11 @@ impl QueueBacklog {
         }
     }
 
+    /// A worker that has a free slot takes one of its jobs: some could start, others run, and no limit paces them.
+    pub(crate) fn has_job_to_take(&self) -> bool {
+        self.demand() > 0 && self.active > 0 && self.rate_limit.is_none() && !self.is_limited()
+    }
+
     /// Whether the queue's global concurrency is used up: another worker would not get a job.
     pub fn is_limited(&self) -> bool {
         self.concurrency.is_some_and(|limit| self.active >= limit)

@@ -88,6 +88,9 @@ pub struct Instance {
     pub agent: SaidByAgent,
     /// Active jobs that carry its name, and when the look at Redis that found them began.
     pub jobs_in_redis: Option<(u32, Timestamp)>,
+    /// While it is capacity: since when every observation has shown jobs that it could take, and none in Redis that carries its name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub takes_none_since: Option<Timestamp>,
     /// When the agent was last told to drain.
     pub drain_told_at: Option<Timestamp>,
     /// When a drain was cancelled, until a report shows that the agent knows: that it was drained may be older news.
@@ -233,6 +236,7 @@ impl Instance {
             ec2: SaidByEc2::default(),
             agent: SaidByAgent::default(),
             jobs_in_redis: None,
+            takes_none_since: None,
             drain_told_at: None,
             cancelled_at: None,
             owed: Owed::default(),

@@ -117,6 +117,8 @@ pub enum DrainCause {
     QueuesUnknown,
     /// EC2 has scheduled an event that ends or interrupts it.
     ScheduledEvent,
+    /// It takes no job although some wait.
+    TakesNoJob,
 }
 
 impl DrainCause {
@@ -131,6 +133,7 @@ impl DrainCause {
             DrainCause::Rebalance => "rebalance recommendation",
             DrainCause::QueuesUnknown => "queues unknown",
             DrainCause::ScheduledEvent => "scheduled event",
+            DrainCause::TakesNoJob => "no job taken",
         }
     }
 }

@@ -48,6 +48,11 @@ pub enum Reason {
     AgentLost {
         silent: Duration,
     },
+    TakesNoJob {
+        id: InstanceId,
+        demand: u64,
+        span: Duration,
+    },
     AgentDrains {
         #[serde(with = "crate::or_empty")]
         detail: Option<String>,

@@ -119,6 +119,7 @@ impl Stepped for Instance {
             ec2,
             agent,
             jobs_in_redis,
+            takes_none_since,
             drain_told_at,
             cancelled_at,
             owed,
@@ -138,6 +139,7 @@ impl Stepped for Instance {
         ec2.step(by);
         agent.step(by);
         jobs_in_redis.step(by);
+        takes_none_since.step(by);
         drain_told_at.step(by);
         cancelled_at.step(by);
         owed.step(by);

@@ -4,6 +4,7 @@
 mod act;
 mod check;
 mod hand_back;
+mod idle;
 mod inputs;
 mod invariants;
 mod life;
@@ -14,6 +15,7 @@ use spillway_machine::{Machine, Timestamp};
 use crate::agenda::C;
 use crate::cloud::Event;
 
+pub use idle::Idle;
 pub use worker::Proc;
 
 /// Boot steps: pull, install, start.
@@ -66,6 +68,12 @@ pub struct Host {
     /// Until when its agent says that the worker is stopped as soon as it drains, and holds no job; and whether it ever did.
     pub lies_until: u64,
     pub has_lied: bool,
+    /// Why its worker takes no job although its agent may call it ready, and since when.
+    idle: Option<(Idle, u64)>,
+    /// Its last heartbeat.
+    said: Option<spillway_brain::Report>,
+    /// When a coordinator last saw a job of it in Redis.
+    pub held_at: u64,
     /// When a fault last hit it: its drain may not succeed.
     pub disturbed_at: u64,
     /// Its dead worker's jobs must be handed back, not found by a stall check.

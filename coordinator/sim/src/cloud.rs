@@ -144,6 +144,8 @@ pub struct Cloud {
     pub no_termination: Cut,
     pub throttles: Cut,
     pub bad_image: Cut,
+    /// The image's worker works another queue.
+    pub other_queue: Cut,
 }
 
 /// By its id, or by the client token of a launch that was not answered.

@@ -60,6 +60,7 @@ impl World {
             &mut self.cloud.no_termination,
             &mut self.cloud.throttles,
             &mut self.cloud.bad_image,
+            &mut self.cloud.other_queue,
         ] {
             cut.until = cut.until.min(self.now);
         }
@@ -81,6 +82,7 @@ impl World {
         }
         (0..self.coordinators.len()).for_each(|c| self.heals(Heal::Clock(c)));
         (0..self.hosts.len()).for_each(|n| self.heals(Heal::HostClock(n)));
+        (0..self.hosts.len()).for_each(|n| self.heals(Heal::Idle(n)));
         self.heals(Heal::Unpause);
         self.heals(Heal::Unlimit);
         // Where no agent is left to power an instance off, a person must lift what protects it. Everything else must end by itself.

@@ -38,6 +38,9 @@ pub enum Fault {
     AgentCrash,
     AgentDies,
     AgentLies,
+    FalselyReady,
+    OldWord,
+    OtherQueue,
     WorkerCrash,
     WorkerHangs,
     CoordinatorCrash,
@@ -96,6 +99,9 @@ impl Fault {
         Fault::AgentCrash,
         Fault::AgentDies,
         Fault::AgentLies,
+        Fault::FalselyReady,
+        Fault::OldWord,
+        Fault::OtherQueue,
         Fault::WorkerCrash,
         Fault::WorkerHangs,
         Fault::CoordinatorCrash,
@@ -182,7 +188,8 @@ impl World {
             | Fault::Strange
             | Fault::TakesBack
             | Fault::NoTermination
-            | Fault::BadImage => self.region_fault(fault, until),
+            | Fault::BadImage
+            | Fault::OtherQueue => self.region_fault(fault, until),
             _ => {
                 if let Some(n) = self.some_instance() {
                     self.instance_fault(fault, n, until);
@@ -359,6 +366,7 @@ impl World {
                 say!(self, "terminations are refused for {} s", (until - now) / SECOND);
                 self.cloud.no_termination.cut(now, until);
             }
+            Fault::OtherQueue => self.cloud.other_queue.cut(now, now + self.rng.octaves(10 * MINUTE, 2 * HOUR)),
             _ => self.cloud.bad_image.cut(now, now + self.rng.octaves(10 * MINUTE, 2 * HOUR)),
         }
     }

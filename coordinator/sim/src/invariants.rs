@@ -11,6 +11,7 @@ mod policy;
 mod shadow;
 mod state;
 mod taken_back;
+mod takes_none;
 
 use spillway_pool::{Input, Observation};
 
@@ -36,6 +37,7 @@ pub enum Invariant {
     JobBounded,
     HandedBackInTime,
     OnlyReady,
+    TakesNoJob,
     NoLeak,
     OnlyOurs,
     NothingNew,
@@ -64,6 +66,9 @@ impl Invariant {
             Invariant::JobBounded => "5: one job does not end instance after instance",
             Invariant::HandedBackInTime => "5: a notice leaves time to hand back all jobs",
             Invariant::OnlyReady => "6: only ready instances are capacity",
+            Invariant::TakesNoJob => {
+                "6: what takes no job while others do is no capacity, and nothing else is drained for that"
+            }
             Invariant::NoLeak => "7: no instance outlives its use",
             Invariant::OnlyOurs => "8: only instances with a launch token are touched",
             Invariant::NothingNew => "9: a tick without new events decides nothing",
@@ -107,7 +112,9 @@ impl World {
             Input::Observed(Ok(Observation { jobs: Some((asked_at, seen)), .. })) => {
                 let asked_at = ms(*asked_at);
                 for n in &self.cloud.listed {
-                    if !seen.jobs.contains_key(&self.cloud.machines[*n].id) {
+                    if seen.jobs.contains_key(&self.cloud.machines[*n].id) {
+                        self.hosts[*n].held_at = self.hosts[*n].held_at.max(self.now);
+                    } else {
                         self.hosts[*n].zero_seen_at = self.hosts[*n].zero_seen_at.max(asked_at);
                     }
                 }

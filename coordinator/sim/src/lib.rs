@@ -37,6 +37,9 @@
 //!   decided it crashed and the agent does not connect to the next one, ends regardless two minutes after a new leader starts.
 //! - **4, agents that lie** (they hold no job; they are drained): they are believed where Redis agrees, and where Redis cannot be asked for
 //!   twice `unknown_bound`. A hand-back looks at the locks whatever they say, so no job of theirs runs twice.
+//! - **6, agents that lie about readiness**: their word counts until their worker has taken no job for five minutes in which others of the
+//!   queue ran some while more waited (three intervals, if that is longer), and for as long as the pool is held. A worker without shim and name
+//!   shows nothing in Redis: its agent's word counts for ever. Once such an agent drains it tells the truth.
 //! - **1, cap, after a restart with a smaller `max_instances`**: what the larger one allowed ends by its drain.
 //! - **5, runs once**: a job may run beside its old run if that run's worker could not renew its lock (cut off from Redis, or
 //!   hung): BullMQ's own contract. No hand-back and no stall check may ever do that to a worker that renews.
@@ -59,8 +62,7 @@
 //!
 //! # What is not modelled
 //!
-//! Agents that lie about more than their jobs and their drain (readiness, notices); rate limits, and workers of other queues
-//! (scenarios); CreateFleet, prices and budgets; several queues or pools; TLS
+//! Agents that lie about notices; rate limits (scenarios); CreateFleet, prices and budgets; several queues or pools; TLS
 //! and proofs of identity; clocks that drift (they are off by up to 2 s, and set by up to 4 h for a while); EC2 slower than its grace; a Redis
 //! that loses BullMQ's data, or a write that it acknowledged (the ledger is deleted, forged and restored); a primary that fails; a
 //! host that freezes between reading its clock and sending the request; sandboxed processors; child processes that outlive

@@ -234,7 +234,7 @@ fn every(fault: Fault, rng: &mut Rng) -> u64 {
         | Fault::NoTermination
         | Fault::Quota => (HOUR, 16 * HOUR),
         Fault::Protect | Fault::Obliterate | Fault::Unreadable => (2 * HOUR, 16 * HOUR),
-        Fault::Unmanaged | Fault::OldVersion | Fault::BadImage => (3 * HOUR, 24 * HOUR),
+        Fault::Unmanaged | Fault::OldVersion | Fault::BadImage | Fault::OtherQueue => (3 * HOUR, 24 * HOUR),
         _ => (30 * MINUTE, 8 * HOUR),
     };
     rng.octaves(from, to)

@@ -53,7 +53,7 @@ async fn a_job_that_takes_its_instance_down_each_time_lets_the_others_run_and_is
     stage.until("it is left to BullMQ", || stage.coordinator().explained(left)).await;
     assert!(jobs::active(&stage.redis).contains(&job.to_owned()) && jobs::failed(&stage.redis) == 0);
     let log = stage.coordinator().process.log();
-    assert!(log.contains("3 instances in a row ended without notice"), "{}", end_of(&log));
+    assert!(log.contains("3 instances in a row ended without notice or took no job"), "{}", end_of(&log));
 
     stage.start_primary().await;
     stage.until("BullMQ fails it", || jobs::failed(&stage.redis) == 1).await;

@@ -1,8 +1,9 @@
-//! Counts the instances that end without notice soon after they became ready, and those that last.
+//! Counts the instances that end without notice, or are drained because they take no job, soon after they became ready, and those that
+//! last.
 
 use crate::config::Config;
 use crate::early_ends::{EARLY, EarlyEnds};
-use crate::phase::PhaseKind;
+use crate::phase::{DrainCause, Phase, PhaseKind};
 use crate::plan::AlertKind;
 use crate::reason::Reason;
 use crate::state::State;
@@ -25,11 +26,13 @@ pub(crate) fn tick(state: &mut State, now: Timestamp, config: &Config) {
         // By its end as it was seen: lists may be late.
         let age = instance.ended_suddenly_at.unwrap_or(now).since(ready_at);
         let is_ready = instance.phase_kind() == PhaseKind::Ready;
+        // The next of the same image may be no better.
+        let takes_no_job = matches!(instance.phase, Phase::Draining { cause: DrainCause::TakesNoJob, .. });
         if age >= EARLY && is_ready {
             instance.is_settled = true;
             // One that had lasted before the row's last end says nothing about what has ended them since.
             has_lasted |= state.early_ends.last_at().is_none_or(|last| ready_at + EARLY > last);
-        } else if instance.ended_suddenly_at.is_some() {
+        } else if instance.ended_suddenly_at.is_some() || takes_no_job {
             instance.is_settled = true;
             ended.extend((age < EARLY).then_some(instance.planned_at));
         }

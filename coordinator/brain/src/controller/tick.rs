@@ -1,7 +1,7 @@
 //! What a tick does, in its order: what events decided, each instance by its phase, how many there should be, hand-backs.
 
 use super::unknown::{self, Unknown};
-use super::{hand_back, invariants, strangers};
+use super::{hand_back, invariants, nothing_taken, strangers};
 use crate::capacity::{self, early_ends, rebalance};
 use crate::config::Config;
 use crate::note::Note;
@@ -84,6 +84,7 @@ fn each_instance(state: &mut State, now: Timestamp, config: &Config, plan: &mut 
             Phase::Gone => {}
         }
     }
+    nothing_taken::tick(state, now, config, plan);
     rebalance::drain_replaced(state, now, config, plan);
     early_ends::tick(state, now, config);
     booting::keep_one(state, now, config);

@@ -186,13 +186,13 @@ impl Note {
             ),
             Note::EarlyEnds { ends, left: Some(left) } => write!(
                 f,
-                "{} in a row ended without notice soon after becoming ready: no launch for {}",
+                "{} in a row ended without notice or took no job soon after becoming ready: no launch for {}",
                 counted(*ends, "instance"),
                 in_words(*left)
             ),
             Note::EarlyEnds { ends, left: None } => write!(
                 f,
-                "{} in a row ended without notice soon after becoming ready: one is tried, and must be ready for {} before \
+                "{} in a row ended without notice or took no job soon after becoming ready: one is tried, and must be ready for {} before \
                  others follow",
                 counted(*ends, "instance"),
                 in_words(EARLY)

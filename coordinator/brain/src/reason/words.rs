@@ -50,6 +50,7 @@ impl fmt::Display for Reason {
             | Reason::BootFailed { .. }
             | Reason::BootDeadline { .. }
             | Reason::AgentLost { .. }
+            | Reason::TakesNoJob { .. }
             | Reason::AgentDrains { .. }
             | Reason::OperatorAsked { .. }
             | Reason::DemandReturned { .. }
@@ -107,7 +108,7 @@ impl Reason {
             ),
             Reason::EarlyEnds { ends, wait } => write!(
                 f,
-                "{} in a row ended without notice within {} of becoming ready: no launch for {}, then one is \
+                "{} in a row ended without notice or took no job within {} of becoming ready: no launch for {}, then one is \
                  tried. Look at the jobs that they ran, and at their memory and disk; `spillway resume` lifts it at once",
                 counted(*ends, "instance"),
                 in_words(EARLY),
@@ -199,6 +200,13 @@ impl Reason {
             Reason::AgentLost { silent } => {
                 write!(f, "agent lost: no heartbeat for {}, and Redis shows no job on the instance", in_words(*silent))
             }
+            Reason::TakesNoJob { id, demand, span } => write!(
+                f,
+                "{id} has taken no job for {}, with {} ready to run and others running: does its worker work this pool's \
+                 queues, under the same prefix and in the same Redis?",
+                in_words(*span),
+                counted(*demand, "job"),
+            ),
             Reason::AgentDrains { detail: Some(detail) } => write!(f, "its agent began to drain by itself: {detail}"),
             Reason::AgentDrains { detail: None } => f.write_str("its agent began to drain by itself"),
             Reason::OperatorAsked { reason: Some(reason) } => write!(f, "requested by an operator: {reason}"),

@@ -46,7 +46,9 @@ impl World {
         let reaches = self.net.host_redis(n, self.now);
         let host = &self.hosts[n];
         let base = host.agent.as_ref().map_or(0, |agent| agent.base_restarts);
+        let is_falsely_proven = host.is_falsely_proven(self.setup.naming);
         let up = host.procs.iter().filter(|process| process.is_up).count() as u32;
+        let up = if is_falsely_proven { up.max(1) } else { up };
         let restarts = host.procs.iter().map(|process| process.restarts).sum::<u32>().saturating_sub(base);
         let worker = Worker {
             processes: up,
@@ -58,7 +60,7 @@ impl World {
         if !reaches {
             return Observation { worker: Some(worker), ..Observation::default() };
         }
-        let fetching = host.free_processes(self.setup.slots).next().is_some();
+        let fetching = is_falsely_proven || host.free_processes(self.setup.slots).next().is_some();
         let at = host.machine_time(self.now);
         let live = |job: &&usize| {
             let entry = &self.bull.jobs[**job];
@@ -176,6 +178,11 @@ impl World {
             worker_log: None,
             schedule,
         };
+        let report = match host.old_word(phase) {
+            Some(said) => Report { schedule: report.schedule, ..said.clone() },
+            None => report,
+        };
+        self.hosts[n].said = Some(report.clone());
         self.send(n, Message::Beat(report));
     }
 }

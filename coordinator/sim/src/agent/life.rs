@@ -22,6 +22,12 @@ impl World {
         if let Some(occurrence) = occurrence.or((slow > 1).then_some(Occurrence::SlowBoot)) {
             self.count(occurrence);
         }
+        let is_of_other_queue = is_ours && self.cloud.other_queue.is_down(self.now);
+        let idle = is_of_other_queue.then_some((super::Idle::OtherQueue, self.now));
+        if idle.is_some() {
+            self.count(Occurrence::OtherQueue);
+            say!(self, "the worker of i-{n} works another queue");
+        }
         let processes = self.setup.processes;
         self.hosts.push(Host {
             is_on: false,
@@ -56,6 +62,9 @@ impl World {
             clock_right_at: 0,
             lies_until: 0,
             has_lied: false,
+            idle,
+            said: None,
+            held_at: 0,
             owes_hand_back: false,
             epoch: 0,
         });

@@ -39,7 +39,9 @@ impl Host {
     /// Processes that can take a job.
     pub fn free_processes(&self, slots: usize) -> impl Iterator<Item = usize> {
         let is_free = move |it: &Proc| it.works() && !it.is_fenced && !it.is_stopping && it.runs.len() < slots;
-        self.procs.iter().enumerate().filter(move |(_, process)| is_free(process)).map(|(index, _)| index)
+        let takes_jobs = self.idle().is_none();
+        let free = self.procs.iter().enumerate().filter(move |(_, process)| takes_jobs && is_free(process));
+        free.map(|(index, _)| index)
     }
 
     pub(super) fn index_of(&self, pid: u32) -> Option<usize> {

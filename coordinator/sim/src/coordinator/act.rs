@@ -80,6 +80,7 @@ impl World {
         self.count(occurrence);
         match (decision, reason) {
             (Decision::Terminate { .. }, Reason::DrainOverdue { .. }) => self.count(Occurrence::TerminateOverdue),
+            (Decision::Drain { .. }, Reason::TakesNoJob { .. }) => self.count(Occurrence::TookNoJob),
             (Decision::Drain { .. }, Reason::NoJobByItsAgent { .. }) => self.count(Occurrence::JoblessEnded),
             (Decision::Terminate { .. }, Reason::StoppedUnseen { .. }) => self.count(Occurrence::EndedUnseen),
             (Decision::Launch { .. }, Reason::Replaces { .. }) => self.count(Occurrence::Replaced),

@@ -19,6 +19,8 @@ pub enum Heal {
     Clock(C),
     HostClock(N),
     Redis,
+    /// The worker takes jobs again, or its agent says that it does not.
+    Idle(N),
     Unpause,
     Unlimit,
     Resume,
@@ -54,6 +56,7 @@ impl World {
                     self.live_hosts.clone().into_iter().for_each(|n| self.worker_reaches_redis(n));
                 }
             }
+            Heal::Idle(n) => self.idles_no_longer(n),
             Heal::Unpause => self.bull.paused = false,
             Heal::Unlimit => self.bull.limit = None,
             Heal::Resume => self.operator_resumes(),

@@ -26,6 +26,8 @@ impl World {
                 self.count(Occurrence::Lies);
                 say!(self, "the agent of i-{n} lies from now on");
             }
+            Fault::FalselyReady => self.is_falsely_ready(n),
+            Fault::OldWord => self.repeats_old_word(n),
             Fault::WorkerCrash | Fault::WorkerHangs => {
                 let index = self.rng.below(self.hosts[n].procs.len() as u64) as usize;
                 if fault == Fault::WorkerCrash {

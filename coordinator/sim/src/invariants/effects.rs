@@ -88,6 +88,7 @@ impl World {
         self.check_plan(c, plan);
         self.tick_again(c, plan);
         self.check_state(c);
+        self.check_takes_none(c);
     }
 
     /// Invariant 9. After a tick that decided nothing only one in eight is tried again, to save time.

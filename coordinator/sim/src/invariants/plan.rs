@@ -84,6 +84,9 @@ impl World {
                 let deadline = now.stepped(deadline.offset_from(self.pool_time(c)));
                 self.hosts[n].told_to_drain(self.now, deadline.0);
                 self.coordinators[c].shadow.drained.insert(n);
+                if matches!(reason, Reason::TakesNoJob { .. }) {
+                    self.check_took_none(n);
+                }
                 if matches!(reason, Reason::BootFailed { .. } | Reason::BootDeadline { .. }) {
                     let config = &self.setup.config;
                     let opens = (config.boot_failures, ms(config.breaker_backoff));
@@ -244,7 +247,7 @@ impl World {
         }
     }
 
-    fn is_blind(&self, c: C, now: Timestamp) -> bool {
+    pub(super) fn is_blind(&self, c: C, now: Timestamp) -> bool {
         let (config, shadow) = (&self.setup.config, &self.coordinators[c].shadow);
         let is_old = |at: Option<u64>, most: u64| at.is_none_or(|at| now.0.saturating_sub(at) > most);
         let observed_at = shadow.observed.back().map(|seen| seen.at);

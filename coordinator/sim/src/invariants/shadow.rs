@@ -11,6 +11,7 @@ use crate::agenda::N;
 use crate::clock::{HOUR, MINUTE, SECOND, ms};
 use crate::coordinator::number;
 use crate::invariants::taken_back::Row;
+use crate::invariants::takes_none;
 
 /// Longer than any window of a policy.
 const KEPT: u64 = 11 * MINUTE;
@@ -34,6 +35,8 @@ pub struct Observation {
 pub struct Shadow {
     pub observed: VecDeque<Observation>,
     pub observation_failed: bool,
+    /// Since when every observation has shown jobs that a free worker takes, and when the last one came.
+    pub waits: Option<(u64, u64)>,
     /// The queue was there in an observation.
     pub queue_seen: bool,
     /// Since when every heartbeat of an instance has said that it holds no job, and when the last one came.
@@ -105,6 +108,7 @@ impl Clone for Shadow {
         renew(&mut self.early_ends, &other.early_ends);
         renew(&mut self.jobless, &other.jobless);
         self.observation_failed = other.observation_failed;
+        self.waits = other.waits;
         self.queue_seen = other.queue_seen;
         self.listed_at = other.listed_at;
         self.listed_since = other.listed_since;
@@ -135,6 +139,7 @@ impl Shadow {
                 if self.observation_failed {
                     return;
                 }
+                self.waits = takes_none::waits(self.waits, now.0, &seen.backlog);
                 let longest_gap = ms(config.longest_gap());
                 let goes_on = |last: &Observation| last.at <= now.0 && now.0 - last.at <= longest_gap;
                 self.observed.push_back(Observation {
@@ -231,6 +236,7 @@ impl Shadow {
     pub fn step(&mut self, by: i64) {
         let Shadow {
             observed,
+            waits,
             jobless,
             listed_at,
             refused,
@@ -249,6 +255,7 @@ impl Shadow {
         let times = times.chain([resumed_at, listed_since]).chain(rows.values_mut().map(|row| &mut row.at));
         let times = times.chain(taken_back.iter_mut().map(|(.., at)| at));
         let times = times.chain(first_ready.values_mut()).chain(early_ends.iter_mut());
+        let times = times.chain(waits.iter_mut().flat_map(|(since, last)| [since, last]));
         let times = times.chain(jobless.values_mut().flat_map(|(since, last)| [since, last]));
         times.chain(terminated_at.values_mut()).for_each(|at| *at = at.saturating_add_signed(by));
     }

@@ -102,6 +102,20 @@ pub const MUTANTS: &[Mutant] = &[
         "",
     ),
     bug(
+        "takes-no-job-for-ever",
+        "an instance whose agent says ready is capacity although it takes no job",
+        "coordinator/brain/src/controller/nothing_taken.rs",
+        ".filter(|span| *span >= after)",
+        ".filter(|span| *span >= after * 1_000)",
+    ),
+    bug(
+        "takes-no-job-beside-a-limit",
+        "an instance that the queue's global concurrency keeps from jobs takes none by itself",
+        "coordinator/brain/src/backlog.rs",
+        "self.rate_limit.is_none() && !self.is_limited()",
+        "self.rate_limit.is_none()",
+    ),
+    bug(
         "misspelt-is-empty",
         "a queue that nobody has ever seen is empty",
         "coordinator/brain/src/controller/unknown.rs",
