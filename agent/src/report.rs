@@ -238,8 +238,9 @@ impl Reporter {
         let mut queues: BTreeMap<(String, String), Option<u64>> = BTreeMap::new();
         for worker in &self.shims.workers {
             let max = worker.limiter_max.and_then(limiter_max);
-            let least = queues.entry((worker.queue.clone(), worker.prefix.clone())).or_default();
-            *least = least.iter().copied().chain(max).min();
+            // A Worker is held back by its own limiter alone: one without any never is.
+            let greatest = |known: &mut Option<u64>| *known = known.zip(max).map(|(known, max)| known.max(max));
+            queues.entry((worker.queue.clone(), worker.prefix.clone())).and_modify(greatest).or_insert(max);
         }
         if queues.is_empty() {
             queues = self.place.queues.iter().map(|queue| ((queue.clone(), self.place.prefix.clone()), None)).collect();

@@ -7,6 +7,24 @@ use spillway_machine::{Graceful, Worker};
 use super::*;
 use crate::worker::preload::Loading;
 
+fn reporter(check: WorkerCheck, workers: Vec<wire::Worker>) -> Reporter {
+    Reporter {
+        schedule: None,
+        image_id: String::new(),
+        steps: Vec::new(),
+        signal: DrainSignal::Auto,
+        commit: None,
+        check,
+        shims: Seen { workers, ..Seen::default() },
+        no_shim: None,
+        place: Place::default(),
+        redis: String::new(),
+        said_without_shim: None,
+        unprotected: Vec::new(),
+        vitals: Vitals::default(),
+    }
+}
+
 fn line(index: u32, attempt: u32, state: i32) -> BootStep {
     BootStep { index, attempt, state, ..BootStep::default() }
 }
@@ -49,22 +67,7 @@ fn a_worker_that_is_loading_the_shim_is_not_called_unprotected() {
         let mut check = WorkerCheck { loading: loading.into_iter().collect(), ..WorkerCheck::default() };
         let (graceful, patience) = (Graceful::No, Duration::from_secs(86_400));
         check.observation.worker = Some(Worker { processes: 1, errored: 0, restarts: 0, graceful, patience });
-        let reporter = Reporter {
-            schedule: None,
-            image_id: String::new(),
-            steps: Vec::new(),
-            signal: DrainSignal::Auto,
-            commit: None,
-            check,
-            shims: Seen::default(),
-            no_shim: None,
-            place: Place::default(),
-            redis: String::new(),
-            said_without_shim: None,
-            unprotected: Vec::new(),
-            vitals: Vitals::default(),
-        };
-        reporter.unprotected_now().join("\n")
+        reporter(check, Vec::new()).unprotected_now().join("\n")
     };
     let young = Loading { pids: vec![7], lost: None, otherwise: "bundled".to_owned(), is_old: false };
     assert_eq!(words(Some(young.clone())), "");
@@ -74,4 +77,22 @@ fn a_worker_that_is_loading_the_shim_is_not_called_unprotected() {
     assert!(lost.contains("the shim is not loaded: NODE_OPTIONS") && lost.contains("does not handle SIGINT"), "{lost}");
     // No shim is installed.
     assert!(words(None).contains("does not handle SIGINT"));
+}
+
+/// BullMQ holds a Worker back by its own `limiter.max` alone.
+#[test]
+fn the_greatest_limiter_counts_and_none_where_a_worker_has_none() {
+    let max = |maxima: &[Option<f64>]| {
+        let worker = |limiter_max: &Option<f64>| wire::Worker {
+            queue: "video".to_owned(),
+            limiter_max: *limiter_max,
+            ..wire::Worker::default()
+        };
+        let reporter = reporter(WorkerCheck::default(), maxima.iter().map(worker).collect());
+        reporter.queues().into_iter().map(|queue| queue.limiter_max).collect::<Vec<_>>()
+    };
+    assert_eq!(max(&[Some(5.0), Some(10.0)]), [Some(10)]);
+    assert_eq!(max(&[Some(5.0), None, Some(10.0)]), [None]);
+    assert_eq!(max(&[Some(5.0), Some(-1.0)]), [None], "nonsense is no limit");
+    assert_eq!(max(&[None]), [None]);
 }

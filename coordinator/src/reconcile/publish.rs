@@ -10,7 +10,8 @@ use crate::view;
 impl Reconciler {
     pub(super) fn publish(&mut self) {
         let (pool, name, now) = (&self.pool, &self.config.name, self.now());
-        let plan = pool.history().last().map(|entry| record(name, entry));
+        // A standby's last plan is one of when it led.
+        let plan = pool.history().last().filter(|_| pool.is_leader()).map(|entry| record(name, entry));
         let mut view = view::pool(name, pool.controller(), &self.agents, &self.listed, pool.time(now), plan);
         if let (Some(problem), None) = (pool.ledger_problem(), pool.state().observation_problem()) {
             view.observation_problem = format!("ledger: {problem}");

@@ -80,10 +80,11 @@ fn observed(state: &mut State, now: Timestamp, mut backlog: Backlog, config: &Co
         // Counted from the last observation, if it is recent enough to say something about now.
         let last = state.backlog.as_ref().filter(|(_, at)| now.since(*at) <= config.longest_gap());
         let last = last.and_then(|(last, _)| last.queues.iter().find(|it| it.queue == queue.queue));
-        // The least of those that work it: where they differ, one that allows more is held back no later than it.
-        let max = state.instances.iter().filter(|instance| instance.is_capacity());
-        let max = max.filter_map(|instance| instance.agent.limiter_max.get(&queue.queue)).min().copied();
-        queue.infer_rate_limit(last, is_told, max);
+        // A Worker is held back by its own limiter alone: jobs start up to the greatest, and without end where one has none.
+        let ready = state.instances.iter().filter(|instance| instance.is_capacity());
+        let maxima = ready.map(|instance| instance.agent.limiter_max.get(&queue.queue).copied());
+        let max = maxima.reduce(|one, other| one.zip(other).map(|(one, other)| one.max(other)));
+        queue.infer_rate_limit(last, is_told, max.flatten());
     }
     state.sustain.observe(now, &backlog, config);
     nothing_taken::observed(state, now, &backlog, config);

@@ -56,6 +56,8 @@ impl Pool {
     pub(super) fn stand_by(&mut self, now: Now) {
         self.leadership.leads_in = None;
         self.leadership.load_at = None;
+        // Whoever leads now saves.
+        self.ledger_problem = None;
         self.happened(Happening::LeadsNoLonger);
         self.leads_no_longer(now);
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use spillway_brain::{Config, Controller};
 use spillway_pool::lease::{Hold, LEASE, LeaseAnswer, LeaseChange};
-use spillway_pool::{Effect, Happening, Input, SavedState};
+use spillway_pool::{Effect, Happening, Input, Saved, SavedState};
 
 use crate::support::{Stage, save_in};
 
@@ -105,4 +105,14 @@ fn the_lease_is_held_from_before_its_renewal_was_asked_for() {
     hold.answered(at(30), at(30), LeaseAnswer::Ours { epoch: 5 });
     assert_eq!(hold.answered(at(31), at(31), LeaseAnswer::Ours { epoch: 6 }), LeaseChange::Gained { epoch: 6 });
     assert_eq!(hold.answered(at(32), at(32), LeaseAnswer::Anothers), LeaseChange::Lost);
+}
+
+#[test]
+fn who_lost_the_lease_stands_by_in_good_health() {
+    let mut stage = Stage::leading();
+    stage.floods();
+    stage.tell(Input::Saved(Saved::NotLeader { problem: "another leads".to_owned() }));
+    assert!(!stage.pool.knows_queues(stage.now()));
+    stage.tell(Input::StandBy);
+    assert!(stage.pool.ledger_problem().is_none() && stage.pool.knows_queues(stage.now()));
 }
