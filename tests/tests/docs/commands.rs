@@ -25,7 +25,8 @@ const ELSEWHERE: [(&str, &str); 6] = [
 const LONG: [&str; 3] = ["chaos", "figures", "interruptions"];
 
 /// Prefixes of a span of code that is a command.
-const IN_PROSE: [&str; 6] = ["spillway ", "spillway-agent ", "spillway-sim ", "cargo ", "tests/setup", ".ci/"];
+const IN_PROSE: [&str; 7] =
+    ["spillway ", "spillway-agent ", "spillway-sim ", "cargo ", "tests/setup", ".ci/run", ".ci/readme"];
 
 #[test]
 fn every_command_in_a_block_is_known_and_does_what_it_can_here() {
@@ -175,7 +176,7 @@ fn cargo(at: &str, arguments: &[String]) {
             }
             filter => {
                 let module = filter.strip_suffix("::").unwrap_or_else(|| panic!("{at}: what is {filter}?"));
-                let file = test.as_ref().map(|test| test.join(module).with_extension("rs"));
+                let file = test.as_ref().map(|test| test.join(module.replace("::", "/")).with_extension("rs"));
                 assert!(file.is_some_and(|file| file.is_file()), "{at}: there is no module {module}");
             }
         }
