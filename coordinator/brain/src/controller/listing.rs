@@ -4,7 +4,6 @@ use super::strangers;
 use crate::config::Config;
 use crate::ending;
 use crate::event::{Ec2State, Listed};
-use crate::id::LaunchToken;
 use crate::instance::Instance;
 use crate::phase::PhaseKind;
 use crate::phases::{booting, gone, launching, terminating};
@@ -38,7 +37,7 @@ pub(super) fn listed(state: &mut State, now: Timestamp, asked_at: Timestamp, lis
 fn take_in(state: &mut State, now: Timestamp, entry: &Listed, config: &Config, others: &mut strangers::Found) {
     // By its id before its launch token: tags can be copied, and a list may be damaged.
     let known = state.instances.iter().position(|instance| instance.id.as_ref() == Some(&entry.id));
-    let Some(position) = known.or_else(|| state.instances.iter().position(|it| is_entry_of(entry, it, config))) else {
+    let Some(position) = known.or_else(|| state.instances.iter().position(|it| is_launch_of(entry, it, config))) else {
         if let Some(token) = &entry.token {
             launching::never_again(state, token);
         }
@@ -111,11 +110,10 @@ fn take_in(state: &mut State, now: Timestamp, entry: &Listed, config: &Config, o
     }
 }
 
-/// By its id; before EC2 has said that, by its launch token, unless its tag says that another installation launched it.
-fn is_entry_of(entry: &Listed, instance: &Instance, config: &Config) -> bool {
+/// Before EC2 has told its id: by its launch token, unless the tag says that another installation launched the entry.
+fn is_launch_of(entry: &Listed, instance: &Instance, config: &Config) -> bool {
     let is_anothers = entry.installation.as_ref().is_some_and(|theirs| *theirs != config.installation);
-    let is_launch = |token: &LaunchToken| instance.id.is_none() && *token == instance.token && !is_anothers;
-    instance.id.as_ref() == Some(&entry.id) || entry.token.as_ref().is_some_and(is_launch)
+    instance.id.is_none() && entry.token.as_ref() == Some(&instance.token) && !is_anothers
 }
 
 fn ends(state: Ec2State) -> bool {

@@ -56,8 +56,8 @@ pub const MUTANTS: &[Mutant] = &[
         "adoption-doubles",
         "an unanswered launch that a listing shows is adopted beside its intent",
         "coordinator/brain/src/controller/listing.rs",
-        "instance.id.as_ref() == Some(&entry.id) || entry.token.as_ref().is_some_and(is_launch)",
-        "instance.id.as_ref() == Some(&entry.id)",
+        "instance.id.is_none() && entry.token.as_ref() == Some(&instance.token) && !is_anothers",
+        "instance.id.as_ref() == Some(&entry.id) && !is_anothers",
     ),
     bug(
         "gone-at-first-absence",
