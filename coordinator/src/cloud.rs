@@ -33,6 +33,7 @@ use crate::config::Proxies;
 
 pub use classify::{Refused, class_of};
 pub use list::{Interruption, Known, ListedInstance, Listing};
+pub use volumes::LeftVolumes;
 use volumes::Volumes;
 
 /// Tags that every instance launched by Spillway carries.

@@ -4,7 +4,7 @@ use tokio::sync::watch;
 
 use spillway_pool::lease::RENEWED_EACH;
 
-use crate::ledger::{Lease, LeaseChange};
+use crate::ledger::{Lease, LeaseChange, LedgerProblem};
 use crate::reconcile::{Message, PoolHandle};
 
 /// Known once it is settled which installation this is.
@@ -50,34 +50,54 @@ pub(crate) async fn hold(
 #[derive(Debug)]
 pub(crate) struct Holding {
     was_reachable: bool,
+    /// Why this version does not read the pool's ledger, as the pool was told.
+    refused: Option<String>,
 }
 
 impl Default for Holding {
     fn default() -> Self {
-        Holding { was_reachable: true }
+        Holding { was_reachable: true, refused: None }
     }
 }
 
 impl Holding {
-    /// Takes or renews the lease once; what changed.
+    /// Takes or renews the lease once; what changed. While the pool is not led here its ledger is read before each attempt: one that
+    /// this version refuses is another's to lead, who must find the lease free.
     pub(crate) async fn renew(
         &mut self,
         lease: &mut Lease,
         pool: &PoolHandle,
         leader: &watch::Sender<Option<String>>,
     ) -> LeaseChange {
-        let (change, problem) = lease.renew().await;
+        let told = self.refused.clone();
+        if !pool.status.borrow().leading {
+            self.look_at_ledger(lease).await;
+        }
+        let (change, problem) = lease.renew(self.refused.is_none()).await;
         if let (Some(problem), true) = (&problem, self.was_reachable) {
             tracing::warn!(pool = pool.name, %problem, "cannot renew the leader lease: retrying");
         }
         self.was_reachable = problem.is_none();
         leader.send_replace(lease.leader_address());
         let message = match change {
-            LeaseChange::Gained { epoch } => Message::Lead { epoch },
-            LeaseChange::Lost => Message::StandBy,
-            LeaseChange::Unchanged => return change,
+            LeaseChange::Gained { epoch } => Some(Message::Lead { epoch }),
+            LeaseChange::Lost => Some(Message::StandBy),
+            LeaseChange::Unchanged => None,
         };
-        let _ = pool.messages.send(message).await;
+        // Last: a pool that stands by forgets what was the matter with its ledger before.
+        let refused = (self.refused != told).then(|| Message::LedgerRefused(self.refused.clone()));
+        for message in message.into_iter().chain(refused) {
+            let _ = pool.messages.send(message).await;
+        }
         change
+    }
+
+    async fn look_at_ledger(&mut self, lease: &mut Lease) {
+        match lease.reads_ledger().await {
+            Ok(()) => self.refused = None,
+            // It is not known: the attempt itself tells that Redis does not answer.
+            Err(LedgerProblem::Redis(_)) => {}
+            Err(problem) => self.refused = Some(problem.to_string()),
+        }
     }
 }

@@ -25,7 +25,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::agents::Agents;
-use crate::cloud::{Cloud, ListedInstance};
+use crate::cloud::{Cloud, LeftVolumes, ListedInstance};
 use crate::hand_back::HandBacks;
 use crate::ledger::Ledger;
 use crate::pools::Beside;
@@ -51,6 +51,8 @@ pub enum Message {
         epoch: u64,
     },
     StandBy,
+    /// Why this version does not read the pool's ledger, so that the lease is left to others; None: it does.
+    LedgerRefused(Option<String>),
     /// Saves and stops; instances are left running.
     Stop,
 }
@@ -83,6 +85,8 @@ pub struct PoolStatus {
     pub alive_at: Option<Duration>,
     /// How long the last observation of the queues took.
     pub observation_took: Option<Duration>,
+    /// Of the whole installation: every pool of a coordinator has the same.
+    pub left_volumes: Option<LeftVolumes>,
 }
 
 /// What becomes of launches.
@@ -236,6 +240,7 @@ impl Reconciler {
             }
             Message::Lead { epoch } => self.tell(Input::Lead { epoch }),
             Message::StandBy => self.tell(Input::StandBy),
+            Message::LedgerRefused(problem) => self.tell(Input::LedgerRefused { problem }),
             Message::Stop => {}
         }
     }

@@ -11,6 +11,7 @@
 //! | `spillway_instances_desired`, `spillway_instances_max` | gauge | `pool` |
 //! | `spillway_launches_total` | counter | `pool`, `capacity_type`, `outcome` (accepted, refused_capacity, taken_back_capacity, …) |
 //! | `spillway_launches_blocked` | gauge, 0 or 1 | `pool`, `class` (capacity, quota, …, breaker) |
+//! | `spillway_left_volumes` | gauge | none: volumes that ended instances of the installation left behind |
 //! | `spillway_instances_launched_total`, `spillway_instances_terminated_total` | counter | `pool` |
 
 use std::sync::OnceLock;
@@ -66,6 +67,10 @@ pub fn install_metrics() -> PrometheusHandle {
 
 /// Updates the metrics from the pools' statuses.
 pub fn record(pools: &[PoolStatus]) {
+    // Nothing is said while EC2 has not told.
+    if let Some(left) = pools.iter().find_map(|status| status.left_volumes.as_ref()) {
+        gauge!("spillway_left_volumes").set(left.ids.len() as f64);
+    }
     for status in pools {
         let view = &status.view;
         let pool = view.name.clone();

@@ -9,6 +9,7 @@ use spillway_proto::v1;
 
 use crate::agents::Agents;
 use crate::cloud::ListedInstance;
+use crate::reconcile::PoolStatus;
 
 /// One pool's status at `now`.
 pub fn pool(
@@ -39,6 +40,18 @@ pub fn pool(
         terminated_total: state.terminated_total(),
         jobs_handed_back_total: state.handed_back_total(),
         launches_blocked: state.refusals().filter(|it| state.is_leader() && it.blocks(now)).map(blocked).collect(),
+    }
+}
+
+/// All pools' statuses at `now`.
+pub fn fleet(statuses: Vec<PoolStatus>, now: Timestamp) -> v1::GetFleetResponse {
+    let left = statuses.iter().find_map(|status| status.left_volumes.clone());
+    v1::GetFleetResponse {
+        at: Some(timestamp(now)),
+        leader: statuses.iter().all(|status| status.leading),
+        left_volumes: left.map(|left| v1::LeftVolumes { at: Some(timestamp(left.at)), ids: left.ids }),
+        pools: statuses.into_iter().map(|status| status.view).collect(),
+        coordinator_version: crate::VERSION.to_owned(),
     }
 }
 

@@ -10,13 +10,13 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde_json::json;
-use spillway_proto::{times, v1};
+use spillway_proto::v1;
 use spillway_words::shown::visible;
 
 use crate::doors::{Door, Peer, WatchedLayer};
 use crate::pools::PoolList;
 use crate::rpc::{PARTS, is_well, parts};
-use crate::{clock, telemetry};
+use crate::{clock, telemetry, view};
 
 /// Writes the status page.
 pub type StatusPage = fn(&v1::GetFleetResponse, SystemTime) -> String;
@@ -63,12 +63,9 @@ async fn ready(State(context): State<Context>) -> impl IntoResponse {
 
 async fn status(State(context): State<Context>) -> impl IntoResponse {
     let now = clock::system_now();
-    let fleet = v1::GetFleetResponse {
-        at: Some(times::timestamp(now)),
-        leader: context.pools.configured().iter().all(|pool| pool.status.borrow().leading),
-        pools: context.pools.shown().iter().map(|pool| pool.status.borrow().view.clone()).collect(),
-        coordinator_version: crate::VERSION.to_owned(),
-    };
+    let statuses = context.pools.shown().iter().map(|pool| pool.status.borrow().clone()).collect();
+    let leader = context.pools.configured().iter().all(|pool| pool.status.borrow().leading);
+    let fleet = v1::GetFleetResponse { leader, ..view::fleet(statuses, clock::now()) };
     // Whoever fetches it may look at it in a terminal.
     visible(&(context.page)(&fleet, now))
 }

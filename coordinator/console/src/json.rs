@@ -9,6 +9,7 @@ pub fn fleet(fleet: &v1::GetFleetResponse) -> Value {
         "at": time(fleet.at.as_ref()),
         "leader": fleet.leader,
         "coordinator_version": or_null(&fleet.coordinator_version),
+        "left_volumes": fleet.left_volumes.as_ref().map(|left| json!({ "at": time(left.at.as_ref()), "ids": left.ids })),
         "pools": fleet.pools.iter().map(pool).collect::<Vec<_>>(),
     })
 }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::time::{Duration, SystemTime};
 
 use spillway_proto::v1;
-use spillway_words::in_words;
+use spillway_words::{counted, in_words};
 
 use crate::times::{self, ago, since, span, until};
 
@@ -13,6 +13,9 @@ const GONE_SHOWN: Duration = Duration::from_secs(900);
 
 /// Lines of a worker's log that are shown: the error and its stack.
 const LOG_LINES: usize = 12;
+
+/// Ids of volumes that are shown; `--json` has all.
+const VOLUMES_NAMED: usize = 10;
 
 /// The action of a notice that an operator asked for.
 const REHEARSAL: &str = "rehearsal";
@@ -27,10 +30,27 @@ pub fn fleet(fleet: &v1::GetFleetResponse, now: SystemTime) -> String {
     if !fleet.leader {
         text.push_str("STANDBY: this coordinator is not the leader: it observes and decides nothing\n");
     }
+    if let Some(left) = fleet.left_volumes.as_ref().filter(|left| !left.ids.is_empty()) {
+        let _ = writeln!(text, "PROBLEM    {}", left_line(left, now));
+    }
     for pool in &fleet.pools {
         let _ = write_pool(&mut text, pool, now);
     }
     text
+}
+
+fn left_line(left: &v1::LeftVolumes, now: SystemTime) -> String {
+    let named = &left.ids[..left.ids.len().min(VOLUMES_NAMED)];
+    let more = match left.ids.len() - named.len() {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    format!(
+        "{} left behind by instances that are gone, and billed on: {}{more}. Delete what nobody needs (seen {})",
+        counted(left.ids.len() as u64, "volume"),
+        named.join(", "),
+        ago(left.at.as_ref(), now)
+    )
 }
 
 fn write_pool(out: &mut String, pool: &v1::Pool, now: SystemTime) -> std::fmt::Result {
@@ -351,6 +371,29 @@ mod tests {
         assert!(line(&text, "i-2").is_some_and(|line| line.ends_with(" c7g.large")), "{text}");
         // By a coordinator that does not tell its own.
         assert!(!fleet(&of(pool), SystemTime::UNIX_EPOCH).contains("coordinator"));
+    }
+
+    #[test]
+    fn volumes_that_were_left_behind_are_named_and_none_where_there_is_none_or_it_is_not_known() {
+        let shown = |ids: Option<usize>| {
+            let at = Some(spillway_proto::times::timestamp(SystemTime::UNIX_EPOCH));
+            let ids = ids.map(|count| (1..=count).map(|n| format!("vol-{n}")).collect());
+            let left_volumes = ids.map(|ids| v1::LeftVolumes { at, ids });
+            let shown = v1::GetFleetResponse { left_volumes, ..of(v1::Pool::default()) };
+            fleet(&shown, SystemTime::UNIX_EPOCH + Duration::from_secs(40))
+        };
+        let said = |volumes: &str| format!("PROBLEM    {volumes}. Delete what nobody needs (seen 40 s ago)\n");
+        let text = shown(Some(1));
+        assert!(
+            text.starts_with(&said("1 volume left behind by instances that are gone, and billed on: vol-1")),
+            "{text}"
+        );
+        let text = shown(Some(12));
+        assert!(
+            text.starts_with("PROBLEM    12 volumes left behind") && text.contains("vol-10 and 2 more. Delete"),
+            "{text}"
+        );
+        assert!(!shown(Some(0)).contains("volume") && !shown(None).contains("volume"));
     }
 
     #[test]

@@ -40,6 +40,10 @@ pub enum Input {
     },
     /// It was lost.
     StandBy,
+    /// While it does not lead: why this version does not read the ledger, so that the lease is left to others; None: it does.
+    LedgerRefused {
+        problem: Option<String>,
+    },
     /// The answer to `Load`: what was saved, and the recorded plans, newest first.
     Loaded {
         epoch: u64,

@@ -11,9 +11,11 @@ use std::time::Duration;
 use aws_sdk_ec2::types::{
     BlockDeviceMapping, EbsBlockDevice, Filter, LaunchTemplateBlockDeviceMapping, ResponseLaunchTemplateData,
 };
+use spillway_brain::Timestamp;
 use tokio::time::Instant;
 
 use super::{Cloud, INSTALLATION_TAG, Refused};
+use crate::clock;
 use crate::config::Pool;
 
 /// Where they cannot be read, what was read so lately is said again: a launch that is retried must ask for the same.
@@ -22,6 +24,8 @@ const KEPT: Duration = Duration::from_secs(120);
 const WITHIN: Duration = Duration::from_secs(5);
 /// How often volumes that were left behind are looked for.
 const LOOKED_FOR: Duration = Duration::from_secs(3600);
+/// The same while there are some: `status` names them until they are gone.
+const LOOKED_AFTER: Duration = Duration::from_secs(60);
 /// Ids that are named.
 const NAMED: usize = 10;
 
@@ -34,8 +38,15 @@ struct Known {
     /// What launches say of their devices, by template and version, and when that was read.
     devices: BTreeMap<(String, String), (Instant, Vec<BlockDeviceMapping>)>,
     looked_at: Option<Instant>,
-    /// Those that were named last.
-    left: Vec<String>,
+    left: Option<LeftVolumes>,
+}
+
+/// Volumes of this installation's launches that no instance has any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeftVolumes {
+    /// When EC2 was asked.
+    pub at: Timestamp,
+    pub ids: Vec<String>,
 }
 
 impl Volumes {
@@ -103,10 +114,18 @@ impl Cloud {
         Ok(overrides(template, image))
     }
 
-    /// Looks for volumes of this installation that no instance has any more, at most once in an hour, and names them in the log.
+    /// Volumes that were left behind, by EC2's last answer; None while there was none.
+    pub fn left_volumes(&self) -> Option<LeftVolumes> {
+        self.volumes.with(|known| known.left.clone())
+    }
+
+    /// Looks for volumes of this installation that no instance has any more, once in an hour, and once in a minute while there are
+    /// some; names them in the log whenever they are others.
     pub async fn look_for_left_volumes(&self, installation: &str) {
         let is_due = |known: &mut Known| {
-            let is_due = known.looked_at.is_none_or(|at| at.elapsed() >= LOOKED_FOR);
+            let has_some = known.left.as_ref().is_some_and(|left| !left.ids.is_empty());
+            let interval = if has_some { LOOKED_AFTER } else { LOOKED_FOR };
+            let is_due = known.looked_at.is_none_or(|at| at.elapsed() >= interval);
             if is_due {
                 known.looked_at = Some(Instant::now());
             }
@@ -115,15 +134,20 @@ impl Cloud {
         if !self.volumes.with(is_due) {
             return;
         }
-        let left = match self.left_volumes(installation).await {
-            Ok(left) => left,
+        let at = clock::now();
+        let ids = match self.read_left_volumes(installation).await {
+            Ok(ids) => ids,
             Err(Refused { code, message, .. }) => {
                 return tracing::debug!(code, message, "cannot look for volumes that were left behind");
             }
         };
-        let is_new = self.volumes.with(|known| std::mem::replace(&mut known.left, left.clone()) != left);
-        if is_new && !left.is_empty() {
-            let (count, named) = (left.len(), left[..left.len().min(NAMED)].join(", "));
+        let (count, named) = (ids.len(), ids[..ids.len().min(NAMED)].join(", "));
+        let is_new = self.volumes.with(|known| {
+            let is_new = known.left.as_ref().map_or(&[][..], |left| &left.ids) != ids;
+            known.left = Some(LeftVolumes { at, ids });
+            is_new
+        });
+        if is_new && count > 0 {
             tracing::warn!(
                 count,
                 volumes = named,
@@ -133,7 +157,7 @@ impl Cloud {
     }
 
     /// Ids of the volumes that this installation's launches made, and that no instance has any more.
-    async fn left_volumes(&self, installation: &str) -> Result<Vec<String>, Refused> {
+    async fn read_left_volumes(&self, installation: &str) -> Result<Vec<String>, Refused> {
         let by = |name: String, value: &str| Filter::builder().name(name).values(value).build();
         let request = self.client.describe_volumes();
         let request = request.filters(by(format!("tag:{INSTALLATION_TAG}"), installation));

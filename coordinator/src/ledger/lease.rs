@@ -3,11 +3,14 @@
 //! Versions before had one lease for all pools (`leader`). It is still honoured both ways: while such a version holds it no pool
 //! is led here, and while a pool is led here it holds [`EACH_POOL`], which none of those versions takes over.
 //!
+//! One whose version does not read the pool's ledger leaves the lease to others: a newer version may be waiting for it.
+//!
 //! A coordinator that runs the pool asks one that only winds it up (its holder begins with [`RETIRES`]) to let go.
 
 use redis::Script;
 use spillway_pool::lease::{Hold, LEASE, LeaseAnswer, LeaseChange};
 
+use super::{LedgerProblem, read};
 use crate::clock;
 use crate::redis_client::{Redis, RedisProblem};
 
@@ -25,8 +28,9 @@ const TAKE: &str = "
     local retires = function(name) return string.sub(name, 1, #ARGV[4]) == ARGV[4] end
     local holder = redis.call('GET', KEYS[1])
     local last = tonumber(redis.call('GET', KEYS[2]))
-    if retires(ARGV[1]) and redis.call('EXISTS', KEYS[3]) == 1 then
-      if holder == ARGV[1] then redis.call('DEL', KEYS[1]) end
+    if ARGV[5] ~= '1' or (retires(ARGV[1]) and redis.call('EXISTS', KEYS[3]) == 1) then
+      if holder ~= ARGV[1] then return {-1, holder or ''} end
+      redis.call('DEL', KEYS[1])
       return {-1, ''}
     elseif holder == ARGV[1] and last then
       redis.call('PEXPIRE', KEYS[1], ARGV[2])
@@ -53,6 +57,7 @@ struct Keys {
     wanted: String,
     leader_before: String,
     epoch_before: String,
+    state: String,
 }
 
 /// This process' hold on the lease.
@@ -77,20 +82,27 @@ impl Lease {
             wanted: format!("{prefix}pool:{pool}:wanted"),
             leader_before: format!("{prefix}leader"),
             epoch_before: format!("{prefix}epoch"),
+            state: format!("{prefix}pool:{pool}:state"),
         };
         let (take, release) = (Script::new(TAKE), Script::new(RELEASE));
         let holder = holder.to_owned();
         Lease { redis, keys, holder, hold: Hold::default(), leader: None, take, release }
     }
 
-    /// Acquires the lease if it is free, renews it if this process holds it.
-    pub async fn renew(&mut self) -> (LeaseChange, Option<RedisProblem>) {
+    /// Whether this version reads what the pool's leader saved last.
+    pub async fn reads_ledger(&mut self) -> Result<(), LedgerProblem> {
+        let (text,): (Option<String>,) = self.redis.query(redis::pipe().cmd("GET").arg(&self.keys.state)).await?;
+        text.map_or(Ok(()), |text| read(&self.keys.state, &text).map(drop))
+    }
+
+    /// Acquires the lease if it is free, renews it if this process holds it. If it may not lead: releases it, and says who holds it.
+    pub async fn renew(&mut self, may_lead: bool) -> (LeaseChange, Option<RedisProblem>) {
         let sent_at = clock::up();
         let mut invocation = self.take.prepare_invoke();
         invocation.key(&self.keys.leader).key(&self.keys.epoch).key(&self.keys.wanted);
         invocation.key(&self.keys.leader_before).key(&self.keys.epoch_before);
         invocation.arg(&self.holder).arg(u64::try_from(LEASE.as_millis()).unwrap_or(u64::MAX));
-        invocation.arg(EACH_POOL).arg(RETIRES);
+        invocation.arg(EACH_POOL).arg(RETIRES).arg(u8::from(may_lead));
         let answer: Result<(i64, String), RedisProblem> = self.redis.invoke(&invocation).await;
         let (answer, problem) = match answer {
             Ok((epoch, holder)) => {

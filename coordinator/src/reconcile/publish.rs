@@ -29,6 +29,7 @@ impl Reconciler {
             ticked_at: pool.ticked_at(),
             alive_at: Some(now.up),
             observation_took: self.observation_took,
+            left_volumes: self.cloud.left_volumes(),
         });
     }
 

@@ -89,12 +89,7 @@ fn require_loopback<T>(request: &Request<T>) -> Result<(), Status> {
 
 fn fleet(pools: &[PoolHandle]) -> v1::GetFleetResponse {
     let statuses: Vec<_> = pools.iter().map(|pool| pool.status.borrow().clone()).collect();
-    v1::GetFleetResponse {
-        at: Some(view::timestamp(clock::now())),
-        leader: statuses.iter().all(|status| status.leading),
-        pools: statuses.into_iter().map(|status| status.view).collect(),
-        coordinator_version: crate::VERSION.to_owned(),
-    }
+    view::fleet(statuses, clock::now())
 }
 
 #[tonic::async_trait]

@@ -224,7 +224,7 @@ async fn the_ledger_says_how_long_the_lease_lasts_and_an_epoch_is_newer_than_any
     let gained = async |lease: &mut Lease| {
         // An epoch is a millisecond of Redis' clock.
         tokio::time::sleep(Duration::from_millis(5)).await;
-        match lease.renew().await {
+        match lease.renew(true).await {
             (LeaseChange::Gained { epoch }, None) => epoch,
             other => panic!("{other:?}"),
         }

@@ -67,6 +67,7 @@ async fn status_shows_the_versions_of_coordinator_and_agents_and_another_one_is_
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_ledger_of_a_newer_version_is_refused_with_the_remedy_and_left_as_it_is() {
     const STATE: &str = "spillway:pool:spillway:state";
+    const LEADER: &str = "spillway:pool:spillway:leader";
     const REMEDY: &str = "the ledger spillway:pool:spillway:state was written by a newer version (2): upgrade this \
                           coordinator, or remove the key";
     let mut stage = Stage::start(Setup { user_data: NO_AGENT, ..Setup::default() }).await;
@@ -91,21 +92,31 @@ async fn a_ledger_of_a_newer_version_is_refused_with_the_remedy_and_left_as_it_i
         assert!(status.contains(&problem), "{status}");
         assert_eq!(coordinator.health("spillway.queue").await, ServingStatus::NotServing);
         let is_left = |stage: &Stage| stage.acts() == 1 && stage.redis.ask::<String>(&["GET", STATE]) == text;
-        let left = || is_left(&stage);
-        stage.throughout(Duration::from_secs(6), "nothing is launched, terminated or written", left).await;
+        let lease = || stage.redis.ask::<Option<String>>(&["GET", LEADER]);
+        let left = || is_left(&stage) && lease().is_none();
+        stage.throughout(Duration::from_secs(6), "nothing is launched, terminated, written or led", left).await;
+        // A newer version finds the lease free, and keeps it.
+        let taken: Option<String> = stage.redis.ask(&["SET", LEADER, "newer@10.0.0.7:7443", "NX", "PX", "60000"]);
+        assert_eq!(taken.as_deref(), Some("OK"));
+        let led = || is_left(&stage) && lease().as_deref() == Some("newer@10.0.0.7:7443");
+        stage.throughout(Duration::from_secs(6), "the newer version leads", led).await;
+        let _: u64 = stage.redis.ask(&["DEL", LEADER]);
         let log = coordinator.process.log();
         assert_eq!(log.matches(REMEDY).count(), 1, "once in the log: {}", end_of(&log));
         end(&mut stage).await;
         assert!(is_left(&stage), "not at the end either");
     }
 
-    // As the newer version would: its instance is known, and only what is missing is launched.
-    let _: String = stage.redis.ask(&["SET", STATE, &ours]);
+    // Once the ledger is one of ours it is led without a restart: its instance is known, and only what is missing is launched.
     stage.start_coordinator().await;
+    let problem = || stage.coordinator().json(&["status"])["pools"][0]["observation_problem"].clone();
+    stage.until("the newer ledger is refused", || problem() == format!("ledger: {REMEDY}")).await;
+    let _: String = stage.redis.ask(&["SET", STATE, &ours]);
     stage.until("the second instance is launched", || stage.instances().len() == 2).await;
     let pool = stage.coordinator().status();
     assert_eq!(pool["instances"][0]["id"], *id, "{pool}");
     assert_eq!((stage.acts(), &pool["launched_total"]), (2, &json!(2)), "{pool}");
+    assert_eq!(problem(), Value::Null, "{pool}");
 }
 
 /// Stops the coordinator, as a person who replaces it does.

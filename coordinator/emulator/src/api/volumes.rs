@@ -1,12 +1,12 @@
-//! Volumes: what a launch makes of the devices of its image and its template, and DescribeVolumes.
+//! Volumes: what a launch makes of the devices of its image and its template, DescribeVolumes, and DeleteVolume.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::View;
 use super::describe::tags_xml;
 use super::filters::{Filters, is_tag_filter, tag_values};
 use super::pages::Page;
+use super::{Change, View};
 use crate::clock::iso_milliseconds;
 use crate::error::ApiError;
 use crate::launch_data::{BlockDevice, is_id};
@@ -55,6 +55,27 @@ pub(super) fn create(state: &mut State, now_ms: u64, instance: &Instance, device
     }
 }
 
+pub(super) fn delete(change: &mut Change<'_>, mut params: Params) -> Result<Xml, ApiError> {
+    let id = params.require("VolumeId")?;
+    params.finish()?;
+    let found = find(change.state.resources.volumes.get(&id), &id)?;
+    if let Some(instance) = &found.attached_to {
+        return Err(ApiError::new("VolumeInUse", format!("Volume {id} is currently attached to {instance}")));
+    }
+    change.stop_if_dry_run()?;
+    change.state.resources.volumes.remove(&id);
+    let mut xml = Xml::new();
+    xml.text("return", "true");
+    Ok(xml)
+}
+
+fn find<'a>(volume: Option<&'a Arc<Volume>>, id: &str) -> Result<&'a Arc<Volume>, ApiError> {
+    if !is_id(id, "vol-") {
+        return Err(ApiError::new("InvalidVolumeID.Malformed", format!("Invalid id: \"{id}\"")));
+    }
+    volume.ok_or_else(|| ApiError::new("InvalidVolume.NotFound", format!("The volume '{id}' does not exist.")))
+}
+
 pub(super) fn describe(view: &View<'_>, mut params: Params) -> Result<Xml, ApiError> {
     let page = Page::read(view, &mut params, 5..=1000)?;
     let ids = params.list("VolumeId");
@@ -62,12 +83,7 @@ pub(super) fn describe(view: &View<'_>, mut params: Params) -> Result<Xml, ApiEr
     filters.check(|name| FILTERS.contains(&name) || is_tag_filter(name))?;
     params.finish()?;
     for id in &ids {
-        if !is_id(id, "vol-") {
-            return Err(ApiError::new("InvalidVolumeID.Malformed", format!("Invalid id: \"{id}\"")));
-        }
-        if !view.resources.volumes.contains_key(id) {
-            return Err(ApiError::new("InvalidVolume.NotFound", format!("The volume '{id}' does not exist.")));
-        }
+        find(view.resources.volumes.get(id), id)?;
     }
     let found = view
         .resources

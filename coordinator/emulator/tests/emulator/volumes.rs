@@ -42,6 +42,13 @@ async fn a_volume_stays_behind_unless_image_or_launch_says_that_it_is_deleted_wi
     let records = world.emulator().volumes();
     assert_eq!((records.len(), records[0].device.as_str(), &records[0].instance), (1, "/dev/sdb", &None));
     world.client.refused("DescribeVolumes", &[("VolumeId.1", "vol-0123456789abcdef0")], "InvalidVolume.NotFound").await;
+    let volume = world.launch("exec sleep 1000", &[]).await;
+    let of_it = [("Filter.1.Name", "attachment.instance-id"), ("Filter.1.Value.1", volume.as_str())];
+    let attached = world.client.ok("DescribeVolumes", &of_it).await.all("volumeId");
+    world.client.refused("DeleteVolume", &[("VolumeId", &attached[0])], "VolumeInUse").await;
+    world.client.refused("DeleteVolume", &[("VolumeId", "vol-0123456789abcdef0")], "InvalidVolume.NotFound").await;
+    world.client.ok("DeleteVolume", &[("VolumeId", &left.one("volumeId"))]).await;
+    assert!(world.emulator().volumes().iter().all(|volume| volume.instance.is_some()));
     let nonsense = r#"{"image": "nonsense", "device": "/dev/sdb", "delete_on_termination": false}"#;
     assert_eq!(world.client.control(Method::POST, "image-device", nonsense).await.status, 400);
     world.stop().await;

@@ -38,6 +38,7 @@ impl Pool {
             Input::HandedBack(attempt) => self.handed_back(now, attempt),
             Input::Lead { epoch } => self.lead(now, epoch),
             Input::StandBy => self.stand_by(now),
+            Input::LedgerRefused { problem } => self.ledger_refused(problem),
             Input::Loaded { epoch, saved, plans } => self.loaded(now, epoch, saved, plans),
             Input::NotLoaded { epoch, problem } => self.not_loaded(now, epoch, problem),
             // Nothing is being saved.

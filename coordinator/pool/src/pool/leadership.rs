@@ -104,12 +104,25 @@ impl Pool {
         if self.leadership.leads_in != Some(epoch) {
             return;
         }
-        // Once, until it is another: it is read again each second.
+        self.ledger_unreadable(problem);
+        // The lease is renewed meanwhile.
+        self.leadership.load_at = Some(now.up + AGAIN_AFTER);
+    }
+
+    pub(super) fn ledger_refused(&mut self, problem: Option<String>) {
+        match problem {
+            // What is led was read.
+            _ if self.is_leader() => {}
+            Some(problem) => self.ledger_unreadable(problem),
+            None => self.ledger_problem = None,
+        }
+    }
+
+    /// Told once, until it is another: it is read again each second.
+    fn ledger_unreadable(&mut self, problem: String) {
         if self.ledger_problem.as_ref() != Some(&problem) {
             self.happened(Happening::LedgerUnreadable { problem: problem.clone() });
         }
         self.ledger_problem = Some(problem);
-        // The lease is renewed meanwhile.
-        self.leadership.load_at = Some(now.up + AGAIN_AFTER);
     }
 }

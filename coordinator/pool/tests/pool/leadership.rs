@@ -50,6 +50,30 @@ fn a_ledger_that_cannot_be_read_is_told_of_once_until_the_problem_is_another() {
 }
 
 #[test]
+fn a_ledger_that_is_refused_is_shown_without_leading_and_forgotten_once_it_is_read() {
+    let mut stage = Stage::new();
+    stage.effects();
+    let mut told = |problem: Option<&str>| {
+        stage.tell(Input::LedgerRefused { problem: problem.map(str::to_owned) });
+        let is_told = |effect: &Effect| matches!(effect, Effect::Happened(Happening::LedgerUnreadable { .. }));
+        let told = stage.effects().iter().filter(|effect| is_told(effect)).count();
+        (told, stage.pool.ledger_problem().map(str::to_owned))
+    };
+    let newer = Some("newer".to_owned());
+    assert_eq!(told(Some("newer")), (1, newer.clone()));
+    assert_eq!(told(Some("newer")), (0, newer.clone()));
+    assert_eq!(told(None), (0, None));
+    assert_eq!(told(Some("newer")), (1, newer));
+    assert!(!stage.pool.is_leader());
+    stage.tell(Input::Lead { epoch: 1 });
+    stage.tell(Input::Loaded { epoch: 1, saved: None, plans: Vec::new() });
+    assert_eq!(stage.pool.ledger_problem(), None);
+    // It was sent before the ledger was led.
+    stage.tell(Input::LedgerRefused { problem: Some("newer".to_owned()) });
+    assert_eq!((stage.pool.is_leader(), stage.pool.ledger_problem()), (true, None));
+}
+
+#[test]
 fn a_ledger_that_nobody_wrote_since_is_not_taken_over_again() {
     let mut stage = Stage::leading();
     let theirs = |epoch| {
