@@ -1,7 +1,10 @@
 //! `spillway-agent check-image`: whether credentials that only the primary needs would be baked into the image. Owns where it
 //! looks; what counts as a credential is `secrets`'. It changes nothing, asks nobody, and never shows a value.
 
+mod places;
 mod secrets;
+
+pub use places::Places;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -9,10 +12,9 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use nix::unistd::User;
 use serde::Serialize;
 
-use crate::config::{ConfigError, Source};
+use crate::config::ConfigError;
 
 /// What to do about all of them.
 pub const REMEDY: &str = "Whoever may launch the image can read it, and so can every program of the worker. AWS credentials come from \
@@ -62,18 +64,39 @@ impl fmt::Display for Finding {
     }
 }
 
-/// Where it looks.
-#[derive(Clone, Debug)]
-pub struct Places {
-    /// The agent's configuration, whose `boot.environment` is baked in as well.
-    config: PathBuf,
-    /// Of the variables that `boot.environment` sets, with their lines.
-    environment: Vec<(String, String, Option<usize>)>,
-    directory: PathBuf,
-    env_file: Option<PathBuf>,
-    home: Option<PathBuf>,
-    /// `/etc`.
-    machine: PathBuf,
+/// A place that may set variables, and was not searched.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Skipped {
+    pub place: PathBuf,
+    pub why: String,
+}
+
+impl fmt::Display for Skipped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: not searched: {}", self.place.display(), self.why)
+    }
+}
+
+/// What a check says.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// By place.
+    pub found: Vec<Finding>,
+    pub not_searched: Vec<Skipped>,
+}
+
+impl Report {
+    /// What it comes to, for a person.
+    pub fn conclusion(&self) -> &'static str {
+        match (self.found.is_empty(), self.not_searched.is_empty()) {
+            (false, _) => REMEDY,
+            (true, true) => "no AWS credentials and no secrets of the coordinator's were found",
+            (true, false) => {
+                "no AWS credentials and no secrets of the coordinator's were found where was searched: look at what is named above \
+                 yourself"
+            }
+        }
+    }
 }
 
 /// Why the check could not be made.
@@ -86,33 +109,12 @@ pub enum ImageError {
     Unreadable(PathBuf, #[source] io::Error),
 }
 
-impl Places {
-    /// Those that the agent's configuration names, and the usual ones of the application's user and of the machine.
-    ///
-    /// # Errors
-    /// A value of the configuration cannot be used.
-    pub fn of(config: &Path, source: &Source) -> Result<Self, ConfigError> {
-        let set = source.string_map("boot.environment")?.unwrap_or_default();
-        let line = |name: &str| source.line(&format!("boot.environment.{name}"));
-        let user = source.string("boot.user")?;
-        let account = user.map_or_else(|| User::from_uid(nix::unistd::Uid::effective()), |name| User::from_name(&name));
-        Ok(Self {
-            config: config.to_owned(),
-            environment: set.into_iter().map(|(name, value)| (name.clone(), value, line(&name))).collect(),
-            directory: source.required("boot.directory", "the application's directory, such as \"/opt/app\"")?.into(),
-            env_file: source.string("env_file")?.map(PathBuf::from),
-            home: account.ok().flatten().map(|user| user.dir),
-            machine: PathBuf::from("/etc"),
-        })
-    }
-}
-
-/// Everything that was found, by place; what is `allowed` by its name or its file is left out.
+/// Everything that was found, by place, and what was not searched; what is `allowed` by its name or its file is left out.
 ///
 /// # Errors
 /// A file or a directory is there and cannot be read.
-pub fn check(places: &Places, allowed: &[String]) -> Result<Vec<Finding>, ImageError> {
-    let mut search = Search::default();
+pub fn check(places: &Places, allowed: &[String]) -> Result<Report, ImageError> {
+    let mut search = Search { searched: places.searched(), ..Search::default() };
     for (name, value, line) in &places.environment {
         if let Some(what) = secrets::in_variable(name, value) {
             let (file, what) = (places.config.clone(), what.to_owned());
@@ -120,15 +122,23 @@ pub fn check(places: &Places, allowed: &[String]) -> Result<Vec<Finding>, ImageE
         }
         search.credential_file(name, value);
     }
+    // Its boot steps can set variables as well.
+    search.file(&places.config, false)?;
     search.application(&places.directory, true)?;
     if let Some(file) = &places.env_file {
+        if !file.exists() {
+            search.skips(file, "env_file names it, and it is not there");
+        }
         search.file(file, true)?;
     }
-    if let Some(home) = &places.home {
-        for name in OF_A_HOME {
-            search.file(&home.join(name), name == ".env")?;
+    match &places.home {
+        Ok(home) => {
+            for name in OF_A_HOME {
+                search.file(&home.join(name), name == ".env")?;
+            }
+            search.credential_files.extend(["credentials", "config"].map(|name| home.join(".aws").join(name)));
         }
-        search.credential_files.extend(["credentials", "config"].map(|name| home.join(".aws").join(name)));
+        Err(skipped) => search.skips(&skipped.place, &skipped.why),
     }
     for name in OF_THE_MACHINE {
         search.machine(&places.machine.join(name))?;
@@ -137,7 +147,10 @@ pub fn check(places: &Places, allowed: &[String]) -> Result<Vec<Finding>, ImageE
         search.file(&file, false)?;
     }
     let is_allowed = |it: &Finding| allowed.iter().any(|name| *name == it.name || Path::new(name) == it.file);
-    Ok(search.found.into_iter().filter(|finding| !is_allowed(finding)).collect())
+    Ok(Report {
+        found: search.found.into_iter().filter(|finding| !is_allowed(finding)).collect(),
+        not_searched: search.skipped.into_iter().collect(),
+    })
 }
 
 /// Units of the primary, which `prepare-image.sh` removes.
@@ -146,21 +159,27 @@ const UNITS_OF_THE_PRIMARY: [&str; 2] = ["spillway.service", "pm2-"];
 #[derive(Debug, Default)]
 struct Search {
     found: BTreeSet<Finding>,
+    skipped: BTreeSet<Skipped>,
     /// Files of AWS's own format that variables name.
     credential_files: BTreeSet<PathBuf>,
+    /// Directories that are searched in any case, as they are without links.
+    searched: Vec<PathBuf>,
 }
 
 impl Search {
-    /// The files of its top directory, in which the application's own programs may set variables, and every `.env…` below.
+    /// The files of its top directory, in which the application's own programs may set variables, and every `.env…`, `ecosystem.…`
+    /// and `….config.…` below.
     fn application(&mut self, directory: &Path, is_top: bool) -> Result<(), ImageError> {
         for path in entries(directory)? {
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let name = file_name(&path);
             let is_environment = name.starts_with(".env");
-            if path.symlink_metadata().is_ok_and(|it| it.is_dir()) {
-                if !NOT_THE_APPLICATIONS.contains(&name.as_str()) {
+            if path.is_dir() {
+                if path.is_symlink() {
+                    self.linked_directory(&path);
+                } else if !NOT_THE_APPLICATIONS.contains(&name.as_str()) {
                     self.application(&path, false)?;
                 }
-            } else if is_top || is_environment {
+            } else if is_top || is_environment || name.starts_with("ecosystem.") || name.contains(".config.") {
                 self.file(&path, is_environment)?;
             }
         }
@@ -171,15 +190,46 @@ impl Search {
         if !path.is_dir() {
             return self.file(path, false);
         }
-        let name = |it: &Path| it.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let stays = |it: &Path| !it.is_symlink() && !UNITS_OF_THE_PRIMARY.iter().any(|unit| name(it).starts_with(unit));
-        entries(path)?.iter().filter(|it| stays(it)).try_for_each(|it| self.machine(it))
+        for entry in entries(path)? {
+            if UNITS_OF_THE_PRIMARY.iter().any(|unit| file_name(&entry).starts_with(unit)) {
+                continue;
+            }
+            match entry.is_symlink() {
+                true if entry.is_dir() => self.linked_directory(&entry),
+                // What it leads to is read in its own place.
+                true if self.is_searched(&entry) => {}
+                _ => self.machine(&entry)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// It may lead anywhere, and in a circle.
+    fn linked_directory(&mut self, path: &Path) {
+        if !self.is_searched(path) {
+            let target = fs::read_link(path).unwrap_or_default();
+            self.skips(path, &format!("it is a link to the directory {}", target.display()));
+        }
+    }
+
+    /// A link leads to where is searched in any case.
+    fn is_searched(&self, link: &Path) -> bool {
+        let target = link.canonicalize().unwrap_or_default();
+        self.searched.iter().any(|directory| target.starts_with(directory))
+    }
+
+    fn skips(&mut self, place: &Path, why: &str) {
+        self.skipped.insert(Skipped { place: place.to_owned(), why: why.to_owned() });
     }
 
     fn file(&mut self, path: &Path, is_environment: bool) -> Result<(), ImageError> {
         let unreadable = |error| ImageError::Unreadable(path.to_owned(), error);
         match fs::metadata(path) {
-            Ok(data) if data.is_file() && data.len() <= LARGEST => {}
+            Ok(data) if data.is_file() && data.len() > LARGEST => {
+                self.skips(path, &format!("it is larger than {} MiB", LARGEST >> 20));
+                return Ok(());
+            }
+            Ok(data) if data.is_file() => {}
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Err(unreadable(error)),
             // A link to nowhere, a socket, a program: nothing that sets a variable.
             _ => return Ok(()),
@@ -209,6 +259,10 @@ impl Search {
             self.credential_files.insert(value.into());
         }
     }
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 /// In the order of their names.

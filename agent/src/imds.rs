@@ -93,10 +93,10 @@ pub struct Outlook {
 /// An event that EC2 has scheduled for this instance, and that is neither completed nor cancelled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScheduledEvent {
-    /// As `instance-retirement`.
+    /// As `instance-retirement`; empty where there is none.
     pub code: String,
-    /// EC2's NotBefore.
-    pub at: SystemTime,
+    /// EC2's NotBefore; `None` where it cannot be parsed.
+    pub at: Option<SystemTime>,
 }
 
 /// A notice from EC2 for this instance.
@@ -169,8 +169,11 @@ impl Imds {
             Ok(Some(text)) => {
                 let (events, unreadable) = schedule(&text);
                 found.unreadable.extend(unreadable);
-                let notice = |event: &ScheduledEvent| Notice::Maintenance { code: event.code.clone(), at: event.at };
-                found.notices.extend(events.iter().flatten().map(notice));
+                let notice = |event: &ScheduledEvent| {
+                    Some(Notice::Maintenance { code: event.code.clone(), at: event.at? })
+                        .filter(|_| !event.code.is_empty())
+                };
+                found.notices.extend(events.iter().flatten().filter_map(notice));
                 found.schedule = events;
             }
             Err(error) if found.notices.is_empty() => return Err(error),
@@ -247,8 +250,8 @@ fn rebalance(text: &str) -> Option<Notice> {
     Some(Notice::Rebalance { at: rfc3339(&answer.notice_time)? })
 }
 
-/// The events that are not over, the first one first; None where the answer is no list. With what could not be parsed: one such
-/// event hides no other.
+/// The events that are not over, the first one first; None where the answer is no list. With what could not be parsed: such an event
+/// hides no other, and stays in the list with what is known of it, since a list without it says that it was cancelled.
 fn schedule(text: &str) -> (Option<Vec<ScheduledEvent>>, Vec<String>) {
     let Ok(entries) = serde_json::from_str::<Vec<serde_json::Value>>(text) else {
         return (None, vec![ImdsError::Unreadable(SCHEDULE).to_string()]);
@@ -260,12 +263,13 @@ fn schedule(text: &str) -> (Option<Vec<ScheduledEvent>>, Vec<String>) {
             continue;
         }
         let (code, not_before) = (word("Code"), word("NotBefore"));
-        match spelled_out(not_before).or_else(|| rfc3339(not_before)) {
-            Some(at) if !code.is_empty() => events.push(ScheduledEvent { code: code.to_owned(), at }),
-            _ => unreadable.push(format!("a scheduled event of the instance metadata service is skipped: {entry}")),
+        let at = spelled_out(not_before).or_else(|| rfc3339(not_before));
+        if at.is_none() || code.is_empty() {
+            unreadable.push(format!("cannot parse a scheduled event of the instance metadata service: {entry}"));
         }
+        events.push(ScheduledEvent { code: code.to_owned(), at });
     }
-    events.sort_by_key(|event| event.at);
+    events.sort_by_key(|event| (event.at.is_none(), event.at));
     (Some(events), unreadable)
 }
 
@@ -316,14 +320,14 @@ mod tests {
         let events = r#"[{"NotBefore":"21 Jan 2019 09:00:43 GMT","Code":"system-reboot","Description":"x","EventId":"e",
             "NotAfter":"21 Jan 2019 09:17:23 GMT","State":"active"},
             {"NotBefore":"1 Jan 2019 09:00:43 GMT","Code":"instance-stop","State":"completed"}]"#;
-        let event = |code: &str, seconds| ScheduledEvent { code: code.into(), at: at(seconds) };
+        let event = |code: &str, seconds| ScheduledEvent { code: code.into(), at: Some(at(seconds)) };
         assert_eq!(schedule(events), (Some(vec![event("system-reboot", 1_548_061_243)]), vec![]));
         assert_eq!(schedule("[]"), (Some(vec![]), vec![]));
         assert_eq!(interruption("<html>"), None);
     }
 
     #[test]
-    fn an_event_that_is_over_or_cannot_be_read_hides_no_other() {
+    fn an_event_that_is_over_is_left_out_and_one_that_cannot_be_read_is_told_without_its_time() {
         let events = r#"[{"NotBefore":"soon","Code":"instance-stop"}, 7, {"Code":"instance-stop"},
             {"NotBefore":"21 Jan 2019 09:00:43 GMT"},
             {"NotBefore":"20 Jan 2019 09:00:43 GMT","Code":"instance-stop","Description":"[Completed] The instance is on degraded hardware"},
@@ -331,8 +335,15 @@ mod tests {
             {"NotBefore":"2 Jan 9999 00:00:00 GMT","Code":"system-maintenance","State":"active"},
             {"NotBefore":"21 Jan 2019 09:00:43 GMT","Code":"instance-retirement","State":"active"}]"#;
         let (found, unreadable) = schedule(events);
-        let codes: Vec<String> = found.expect("a list").into_iter().map(|event| event.code).collect();
-        assert_eq!(codes, ["instance-retirement", "system-maintenance"]);
+        let found = found.expect("a list");
+        let said: Vec<(&str, bool)> = found.iter().map(|event| (event.code.as_str(), event.at.is_some())).collect();
+        let with_time = [("", true), ("instance-retirement", true), ("system-maintenance", true)];
+        assert_eq!(said, [&with_time[..], &[("instance-stop", false), ("", false), ("instance-stop", false)]].concat());
+        // Nor is the coordinator told that nothing is scheduled.
+        let told = crate::session::messages::schedule(&found[3..4]).events;
+        let told: Vec<_> =
+            told.iter().map(|it| (it.code.as_str(), it.not_before.is_some(), it.left.is_some())).collect();
+        assert_eq!(told, [("instance-stop", false, false)]);
         assert_eq!(unreadable.len(), 4, "{unreadable:?}");
         let (found, unreadable) = schedule("<html>");
         assert_eq!((found, unreadable.len()), (None, 1));

@@ -3,7 +3,7 @@
 // What is printed may go unread: see `spillway_output`.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -65,7 +65,7 @@ fn start(cli: Cli) -> anyhow::Result<ExitCode> {
                 Ok(ExitCode::SUCCESS)
             }
             Command::Check { file, json } => check(&load(&file)?, &origin, json).await,
-            Command::CheckImage { file, allow, json } => check_image(&file, &allow, json),
+            Command::CheckImage { file, allow, root, json } => check_image(&file, &allow, root.as_deref(), json),
             Command::Watch { json } => print_notices(&origin, json).await,
         }
     })
@@ -110,20 +110,19 @@ async fn check(config: &Config, origin: &Origin, json: bool) -> anyhow::Result<E
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-fn check_image(file: &ConfigFile, allowed: &[String], json: bool) -> anyhow::Result<ExitCode> {
+fn check_image(file: &ConfigFile, allowed: &[String], root: Option<&Path>, json: bool) -> anyhow::Result<ExitCode> {
     // The file alone: what is in this shell's environment is not in the image.
     let path = path(file);
-    let places = Places::of(&path, &Source::read(&path, file.config.is_some(), [])?)?;
-    let findings = image::check(&places, allowed)?;
+    let places = Places::of(&path, &Source::read(&path, file.config.is_some(), [])?, root)?;
+    let report = image::check(&places, allowed)?;
     if json {
-        outln!("{}", serde_json::to_string_pretty(&findings)?);
-    } else if findings.is_empty() {
-        outln!("no AWS credentials and no secrets of the coordinator's were found");
+        outln!("{}", serde_json::to_string_pretty(&report)?);
     } else {
-        findings.iter().for_each(|finding| outln!("{finding}"));
-        outln!("{}", image::REMEDY);
+        report.found.iter().for_each(|finding| outln!("{finding}"));
+        report.not_searched.iter().for_each(|skipped| outln!("{skipped}"));
+        outln!("{}", report.conclusion());
     }
-    Ok(if findings.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if report.found.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 async fn print_notices(origin: &Origin, json: bool) -> anyhow::Result<ExitCode> {

@@ -79,7 +79,7 @@ pub struct WorkerCheck {
     pub loading: Vec<Loading>,
     /// The end of the worker's own log, masked; empty while it works.
     pub log: String,
-    /// Why PM2 shows nothing; `None` where it does, or was not called.
+    /// Why PM2 shows nothing; `None` where it does, was not called, or runs nothing.
     pub pm2_problem: Option<String>,
     /// The same of Redis.
     pub redis_problem: Option<String>,
@@ -112,6 +112,8 @@ pub struct Observer {
     connections: Option<(Instant, Connections)>,
     /// Why Redis does not list them.
     unlisted: Option<String>,
+    /// PM2's daemon is another user's; told once.
+    foreign_daemon: Option<String>,
 }
 
 /// PM2's last list, and the start times that show when it is out of date.
@@ -139,6 +141,7 @@ impl Observer {
             listed: None,
             connections: None,
             unlisted: None,
+            foreign_daemon: None,
         }
     }
 
@@ -159,6 +162,7 @@ impl Observer {
                 check.not_graceful = not_graceful;
                 check.loading = self.listed.as_ref().map(|listed| listed.loading.clone()).unwrap_or_default();
                 check.log.clone_from(&self.log);
+                check.pm2_problem.clone_from(&self.foreign_daemon);
             }
             Err(problem) => check.pm2_problem = Some(problem.to_string()),
         }
@@ -220,6 +224,11 @@ impl Observer {
         if !current {
             self.listed = None;
             let processes = self.pm2.list().await?;
+            let foreign = self.pm2.foreign_daemon().filter(|_| processes.is_empty());
+            if let Some(problem) = foreign.as_ref().filter(|_| foreign != self.foreign_daemon) {
+                tracing::warn!(problem, "pm2 shows nothing of the worker");
+            }
+            self.foreign_daemon = foreign;
             let started = started(&processes);
             let loading = preload::loading(self.pm2.launcher(), &processes);
             // Of one that works nobody wants to read it.

@@ -37,7 +37,7 @@ impl Agent {
                 Some(event) => event,
                 None => return,
             },
-            Input::StepEnded(index, attempt, Some(ended)) => self.step_ended(index, attempt, &ended),
+            Input::StepEnded(index, attempt, Some(ended)) => self.step_ended(index, attempt, ended),
             Input::StepEnded(_, _, None) => return,
             Input::Outlook(Seen::Notice(seen)) => match self.notice_read(seen) {
                 Some(event) => event,
@@ -127,8 +127,12 @@ impl Agent {
         Some(Event::Disconnected { token_refused })
     }
 
-    fn step_ended(&mut self, index: usize, attempt: u32, ended: &Attempt) -> Event {
+    fn step_ended(&mut self, index: usize, attempt: u32, mut ended: Attempt) -> Event {
         self.step = None;
+        if let (Some(problem), Some(foreign)) = (&mut ended.problem, self.pm2.foreign_daemon()) {
+            *problem = format!("{problem}; {foreign}");
+        }
+        let ended = &ended;
         let steps = &self.config.boot.steps;
         let (step, took_ms, tail) = (&steps[index].name, ended.took.as_millis() as u64, &ended.tail);
         if let Some(problem) = &ended.problem {
@@ -163,7 +167,9 @@ impl Agent {
     fn schedule_read(&mut self, events: Vec<ScheduledEvent>) {
         tracing::info!(?events, "scheduled by EC2");
         let is_open = |notice: &Notice| match notice {
-            Notice::Maintenance { code, at } => events.iter().any(|event| event.code == *code && event.at == *at),
+            Notice::Maintenance { code, at } => {
+                events.iter().any(|event| event.code == *code && event.at.is_none_or(|it| it == *at))
+            }
             Notice::Interruption { .. } | Notice::Rebalance { .. } => true,
         };
         self.notices.retain(|(seen, _)| is_open(&seen.notice));

@@ -1,6 +1,7 @@
 //! Each place, each way to write a credential, and what is none.
 
 use super::*;
+use crate::config::Source;
 
 const KEY: &str = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYzzzzzzzzzz";
 const ID: &str = "AKIAZZZZZZZZZZZZZZZ7";
@@ -30,7 +31,7 @@ impl Machine {
             environment: Vec::new(),
             directory: path("app"),
             env_file: None,
-            home: Some(path("home")),
+            home: Ok(path("home")),
             machine: path("etc"),
         }
     }
@@ -38,7 +39,8 @@ impl Machine {
     /// `file:line name`, separated by blanks.
     fn found(&self, places: &Places, allowed: &[&str]) -> String {
         let allowed: Vec<String> = allowed.iter().map(|it| (*it).to_owned()).collect();
-        let found = check(places, &allowed).expect("everything can be read");
+        let Report { found, not_searched } = check(places, &allowed).expect("everything can be read");
+        assert_eq!(not_searched, []);
         let short = |it: &Finding| {
             let file = it.file.strip_prefix(self.0.path()).unwrap_or(&it.file).display().to_string();
             format!("{file}:{} {}", it.line.unwrap_or(0), it.name)
@@ -160,6 +162,106 @@ fn files_that_the_settings_name_are_looked_at_and_what_is_allowed_is_left_out() 
     fs::remove_dir_all(machine.0.path().join("app")).expect("the directory");
     let error = check(&places, &[]).expect_err("nothing can be said of it").to_string();
     assert!(error.contains("app holds is unknown"), "{error}");
+}
+
+#[test]
+fn a_boot_steps_own_variables_are_looked_at() {
+    for (step, found) in [
+        ("\"AWS_SECRET_ACCESS_KEY=x pm2 start\"", "agent.toml:2 AWS_SECRET_ACCESS_KEY"),
+        ("\"AWS_SECRET_ACCESS_KEY=\\\"x\\\" pm2 start\"", "agent.toml:2 AWS_SECRET_ACCESS_KEY"),
+        ("\"pm2 start -- --id AKIAZZZZZZZZZZZZZZZ7\"", "agent.toml:2 run"),
+        ("\"AWS_SECRET_ACCESS_KEY=$KEY pm2 start\"", ""),
+    ] {
+        let text = format!("[boot]\nsteps = [{{ run = {step} }}]\n");
+        assert_eq!(in_files(&[("agent.toml", &text)]), found, "{text}");
+    }
+    assert_eq!(in_files(&[("agent.toml", include_str!("../../../ami/agent.toml"))]), "", "the example has none");
+}
+
+#[test]
+fn ecosystem_and_configuration_files_are_looked_at_at_any_depth() {
+    let text = format!("AWS_SECRET_ACCESS_KEY: '{KEY}'");
+    for name in ["ecosystem.config.js", "ecosystem.json", "worker.config.cjs", "a/b/ecosystem.config.mjs"] {
+        let file = format!("app/deploy/{name}");
+        assert_eq!(in_files(&[(&file, &text)]), format!("{file}:1 AWS_SECRET_ACCESS_KEY"));
+    }
+    for file in ["app/node_modules/x/ecosystem.config.js", "app/.git/ecosystem.config.js", "app/src/index.js"] {
+        assert_eq!(in_files(&[(file, &text)]), "", "{file}");
+    }
+}
+
+#[test]
+fn a_place_that_is_not_searched_is_named_with_the_reason() {
+    let machine =
+        Machine::new(&[("shared/.env", "A=1"), ("etc/systemd/system/app.service", "[Service]"), ("app/config/a", "")]);
+    let path = |name: &str| machine.0.path().join(name);
+    let link = |to: &str, from: &str| std::os::unix::fs::symlink(path(to), path(from)).expect("a link");
+    fs::create_dir_all(path("etc/profile.d")).expect("a directory");
+    link("shared", "app/shared");
+    link("shared", "etc/profile.d/more");
+    // What is searched in its own place is not named.
+    link("app/config", "app/current");
+    link("etc/systemd/system/app.service", "etc/systemd/system/alias.service");
+    let large = fs::File::create(path("app/.env.old")).expect("a file");
+    large.set_len(LARGEST + 1).expect("a size");
+    let mut places = machine.places();
+    places.env_file = Some(path("nowhere.env"));
+    let Report { found, not_searched } = check(&places, &[]).expect("everything can be read");
+    let short: Vec<String> = not_searched
+        .iter()
+        .map(|it| it.to_string().replace(&format!("{}/", path("").display()).replace("//", "/"), ""))
+        .collect();
+    let expected = [
+        "app/.env.old: not searched: it is larger than 1 MiB",
+        "app/shared: not searched: it is a link to the directory shared",
+        "etc/profile.d/more: not searched: it is a link to the directory shared",
+        "nowhere.env: not searched: env_file names it, and it is not there",
+    ];
+    assert_eq!((found, short), (vec![], expected.map(str::to_owned).to_vec()));
+}
+
+#[test]
+fn a_linked_file_of_the_machine_is_searched_once() {
+    let text = "[Service]\nEnvironment=AWS_SECRET_ACCESS_KEY=x";
+    let machine =
+        Machine::new(&[("lib/app.sh", text), ("etc/systemd/system/app.service", text), ("etc/profile.d/a.sh", "")]);
+    let link = |to: &str, from: &str| {
+        std::os::unix::fs::symlink(machine.0.path().join(to), machine.0.path().join(from)).expect("a link");
+    };
+    link("lib/app.sh", "etc/profile.d/app.sh");
+    link("etc/systemd/system/app.service", "etc/systemd/system/alias.service");
+    let found = "etc/profile.d/app.sh:2 AWS_SECRET_ACCESS_KEY etc/systemd/system/app.service:2 AWS_SECRET_ACCESS_KEY";
+    assert_eq!(machine.found(&machine.places(), &[]), found);
+}
+
+#[test]
+fn the_users_home_is_the_one_of_the_machine_that_is_searched() {
+    let machine = Machine::new(&[
+        ("etc/passwd", "root:x:0:0::/root:/bin/sh\nhalf:line\nworker:x:4711:1::/home/worker:/bin/sh\n"),
+        ("home/worker/.aws/credentials", "aws_secret_access_key = x"),
+    ]);
+    let root = machine.0.path();
+    let places = |user: &str| {
+        let config = root.join("agent.toml");
+        let text = format!("[boot]\nuser = \"{user}\"\ndirectory = \"{}/app\"\n", root.display());
+        let source = Source::parse(config.display().to_string(), &text, []).expect("a configuration");
+        Places::of(&config, &source, Some(root))
+    };
+    let found = machine.found(&places("worker").expect("it exists"), &[]);
+    assert_eq!(found, "home/worker/.aws/credentials:1 aws_secret_access_key");
+    let error = places("wroker").expect_err("nobody is called that").to_string();
+    assert!(error.contains("agent.toml:2: boot.user names the user wroker, who does not exist: create"), "{error}");
+    let on_this_machine = Source::parse("a".to_owned(), "boot.user = \"no-such-user\"\nboot.directory = \"/\"", []);
+    let error = Places::of(Path::new("a"), &on_this_machine.expect("a configuration"), None).expect_err("the same");
+    assert!(error.to_string().contains("who does not exist"), "{error}");
+}
+
+#[test]
+fn the_page_names_what_is_read_of_the_machine() {
+    let page = include_str!("../../../ami/README.md");
+    for name in OF_THE_MACHINE {
+        assert!(page.contains(&format!("`/etc/{name}`")), "/etc/{name} is not in ami/README.md");
+    }
 }
 
 proptest::proptest! {

@@ -46,7 +46,9 @@ impl Reporter {
             Missing::Supervisor => {
                 self.check.pm2_problem.clone().unwrap_or_else(|| "pm2 has not been checked yet".to_owned())
             }
-            Missing::Process => "pm2 shows no online process".to_owned(),
+            Missing::Process => {
+                self.check.pm2_problem.clone().unwrap_or_else(|| "pm2 shows no online process".to_owned())
+            }
             Missing::Settling => {
                 "the worker restarted recently: it is ready once it has stayed up for a while".to_owned()
             }

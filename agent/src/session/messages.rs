@@ -98,8 +98,8 @@ pub fn schedule(events: &[ScheduledEvent]) -> Schedule {
     const MOST: usize = 16;
     let event = |event: &ScheduledEvent| v1::ScheduledEvent {
         code: event.code.clone(),
-        not_before: Some(time(event.at)),
-        left: Some(duration(event.at.duration_since(clock::wall_now()).unwrap_or_default())),
+        not_before: event.at.map(time),
+        left: event.at.map(|at| duration(at.duration_since(clock::wall_now()).unwrap_or_default())),
     };
     Schedule { events: events.iter().take(MOST).map(event).collect() }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use nix::unistd::{Uid, User};
 use rustix::process::Signal;
 use serde::Deserialize;
 
@@ -105,7 +106,7 @@ impl Pm2 {
     /// The process belongs to the worker's user. PM2's list, its `pm2.pid` and every environment are that user's word: an agent that
     /// runs as root must not signal what the user names, such as the agent's own process.
     pub fn owns(&self, pid: u32) -> bool {
-        let uid = self.launcher.account().map_or_else(nix::unistd::Uid::effective, |account| account.uid);
+        let uid = self.uid();
         match proc::owner(pid) {
             Some(owner) if owner != uid.as_raw() => {
                 tracing::debug!(pid, owner, %uid, "not the worker's: the process belongs to another user");
@@ -113,6 +114,10 @@ impl Pm2 {
             }
             owner => owner.is_some(),
         }
+    }
+
+    fn uid(&self) -> Uid {
+        self.launcher.account().map_or_else(Uid::effective, |account| account.uid)
     }
 
     /// Stops a process; returns once it has ended, which takes as long as its jobs do.
@@ -127,8 +132,31 @@ impl Pm2 {
 
     /// Where the daemon runs.
     pub fn daemon(&self) -> Option<u32> {
+        self.noted_daemon().filter(|pid| self.owns(*pid))
+    }
+
+    /// A daemon of another user's in the worker's PM2_HOME, which boot steps cannot use and whose processes are not the worker's: whose
+    /// it is, and what to do.
+    pub fn foreign_daemon(&self) -> Option<String> {
+        let pid = self.noted_daemon()?;
+        // The number may be an old one, of a process that has nothing to do with PM2.
+        let is_pm2 = |word: &String| word.contains("God Daemon") || word.ends_with("pm2/lib/Daemon.js");
+        let owner = proc::owner(pid).filter(|_| !self.owns(pid) && proc::arguments(pid).iter().any(is_pm2))?;
+        let name = |uid: Uid| User::from_uid(uid).ok().flatten().map_or_else(|| format!("uid {uid}"), |user| user.name);
+        let (theirs, ours) = (name(Uid::from_raw(owner)), name(self.uid()));
+        let home = self.home();
+        Some(format!(
+            "PM2's daemon in {} (process {pid}) belongs to {theirs}, not to {ours}, the worker's user: stop it as {theirs} (pm2 kill) and \
+             run chown -R {ours} on {}, or set boot.user to {theirs}",
+            home.display(),
+            home.display()
+        ))
+    }
+
+    /// The process that `pm2.pid` names, if there is one.
+    fn noted_daemon(&self) -> Option<u32> {
         let pid = std::fs::read_to_string(self.home().join("pm2.pid")).ok()?.trim().parse().ok()?;
-        proc::start_time(pid).filter(|_| self.owns(pid)).map(|_| pid)
+        proc::start_time(pid).map(|_| pid)
     }
 
     /// What the daemon waits between signal and kill: what it was started with counts, not what is set now.
@@ -155,7 +183,7 @@ impl Pm2 {
     /// Kills the daemon, which does not answer, so that it starts nothing again.
     pub fn kill_daemon(&self) {
         if let Some(pid) = self.daemon().and_then(ProcessId::of) {
-            pid.signal(Signal::KILL);
+            pid.signal_if(Signal::KILL, |pid| self.owns(pid));
         }
     }
 
@@ -291,7 +319,7 @@ mod tests {
     async fn a_process_of_another_user_is_never_the_workers() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path();
-        let is_root = nix::unistd::Uid::effective().is_root();
+        let is_root = Uid::effective().is_root();
         let boot = Boot {
             directory: "/".into(),
             user: is_root.then(|| "nobody".to_owned()),
@@ -322,6 +350,21 @@ mod tests {
             std::fs::write(path.join(".pm2/pm2.pid"), pid.to_string()).unwrap();
             assert_eq!(pm2.daemon(), shown);
         }
+        assert_eq!(pm2.foreign_daemon(), None, "it is no daemon of PM2's");
+        if is_root {
+            let mut daemon = std::process::Command::new("sleep");
+            std::os::unix::process::CommandExt::arg0(&mut daemon, "PM2 v6.0.5: God Daemon (/root/.pm2)");
+            let mut daemon = daemon.arg("60").spawn().unwrap();
+            std::fs::write(path.join(".pm2/pm2.pid"), daemon.id().to_string()).unwrap();
+            let said = pm2.foreign_daemon().unwrap_or_default();
+            assert!(said.contains(") belongs to root, not to nobody, the worker's user: stop it as root"), "{said}");
+            assert_eq!((pm2.daemon(), pm2.list().await.unwrap()), (None, vec![]), "nor is it the worker's");
+            daemon.kill().unwrap();
+            daemon.wait().unwrap();
+            assert_eq!(pm2.foreign_daemon(), None);
+        }
+        std::fs::write(path.join(".pm2/pm2.pid"), own_pid.to_string()).unwrap();
+        assert_eq!(pm2.foreign_daemon(), None, "it is the worker's own");
         let _ = own.kill().await;
     }
 

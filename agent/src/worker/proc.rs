@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
 
 /// The number of SIGINT, PM2's stop signal.
 pub const SIGINT: u32 = 2;
@@ -33,7 +34,19 @@ impl ProcessId {
 
     /// Sends it a signal, unless it has ended.
     pub fn signal(self, signal: Signal) {
-        if let Some(pid) = i32::try_from(self.pid).ok().and_then(Pid::from_raw).filter(|_| self.lives()) {
+        self.signal_if(signal, |_| true);
+    }
+
+    /// The same if its number is meant too. A process that takes the number meanwhile gets no signal: it is sent by a pidfd(2) that was
+    /// opened before the checks, or by the number where the kernel has none (before Linux 5.3, or not permitted).
+    pub fn signal_if(self, signal: Signal, is_meant: impl FnOnce(u32) -> bool) {
+        let Some(pid) = i32::try_from(self.pid).ok().and_then(Pid::from_raw) else { return };
+        let opened = pidfd_open(pid, PidfdFlags::empty());
+        if matches!(opened, Err(Errno::SRCH)) || !self.lives() || !is_meant(self.pid) {
+            return;
+        }
+        let sent = opened.and_then(|process| pidfd_send_signal(process, signal));
+        if sent.is_err_and(|error| error != Errno::SRCH) {
             let _ = kill_process(pid, signal);
         }
     }
@@ -186,6 +199,41 @@ mod tests {
         assert!(is_pending(known.pid, usr1) && known.lives());
         child.kill().unwrap();
         child.wait().unwrap();
+    }
+
+    /// Ends and reaps the child, and starts another program with the same number; None where the kernel does not let a test choose it.
+    fn replaced(child: &mut std::process::Child) -> Option<std::process::Child> {
+        child.kill().unwrap();
+        child.wait().unwrap();
+        for _ in 0..200 {
+            std::fs::write("/proc/sys/kernel/ns_last_pid", (child.id() - 1).to_string()).ok()?;
+            let mut other = std::process::Command::new("sleep").arg("30").spawn().unwrap();
+            if other.id() == child.id() {
+                return Some(other);
+            }
+            other.kill().unwrap();
+            other.wait().unwrap();
+        }
+        None
+    }
+
+    #[test]
+    fn a_process_that_takes_the_number_after_the_checks_gets_no_signal() {
+        let mut child = std::process::Command::new("sleep").arg("30").spawn().unwrap();
+        let known = ProcessId::of(child.id()).unwrap();
+        known.signal_if(Signal::KILL, |_| false);
+        assert!(known.lives(), "it is not meant");
+        let mut other = None;
+        known.signal_if(Signal::KILL, |_| {
+            other = replaced(&mut child);
+            true
+        });
+        let Some(mut other) = other else { return eprintln!("not tested: this kernel lets nobody choose a number") };
+        let other_id = ProcessId::of(other.id()).expect("it runs");
+        other_id.signal(Signal::USR1);
+        let status = other.wait().unwrap();
+        let signal = std::os::unix::process::ExitStatusExt::signal(&status);
+        assert_eq!(signal, Some(Signal::USR1.as_raw()), "the later process was killed for the one before");
     }
 
     #[test]

@@ -134,7 +134,7 @@ fn own_tree<'a>(pm2: &Pm2, roots: impl IntoIterator<Item = &'a ProcessId>) -> BT
 }
 
 fn signal_all(pm2: &Pm2, known: &BTreeSet<ProcessId>, signal: Signal) {
-    for known in known.iter().filter(|known| pm2.owns(known.pid)) {
-        known.signal(signal);
+    for known in known {
+        known.signal_if(signal, |pid| pm2.owns(pid));
     }
 }

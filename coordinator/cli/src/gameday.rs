@@ -18,7 +18,7 @@ use anyhow::Context as _;
 use spillway_console::client::{Address, connect};
 use spillway_coordinator::config::{self, Needs};
 use spillway_coordinator::redis_client::Redis;
-use spillway_output::{out, outln};
+use spillway_output::{errln, out, outln};
 use spillway_proto::v1::operator_service_client::OperatorServiceClient;
 use spillway_words::in_words;
 use tonic::transport::Channel;
@@ -57,6 +57,11 @@ impl Scene {
             outln!("{what}");
         }
     }
+
+    /// Also beside JSON.
+    fn warn(&self, what: &str) {
+        errln!("warning: {what}");
+    }
 }
 
 /// Runs it; an error where a job was lost.
@@ -66,7 +71,7 @@ pub async fn run(file: Option<&Path>, server: &Address, options: Options, as_jso
     let coordinator = connect(server).await?;
     let mut scene = Scene { coordinator, redis, settings, says: !as_json };
     let target = Target::choose(&mut scene, &options).await?;
-    let way = interrupt::way(&target, options.notice).await?;
+    let way = interrupt::way(&scene, &target, options.notice).await?;
     scene.say(&format!(
         "{} of pool {} holds {} {}: {} with {} of notice",
         target.instance,

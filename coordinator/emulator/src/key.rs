@@ -2,12 +2,13 @@
 //! and comparisons that take no longer for a guess that is nearly right.
 
 use std::fmt;
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
+use rustix::fs::OFlags;
 use sha2::Sha256;
 
 /// A shorter one can be guessed.
@@ -25,6 +26,8 @@ pub struct Key(String);
 pub enum KeyError {
     #[error("cannot use the key file {}: name a file in a directory that exists", .0.display())]
     File(PathBuf, #[source] io::Error),
+    #[error("the key file {} is not a regular file: name one, or a path where there is none, and it is made", .0.display())]
+    NotAFile(PathBuf),
     #[error("the key file {} can be read by other users (mode {mode:03o}): run chmod 600 on it", path.display())]
     Shared { path: PathBuf, mode: u32 },
     #[error("the key file {} belongs to another user (uid {owner}), who knows the key: remove it, and a new one is made", path.display())]
@@ -62,8 +65,13 @@ impl Key {
     /// As [`read_or_create`](Self::read_or_create), and where there is none.
     pub fn read(path: &Path) -> Result<Self, KeyError> {
         let failed = |error| KeyError::File(path.to_owned(), error);
-        let file = File::open(path).map_err(failed)?;
+        // A FIFO without a writer would keep whoever opens it.
+        let at_once = OFlags::NONBLOCK.bits().cast_signed();
+        let file = OpenOptions::new().read(true).custom_flags(at_once).open(path).map_err(failed)?;
         let data = file.metadata().map_err(failed)?;
+        if !data.is_file() {
+            return Err(KeyError::NotAFile(path.to_owned()));
+        }
         let mode = data.mode() & 0o777;
         if mode & 0o077 != 0 {
             return Err(KeyError::Shared { path: path.to_owned(), mode });
@@ -142,6 +150,22 @@ mod tests {
         }
         assert!(matches!(Key::read(&path), Err(KeyError::File(..))));
         assert!(matches!(Key::read_or_create(&path.join("nowhere")), Err(KeyError::File(..))));
+    }
+
+    #[test]
+    fn what_is_no_regular_file_is_refused_by_name_and_keeps_nobody_waiting() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let fifo = directory.path().join("fifo");
+        let mode = rustix::fs::Mode::from_raw_mode(0o600);
+        rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, mode, 0).expect("a FIFO");
+        for path in [fifo, directory.path().to_owned(), PathBuf::from("/dev/null")] {
+            let (sender, receiver) = std::sync::mpsc::channel();
+            let named = path.display().to_string();
+            std::thread::spawn(move || sender.send(Key::read_or_create(&path)));
+            let read = receiver.recv_timeout(std::time::Duration::from_secs(30)).expect("an answer");
+            let error = read.expect_err("it is no file").to_string();
+            assert!(error.contains(&format!("{named} is not a regular file")), "{error}");
+        }
     }
 
     #[test]

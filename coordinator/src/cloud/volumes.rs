@@ -8,10 +8,12 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use aws_sdk_ec2::Client;
+use aws_sdk_ec2::operation::describe_launch_template_versions::builders::DescribeLaunchTemplateVersionsFluentBuilder;
 use aws_sdk_ec2::types::{
     BlockDeviceMapping, EbsBlockDevice, Filter, LaunchTemplateBlockDeviceMapping, ResponseLaunchTemplateData,
 };
-use spillway_brain::Timestamp;
+use spillway_brain::{RefusalClass, Timestamp};
 use tokio::time::Instant;
 
 use super::{Cloud, INSTALLATION_TAG, Refused};
@@ -100,15 +102,11 @@ impl Cloud {
     }
 
     async fn read_devices(&self, pool: &Pool) -> Result<Vec<BlockDeviceMapping>, Refused> {
-        let request = self.client.describe_launch_template_versions().versions(&pool.launch_template_version);
-        let request = match pool.launch_template.starts_with("lt-") {
-            true => request.launch_template_id(&pool.launch_template),
-            false => request.launch_template_name(&pool.launch_template),
-        };
+        let request = describe_version(&self.client, &pool.launch_template, &pool.launch_template_version);
         let answer = request.send().await.map_err(Refused::from)?;
         let template = answer.launch_template_versions().first().and_then(|version| version.launch_template_data());
         let Some(template) = template else { return Ok(Vec::new()) };
-        let Some(image) = template.image_id().filter(|image| image.starts_with("ami-")) else { return Ok(Vec::new()) };
+        let Some(image) = image_id(template)? else { return Ok(Vec::new()) };
         let answer = self.client.describe_images().image_ids(image).send().await.map_err(Refused::from)?;
         let image = answer.images().first().map(|image| image.block_device_mappings()).unwrap_or_default();
         Ok(overrides(template, image))
@@ -169,6 +167,29 @@ impl Cloud {
         }
         left.sort_unstable();
         Ok(left)
+    }
+}
+
+/// Asks for one version of a launch template, with the image's id even where it names a parameter of Systems Manager.
+fn describe_version(client: &Client, template: &str, version: &str) -> DescribeLaunchTemplateVersionsFluentBuilder {
+    let request = client.describe_launch_template_versions().versions(version).resolve_alias(true);
+    match template.starts_with("lt-") {
+        true => request.launch_template_id(template),
+        false => request.launch_template_name(template),
+    }
+}
+
+/// The image's id; an error where EC2 did not resolve the template's parameter, since devices of no known image would be nobody's.
+fn image_id(template: &ResponseLaunchTemplateData) -> Result<Option<&str>, Refused> {
+    match template.image_id() {
+        Some(image) if !image.starts_with("ami-") => Err(Refused {
+            class: RefusalClass::Retry,
+            code: "UnresolvedImage".to_owned(),
+            message: format!(
+                "EC2 has not resolved the launch template's image {image}: allow ssm:GetParameters, or write the image's id (ami-…)"
+            ),
+        }),
+        image => Ok(image),
     }
 }
 
@@ -236,6 +257,7 @@ fn copied(device: &LaunchTemplateBlockDeviceMapping, size_on_image: Option<i32>)
 
 #[cfg(test)]
 mod tests {
+    use aws_sdk_ec2::config::BehaviorVersion;
     use aws_sdk_ec2::types::LaunchTemplateEbsBlockDevice;
 
     use super::*;
@@ -258,6 +280,21 @@ mod tests {
             (ebs.delete_on_termination(), ebs.volume_size())
         };
         devices.iter().map(|it| (it.device_name().expect("a name"), of(it).0, of(it).1)).collect()
+    }
+
+    #[test]
+    fn an_image_that_a_parameter_names_is_asked_for_and_one_that_is_not_told_is_an_error() {
+        let configuration = aws_sdk_ec2::Config::builder().behavior_version(BehaviorVersion::latest()).build();
+        let request = describe_version(&Client::from_conf(configuration), "lt-1", "$Default");
+        assert_eq!(request.as_input().get_resolve_alias(), &Some(true));
+        let with =
+            |image: Option<&str>| ResponseLaunchTemplateData::builder().set_image_id(image.map(str::to_owned)).build();
+        assert_eq!(image_id(&with(Some("ami-1"))).expect("an image"), Some("ami-1"));
+        assert_eq!(image_id(&with(None)).expect("nothing to ask for"), None);
+        for image in ["resolve:ssm:/worker/image", "resolve:ssm:/worker/image:3", "/worker/image"] {
+            let Refused { message, .. } = image_id(&with(Some(image))).expect_err("whose devices?");
+            assert!(message.contains(image) && message.contains("ssm:GetParameters"), "{message}");
+        }
     }
 
     #[test]

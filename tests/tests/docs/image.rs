@@ -37,12 +37,15 @@ impl Builder {
         }
         builder.program("id", "#!/bin/bash\necho 0\n");
         builder.program("runuser", "#!/bin/bash\n");
-        builder.program("getent", "#!/bin/bash\necho root:x:0:0::/nonexistent:/bin/sh\n");
+        builder.program("getent", "#!/bin/bash\necho ubuntu:x:1000:1000::/nonexistent:/bin/sh\n");
+        // The machine whose homes and /etc are checked: whatever this one has is none of the test's.
+        fs::create_dir_all(at.join("machine/etc")).expect("a directory");
+        let users = "ubuntu:x:1000:1000::/home/ubuntu:/bin/bash\n";
+        fs::write(at.join("machine/etc/passwd"), users).expect("passwd");
         symlink(binaries::agent(), at.join("bin/spillway-agent")).expect("the agent");
         let config = fs::read_to_string(workspace().join("ami/agent.toml")).expect("ami/agent.toml");
         let app = at.join("app").display().to_string();
-        let config = config.replace("/opt/scalereach", &app).replace("user = \"ubuntu\"", "user = \"root\"");
-        fs::write(at.join("spillway/agent.toml"), config).expect("agent.toml");
+        fs::write(at.join("spillway/agent.toml"), config.replace("/opt/scalereach", &app)).expect("agent.toml");
         fs::write(at.join("spillway/join-token"), "x").expect("the token");
         fs::write(at.join("units/spillway-agent.service"), "[Service]").expect("the unit");
         fs::write(at.join("app/.env"), env).expect(".env");
@@ -64,7 +67,10 @@ impl Builder {
             .replace("/etc/spillway/", &format!("{}/", at("spillway")))
             .replace("/etc/systemd/system/", &format!("{}/", at("units")));
         let mut bash = command("/bin/bash");
-        bash.arg("-c").arg(script).args(["prepare-image", "--this-is-the-builder"]).args(more);
+        bash.arg("-c")
+            .arg(script)
+            .args(["prepare-image", "--this-is-the-builder", "--root", &at("machine")])
+            .args(more);
         let out = output(bash.env_clear().env("PATH", at("bin")));
         let calls = fs::read_to_string(at("calls")).unwrap_or_default();
         (out.status.success(), text(&out.stdout) + &text(&out.stderr), calls)
@@ -92,6 +98,21 @@ fn an_image_with_aws_keys_is_refused_before_anything_is_changed() {
         assert!(!succeeded && said.contains("app/.env.production:1: "), "{said}");
         let (succeeded, said, _) = builder.prepare(&["--allow", name]);
         assert!(succeeded, "what is named is let through: {said}");
+    }
+}
+
+#[test]
+fn only_the_builders_own_homes_and_etc_are_looked_at() {
+    let builder = Builder::new(ENV);
+    for (file, line) in
+        [("home/ubuntu/.aws/credentials", "aws_secret_access_key = x"), ("etc/environment", "AWS_SECRET_ACCESS_KEY=x")]
+    {
+        let file = builder.0.path().join("machine").join(file);
+        fs::create_dir_all(file.parent().expect("a directory")).expect("a directory");
+        fs::write(&file, line).expect("a file");
+        let (succeeded, said, _) = builder.prepare(&[]);
+        assert!(!succeeded && said.contains(&format!("{}:1: ", file.display())), "{said}");
+        fs::remove_file(file).expect("the file");
     }
 }
 

@@ -1,6 +1,7 @@
 //! `spillway gameday`: the emulator interrupts an instance, or the coordinator has its agent rehearse an interruption; its jobs
 //! are handed back, it is replaced, and the score says so.
 
+use std::net::TcpListener;
 use std::path::Path;
 
 use serde_json::Value;
@@ -37,11 +38,19 @@ async fn an_instance_is_taken_and_its_jobs_run_elsewhere() {
     let mut stage = Stage::start(setup).await;
     let (ok, _, said) = gameday(&stage, true, &["--wait", "1s"]).await;
     assert!(!ok && said.contains("no ready instance has a running job: add jobs"), "{said}");
-    jobs::add(&stage.redis, 30, 6.0);
+    jobs::add(&stage.redis, 36, 6.0);
     stage.start_primary().await;
     stage.until_ready(2).await;
     let (ok, _, said) = with_key(&stage, true, &["--notice", "5s"], Path::new("")).await;
     assert!(!ok && said.contains("has a key: set $SPILLWAY_EMULATOR_KEY_FILE"), "{said}");
+    // What cannot tell whether it is the emulator is named, and is not waited for without bound.
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let silent = format!("http://{}", silent.local_addr().expect("its address"));
+    let own = stage.environment.insert("AWS_ENDPOINT_URL_EC2".to_owned(), silent);
+    let (ok, _, said) = gameday(&stage, true, &["--notice", "0s"]).await;
+    assert!(!ok && said.contains("it has not answered within 5 s"), "{said}");
+    assert!(said.contains("only the emulator can interrupt without notice"), "{said}");
+    stage.environment.extend(own.map(|own| ("AWS_ENDPOINT_URL_EC2".to_owned(), own)));
     for (emulator, notice, by) in [(true, "5s", "emulator"), (false, "5s", "agent"), (true, "0s", "emulator")] {
         let (ok, out, said) = gameday(&stage, emulator, &["--notice", notice, "--json"]).await;
         assert!(ok, "{out}{said}{}", stage.diagnosis().await);
@@ -58,6 +67,6 @@ async fn an_instance_is_taken_and_its_jobs_run_elsewhere() {
     assert!(!ok && said.contains("only the emulator can interrupt without notice"), "{said}");
     let (ok, _, said) = gameday(&stage, true, &["--instance", "i-0"]).await;
     assert!(!ok && said.contains("no instance i-0 here"), "{said}");
-    stage.until("all jobs are completed", || jobs::completed(&stage.redis) == 30).await;
+    stage.until("all jobs are completed", || jobs::completed(&stage.redis) == 36).await;
     assert_eq!(jobs::failed(&stage.redis), 0);
 }

@@ -8,6 +8,7 @@ use spillway_console::client::refused;
 use spillway_emulator::Key;
 use spillway_proto::v1;
 use spillway_stage::ec2;
+use spillway_words::in_words;
 
 use super::Scene;
 use super::target::Target;
@@ -16,6 +17,8 @@ use super::target::Target;
 const ENDPOINT: &str = "AWS_ENDPOINT_URL_EC2";
 /// Where the emulator's key is.
 const KEY_FILE: &str = ec2::KEY_FILE;
+/// For one answer of the emulator's.
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Who takes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,7 +65,7 @@ impl Control {
     fn request(&self, method: reqwest::Method, path: &str) -> reqwest::RequestBuilder {
         // It is on loopback, whatever proxy the environment names.
         let client = reqwest::Client::builder().no_proxy().build().unwrap_or_default();
-        let request = client.request(method, format!("{}/_emulator/{path}", self.endpoint));
+        let request = client.request(method, format!("{}/_emulator/{path}", self.endpoint)).timeout(TIMEOUT);
         match &self.key {
             Some(key) => request.bearer_auth(key.expose()),
             None => request,
@@ -70,18 +73,22 @@ impl Control {
     }
 }
 
-/// The emulator's where it has this instance, else its agent's.
-pub(super) async fn way(target: &Target, notice: Duration) -> anyhow::Result<Way> {
+/// The emulator's where it has this instance, else its agent's: why is said.
+pub(super) async fn way(scene: &Scene, target: &Target, notice: Duration) -> anyhow::Result<Way> {
     if let Some(control) = Control::find()? {
         let asked = control.request(reqwest::Method::GET, &format!("instances/{}", target.instance)).send().await;
-        match asked.map(|answer| answer.status()) {
+        let why = match asked.map(|answer| answer.status()) {
             Ok(status) if status.is_success() => return Ok(Way::Emulator(control)),
             Ok(reqwest::StatusCode::UNAUTHORIZED) => bail!(
                 "the emulator at {} has a key: set ${KEY_FILE} to the file that `spillway emulator --key-file` was given",
                 control.endpoint
             ),
-            _ => {}
-        }
+            Ok(reqwest::StatusCode::NOT_FOUND) => format!("it is no emulator, or one without {}", target.instance),
+            Ok(status) => format!("it answered {status}"),
+            Err(error) if error.is_timeout() => format!("it has not answered within {}", in_words(TIMEOUT)),
+            Err(error) => format!("it does not answer: {}", anyhow::Error::from(error).root_cause()),
+        };
+        scene.warn(&format!("${ENDPOINT} is {}, and cannot interrupt {}: {why}", control.endpoint, target.instance));
     }
     if notice.is_zero() {
         bail!("only the emulator can interrupt without notice: set ${ENDPOINT} to it, or use --notice 120s");
