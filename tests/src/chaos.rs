@@ -31,7 +31,7 @@ use proxy::LinkFault;
 use stage::{ChaosStage, MAX_INSTANCES};
 pub use summary::Summary;
 
-/// From the last fault until an operator resumes, and from the last job's end until the fleet is at zero.
+/// From the last job's end until the fleet is at zero.
 const ENDS_WITHIN: Duration = Duration::from_secs(240);
 /// While a backlog is worked off, some job ends at least this often: how long all of it takes is for the faults before.
 const GOES_ON_WITHIN: Duration = Duration::from_secs(90);
@@ -80,7 +80,7 @@ async fn lives(stage: ChaosStage, options: Options, log: impl Fn(&str)) -> Lived
     let (seen, injected) = (RefCell::new(Seen::default()), Injected::default());
     let journal = RefCell::new(Journal::default());
     let mut summary = Summary { seed: options.seed, ..Summary::default() };
-    let added = Cell::new(0);
+    let (added, resumed) = (Cell::new(0), Cell::new(0));
     let outcome = {
         let goes_on = Cell::new(true);
         let rounds = async {
@@ -91,7 +91,7 @@ async fn lives(stage: ChaosStage, options: Options, log: impl Fn(&str)) -> Lived
         let lives = async {
             tokio::try_join!(rounds, floods(&stage, &goes_on, &added, options.seed))?;
             log("faults and load have stopped");
-            settle(&stage, &injected, &seen, &journal, added.get()).await
+            settle(&stage, &injected, &seen, &journal, added.get(), &resumed).await
         };
         tokio::select! {
             violation = invariants::check(&stage, &seen, &injected) => Err(violation),
@@ -100,6 +100,7 @@ async fn lives(stage: ChaosStage, options: Options, log: impl Fn(&str)) -> Lived
         }
     };
     count(&stage, &mut summary, &seen.borrow(), &injected, added.get());
+    summary.resumed = resumed.get();
     // Also after another violation, for the summary.
     if let Ok(mut redis) = connect(&stage).await {
         let mut journal = journal.into_inner();
@@ -255,10 +256,12 @@ async fn settle(
     seen: &RefCell<Seen>,
     journal: &RefCell<Journal>,
     added: u64,
+    resumed: &Cell<u32>,
 ) -> Result<(), Violation> {
-    // Instances that the faults ended soon after they were ready stop launches: somebody who knows why lifts that.
-    until("an operator resumes", async || stage.operator_resumes().await).await?;
-    works_off(stage, added).await?;
+    tokio::select! {
+        outcome = works_off(stage, added) => outcome?,
+        () = operator(stage, resumed) => {}
+    }
     let gone = |record: &InstanceRecord| record.state == InstanceState::Terminated;
     until("the pool is at zero", async || stage.ours().iter().all(gone)).await?;
     let began = Instant::now();
@@ -281,6 +284,17 @@ async fn settle(
         }
     }
     Ok(())
+}
+
+/// Instances that the faults ended soon after they were ready stop launches for up to an hour: somebody who knows why lifts
+/// that. From everything else launches must recover by themselves.
+async fn operator(stage: &ChaosStage, resumed: &Cell<u32>) {
+    loop {
+        if stage.early_ends_hold_launches().await && stage.operator_resumes().await {
+            resumed.set(resumed.get() + 1);
+        }
+        sleep(Duration::from_secs(1)).await;
+    }
 }
 
 /// Every job ends.

@@ -73,6 +73,14 @@ pub fn failed_ids(redis: &RedisServer) -> Vec<String> {
     redis.ask(&["ZRANGE", &format!("bull:{QUEUE}:failed"), "0", "-1"])
 }
 
+/// Ids of the jobs that BullMQ's stall check has found, once for each time.
+pub fn stalls(redis: &RedisServer) -> Vec<String> {
+    let events: Vec<(String, BTreeMap<String, String>)> =
+        redis.ask(&["XRANGE", &format!("bull:{QUEUE}:events"), "-", "+"]);
+    let is_stall = |fields: &BTreeMap<String, String>| fields.get("event").is_some_and(|event| event == "stalled");
+    events.into_iter().filter(|(_, fields)| is_stall(fields)).filter_map(|(_, mut it)| it.remove("jobId")).collect()
+}
+
 /// By job: how often a worker started it, by the workers' own count.
 pub fn runs(redis: &RedisServer) -> BTreeMap<String, u64> {
     redis.ask(&["HGETALL", "spillway-demo:runs"])

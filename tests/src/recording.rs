@@ -4,6 +4,8 @@
 //! `operator WORDS`, what an operator asked for at that moment. HEX is the message as protobuf encodes it.
 
 use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::io::Write as _;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -35,6 +37,27 @@ pub enum Line {
 /// The recording of a version's agent.
 pub fn file(version: &str) -> PathBuf {
     workspace().join(format!("proto/recorded/session-{version}.txt"))
+}
+
+/// The versions that are recorded, in order.
+pub fn versions() -> Vec<String> {
+    let folder = workspace().join("proto/recorded");
+    let entries = fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    let name =
+        |entry: std::io::Result<fs::DirEntry>| entry.expect("an entry").file_name().to_string_lossy().into_owned();
+    let mut versions: Vec<String> = entries
+        .map(name)
+        .filter_map(|name| Some(name.strip_prefix("session-")?.strip_suffix(".txt")?.to_owned()))
+        .collect();
+    versions.sort();
+    versions
+}
+
+/// Keeps a version's recording. The error names the file: what is there already is never changed.
+pub fn keep(version: &str, text: &str) -> Result<(), String> {
+    let file = file(version);
+    let written = File::create_new(&file).and_then(|mut new| new.write_all(text.as_bytes()));
+    written.map_err(|error| format!("{}: {error}: a recording is made once, and never changed", file.display()))
 }
 
 /// The lines of a recording. What a version said keeps its meaning: no field of it may be missing from today's protocol.

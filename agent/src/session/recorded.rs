@@ -1,5 +1,7 @@
 //! What coordinators told this agent's predecessors, by the recordings of their sessions (`proto/recorded`): it is understood.
 
+use std::{fs, io};
+
 use prost::Message as _;
 use spillway_proto::v1::SessionResponse;
 
@@ -28,6 +30,19 @@ fn name(inbound: &Inbound) -> &'static str {
         },
         _ => "nothing",
     }
+}
+
+#[test]
+fn every_recording_is_read() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../proto/recorded");
+    let name = |entry: io::Result<fs::DirEntry>| entry.expect("an entry").file_name().to_string_lossy().into_owned();
+    let mut versions: Vec<String> = fs::read_dir(folder)
+        .expect("the recordings")
+        .map(name)
+        .filter_map(|name| Some(name.strip_prefix("session-")?.strip_suffix(".txt")?.to_owned()))
+        .collect();
+    versions.sort();
+    assert_eq!(versions, RECORDED.map(|(version, _)| version), "{folder}, and RECORDED here");
 }
 
 #[test]

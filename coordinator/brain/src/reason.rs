@@ -173,8 +173,11 @@ pub enum Reason {
     QueueGone {
         queue: String,
     },
+    /// `jobless`: for how long its agent has reported no job.
     NoJobByItsAgent {
         span: Duration,
+        #[serde(default)]
+        jobless: Duration,
     },
     StoppedUnseen {
         cause: DrainCause,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::time::Duration;
+use std::{fs, io};
 
 use serde_json::Value;
 use spillway_brain::{
@@ -68,6 +69,19 @@ const CAUSES: [&str; 8] = [
     "rebalance recommendation",
     "scheduled event",
 ];
+
+#[test]
+fn every_recording_is_read() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures");
+    let name = |entry: io::Result<fs::DirEntry>| entry.expect("an entry").file_name().to_string_lossy().into_owned();
+    let mut versions: Vec<String> = fs::read_dir(folder)
+        .expect("the fixtures")
+        .map(name)
+        .filter_map(|name| Some(name.strip_prefix("states-")?.strip_suffix(".jsonl")?.to_owned()))
+        .collect();
+    versions.sort();
+    assert_eq!(versions, RECORDED.map(|(version, _)| version), "{folder}, and RECORDED here");
+}
 
 #[test]
 fn what_any_release_wrote_is_read_without_loss() {

@@ -106,11 +106,11 @@ fn blocked_line(blocked: &v1::LaunchesBlocked, now: SystemTime) -> String {
     let v1::LaunchesBlocked { class, code, message, .. } = blocked;
     let what = if blocked.needs_a_person { "PROBLEM    launching is stopped" } else { "waits      launches" };
     let did = match blocked.after_accept {
-        true => "EC2 accepted the last one, and ended it before anything ran there, by",
-        false => "EC2 answered",
+        true => format!("EC2 accepted the last one, and ended it before anything ran there ({code}, {class})"),
+        false => format!("EC2 answered {code} ({class})"),
     };
     let message = if message.is_empty() { String::new() } else { format!(": {message}") };
-    format!("{what}: {did} {code} ({class}) {}{message}; {again}", ago(blocked.at.as_ref(), now))
+    format!("{what}: {did} {}{message}; {again}", ago(blocked.at.as_ref(), now))
 }
 
 /// One queue observation in a line.

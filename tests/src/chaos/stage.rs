@@ -21,6 +21,8 @@ pub const MAX_INSTANCES: usize = 3;
 const BULLMQ: u32 = 5;
 /// The shortest and the longest job.
 const JOBS_MS: [&str; 2] = ["100", "6000"];
+/// Of the reason why early ends hold launches.
+const EARLY_ENDS: &str = "soon after becoming ready: ";
 /// Concurrency of an instance's worker and of the primary's.
 const CONCURRENCY: u32 = 2;
 
@@ -145,6 +147,14 @@ impl ChaosStage {
             }
         }
         None
+    }
+
+    /// The leader's newest plan says that early ends hold launches, or all but one.
+    pub async fn early_ends_hold_launches(&self) -> bool {
+        let coordinator = self.leader().await.and_then(|seat| seat.coordinator.borrow().clone());
+        let Some(coordinator) = coordinator else { return false };
+        let plan = coordinator.try_pool().await.and_then(|pool| pool.plan);
+        plan.is_some_and(|plan| plan.notes.iter().any(|note| note.contains(EARLY_ENDS)))
     }
 
     /// An operator has the leader forget what the faults made it wait for; true once it has.

@@ -15,6 +15,8 @@ pub struct Summary {
     /// Lost by EC2 and by the proxies.
     pub answers_lost: u32,
     pub launches: usize,
+    /// How often early ends held launches after the last fault, and an operator lifted that.
+    pub resumed: u32,
     pub peak_billing: usize,
     pub over_the_cap: usize,
     /// Instances beyond the first of their launch token.
@@ -48,6 +50,7 @@ impl fmt::Display for Summary {
         }
         writeln!(f, "| answers lost | {} |", self.answers_lost)?;
         writeln!(f, "| launches | {} |", self.launches)?;
+        writeln!(f, "| resumed by an operator | {} |", self.resumed)?;
         let (billed, over) = (self.peak_billing, self.over_the_cap);
         writeln!(f, "| most billable instances at once, over the cap | {billed}, {over} |")?;
         writeln!(

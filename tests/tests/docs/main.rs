@@ -10,3 +10,4 @@ mod pages;
 mod running;
 mod sentences;
 mod shell;
+mod tests_page;

@@ -92,6 +92,9 @@ async fn of_two_coordinators_one_acts_and_the_other_takes_over() {
     assert_eq!(second.health("spillway.leader").await, NotServing);
     assert_eq!(second.health("").await, Serving, "a standby is healthy");
     assert_eq!(second.json(&["status"])["leader"], false);
+    let explained = text(&second.command(&["explain"]).stdout);
+    assert!(explained.contains("this coordinator is a standby") && explained.contains("leader's host"), "{explained}");
+    assert!(text(&second.command(&["status"]).stdout).contains("STANDBY: this coordinator is not the leader"));
     let refused = second.command(&["hold"]);
     assert_eq!(refused.status.code(), Some(1));
     assert!(text(&refused.stderr).contains("not the leader"), "{}", text(&refused.stderr));

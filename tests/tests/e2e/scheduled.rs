@@ -60,5 +60,10 @@ async fn an_event_that_leaves_no_time_for_a_replacement_still_cuts_no_job_off() 
     assert!(stage.coordinator().explained("EC2 has scheduled system-reboot in "), "{}", stage.diagnosis().await);
     stage.until("all jobs are completed", || jobs::completed(&stage.redis) == 5).await;
     assert_eq!(jobs::failed(&stage.redis), 0);
+    // A job that was cut off is run again, too: BullMQ's stall check finds it.
+    let status = stage.coordinator().status();
+    assert!(status["jobs_handed_back_total"].as_u64() > Some(0), "{status}\n{}", stage.diagnosis().await);
+    let stalls = jobs::stalls(&stage.redis);
+    assert!(stalls.is_empty(), "BullMQ found {stalls:?}\n{}", stage.diagnosis().await);
     stage.until_zero().await;
 }

@@ -82,8 +82,8 @@ async fn a_launch_that_ends_for_its_encrypted_volume_is_told_with_ec2s_words_and
     assert_eq!(["class", "code", "message"].map(|key| told[key].as_str().expect("text")), expected, "{pool}");
     assert_eq!(told["after_accept"], true, "{pool}");
     let said = status(&stage);
-    let problem = "launching is stopped: EC2 accepted the last one, and ended it before anything ran there, by \
-                   Client.InternalError (configuration)";
+    let problem = "launching is stopped: EC2 accepted the last one, and ended it before anything ran there \
+                   (Client.InternalError, configuration)";
     assert!(said.contains(problem), "{said}");
     stage.until("it is tried again", || stage.calls("RunInstances").len() == 2).await;
     let calls = stage.calls("RunInstances");

@@ -67,7 +67,7 @@ async fn while_a_queue_cannot_be_read_busy_instances_stay_and_those_without_a_jo
         .await;
     stage.until("no instance bills", || stage.billing() == 0).await;
     let coordinator = stage.coordinator();
-    assert!(coordinator.explained("its agent has long said that it holds no job"), "{}", stage.diagnosis().await);
+    assert!(coordinator.explained("its agent has reported no job for "), "{}", stage.diagnosis().await);
     assert_eq!(stage.calls("RunInstances").len(), launches, "{}", stage.diagnosis().await);
     let _: () = stage.redis.ask(&["DEL", &wait]);
     stage.until("the queue is known again", || problem(&stage).is_null()).await;
@@ -88,8 +88,7 @@ async fn after_flushall_the_instances_of_before_do_not_stay() {
         if restarts {
             stage.start_coordinator().await;
         }
-        let told =
-            if restarts { "its agent has long said that it holds no job" } else { "was there and has no key in Redis" };
+        let told = if restarts { "its agent has reported no job for " } else { "was there and has no key in Redis" };
         stage.until("it is told why", || stage.coordinator().explained(told)).await;
         stage.until("no instance bills", || stage.billing() == 0).await;
         assert_eq!(stage.instances().len(), 1, "{}", stage.diagnosis().await);

@@ -53,8 +53,7 @@ async fn assert_run_again(stage: &Stage, id: &str, job: &str) {
     assert_eq!(jobs::job(&stage.redis, job).by.as_deref(), Some("primary"));
     assert_eq!(jobs::runs(&stage.redis)[&format!("{QUEUE}:{job}")], 2);
     assert_eq!((field(stage, job, "atm"), field(stage, job, "stc")), (Some(1), None), "attempts and stalls");
-    let events: Vec<(String, Vec<String>)> = stage.redis.ask(&["XRANGE", &format!("bull:{QUEUE}:events"), "-", "+"]);
-    assert!(events.iter().all(|(_, fields)| !fields.contains(&"stalled".to_owned())), "{events:?}");
+    assert!(jobs::stalls(&stage.redis).is_empty(), "BullMQ found {:?}", jobs::stalls(&stage.redis));
     assert_eq!(jobs::failed(&stage.redis), 0);
     let http = stage.coordinator().http_port;
     let metrics = reqwest::get(format!("http://127.0.0.1:{http}/metrics")).await.expect("metrics");

@@ -125,9 +125,10 @@ fn each_instance(state: &mut State, now: Timestamp, config: &Config, span: Durat
         match instance.phase {
             // That was decided while all was known.
             Phase::Terminating { .. } => refused.extend(terminating::tick(instance, now, config, plan)),
-            Phase::Booting { .. } | Phase::Ready if may_begin && is_jobless(instance, now, config) => {
+            Phase::Booting { .. } | Phase::Ready if may_begin => {
+                let Some(jobless) = jobless_for(instance, now, config) else { continue };
                 let deadline = now + config.drain_timeout;
-                let reason = Reason::NoJobByItsAgent { span };
+                let reason = Reason::NoJobByItsAgent { span, jobless };
                 plan.decisions.extend(draining::begin(instance, now, deadline, DrainCause::QueuesUnknown, reason));
             }
             // Not in the tick that began the drain.
@@ -150,10 +151,10 @@ fn is_kept_back(instance: &Instance, now: Timestamp) -> bool {
     instance.left_to_ec2_until().is_some_and(|until| now < until) || instance.is_kept(now)
 }
 
-/// Its agent is there, and has said for as long as idleness takes that the worker holds no job.
-fn is_jobless(instance: &Instance, now: Timestamp, config: &Config) -> bool {
-    !instance.is_silent(now, config.heartbeat_timeout)
-        && instance.agent.jobless_since.is_some_and(|since| now.since(since) >= config.policy.idle)
+/// For how long its agent, which is there, has said that the worker holds no job; None where that is shorter than idleness takes.
+fn jobless_for(instance: &Instance, now: Timestamp, config: &Config) -> Option<Duration> {
+    let span = now.since(instance.agent.jobless_since?);
+    (span >= config.policy.idle && !instance.is_silent(now, config.heartbeat_timeout)).then_some(span)
 }
 
 /// Its agent says that the worker is stopped and held no job; or cannot ask Redis how many, of a worker that held none when it was

@@ -29,59 +29,7 @@ impl fmt::Display for WorksOn {
 impl fmt::Display for Note {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Note::NotLeader
-            | Note::NotObservedYet
-            | Note::ObservationFailed { .. }
-            | Note::ObservationStale { .. }
-            | Note::NotListedYet
-            | Note::ListingFailed { .. }
-            | Note::ListingStale { .. }
-            | Note::Held { .. } => self.of_no_scaling(f),
-            Note::NothingWaits
-            | Note::Idle { .. }
-            | Note::IdleCounting { .. }
-            | Note::Sustaining { .. }
-            | Note::BelowStep { .. }
-            | Note::KeptByLittle { .. }
-            | Note::PoolRetired
-            | Note::HighestStep { .. } => self.of_policy(f),
-            Note::Paused { .. }
-            | Note::RateLimited { .. }
-            | Note::ConcurrencyReached { .. }
-            | Note::NoDemandNoReplacement { .. }
-            | Note::OnTheWay { .. }
-            | Note::AtCap { .. }
-            | Note::BreakerOpen { .. }
-            | Note::BreakerTries
-            | Note::EarlyEnds { .. }
-            | Note::BackOff { .. }
-            | Note::FatalRefusal { .. }
-            | Note::LaunchUnseen { .. }
-            | Note::TokenUsed { .. } => self.of_launches(f),
-            Note::WaitsForDrain { .. }
-            | Note::Kept { .. }
-            | Note::LeftToEc2 { .. }
-            | Note::SourcesDisagree { .. }
-            | Note::RedisViewMissing { .. }
-            | Note::AgentSilent { .. }
-            | Note::NotOurs { .. }
-            | Note::NotTerminated { .. }
-            | Note::Stranger { .. }
-            | Note::TagsChanged { .. }
-            | Note::Unlisted { .. }
-            | Note::HandsBack { .. }
-            | Note::RebalanceWaits { .. }
-            | Note::RebalanceHeld { .. }
-            | Note::EventScheduled { .. }
-            | Note::EventWaits { .. }
-            | Note::EventHeld { .. } => self.of_instances(f),
-        }
-    }
-}
-
-impl Note {
-    fn of_no_scaling(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
+            // Nothing is scaled.
             Note::NotLeader => f.write_str("standby: another coordinator is the leader and decides"),
             Note::NotObservedYet => f.write_str("the queues have not been read yet: no scaling until they are"),
             Note::ObservationFailed { detail } => {
@@ -107,12 +55,8 @@ impl Note {
             Note::Held { reason: None } => {
                 f.write_str("an operator holds the pool: no scaling until `spillway resume`")
             }
-            other => write!(f, "{other:?}"),
-        }
-    }
 
-    fn of_policy(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
+            // The policy.
             Note::PoolRetired => f.write_str(
                 "this pool is in no settings any more: 0 desired, and its instances are drained. To keep it, put its \
                  [[pool]] back",
@@ -151,12 +95,8 @@ impl Note {
                 counted(*demand, "job"),
                 counted(*desired, "instance")
             ),
-            other => write!(f, "{other:?}"),
-        }
-    }
 
-    fn of_launches(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
+            // Launches.
             Note::Paused { waiting } => {
                 write!(f, "the queue is paused with {} waiting: more instances cannot help", counted(*waiting, "job"))
             }
@@ -242,12 +182,8 @@ impl Note {
                 "launch {token} was never answered: it counts toward max_instances until EC2's list shows that it does not \
                  exist"
             ),
-            other => write!(f, "{other:?}"),
-        }
-    }
 
-    fn of_instances(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
+            // Instances.
             Note::WaitsForDrain { name, silent: true, .. } => {
                 write!(f, "{name} is draining, but its agent does not answer")
             }
@@ -341,7 +277,6 @@ impl Note {
                 when(*left),
                 in_words(*drained_in)
             ),
-            other => write!(f, "{other:?}"),
         }
     }
 }

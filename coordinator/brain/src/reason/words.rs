@@ -12,61 +12,7 @@ use crate::words::{counted, in_words};
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Reason::BelowDesired { .. }
-            | Reason::LaunchUnanswered { .. }
-            | Reason::Refused { .. }
-            | Reason::TakenBack { .. }
-            | Reason::BreakerOpened { .. }
-            | Reason::EarlyEnds { .. }
-            | Reason::NothingTaken { .. }
-            | Reason::Replaces { .. }
-            | Reason::ReplacesScheduled { .. } => self.of_launches(f),
-            Reason::NotOurs { .. }
-            | Reason::Strangers { .. }
-            | Reason::TagsChanged { .. }
-            | Reason::Unlisted { .. }
-            | Reason::QueuesUnknown { .. }
-            | Reason::InstancesUnknown { .. }
-            | Reason::QueueGone { .. } => self.of_lists(f),
-            Reason::Drained { .. }
-            | Reason::NoAgentNoJob { .. }
-            | Reason::DrainOverdue { .. }
-            | Reason::TerminateAgain { .. }
-            | Reason::NotTerminated { .. }
-            | Reason::Stopped { .. }
-            | Reason::StoppedUnseen { .. }
-            | Reason::HandedBack { .. } => self.of_terminations(f),
-            Reason::LeftByDrain { .. }
-            | Reason::Terminated
-            | Reason::ShutsDown
-            | Reason::Vanished
-            | Reason::HandBackAgain { .. }
-            | Reason::HandBackFails { .. }
-            | Reason::JobsLeft { .. }
-            | Reason::SuspectJob { .. } => self.of_hand_backs(f),
-            Reason::ScaleIn { .. }
-            | Reason::PoolRetired
-            | Reason::Interrupted { .. }
-            | Reason::BootFailed { .. }
-            | Reason::BootDeadline { .. }
-            | Reason::AgentLost { .. }
-            | Reason::TakesNoJob { .. }
-            | Reason::AgentDrains { .. }
-            | Reason::OperatorAsked { .. }
-            | Reason::DemandReturned { .. }
-            | Reason::ToldAgain { .. }
-            | Reason::RebalanceRecommended
-            | Reason::NoJobByItsAgent { .. }
-            | Reason::Replaced { .. }
-            | Reason::EventScheduled { .. }
-            | Reason::ReplacedScheduled { .. } => self.of_drains(f),
-        }
-    }
-}
-
-impl Reason {
-    fn of_launches(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
+            // Launches.
             Reason::BelowDesired { demand, desired, ready, on_the_way } => write!(
                 f,
                 "{} ready to run; {} desired, {ready} ready, {on_the_way} starting",
@@ -122,12 +68,8 @@ impl Reason {
                 "EC2 has scheduled {code} of {id}{}: its replacement is launched first, then it is drained",
                 when(*left)
             ),
-            other => write!(f, "{other:?}"),
-        }
-    }
 
-    fn of_lists(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
+            // What EC2 and Redis list.
             Reason::NotOurs { id } => write!(
                 f,
                 "{id} has the pool's tag but no launch token: it counts toward max_instances and is never touched. If it \
@@ -161,7 +103,7 @@ impl Reason {
             Reason::QueuesUnknown { span, detail } => write!(
                 f,
                 "the queues have been unknown for {}: {detail}. Nothing is launched, and instances are billed on meanwhile; those \
-                 whose agents say that they hold no job are drained next. `spillway queues` shows whether it is mended",
+                 whose agents say that they hold no job are drained next. `spillway queues` shows whether they can be read again",
                 in_words(*span)
             ),
             Reason::InstancesUnknown { span, detail } => write!(
@@ -175,12 +117,8 @@ impl Reason {
                 "queue \"{queue}\" was there and has no key in Redis any more, so it counts as empty. Was it obliterated, or Redis \
                  flushed or restored without it? If not, the coordinator reads another Redis than the workers do"
             ),
-            other => write!(f, "{other:?}"),
-        }
-    }
 
-    fn of_drains(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
+            // Drains.
             Reason::ScaleIn { desired, idle: true } => {
                 write!(f, "idle: no jobs ready to run for long enough; {} desired", counted(*desired, "instance"))
             }
@@ -221,22 +159,19 @@ impl Reason {
                 write!(f, "{}: the agent has not started to drain, so the command is sent again", cause.in_words())
             }
             Reason::RebalanceRecommended => f.write_str("EC2 recommends a rebalance: it may reclaim the instance soon"),
-            Reason::NoJobByItsAgent { span } => write!(
+            Reason::NoJobByItsAgent { span, jobless } => write!(
                 f,
-                "the queues have been unknown for {}, and its agent has long said that it holds no job",
-                in_words(*span)
+                "the queues have been unknown for {}, and its agent has reported no job for {}",
+                in_words(*span),
+                in_words(*jobless)
             ),
             Reason::Replaced { by } => write!(f, "EC2 recommends a rebalance, and the replacement {by} is ready"),
             Reason::EventScheduled { code, left } => write!(f, "EC2 has scheduled {code}{}", when(*left)),
             Reason::ReplacedScheduled { code, left, by } => {
                 write!(f, "EC2 has scheduled {code}{}, and the replacement {by} is ready", when(*left))
             }
-            other => write!(f, "{other:?}"),
-        }
-    }
 
-    fn of_terminations(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
+            // Terminations.
             Reason::Drained { cause } => {
                 write!(f, "drained ({}): agent and Redis both show no job left", cause.in_words())
             }
@@ -267,12 +202,8 @@ impl Reason {
                 cause.in_words(),
                 counted(*jobs, "job")
             ),
-            other => write!(f, "{other:?}"),
-        }
-    }
 
-    fn of_hand_backs(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
+            // Hand-backs.
             Reason::LeftByDrain { jobs } => {
                 write!(
                     f,
@@ -318,7 +249,6 @@ impl Reason {
                     "It counts as stalled, and goes behind the other jobs. Look at what it does to its machine, or remove it"
                 })
             }
-            other => write!(f, "{other:?}"),
         }
     }
 }

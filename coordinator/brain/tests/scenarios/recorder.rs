@@ -1,10 +1,12 @@
-//! Records states as the ledger gets them: `RECORD=1 cargo test -p spillway-brain --test scenarios` writes those of all scenarios that
+//! Records states as the ledger gets them: `SPILLWAY_RECORD=1 cargo test -p spillway-brain --test scenarios` writes those of all scenarios that
 //! together have each field filled and each variant once to `fixtures/states-VERSION.jsonl`, which later versions must read
 //! (`tests/ledger.rs`). Done once for a release, and never again for it.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
-use std::{env, fs};
+use std::env;
+use std::fs::File;
+use std::io::Write as _;
 
 use serde_json::Value;
 use spillway_brain::State;
@@ -21,7 +23,7 @@ thread_local! {
 
 /// From here on states of this thread are kept, if that is asked for.
 pub fn begin() {
-    if env::var_os("RECORD").is_some() {
+    if env::var_os("SPILLWAY_RECORD").is_some() {
         STATES.set(Some(Vec::new()));
     }
 }
@@ -52,7 +54,8 @@ pub fn end() {
         }
     }
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/states-", env!("CARGO_PKG_VERSION"), ".jsonl");
-    fs::write(file, lines).expect("it is written");
+    let written = File::create_new(file).and_then(|mut new| new.write_all(lines.as_bytes()));
+    written.unwrap_or_else(|error| panic!("{file}: {error}: a release's states are recorded once, and never changed"));
 }
 
 /// The paths of all that is not empty, and the words that may be variants.

@@ -84,8 +84,8 @@ pub const MUTANTS: &[Mutant] = &[
         "unknown-without-bound",
         "instances without a job are kept for as long as the queues are unknown",
         "coordinator/brain/src/controller/unknown.rs",
-        "if may_begin && is_jobless(instance, now, config) => {",
-        "if may_begin && span.is_zero() && is_jobless(instance, now, config) => {",
+        "Phase::Ready if may_begin => {",
+        "Phase::Ready if may_begin && span.is_zero() => {",
     ),
     bug(
         "unknown-at-once",
@@ -98,8 +98,8 @@ pub const MUTANTS: &[Mutant] = &[
         "unknown-ends-the-busy",
         "while the queues are unknown, instances go that have jobs",
         "coordinator/brain/src/controller/unknown.rs",
-        "        && instance.agent.jobless_since.is_some_and(|since| now.since(since) >= config.policy.idle)\n",
-        "",
+        "    let span = now.since(instance.agent.jobless_since?);\n    (span >= config.policy.idle && ",
+        "    let span = now.since(instance.agent.jobless_since.unwrap_or(now));\n    (",
     ),
     bug(
         "takes-no-job-for-ever",

@@ -1,7 +1,7 @@
 //! Agents as they were released, by a recording of their sessions: what they said, this coordinator understands; what their
 //! coordinator told them, this one tells too. `agent/src/session/recorded.rs` is the other way round.
 //!
-//! `RECORD=1 cargo test --workspace --test e2e versions::recorded` records the agent of this version, once, for its release.
+//! `SPILLWAY_RECORD=1 cargo test --workspace --test e2e versions::recorded` records the agent of this version, once, for its release.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -86,10 +86,23 @@ async fn a_session_of_todays_agent_has_all_that_the_protocol_has() {
     }
     let text = recorder.text();
     assert!(recording::read(&text).len() > 20, "it is read again");
-    if std::env::var_os("RECORD").is_some() {
-        fs::write(recording::file(env!("CARGO_PKG_VERSION")), text).expect("it is written");
+    if std::env::var_os("SPILLWAY_RECORD").is_some() {
+        recording::keep(env!("CARGO_PKG_VERSION"), &text).unwrap_or_else(|problem| panic!("{problem}"));
     }
     stage.until("it ends by itself", || stage.instance(&id).ending_ms.is_some()).await;
+}
+
+#[test]
+fn every_recording_is_replayed() {
+    assert_eq!(recording::versions(), RECORDED, "proto/recorded, and RECORDED here");
+}
+
+#[test]
+fn a_recording_that_is_there_is_never_written_again() {
+    let problem = recording::keep(RECORDED[0], "").expect_err("it is there");
+    assert!(problem.contains("session-0.1.0.txt"), "{problem}");
+    let kept = fs::read_to_string(recording::file(RECORDED[0])).expect("it is read");
+    assert!(!kept.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
