@@ -2,6 +2,7 @@
 //! stall check, `moved` hand-backs.
 
 mod moved;
+mod rate;
 mod runs;
 mod stall;
 
@@ -16,6 +17,7 @@ use crate::setup::Naming;
 use crate::world::World;
 
 pub use moved::{Claim, Held, Way};
+pub use rate::Rate;
 pub use runs::{Exec, Run};
 
 /// Where a job is.
@@ -77,6 +79,7 @@ pub struct Bull {
     pub active: Vec<usize>,
     pub paused: bool,
     pub limit: Option<u64>,
+    pub rate: Option<Rate>,
     pub primary: Vec<usize>,
     completed: u64,
     failed: u64,
@@ -97,7 +100,7 @@ impl Bull {
             active: self.active.len() as u64,
             paused: self.paused,
             concurrency: self.limit,
-            rate_limit: None,
+            rate_limit: self.rate.and_then(|rate| rate.window(now)),
             oldest_age: None,
             completed: self.completed,
             failed: self.failed,
@@ -116,6 +119,7 @@ impl Bull {
         for job in waiting.chain(prioritized).chain(delayed) {
             self.jobs[job].place = Where::Removed;
         }
+        self.rate = None;
         (self.paused, self.limit, self.completed, self.failed, self.is_gone) = (false, None, 0, 0, true);
         true
     }
@@ -233,6 +237,9 @@ impl World {
             if self.bull.limit.is_some_and(|limit| self.bull.active.len() as u64 >= limit) {
                 return;
             }
+            if self.bull.rate.is_some_and(|rate| rate.is_used_up(self.now)) {
+                return self.count(Occurrence::HeldBack);
+            }
             let mut free = std::mem::take(&mut self.free);
             free.clear();
             if self.bull.primary.len() < self.setup.primary_slots {
@@ -247,6 +254,7 @@ impl World {
             self.free = free;
             let Some(at) = at else { return };
             let Some(job) = self.bull.take() else { return };
+            self.counts_start();
             self.run_begins(job, at);
         }
     }

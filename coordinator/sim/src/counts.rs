@@ -157,6 +157,8 @@ occurrences! {
     Rejected "operators' commands rejected",
     Paused "queues paused",
     Limited "queues with a concurrency limit",
+    RateLimited "queues with a rate limit",
+    HeldBack "jobs held back by a rate limit",
     Obliterated "queues obliterated",
     Unreadable "queues that could not be read for long",
     Flood "floods",

@@ -85,6 +85,7 @@ impl World {
         (0..self.hosts.len()).for_each(|n| self.heals(Heal::Idle(n)));
         self.heals(Heal::Unpause);
         self.heals(Heal::Unlimit);
+        self.heals(Heal::Unrate);
         // Where no agent is left to power an instance off, a person must lift what protects it. Everything else must end by itself.
         for n in 0..self.cloud.machines.len() {
             self.cloud.machines[n].is_protected &= self.hosts[n].has_agent();

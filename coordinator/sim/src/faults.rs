@@ -6,6 +6,7 @@ mod instances;
 use spillway_brain::Ec2State;
 
 use crate::agenda::{C, Ev, N};
+use crate::bull::Rate;
 use crate::clock::{HOUR, MINUTE, NEVER, SECOND};
 use crate::cloud::{Stranger, TAKEN_BACK};
 use crate::counts::Occurrence;
@@ -68,6 +69,7 @@ pub enum Fault {
     BadImage,
     Pause,
     Limit,
+    RateLimit,
     EndsItsInstance,
     Hold,
     OperatorDrain,
@@ -129,6 +131,7 @@ impl Fault {
         Fault::BadImage,
         Fault::Pause,
         Fault::Limit,
+        Fault::RateLimit,
         Fault::EndsItsInstance,
         Fault::Hold,
         Fault::OperatorDrain,
@@ -173,6 +176,7 @@ impl World {
             | Fault::RestoreLedger
             | Fault::Pause
             | Fault::Limit
+            | Fault::RateLimit
             | Fault::Obliterate
             | Fault::Unreadable => self.redis_fault(fault, until),
             Fault::Unmanaged
@@ -298,6 +302,14 @@ impl World {
                 say!(self, "the queue cannot be read for {} s", (until - self.now) / SECOND);
                 self.count(Occurrence::Unreadable);
                 self.net.unreadable.cut(self.now, until);
+            }
+            Fault::RateLimit => {
+                let (max, duration) = (self.rng.between(1, 6), self.rng.octaves(10 * SECOND, 10 * MINUTE));
+                say!(self, "the queue lets {max} jobs start in {} s", duration / SECOND);
+                self.bull.rate = Some(Rate::new(max, duration));
+                self.count(Occurrence::RateLimited);
+                let until = self.now + self.rng.octaves(10 * MINUTE, 3 * HOUR);
+                self.agenda.put(until, Ev::Heal(Heal::Unrate));
             }
             Fault::Pause => {
                 self.bull.paused = true;

@@ -62,7 +62,7 @@
 //!
 //! # What is not modelled
 //!
-//! Agents that lie about notices; rate limits (scenarios); CreateFleet, prices and budgets; several queues or pools; TLS
+//! Agents that lie about notices; a Worker's own limiter (scenarios; the queue's is modelled); CreateFleet, prices and budgets; several queues or pools; TLS
 //! and proofs of identity; clocks that drift (they are off by up to 2 s, and set by up to 4 h for a while); EC2 slower than its grace; a Redis
 //! that loses BullMQ's data, or a write that it acknowledged (the ledger is deleted, forged and restored); a primary that fails; a
 //! host that freezes between reading its clock and sending the request; sandboxed processors; child processes that outlive

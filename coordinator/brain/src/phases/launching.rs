@@ -55,6 +55,8 @@ fn accepted(state: &mut State, now: Timestamp, token: LaunchToken, id: InstanceI
     state.count_outcome("accepted");
     // Of the others it proves nothing: what they refuse is accepted first.
     state.forget_refusals_that(|refusal| !refusal.after_accept);
+    // Its tags said otherwise, where somebody had changed them before this answer.
+    state.strangers.retain(|stranger| stranger.id != id);
     match state.by_token(&token) {
         Some(instance) if instance.id.is_none() => {
             booting::begin(instance, now, id, config, "EC2 accepted the launch");

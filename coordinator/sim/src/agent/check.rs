@@ -38,6 +38,10 @@ impl World {
         if is_starting {
             return;
         }
+        // The shims' beats tell one that waits out a rate limit from one that hangs.
+        if self.is_held_back() && self.hosts[n].procs.iter().all(|process| process.hung_until.is_none()) {
+            self.shims_changed(n);
+        }
         let observation = self.observation(n);
         self.agent_feed(n, Event::Observed(observation));
     }
@@ -60,7 +64,9 @@ impl World {
         if !reaches {
             return Observation { worker: Some(worker), ..Observation::default() };
         }
-        let fetching = is_falsely_proven || host.free_processes(self.setup.slots).next().is_some();
+        // Held back it does not block for a job.
+        let limited = self.is_held_back();
+        let fetching = is_falsely_proven || !limited && host.free_processes(self.setup.slots).next().is_some();
         let at = host.machine_time(self.now);
         let live = |job: &&usize| {
             let entry = &self.bull.jobs[**job];
@@ -75,7 +81,7 @@ impl World {
         }
         self.hosts[n].saw_redis_at = self.now;
         let evidence = Some(Evidence { connections: up, fetching, fresh: fetching, unlisted: false });
-        let jobs = Some(Jobs { at, active, live_locks, limited: false });
+        let jobs = Some(Jobs { at, active, live_locks, limited });
         Observation { worker: Some(worker), evidence, jobs, server: None }
     }
 

@@ -23,6 +23,9 @@ pub enum Heal {
     Idle(N),
     Unpause,
     Unlimit,
+    Unrate,
+    /// A rate limit's window ends.
+    RateWindow,
     Resume,
     /// Who drained an instance by mistake takes it back.
     CancelDrain,
@@ -59,6 +62,8 @@ impl World {
             Heal::Idle(n) => self.idles_no_longer(n),
             Heal::Unpause => self.bull.paused = false,
             Heal::Unlimit => self.bull.limit = None,
+            Heal::Unrate => self.bull.rate = None,
+            Heal::RateWindow => {}
             Heal::Resume => self.operator_resumes(),
             Heal::Unprotect(n) => self.cloud.machines[n].is_protected = false,
             Heal::EventCancelled(n) => self.ec2_cancels_event(n),

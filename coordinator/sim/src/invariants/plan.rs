@@ -11,6 +11,7 @@ use crate::clock::{HOUR, MINUTE, SECOND, ms};
 use crate::cloud::Stranger;
 use crate::coordinator::effects::TOLERATED;
 use crate::coordinator::number;
+use crate::setup::Naming;
 use crate::world::World;
 
 /// What two coordinators' clocks may differ by.
@@ -54,6 +55,22 @@ impl World {
         matches!(&planned.decision, Decision::Launch { token } if !is_again && !self.issued.contains(token))
     }
 
+    /// What a rate limit keeps from jobs is no failed boot. Not where its worker has just started, or a fault has hit it.
+    fn check_held_back(&mut self, n: N, reason: &Reason) {
+        let host = &self.hosts[n];
+        let is_failed = matches!(reason, Reason::BootFailed { .. } | Reason::BootDeadline { .. });
+        let is_limited = self.is_held_back();
+        let works = host.was_ready && host.has_agent() && host.free_processes(self.setup.slots).next().is_some();
+        let is_heard = host.heard_at + 30 * SECOND > self.now;
+        let is_undisturbed = host.disturbed_at + 10 * MINUTE < self.now && !self.net.redis_down.is_down(self.now);
+        // A worker without shim and name cannot give the worker proof while all its slots are busy.
+        let is_undisturbed = is_undisturbed && is_heard && self.setup.naming != Naming::None;
+        if is_failed && is_limited && works && is_undisturbed {
+            let text = format!("i-{n} is a failed boot ({reason}), and only a rate limit keeps it from jobs");
+            self.violate(Invariant::FailedByItself, text);
+        }
+    }
+
     fn check_decision(&mut self, c: C, planned: &Planned, now: Timestamp) {
         let Planned { decision, reason } = planned;
         let of_event = match (decision, reason) {
@@ -87,6 +104,7 @@ impl World {
                 if matches!(reason, Reason::TakesNoJob { .. }) {
                     self.check_took_none(n);
                 }
+                self.check_held_back(n, reason);
                 if matches!(reason, Reason::BootFailed { .. } | Reason::BootDeadline { .. }) {
                     let config = &self.setup.config;
                     let opens = (config.boot_failures, ms(config.breaker_backoff));

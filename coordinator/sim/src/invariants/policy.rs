@@ -11,7 +11,7 @@ use crate::clock::ms;
 pub fn desired(config: &Config, shadow: &Shadow, before: u32, by_ms: i64) -> u32 {
     let holds =
         |over: u64, test: &dyn Fn(&Observation) -> bool| is_sustained(shadow, over.saturating_add_signed(by_ms), test);
-    if holds(ms(config.policy.idle), &|seen| seen.demand == 0) {
+    if holds(ms(config.policy.idle), &|seen| seen.demand == 0 && !seen.is_paced) {
         return 0;
     }
     // What was observed before a threshold was set says nothing of it.

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use spillway_brain::{
-    AgentPhase, Config, EARLY, Ec2State, LaunchAnswer, LaunchToken, Listed, RefusalClass, Schedule, Timestamp,
+    AgentPhase, Config, EARLY, Ec2State, LaunchAnswer, LaunchToken, Listed, QueueBacklog, RateLimit, RefusalClass,
+    Schedule, Timestamp,
 };
 use spillway_pool::{FromAgent, Input, Wish};
 
@@ -24,6 +25,8 @@ const HEARD_WITHIN: u64 = 30 * SECOND;
 pub struct Observation {
     pub at: u64,
     pub demand: u64,
+    /// Jobs run, and a rate limit lets no other start.
+    pub is_paced: bool,
     /// The steps' numbers of jobs then.
     pub thresholds: Vec<u64>,
     /// No window goes on from the one before: too long a gap lies in between, or a clock that was set back.
@@ -128,6 +131,16 @@ impl Clone for Shadow {
     }
 }
 
+/// What the pause and the rate limit of a queue let start: the brain's demand, told a second time.
+fn could_start(queue: &QueueBacklog) -> u64 {
+    let waits = queue.waiting + queue.prioritized + queue.delayed_due;
+    match (queue.paused, &queue.rate_limit) {
+        (true, _) => 0,
+        (false, Some(RateLimit { allows: Some(allows), .. })) => waits.min(*allows),
+        (false, _) => waits,
+    }
+}
+
 impl Shadow {
     pub fn feed(&mut self, now: Timestamp, skew: i64, input: &Input, config: &Config) {
         match input {
@@ -144,7 +157,11 @@ impl Shadow {
                 let goes_on = |last: &Observation| last.at <= now.0 && now.0 - last.at <= longest_gap;
                 self.observed.push_back(Observation {
                     at: now.0,
-                    demand: seen.backlog.demand(),
+                    demand: seen.backlog.queues.iter().map(could_start).sum(),
+                    is_paced: seen.backlog.queues.iter().any(|queue| {
+                        let is_limited = queue.rate_limit.is_some() && !queue.paused && could_start(queue) == 0;
+                        is_limited && queue.active > 0 && queue.waiting + queue.prioritized + queue.delayed_due > 0
+                    }),
                     thresholds: config.policy.steps.iter().map(|step| step.jobs).collect(),
                     is_first: !self.observed.back().is_some_and(goes_on),
                 });

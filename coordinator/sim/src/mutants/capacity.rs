@@ -186,6 +186,13 @@ pub const MUTANTS: &[Mutant] = &[
         "candidates().any(|old| replacement_of(old).is_some_and(|by| by.token == it.token && by.id.is_none()))",
     ),
     bug(
+        "rate-limit-ignored",
+        "jobs that a rate limit holds back are demand",
+        "coordinator/brain/src/backlog.rs",
+        "if self.paused { 0 } else { self.runnable().min(allowed) }",
+        "if self.paused { 0 } else { self.runnable().min(allowed.max(1_000)) }",
+    ),
+    bug(
         "keeps-them-all",
         "each instance whose boot failed is kept for a person",
         "coordinator/brain/src/phases/booting.rs",
