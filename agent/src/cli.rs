@@ -45,7 +45,8 @@ pub enum Command {
         /// A variable, or a file, that the worker needs all the same. May be given several times.
         #[arg(long, value_name = "NAME|FILE")]
         allow: Vec<String>,
-        /// Where /etc and the homes that its passwd names are, such as a mounted image. The configuration's own paths stay as they are.
+        /// Where /etc and the homes that its passwd names are, such as a mounted image. The configuration's own paths
+        /// stay as they are.
         #[arg(long, value_name = "DIR", hide = true)]
         root: Option<PathBuf>,
         /// Print JSON.

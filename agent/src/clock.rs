@@ -7,8 +7,8 @@ use rustix::time::{ClockId, clock_gettime};
 use spillway_machine::Timestamp;
 use tokio::time::Instant;
 
-/// Counts the machine's time from the moment it was made. It goes on while the instance is suspended: EC2's two minutes, and the
-/// locks in Redis, do so too.
+/// Counts the machine's time from the moment it was made. It goes on while the instance is suspended: EC2's two
+/// minutes, and the locks in Redis, do so too.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     start: Duration,

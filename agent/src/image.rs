@@ -1,5 +1,5 @@
-//! `spillway-agent check-image`: whether credentials that only the primary needs would be baked into the image. Owns where it
-//! looks; what counts as a credential is `secrets`'. It changes nothing, asks nobody, and never shows a value.
+//! `spillway-agent check-image`: whether credentials that only the primary needs would be baked into the image. Owns
+//! where it looks; what counts as a credential is `secrets`'. It changes nothing, asks nobody, and never shows a value.
 
 mod places;
 mod secrets;
@@ -109,7 +109,8 @@ pub enum ImageError {
     Unreadable(PathBuf, #[source] io::Error),
 }
 
-/// Everything that was found, by place, and what was not searched; what is `allowed` by its name or its file is left out.
+/// Everything that was found, by place, and what was not searched; what is `allowed` by its name or its file is left
+/// out.
 ///
 /// # Errors
 /// A file or a directory is there and cannot be read.
@@ -167,8 +168,8 @@ struct Search {
 }
 
 impl Search {
-    /// The files of its top directory, in which the application's own programs may set variables, and every `.env…`, `ecosystem.…`
-    /// and `….config.…` below.
+    /// The files of its top directory, in which the application's own programs may set variables, and every `.env…`,
+    /// `ecosystem.…` and `….config.…` below.
     fn application(&mut self, directory: &Path, is_top: bool) -> Result<(), ImageError> {
         for path in entries(directory)? {
             let name = file_name(&path);

@@ -18,7 +18,8 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 /// The longest wait after errors.
 const MAX_BACK_OFF: Duration = Duration::from_secs(15);
 
-/// How long to wait before the metadata service is polled again: `first`, and twice as long after each failure in a row.
+/// How long to wait before the metadata service is polled again: `first`, and twice as long after each failure in a
+/// row.
 pub(crate) fn back_off(first: Duration, failures: u32) -> Duration {
     first.saturating_mul(1 << failures.min(8)).min(MAX_BACK_OFF.max(first))
 }
@@ -250,8 +251,9 @@ fn rebalance(text: &str) -> Option<Notice> {
     Some(Notice::Rebalance { at: rfc3339(&answer.notice_time)? })
 }
 
-/// The events that are not over, the first one first; None where the answer is no list. With what could not be parsed: such an event
-/// hides no other, and stays in the list with what is known of it, since a list without it says that it was cancelled.
+/// The events that are not over, the first one first; None where the answer is no list. With what could not be parsed:
+/// such an event hides no other, and stays in the list with what is known of it, since a list without it says that it
+/// was cancelled.
 fn schedule(text: &str) -> (Option<Vec<ScheduledEvent>>, Vec<String>) {
     let Ok(entries) = serde_json::from_str::<Vec<serde_json::Value>>(text) else {
         return (None, vec![ImdsError::Unreadable(SCHEDULE).to_string()]);

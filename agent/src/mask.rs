@@ -1,5 +1,5 @@
-//! Text of other programs made fit to be shown: without secrets, and without control characters that a terminal would obey.
-//! Owns what counts as a secret; never decides where text is shown.
+//! Text of other programs made fit to be shown: without secrets, and without control characters that a terminal would
+//! obey. Owns what counts as a secret; never decides where text is shown.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,5 @@
-//! What the agent reports to the coordinator: the heartbeat and the boot flight record. Its sentences are in `words`. Owns
-//! their content; never sends them.
+//! What the agent reports to the coordinator: the heartbeat and the boot flight record. Its sentences are in `words`.
+//! Owns their content; never sends them.
 
 mod words;
 

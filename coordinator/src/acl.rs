@@ -1,5 +1,5 @@
-//! Redis' users: one for BullMQ that cannot write the ledger, and one for the ledger. Whoever may write the ledger decides what is
-//! launched and terminated, and every process of the application has BullMQ's password.
+//! Redis' users: one for BullMQ that cannot write the ledger, and one for the ledger. Whoever may write the ledger
+//! decides what is launched and terminated, and every process of the application has BullMQ's password.
 
 use std::collections::BTreeSet;
 
@@ -11,8 +11,8 @@ use crate::redis_client::Redis;
 
 /// What the ledger's user may do, below its keys.
 const LEDGER: &str = "+get +set +del +exists +pexpire +pttl +time +xadd +xrevrange +eval +evalsha +script|load +ping";
-/// What BullMQ's user may do, below its keys: BullMQ, the agents' and the coordinator's look at it, and hand-backs. The shim
-/// unblocks a Worker that waits for a job when its instance drains.
+/// What BullMQ's user may do, below its keys: BullMQ, the agents' and the coordinator's look at it, and hand-backs. The
+/// shim unblocks a Worker that waits for a job when its instance drains.
 const BULLMQ: &str = "+@all -@admin -@dangerous +info +client|list +client|unblock";
 
 /// The users have passwords of their own making: nothing is to be filled in.

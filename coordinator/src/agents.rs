@@ -1,5 +1,5 @@
-//! What agents reported last, and their sessions. For operators and for commands; decisions are made from the brain's events,
-//! never from here.
+//! What agents reported last, and their sessions. For operators and for commands; decisions are made from the brain's
+//! events, never from here.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -68,8 +68,8 @@ impl AgentRecord {
         !known
     }
 
-    /// What EC2 has scheduled, as its agent reads it now: kept as notices, in the place of what was scheduled before. True if
-    /// an event is new.
+    /// What EC2 has scheduled, as its agent reads it now: kept as notices, in the place of what was scheduled before.
+    /// True if an event is new.
     pub fn scheduled(&mut self, events: &[v1::ScheduledEvent], seen_at: Timestamp) -> bool {
         let kind = v1::NoticeKind::Maintenance;
         let (before, others): (Vec<_>, Vec<_>) = self.notices.drain(..).partition(|it| it.kind() == kind);
@@ -118,8 +118,8 @@ impl Agents {
         act(&mut self.inner.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Replaces an earlier registration and its session: an agent that restarts registers anew. `tell` runs before any message
-    /// of a later session is received.
+    /// Replaces an earlier registration and its session: an agent that restarts registers anew. `tell` runs before any
+    /// message of a later session is received.
     pub fn registered(
         &self,
         id: &InstanceId,
@@ -147,8 +147,8 @@ impl Agents {
         })
     }
 
-    /// Opens a session, which replaces an earlier one. The number is for `receive` and `closed`; the other value is notified when
-    /// this session is replaced in turn.
+    /// Opens a session, which replaces an earlier one. The number is for `receive` and `closed`; the other value is
+    /// notified when this session is replaced in turn.
     ///
     /// None if the instance has registered again since: the token belongs to an older registration.
     pub fn opened(&self, id: &InstanceId, session_token: &str, commands: Commands) -> Option<(u64, Arc<Notify>)> {
@@ -162,8 +162,9 @@ impl Agents {
         })
     }
 
-    /// Runs `receive` on a session's message. None, and the message is dropped, if the session is no longer the instance's
-    /// newest. Holds the lock, so that messages and registrations keep their order: `receive` must not block.
+    /// Runs `receive` on a session's message. None, and the message is dropped, if the session is no longer the
+    /// instance's newest. Holds the lock, so that messages and registrations keep their order: `receive` must not
+    /// block.
     pub fn receive<T>(&self, id: &InstanceId, number: u64, receive: impl FnOnce(&mut AgentRecord) -> T) -> Option<T> {
         self.with(|inner| {
             let is_newest = |record: &&mut AgentRecord| record.session.as_ref().is_some_and(|it| it.number == number);

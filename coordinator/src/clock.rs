@@ -24,8 +24,8 @@ pub fn system_now() -> SystemTime {
     SystemTime::now()
 }
 
-/// How long ago this host booted, by a clock that nobody can set. Unlike the runtime's it goes on while the host is suspended: the
-/// leader lease in Redis, and EC2's two minutes, do so too.
+/// How long ago this host booted, by a clock that nobody can set. Unlike the runtime's it goes on while the host is
+/// suspended: the leader lease in Redis, and EC2's two minutes, do so too.
 pub fn up() -> Duration {
     // It never fails on Linux, and counts from 0.
     Duration::try_from(clock_gettime(ClockId::Boottime)).unwrap_or_default()

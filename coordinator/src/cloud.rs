@@ -54,8 +54,9 @@ pub struct Cloud {
 }
 
 impl Cloud {
-    /// Credentials, region and endpoint come from the SDK's standard sources (`AWS_…`, profile, instance role); `region`
-    /// overrides them. Proxies come from `proxies`, and are taken for no request to this machine or to instance metadata.
+    /// Credentials, region and endpoint come from the SDK's standard sources (`AWS_…`, profile, instance role);
+    /// `region` overrides them. Proxies come from `proxies`, and are taken for no request to this machine or to
+    /// instance metadata.
     ///
     /// # Errors
     /// The SDK cannot use a proxy's URL.

@@ -1,8 +1,8 @@
-//! The coordinator's settings: one TOML file, overridden by `SPILLWAY_…` variables; the plan's variables fill in what the
-//! file leaves out. The rest of the program sees only the checked [`Settings`].
+//! The coordinator's settings: one TOML file, overridden by `SPILLWAY_…` variables; the plan's variables fill in what
+//! the file leaves out. The rest of the program sees only the checked [`Settings`].
 //!
-//! Precedence, first wins: `SPILLWAY_…`, the file, the plan's variables (`REDIS_URL`, `QUEUE_NAMES`, …), the defaults. Variables
-//! are the process' own, then those of `coordinator.env` beside the file.
+//! Precedence, first wins: `SPILLWAY_…`, the file, the plan's variables (`REDIS_URL`, `QUEUE_NAMES`, …), the defaults.
+//! Variables are the process' own, then those of `coordinator.env` beside the file.
 //!
 //! - `variables`, `environment`: what is set by variables
 //! - `shape`: whether keys exist and values are of the right kind; `check`: what they must mean
@@ -74,7 +74,8 @@ pub struct Settings {
     pub ledger_prefix: String,
     pub region: Option<String>,
     pub grpc_listen: SocketAddr,
-    /// The address under which agents reach this coordinator: a standby redirects agents to the leader's. None: unknown.
+    /// The address under which agents reach this coordinator: a standby redirects agents to the leader's. None:
+    /// unknown.
     pub grpc_advertise: Option<String>,
     /// None: no secret is required; being the agent of an instance in the ledger is enough.
     pub join_token: Option<String>,

@@ -1,9 +1,9 @@
 //! The ports: who may stay connected, and how much of the process one who does not speak can take.
 //!
-//! A connection costs a descriptor and memory before anything is known of who made it, and Redis and EC2 need descriptors too. So
-//! their number is limited, of each address and in all; a connection that sends no request in time is closed, and where room
-//! is needed the least useful gives way: one that never asked anything before one that is idle, that one before one with an
-//! open request. An agent's session never does.
+//! A connection costs a descriptor and memory before anything is known of who made it, and Redis and EC2 need
+//! descriptors too. So their number is limited, of each address and in all; a connection that sends no request in time
+//! is closed, and where room is needed the least useful gives way: one that never asked anything before one that is
+//! idle, that one before one with an open request. An agent's session never does.
 //!
 //! - `guests`: the open connections, and which one gives way
 //! - `connection`: one of them, closed when it must go

@@ -1,5 +1,5 @@
-//! Hands an ended instance's jobs back to their queues: performs an attempt of the pool's in Redis. The script that moves a
-//! job is in `spillway-handback`. The only part of the coordinator that writes to BullMQ's keys.
+//! Hands an ended instance's jobs back to their queues: performs an attempt of the pool's in Redis. The script that
+//! moves a job is in `spillway-handback`. The only part of the coordinator that writes to BullMQ's keys.
 
 use std::time::Duration;
 

@@ -1,8 +1,8 @@
 //! Which installation this is: whose instances are whose in an account that several share.
 //!
 //! It is the setting `installation`; else it is made once, at random, and kept in two places: the ledger and a file in
-//! `state_directory`. Either of the two is enough to find it again; where they disagree nobody can tell which instances are ours,
-//! and `spillway run` refuses to start.
+//! `state_directory`. Either of the two is enough to find it again; where they disagree nobody can tell which instances
+//! are ours, and `spillway run` refuses to start.
 //!
 //! ```text
 //!   setting ──────────────────────► it                  (the ledger's pools must not be another's)
@@ -155,7 +155,8 @@ impl StateDirectory {
     }
 }
 
-/// Which coordinator this is: by its state directory, or else by its machine's id; where there is neither, a new one each time.
+/// Which coordinator this is: by its state directory, or else by its machine's id; where there is neither, a new one
+/// each time.
 pub fn home(directory: Option<&StateDirectory>) -> String {
     let by_machine = || {
         let id = fs::read_to_string("/etc/machine-id").unwrap_or_default();
@@ -197,8 +198,8 @@ fn agreed(
     }
 }
 
-/// Settles which installation this is, and that the ledger's pools are ours to run; then the ledger and the directory both say
-/// so.
+/// Settles which installation this is, and that the ledger's pools are ours to run; then the ledger and the directory
+/// both say so.
 pub async fn settle(
     settings: &Settings,
     directory: Option<&StateDirectory>,
@@ -241,8 +242,8 @@ pub async fn settle(
     Ok(identity)
 }
 
-/// The account of our credentials, where one of the ledger's pools says which account its instances are in; None where EC2 does
-/// not tell.
+/// The account of our credentials, where one of the ledger's pools says which account its instances are in; None where
+/// EC2 does not tell.
 async fn account(owners: &Owners, names: &[String], cloud: &Cloud) -> Option<String> {
     let claimed = names.iter().filter_map(|name| owners.pools.get(name));
     let is_needed =

@@ -1,4 +1,5 @@
-//! Who leads which pool: each pool has a lease of its own, so that several coordinators with different pools share one ledger.
+//! Who leads which pool: each pool has a lease of its own, so that several coordinators with different pools share one
+//! ledger.
 
 use tokio::sync::watch;
 
@@ -22,8 +23,8 @@ pub(crate) async fn identified(pool: &PoolHandle, mut known: Known, mut released
     pool.messages.send(Message::Identified(installation)).await.is_ok()
 }
 
-/// Renews the lease and tells the pool whether it is led here, until `released` ends; then releases it. Nothing is led before it
-/// is known whose instances are ours.
+/// Renews the lease and tells the pool whether it is led here, until `released` ends; then releases it. Nothing is led
+/// before it is known whose instances are ours.
 pub(crate) async fn hold(
     mut lease: Lease,
     pool: PoolHandle,
@@ -61,8 +62,8 @@ impl Default for Holding {
 }
 
 impl Holding {
-    /// Takes or renews the lease once; what changed. While the pool is not led here its ledger is read before each attempt: one that
-    /// this version refuses is another's to lead, who must find the lease free.
+    /// Takes or renews the lease once; what changed. While the pool is not led here its ledger is read before each
+    /// attempt: one that this version refuses is another's to lead, who must find the lease free.
     pub(crate) async fn renew(
         &mut self,
         lease: &mut Lease,

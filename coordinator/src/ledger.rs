@@ -13,9 +13,10 @@
 //! | `pool:<name>:save` | STRING | the last save, as `EPOCH NUMBER`: a delayed save does not overwrite a later one |
 //! | `pool:<name>:plans` | STREAM, capped | every plan with the backlog it was made from: `explain`, replay |
 //!
-//! The state is saved before a plan is carried out, in one script that first checks that the lease is still held: a launch
-//! token is never forgotten, and a coordinator that is no longer the leader writes nothing. The script returns how long the
-//! lease still lasts: a coordinator that was suspended after its save does not act once the lease has expired.
+//! The state is saved before a plan is carried out, in one script that first checks that the lease is still held: a
+//! launch token is never forgotten, and a coordinator that is no longer the leader writes nothing. The script returns
+//! how long the lease still lasts: a coordinator that was suspended after its save does not act once the lease has
+//! expired.
 
 mod clocks;
 mod lease;
@@ -110,7 +111,8 @@ pub struct Ledger {
     save: Script,
     /// Number of save attempts.
     saves: u64,
-    /// What Redis' clock showed when this host booted, in milliseconds since the epoch, and when that was asked, by `clock::up`.
+    /// What Redis' clock showed when this host booted, in milliseconds since the epoch, and when that was asked, by
+    /// `clock::up`.
     redis_began: Option<(i64, Duration)>,
 }
 
@@ -154,9 +156,9 @@ impl Ledger {
         Some(began)
     }
 
-    /// Saves the state and records the plan, if this holder still has the lease. `now`: the time of its pool. Returns until when
-    /// the lease is certain to last without another renewal, by `clock::up`: counted from before the request, so never longer
-    /// than in Redis.
+    /// Saves the state and records the plan, if this holder still has the lease. `now`: the time of its pool. Returns
+    /// until when the lease is certain to last without another renewal, by `clock::up`: counted from before the
+    /// request, so never longer than in Redis.
     pub async fn save(
         &mut self,
         holder: &str,

@@ -1,8 +1,9 @@
-//! The coordinator of Spillway: observes the queues and EC2, has the brain decide, acts, and serves agents and operators.
+//! The coordinator of Spillway: observes the queues and EC2, has the brain decide, acts, and serves agents and
+//! operators.
 //!
-//! `run` starts everything; `reconcile` is one I/O loop for each pool. Dependencies point one way: `reconcile` uses `queue`,
-//! `hand_back`, `cloud`, `ledger` and `agents`; `rpc` and `web` show what it publishes, and pass it what agents and operators
-//! send. The text of `/` is made elsewhere, and passed to `run`.
+//! `run` starts everything; `reconcile` is one I/O loop for each pool. Dependencies point one way: `reconcile` uses
+//! `queue`, `hand_back`, `cloud`, `ledger` and `agents`; `rpc` and `web` show what it publishes, and pass it what
+//! agents and operators send. The text of `/` is made elsewhere, and passed to `run`.
 
 pub mod acl;
 pub mod agents;

@@ -1,5 +1,5 @@
-//! The pools of this process: those of its settings, and those in no settings any more whose instances it winds up. Owns how a
-//! pool's loop is started; who leads it is `leading`'s.
+//! The pools of this process: those of its settings, and those in no settings any more whose instances it winds up.
+//! Owns how a pool's loop is started; who leads it is `leading`'s.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};

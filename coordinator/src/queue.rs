@@ -75,8 +75,8 @@ impl QueueObserver {
         QueueObserver { redis, queues, last: BTreeMap::new() }
     }
 
-    /// One observation: three round trips, whatever the number of queues or jobs. Fails as a whole if one queue cannot be
-    /// read. One that does not exist is in it as missing: the ledger knows whether it ever did.
+    /// One observation: three round trips, whatever the number of queues or jobs. Fails as a whole if one queue cannot
+    /// be read. One that does not exist is in it as missing: the ledger knows whether it ever did.
     pub async fn observe(&mut self) -> Result<Backlog, ObservationProblem> {
         let one = |reading: Result<Reading, ObservationProblem>| match reading {
             Ok(reading) => Ok(reading.backlog()),
@@ -113,8 +113,8 @@ impl QueueObserver {
         Ok(reports)
     }
 
-    /// A scan: the number of active jobs that each instance holds; None if there are too many active jobs to read. Costs two
-    /// round trips, and two values for each active job.
+    /// A scan: the number of active jobs that each instance holds; None if there are too many active jobs to read.
+    /// Costs two round trips, and two values for each active job.
     pub async fn jobs_by_instance(
         &mut self,
         known: &BTreeSet<InstanceId>,

@@ -1,5 +1,5 @@
-//! The I/O loop of one pool: performs the pool's effects, and feeds their outcomes back. Decides nothing: when and whether to
-//! act is decided by `spillway-pool`, what to do with instances by `spillway-brain`.
+//! The I/O loop of one pool: performs the pool's effects, and feeds their outcomes back. Decides nothing: when and
+//! whether to act is decided by `spillway-pool`, what to do with instances by `spillway-brain`.
 //!
 //! ```text
 //!   queue observer ─┐                  ┌─► ledger: saved before any action
@@ -8,7 +8,8 @@
 //!                         └──── outcomes come back as inputs ◄──┘
 //! ```
 //!
-//! Calls run concurrently with the loop, each once. The loop waits only for the ledger, which answers or fails within seconds.
+//! Calls run concurrently with the loop, each once. The loop waits only for the ledger, which answers or fails within
+//! seconds.
 
 mod log;
 mod perform;

@@ -1,5 +1,5 @@
-//! One connection to Redis, opened on demand and dropped when it fails. Never retries: the caller's next tick does. Knows
-//! nothing of queues or the ledger.
+//! One connection to Redis, opened on demand and dropped when it fails. Never retries: the caller's next tick does.
+//! Knows nothing of queues or the ledger.
 
 use std::time::Duration;
 
@@ -63,8 +63,8 @@ impl Redis {
         }
     }
 
-    /// Sends the pipeline in one round trip, and returns each answer by itself: a command that is refused for its own sake does
-    /// not take the others' answers away.
+    /// Sends the pipeline in one round trip, and returns each answer by itself: a command that is refused for its own
+    /// sake does not take the others' answers away.
     pub async fn query_each(&mut self, pipeline: &mut Pipeline) -> Result<Vec<RedisResult<Value>>, RedisProblem> {
         let mut connection = self.connected().await?;
         let answers: RedisResult<Vec<RedisResult<Value>>> = pipeline.ignore_errors().query_async(&mut connection).await;
@@ -111,8 +111,8 @@ impl Redis {
         }
     }
 
-    /// Classifies an error, and drops the connection unless any other would be told the same: after a failover the one that is
-    /// open leads to a server that is no master any more.
+    /// Classifies an error, and drops the connection unless any other would be told the same: after a failover the one
+    /// that is open leads to a server that is no master any more.
     pub fn failed(&mut self, error: RedisError) -> RedisProblem {
         let address = self.address.clone();
         let is_reply = error.code().is_some();
@@ -122,7 +122,8 @@ impl Redis {
         self.connection = None;
         match error.code() {
             None if is_broken(&error) => RedisProblem::Unreachable { address, detail: error.to_string() },
-            // Not an error reply of Redis, and no broken connection: the protocol stream may be out of sync, or a password wrong.
+            // Not an error reply of Redis, and no broken connection: the protocol stream may be out of sync, or a
+            // password wrong.
             None => RedisProblem::Refused { address, detail: error.to_string() },
             Some("ERR" | "NOAUTH" | "WRONGPASS") => RedisProblem::Refused { address, detail: error.to_string() },
             Some(_) => RedisProblem::Unusable { address, detail: error.to_string() },

@@ -1,5 +1,6 @@
-//! Pools in no settings any more: `pool.name` was changed, or a `[[pool]]` removed. Their instances carry this installation's tag,
-//! so EC2's list shows them; they are drained and terminated by the pool's own ledger, under its own lease.
+//! Pools in no settings any more: `pool.name` was changed, or a `[[pool]]` removed. Their instances carry this
+//! installation's tag, so EC2's list shows them; they are drained and terminated by the pool's own ledger, under its
+//! own lease.
 //!
 //! ```text
 //!   EC2 lists instances of ours of pool Q ──► nobody holds Q's lease for a while, and we ran it last ──► led here: 0 desired
@@ -8,8 +9,8 @@
 //!                                                                                     nothing is left ◄───────┘
 //! ```
 //!
-//! A pool that another coordinator of the installation ran, or that this ledger has no record of, is never taken: the record has the
-//! home of who ran it. Where that one is gone for good, the agents end their instances by themselves.
+//! A pool that another coordinator of the installation ran, or that this ledger has no record of, is never taken: the
+//! record has the home of who ran it. Where that one is gone for good, the agents end their instances by themselves.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -118,8 +119,8 @@ impl Retired {
                 let owners = Owners::read(&mut ledger, &settings.ledger_prefix, std::slice::from_ref(&self.name)).await;
                 match owners.ok()?.pools.remove(&self.name).and_then(|claimed| claimed.owner) {
                     Some(owner) if owner.home == self.home => return Some(owner),
-                    // The setting `installation` may be the same for coordinators with a ledger each: what this one never
-                    // ran is another's, and may be at work.
+                    // The setting `installation` may be the same for coordinators with a ledger each: what this one
+                    // never ran is another's, and may be at work.
                     owner => {
                         if !std::mem::replace(&mut is_told, true) {
                             let ran_it = if owner.is_some() {

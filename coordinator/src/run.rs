@@ -33,8 +33,8 @@ pub struct Addresses {
     pub http: std::net::SocketAddr,
 }
 
-/// Runs until `stop` turns true or its sender is dropped. `started` is called with the addresses once it listens (a port 0
-/// in the settings takes a free one); `page` writes what `/` shows.
+/// Runs until `stop` turns true or its sender is dropped. `started` is called with the addresses once it listens (a
+/// port 0 in the settings takes a free one); `page` writes what `/` shows.
 ///
 /// # Errors
 /// It cannot listen, a URL of Redis is invalid, or a server stopped.

@@ -1,5 +1,5 @@
-//! Settles which installation this is before anything is led: at the start where the ledger answers, or else as soon as it does.
-//! What a person must decide ends the process with both values and the remedy.
+//! Settles which installation this is before anything is led: at the start where the ledger answers, or else as soon as
+//! it does. What a person must decide ends the process with both values and the remedy.
 
 use std::time::Duration;
 

@@ -27,8 +27,8 @@ use crate::reconcile::PoolStatus;
 const CAPACITY_TYPE: &str = "spot";
 const PHASES: [&str; 5] = ["launching", "booting", "ready", "draining", "terminating"];
 
-/// Logs go to stderr, which is the journal under systemd (without times, since the journal has its own). `level` is as in
-/// `RUST_LOG`.
+/// Logs go to stderr, which is the journal under systemd (without times, since the journal has its own). `level` is as
+/// in `RUST_LOG`.
 ///
 /// # Errors
 /// It is neither a level nor a filter: what is wrong, and what to write.

@@ -1,5 +1,5 @@
-//! Times and durations as the protocol carries them, to and from the standard library's. Nothing that comes from the wire
-//! panics or overflows.
+//! Times and durations as the protocol carries them, to and from the standard library's. Nothing that comes from the
+//! wire panics or overflows.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

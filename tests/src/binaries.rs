@@ -1,13 +1,13 @@
-//! The programs under test. Under cargo they are built first, so that no test runs an old build; each test process then uses
-//! hard links of its own, which a build that runs meanwhile does not replace.
+//! The programs under test. Under cargo they are built first, so that no test runs an old build; each test process then
+//! uses hard links of its own, which a build that runs meanwhile does not replace.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::LazyLock;
 
-/// Prefixes of variables that cargo sets for one package. Build scripts read some of them: a build with them set would rebuild
-/// the dependencies.
+/// Prefixes of variables that cargo sets for one package. Build scripts read some of them: a build with them set would
+/// rebuild the dependencies.
 const OF_ONE_PACKAGE: [&str; 6] =
     ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_NAME", "CARGO_PRIMARY_PACKAGE", "CARGO_TARGET_TMPDIR"];
 

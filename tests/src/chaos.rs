@@ -1,6 +1,7 @@
-//! Chaos on the real programs: two coordinators on one ledger, real agents with PM2 and bun, floods of jobs, and in every
-//! round kills, partitions, lost answers, refusals and interruptions drawn from a seed. The invariants are checked all the
-//! time against the emulator's record and Redis; at the end faults and load stop, and the pool must return to zero.
+//! Chaos on the real programs: two coordinators on one ledger, real agents with PM2 and bun, floods of jobs, and in
+//! every round kills, partitions, lost answers, refusals and interruptions drawn from a seed. The invariants are
+//! checked all the time against the emulator's record and Redis; at the end faults and load stop, and the pool must
+//! return to zero.
 //!
 //! - `draw`: the faults of each round, from the seed; `faults`: when each begins and ends; `inject`: injects it
 //! - `proxy`: faults of a connection; `stage`: what a run sets up, with two coordinators, proxies and processes
@@ -53,8 +54,8 @@ pub async fn run(options: Options, log: impl Fn(&str)) -> Summary {
     lives(stage, options, log).await.ends().await
 }
 
-/// The same with two installations in one account, each with faults, floods and a cap of its own: neither ever touches an
-/// instance of the other.
+/// The same with two installations in one account, each with faults, floods and a cap of its own: neither ever touches
+/// an instance of the other.
 pub async fn run_side_by_side(options: Options, log: impl Fn(&str)) -> [Summary; 2] {
     let [one, two] = ChaosStage::two().await;
     let of = |name: &'static str| move |words: &str| format!("{name}: {words}");
@@ -135,8 +136,8 @@ impl Lived {
     }
 }
 
-/// Cuts the leader off from Redis until the other coordinator leads, and lets it run on: its agents must connect to the new
-/// leader. An error says what happened, with logs.
+/// Cuts the leader off from Redis until the other coordinator leads, and lets it run on: its agents must connect to the
+/// new leader. An error says what happened, with logs.
 pub async fn depose_leader() -> Result<(), String> {
     let stage = ChaosStage::start().await;
     let watching = watch_agents(&stage);
@@ -286,8 +287,8 @@ async fn settle(
     Ok(())
 }
 
-/// Instances that the faults ended soon after they were ready stop launches for up to an hour: somebody who knows why lifts
-/// that. From everything else launches must recover by themselves.
+/// Instances that the faults ended soon after they were ready stop launches for up to an hour: somebody who knows why
+/// lifts that. From everything else launches must recover by themselves.
 async fn operator(stage: &ChaosStage, resumed: &Cell<u32>) {
     loop {
         if stage.early_ends_hold_launches().await && stage.operator_resumes().await {

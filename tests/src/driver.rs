@@ -31,7 +31,8 @@ impl Driver {
         self.ask(json!({"cmd": "random", "seed": seed, "version": version, "queue": queue, "prefix": prefix}))
     }
 
-    /// A queue of BullMQ 5 with one job whose time is a fraction, and no limit to its concurrency; returns the job's id.
+    /// A queue of BullMQ 5 with one job whose time is a fraction, and no limit to its concurrency; returns the job's
+    /// id.
     pub fn fractions(&mut self, queue: &str, prefix: &str) -> String {
         let answer = self.ask(json!({"cmd": "fractions", "queue": queue, "prefix": prefix}));
         answer["id"].as_str().expect("an id").to_owned()

@@ -1,19 +1,22 @@
-//! What the end-to-end tests share: the real programs, started for one test on free ports in a directory of its own, and
-//! stopped with it. See `tests/README.md` for what each test proves.
+//! What the end-to-end tests share: the real programs, started for one test on free ports in a directory of its own,
+//! and stopped with it. See `tests/README.md` for what each test proves.
 //!
-//! - `binaries`: `spillway` and `spillway-agent`, built from the present source; `programs`: what `tests/setup` installs
+//! - `binaries`: `spillway` and `spillway-agent`, built from the present source; `programs`: what `tests/setup`
+//!   installs
 //! - `process`: a child that ends with its test; `redis_server`, `coordinator`: the two that most tests start. They are
 //!   the stage's, as the demo has them; what is returned there as an error fails the test here
 //! - `forward`: a port that can be led to another server
 //! - `jobs`, `driver`: jobs and whole queues, made by BullMQ itself
 //! - `app`: the demo's application, with a test's own files
-//! - `recorded_worker`: the application of chaos and interruptions, whose runs are recorded; `random`: numbers from a seed
+//! - `recorded_worker`: the application of chaos and interruptions, whose runs are recorded; `random`: numbers from a
+//!   seed
 //! - `agent_session`: an agent's session without an agent; `recording`: a session message by message, recorded and read
 //! - `other_client`: another client of the same EC2; `neighbor`: another installation there
 //! - `chaos`: two coordinators, kills, partitions and lost answers, and the invariant checks meanwhile
 //! - `interruptions`: instances interrupted at random moments, and what became of every job
 //! - `terminal`: a program on a terminal, and all that it drew
-//! - `stage`: all of it around one queue; `wait`: waits for a condition, and shows logs, plans and calls if it is not met
+//! - `stage`: all of it around one queue; `wait`: waits for a condition, and shows logs, plans and calls if it is not
+//!   met
 
 pub mod agent_session;
 pub mod app;

@@ -1,5 +1,5 @@
-//! A second installation in the account of a stage: a Redis, a state directory, a queue and a coordinator of its own; the same
-//! names everywhere.
+//! A second installation in the account of a stage: a Redis, a state directory, a queue and a coordinator of its own;
+//! the same names everywhere.
 
 use spillway_emulator::LaunchTemplate;
 use spillway_proto::v1;

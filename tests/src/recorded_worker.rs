@@ -1,5 +1,5 @@
-//! An unmodified BullMQ worker that records its runs in Redis (`tests/js/recorded-worker.cjs`): the application of chaos and
-//! interruptions, on instances and on the primary.
+//! An unmodified BullMQ worker that records its runs in Redis (`tests/js/recorded-worker.cjs`): the application of
+//! chaos and interruptions, on instances and on the primary.
 
 use std::fs;
 use std::os::unix::fs::symlink;

@@ -1,7 +1,8 @@
 //! An agent's session, recorded message by message, and read again.
 //!
-//! A recording is text, one message a line: `register HEX` and `said KIND HEX` of the agent, `told KIND HEX` of the coordinator, and
-//! `operator WORDS`, what an operator asked for at that moment. HEX is the message as protobuf encodes it.
+//! A recording is text, one message a line: `register HEX` and `said KIND HEX` of the agent, `told KIND HEX` of the
+//! coordinator, and `operator WORDS`, what an operator asked for at that moment. HEX is the message as protobuf encodes
+//! it.
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
@@ -60,7 +61,8 @@ pub fn keep(version: &str, text: &str) -> Result<(), String> {
     written.map_err(|error| format!("{}: {error}: a recording is made once, and never changed", file.display()))
 }
 
-/// The lines of a recording. What a version said keeps its meaning: no field of it may be missing from today's protocol.
+/// The lines of a recording. What a version said keeps its meaning: no field of it may be missing from today's
+/// protocol.
 pub fn read(text: &str) -> Vec<Line> {
     let known = |line| parse(line).unwrap_or_else(|| panic!("today's protocol does not know all of it: {line}"));
     text.lines().map(known).collect()

@@ -219,7 +219,8 @@ impl Stage {
         .await
     }
 
-    /// Waits until this instance drains, which it must not before another is ready in its place, and is terminated; the other's id.
+    /// Waits until this instance drains, which it must not before another is ready in its place, and is terminated; the
+    /// other's id.
     pub async fn until_replaced(&self, first: &str) -> String {
         let second = self
             .until_pool("the first drains once the second is ready", |pool| {
@@ -243,8 +244,8 @@ impl Stage {
         .await;
     }
 
-    /// For a failure: the end of the coordinator's log, its last plans and status, the end of each instance's console (of those that
-    /// ended, the last ones), launches and terminations; the rest is counted.
+    /// For a failure: the end of the coordinator's log, its last plans and status, the end of each instance's console
+    /// (of those that ended, the last ones), launches and terminations; the rest is counted.
     pub async fn diagnosis(&self) -> String {
         self.diagnose()
     }
@@ -325,8 +326,8 @@ pub fn environment(
 }
 
 impl Drop for Stage {
-    /// A failure that has shown no logs yet shows them now. The coordinator stops first, so that it does not see its instances
-    /// end; then every instance with its processes.
+    /// A failure that has shown no logs yet shows them now. The coordinator stops first, so that it does not see its
+    /// instances end; then every instance with its processes.
     fn drop(&mut self) {
         if std::thread::panicking() && !self.is_shown.load(Ordering::Relaxed) {
             eprintln!("{}", self.diagnose());

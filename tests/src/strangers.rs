@@ -1,5 +1,5 @@
-//! Strangers at the coordinator's port: connections that say nothing, and registrations with the wrong token, while honest agents
-//! and an operator go on. For the test that this harms nobody, and for the figures.
+//! Strangers at the coordinator's port: connections that say nothing, and registrations with the wrong token, while
+//! honest agents and an operator go on. For the test that this harms nobody, and for the figures.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -198,8 +198,8 @@ pub struct Found {
 }
 
 impl Found {
-    /// Of the heartbeats that all agents sent between the first and the last that was shown: how many no `status` showed, and how
-    /// many there were.
+    /// Of the heartbeats that all agents sent between the first and the last that was shown: how many no `status`
+    /// showed, and how many there were.
     pub fn beats_not_shown(&self) -> (u64, u64) {
         self.beats.values().fold((0, 0), |(missing, sent), numbers| {
             let (first, last) = (numbers.first().copied().unwrap_or(0), numbers.last().copied().unwrap_or(0));
@@ -209,8 +209,8 @@ impl Found {
     }
 }
 
-/// Asks for the fleet every 100 ms, on a connection of its own each time as `spillway status` does; on a thread of its own, so that
-/// what the strangers' tasks take of the caller's threads is not measured.
+/// Asks for the fleet every 100 ms, on a connection of its own each time as `spillway status` does; on a thread of its
+/// own, so that what the strangers' tasks take of the caller's threads is not measured.
 pub async fn look(server: &str, span: Duration) -> Found {
     let server = server.to_owned();
     let looking = tokio::task::spawn_blocking(move || {

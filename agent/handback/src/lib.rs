@@ -1,9 +1,9 @@
 //! Hands a dead instance's jobs back to their BullMQ queue, from outside: they leave `active` for where they waited, at
 //! once, and spend neither an attempt nor the one stall that BullMQ allows. BullMQ 3 to 6.
 //!
-//! The caller knows that the instance's worker is dead; a job whose worker lives would run twice. What this crate checks
-//! is that a job is still the dead one's: the lock that was read must still be there, unrenewed, in the same script that
-//! moves the job.
+//! The caller knows that the instance's worker is dead; a job whose worker lives would run twice. What this crate
+//! checks is that a job is still the dead one's: the lock that was read must still be there, unrenewed, in the same
+//! script that moves the job.
 //!
 //! What its Redis user needs beside `+@read +ping` and the keys `~bull:*` is [`PERMISSIONS`].
 
@@ -74,16 +74,16 @@ pub enum Outcome {
     LockChanged,
     /// Untouched: BullMQ's stall check decides. The user may not push to the end of the queue.
     LeftToStallCheck,
-    /// Untouched: only `pb` names the instance, and another worker may be renewing its lock. Retry: within 16 s a lock of
-    /// BullMQ's 30 s that is not renewed is old enough to decide.
+    /// Untouched: only `pb` names the instance, and another worker may be renewing its lock. Retry: within 16 s a lock
+    /// of BullMQ's 30 s that is not renewed is old enough to decide.
     Doubtful,
 }
 
 /// The jobs in `active` that name this instance, newest first: whose `pb` is its id, or whose lock's token is
 /// `<instance id>:…` (our shim gives each worker such an id; BullMQ before 5.3 has no `pb`). Writes nothing.
 ///
-/// Handed back in this order, the oldest is served first. Jobs without a lock and without `pb` name no instance, and are
-/// not among them: BullMQ's stall check finds them. More than 100,000 active jobs are not read.
+/// Handed back in this order, the oldest is served first. Jobs without a lock and without `pb` name no instance, and
+/// are not among them: BullMQ's stall check finds them. More than 100,000 active jobs are not read.
 pub async fn held_by(connection: &mut impl ConnectionLike, queue: Queue<'_>, instance: &str) -> RedisResult<Vec<Held>> {
     let mut held = Vec::new();
     if instance.is_empty() {
@@ -135,12 +135,13 @@ fn number(bytes: Option<Vec<u8>>) -> u32 {
     bytes.and_then(|bytes| std::str::from_utf8(&bytes).ok()?.parse().ok()).unwrap_or_default()
 }
 
-/// Hands one job back in this way, if it still is as it was read: once, however often it is called, and by however many.
+/// Hands one job back in this way, if it still is as it was read: once, however often it is called, and by however
+/// many.
 ///
 /// # Errors
-/// Redis does not answer, or refuses a command. What it refused was either not begun (the job is untouched) or comes after
-/// the job has moved: no error leaves a job in no list. Where no answer came the script may have run: retry. Redis 7.0
-/// refuses a script's command as `ERR … user executing the script …`, not as `NOPERM`.
+/// Redis does not answer, or refuses a command. What it refused was either not begun (the job is untouched) or comes
+/// after the job has moved: no error leaves a job in no list. Where no answer came the script may have run: retry.
+/// Redis 7.0 refuses a script's command as `ERR … user executing the script …`, not as `NOPERM`.
 pub async fn hand_back(
     connection: &mut impl ConnectionLike,
     queue: Queue<'_>,
@@ -178,8 +179,9 @@ pub fn forbidden(url: impl std::fmt::Display, prefix: &str, error: &redis::Redis
     })
 }
 
-/// All jobs of an instance whose end was announced, newest first, and what became of each. Those that stay `Doubtful` or `LockChanged` are for
-/// the next call; so is a job that the instance took with its last breath, which Redis may see only now.
+/// All jobs of an instance whose end was announced, newest first, and what became of each. Those that stay `Doubtful`
+/// or `LockChanged` are for the next call; so is a job that the instance took with its last breath, which Redis may see
+/// only now.
 ///
 /// # Errors
 /// As `hand_back`; the jobs before the one that failed have moved.

@@ -1,6 +1,6 @@
-//! The dead-man's switch: an instance without coordinator and job, or older than `max_life`, ends itself; and one that EC2
-//! refuses to terminate, when it is told to. One that EC2 interrupts in its first hour is left to EC2 until then. Owns when; what a
-//! power-off is, is the shell's. Instances are launched so that a power-off terminates them.
+//! The dead-man's switch: an instance without coordinator and job, or older than `max_life`, ends itself; and one that
+//! EC2 refuses to terminate, when it is told to. One that EC2 interrupts in its first hour is left to EC2 until then.
+//! Owns when; what a power-off is, is the shell's. Instances are launched so that a power-off terminates them.
 
 use core::time::Duration;
 
@@ -10,7 +10,8 @@ use crate::{Config, Timestamp};
 const UNKNOWN_TIMES: u32 = 4;
 /// Between two power-offs, where one has no effect.
 const AGAIN: Duration = Duration::from_secs(60);
-/// EC2 bills nothing for a spot instance that it interrupts within this time of its launch; one that ends itself is billed.
+/// EC2 bills nothing for a spot instance that it interrupts within this time of its launch; one that ends itself is
+/// billed.
 const FREE_IF_INTERRUPTED: Duration = Duration::from_secs(3600);
 /// EC2 may take so much longer than its notice says.
 const BEYOND_NOTICE: Duration = Duration::from_secs(60);

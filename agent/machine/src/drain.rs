@@ -174,7 +174,8 @@ impl Drain {
     /// Nothing of the worker runs any more.
     pub(crate) fn stopped(&mut self, now: Timestamp, killed: bool) {
         self.killed |= killed;
-        // Reported twice: a hand-back is in progress, and a second one at the same time would find nothing and report that.
+        // Reported twice: a hand-back is in progress, and a second one at the same time would find nothing and report
+        // that.
         if matches!(self.stage, Stage::HandingBack { again_at: None, .. }) {
             return;
         }

@@ -1,4 +1,5 @@
-//! The agent's own life, as a synchronous state machine: what happens is an [`Event`], what to do about it an [`Action`].
+//! The agent's own life, as a synchronous state machine: what happens is an [`Event`], what to do about it an
+//! [`Action`].
 //!
 //! ```text
 //!              identified             steps done              proof holds
@@ -14,8 +15,9 @@
 //!                             Drained
 //! ```
 //!
-//! A drain's own course is drawn in `drain`. It owns every decision on steps, readiness, drain and reconnection. It never reads a clock (time is handed in), does
-//! no I/O, logs nothing, and draws its jitter from a seed: the same events give the same actions.
+//! A drain's own course is drawn in `drain`. It owns every decision on steps, readiness, drain and reconnection. It
+//! never reads a clock (time is handed in), does no I/O, logs nothing, and draws its jitter from a seed: the same
+//! events give the same actions.
 
 mod config;
 mod connection;

@@ -117,7 +117,8 @@ impl Readiness {
         }
         let is_here = self.evidence.as_ref().is_some_and(|it| it.unlisted || it.connections > 0);
         let word = shims.word(now, self.server.as_ref(), is_here);
-        // How long Redis lets it wait is the worker's to say, and one that hangs is silent while Redis still has it wait.
+        // How long Redis lets it wait is the worker's to say, and one that hangs is silent while Redis still has it
+        // wait.
         if self.evidence.as_ref().is_some_and(|it| it.fetching && (it.fresh || word != Word::Silent)) {
             return None;
         }

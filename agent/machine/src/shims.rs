@@ -56,8 +56,8 @@ impl Shims {
         (!self.processes.is_empty()).then(|| u32::try_from(jobs()).unwrap_or(u32::MAX))
     }
 
-    /// What they report of their Workers. `asked` is the Redis that the agent reads; `is_here`: it shows connections of this
-    /// instance, or does not show who is connected, so that the Workers' own report is all there is.
+    /// What they report of their Workers. `asked` is the Redis that the agent reads; `is_here`: it shows connections of
+    /// this instance, or does not show who is connected, so that the Workers' own report is all there is.
     pub(crate) fn word(&self, now: Timestamp, asked: Option<&Server>, is_here: bool) -> Word {
         if self.processes.is_empty() {
             return Word::None;

@@ -30,15 +30,16 @@ const NOTICE: Duration = Duration::from_secs(120);
 /// A moment and how long it is off, both said by another machine, differ by more than a late message explains.
 const AGREES_WITHIN: Duration = Duration::from_secs(60);
 
-/// When EC2 takes the instance, by a notice that is seen at `now` and says `at`: a moment that EC2 can mean, whatever clock is wrong.
+/// When EC2 takes the instance, by a notice that is seen at `now` and says `at`: a moment that EC2 can mean, whatever
+/// clock is wrong.
 pub fn when_reclaimed(now: Timestamp, at: Timestamp) -> Timestamp {
     at.clamp(now, now.plus(NOTICE))
 }
 
-/// A deadline that the coordinator gives: `at`, by its wall clock as this machine's shows it, and `left` from when it was sent. Where both
-/// agree the earlier one counts: the command may have been under way for a while, or a clock may be slow by less than a minute, which is half
-/// of EC2's notice. Where they disagree one of the two wall clocks is wrong, and how long it is off is not. An older coordinator does not
-/// say that.
+/// A deadline that the coordinator gives: `at`, by its wall clock as this machine's shows it, and `left` from when it
+/// was sent. Where both agree the earlier one counts: the command may have been under way for a while, or a clock may
+/// be slow by less than a minute, which is half of EC2's notice. Where they disagree one of the two wall clocks is
+/// wrong, and how long it is off is not. An older coordinator does not say that.
 pub fn agreed(now: Timestamp, at: Timestamp, left: Option<Duration>) -> Timestamp {
     let Some(left) = left else { return at };
     let by_span = now.plus(left);

@@ -1,14 +1,15 @@
-//! The application's environment file, as bun reads that very file (a test compares the two). Owns the parsing; never sets a
-//! variable. No line is refused: bun skips what it does not understand, and what matters of the result is looked at where it is
-//! used.
+//! The application's environment file, as bun reads that very file (a test compares the two). Owns the parsing; never
+//! sets a variable. No line is refused: bun skips what it does not understand, and what matters of the result is looked
+//! at where it is used.
 
 use std::collections::BTreeMap;
 
 /// What may stand around names and values.
 const BLANKS: [u8; 6] = [b'\t', 0x0B, 0x0C, b' ', b'\n', b'\r'];
 
-/// Reads `NAME=value` and `NAME: value`: `export`, comments, single, double and back quotes, which may go over several lines;
-/// then expands `$NAME`, `${NAME}` and `${NAME:-default}` by the file's own variables and those of `environment`.
+/// Reads `NAME=value` and `NAME: value`: `export`, comments, single, double and back quotes, which may go over several
+/// lines; then expands `$NAME`, `${NAME}` and `${NAME:-default}` by the file's own variables and those of
+/// `environment`.
 pub fn parse(text: &[u8], environment: &BTreeMap<String, String>) -> BTreeMap<String, String> {
     let mut order: Vec<Vec<u8>> = Vec::new();
     let mut found: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
@@ -17,7 +18,8 @@ pub fn parse(text: &[u8], environment: &BTreeMap<String, String>) -> BTreeMap<St
             order.push(name);
         }
     }
-    // In the order of their first lines: a value sees the expanded ones before it, and those after it as they are written.
+    // In the order of their first lines: a value sees the expanded ones before it, and those after it as they are
+    // written.
     for name in order {
         if environment.contains_key(&*String::from_utf8_lossy(&name)) {
             continue;

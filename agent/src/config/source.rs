@@ -99,8 +99,8 @@ impl Source {
         self.line(key).map_or_else(|| self.path.clone(), |line| format!("{}:{line}", self.path))
     }
 
-    /// A text. One that its author cannot have meant is refused: an example, or a comment that became part of a variable. It is
-    /// not repeated, since it may be half a secret.
+    /// A text. One that its author cannot have meant is refused: an example, or a comment that became part of a
+    /// variable. It is not repeated, since it may be half a secret.
     pub fn string(&self, key: &str) -> Result<Option<String>, ConfigError> {
         if let Some(value) = self.variable(&variable_of(key)) {
             self.is_meant(key, in_variable(value).or_else(|| in_value(value)))?;

@@ -24,8 +24,8 @@ pub struct Places {
 }
 
 impl Places {
-    /// Those that the agent's configuration names, and the usual ones of the application's user and of the machine, which is the
-    /// one below `root` where that is given.
+    /// Those that the agent's configuration names, and the usual ones of the application's user and of the machine,
+    /// which is the one below `root` where that is given.
     ///
     /// # Errors
     /// A value of the configuration cannot be used: also a user who does not exist, whose home nobody could search.

@@ -1,5 +1,5 @@
-//! What counts as a credential that an image must not have, by the name of its variable or by its shape. Owns the rules; reads
-//! no file.
+//! What counts as a credential that an image must not have, by the name of its variable or by its shape. Owns the
+//! rules; reads no file.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -104,8 +104,8 @@ fn is_example(value: &str) -> bool {
     value.contains("EXAMPLE")
 }
 
-/// `NAME=value`, `NAME = value`, `NAME: 'value'`, `"NAME": "value"`: a quoted value, one that a shell, a unit or AWS's own file
-/// sets, or one that looks like a key rather than like an expression.
+/// `NAME=value`, `NAME = value`, `NAME: 'value'`, `"NAME": "value"`: a quoted value, one that a shell, a unit or AWS's
+/// own file sets, or one that looks like a key rather than like an expression.
 fn literals(line: &str) -> impl Iterator<Item = (&str, &str)> {
     line.match_indices(['=', ':']).filter_map(|(at, operator)| {
         let before = line[..at].trim_end().trim_end_matches(['"', '\'', '`', ']']);

@@ -1,5 +1,5 @@
-//! Polls the metadata service for notices and scheduled events. Owns the interval, the back-off, that each notice is sent once
-//! and the schedule when it changes; never acts on one.
+//! Polls the metadata service for notices and scheduled events. Owns the interval, the back-off, that each notice is
+//! sent once and the schedule when it changes; never acts on one.
 
 use std::time::{Duration, SystemTime};
 

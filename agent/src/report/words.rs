@@ -1,5 +1,5 @@
-//! Sentences about the worker: what its proof lacks, what a proven one waits for, what a drain cannot protect. Each says what to
-//! do about it.
+//! Sentences about the worker: what its proof lacks, what a proven one waits for, what a drain cannot protect. Each
+//! says what to do about it.
 
 use std::time::Duration;
 

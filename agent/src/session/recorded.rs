@@ -1,4 +1,5 @@
-//! What coordinators told this agent's predecessors, by the recordings of their sessions (`proto/recorded`): it is understood.
+//! What coordinators told this agent's predecessors, by the recordings of their sessions (`proto/recorded`): it is
+//! understood.
 
 use std::{fs, io};
 

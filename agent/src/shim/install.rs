@@ -1,5 +1,5 @@
-//! Where the shim lies and where its socket is. Owns both files: written anew at each start of the agent, readable by the
-//! worker's user alone.
+//! Where the shim lies and where its socket is. Owns both files: written anew at each start of the agent, readable by
+//! the worker's user alone.
 
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};

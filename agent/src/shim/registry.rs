@@ -1,5 +1,5 @@
-//! All processes with the shim. Owns which are connected and which commands were sent: a fence also holds for those that
-//! connect later.
+//! All processes with the shim. Owns which are connected and which commands were sent: a fence also holds for those
+//! that connect later.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -6,8 +6,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use spillway_proto::ToldBy;
 
-/// A connection that has polled for a job within this time works: with BullMQ's defaults a blocked one polls again each 5 to
-/// 10 s. With a long `drainDelay` it waits for longer, and works no less.
+/// A connection that has polled for a job within this time works: with BullMQ's defaults a blocked one polls again each
+/// 5 to 10 s. With a long `drainDelay` it waits for longer, and works no less.
 const FRESH_SECONDS: u64 = 10;
 
 /// Who this instance is, among connections.

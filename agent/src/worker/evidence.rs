@@ -249,8 +249,8 @@ impl Redis {
     }
 }
 
-/// What Redis answered, or why it refused: an error that belongs to the connection ends the check, since another connection
-/// may be answered.
+/// What Redis answered, or why it refused: an error that belongs to the connection ends the check, since another
+/// connection may be answered.
 fn allowed<T>(answer: redis::RedisResult<T>) -> redis::RedisResult<Result<T, String>> {
     match answer {
         Ok(answer) => Ok(Ok(answer)),

@@ -1,5 +1,5 @@
-//! The end of the worker's own log, as PM2 keeps it. Owns which file is read and how much of it; reads it as the worker's user,
-//! who alone decides where that file is; never shows it unmasked.
+//! The end of the worker's own log, as PM2 keeps it. Owns which file is read and how much of it; reads it as the
+//! worker's user, who alone decides where that file is; never shows it unmasked.
 
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -49,7 +49,8 @@ fn last(text: &str) -> String {
     tail.split_once('\n').map_or(tail, |(_, rest)| rest).to_owned()
 }
 
-/// The line of a log's end that says what went wrong: the last that names an error, else the last that is no part of a stack.
+/// The line of a log's end that says what went wrong: the last that names an error, else the last that is no part of a
+/// stack.
 pub fn cause(tail: &str) -> Option<&str> {
     let lines = || tail.lines().rev().map(str::trim).filter(|line| !line.is_empty());
     let is_noise = |line: &&str| {

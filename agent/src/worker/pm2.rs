@@ -103,8 +103,8 @@ impl Pm2 {
         Ok(processes)
     }
 
-    /// The process belongs to the worker's user. PM2's list, its `pm2.pid` and every environment are that user's word: an agent that
-    /// runs as root must not signal what the user names, such as the agent's own process.
+    /// The process belongs to the worker's user. PM2's list, its `pm2.pid` and every environment are that user's word:
+    /// an agent that runs as root must not signal what the user names, such as the agent's own process.
     pub fn owns(&self, pid: u32) -> bool {
         let uid = self.uid();
         match proc::owner(pid) {
@@ -135,8 +135,8 @@ impl Pm2 {
         self.noted_daemon().filter(|pid| self.owns(*pid))
     }
 
-    /// A daemon of another user's in the worker's PM2_HOME, which boot steps cannot use and whose processes are not the worker's: whose
-    /// it is, and what to do.
+    /// A daemon of another user's in the worker's PM2_HOME, which boot steps cannot use and whose processes are not the
+    /// worker's: whose it is, and what to do.
     pub fn foreign_daemon(&self) -> Option<String> {
         let pid = self.noted_daemon()?;
         // The number may be an old one, of a process that has nothing to do with PM2.

@@ -1,5 +1,5 @@
-//! Why the worker's processes have not loaded the shim, as their environment in `/proc` shows it. Owns the words; never knows
-//! which processes have loaded it (the shims say so themselves).
+//! Why the worker's processes have not loaded the shim, as their environment in `/proc` shows it. Owns the words; never
+//! knows which processes have loaded it (the shims say so themselves).
 
 use std::ffi::OsStr;
 use std::path::Path;

@@ -37,8 +37,9 @@ impl ProcessId {
         self.signal_if(signal, |_| true);
     }
 
-    /// The same if its number is meant too. A process that takes the number meanwhile gets no signal: it is sent by a pidfd(2) that was
-    /// opened before the checks, or by the number where the kernel has none (before Linux 5.3, or not permitted).
+    /// The same if its number is meant too. A process that takes the number meanwhile gets no signal: it is sent by a
+    /// pidfd(2) that was opened before the checks, or by the number where the kernel has none (before Linux 5.3, or not
+    /// permitted).
     pub fn signal_if(self, signal: Signal, is_meant: impl FnOnce(u32) -> bool) {
         let Some(pid) = i32::try_from(self.pid).ok().and_then(Pid::from_raw) else { return };
         let opened = pidfd_open(pid, PidfdFlags::empty());
@@ -201,7 +202,8 @@ mod tests {
         child.wait().unwrap();
     }
 
-    /// Ends and reaps the child, and starts another program with the same number; None where the kernel does not let a test choose it.
+    /// Ends and reaps the child, and starts another program with the same number; None where the kernel does not let a
+    /// test choose it.
     fn replaced(child: &mut std::process::Child) -> Option<std::process::Child> {
         child.kill().unwrap();
         child.wait().unwrap();

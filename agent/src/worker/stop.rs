@@ -1,7 +1,7 @@
 //! Stops the worker and sees to it that nothing of it is left. Owns the kill; never decides when (the machine does).
 //!
-//! PM2 signals the worker and waits; one stop is requested per process, in parallel, since it stops several one after the
-//! other. Before that the whole tree is recorded: a sandboxed processor's child outlives its parent and would go on
+//! PM2 signals the worker and waits; one stop is requested per process, in parallel, since it stops several one after
+//! the other. Before that the whole tree is recorded: a sandboxed processor's child outlives its parent and would go on
 //! with its job.
 
 use std::collections::BTreeSet;

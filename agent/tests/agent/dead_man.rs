@@ -36,8 +36,8 @@ fn without_a_coordinator_it_finishes_its_job_and_powers_off() {
 
 #[test]
 fn a_coordinator_that_comes_back_in_time_finds_it_at_work() {
-    // The agent backs off between its attempts to reconnect: the last one before the coordinator is back may be followed by
-    // a wait of several seconds.
+    // The agent backs off between its attempts to reconnect: the last one before the coordinator is back may be
+    // followed by a wait of several seconds.
     let mut stage = ready("orphan_after = \"20s\"");
     stage.coordinator.vanish();
     std::thread::sleep(Duration::from_secs(5));

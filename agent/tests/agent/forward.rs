@@ -1,5 +1,5 @@
-//! A port that leads to a server and can be led to another one, as a host name that moves with a fail-over: what is open stays
-//! where it is.
+//! A port that leads to a server and can be led to another one, as a host name that moves with a fail-over: what is
+//! open stays where it is.
 
 use std::io;
 use std::net::{Shutdown, TcpListener, TcpStream};

@@ -141,8 +141,8 @@ fn a_shim_that_is_lost_on_the_way_is_explained() {
     assert!(stage.coordinator.last_beat().unprotected.is_empty(), "{}", stage.story());
 }
 
-/// Without the shim Redis alone tells, and connections are listed each 15 s only: a job that runs meanwhile hides that the worker
-/// waits again once it has ended.
+/// Without the shim Redis alone tells, and connections are listed each 15 s only: a job that runs meanwhile hides that
+/// the worker waits again once it has ended.
 #[test]
 fn the_end_of_a_long_job_is_no_gap_in_the_proof() {
     let mut stage = Stage::new("worker.js");

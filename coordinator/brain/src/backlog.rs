@@ -65,9 +65,9 @@ impl QueueBacklog {
         !self.paused && self.runnable() > 0 && self.rate_limit.as_ref().is_some_and(|limit| limit.allows == Some(0))
     }
 
-    /// Where Redis does not say what a rate limit allows: what is left of `max`, the workers' own `limiter.max`, where one says it.
-    /// Else nothing, where its window has seen no start since the `last` observation although jobs wait and none runs, or where a
-    /// worker says that it is held back.
+    /// Where Redis does not say what a rate limit allows: what is left of `max`, the workers' own `limiter.max`, where
+    /// one says it. Else nothing, where its window has seen no start since the `last` observation although jobs wait
+    /// and none runs, or where a worker says that it is held back.
     pub(crate) fn infer_rate_limit(&mut self, last: Option<&QueueBacklog>, is_told: bool, max: Option<u64>) {
         if let Some(limit) = self.rate_limit.as_mut().filter(|limit| limit.allows.is_none()) {
             limit.allows = max.map(|max| max.saturating_sub(limit.started));

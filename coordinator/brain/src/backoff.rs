@@ -13,7 +13,8 @@ pub(crate) fn wait(config: &Config, class: RefusalClass, times: u32) -> Duration
         RefusalClass::Quota | RefusalClass::Permission | RefusalClass::Configuration | RefusalClass::Unknown => {
             doubled(config.quota_backoff, config.quota_backoff * 6, times)
         }
-        // The next token is another one. Where that is refused in the same way, something else is wrong: no storm of calls.
+        // The next token is another one. Where that is refused in the same way, something else is wrong: no storm of
+        // calls.
         RefusalClass::TokenUsed | RefusalClass::TokenEnded => match times {
             0 | 1 => Duration::ZERO,
             _ => retried_after(times - 1),
@@ -21,8 +22,8 @@ pub(crate) fn wait(config: &Config, class: RefusalClass, times: u32) -> Duration
     }
 }
 
-/// How long to leave EC2 alone after `times` launches in a row that it accepted and then took back, with `class`. A fault of EC2's may be
-/// over at once, but finding out costs a launch, not a call.
+/// How long to leave EC2 alone after `times` launches in a row that it accepted and then took back, with `class`. A
+/// fault of EC2's may be over at once, but finding out costs a launch, not a call.
 pub(crate) fn wait_after_accept(config: &Config, class: RefusalClass, times: u32) -> Duration {
     match class {
         RefusalClass::Retry => doubled(config.capacity_backoff / 6, config.capacity_backoff * 5, times),

@@ -32,8 +32,8 @@ fn is_zero(at: &Timestamp) -> bool {
 }
 
 impl Breaker {
-    /// The boot of an instance that was launched at `launched_at` failed. True when this opened the breaker. Once it is open
-    /// only the failure of a later try opens it again: boots that were launched together fail together.
+    /// The boot of an instance that was launched at `launched_at` failed. True when this opened the breaker. Once it is
+    /// open only the failure of a later try opens it again: boots that were launched together fail together.
     pub(crate) fn failed(&mut self, now: Timestamp, launched_at: Timestamp, allowed: u32, backoff: Duration) -> bool {
         if launched_at < self.counts_from {
             return false;

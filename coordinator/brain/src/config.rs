@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 /// One pool's settings, as far as decisions depend on them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Config {
-    /// Whose instances are ours: the value of their `spillway:installation` tag. Empty while it is not known yet: then no tag
-    /// makes an instance ours.
+    /// Whose instances are ours: the value of their `spillway:installation` tag. Empty while it is not known yet: then
+    /// no tag makes an instance ours.
     pub installation: String,
     /// The pool is in no settings any more: its instances are drained, and none is launched.
     pub retired: bool,
@@ -36,13 +36,14 @@ pub struct Config {
     pub boot_failures: u32,
     /// How long the open breaker waits before it lets one instance try; doubled each time, up to an hour.
     pub breaker_backoff: Duration,
-    /// An instance whose boot failed is kept for so long for a person to look at, one at a time; zero: it is terminated.
+    /// An instance whose boot failed is kept for so long for a person to look at, one at a time; zero: it is
+    /// terminated.
     #[serde(default)]
     pub keep_failed_boots: Duration,
     /// How long launches keep off after InsufficientInstanceCapacity and its like; doubled up to five times this.
     pub capacity_backoff: Duration,
-    /// The same after what a person must fix (a limit of the account, a permission, the template, an unknown error); doubled up
-    /// to six times this.
+    /// The same after what a person must fix (a limit of the account, a permission, the template, an unknown error);
+    /// doubled up to six times this.
     pub quota_backoff: Duration,
     /// Whether an instance that EC2 is about to take still counts against `max_instances` when its replacement is
     /// launched. Where it does not, up to twice `max_instances` may bill for a moment.
@@ -78,8 +79,8 @@ impl Config {
         self.listing_interval * 4
     }
 
-    /// After this a person is told that the queues, or EC2's list, have been unknown; after twice this instances without a job
-    /// may go. What idleness takes, as somebody accepts to pay that long for nothing.
+    /// After this a person is told that the queues, or EC2's list, have been unknown; after twice this instances
+    /// without a job may go. What idleness takes, as somebody accepts to pay that long for nothing.
     pub fn unknown_bound(&self) -> Duration {
         self.policy.idle.max(self.longest_gap()).max(self.longest_listing_age())
     }

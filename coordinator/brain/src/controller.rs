@@ -1,5 +1,5 @@
-//! The controller of one pool: its settings, and what it knows. Owns the order in which things are done; what is done is
-//! in `phases` and `capacity`, which only it calls.
+//! The controller of one pool: its settings, and what it knows. Owns the order in which things are done; what is done
+//! is in `phases` and `capacity`, which only it calls.
 
 mod agent;
 mod hand_back;

@@ -1,5 +1,5 @@
-//! Instances that end without notice soon after they became ready: some in a row stop further launches, as failed boots do.
-//! Something ends them, a job or the image, and each one more costs a boot and finds out nothing.
+//! Instances that end without notice soon after they became ready: some in a row stop further launches, as failed boots
+//! do. Something ends them, a job or the image, and each one more costs a boot and finds out nothing.
 //!
 //! An instance counts once. One that lasts for ten minutes ends the row, and so does an hour without such an end.
 
@@ -57,8 +57,8 @@ impl EarlyEnds {
         }
     }
 
-    /// An instance that was launched at `launched_at` ended early. True when this stops launches: `boot_failures` in a row
-    /// do, and then only one that was launched after the wait. Those that end together stop them once.
+    /// An instance that was launched at `launched_at` ended early. True when this stops launches: `boot_failures` in a
+    /// row do, and then only one that was launched after the wait. Those that end together stop them once.
     pub(crate) fn ended(&mut self, now: Timestamp, launched_at: Timestamp, config: &Config) -> bool {
         self.ends += 1;
         self.last_at = Some(now);

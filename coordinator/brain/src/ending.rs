@@ -1,5 +1,5 @@
-//! How an instance ended, in one sentence: our reason first, EC2's where that says something else, and somebody else's hand by
-//! that name. Owns what EC2's state reasons mean for it; decides nothing.
+//! How an instance ended, in one sentence: our reason first, EC2's where that says something else, and somebody else's
+//! hand by that name. Owns what EC2's state reasons mean for it; decides nothing.
 
 use crate::instance::Instance;
 use crate::phase::Phase;
@@ -67,9 +67,9 @@ pub(crate) fn was_taken(instance: &Instance, reason: Option<&StateReason>) -> bo
     instance.ec2.interrupted_at.is_some() || meaning == Some(Meaning::Reclaimed) || is_by_somebody_else
 }
 
-/// The class of refusal that its end comes to, where EC2 accepted the launch and ended the instance before anything ran there. None
-/// of any other end. A notice is no other end: the list of spot requests shows the end of one as a notice. `was_running`: EC2
-/// has shown it running.
+/// The class of refusal that its end comes to, where EC2 accepted the launch and ended the instance before anything ran
+/// there. None of any other end. A notice is no other end: the list of spot requests shows the end of one as a notice.
+/// `was_running`: EC2 has shown it running.
 pub(crate) fn refusal_class(
     instance: &Instance,
     was_running: bool,

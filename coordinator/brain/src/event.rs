@@ -16,10 +16,11 @@ use crate::time::Timestamp;
 /// Everything that the controller ever learns.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Event {
-    /// This process began: what an earlier one left unanswered is retried, and a person may have fixed what EC2 refused.
+    /// This process began: what an earlier one left unanswered is retried, and a person may have fixed what EC2
+    /// refused.
     Started,
-    /// The clock that all times are given by was set, by so many milliseconds: what is kept moves with it, so that no deadline
-    /// comes sooner or later.
+    /// The clock that all times are given by was set, by so many milliseconds: what is kept moves with it, so that no
+    /// deadline comes sooner or later.
     ClockStepped {
         by_ms: i64,
     },
@@ -30,14 +31,14 @@ pub enum Event {
     ObservationFailed {
         detail: String,
     },
-    /// Which instance holds how many active jobs, as Redis shows it. `asked_at` is when the look began: it proves nothing about
-    /// what happened after that.
+    /// Which instance holds how many active jobs, as Redis shows it. `asked_at` is when the look began: it proves
+    /// nothing about what happened after that.
     JobsSeen {
         asked_at: Timestamp,
         seen: JobsByInstance,
     },
-    /// EC2's list of instances with the pool's tag, with those that the ledger knows by their ids. `asked_at` is when the request was sent: what happened after it
-    /// cannot be in the answer.
+    /// EC2's list of instances with the pool's tag, with those that the ledger knows by their ids. `asked_at` is when
+    /// the request was sent: what happened after it cannot be in the answer.
     InstancesListed {
         asked_at: Timestamp,
         instances: Vec<Listed>,
@@ -72,8 +73,8 @@ pub enum Event {
         jobs_left: Option<u32>,
         jobs_handed_back: u32,
     },
-    /// An interruption notice: EC2 reclaims the instance at about `at`. From the agent's IMDS watch or from DescribeSpotInstanceRequests.
-    /// A time that EC2 cannot mean is not believed: [`crate::when_reclaimed`].
+    /// An interruption notice: EC2 reclaims the instance at about `at`. From the agent's IMDS watch or from
+    /// DescribeSpotInstanceRequests. A time that EC2 cannot mean is not believed: [`crate::when_reclaimed`].
     NoticeSeen {
         id: InstanceId,
         at: Timestamp,

@@ -18,11 +18,13 @@ use crate::backoff;
 use crate::stepped::Stepped;
 use crate::time::Timestamp;
 
-/// After an answer that left jobs: how long until the next attempt, which sees whether their locks were renewed meanwhile.
+/// After an answer that left jobs: how long until the next attempt, which sees whether their locks were renewed
+/// meanwhile.
 const LOOKED_AT_AGAIN: Duration = Duration::from_secs(5);
 /// Jobs still left after this have a worker that renews their locks: given up, and a person is alerted.
 const LEFT_FOR_LONG: Duration = Duration::from_secs(600);
-/// Attempts that fail for this long are given up: every lock has expired, and BullMQ's stall check has requeued the jobs.
+/// Attempts that fail for this long are given up: every lock has expired, and BullMQ's stall check has requeued the
+/// jobs.
 const FAILED_FOR_LONG: Duration = Duration::from_secs(24 * 3600);
 /// An attempt without an answer for this long counts as lost, and is made again.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(60);

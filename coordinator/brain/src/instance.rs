@@ -18,12 +18,12 @@ use crate::time::Timestamp;
 /// coordinator that is paused loses its lease.
 const CROSSED_WITHIN: Duration = Duration::from_secs(180);
 
-/// An instance that ends sooner after its notice ended without one: EC2 gives two minutes, and a listing of spot requests may
-/// show the end of one as a notice.
+/// An instance that ends sooner after its notice ended without one: EC2 gives two minutes, and a listing of spot
+/// requests may show the end of one as a notice.
 const NOTICE_AT_LEAST: Duration = Duration::from_secs(10);
 
-/// EC2 bills nothing for a spot instance that it interrupts within this time of its launch, whatever its system; one that is
-/// terminated by a call is billed (the EC2 User Guide, "Billing for interrupted Spot Instances").
+/// EC2 bills nothing for a spot instance that it interrupts within this time of its launch, whatever its system; one
+/// that is terminated by a call is billed (the EC2 User Guide, "Billing for interrupted Spot Instances").
 const FREE_IF_INTERRUPTED: Duration = Duration::from_secs(3600);
 /// EC2 may take so much longer than its notice says. After that the instance is terminated: the notice came to naught.
 const BEYOND_NOTICE: Duration = Duration::from_secs(60);
@@ -40,8 +40,8 @@ pub struct Rebalance {
     pub answered: bool,
 }
 
-/// One intended instance, from its launch token to Gone. The ledger has its parts side by side, as they were before they
-/// had names.
+/// One intended instance, from its launch token to Gone. The ledger has its parts side by side, as they were before
+/// they had names.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Instance {
     pub token: LaunchToken,
@@ -63,8 +63,8 @@ pub struct Instance {
     pub adopted: bool,
     /// Its boot counted as failed.
     pub boot_failed: bool,
-    /// When it was seen to have ended without notice and by no decision of ours, with a worker that was not stopped. Whatever
-    /// reason EC2 shows: it may be late, and there is none where the instance is only missing.
+    /// When it was seen to have ended without notice and by no decision of ours, with a worker that was not stopped.
+    /// Whatever reason EC2 shows: it may be late, and there is none where the instance is only missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended_suddenly_at: Option<Timestamp>,
     /// It has been ready for so long that its end says nothing about those that were launched after it.
@@ -88,7 +88,8 @@ pub struct Instance {
     pub agent: SaidByAgent,
     /// Active jobs that carry its name, and when the look at Redis that found them began.
     pub jobs_in_redis: Option<(u32, Timestamp)>,
-    /// While it is capacity: since when every observation has shown jobs that it could take, and none in Redis that carries its name.
+    /// While it is capacity: since when every observation has shown jobs that it could take, and none in Redis that
+    /// carries its name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub takes_none_since: Option<Timestamp>,
     /// When the agent was last told to drain.
@@ -321,8 +322,8 @@ impl Instance {
         self.id.is_some() && (self.agent.registered || self.adopted || seen_in_redis) && !self.owed.emptied
     }
 
-    /// Whether the agent's report that it drains, or is drained, is about the present drain. One that may have been sent before
-    /// the last cancellation reached the agent is not.
+    /// Whether the agent's report that it drains, or is drained, is about the present drain. One that may have been
+    /// sent before the last cancellation reached the agent is not.
     pub(crate) fn is_current_word(&self, now: Timestamp) -> bool {
         self.cancelled_at.is_none_or(|at| now.since(at) > CROSSED_WITHIN)
     }
@@ -339,15 +340,16 @@ impl Instance {
         self.owed.handed_back.saturating_add(self.owed.handed_back_by_agent)
     }
 
-    /// Its active jobs in Redis, by a look that began after the drain did (and after the agent reported the worker stopped).
+    /// Its active jobs in Redis, by a look that began after the drain did (and after the agent reported the worker
+    /// stopped).
     pub(crate) fn jobs_after_fence(&self) -> Option<u32> {
         let Phase::Draining { drained_at, .. } = self.phase else { return None };
         let since = drained_at.unwrap_or(self.phase_since);
         self.jobs_in_redis.filter(|(_, at)| *at > since).map(|(jobs, _)| jobs)
     }
 
-    /// Until when EC2 is left to end it, by a notice in its first hour: what EC2 interrupts then it does not bill. `stop` and `hibernate`
-    /// are interruptions as well.
+    /// Until when EC2 is left to end it, by a notice in its first hour: what EC2 interrupts then it does not bill.
+    /// `stop` and `hibernate` are interruptions as well.
     pub fn left_to_ec2_until(&self) -> Option<Timestamp> {
         let at = self.ec2.interrupted_at.filter(|_| !self.ec2.is_rehearsed)?;
         let launched_at = self.ec2.launched_at.or(self.accepted_at)?;
@@ -379,8 +381,8 @@ impl Instance {
         self.agent.last_report.is_none_or(|at| now.since(at) > timeout)
     }
 
-    /// Its agent reports. What EC2's lists do not show while it does is there nevertheless: tags can be edited, and lists be
-    /// late. Not of one that is being terminated: its agent may be anybody's.
+    /// Its agent reports. What EC2's lists do not show while it does is there nevertheless: tags can be edited, and
+    /// lists be late. Not of one that is being terminated: its agent may be anybody's.
     pub(crate) fn is_reporting(&self, now: Timestamp, timeout: Duration) -> bool {
         self.agent.registered
             && !self.is_silent(now, timeout)

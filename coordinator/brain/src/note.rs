@@ -1,4 +1,5 @@
-//! Why not more was decided, and why not less: what `explain` shows while nothing happens. Its sentences are in `words`.
+//! Why not more was decided, and why not less: what `explain` shows while nothing happens. Its sentences are in
+//! `words`.
 
 mod words;
 
@@ -47,7 +48,8 @@ pub enum Note {
         since: Duration,
         of: Duration,
     },
-    /// `desired` instances stay although demand has been below the lowest step (`jobs`) for `span`: it was never 0 for `idle`.
+    /// `desired` instances stay although demand has been below the lowest step (`jobs`) for `span`: it was never 0 for
+    /// `idle`.
     KeptByLittle {
         desired: u32,
         jobs: u64,

@@ -1,5 +1,5 @@
-//! What ends each phase of an instance's life, by an event or by the time: one file for each phase, with a deadline that
-//! is enforced. A phase is drawn where it is defined, in `phase`.
+//! What ends each phase of an instance's life, by an event or by the time: one file for each phase, with a deadline
+//! that is enforced. A phase is drawn where it is defined, in `phase`.
 
 pub(crate) mod booting;
 pub(crate) mod draining;

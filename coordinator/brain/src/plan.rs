@@ -54,7 +54,8 @@ pub enum Decision {
         id: InstanceId,
     },
     /// Put the instance's jobs back to wait. `certain`: its worker is dead. Otherwise it may still run, and only those
-    /// jobs are put back whose locks nobody renews. `sudden`: it ended without notice, and nobody here had decided that.
+    /// jobs are put back whose locks nobody renews. `sudden`: it ended without notice, and nobody here had decided
+    /// that.
     HandBack {
         id: InstanceId,
         certain: bool,

@@ -1,5 +1,5 @@
-//! EC2's refusals by what to do about them: the classes, their names in metrics and sentences, and the refusals of launches
-//! that still count.
+//! EC2's refusals by what to do about them: the classes, their names in metrics and sentences, and the refusals of
+//! launches that still count.
 
 use std::time::Duration;
 
@@ -26,8 +26,8 @@ pub enum RefusalClass {
     Configuration,
     /// A code that is in no list: the same, with EC2's own words.
     Unknown,
-    /// The launch token was used before, with other parameters: its instance is there, or was. EC2's list tells, and the token
-    /// is not asked for again.
+    /// The launch token was used before, with other parameters: its instance is there, or was. EC2's list tells, and
+    /// the token is not asked for again.
     TokenUsed,
     /// The launch token was used before, and its instance is terminated: nothing more comes of it.
     TokenEnded,
@@ -137,8 +137,8 @@ pub struct Refusal {
     pub until: Option<Timestamp>,
     /// Tries in a row that were refused with this class.
     pub times: u32,
-    /// EC2 had accepted the launches, and ended their instances before anything ran there: that the next is accepted proves
-    /// nothing.
+    /// EC2 had accepted the launches, and ended their instances before anything ran there: that the next is accepted
+    /// proves nothing.
     #[serde(default, skip_serializing_if = "core::ops::Not::not")]
     pub after_accept: bool,
 }
@@ -173,7 +173,8 @@ impl Refusal {
         self.until.is_some_and(|until| now < until)
     }
 
-    /// Whether launching is blocked by it: launches wait, or the last one was refused for what lasts until a person acts.
+    /// Whether launching is blocked by it: launches wait, or the last one was refused for what lasts until a person
+    /// acts.
     pub fn blocks(&self, now: Timestamp) -> bool {
         self.class.needs_a_person() || self.holds(now)
     }

@@ -1,5 +1,5 @@
-//! Events that EC2 has scheduled for an instance: which, and from when on something is done about one. Owns those spans; what is
-//! done is `capacity::rebalance`'s, and once no time is left for a replacement `phases::draining`'s.
+//! Events that EC2 has scheduled for an instance: which, and from when on something is done about one. Owns those
+//! spans; what is done is `capacity::rebalance`'s, and once no time is left for a replacement `phases::draining`'s.
 //!
 //! ```text
 //!   known ─────────────► replaced_from ─────────────────────────► drained_from ───────────────► NotBefore
@@ -7,9 +7,10 @@
 //!                                       ready first, if wanted
 //! ```
 //!
-//! All five kinds are treated alike (the EC2 User Guide, "Scheduled events for your instances"): `instance-retirement` and
-//! `instance-stop` end the instance, `instance-reboot` and `system-reboot` end its worker, and `system-maintenance` takes its
-//! network away or reboots it. Each cuts its jobs off, and a new instance costs one boot. So does a kind that is not known yet.
+//! All five kinds are treated alike (the EC2 User Guide, "Scheduled events for your instances"): `instance-retirement`
+//! and `instance-stop` end the instance, `instance-reboot` and `system-reboot` end its worker, and `system-maintenance`
+//! takes its network away or reboots it. Each cuts its jobs off, and a new instance costs one boot. So does a kind that
+//! is not known yet.
 
 use std::time::Duration;
 
@@ -65,16 +66,16 @@ impl ScheduledEvent {
         self.at - config.drain_timeout - MARGIN
     }
 
-    /// When a drain must be over that would have until `deadline` without it. Of an event whose time has passed nobody knows when EC2
-    /// acts: handing its jobs back at once would be no better than what EC2 may do to them.
+    /// When a drain must be over that would have until `deadline` without it. Of an event whose time has passed nobody
+    /// knows when EC2 acts: handing its jobs back at once would be no better than what EC2 may do to them.
     pub(crate) fn drained_by(&self, now: Timestamp, deadline: Timestamp) -> Timestamp {
         if now < self.at { deadline.min(self.at) } else { deadline }
     }
 }
 
-/// Takes in what an agent tells of its instance's schedule. An event that EC2 cancels, or moves to another time, is forgotten. Where EC2's
-/// time and the instance's clock disagree one clock is wrong, and the sooner one counts: a drain that begins too early costs a
-/// boot, one that begins too late its jobs.
+/// Takes in what an agent tells of its instance's schedule. An event that EC2 cancels, or moves to another time, is
+/// forgotten. Where EC2's time and the instance's clock disagree one clock is wrong, and the sooner one counts: a drain
+/// that begins too early costs a boot, one that begins too late its jobs.
 pub(crate) fn told(known: &mut Option<ScheduledEvent>, now: Timestamp, schedule: Schedule) {
     match schedule {
         Schedule::Unknown => {}

@@ -1,8 +1,9 @@
-//! EC2's StateReason: why it ended an instance, and what that means. The codes are those of "StateReason" in the EC2 API
-//! Reference (<https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_StateReason.html>); others are read by their names.
+//! EC2's StateReason: why it ended an instance, and what that means. The codes are those of "StateReason" in the EC2
+//! API Reference (<https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_StateReason.html>); others are read by
+//! their names.
 //!
-//! They are no error codes, even where they are spelled like one: `Client.InternalError` is how EC2 says that it could not use
-//! the key of an encrypted volume, and is not over by itself.
+//! They are no error codes, even where they are spelled like one: `Client.InternalError` is how EC2 says that it could
+//! not use the key of an encrypted volume, and is not over by itself.
 
 use std::fmt;
 

@@ -1,7 +1,7 @@
 //! A clock that was set: every time that the state keeps moves with it, so that what was left of a deadline still is.
 //!
-//! Each type takes itself apart without `..`: a new field does not compile before it is decided whether it moves. What EC2 or an agent
-//! calls a time of its own clock does not.
+//! Each type takes itself apart without `..`: a new field does not compile before it is decided whether it moves. What
+//! EC2 or an agent calls a time of its own clock does not.
 
 use std::collections::VecDeque;
 

@@ -1,5 +1,6 @@
-//! Whose instance it is that EC2 lists and the ledger does not know. Every tag can be edited by anyone, and two installations
-//! may use the same names: only the installation's own tag, or a token of this ledger's own making, makes an instance ours.
+//! Whose instance it is that EC2 lists and the ledger does not know. Every tag can be edited by anyone, and two
+//! installations may use the same names: only the installation's own tag, or a token of this ledger's own making, makes
+//! an instance ours.
 
 use serde::{Deserialize, Serialize};
 
@@ -14,8 +15,8 @@ pub(crate) enum Whose {
     Ours(LaunchToken),
     /// Another installation's, by its tag. Not counted, not touched.
     Anothers(String),
-    /// It has a launch token and no installation's tag, as versions before the tag launched it: nobody can tell whose it is. It
-    /// may be ours and bill, so it is counted; it may be another's and work, so it is not touched.
+    /// It has a launch token and no installation's tag, as versions before the tag launched it: nobody can tell whose
+    /// it is. It may be ours and bill, so it is counted; it may be another's and work, so it is not touched.
     Unknown,
     /// Launched by hand, or by another program. Counted, not touched.
     Unmanaged,

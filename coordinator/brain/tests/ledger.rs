@@ -41,8 +41,8 @@ fn a_ledger_from_before_hand_backs_is_read_and_what_ended_with_a_job_is_handed_b
 /// given out yet.
 const IN_EVERY_PHASE: &str = include_str!("fixtures/state-in-every-phase.json");
 
-/// Coordinators of two versions may take turns at one ledger while they are updated: the newer one writes what the older
-/// one reads.
+/// Coordinators of two versions may take turns at one ledger while they are updated: the newer one writes what the
+/// older one reads.
 #[test]
 fn a_ledger_of_today_is_read_and_written_again_as_it_was() {
     let kept: Value = serde_json::from_str(IN_EVERY_PHASE).expect("it is JSON");

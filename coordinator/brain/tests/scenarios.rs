@@ -1,7 +1,7 @@
-//! Scenarios as text: each file of `scenarios/<topic>/` is a script of what happens, and under each line what was decided
-//! then, with its reason. What the brain decides must be what the file says. `UPDATE=1 cargo test -p spillway-brain` writes
-//! the files anew; the diff is what changed, and is read as such. `SCENARIO=part-of-a-name` runs some of them. `SPILLWAY_RECORD=1` records
-//! the states of a release.
+//! Scenarios as text: each file of `scenarios/<topic>/` is a script of what happens, and under each line what was
+//! decided then, with its reason. What the brain decides must be what the file says.
+//! `UPDATE=1 cargo test -p spillway-brain` writes the files anew; the diff is what changed, and is read as such.
+//! `SCENARIO=part-of-a-name` runs some of them. `SPILLWAY_RECORD=1` records the states of a release.
 //!
 //! A script line is `TIME what`, or `FROM..TO what` for every ten seconds of that span; times are `minutes:seconds`.
 //! `scenarios/lines.rs` has what a line may say, `scenarios/text.rs` the form of a file.

@@ -2,7 +2,8 @@
 //! coordinator, the agents and the AWS SDK; EC2 and its metadata are the emulator's, and its instances are processes.
 //!
 //! - `stage`: sets everything up in a temporary directory, and leaves nothing behind; `app` is what the instances run
-//! - `watch`: what happens, from the coordinator, the emulator and Redis (`jobs`), brought into the `model` and the `story`
+//! - `watch`: what happens, from the coordinator, the emulator and Redis (`jobs`), brought into the `model` and the
+//!   `story`
 //! - `screen`: a terminal shows the `frame` of the model; anything else gets `plain` lines
 //! - `commands`: what a person may try meanwhile
 //! - `score`: what it came to, and by `price` what it would have cost

@@ -21,8 +21,8 @@ pub fn sparkline(values: &[u64], width: usize) -> String {
     (0..cells).map(|index| level(cell(index))).collect()
 }
 
-/// A bar of exactly `width` cells: the parts in their order, each with its character, and the rest of the whole as dots.
-/// What is not nothing is seen where there is room for it.
+/// A bar of exactly `width` cells: the parts in their order, each with its character, and the rest of the whole as
+/// dots. What is not nothing is seen where there is room for it.
 pub fn bar(parts: &[(u64, char, Style)], whole: u64, width: usize) -> Line {
     let (mut line, mut so_far, mut filled) = (Line::default(), 0, 0);
     for &(value, character, style) in parts {

@@ -30,8 +30,8 @@ pub struct Args {
     /// Region to emulate
     #[arg(long, value_name = "REGION", default_value = "us-east-1")]
     pub region: String,
-    /// File with the key that clients must know; made, for its owner alone, where there is none. Without a key every user
-    /// of this machine can run programs as you
+    /// File with the key that clients must know; made, for its owner alone, where there is none. Without a key every
+    /// user of this machine can run programs as you
     #[arg(long, value_name = "FILE", env = "SPILLWAY_EMULATOR_KEY_FILE")]
     pub key_file: Option<PathBuf>,
     /// Print the endpoint as JSON

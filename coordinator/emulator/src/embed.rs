@@ -120,7 +120,8 @@ impl Emulator {
         instance_control::rebalance(&self.shared, &Rebalance { instance: instance.to_owned() })
     }
 
-    /// Schedules an event for an instance, which its metadata and DescribeInstanceStatus then show. Nothing happens at its time.
+    /// Schedules an event for an instance, which its metadata and DescribeInstanceStatus then show. Nothing happens at
+    /// its time.
     pub fn schedule(&self, instance: &str, code: &str, ahead: Duration) -> Result<InstanceRecord, ControlError> {
         instance_control::maintenance(&self.shared, ScheduleMaintenance::new(instance, code, ahead))
     }

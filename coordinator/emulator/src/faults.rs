@@ -1,5 +1,5 @@
-//! Injected faults: errors, launches that fail after they were accepted, lost answers, delays, stale answers, small pages,
-//! insufficient capacity.
+//! Injected faults: errors, launches that fail after they were accepted, lost answers, delays, stale answers, small
+//! pages, insufficient capacity.
 //!
 //! Each is bounded by a number of calls or lasts until it is cleared. `*` as an action means every action.
 

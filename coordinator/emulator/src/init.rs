@@ -1,8 +1,8 @@
 //! An instance's init: the process at the root of an instance's process tree.
 //!
-//! It runs the user data, reaps, collects the console, and ends the whole tree on request. As a child subreaper it keeps
-//! daemons that detach themselves. It ends with its parent, however that dies: its input is then closed, and the kernel sends
-//! SIGTERM.
+//! It runs the user data, reaps, collects the console, and ends the whole tree on request. As a child subreaper it
+//! keeps daemons that detach themselves. It ends with its parent, however that dies: its input is then closed, and the
+//! kernel sends SIGTERM.
 //!
 //! Commands on standard input: `terminate MILLISECONDS`, `kill`. Report on standard output: `poweroff`.
 
@@ -43,7 +43,8 @@ struct Arguments {
     has_user_data: bool,
 }
 
-/// This program as an init: for [`Options::init`](crate::Options::init), if it passes the arguments after [`WORD`] to [`main`].
+/// This program as an init: for [`Options::init`](crate::Options::init), if it passes the arguments after [`WORD`] to
+/// [`main`].
 pub fn command_line() -> io::Result<Vec<OsString>> {
     Ok(vec![std::env::current_exe()?.into(), WORD.into()])
 }

@@ -1,5 +1,5 @@
-//! The key of an emulator: whoever has it may launch processes as the user who runs the emulator. Owns the file that keeps it,
-//! and comparisons that take no longer for a guess that is nearly right.
+//! The key of an emulator: whoever has it may launch processes as the user who runs the emulator. Owns the file that
+//! keeps it, and comparisons that take no longer for a guess that is nearly right.
 
 use std::fmt;
 use std::fs::OpenOptions;

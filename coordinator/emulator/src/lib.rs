@@ -6,12 +6,13 @@
 //! `/_emulator/` on the same port.
 //!
 //! Instances are not confined: they are processes of the user who runs the emulator. It therefore listens on loopback
-//! only, rejects web pages, and has a [`Key`] that clients sign with. A program that powers off the host by an absolute path is not intercepted.
+//! only, rejects web pages, and has a [`Key`] that clients sign with. A program that powers off the host by an absolute
+//! path is not intercepted.
 //!
-//! Map: `server` takes requests, `signature` and `key` say whose; `api` is EC2's API, `control` the rest, which calls `instance_control` and `faults`;
-//! both work on `resources`, behind the lock in `shared`. `lifecycle` is an instance's task in the emulator,
-//! `init_process` its handle on the processes, and `init` the process at their root. `imds` is an instance's metadata
-//! service. Nothing here depends on Spillway.
+//! Map: `server` takes requests, `signature` and `key` say whose; `api` is EC2's API, `control` the rest, which calls
+//! `instance_control` and `faults`; both work on `resources`, behind the lock in `shared`. `lifecycle` is an instance's
+//! task in the emulator, `init_process` its handle on the processes, and `init` the process at their root. `imds` is an
+//! instance's metadata service. Nothing here depends on Spillway.
 
 mod api;
 mod calls;

@@ -1,7 +1,8 @@
 //! An instance's life: one task per instance, from pending to terminated. It owns the instance's processes.
 //!
 //! The states are drawn in `model`. The task makes all transitions but one: the API's TerminateInstances turns an
-//! instance to shutting-down at once, so that its own answer shows it. What an end means for the records is in `endings`.
+//! instance to shutting-down at once, so that its own answer shows it. What an end means for the records is in
+//! `endings`.
 
 use std::convert::Infallible;
 use std::net::TcpListener;

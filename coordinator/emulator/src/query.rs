@@ -1,7 +1,7 @@
 //! The parameters of a request in the Query protocol: `Filter.1.Value.2=x`.
 //!
-//! Reading a parameter removes it. What is left at the end was not understood, and is an error: if a parameter were silently
-//! ignored, a test of the client would prove nothing.
+//! Reading a parameter removes it. What is left at the end was not understood, and is an error: if a parameter were
+//! silently ignored, a test of the client would prove nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -8,7 +8,8 @@ use crate::model::{Instance, InstanceState, Lifecycle, Maintenance, Notice, Shut
 
 /// EC2 bills this long at least.
 const MINIMUM_BILLED_SECONDS: u64 = 60;
-/// A spot instance that EC2 interrupts so soon is not billed (the EC2 User Guide, "Billing for interrupted Spot Instances").
+/// A spot instance that EC2 interrupts so soon is not billed (the EC2 User Guide, "Billing for interrupted Spot
+/// Instances").
 const FREE_IF_INTERRUPTED_MS: u64 = 3_600_000;
 
 /// All that the emulator knows about an instance. Times are milliseconds since the Unix epoch.

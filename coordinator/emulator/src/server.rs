@@ -1,6 +1,7 @@
 //! The EC2 port: the EC2 API at `/`, the control API under `/_emulator/`.
 //!
-//! Where the emulator has a key, nothing is done for a request that does not prove it. Then faults meet calls: a delay, then a refusal or the effect, then perhaps the loss of the answer.
+//! Where the emulator has a key, nothing is done for a request that does not prove it. Then faults meet calls: a delay,
+//! then a refusal or the effect, then perhaps the loss of the answer.
 
 use std::sync::Arc;
 

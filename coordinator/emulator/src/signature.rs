@@ -1,5 +1,5 @@
-//! Signature Version 4 of a request, checked with the emulator's key as the secret access key; any access key id will do. After
-//! "Create a signed AWS API request" in the IAM User Guide. Presigned URLs are not understood.
+//! Signature Version 4 of a request, checked with the emulator's key as the secret access key; any access key id will
+//! do. After "Create a signed AWS API request" in the IAM User Guide. Presigned URLs are not understood.
 
 use hmac::Mac as _;
 use hyper::HeaderMap;

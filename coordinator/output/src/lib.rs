@@ -1,8 +1,8 @@
 //! What a program prints, to a reader that may go away: `spillway status | head -1`.
 //!
-//! `println!` panics then. What is printed here is dropped instead, and the program goes on to its own exit status: a check that
-//! failed has failed whoever read how much of it. What would go on for long looks at [`is_unread`] and ends. SIGPIPE stays ignored,
-//! as Rust has it: its default would end a program for a peer that closes a connection, too.
+//! `println!` panics then. What is printed here is dropped instead, and the program goes on to its own exit status: a
+//! check that failed has failed whoever read how much of it. What would go on for long looks at [`is_unread`] and ends.
+//! SIGPIPE stays ignored, as Rust has it: its default would end a program for a peer that closes a connection, too.
 
 use std::fmt::Arguments;
 use std::io::{Error, ErrorKind, Write as _};
@@ -59,8 +59,8 @@ pub fn is_unread() -> bool {
     IS_UNREAD.load(Ordering::Relaxed)
 }
 
-/// The exit status of a program that has come to `status`: a failure where what it printed was not written and somebody waits for it,
-/// such as a file on a full disk.
+/// The exit status of a program that has come to `status`: a failure where what it printed was not written and somebody
+/// waits for it, such as a file on a full disk.
 pub fn ended(status: ExitCode) -> ExitCode {
     flush();
     if HAS_FAILED.load(Ordering::Relaxed) { ExitCode::FAILURE } else { status }

@@ -1,6 +1,6 @@
-//! What has changed between two saves and is worth a line in the log: an instance's phase, desired capacity, a back-off, the
-//! breaker, a threshold's window. Compared only after a save, so that what was undone is never told, and a change that lasts is
-//! told once.
+//! What has changed between two saves and is worth a line in the log: an instance's phase, desired capacity, a
+//! back-off, the breaker, a threshold's window. Compared only after a save, so that what was undone is never told, and
+//! a change that lasts is told once.
 
 use std::time::Duration;
 
@@ -39,7 +39,8 @@ impl Changes {
         }
     }
 
-    /// What has changed since it was asked last. `plan` is the one that was just saved: its decisions have a line of their own.
+    /// What has changed since it was asked last. `plan` is the one that was just saved: its decisions have a line of
+    /// their own.
     pub(crate) fn tell(&mut self, now: Timestamp, state: &State, config: &Config, plan: &Plan) -> Vec<Happening> {
         let mut happenings = Vec::new();
         self.windows(state, config, &mut happenings);

@@ -1,5 +1,5 @@
-//! The time that the brain is told: the wall clock's, counted by a clock that never jumps. A wall clock that is set is noticed, and
-//! followed in one step that moves all that is kept; no deadline comes sooner or later by it.
+//! The time that the brain is told: the wall clock's, counted by a clock that never jumps. A wall clock that is set is
+//! noticed, and followed in one step that moves all that is kept; no deadline comes sooner or later by it.
 
 use std::time::Duration;
 
@@ -7,9 +7,11 @@ use spillway_brain::Timestamp;
 
 use crate::Now;
 
-/// Two clocks differ by less than this, in milliseconds, without one of them having been set: they are read one after the other.
+/// Two clocks differ by less than this, in milliseconds, without one of them having been set: they are read one after
+/// the other.
 pub(crate) const TOLERATED_MS: u64 = 1000;
-/// An agent's word of a moment, by its wall clock, and of how long that is off differ by more than a late message explains.
+/// An agent's word of a moment, by its wall clock, and of how long that is off differ by more than a late message
+/// explains.
 const AGREES_WITHIN: Duration = Duration::from_secs(60);
 
 /// Where the wall clock and the steady one were read together.
@@ -39,9 +41,10 @@ impl Clock {
     }
 }
 
-/// When something happens of which another machine says that it is at `at`, by its wall clock, and `left` from when it said so. Where both
-/// agree the earlier one counts: the message may have been under way for a while, or a clock may be slow by less than a minute, which is half
-/// of EC2's notice. Where they disagree one of the two wall clocks is wrong, and how long it is off is not.
+/// When something happens of which another machine says that it is at `at`, by its wall clock, and `left` from when it
+/// said so. Where both agree the earlier one counts: the message may have been under way for a while, or a clock may be
+/// slow by less than a minute, which is half of EC2's notice. Where they disagree one of the two wall clocks is wrong,
+/// and how long it is off is not.
 pub fn agreed(now: Timestamp, at: Timestamp, left: Option<Duration>) -> Timestamp {
     let Some(left) = left else { return at };
     let by_span = now + left;

@@ -92,8 +92,8 @@ pub struct Rehearsal {
 /// What people should be able to read later.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Happening {
-    /// The wall clock was set by so many milliseconds; `is_elsewhen`: between the last save and this start, or on the machine of
-    /// the leader before.
+    /// The wall clock was set by so many milliseconds; `is_elsewhen`: between the last save and this start, or on the
+    /// machine of the leader before.
     ClockStepped {
         by_ms: i64,
         is_elsewhen: bool,
@@ -132,8 +132,8 @@ pub enum Happening {
         id: String,
         token: LaunchToken,
     },
-    /// By no decision: those have a line of their own. `id` is the launch token before EC2 accepted the launch; `after` is how long
-    /// it took to be ready, or how long the instance lived.
+    /// By no decision: those have a line of their own. `id` is the launch token before EC2 accepted the launch; `after`
+    /// is how long it took to be ready, or how long the instance lived.
     PhaseChanged {
         id: String,
         phase: PhaseKind,

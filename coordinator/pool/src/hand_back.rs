@@ -1,5 +1,5 @@
-//! Attempts to hand back an instance's jobs. What one attempt saw of the jobs' locks is kept for the next: that nobody renews
-//! a lock takes two looks. Which job goes back is `spillway-handback-rule`'s.
+//! Attempts to hand back an instance's jobs. What one attempt saw of the jobs' locks is kept for the next: that nobody
+//! renews a lock takes two looks. Which job goes back is `spillway-handback-rule`'s.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,8 +7,8 @@ use std::time::Duration;
 use spillway_brain::{InstanceId, Suspect};
 use spillway_handback_rule::{Held, Look, Verdict, Way, verdict};
 
-/// What earlier attempts saw of one instance's jobs, by queue and id. Kept between attempts of the same certainty: what was
-/// renewed while the worker may have lived was its own; what is renewed after its death is somebody else's.
+/// What earlier attempts saw of one instance's jobs, by queue and id. Kept between attempts of the same certainty: what
+/// was renewed while the worker may have lived was its own; what is renewed after its death is somebody else's.
 pub type Looks = BTreeMap<(String, String), Look>;
 
 /// One attempt at all of an instance's jobs: what is known goes in, what it came to comes out.
@@ -36,8 +36,8 @@ impl Attempt {
         Attempt { id, certain, sudden, handed_back: 0, left: 0, problem: None, suspects, before, looks }
     }
 
-    /// A job that says it is the instance's, as a look found it whose question was sent and whose answer came at these times
-    /// (of [`crate::Now::up`]). How it is to be handed back, if it is. It counts as left until that is done.
+    /// A job that says it is the instance's, as a look found it whose question was sent and whose answer came at these
+    /// times (of [`crate::Now::up`]). How it is to be handed back, if it is. It counts as left until that is done.
     pub fn finds(&mut self, (asked, answered): (Duration, Duration), queue: &str, job: &Held) -> Option<Way> {
         let key = (queue.to_owned(), job.id.clone());
         let look = Look::new((asked, answered), job, self.before.get(&key));

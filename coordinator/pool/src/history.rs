@@ -1,5 +1,5 @@
-//! The newest plans, for `explain`: ticks in a row that came to the same plan are one entry. And which plans are worth an
-//! entry in the ledger's record.
+//! The newest plans, for `explain`: ticks in a row that came to the same plan are one entry. And which plans are worth
+//! an entry in the ledger's record.
 
 use std::collections::VecDeque;
 use std::mem::discriminant;
@@ -69,8 +69,8 @@ impl History {
         self.entries.iter().rev().take(limit)
     }
 
-    /// Every plan that decides, and one for each observation: that is what replay needs. Where nothing is observed one each
-    /// interval.
+    /// Every plan that decides, and one for each observation: that is what replay needs. Where nothing is observed one
+    /// each interval.
     pub(crate) fn is_recorded(&self, plan: &Plan, state: &State, interval: Duration) -> bool {
         let Some(last) = &self.recorded else { return true };
         let observed_at = state.backlog().map(|(_, at)| *at);

@@ -40,7 +40,8 @@ pub enum Input {
     },
     /// It was lost.
     StandBy,
-    /// While it does not lead: why this version does not read the ledger, so that the lease is left to others; None: it does.
+    /// While it does not lead: why this version does not read the ledger, so that the lease is left to others; None: it
+    /// does.
     LedgerRefused {
         problem: Option<String>,
     },
@@ -74,8 +75,8 @@ pub struct SavedState {
     pub state: Box<State>,
     /// Of the leader that saved it.
     pub epoch: u64,
-    /// By how many milliseconds this coordinator's wall clock is ahead of the one that the state's times are of: another's, or its
-    /// own before it was set.
+    /// By how many milliseconds this coordinator's wall clock is ahead of the one that the state's times are of:
+    /// another's, or its own before it was set.
     pub ahead_ms: i64,
 }
 
@@ -83,7 +84,8 @@ pub struct SavedState {
 #[derive(Clone, Debug)]
 pub struct Observation {
     pub backlog: Backlog,
-    /// Where it was asked for and could be told: when the look at the jobs' holders began, by `Now::up`, and what it found.
+    /// Where it was asked for and could be told: when the look at the jobs' holders began, by `Now::up`, and what it
+    /// found.
     pub jobs: Option<(Duration, JobsByInstance)>,
 }
 
@@ -112,7 +114,8 @@ pub enum Saved {
 pub enum FromAgent {
     Registered,
     Reported(Report),
-    /// EC2 takes the instance at about `at`, by the agent's wall clock, and `left` from when it said so (an older agent does not say).
+    /// EC2 takes the instance at about `at`, by the agent's wall clock, and `left` from when it said so (an older agent
+    /// does not say).
     Notice {
         at: Timestamp,
         left: Option<Duration>,

@@ -1,5 +1,5 @@
-//! What was told since a state: an earlier state comes out again by telling it the same once more. Owns the undo of a tick
-//! without a copy of the state before each: the copies would take half of a simulated life.
+//! What was told since a state: an earlier state comes out again by telling it the same once more. Owns the undo of a
+//! tick without a copy of the state before each: the copies would take half of a simulated life.
 
 use spillway_brain::{Config, Controller, Event, State, Timestamp};
 

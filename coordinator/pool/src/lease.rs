@@ -35,8 +35,8 @@ pub struct Hold {
 }
 
 impl Hold {
-    /// Without an answer the lease is held until its time is over by our own clock, counted from before the last renewal was
-    /// asked for: never longer than Redis holds it.
+    /// Without an answer the lease is held until its time is over by our own clock, counted from before the last
+    /// renewal was asked for: never longer than Redis holds it.
     pub fn answered(&mut self, asked_at: Duration, answered_at: Duration, answer: LeaseAnswer) -> LeaseChange {
         let before = self.held;
         match answer {

@@ -1,6 +1,6 @@
-//! One pool's loop without I/O: what happened goes in as an [`Input`], what to do comes out as [`Effect`]s, whose outcomes
-//! come back as inputs. The daemon performs the effects on Redis, EC2 and agents; the simulator performs the same effects in
-//! a virtual world that fails.
+//! One pool's loop without I/O: what happened goes in as an [`Input`], what to do comes out as [`Effect`]s, whose
+//! outcomes come back as inputs. The daemon performs the effects on Redis, EC2 and agents; the simulator performs the
+//! same effects in a virtual world that fails.
 //!
 //! ```text
 //!   Input ──► Pool::handle(now, input)                 observed, listed, answered, leading, saved, from agents, operators
@@ -58,7 +58,7 @@ pub use pool::Pool;
 pub struct Now {
     /// The wall clock, which may be set at any time: only where both clocks stand together is taken from it.
     pub wall: Timestamp,
-    /// By a clock that never jumps, and goes on while the machine is suspended: schedules, the lease, and what all times that
-    /// the brain is told are counted by.
+    /// By a clock that never jumps, and goes on while the machine is suspended: schedules, the lease, and what all
+    /// times that the brain is told are counted by.
     pub up: Duration,
 }

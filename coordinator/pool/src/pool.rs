@@ -107,7 +107,8 @@ impl Pool {
         }
     }
 
-    /// A wall clock that was set moves all that is known. Not while a save is under way: what is saved then is not changed.
+    /// A wall clock that was set moves all that is known. Not while a save is under way: what is saved then is not
+    /// changed.
     fn follows_clock(&mut self, now: Now) {
         if let Some(by_ms) = self.clock.follow(now) {
             self.happened(Happening::ClockStepped { by_ms, is_elsewhen: false });
@@ -117,8 +118,8 @@ impl Pool {
         }
     }
 
-    /// What to do next; None: nothing, until something happens or [`Pool::next_deadline`] has come. To be asked until it says
-    /// None, and each effect to be performed before the next is asked for.
+    /// What to do next; None: nothing, until something happens or [`Pool::next_deadline`] has come. To be asked until
+    /// it says None, and each effect to be performed before the next is asked for.
     pub fn poll(&mut self, now: Now) -> Option<Effect> {
         if let Some(effect) = self.effects.pop_front() {
             return Some(effect);
@@ -178,8 +179,8 @@ impl Pool {
         self.controller.handle(now, event);
     }
 
-    /// A heartbeat that says what the last one said waits for the next observation's tick: a hundred agents must not make for
-    /// a hundred ticks. Agents repeat their notices when they come back, and EC2 repeats its own.
+    /// A heartbeat that says what the last one said waits for the next observation's tick: a hundred agents must not
+    /// make for a hundred ticks. Agents repeat their notices when they come back, and EC2 repeats its own.
     fn is_news(&self, now: Now, event: &Event) -> bool {
         match event {
             Event::AgentReported(report) => self.state().instance(&report.id).is_some_and(|known| {

@@ -2,9 +2,9 @@
 
 use redis::RedisError;
 
-/// The command itself was refused: this Redis would answer the same on any other connection. Every other error may belong to
-/// the connection (READONLY and UNBLOCKED of a server that is no master any more, MASTERDOWN, NOREPLICAS, LOADING, NOAUTH, and
-/// what is still to come): it is dropped, and the next one may lead to a server that answers.
+/// The command itself was refused: this Redis would answer the same on any other connection. Every other error may
+/// belong to the connection (READONLY and UNBLOCKED of a server that is no master any more, MASTERDOWN, NOREPLICAS,
+/// LOADING, NOAUTH, and what is still to come): it is dropped, and the next one may lead to a server that answers.
 pub fn is_about_the_command(error: &RedisError) -> bool {
     matches!(error.code(), Some("NOPERM" | "WRONGTYPE" | "NOSCRIPT" | "EXECABORT" | "OOM"))
         || (error.code() == Some("ERR") && is_unknown_command(&error.to_string()))

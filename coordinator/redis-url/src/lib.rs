@@ -1,5 +1,6 @@
-//! A Redis URL as ioredis reads it, which is what BullMQ's applications connect with, or refused with what to write instead.
-//! Owns the parsing, for coordinator and agent; never connects. A password is in no message, whatever the URL looks like.
+//! A Redis URL as ioredis reads it, which is what BullMQ's applications connect with, or refused with what to write
+//! instead. Owns the parsing, for coordinator and agent; never connects. A password is in no message, whatever the URL
+//! looks like.
 
 mod errors;
 mod parts;

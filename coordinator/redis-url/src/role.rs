@@ -7,12 +7,14 @@ pub struct Role {
 }
 
 impl Role {
-    /// Judges by an answer to `INFO replication`; one that does not name a role (a user who may not ask) is no objection.
+    /// Judges by an answer to `INFO replication`; one that does not name a role (a user who may not ask) is no
+    /// objection.
     ///
     /// # Errors
     ///
-    /// Why the connection is to be dropped, in words: a server that was the master and is a replica now has another master, to
-    /// which a new connection may lead, and a replica without its master shows what may be long past. Neither refuses a read.
+    /// Why the connection is to be dropped, in words: a server that was the master and is a replica now has another
+    /// master, to which a new connection may lead, and a replica without its master shows what may be long past.
+    /// Neither refuses a read.
     pub fn check(&mut self, info: &str) -> Result<(), &'static str> {
         let field = |name: &str| info.lines().find_map(|line| line.trim().strip_prefix(name)?.strip_prefix(':'));
         let Some(is_master) = field("role").map(|role| role == "master") else { return Ok(()) };

@@ -1,5 +1,6 @@
-//! A file of `NAME=value` lines as systemd's `EnvironmentFile=` reads it (systemd.exec(5)): a comment is a line of its own, so a
-//! `#` behind a value belongs to the value; quotes around a value are taken off; a backslash at the end joins two lines.
+//! A file of `NAME=value` lines as systemd's `EnvironmentFile=` reads it (systemd.exec(5)): a comment is a line of its
+//! own, so a `#` behind a value belongs to the value; quotes around a value are taken off; a backslash at the end joins
+//! two lines.
 
 /// One variable of the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,8 +14,8 @@ pub struct Assignment {
 /// All assignments, in the order of the file: a later one of the same name wins.
 ///
 /// # Errors
-/// The line of the first text that is not `NAME=value`, which systemd would ignore. The text is not repeated: it may hold a
-/// secret.
+/// The line of the first text that is not `NAME=value`, which systemd would ignore. The text is not repeated: it may
+/// hold a secret.
 pub fn parse(text: &str) -> Result<Vec<Assignment>, usize> {
     let mut reader = Reader { rest: text, line: 1 };
     let mut found = Vec::new();

@@ -1,4 +1,5 @@
-//! How a setting is written, for coordinator and agent alike: where it stands, and whether its author can have meant it.
+//! How a setting is written, for coordinator and agent alike: where it stands, and whether its author can have meant
+//! it.
 //!
 //! - `document`: a TOML file with the line of each value
 //! - `environment_file`: a file of variables as systemd reads it

@@ -3,8 +3,9 @@
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 const USUAL: &str = "info";
 
-/// Checks a level such as `debug`, or a filter such as `warn,spillway_brain=debug`, and returns the filter to use. A filter that
-/// names targets only leaves everything else at `info`: a program whose errors nobody sees is never what is meant by it.
+/// Checks a level such as `debug`, or a filter such as `warn,spillway_brain=debug`, and returns the filter to use. A
+/// filter that names targets only leaves everything else at `info`: a program whose errors nobody sees is never what is
+/// meant by it.
 ///
 /// # Errors
 /// What is wrong, and what to write. A word that is no level would be taken for a target, and silence everything else.

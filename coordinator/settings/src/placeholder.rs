@@ -1,5 +1,5 @@
-//! Values that their author cannot have meant: an example that was pasted as it is, a comment or quotes that became part of
-//! the value, a variable that nothing expands. Each function returns what is wrong and what to do, or None.
+//! Values that their author cannot have meant: an example that was pasted as it is, a comment or quotes that became
+//! part of the value, a variable that nothing expands. Each function returns what is wrong and what to do, or None.
 
 /// In a name that an application chooses, such as a queue's: only what nobody would choose.
 pub fn in_name(text: &str) -> Option<String> {
@@ -19,7 +19,8 @@ pub fn in_name(text: &str) -> Option<String> {
     None
 }
 
-/// In an id, a secret or an address: also the stand-ins of documentation, such as `lt-xxxxxxxx`, `<token>` or `your-token`.
+/// In an id, a secret or an address: also the stand-ins of documentation, such as `lt-xxxxxxxx`, `<token>` or
+/// `your-token`.
 pub fn in_value(text: &str) -> Option<String> {
     if let Some(problem) = in_name(text) {
         return Some(problem);
@@ -36,8 +37,8 @@ pub fn in_value(text: &str) -> Option<String> {
     None
 }
 
-/// In the value of a variable: a comment behind it, or quotes around it. systemd's `EnvironmentFile` and Docker's `--env-file`
-/// keep both as parts of the value.
+/// In the value of a variable: a comment behind it, or quotes around it. systemd's `EnvironmentFile` and Docker's
+/// `--env-file` keep both as parts of the value.
 pub fn in_variable(text: &str) -> Option<String> {
     let bytes = text.as_bytes();
     let is_comment = |at: usize| {

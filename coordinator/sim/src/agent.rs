@@ -1,5 +1,5 @@
-//! The inside of an instance: its operating system, its agent with a real Machine, and the worker's processes. Owns which of
-//! them end together; nothing happens on a host that is off.
+//! The inside of an instance: its operating system, its agent with a real Machine, and the worker's processes. Owns
+//! which of them end together; nothing happens on a host that is off.
 
 mod act;
 mod check;
@@ -65,7 +65,8 @@ pub struct Host {
     pub emptied_at: u64,
     /// When its wall clock was last set right.
     pub clock_right_at: u64,
-    /// Until when its agent says that the worker is stopped as soon as it drains, and holds no job; and whether it ever did.
+    /// Until when its agent says that the worker is stopped as soon as it drains, and holds no job; and whether it ever
+    /// did.
     pub lies_until: u64,
     pub has_lied: bool,
     /// Why its worker takes no job although its agent may call it ready, and since when.

@@ -1,5 +1,5 @@
-//! BullMQ: one queue, its jobs, and which worker gets them. Owns the lists and the order; `runs` owns the locks, `stall` the
-//! stall check, `moved` hand-backs.
+//! BullMQ: one queue, its jobs, and which worker gets them. Owns the lists and the order; `runs` owns the locks,
+//! `stall` the stall check, `moved` hand-backs.
 
 mod moved;
 mod rate;

@@ -1,5 +1,5 @@
-//! A coordinator process around the real `Pool`: it performs the pool's effects in the world, with latency, faults, crashes
-//! and freezes as they are drawn, and loses everything but the ledger when it crashes. Decides nothing.
+//! A coordinator process around the real `Pool`: it performs the pool's effects in the world, with latency, faults,
+//! crashes and freezes as they are drawn, and loses everything but the ledger when it crashes. Decides nothing.
 
 mod act;
 pub mod effects;

@@ -86,7 +86,8 @@ impl World {
         self.heals(Heal::Unpause);
         self.heals(Heal::Unlimit);
         self.heals(Heal::Unrate);
-        // Where no agent is left to power an instance off, a person must lift what protects it. Everything else must end by itself.
+        // Where no agent is left to power an instance off, a person must lift what protects it. Everything else must
+        // end by itself.
         for n in 0..self.cloud.machines.len() {
             self.cloud.machines[n].is_protected &= self.hosts[n].has_agent();
         }

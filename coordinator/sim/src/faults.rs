@@ -1,4 +1,5 @@
-//! The faults: each is repeated at the rate that the seed drew until all faults stop. Owns what each does and when it ends.
+//! The faults: each is repeated at the rate that the seed drew until all faults stop. Owns what each does and when it
+//! ends.
 
 mod heal;
 mod instances;
@@ -287,7 +288,8 @@ impl World {
                 if self.bull.obliterate() {
                     say!(self, "somebody obliterates the queue");
                     self.count(Occurrence::Obliterated);
-                    // FLUSHALL, with the ledger in the same Redis; and nobody is left who knows that the queue was there.
+                    // FLUSHALL, with the ledger in the same Redis; and nobody is left who knows that the queue was
+                    // there.
                     if self.rng.one_in(3) {
                         say!(self, "and the ledger with it");
                         self.count(Occurrence::LedgerDeleted);
@@ -398,7 +400,8 @@ impl World {
         }
     }
 
-    /// Another client deletes the ledger's keys. The next leader cannot know launches under way that no listing shows yet.
+    /// Another client deletes the ledger's keys. The next leader cannot know launches under way that no listing shows
+    /// yet.
     fn delete_ledger(&mut self) {
         (0..self.coordinators.len()).for_each(|c| self.renews_no_longer(c));
         self.ledger.delete();

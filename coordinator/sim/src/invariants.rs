@@ -1,9 +1,9 @@
-//! The invariants of coordinator/ARCHITECTURE.md, checked against the true state of the world. Owns the checks and what they
-//! must remember; the brain learns nothing of it.
+//! The invariants of coordinator/ARCHITECTURE.md, checked against the true state of the world. Owns the checks and what
+//! they must remember; the brain learns nothing of it.
 //!
-//! `Shadow` is what a brain was told (saved and loaded with its state). `plan` checks each plan against it, `effects` what is
-//! carried out against what is saved, `policy` computes desired capacity a second time, `state` compares the leader's state
-//! with the world.
+//! `Shadow` is what a brain was told (saved and loaded with its state). `plan` checks each plan against it, `effects`
+//! what is carried out against what is saved, `policy` computes desired capacity a second time, `state` compares the
+//! leader's state with the world.
 
 mod effects;
 mod plan;

@@ -1,5 +1,5 @@
-//! The ledger in Redis, as far as decisions depend on it: the leader lease, its epoch, and the saved state. Owns the checks
-//! that its scripts make; which coordinator reaches it is the network's.
+//! The ledger in Redis, as far as decisions depend on it: the leader lease, its epoch, and the saved state. Owns the
+//! checks that its scripts make; which coordinator reaches it is the network's.
 
 use spillway_brain::State;
 
@@ -23,7 +23,8 @@ pub struct Clock {
     pub off: i64,
 }
 
-/// A saved state, by value or by reference to the pool that saved it: few are ever read, and a copy at each tick is slow.
+/// A saved state, by value or by reference to the pool that saved it: few are ever read, and a copy at each tick is
+/// slow.
 #[derive(Clone, Debug)]
 pub enum Kept {
     State(Box<State>),

@@ -17,7 +17,8 @@ use spillway_sim::{Keep, Outcome, summary};
 
 use progress::Progress;
 
-/// Simulates Spillway's pool loop, brain and agents in a virtual world with faults drawn from a seed, and checks the invariants.
+/// Simulates Spillway's pool loop, brain and agents in a virtual world with faults drawn from a seed, and checks the
+/// invariants.
 #[derive(Debug, Parser)]
 #[command(args_conflicts_with_subcommands = true)]
 struct Arguments {

@@ -1,6 +1,6 @@
-//! The mutation check: each mutant of the list is built into a copy of brain, pool, machine and simulator, and seeds are run
-//! until one violates an invariant. A mutant that no seed catches is a gap in the checks. Owns the copy; production code has no
-//! switch.
+//! The mutation check: each mutant of the list is built into a copy of brain, pool, machine and simulator, and seeds
+//! are run until one violates an invariant. A mutant that no seed catches is a gap in the checks. Owns the copy;
+//! production code has no switch.
 
 mod capacity;
 mod drains;
@@ -75,7 +75,8 @@ pub fn mutate(mutant: &Mutant, text: &str) -> Result<String, String> {
 }
 
 impl Check {
-    /// Calls `tell` with each result as soon as it is known, until it says false; the first is the unmutated control, which must pass.
+    /// Calls `tell` with each result as soon as it is known, until it says false; the first is the unmutated control,
+    /// which must pass.
     pub fn run(&self, mut tell: impl FnMut(&str, &str, &Fate) -> bool) -> Result<bool, String> {
         let work = std::env::temp_dir().join(format!("spillway-mutants-{}", std::process::id()));
         let result = self.run_in(&work, &mut tell);

@@ -1,4 +1,5 @@
-//! The network: which pairs are partitioned, and until when. A pair that is cut again stays cut for the longer of the two.
+//! The network: which pairs are partitioned, and until when. A pair that is cut again stays cut for the longer of the
+//! two.
 
 use crate::agenda::{C, N};
 use crate::rng::Rng;

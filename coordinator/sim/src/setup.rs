@@ -1,5 +1,5 @@
-//! What a seed draws before its run begins: settings, load, and how often each fault happens. Every seed has a few faults, not
-//! all: a bug that one fault hides from another shows in some seed.
+//! What a seed draws before its run begins: settings, load, and how often each fault happens. Every seed has a few
+//! faults, not all: a bug that one fault hides from another shows in some seed.
 
 use std::time::Duration;
 
@@ -78,7 +78,8 @@ pub struct Calls {
     pub imds_late: u64,
     /// EC2 does not know the instance that it is to terminate.
     pub not_found: u64,
-    /// Of launches whose answer is lost: the instance ends before any listing shows it; a deploy changes the parameters.
+    /// Of launches whose answer is lost: the instance ends before any listing shows it; a deploy changes the
+    /// parameters.
     pub ends_unseen: u64,
     pub deploy: u64,
 }

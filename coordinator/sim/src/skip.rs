@@ -1,5 +1,5 @@
-//! Skips idle time: without an instance, a job or anything under way, the coordinators' rounds change nothing. To them it is
-//! as if their host had been suspended: the next observation comes after a gap, which restarts every window.
+//! Skips idle time: without an instance, a job or anything under way, the coordinators' rounds change nothing. To them
+//! it is as if their host had been suspended: the next observation comes after a gap, which restarts every window.
 
 use crate::world::World;
 

@@ -52,7 +52,8 @@ pub struct World {
     pub ledger_deleted_at: u64,
     /// When coordinators' clocks were last set right.
     pub clock_right_at: [u64; 2],
-    /// What an earlier, larger `max_instances` allowed, and until when what was asked for under it may still take effect.
+    /// What an earlier, larger `max_instances` allowed, and until when what was asked for under it may still take
+    /// effect.
     pub larger_cap: (usize, u64),
     /// A copy of the ledger that somebody keeps, until it is put back.
     pub ledger_copy: Option<crate::ledger::Saved>,

@@ -1,5 +1,5 @@
-//! What `spillway-sim` prints may go unread (`spillway-sim … | head -1`): it ends quietly, with the exit status that it has where
-//! its output is read.
+//! What `spillway-sim` prints may go unread (`spillway-sim … | head -1`): it ends quietly, with the exit status that it
+//! has where its output is read.
 
 use std::io::pipe;
 use std::process::Command;

@@ -1,5 +1,5 @@
-//! Classifies EC2's errors by what to do about them: by `codes.txt`, and by the status where it does not know the code. Compares
-//! codes, never messages.
+//! Classifies EC2's errors by what to do about them: by `codes.txt`, and by the status where it does not know the code.
+//! Compares codes, never messages.
 
 use std::error::Error;
 
@@ -63,8 +63,8 @@ pub fn class_of(code: &str, status: u16) -> RefusalClass {
     }
 }
 
-/// EC2's words, at most so many of them that status and ledger stay readable: an encoded authorization failure alone has
-/// more than a thousand characters. The log has it all.
+/// EC2's words, at most so many of them that status and ledger stay readable: an encoded authorization failure alone
+/// has more than a thousand characters. The log has it all.
 fn cut(message: &str) -> String {
     match message.char_indices().nth(MESSAGE_CHARS) {
         None => message.to_owned(),

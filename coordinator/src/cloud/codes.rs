@@ -65,7 +65,8 @@ mod tests {
         ("Not in AWS's lists: what EC2, other services' front ends and SDKs are known to answer", 21),
     ];
 
-    /// Names that say what they are. The others are judged one by one, and stand in the table's head where that surprises.
+    /// Names that say what they are. The others are judged one by one, and stand in the table's head where that
+    /// surprises.
     fn class_by_name(code: &str) -> Option<&'static [RefusalClass]> {
         use RefusalClass::{Capacity, Configuration, Quota, Retry};
         let is = |ends: &[&str]| ends.iter().any(|end| code.ends_with(end));

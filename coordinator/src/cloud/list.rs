@@ -56,8 +56,8 @@ const LONGEST_MESSAGE: usize = 500;
 const ONE_BY_ONE: usize = 10;
 
 impl Cloud {
-    /// All instances that carry the pool's tags, including terminated ones that EC2 still lists; and those that are `known`,
-    /// whatever their tags are now.
+    /// All instances that carry the pool's tags, including terminated ones that EC2 still lists; and those that are
+    /// `known`, whatever their tags are now.
     pub async fn list(&self, pool: &Pool, installation: &str, known: &Known) -> Result<Listing, Refused> {
         // Filtered by ManagedBy alone: an instance that is renamed in the AWS console must not be missing here.
         let filter = Filter::builder().name(format!("tag:{}", MANAGED_BY.0)).values(MANAGED_BY.1).build();

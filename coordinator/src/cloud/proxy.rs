@@ -1,6 +1,6 @@
-//! Which request goes through a proxy. The tunnels and the matching of hosts are the SDK's and hyper's own; they are combined here,
-//! since the SDK's `ProxyConfig` has either the variables of the process or one proxy for one scheme, and lets neither keep
-//! instance metadata from going through it.
+//! Which request goes through a proxy. The tunnels and the matching of hosts are the SDK's and hyper's own; they are
+//! combined here, since the SDK's `ProxyConfig` has either the variables of the process or one proxy for one scheme,
+//! and lets neither keep instance metadata from going through it.
 
 use std::sync::Arc;
 
@@ -17,7 +17,8 @@ use tonic::transport::Uri;
 
 use crate::config::{Proxies, ProxyUrl};
 
-/// Never through a proxy: this machine, and what only it can ask. The metadata of EC2, and the credentials of containers.
+/// Never through a proxy: this machine, and what only it can ask. The metadata of EC2, and the credentials of
+/// containers.
 const ALWAYS_DIRECT: &str = "localhost,127.0.0.0/8,::1,::ffff:127.0.0.0/104,169.254.0.0/16,fd00:ec2::/32";
 
 /// A client that takes the proxy where a request's host and scheme ask for one.

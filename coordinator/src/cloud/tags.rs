@@ -17,7 +17,8 @@ impl<'a> Tags<'a> {
         self.0.iter().find(|tag| tag.key() == Some(key))?.value()
     }
 
-    /// By the pool's tag; or by its Name if it has no pool tag, because it may have been launched by hand and is billed.
+    /// By the pool's tag; or by its Name if it has no pool tag, because it may have been launched by hand and is
+    /// billed.
     pub(super) fn name_pool(&self, pool: &str) -> bool {
         self.get(POOL_TAG).or_else(|| self.get("Name")) == Some(pool)
     }
@@ -37,8 +38,8 @@ impl<'a> Tags<'a> {
         self.get(POOL_TAG).filter(|_| self.token().is_some() && self.installation() == Some(installation))
     }
 
-    /// Which tags of an instance of ours are not what its launch set. A missing `spillway:installation` says nothing: versions
-    /// before that tag did not set it.
+    /// Which tags of an instance of ours are not what its launch set. A missing `spillway:installation` says nothing:
+    /// versions before that tag did not set it.
     pub(super) fn changed(&self, pool: &str, installation: &str) -> Option<String> {
         let expected =
             [(MANAGED_BY.0, MANAGED_BY.1), (POOL_TAG, pool), (INSTALLATION_TAG, installation), (TOKEN_TAG, "")];

@@ -1,8 +1,9 @@
-//! Volumes: each is to be deleted with its instance. An image that was made from a machine whose owner keeps its disks says the
-//! opposite of its devices, and every launch would leave its volumes behind, billed. Owns what a launch says of them, and finds those
-//! that were left; deletes none.
+//! Volumes: each is to be deleted with its instance. An image that was made from a machine whose owner keeps its disks
+//! says the opposite of its devices, and every launch would leave its volumes behind, billed. Owns what a launch says
+//! of them, and finds those that were left; deletes none.
 //!
-//! What is not permitted (`DescribeLaunchTemplateVersions`, `DescribeImages`, `DescribeVolumes`) is not known, and launches go on without.
+//! What is not permitted (`DescribeLaunchTemplateVersions`, `DescribeImages`, `DescribeVolumes`) is not known, and
+//! launches go on without.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -58,8 +59,9 @@ impl Volumes {
 }
 
 impl Cloud {
-    /// What a launch must say of its devices so that none of its volumes outlives it; empty where template and image say so. Read for
-    /// each launch: the devices of a template that a deploy has replaced would be those of another image.
+    /// What a launch must say of its devices so that none of its volumes outlives it; empty where template and image
+    /// say so. Read for each launch: the devices of a template that a deploy has replaced would be those of another
+    /// image.
     pub(super) async fn devices(&self, pool: &Pool) -> Vec<BlockDeviceMapping> {
         let key = (pool.launch_template.clone(), pool.launch_template_version.clone());
         let problem = match tokio::time::timeout(WITHIN, self.read_devices(pool)).await {
@@ -117,8 +119,8 @@ impl Cloud {
         self.volumes.with(|known| known.left.clone())
     }
 
-    /// Looks for volumes of this installation that no instance has any more, once in an hour, and once in a minute while there are
-    /// some; names them in the log whenever they are others.
+    /// Looks for volumes of this installation that no instance has any more, once in an hour, and once in a minute
+    /// while there are some; names them in the log whenever they are others.
     pub async fn look_for_left_volumes(&self, installation: &str) {
         let is_due = |known: &mut Known| {
             let has_some = known.left.as_ref().is_some_and(|left| !left.ids.is_empty());
@@ -179,7 +181,8 @@ fn describe_version(client: &Client, template: &str, version: &str) -> DescribeL
     }
 }
 
-/// The image's id; an error where EC2 did not resolve the template's parameter, since devices of no known image would be nobody's.
+/// The image's id; an error where EC2 did not resolve the template's parameter, since devices of no known image would
+/// be nobody's.
 fn image_id(template: &ResponseLaunchTemplateData) -> Result<Option<&str>, Refused> {
     match template.image_id() {
         Some(image) if !image.starts_with("ami-") => Err(Refused {
@@ -193,8 +196,8 @@ fn image_id(template: &ResponseLaunchTemplateData) -> Result<Option<&str>, Refus
     }
 }
 
-/// All devices of a launch, each deleted with its instance; none where they are so already. All of them, since a request's devices
-/// may take the place of the template's.
+/// All devices of a launch, each deleted with its instance; none where they are so already. All of them, since a
+/// request's devices may take the place of the template's.
 fn overrides(template: &ResponseLaunchTemplateData, image: &[BlockDeviceMapping]) -> Vec<BlockDeviceMapping> {
     let of_template: BTreeMap<&str, &LaunchTemplateBlockDeviceMapping> =
         template.block_device_mappings().iter().filter_map(|it| Some((it.device_name()?, it))).collect();
@@ -229,8 +232,8 @@ fn overrides(template: &ResponseLaunchTemplateData, image: &[BlockDeviceMapping]
     devices
 }
 
-/// A template's device as a request writes it, deleted with its instance; of the image's size where the template says neither size
-/// nor snapshot.
+/// A template's device as a request writes it, deleted with its instance; of the image's size where the template says
+/// neither size nor snapshot.
 fn copied(device: &LaunchTemplateBlockDeviceMapping, size_on_image: Option<i32>) -> BlockDeviceMapping {
     let ebs = device.ebs().map(|ebs| {
         let size = ebs.volume_size().or(size_on_image.filter(|_| ebs.snapshot_id().is_none()));

@@ -1,5 +1,5 @@
-//! Checks of the written settings, each for what it must mean; `pool` has those of one pool, `together` those of several values
-//! against each other. Each error names where the value came from, the key, and what to do.
+//! Checks of the written settings, each for what it must mean; `pool` has those of one pool, `together` those of
+//! several values against each other. Each error names where the value came from, the key, and what to do.
 
 mod pool;
 mod together;
@@ -20,7 +20,8 @@ use crate::redis_client::{Redis, RedisProblem};
 
 const SHORTEST_DURATION: Duration = Duration::from_millis(100);
 
-/// Keys whose values an application or an operator chooses freely: a placeholder in them is only what nobody would choose.
+/// Keys whose values an application or an operator chooses freely: a placeholder in them is only what nobody would
+/// choose.
 const NAMES: [&str; 6] = ["installation", "pool.name", "pool.queues", "pool.prefix", "ledger.prefix", "pool.tags"];
 
 pub(super) fn check(

@@ -102,8 +102,8 @@ impl Target<'_> {
     }
 }
 
-/// An unknown `SPILLWAY_…`: an error where a key was meant for certain, since its section or all but two letters are right. It
-/// may be the agent's otherwise.
+/// An unknown `SPILLWAY_…`: an error where a key was meant for certain, since its section or all but two letters are
+/// right. It may be the agent's otherwise.
 fn misspelt(warnings: &mut Vec<String>, name: &str, given: &Variable) -> Result<(), ConfigError> {
     if OTHERS.contains(&name) {
         return Ok(());
@@ -113,7 +113,8 @@ fn misspelt(warnings: &mut Vec<String>, name: &str, given: &Variable) -> Result<
     let sections = ["redis", "ledger", "ec2", "grpc", "http", "pool"];
     let is_ours = sections.iter().any(|section| rest.strip_prefix(section).is_some_and(|rest| rest.starts_with('_')));
     if close.is_none() && !is_ours {
-        // The agent's variables may stand in one environment with ours; a key without its section is no key of the agent.
+        // The agent's variables may stand in one environment with ours; a key without its section is no key of the
+        // agent.
         let without_section = KEYS.iter().find(|(key, _)| key.split_once('.').is_some_and(|(_, key)| key == rest));
         if let Some((key, _)) = without_section.filter(|_| !["join_token"].contains(&rest.as_str())) {
             warnings.push(format!("{}: {name} is no setting: did you mean {}?", given.place, variable(key)));
@@ -209,7 +210,8 @@ fn get<'a>(table: &'a Table, path: &[&str]) -> Option<&'a Value> {
     rest.iter().try_fold(value, |value, key| value.as_table()?.get(*key))
 }
 
-/// Sets `path`, where `pool` means the only `[[pool]]`, which is created if there is none. The file's shape has been checked.
+/// Sets `path`, where `pool` means the only `[[pool]]`, which is created if there is none. The file's shape has been
+/// checked.
 fn set(table: &mut Table, path: &[&str], value: Value) -> Result<(), String> {
     let Some((first, rest)) = path.split_first() else { return Ok(()) };
     if rest.is_empty() {

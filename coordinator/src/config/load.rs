@@ -13,8 +13,9 @@ use super::shape::{Misfit, misfit};
 use super::variables::{Environment, Variables};
 use super::{ConfigError, DEFAULT_FILE, DEFAULT_GRPC_LISTEN, File, Needs, Settings, check};
 
-/// Reads the settings. Without `file` the default one is read if it exists, since the plan's variables alone are enough. The
-/// variables of `coordinator.env` beside it count as if they were set, so that a command sees what the service sees.
+/// Reads the settings. Without `file` the default one is read if it exists, since the plan's variables alone are
+/// enough. The variables of `coordinator.env` beside it count as if they were set, so that a command sees what the
+/// service sees.
 pub fn load(file: Option<&Path>, environment: &Environment, needs: Needs) -> Result<Settings, ConfigError> {
     let path = file.unwrap_or(Path::new(DEFAULT_FILE));
     let text = read(path, file.is_none())?;
@@ -41,8 +42,8 @@ pub struct OperatorAddress {
     pub problem: Option<String>,
 }
 
-/// Where the coordinator of this machine answers operators. Reads no more of the settings than that, so that a mistake made in
-/// them since its start keeps nobody from asking it.
+/// Where the coordinator of this machine answers operators. Reads no more of the settings than that, so that a mistake
+/// made in them since its start keeps nobody from asking it.
 pub fn operator_address(file: Option<&Path>, environment: &Environment) -> OperatorAddress {
     let path = file.unwrap_or(Path::new(DEFAULT_FILE));
     let default: SocketAddr = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 7443);
@@ -71,8 +72,8 @@ pub fn operator_address(file: Option<&Path>, environment: &Environment) -> Opera
     }
 }
 
-/// The further address to listen on, so that operators reach a coordinator that is bound to `bound`: None where that is loopback
-/// or every address.
+/// The further address to listen on, so that operators reach a coordinator that is bound to `bound`: None where that is
+/// loopback or every address.
 pub fn beside_for_operators(bound: SocketAddr) -> Option<SocketAddr> {
     let operators = for_operators(bound);
     (!bound.ip().is_unspecified() && operators != bound).then_some(operators)

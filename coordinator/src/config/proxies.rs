@@ -1,5 +1,6 @@
-//! The HTTP proxies by which AWS is reached, from the variables that AWS's own clients read ("Using an HTTP proxy for the AWS CLI"):
-//! of a variable that is set in both spellings the small one counts. Owns what a usable proxy is; which request takes one is `cloud`'s.
+//! The HTTP proxies by which AWS is reached, from the variables that AWS's own clients read ("Using an HTTP proxy for
+//! the AWS CLI"): of a variable that is set in both spellings the small one counts. Owns what a usable proxy is; which
+//! request takes one is `cloud`'s.
 
 use std::fmt;
 

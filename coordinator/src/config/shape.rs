@@ -1,4 +1,5 @@
-//! Whether the file's keys exist, and whether each value is of the kind that its key takes: in our words, before serde sees it.
+//! Whether the file's keys exist, and whether each value is of the kind that its key takes: in our words, before serde
+//! sees it.
 
 use toml::{Table, Value};
 

@@ -1,5 +1,5 @@
-//! The variables that settings come from: the process' own, and beneath them those of `coordinator.env`, the file that systemd
-//! gives the service. An operator's command so has the same settings as the daemon.
+//! The variables that settings come from: the process' own, and beneath them those of `coordinator.env`, the file that
+//! systemd gives the service. An operator's command so has the same settings as the daemon.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -26,7 +26,8 @@ pub struct Limits {
     pub all: usize,
     /// From one address.
     pub of_peer: usize,
-    /// A connection that has not sent its first request by then is closed: a client that wants something sends it at once.
+    /// A connection that has not sent its first request by then is closed: a client that wants something sends it at
+    /// once.
     pub first_request: Duration,
 }
 
@@ -99,7 +100,8 @@ impl Guests {
         self.limits
     }
 
-    /// Takes a connection in, for which another may have to go; None where there is no room. The receiver ends when it must go.
+    /// Takes a connection in, for which another may have to go; None where there is no room. The receiver ends when it
+    /// must go.
     pub(super) fn admit(self: &Arc<Self>, peer: IpAddr, now: Instant) -> Option<(Pass, oneshot::Receiver<()>)> {
         let peer = peer.to_canonical();
         let mut table = self.table();
@@ -119,8 +121,8 @@ impl Guests {
         Some((Pass(Arc::new(Place { guests: Arc::clone(self), number })), gone))
     }
 
-    /// The process has no descriptor left: fewer connections than now are kept for a while, and those that are least useful are
-    /// closed for it. Returns how many.
+    /// The process has no descriptor left: fewer connections than now are kept for a while, and those that are least
+    /// useful are closed for it. Returns how many.
     pub(super) fn make_room(&self, now: Instant) -> usize {
         let mut table = self.table();
         let kept = table.guests.len().saturating_sub(ROOM_AT_ONCE).max(LEAST);

@@ -1,5 +1,6 @@
-//! By which clock the saved times are: the ledger keeps the clocks of whoever saves beside the state. A coordinator that reads it later,
-//! on this machine or another, then knows how far its own wall clock is ahead, whichever of them was set meanwhile.
+//! By which clock the saved times are: the ledger keeps the clocks of whoever saves beside the state. A coordinator
+//! that reads it later, on this machine or another, then knows how far its own wall clock is ahead, whichever of them
+//! was set meanwhile.
 
 use serde::{Deserialize, Serialize};
 use spillway_brain::Timestamp;
@@ -24,9 +25,9 @@ impl Clocks {
         Clocks { wall, boot: clock::boot_id().to_owned(), up_ms: clock::up_ms(), redis_began_ms }
     }
 
-    /// By how many milliseconds the wall clock of `self` is ahead of the one of `saved`. Since the same boot the machine itself has
-    /// counted how long ago that was; from another machine Redis' clock is what both have seen. 0 where neither tells: then the saved
-    /// times are taken as they are.
+    /// By how many milliseconds the wall clock of `self` is ahead of the one of `saved`. Since the same boot the
+    /// machine itself has counted how long ago that was; from another machine Redis' clock is what both have seen. 0
+    /// where neither tells: then the saved times are taken as they are.
     pub(super) fn ahead_of(&self, saved: &Clocks) -> i64 {
         let since = |from: u64, to: u64| Timestamp(to).offset_from(Timestamp(from));
         let passed = if !self.boot.is_empty() && self.boot == saved.boot {

@@ -1,7 +1,8 @@
 //! A pool's leader lease: SET NX PX, renewed by its holder only, with an epoch that rises with each leadership.
 //!
-//! Versions before had one lease for all pools (`leader`). It is still honoured both ways: while such a version holds it no pool
-//! is led here, and while a pool is led here it holds [`EACH_POOL`], which none of those versions takes over.
+//! Versions before had one lease for all pools (`leader`). It is still honoured both ways: while such a version holds
+//! it no pool is led here, and while a pool is led here it holds [`EACH_POOL`], which none of those versions takes
+//! over.
 //!
 //! One whose version does not read the pool's ledger leaves the lease to others: a newer version may be waiting for it.
 //!
@@ -19,8 +20,8 @@ const EACH_POOL: &str = "each pool has a lease of its own";
 /// How the holder of a pool begins that is in no settings any more.
 pub const RETIRES: &str = "retires-";
 
-/// The epoch is Redis' time in milliseconds, or the last epoch plus one if that is later. A counter would start again after Redis
-/// lost its data, and agents, which know a newer epoch, would obey no coordinator.
+/// The epoch is Redis' time in milliseconds, or the last epoch plus one if that is later. A counter would start again
+/// after Redis lost its data, and agents, which know a newer epoch, would obey no coordinator.
 const TAKE: &str = "
     local before = redis.call('GET', KEYS[4])
     if before and before ~= ARGV[3] then return {-1, before} end
@@ -95,7 +96,8 @@ impl Lease {
         text.map_or(Ok(()), |text| read(&self.keys.state, &text).map(drop))
     }
 
-    /// Acquires the lease if it is free, renews it if this process holds it. If it may not lead: releases it, and says who holds it.
+    /// Acquires the lease if it is free, renews it if this process holds it. If it may not lead: releases it, and says
+    /// who holds it.
     pub async fn renew(&mut self, may_lead: bool) -> (LeaseChange, Option<RedisProblem>) {
         let sent_at = clock::up();
         let mut invocation = self.take.prepare_invoke();

@@ -1,5 +1,6 @@
-//! Whose a pool's ledger is: the installation, the account and region, and the queues that it was made for. Read and claimed before
-//! anything is led; a ledger that was made for something else is refused, since its instances work for somebody else.
+//! Whose a pool's ledger is: the installation, the account and region, and the queues that it was made for. Read and
+//! claimed before anything is led; a ledger that was made for something else is refused, since its instances work for
+//! somebody else.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -110,7 +111,8 @@ impl Owners {
         Ok(Owners { installation, pools })
     }
 
-    /// The installation by the ledger's word: what its pools were made by, or else what the ledger says for all of them.
+    /// The installation by the ledger's word: what its pools were made by, or else what the ledger says for all of
+    /// them.
     pub fn says(&self, names: &[String]) -> Option<String> {
         let of_pools = names.iter().filter_map(|name| self.pools.get(name)?.owner.as_ref());
         of_pools.map(|owner| owner.installation.clone()).next().or_else(|| self.installation.clone())

@@ -19,7 +19,8 @@ impl QueueKeys {
         format!("{}:{}:{part}", self.prefix, self.queue)
     }
 
-    /// The CLIENT SETNAME of this queue's worker connections, without the `:w:<name>` of a named Worker (5.3.0 and later).
+    /// The CLIENT SETNAME of this queue's worker connections, without the `:w:<name>` of a named Worker (5.3.0 and
+    /// later).
     pub fn connection_name(&self) -> String {
         let encoded = base64::engine::general_purpose::STANDARD.encode(&self.queue);
         format!("{}:{encoded}", self.prefix)

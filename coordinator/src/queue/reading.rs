@@ -3,8 +3,8 @@
 //! What is not obvious (measured against BullMQ 3.16 to 6.7, see the randomized test in `tests/`):
 //! - `wait` and `paused` may end in a marker, an element that starts with `0:` (BullMQ 3 and 4), which is not a job.
 //! - A delayed job that is due stays in `delayed` until a worker fetches; its score is `ms · 4096 + sequence`.
-//! - Only the counts must be what BullMQ writes. What decorates them (ages, limits) is the producers' to set, and unknown where
-//!   it is anything else.
+//! - Only the counts must be what BullMQ writes. What decorates them (ages, limits) is the producers' to set, and
+//!   unknown where it is anything else.
 //! - The head of `prioritized` is not its oldest job: each priority is a class of its own, oldest first.
 
 use std::time::Duration;
@@ -164,8 +164,8 @@ fn parse(keys: &QueueKeys, now_ms: u64, answers: &mut Answers) -> Result<(bool, 
     Ok((exists > 0, reading, Heads { ids, first_due_ms }))
 }
 
-/// `max` is the queue's global limit. `Queue.rateLimit` and `Worker.rateLimit` set the counter to the largest number that
-/// JavaScript has, so that no limit allows a start.
+/// `max` is the queue's global limit. `Queue.rateLimit` and `Worker.rateLimit` set the counter to the largest number
+/// that JavaScript has, so that no limit allows a start.
 fn rate_limit(started: Option<u64>, left_ms: Option<i64>, max: Option<u64>) -> Option<RateLimit> {
     const FULL: u64 = (1 << 53) - 1;
     let left = u64::try_from(left_ms?).ok().filter(|left| *left > 0).map(Duration::from_millis)?;
@@ -219,7 +219,8 @@ async fn first_of_each_priority(redis: &mut Redis, keys: &QueueKeys) -> Result<V
     Ok(ids)
 }
 
-/// The delay that the producer asked for, in ms. The job's `delay` field is reset to 0 on promotion: only `opts` keeps it.
+/// The delay that the producer asked for, in ms. The job's `delay` field is reset to 0 on promotion: only `opts` keeps
+/// it.
 fn original_delay(opts: Option<&str>) -> u64 {
     #[derive(serde::Deserialize)]
     struct Opts {

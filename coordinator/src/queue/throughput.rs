@@ -11,8 +11,8 @@ use crate::redis_client::{Redis, RedisProblem};
 /// Number of newest finished jobs from which the mean duration is taken.
 const SAMPLE: isize = 50;
 
-/// Counts from which two observations tell how many jobs finished in between: jobs added so far, less those that are not
-/// finished. Exact even where finished jobs are removed; a removal by hand shows as a negative difference.
+/// Counts from which two observations tell how many jobs finished in between: jobs added so far, less those that are
+/// not finished. Exact even where finished jobs are removed; a removal by hand shows as a negative difference.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Finished {
     pub at_ms: u64,

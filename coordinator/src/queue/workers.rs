@@ -9,8 +9,8 @@ use super::keys::QueueKeys;
 use super::reading::{decoration, lossy};
 use crate::redis_client::{Redis, RedisProblem};
 
-/// Active jobs read per queue: far more than a pool's workers hold. With more the scan gives no result, rather than too low a
-/// one.
+/// Active jobs read per queue: far more than a pool's workers hold. With more the scan gives no result, rather than too
+/// low a one.
 const ACTIVE_READ: usize = 10_000;
 
 /// Worker connections by queue. CLIENT LIST is expensive with thousands of clients (2.85 MB and 15 ms of a blocked

@@ -49,8 +49,8 @@ impl Service {
         Service { context, refusals: Refusals::default() }
     }
 
-    /// Fails on a standby, because the leader would not learn what an agent reports there. The error names the leader's address
-    /// in its message and in the metadata `spillway-leader: HOST:PORT`.
+    /// Fails on a standby, because the leader would not learn what an agent reports there. The error names the leader's
+    /// address in its message and in the metadata `spillway-leader: HOST:PORT`.
     fn require_leader(&self, pool: &PoolHandle) -> Result<(), Status> {
         if pool.status.borrow().leading {
             return Ok(());
@@ -94,8 +94,8 @@ impl Service {
         self.context.pools.all().into_iter().find(|pool| pool.status.borrow().admission.check(id).is_ok())
     }
 
-    /// Of an instance that no pool led here admits: the pool that another coordinator leads, if there is one. By EC2's list a
-    /// standby knows the instance too.
+    /// Of an instance that no pool led here admits: the pool that another coordinator leads, if there is one. By EC2's
+    /// list a standby knows the instance too.
     fn pool_led_elsewhere(&self, id: &InstanceId) -> Option<PoolHandle> {
         let standby: Vec<&PoolHandle> =
             self.context.pools.configured().iter().filter(|pool| !pool.status.borrow().leading).collect();
@@ -238,7 +238,8 @@ const GIVEN_UP: &str = "the instance is gone for the coordinator: its agent has 
 /// Why an older session of an instance ends.
 const REPLACED: &str = "replaced: the instance registered again, or opened a newer session";
 
-/// Reserves room for one message to the pool. Done first, so that an agent's message is checked and passed on in one step.
+/// Reserves room for one message to the pool. Done first, so that an agent's message is checked and passed on in one
+/// step.
 async fn reserve(pool: &PoolHandle) -> Result<mpsc::Permit<'_, Message>, Status> {
     pool.messages.reserve().await.map_err(|_| Status::unavailable("the coordinator is stopping: reconnect"))
 }
@@ -285,8 +286,8 @@ fn receive(record: &mut AgentRecord, pool: &PoolHandle, id: &InstanceId, message
             let (kind, at) = (notice.kind(), notice.at);
             let left = notice.left.as_ref().and_then(times::from_duration);
             let is_rehearsal = notice.action == REHEARSAL;
-            // A repeated notice is passed on as well, because another leader may have received the first: the pool ignores
-            // the ones that it knows.
+            // A repeated notice is passed on as well, because another leader may have received the first: the pool
+            // ignores the ones that it knows.
             if record.notice(notice) {
                 tracing::warn!(pool = pool.name, %id, kind = kind.as_str_name(), "notice received");
             }
@@ -332,9 +333,8 @@ fn works_for_this_pool(heartbeat: &mut v1::Heartbeat, prefix: &str, queues: &[St
     heartbeat.problem = problem;
 }
 
-/// Why its worker does none of the pool's jobs: it works other queues, or under another prefix. Agents that do not tell what their
-/// workers work are believed.
-/// By queue. Whose queues are another pool's was looked at before.
+/// Why its worker does none of the pool's jobs: it works other queues, or under another prefix. Agents that do not tell
+/// what their workers work are believed. By queue. Whose queues are another pool's was looked at before.
 fn limiter_max(queues: &[v1::WorkerQueue]) -> BTreeMap<String, u64> {
     queues.iter().filter_map(|it| Some((it.queue.clone(), it.limiter_max?))).collect()
 }

@@ -1,5 +1,6 @@
-//! What an agent may say, by length and by character: the protocol's own bounds (`agent.proto`). Whoever has the join token can
-//! send anything, and all of it goes into memory, the log, the ledger and the terminal of whoever asks `status`.
+//! What an agent may say, by length and by character: the protocol's own bounds (`agent.proto`). Whoever has the join
+//! token can send anything, and all of it goes into memory, the log, the ledger and the terminal of whoever asks
+//! `status`.
 
 use spillway_proto::v1;
 use spillway_proto::v1::session_request::Message;

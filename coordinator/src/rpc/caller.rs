@@ -1,5 +1,5 @@
-//! Who makes an operator's request, for the log. Requests come over loopback, so the kernel knows whose socket the other end is:
-//! that is not the caller's own word. Behind root the command line names whom sudo ran it for, which is.
+//! Who makes an operator's request, for the log. Requests come over loopback, so the kernel knows whose socket the
+//! other end is: that is not the caller's own word. Behind root the command line names whom sudo ran it for, which is.
 
 use std::net::{IpAddr, SocketAddr};
 

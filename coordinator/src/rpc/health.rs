@@ -1,8 +1,8 @@
 //! `grpc.health.v1.Health`: `spillway.queue`, `spillway.cloud`, `spillway.leader`, `spillway.launches`,
 //! `spillway.terminations`, and `""` for the whole.
 //!
-//! `""` serves while queues and EC2 can be read. On a standby only `spillway.leader` is NOT_SERVING. Where launching is stopped, or EC2
-//! does not terminate, the coordinator is well, and a restart would help nobody: `""` serves.
+//! `""` serves while queues and EC2 can be read. On a standby only `spillway.leader` is NOT_SERVING. Where launching is
+//! stopped, or EC2 does not terminate, the coordinator is well, and a restart would help nobody: `""` serves.
 
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;

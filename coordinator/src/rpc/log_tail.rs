@@ -1,5 +1,5 @@
-//! The end of a worker's log, as an agent tells it: what is kept of it, and shown. Agents bound and mask it themselves; this is
-//! the door that holds where one does not.
+//! The end of a worker's log, as an agent tells it: what is kept of it, and shown. Agents bound and mask it themselves;
+//! this is the door that holds where one does not.
 
 /// Bytes that are kept: the last.
 const LONGEST: usize = 2048;

@@ -1,5 +1,5 @@
-//! Refused registrations. Whoever reaches the port can send them, as many as they like: they cost their sender time and the log
-//! almost nothing.
+//! Refused registrations. Whoever reaches the port can send them, as many as they like: they cost their sender time and
+//! the log almost nothing.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// An address may be refused so often before its answers wait: an agent whose launch is not saved yet asks again and again.
+/// An address may be refused so often before its answers wait: an agent whose launch is not saved yet asks again and
+/// again.
 const FREE: u32 = 10;
 /// One more is free after each of these.
 const REFILL: Duration = Duration::from_secs(1);
@@ -70,8 +71,8 @@ impl Refusals {
         }
     }
 
-    /// Returns after the time that an answer must wait which is no refusal, and worth nothing either: an instance that the
-    /// ledger does not know yet, a session that is not known any more.
+    /// Returns after the time that an answer must wait which is no refusal, and worth nothing either: an instance that
+    /// the ledger does not know yet, a session that is not known any more.
     pub(super) async fn asked_in_vain(&self, peer: Option<IpAddr>) {
         let wait = peer.map_or(Duration::ZERO, |peer| self.state().wait(peer.to_canonical(), Instant::now()));
         if !wait.is_zero() {

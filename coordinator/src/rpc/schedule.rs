@@ -7,7 +7,8 @@ use spillway_proto::{times, v1};
 
 use crate::view;
 
-/// The first event. `notices`: agents of versions before the schedule told each event once, and never that it was cancelled.
+/// The first event. `notices`: agents of versions before the schedule told each event once, and never that it was
+/// cancelled.
 pub(super) fn read(schedule: Option<&v1::Schedule>, notices: &[v1::Notice]) -> Schedule {
     let at = |at: Option<&_>| at.map(view::from_timestamp);
     let events: Vec<(Timestamp, &str, Option<Duration>)> = match schedule {

@@ -16,8 +16,8 @@ pub fn spillway(program: &Path, environment: &Environment) -> Command {
     spillway
 }
 
-/// Starts the daemon with a command of [`spillway`]'s; it listens on these ports, and works in `directory`, where it keeps its
-/// state too unless the command says otherwise.
+/// Starts the daemon with a command of [`spillway`]'s; it listens on these ports, and works in `directory`, where it
+/// keeps its state too unless the command says otherwise.
 pub fn start(mut spillway: Command, directory: &Path, grpc_port: u16, http_port: u16) -> anyhow::Result<Process> {
     spillway.arg("run").current_dir(directory);
     if !spillway.get_envs().any(|(name, _)| name == "SPILLWAY_STATE_DIRECTORY") {

@@ -1,5 +1,6 @@
 //! A whole Spillway on one machine, in a directory of its own and on free loopback ports: what the demo shows and what
-//! the end-to-end tests probe. Real are Redis, BullMQ, bun, PM2, git, the coordinator and the agents; EC2 is the emulator's.
+//! the end-to-end tests probe. Real are Redis, BullMQ, bun, PM2, git, the coordinator and the agents; EC2 is the
+//! emulator's.
 //!
 //! - `process`: a child that ends with whoever started it; `programs`: where the others are; `ports`: free ones
 //! - `redis_server`: a private redis-server
@@ -24,7 +25,8 @@ use std::os::unix::fs::PermissionsExt as _;
 /// The one queue.
 pub const QUEUE: &str = "video-processing";
 
-/// A directory with a short path, below `TMPDIR`: PM2 keeps sockets in it. Only this user can enter it: secrets are kept there.
+/// A directory with a short path, below `TMPDIR`: PM2 keeps sockets in it. Only this user can enter it: secrets are
+/// kept there.
 pub fn directory(prefix: &str) -> std::io::Result<tempfile::TempDir> {
     tempfile::Builder::new().prefix(prefix).permissions(std::fs::Permissions::from_mode(0o700)).tempdir()
 }

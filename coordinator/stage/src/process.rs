@@ -1,4 +1,5 @@
-//! A child process that ends with whoever started it, however that ends: by `Drop`, and by the kernel where it is killed.
+//! A child process that ends with whoever started it, however that ends: by `Drop`, and by the kernel where it is
+//! killed.
 
 use std::ffi::OsStr;
 use std::fs::{self, OpenOptions};
@@ -63,7 +64,8 @@ struct Group(Option<i32>);
 impl Drop for Group {
     fn drop(&mut self) {
         if let Some(pid) = self.0 {
-            // SAFETY: kill has no memory effects; the group's id was its leader's, a child of ours that was just killed.
+            // SAFETY: kill has no memory effects; the group's id was its leader's, a child of ours that was just
+            // killed.
             unsafe { libc::kill(-pid, libc::SIGKILL) };
         }
     }

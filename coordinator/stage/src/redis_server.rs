@@ -17,7 +17,8 @@ const STARTS_WITHIN: Duration = Duration::from_secs(60);
 const ANSWERS_WITHIN: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(20);
 
-/// A connection to the Redis at this URL that is waited for: the client's own half second is too short on a busy machine.
+/// A connection to the Redis at this URL that is waited for: the client's own half second is too short on a busy
+/// machine.
 pub async fn connection_to(url: &str) -> redis::RedisResult<MultiplexedConnection> {
     let config = AsyncConnectionConfig::new()
         .set_connection_timeout(Some(ANSWERS_WITHIN))
@@ -43,8 +44,8 @@ impl RedisServer {
         Ok(Self { process, directory: directory.to_owned(), port, password: None, more })
     }
 
-    /// The same for who knows this password of letters and digits: another user of the machine could otherwise have it write
-    /// files as this one.
+    /// The same for who knows this password of letters and digits: another user of the machine could otherwise have it
+    /// write files as this one.
     pub fn launch_with_password(directory: &Path, password: &str) -> anyhow::Result<Self> {
         // Not an argument, which every user of the machine can read.
         let file = directory.join("redis.conf");

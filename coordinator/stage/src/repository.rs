@@ -1,4 +1,5 @@
-//! The application as a git repository, a copy of it that is ready to run, and what an instance's user data does with it.
+//! The application as a git repository, a copy of it that is ready to run, and what an instance's user data does with
+//! it.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,5 @@
-//! Durations, counts and mistyped names in the reader's words: the one spelling of them in reasons, status, command line and
-//! errors.
+//! Durations, counts and mistyped names in the reader's words: the one spelling of them in reasons, status, command
+//! line and errors.
 
 pub mod excerpt;
 pub mod shown;

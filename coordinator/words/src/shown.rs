@@ -1,5 +1,5 @@
-//! Texts of others, made fit to be kept and shown: cut, without control characters, without credentials. What they say reaches a
-//! terminal, a log and a web page, and whoever wrote them may have meant one of these.
+//! Texts of others, made fit to be kept and shown: cut, without control characters, without credentials. What they say
+//! reaches a terminal, a log and a web page, and whoever wrote them may have meant one of these.
 
 /// Names whose value is a secret, wherever they are assigned or asked for: `GITHUB_TOKEN=…`, `?access_token=…`.
 const SECRETS: [&str; 8] = ["TOKEN", "SECRET", "PASSWORD", "PASSWD", "APIKEY", "API_KEY", "ACCESS_KEY", "CREDENTIAL"];

@@ -4,8 +4,8 @@
 //! cargo run --release --bin chaos [-- ROUNDS [SEED]] [--installations 2]
 //! ```
 //!
-//! With `--installations 2` two whole installations with the same names work side by side in one account.
-//! It prints what each round does, and a table at the end. Exits with 1 if an invariant is violated, and prints the seed, the
+//! With `--installations 2` two whole installations with the same names work side by side in one account. It prints
+//! what each round does, and a table at the end. Exits with 1 if an invariant is violated, and prints the seed, the
 //! round, logs, plans and calls. The pool's times are ten times shorter than the defaults; jobs take 0.1 s to 6 s.
 
 use spillway_tests::chaos::{Options, run, run_side_by_side};

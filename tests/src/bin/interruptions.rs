@@ -1,12 +1,12 @@
-//! 200 interruptions at random moments, with BullMQ 4, 5 and 6 under bun and node, then ten scale-ins; the result is what
-//! became of every job:
+//! 200 interruptions at random moments, with BullMQ 4, 5 and 6 under bun and node, then ten scale-ins; the result is
+//! what became of every job:
 //!
 //! ```text
 //! cargo run --release --bin interruptions [-- INTERRUPTIONS [SEED [BULLMQ [bun | node]]]]
 //! ```
 //!
-//! Jobs (0.1 s to 300 s), notices (120, 20, 0 s) and the drain's margin (10 s) are ten times shorter. It prints the table of
-//! `tests/FIGURES.md`, and exits with 1 if a job failed, spent an attempt or a stall, or was run twice.
+//! Jobs (0.1 s to 300 s), notices (120, 20, 0 s) and the drain's margin (10 s) are ten times shorter. It prints the
+//! table of `tests/FIGURES.md`, and exits with 1 if a job failed, spent an attempt or a stall, or was run twice.
 
 use spillway_tests::interruptions::{NOTICES, Options, Tally, interrupt, scale_in};
 

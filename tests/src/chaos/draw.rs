@@ -7,8 +7,8 @@ use crate::random::Random;
 
 /// The faults of a round begin within this many seconds.
 const WITHIN: f64 = 4.0;
-/// How long a connection's fault lasts, in seconds: up to longer than a job and than the coordinator's Redis timeout, but
-/// shorter than its lease.
+/// How long a connection's fault lasts, in seconds: up to longer than a job and than the coordinator's Redis timeout,
+/// but shorter than its lease.
 const FAULT_LASTS: (f64, f64) = (1.0, 8.0);
 /// Longer than the lease: the leader loses it, and runs on.
 const CUT_OFF_LASTS: (f64, f64) = (16.0, 20.0);

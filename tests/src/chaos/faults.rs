@@ -1,5 +1,5 @@
-//! The faults of a round: each is injected at its time and ended later if it lasts; which instance was hit is recorded. At the
-//! end of a round no fault is left.
+//! The faults of a round: each is injected at its time and ended later if it lasts; which instance was hit is recorded.
+//! At the end of a round no fault is left.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};

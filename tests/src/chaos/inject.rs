@@ -1,5 +1,5 @@
-//! Injects one fault of a round: on a coordinator and its connections, on an instance's processes, on an instance through EC2,
-//! or on EC2 and Redis themselves. What it hit is counted, and recorded by instance.
+//! Injects one fault of a round: on a coordinator and its connections, on an instance's processes, on an instance
+//! through EC2, or on EC2 and Redis themselves. What it hit is counted, and recorded by instance.
 
 use std::fs;
 use std::time::Duration;

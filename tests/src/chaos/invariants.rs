@@ -1,4 +1,5 @@
-//! The invariant checks, a few times a second, against the emulator's record and Redis: never against what Spillway reports.
+//! The invariant checks, a few times a second, against the emulator's record and Redis: never against what Spillway
+//! reports.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

@@ -1,5 +1,5 @@
-//! What became of the jobs, from the workers' own record of their runs and from BullMQ's events: streams in Redis, which are
-//! read incrementally.
+//! What became of the jobs, from the workers' own record of their runs and from BullMQ's events: streams in Redis,
+//! which are read incrementally.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -106,8 +106,9 @@ impl Journal {
         self.runs.values().filter(|run| run.on != place).count()
     }
 
-    /// BullMQ's stall check found the job twice or more, each time after chaos had killed the process that ran it, or ended its
-    /// instance without a notice: BullMQ's own guard against jobs that kill their worker, and none of Spillway's.
+    /// BullMQ's stall check found the job twice or more, each time after chaos had killed the process that ran it, or
+    /// ended its instance without a notice: BullMQ's own guard against jobs that kill their worker, and none of
+    /// Spillway's.
     pub fn was_killed_twice(&self, job: &str, causes: &[Cause]) -> bool {
         let stalls = self.stalled.get(job).map(Vec::as_slice).unwrap_or_default();
         let is_explained = |stall: &u64| {

@@ -1,5 +1,5 @@
-//! A TCP proxy on loopback with faults on request: it delays, stalls, drops answers after their requests have passed, or
-//! resets. It knows nothing of what it carries but a text that it counts in requests.
+//! A TCP proxy on loopback with faults on request: it delays, stalls, drops answers after their requests have passed,
+//! or resets. It knows nothing of what it carries but a text that it counts in requests.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};

@@ -1,5 +1,5 @@
-//! What a run sets up for all rounds: two coordinators on one ledger, each behind proxies of its own, agents behind a proxy that
-//! leads to the leader, a primary, and instances of other clients.
+//! What a run sets up for all rounds: two coordinators on one ledger, each behind proxies of its own, agents behind a
+//! proxy that leads to the leader, a primary, and instances of other clients.
 
 use std::cell::RefCell;
 use std::fs;
@@ -71,7 +71,8 @@ impl ChaosStage {
         Self::on(base, instances, None).await
     }
 
-    /// Two installations in one account, with the same names everywhere: each has a Redis, a ledger and an identity of its own.
+    /// Two installations in one account, with the same names everywhere: each has a Redis, a ledger and an identity of
+    /// its own.
     pub async fn two() -> [Self; 2] {
         let first = Stage::without_coordinator(setup()).await;
         let second = first.beside(setup()).await;
@@ -288,8 +289,8 @@ fn boots_fail_mark(base: &Stage) -> PathBuf {
     base.directory.path().join("boots-fail")
 }
 
-/// Starts the worker as `Repository::user_data` does, and the agent in a loop in place of systemd: it is restarted after
-/// `restart-after` seconds, and not while the file `stays-dead` exists.
+/// Starts the worker as `Repository::user_data` does, and the agent in a loop in place of systemd: it is restarted
+/// after `restart-after` seconds, and not while the file `stays-dead` exists.
 fn user_data(base: &Stage, agents_port: u16) -> String {
     let link = recorded_worker::link(BULLMQ);
     let redis = base.redis.url();

@@ -1,5 +1,5 @@
-//! What became of the jobs, counted from the workers' own record of their runs and from BullMQ's events. Both are streams in
-//! Redis: one clock, and nothing that Spillway reports.
+//! What became of the jobs, counted from the workers' own record of their runs and from BullMQ's events. Both are
+//! streams in Redis: one clock, and nothing that Spillway reports.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -53,8 +53,8 @@ pub struct Tally {
     pub attempts_spent: u64,
     /// How often BullMQ found a job stalled that a worker had started.
     pub stalls: u64,
-    /// The same for jobs that no worker had started: BullMQ 3 and 4 move a job out of `wait` before it has a lock, and if its
-    /// worker is killed at that moment nothing shows whose job it was.
+    /// The same for jobs that no worker had started: BullMQ 3 and 4 move a job out of `wait` before it has a lock, and
+    /// if its worker is killed at that moment nothing shows whose job it was.
     pub stalls_unbegun: u64,
     /// Jobs run twice, of all jobs.
     pub run_twice: u64,
@@ -204,7 +204,8 @@ impl Tally {
         self.histories.extend(other.histories);
     }
 
-    /// Whether every job completed, in one attempt and without a stall; run twice only after an interruption without notice.
+    /// Whether every job completed, in one attempt and without a stall; run twice only after an interruption without
+    /// notice.
     pub fn is_kept(&self) -> bool {
         self.completed == self.added
             && self.failed + self.attempts_spent + self.stalls + self.run_twice_announced == 0

@@ -1,6 +1,6 @@
 //! Every command that a page shows is known, and does what it can here: our programs are asked whether they understand
-//! their arguments, cargo's targets exist, scripts exist, what only rewrites files is run. What needs AWS, root or another
-//! machine is listed with the reason. A command of no class fails: give it one.
+//! their arguments, cargo's targets exist, scripts exist, what only rewrites files is run. What needs AWS, root or
+//! another machine is listed with the reason. A command of no class fails: give it one.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,5 @@
-//! `ami/prepare-image.sh` as it is, but for its paths: whatever it would change is a program of the test's that notes its call,
-//! and no other program is in its PATH.
+//! `ami/prepare-image.sh` as it is, but for its paths: whatever it would change is a program of the test's that notes
+//! its call, and no other program is in its PATH.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};

@@ -1,6 +1,6 @@
 //! The documentation says what is: links lead somewhere, commands run, quoted sentences are the program's, the README's
-//! two commands are what CI runs, the image's script fails on what must not be in one. Settings are held to the code beside it (`config/tests/settings_page.rs` of coordinator
-//! and agent).
+//! two commands are what CI runs, the image's script fails on what must not be in one. Settings are held to the code
+//! beside it (`config/tests/settings_page.rs` of coordinator and agent).
 
 mod ci;
 mod commands;
@@ -11,3 +11,4 @@ mod running;
 mod sentences;
 mod shell;
 mod tests_page;
+mod width;

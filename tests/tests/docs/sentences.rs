@@ -1,5 +1,6 @@
-//! The messages that the documentation quotes, and the samples that it shows, are what the programs print. Owns the comparison with the
-//! string literals of the source: a sentence that is rewritten there fails here until its page follows.
+//! The messages that the documentation quotes, and the samples that it shows, are what the programs print. Owns the
+//! comparison with the string literals of the source: a sentence that is rewritten there fails here until its page
+//! follows.
 
 use std::fs;
 use std::path::{Path, PathBuf};

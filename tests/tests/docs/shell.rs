@@ -1,5 +1,5 @@
-//! The commands of a block of shell, one by one: enough of the language for what pages show. Owns the splitting; whether a
-//! block is shell at all is bash's to say.
+//! The commands of a block of shell, one by one: enough of the language for what pages show. Owns the splitting;
+//! whether a block is shell at all is bash's to say.
 
 use spillway_tests::process::{command, output, text};
 

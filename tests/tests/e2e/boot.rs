@@ -1,5 +1,6 @@
-//! An instance whose boot fails never counts as capacity, is terminated at its deadline or when its agent reports the failure,
-//! and is replaced, until three in a row have failed: then launching stops, and status says so. Its boot steps show why.
+//! An instance whose boot fails never counts as capacity, is terminated at its deadline or when its agent reports the
+//! failure, and is replaced, until three in a row have failed: then launching stops, and status says so. Its boot steps
+//! show why.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! A few rounds of chaos: kills, partitions, lost answers, interruptions. No launch is doubled, no job lost, no process left.
-//! `cargo run --release --bin chaos` does the same in 100 rounds; SEED=n draws others here.
+//! A few rounds of chaos: kills, partitions, lost answers, interruptions. No launch is doubled, no job lost, no process
+//! left. `cargo run --release --bin chaos` does the same in 100 rounds; SEED=n draws others here.
 
 use spillway_tests::chaos::{Options, depose_leader, run, run_side_by_side};
 
@@ -12,7 +12,8 @@ async fn a_few_rounds_of_chaos_break_nothing() {
     assert!(summary.launches > 0 && summary.added > 0, "no launch or no job: nothing was tested\n{summary}");
 }
 
-/// Two installations with the same names in one account: neither touches an instance of the other, and both work their floods off.
+/// Two installations with the same names in one account: neither touches an instance of the other, and both work their
+/// floods off.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_installations_in_chaos_leave_each_other_alone() {
     let seed = std::env::var("SEED").ok().map_or(5210, |seed| seed.parse().expect("a number"));

@@ -1,5 +1,5 @@
-//! Standard output that nobody reads (`spillway status | head -1`): every program ends quietly, with the exit status that it has
-//! where its output is read.
+//! Standard output that nobody reads (`spillway status | head -1`): every program ends quietly, with the exit status
+//! that it has where its output is read.
 
 use std::fs::File;
 use std::io::{Read as _, pipe};

@@ -1,5 +1,5 @@
-//! `spillway queues` needs only REDIS_URL and QUEUE_NAMES, whatever the connection to Redis; it prints JSON too; errors come with
-//! the fix and an exit status, and no output shows a password.
+//! `spillway queues` needs only REDIS_URL and QUEUE_NAMES, whatever the connection to Redis; it prints JSON too; errors
+//! come with the fix and an exit status, and no output shows a password.
 
 use std::path::Path;
 

@@ -1,5 +1,5 @@
-//! Without a coordinator instances finish their jobs and power themselves off; a coordinator that comes back later sees them
-//! terminated and launches nothing twice.
+//! Without a coordinator instances finish their jobs and power themselves off; a coordinator that comes back later sees
+//! them terminated and launches nothing twice.
 
 use spillway_emulator::InstanceState;
 use spillway_tests::jobs;

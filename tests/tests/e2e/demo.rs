@@ -1,5 +1,5 @@
-//! `spillway demo`: from flood to zero with every job done once, also when an instance is interrupted; and Ctrl-C at any
-//! moment leaves no process, no port and no file.
+//! `spillway demo`: from flood to zero with every job done once, also when an instance is interrupted; and Ctrl-C at
+//! any moment leaves no process, no port and no file.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

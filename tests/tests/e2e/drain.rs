@@ -1,5 +1,5 @@
-//! No drain costs a job: an operator's, which can be cancelled, and that of an interruption notice, after which the instance is
-//! no capacity and is replaced. A held pool launches nothing until it is resumed.
+//! No drain costs a job: an operator's, which can be cancelled, and that of an interruption notice, after which the
+//! instance is no capacity and is replaced. A held pool launches nothing until it is resumed.
 
 use std::time::Duration;
 
@@ -22,7 +22,8 @@ async fn busy(stage: &Stage, seconds: f64) -> (String, String) {
         .await
 }
 
-/// Each change of the instance's phase has one line, and so has what an operator asked for, with the account that asked.
+/// Each change of the instance's phase has one line, and so has what an operator asked for, with the account that
+/// asked.
 fn assert_log_tells_the_life_of(stage: &Stage, id: &str) {
     let log = stage.coordinator().process.log();
     let lines = |parts: &[&str]| log.lines().filter(|line| parts.iter().all(|part| line.contains(part))).count();

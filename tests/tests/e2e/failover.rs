@@ -1,4 +1,5 @@
-//! Redis fails over behind one name: the old master lives on as a replica, and answers whoever is still connected to it.
+//! Redis fails over behind one name: the old master lives on as a replica, and answers whoever is still connected to
+//! it.
 
 use std::time::Duration;
 
@@ -40,7 +41,8 @@ async fn after_a_failover_it_still_leads_and_acts_on_the_new_masters_queues() {
     name.lead_to(second.port());
     replicates(&stage.redis, &second);
     stage.until("the old master is a replica", || is_replica(&stage.redis)).await;
-    // The old master shows this job too: only a lease that is renewed and a state that is saved are at the new one alone.
+    // The old master shows this job too: only a lease that is renewed and a state that is saved are at the new one
+    // alone.
     jobs::add(&second, 8, 1.0);
     stage.until_pool("ten jobs are ready to run", |pool| (demand(pool) == Some(10)).then_some(())).await;
     stage.until("an instance is launched", || !stage.calls("RunInstances").is_empty()).await;

@@ -1,6 +1,6 @@
-//! Failures of Redis and EC2 do no harm: without Redis or a listing nothing is launched or terminated, and health names the
-//! failing part; EC2's refusals are backed off by class, shown, and never followed by a storm of calls; an unanswered call and
-//! out-of-date listings never yield a second instance.
+//! Failures of Redis and EC2 do no harm: without Redis or a listing nothing is launched or terminated, and health names
+//! the failing part; EC2's refusals are backed off by class, shown, and never followed by a storm of calls; an
+//! unanswered call and out-of-date listings never yield a second instance.
 
 use std::time::Duration;
 
@@ -23,8 +23,8 @@ async fn until_health(stage: &Stage, service: &str, serves: bool) {
     stage.until_async(&what, async || stage.coordinator().try_health(service).await == Some(wanted)).await;
 }
 
-/// An instance runs jobs, more jobs have just come, and then Redis is away for longer than every duration after which something
-/// could happen: the steps' (3 s), idle (4 s), the lease (15 s); not the lost agent's (`boot_timeout`, 90 s).
+/// An instance runs jobs, more jobs have just come, and then Redis is away for longer than every duration after which
+/// something could happen: the steps' (3 s), idle (4 s), the lease (15 s); not the lost agent's (`boot_timeout`, 90 s).
 async fn nothing_happens_without_redis(
     stage: &mut Stage,
     leave: impl FnOnce(&mut Stage),

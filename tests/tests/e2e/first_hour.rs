@@ -1,5 +1,5 @@
-//! What EC2 interrupts in its first hour is left to EC2, which does not bill it then: neither the coordinator nor the agent ends
-//! it before its time. Its worker is stopped at once, and it is replaced.
+//! What EC2 interrupts in its first hour is left to EC2, which does not bill it then: neither the coordinator nor the
+//! agent ends it before its time. Its worker is stopped at once, and it is replaced.
 
 use std::time::Duration;
 

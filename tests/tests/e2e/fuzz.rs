@@ -1,5 +1,5 @@
-//! Damaged input: EC2's answers, and an agent's messages. The coordinator reads or rejects it, continues, and does nothing
-//! because of it. Property tests of the parsers are beside them, in the crates.
+//! Damaged input: EC2's answers, and an agent's messages. The coordinator reads or rejects it, continues, and does
+//! nothing because of it. Property tests of the parsers are beside them, in the crates.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -65,7 +65,8 @@ fn damaged(text: &str, random: &mut Random) -> Vec<u8> {
     bytes
 }
 
-/// An EC2 that answers nothing but damage, one connection after another; keeps the client tokens that it was asked with.
+/// An EC2 that answers nothing but damage, one connection after another; keeps the client tokens that it was asked
+/// with.
 fn broken_ec2(tokens: Arc<Mutex<Vec<String>>>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let endpoint = format!("http://{}", listener.local_addr().expect("its address"));
@@ -151,8 +152,8 @@ async fn an_agent_may_say_anything() {
     assert_eq!(stage.calls("TerminateInstances").len(), 0, "{}", stage.diagnosis().await);
 }
 
-/// Random bytes that happen to be a message, or one with extreme values. It never says that it has no job: that is for the
-/// two sources.
+/// Random bytes that happen to be a message, or one with extreme values. It never says that it has no job: that is for
+/// the two sources.
 fn anything(random: &mut Random) -> v1::SessionRequest {
     let number = |random: &mut Random| [0, 1, -1, i64::MAX, i64::MIN, 1_800_000_000][random.below(6)];
     let at =

@@ -1,5 +1,5 @@
-//! `spillway gameday`: the emulator interrupts an instance, or the coordinator has its agent rehearse an interruption; its jobs
-//! are handed back, it is replaced, and the score says so.
+//! `spillway gameday`: the emulator interrupts an instance, or the coordinator has its agent rehearse an interruption;
+//! its jobs are handed back, it is replaced, and the score says so.
 
 use std::net::TcpListener;
 use std::path::Path;

@@ -1,5 +1,5 @@
-//! An impostor registers as an instance that is working, and reports what is not true. Only an instance's newest session is
-//! heard, and no report of an agent ends a job whose lock is being renewed.
+//! An impostor registers as an instance that is working, and reports what is not true. Only an instance's newest
+//! session is heard, and no report of an agent ends a job whose lock is being renewed.
 
 use std::time::Duration;
 

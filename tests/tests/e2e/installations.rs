@@ -1,5 +1,5 @@
-//! Whose instance is it: several installations in one account, several coordinators on one Redis, a pool that was renamed, a ledger
-//! that was wiped, forged, or made for something else.
+//! Whose instance is it: several installations in one account, several coordinators on one Redis, a pool that was
+//! renamed, a ledger that was wiped, forged, or made for something else.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -121,8 +121,8 @@ async fn a_wiped_ledger_or_a_lost_directory_finds_its_own_and_two_that_disagree_
     assert_eq!(stage.calls("TerminateInstances").len(), 0, "{}", stage.diagnosis().await);
 }
 
-/// Two coordinators on one Redis: with different pools both lead and scale; with one name and other queues the second is refused,
-/// and so is one that names a queue of the other's.
+/// Two coordinators on one Redis: with different pools both lead and scale; with one name and other queues the second
+/// is refused, and so is one that names a queue of the other's.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn coordinators_with_different_pools_share_a_redis_and_no_one_takes_the_others_ledger() {
     let user_data = Some("#!/bin/sh\nexec sleep 100000\n");

@@ -1,5 +1,5 @@
-//! The interfaces for other programs: gRPC health and reflection with the real grpcurl, HTTP for probes and Prometheus, the
-//! command line with its exit statuses, and systemd's protocol and units.
+//! The interfaces for other programs: gRPC health and reflection with the real grpcurl, HTTP for probes and Prometheus,
+//! the command line with its exit statuses, and systemd's protocol and units.
 
 use std::os::unix::net::UnixDatagram;
 use std::time::Duration;

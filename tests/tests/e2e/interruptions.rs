@@ -1,5 +1,5 @@
-//! Interruptions with notice, with little and without, in the middle of jobs: every job completes, in its first attempt,
-//! and BullMQ's stall check finds nothing. `cargo run --release --bin interruptions` does the same 200 times.
+//! Interruptions with notice, with little and without, in the middle of jobs: every job completes, in its first
+//! attempt, and BullMQ's stall check finds nothing. `cargo run --release --bin interruptions` does the same 200 times.
 
 use spillway_tests::interruptions::{NOTICES, Options, interrupt, scale_in};
 

@@ -1,5 +1,5 @@
-//! Another implementation of EC2 understands the calls: the same coordinator launches, tags, counts and terminates at moto, a
-//! server that knows nothing of Spillway.
+//! Another implementation of EC2 understands the calls: the same coordinator launches, tags, counts and terminates at
+//! moto, a server that knows nothing of Spillway.
 
 use std::ffi::OsStr;
 use std::path::Path;

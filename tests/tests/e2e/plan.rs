@@ -1,5 +1,6 @@
-//! What the plan promises, with the plan's environment alone: few jobs launch nothing, 5 sustained jobs launch one instance, 15
-//! two and never more, and a job that runs when the queue becomes empty is finished before its instance is terminated.
+//! What the plan promises, with the plan's environment alone: few jobs launch nothing, 5 sustained jobs launch one
+//! instance, 15 two and never more, and a job that runs when the queue becomes empty is finished before its instance is
+//! terminated.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! AWS is reached through an HTTP proxy where the variables of AWS's own clients name one: calls and tunnels arrive there with
-//! user and password, the names are looked up there, and this machine is never reached that way.
+//! AWS is reached through an HTTP proxy where the variables of AWS's own clients name one: calls and tunnels arrive
+//! there with user and password, the names are looked up there, and this machine is never reached that way.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};

@@ -1,5 +1,5 @@
-//! What the observer reads is what BullMQ itself counts: in random states of queues of BullMQ 4, 5 and 6, made by the real
-//! packages. `SEED=N` replays one state of each version; without it the seeds are fixed ones and a fresh one.
+//! What the observer reads is what BullMQ itself counts: in random states of queues of BullMQ 4, 5 and 6, made by the
+//! real packages. `SEED=N` replays one state of each version; without it the seeds are fixed ones and a fresh one.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -183,7 +183,8 @@ async fn a_queue_that_never_existed_is_an_error_that_says_so() {
     let problem = reports[1].as_ref().expect_err("it never existed").to_string();
     assert!(problem.contains("queue \"never\" has never existed in Redis"), "{problem}");
     assert!(problem.contains("prefix \"bull\"") && problem.contains(&redis.port().to_string()), "{problem}");
-    // Whether it ever existed the ledger knows, not Redis: an observation says that it is missing, never that it is empty.
+    // Whether it ever existed the ledger knows, not Redis: an observation says that it is missing, never that it is
+    // empty.
     let seen = reading.observe().await.expect("Redis answers").queues;
     let missing: Vec<Option<&str>> = seen.iter().map(|queue| queue.missing.as_deref()).collect();
     assert_eq!(missing, [None, Some(problem.as_str())]);
@@ -201,7 +202,8 @@ async fn a_queue_that_never_existed_is_an_error_that_says_so() {
     assert_eq!((report.waiting, report.demand), (0, 0));
 }
 
-/// What only decorates a report never takes its counts away: times as Python writes them, limits that are none, and worse.
+/// What only decorates a report never takes its counts away: times as Python writes them, limits that are none, and
+/// worse.
 #[tokio::test]
 async fn odd_times_and_limits_leave_the_counts_as_they_are() {
     let directory = directory();

@@ -1,5 +1,5 @@
-//! What EC2 refuses until a person acts: launching is stopped, visibly, and tried again; a used launch token is not asked for
-//! again; an instance that EC2 does not terminate powers itself off.
+//! What EC2 refuses until a person acts: launching is stopped, visibly, and tried again; a used launch token is not
+//! asked for again; an instance that EC2 does not terminate powers itself off.
 
 use std::time::Duration;
 

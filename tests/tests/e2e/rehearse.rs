@@ -1,5 +1,5 @@
-//! A rehearsed interruption takes the ordinary path, from the agent's notice on: the instance no longer counts as capacity, is
-//! replaced, drained and terminated, and no job is lost. If it cannot rehearse one the answer says why.
+//! A rehearsed interruption takes the ordinary path, from the agent's notice on: the instance no longer counts as
+//! capacity, is replaced, drained and terminated, and no job is lost. If it cannot rehearse one the answer says why.
 
 use std::time::Duration;
 

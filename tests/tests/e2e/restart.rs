@@ -1,5 +1,5 @@
-//! The coordinator may end at any time: instances keep running, the next coordinator takes them over from the ledger and launches
-//! nothing twice; and of two coordinators only the leader acts.
+//! The coordinator may end at any time: instances keep running, the next coordinator takes them over from the ledger
+//! and launches nothing twice; and of two coordinators only the leader acts.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! Events that EC2 schedules for an instance: shown while they are far, answered by a replacement and a drain well before they
-//! begin, and forgotten when EC2 cancels them. No job is cut off.
+//! Events that EC2 schedules for an instance: shown while they are far, answered by a replacement and a drain well
+//! before they begin, and forgotten when EC2 cancels them. No job is cut off.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! Settings as an operator meets them: the service's own variables serve the commands too, and what cannot be meant ends with
-//! exit status 2.
+//! Settings as an operator meets them: the service's own variables serve the commands too, and what cannot be meant
+//! ends with exit status 2.
 
 use std::fs;
 

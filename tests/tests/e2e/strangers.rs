@@ -1,5 +1,5 @@
-//! Whoever reaches the coordinator's port without being an agent takes nothing from those who are, from operators, or from the
-//! connections to Redis and EC2.
+//! Whoever reaches the coordinator's port without being an agent takes nothing from those who are, from operators, or
+//! from the connections to Redis and EC2.
 
 use std::fs;
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! A job takes down each instance that runs it: the jobs behind it run all the same, BullMQ fails it in the end, and instances are
-//! not launched for it for ever.
+//! A job takes down each instance that runs it: the jobs behind it run all the same, BullMQ fails it in the end, and
+//! instances are not launched for it for ever.
 
 use std::time::Duration;
 

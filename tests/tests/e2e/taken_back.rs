@@ -1,5 +1,5 @@
-//! What EC2 accepts and takes back: the instance is terminated before it ever runs, and EC2's StateReason says why. A refusal that
-//! came late: shown with EC2's words, backed off by its class, and no failed boot.
+//! What EC2 accepts and takes back: the instance is terminated before it ever runs, and EC2's StateReason says why. A
+//! refusal that came late: shown with EC2's words, backed off by its class, and no failed boot.
 
 use spillway_emulator::FailLaunch;
 use spillway_tests::coordinator::ServingStatus::{NotServing, Serving};

@@ -1,5 +1,5 @@
-//! Queues that are unknown for long, and queues that are gone: a person is told, nothing is launched, and no idle instance is
-//! billed without end. With the real BullMQ, and whatever it does when somebody takes its keys away.
+//! Queues that are unknown for long, and queues that are gone: a person is told, nothing is launched, and no idle
+//! instance is billed without end. With the real BullMQ, and whatever it does when somebody takes its keys away.
 
 use spillway_tests::coordinator::ServingStatus::{NotServing, Serving};
 use spillway_tests::driver::Driver;
@@ -74,8 +74,8 @@ async fn while_a_queue_cannot_be_read_busy_instances_stay_and_those_without_a_jo
     works_again(&stage, 7).await;
 }
 
-/// The ledger is in the same Redis. A coordinator that lived through it knows that the queue was there; one that starts afterwards does
-/// not, and finds the instance by its tags.
+/// The ledger is in the same Redis. A coordinator that lived through it knows that the queue was there; one that starts
+/// afterwards does not, and finds the instance by its tags.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_flushall_the_instances_of_before_do_not_stay() {
     for restarts in [false, true] {

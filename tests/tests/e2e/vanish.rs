@@ -1,5 +1,5 @@
-//! An instance ends without a notice, in the middle of a job: the coordinator hands the job back, and another worker runs it at
-//! once, without waiting for a stall check and without spending an attempt or a stall.
+//! An instance ends without a notice, in the middle of a job: the coordinator hands the job back, and another worker
+//! runs it at once, without waiting for a stall check and without spending an attempt or a stall.
 
 use std::time::Duration;
 
@@ -120,8 +120,8 @@ async fn what_ends_while_the_coordinator_is_away_is_handed_back_when_it_is_back(
     assert_run_again(&stage, &id, &job).await;
 }
 
-/// Somebody deletes its tags: no filtered list shows it. It is found by its id, still counts, and a person is told; once it has
-/// really ended its job is handed back.
+/// Somebody deletes its tags: no filtered list shows it. It is found by its id, still counts, and a person is told;
+/// once it has really ended its job is handed back.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_instance_whose_tags_are_deleted_still_counts_and_its_job_is_handed_back_when_it_ends() {
     let environment =
@@ -148,7 +148,8 @@ async fn an_instance_whose_tags_are_deleted_still_counts_and_its_job_is_handed_b
     assert_eq!((field(&stage, &job, "atm"), field(&stage, &job, "stc")), (None, None), "attempts and stalls");
 }
 
-/// Whoever reports for an instance that is gone has no coordinator any more: that is what its dead-man's switch waits for.
+/// Whoever reports for an instance that is gone has no coordinator any more: that is what its dead-man's switch waits
+/// for.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_session_of_an_instance_that_is_gone_is_closed() {
     let user_data = Some("#!/bin/sh\nexec sleep 100000\n");
@@ -167,7 +168,8 @@ async fn the_session_of_an_instance_that_is_gone_is_closed() {
     assert!(stage.coordinator().process.log().contains("its agent has no coordinator any more"));
 }
 
-/// The coordinator's Redis user may only read BullMQ's keys: status says so, and the job is handed back once it may write.
+/// The coordinator's Redis user may only read BullMQ's keys: status says so, and the job is handed back once it may
+/// write.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_redis_user_that_may_not_hand_back_is_told_apart_from_one_that_may() {
     let mut stage = Stage::without_coordinator(setup()).await;

@@ -1,4 +1,5 @@
-//! Versions live side by side: agents stay in images for months, and coordinators are upgraded and downgraded under them.
+//! Versions live side by side: agents stay in images for months, and coordinators are upgraded and downgraded under
+//! them.
 
 mod recorded;
 mod released;
@@ -107,7 +108,8 @@ async fn a_ledger_of_a_newer_version_is_refused_with_the_remedy_and_left_as_it_i
         assert!(is_left(&stage), "not at the end either");
     }
 
-    // Once the ledger is one of ours it is led without a restart: its instance is known, and only what is missing is launched.
+    // Once the ledger is one of ours it is led without a restart: its instance is known, and only what is missing is
+    // launched.
     stage.start_coordinator().await;
     let problem = || stage.coordinator().json(&["status"])["pools"][0]["observation_problem"].clone();
     stage.until("the newer ledger is refused", || problem() == format!("ledger: {REMEDY}")).await;

@@ -1,4 +1,5 @@
-//! Volumes: an image that was made from a machine whose owner keeps its disks leaves none behind, and what was left all the same is named.
+//! Volumes: an image that was made from a machine whose owner keeps its disks leaves none behind, and what was left all
+//! the same is named.
 
 use serde_json::{Value, json};
 use spillway_emulator::{LaunchTemplate, Refuse};

@@ -12,8 +12,8 @@ use std::time::Duration;
 pub const APART: Duration = Duration::from_secs(16);
 /// A lock with more left is being renewed: BullMQ's of 30 s, renewed at half of it, has 15.9 to 30 s left (measured).
 pub const RENEWED_ABOVE: Duration = Duration::from_secs(14);
-/// The expiry computed from two readings of one lock may differ by this where it was not renewed. A lock that is renewed
-/// moves by more in 16 s, and by at least half of what was left of it before half of that is over.
+/// The expiry computed from two readings of one lock may differ by this where it was not renewed. A lock that is
+/// renewed moves by more in 16 s, and by at least half of what was left of it before half of that is over.
 pub const SAME_EXPIRY: Duration = Duration::from_secs(1);
 
 /// What shows that a job is an instance's.
@@ -21,8 +21,8 @@ pub const SAME_EXPIRY: Duration = Duration::from_secs(1);
 pub enum Claim {
     /// Its lock: the token begins with the instance id, or the worker has reported it. Proof.
     Token,
-    /// Only its `pb`, the name of the worker that took it. BullMQ never clears it, and a worker without a name leaves the
-    /// last one's: after a retry the job may be another worker's.
+    /// Only its `pb`, the name of the worker that took it. BullMQ never clears it, and a worker without a name leaves
+    /// the last one's: after a retry the job may be another worker's.
     Name,
 }
 
@@ -57,8 +57,8 @@ pub enum Way {
     Front,
     /// To the front, and that its instance ended without notice is counted.
     FrontCounted,
-    /// Behind the others, and as a stall: an earlier instance ended without notice too while it ran this job, which may be
-    /// what ends them. Counted as well.
+    /// Behind the others, and as a stall: an earlier instance ended without notice too while it ran this job, which may
+    /// be what ends them. Counted as well.
     Behind,
     /// Not at all: BullMQ's own stall check decides, which fails a job that stalls too often.
     LeftToStallCheck,
@@ -67,8 +67,8 @@ pub enum Way {
 impl Way {
     /// `sudden`: the instance ended without notice, and nobody here had decided that.
     ///
-    /// The first such end costs a job nothing: any instance may fail. From the second on each one spends a stall, so that
-    /// BullMQ's `maxStalledCount` bounds how many instances one job can end.
+    /// The first such end costs a job nothing: any instance may fail. From the second on each one spends a stall, so
+    /// that BullMQ's `maxStalledCount` bounds how many instances one job can end.
     pub fn of(job: &Held, sudden: bool) -> Self {
         match (sudden, job.sudden_ends, job.stalls) {
             (false, ..) => Way::Front,
@@ -131,8 +131,8 @@ impl Look {
     }
 
     /// The lock was not renewed between two readings, although less than half is left of what the first one read: its
-    /// worker would have renewed it at half of its duration, which is at least that long. Or there is no lock: BullMQ sets
-    /// it as the job enters `active`, and never renews one that is gone.
+    /// worker would have renewed it at half of its duration, which is at least that long. Or there is no lock: BullMQ
+    /// sets it as the job enters `active`, and never renews one that is gone.
     fn is_overdue(&self) -> bool {
         match (&self.token, self.since.left, self.last.left) {
             (Some(_), Some(before), Some(left)) => left + SAME_EXPIRY < before / 2,
@@ -153,8 +153,8 @@ impl Look {
 }
 
 impl Reading {
-    /// The expiries differ by more than the time between request and answer explains. An earlier one is another lock too:
-    /// the job's own code shortened it, or Redis' clock was set forward.
+    /// The expiries differ by more than the time between request and answer explains. An earlier one is another lock
+    /// too: the job's own code shortened it, or Redis' clock was set forward.
     fn has_other_expiry_than(self, other: Reading) -> bool {
         match (self.left, other.left) {
             (Some(left), Some(before)) => {

@@ -1,5 +1,5 @@
-//! What a hand-back may change, and nothing else: a model of each BullMQ's rules, which knows the version that the script
-//! has to find out.
+//! What a hand-back may change, and nothing else: a model of each BullMQ's rules, which knows the version that the
+//! script has to find out.
 
 use spillway_handback::{Claim, Held, Outcome, Place};
 

@@ -1,6 +1,6 @@
-//! In random states of a queue, made by BullMQ 3 to 6 themselves (50 is 5.0.0, 512 is 5.12.0): a hand-back changes what it must and nothing else,
-//! asking again changes nothing, and BullMQ's own workers then run every job that can run, once. `SEED=N` replays one
-//! state of each version; without it the seeds are fixed ones and a fresh one.
+//! In random states of a queue, made by BullMQ 3 to 6 themselves (50 is 5.0.0, 512 is 5.12.0): a hand-back changes what
+//! it must and nothing else, asking again changes nothing, and BullMQ's own workers then run every job that can run,
+//! once. `SEED=N` replays one state of each version; without it the seeds are fixed ones and a fresh one.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -266,7 +266,8 @@ pub fn holder(redis: &RedisServer, version: u32, queue: Queue<'_>, jobs: usize) 
     holder
 }
 
-/// A worker process is killed with all its slots taken; another worker, which was blocked, runs all of its jobs at once.
+/// A worker process is killed with all its slots taken; another worker, which was blocked, runs all of its jobs at
+/// once.
 async fn a_killed_process_costs_nothing(version: u32) {
     let server = RedisServer::start().await;
     let mut driver = Driver::start(&server, version);

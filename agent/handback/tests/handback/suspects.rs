@@ -1,5 +1,5 @@
-//! A job that was running on instance after instance that ended without notice, with BullMQ's own workers: the first end costs it
-//! nothing, the second a stall and its place, and from the third on BullMQ's stall check decides alone.
+//! A job that was running on instance after instance that ended without notice, with BullMQ's own workers: the first
+//! end costs it nothing, the second a stall and its place, and from the third on BullMQ's stall check decides alone.
 
 use redis::aio::MultiplexedConnection;
 use serde_json::{Value, json};

@@ -86,8 +86,8 @@ fn says_what_it_is(stage: &Stage, runtime: Runtime, worker: &Process, shim: &Shi
     }
 }
 
-/// A fence under load: no job starts there while others start elsewhere; unfenced it takes jobs again at once. Returns how
-/// many jobs were added.
+/// A fence under load: no job starts there while others start elsewhere; unfenced it takes jobs again at once. Returns
+/// how many jobs were added.
 fn is_fenced_twice_under_load(feeder: &mut Feeder, (worker, shim): (&Process, &Shim), other: &Process) -> u64 {
     feeder.flood("f");
     for round in 0..2 {

@@ -1,5 +1,5 @@
-//! Counts the instances that end without notice, or are drained because they take no job, soon after they became ready, and those that
-//! last.
+//! Counts the instances that end without notice, or are drained because they take no job, soon after they became ready,
+//! and those that last.
 
 use crate::config::Config;
 use crate::early_ends::{EARLY, EarlyEnds};

@@ -1,8 +1,8 @@
-//! Instances that are to be replaced. Of one with a rebalance recommendation EC2 may reclaim it soon, or never; of one with a
-//! scheduled event EC2 says when. It keeps working and is capacity until its replacement is ready (`launch_replacements`,
-//! `drain_replaced`), or is drained at once (`drain_recommended`). One at a time. Of recommendations a few in any hour, and a
-//! replacement is not replaced in turn: where all of EC2's pools are recommended against, nothing churns. An event is of one
-//! host, and comes to pass.
+//! Instances that are to be replaced. Of one with a rebalance recommendation EC2 may reclaim it soon, or never; of one
+//! with a scheduled event EC2 says when. It keeps working and is capacity until its replacement is ready
+//! (`launch_replacements`, `drain_replaced`), or is drained at once (`drain_recommended`). One at a time. Of
+//! recommendations a few in any hour, and a replacement is not replaced in turn: where all of EC2's pools are
+//! recommended against, nothing churns. An event is of one host, and comes to pass.
 //!
 //! ```text
 //!   recommended, or scheduled ──► replacement launched ──► replacement ready ──► drained
@@ -105,8 +105,8 @@ impl Why {
     }
 }
 
-/// With `rebalance = "fence"`: drains what EC2 recommends to replace, at once. Returning demand does not cancel these drains,
-/// since they are what made room for the replacements.
+/// With `rebalance = "fence"`: drains what EC2 recommends to replace, at once. Returning demand does not cancel these
+/// drains, since they are what made room for the replacements.
 pub(super) fn drain_recommended(state: &mut State, now: Timestamp, config: &Config, plan: &mut Plan) {
     if config.rebalance != OnRebalance::Fence {
         return;
@@ -123,8 +123,8 @@ pub(super) fn drain_recommended(state: &mut State, now: Timestamp, config: &Conf
     }
 }
 
-/// Launches a replacement: for the instance whose event comes first; with `rebalance = "replace"` for the one with the oldest
-/// recommendation.
+/// Launches a replacement: for the instance whose event comes first; with `rebalance = "replace"` for the one with the
+/// oldest recommendation.
 pub(super) fn launch_replacements(state: &mut State, now: Timestamp, config: &Config, plan: &mut Plan) {
     let is_replaced = |id: &InstanceId| state.instances.iter().any(|instance| instance.replaces.as_ref() == Some(id));
     let mut waiting = scheduled(state, now, config);

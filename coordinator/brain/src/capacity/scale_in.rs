@@ -1,5 +1,5 @@
-//! Scale-in: when there is more capacity than desired, the cheapest to lose are drained first. An instance that is to be
-//! replaced and its replacement count as one, and go together: without the replacement the next tick would launch
+//! Scale-in: when there is more capacity than desired, the cheapest to lose are drained first. An instance that is to
+//! be replaced and its replacement count as one, and go together: without the replacement the next tick would launch
 //! another, and without the other one nothing would be gained.
 
 use std::cmp::Reverse;
@@ -53,8 +53,8 @@ pub(crate) fn excess(state: &State, now: Timestamp, desired: u32) -> Vec<LaunchT
 }
 
 /// What is lost with it, the least first: what was never ready, then what is not ready now, then what EC2 recommends
-/// against or has scheduled an event for, then the fewest jobs, then the youngest. An unknown number of jobs counts as many,
-/// unless no agent can have begun one.
+/// against or has scheduled an event for, then the fewest jobs, then the youngest. An unknown number of jobs counts as
+/// many, unless no agent can have begun one.
 fn cost(instance: &Instance) -> impl Ord + use<> {
     let is_untouched = !instance.agent.registered && !instance.adopted;
     let jobs = instance.agent.active_jobs.unwrap_or(if is_untouched { 0 } else { u32::MAX });

@@ -61,7 +61,8 @@ pub(super) fn room(counts: Counts, config: &Config) -> u32 {
     cap.saturating_sub(counts.billing - counts.interrupted).min(cap.saturating_mul(2).saturating_sub(counts.billing))
 }
 
-/// Launches that `launches_per_tick` leaves for now. Ticks follow whatever happens, so those of the last interval count.
+/// Launches that `launches_per_tick` leaves for now. Ticks follow whatever happens, so those of the last interval
+/// count.
 pub(super) fn launches_left(state: &State, now: Timestamp, config: &Config) -> u32 {
     let is_recent = |at: Timestamp| at <= now && now.since(at) < config.interval;
     let begun = state.instances.iter().filter(|instance| !instance.adopted && is_recent(instance.planned_at));

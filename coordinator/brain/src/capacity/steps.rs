@@ -19,7 +19,8 @@ pub(crate) struct Wanted {
 /// What is said once demand has been below every step for this many times what idleness takes.
 const LITTLE: u32 = 3;
 
-/// What the idle rule costs where jobs come one by one: for long no step has asked for the instances, and none of them goes.
+/// What the idle rule costs where jobs come one by one: for long no step has asked for the instances, and none of them
+/// goes.
 pub(crate) fn kept_by_little(policy: &Steps, sustain: &Sustain, desired: u32) -> Option<Note> {
     let span = sustain.below_for().filter(|span| desired > 0 && *span >= policy.idle * LITTLE)?;
     let jobs = policy.steps.iter().map(|step| step.jobs).min()?;

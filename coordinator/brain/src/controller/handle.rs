@@ -80,7 +80,8 @@ fn observed(state: &mut State, now: Timestamp, mut backlog: Backlog, config: &Co
         // Counted from the last observation, if it is recent enough to say something about now.
         let last = state.backlog.as_ref().filter(|(_, at)| now.since(*at) <= config.longest_gap());
         let last = last.and_then(|(last, _)| last.queues.iter().find(|it| it.queue == queue.queue));
-        // A Worker is held back by its own limiter alone: jobs start up to the greatest, and without end where one has none.
+        // A Worker is held back by its own limiter alone: jobs start up to the greatest, and without end where one has
+        // none.
         let ready = state.instances.iter().filter(|instance| instance.is_capacity());
         let maxima = ready.map(|instance| instance.agent.limiter_max.get(&queue.queue).copied());
         let max = maxima.reduce(|one, other| one.zip(other).map(|(one, other)| one.max(other)));

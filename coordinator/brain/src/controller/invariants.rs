@@ -1,5 +1,5 @@
-//! What must hold after each tick, whatever happened: checked in debug builds, so in every test, and in the simulator when
-//! it is built with `--profile sim`. The numbers are those of the architecture page.
+//! What must hold after each tick, whatever happened: checked in debug builds, so in every test, and in the simulator
+//! when it is built with `--profile sim`. The numbers are those of the architecture page.
 
 use crate::capacity::rebalance::HOUR;
 use crate::config::Config;
@@ -25,8 +25,8 @@ pub(super) fn check(state: &State, now: Timestamp, config: &Config, plan: &Plan,
     }
     let alive: Vec<&Instance> = state.instances.iter().filter(|instance| !instance.is_gone()).collect();
     for (position, instance) in alive.iter().enumerate() {
-        // Of those that it launched itself: a copy that somebody launched with our tags is adopted under the same token. What
-        // EC2 calls them is EC2's word, and proves nothing about us.
+        // Of those that it launched itself: a copy that somebody launched with our tags is adopted under the same
+        // token. What EC2 calls them is EC2's word, and proves nothing about us.
         let is_same = |other: &&Instance| !other.adopted && !instance.adopted && other.token == instance.token;
         debug_assert!(!alive[..position].iter().any(is_same), "invariant 2: {} launched twice", instance.name());
     }
@@ -53,8 +53,8 @@ fn is_for_rebalance(reason: &Reason) -> bool {
     matches!(reason, Reason::Replaces { .. } | Reason::RebalanceRecommended)
 }
 
-/// People are told, operators obeyed, and what is known to be dead handed back; what was decided is carried through; and beyond the
-/// bound of the unknown those go whose agents say that they hold no job.
+/// People are told, operators obeyed, and what is known to be dead handed back; what was decided is carried through;
+/// and beyond the bound of the unknown those go whose agents say that they hold no job.
 fn is_allowed_blind(planned: &Planned) -> bool {
     matches!(planned.decision, Decision::Alert { .. } | Decision::HandBack { .. })
         || matches!(

@@ -6,8 +6,8 @@ use crate::phases::{booting, draining, launching, terminating};
 use crate::state::State;
 use crate::time::Timestamp;
 
-/// This process began: what an earlier one left unanswered is retried, and what EC2 refused is tried again. The breaker stays:
-/// a coordinator that restarts again and again must not boot one broken instance after the other.
+/// This process began: what an earlier one left unanswered is retried, and what EC2 refused is tried again. The breaker
+/// stays: a coordinator that restarts again and again must not boot one broken instance after the other.
 pub(super) fn started(state: &mut State, now: Timestamp) {
     state.forget_refusals();
     lists_anew(state, now);
@@ -42,8 +42,8 @@ pub(super) fn gained(state: &mut State, now: Timestamp, config: &Config) {
     }
 }
 
-/// Nothing is decided before EC2 is asked anew. When it was last listed is what the ledger says, and a ledger may be an older
-/// copy, or somebody else's writing.
+/// Nothing is decided before EC2 is asked anew. When it was last listed is what the ledger says, and a ledger may be an
+/// older copy, or somebody else's writing.
 fn lists_anew(state: &mut State, now: Timestamp) {
     state.led_since = Some(now);
     state.listed_at = None;

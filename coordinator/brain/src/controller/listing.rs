@@ -14,7 +14,8 @@ use crate::time::Timestamp;
 pub(super) fn listed(state: &mut State, now: Timestamp, asked_at: Timestamp, list: Vec<Listed>, config: &Config) {
     // Absence must be seen all along: what was missing before a while without lists may have been there since.
     let is_gap = state.listed_at.is_none_or(|last| asked_at.since(last) > config.longest_listing_age());
-    // Decided upon only where it was asked for since the ledger was loaded: whatever was saved, EC2 tells what is there.
+    // Decided upon only where it was asked for since the ledger was loaded: whatever was saved, EC2 tells what is
+    // there.
     if state.led_since.is_none_or(|since| asked_at >= since) {
         state.listed_at = Some(asked_at);
     }

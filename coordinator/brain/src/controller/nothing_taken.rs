@@ -1,7 +1,7 @@
 //! Jobs are ready to run, an instance is ready, and it takes none: it works something else, or nothing.
 //!
-//! Where no job runs anywhere the fault may be the queue's, and a person is told. Where others take jobs and one instance takes
-//! none it is drained and replaced, whatever its agent says of it.
+//! Where no job runs anywhere the fault may be the queue's, and a person is told. Where others take jobs and one
+//! instance takes none it is drained and replaced, whatever its agent says of it.
 
 use std::time::Duration;
 
@@ -18,7 +18,8 @@ use crate::time::Timestamp;
 /// Neither a person is told nor an instance drained before this.
 const TOLD_AFTER: Duration = Duration::from_secs(300);
 
-/// One observation of the queues. Every one in a row must show jobs that could start, none that runs, and a ready instance.
+/// One observation of the queues. Every one in a row must show jobs that could start, none that runs, and a ready
+/// instance.
 pub(super) fn observed(state: &mut State, now: Timestamp, backlog: &Backlog, config: &Config) {
     let is_gap = state.backlog.as_ref().is_none_or(|(_, last)| now.since(*last) > config.longest_gap());
     let has_job_to_take = backlog.queues.iter().any(QueueBacklog::has_job_to_take);
@@ -42,8 +43,8 @@ pub(super) fn observed(state: &mut State, now: Timestamp, backlog: &Backlog, con
     }
 }
 
-/// It is capacity, and Redis shows no job there. Of a worker without a name Redis shows nothing, whatever it runs; one that is held
-/// back says so.
+/// It is capacity, and Redis shows no job there. Of a worker without a name Redis shows nothing, whatever it runs; one
+/// that is held back says so.
 fn takes_none(instance: &Instance, now: Timestamp, config: &Config) -> bool {
     let is_seen = |at: Timestamp| now.since(at) <= config.longest_gap();
     instance.is_capacity()
@@ -52,8 +53,8 @@ fn takes_none(instance: &Instance, now: Timestamp, config: &Config) -> bool {
         && instance.jobs_in_redis.is_some_and(|(jobs, at)| jobs == 0 && is_seen(at))
 }
 
-/// Drains what takes no job, and has a person told: another instance of the same image may do the same. An operator's hold keeps
-/// it, and one whose agent is silent cannot be told.
+/// Drains what takes no job, and has a person told: another instance of the same image may do the same. An operator's
+/// hold keeps it, and one whose agent is silent cannot be told.
 pub(super) fn tick(state: &mut State, now: Timestamp, config: &Config, plan: &mut Plan) {
     if state.hold.is_some() {
         return;

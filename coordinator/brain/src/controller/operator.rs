@@ -102,8 +102,8 @@ fn known<'a>(state: &'a State, id: &InstanceId) -> Result<&'a crate::instance::I
     state.instance(id).ok_or_else(|| Rejection::NoSuchInstance { id: id.clone() })
 }
 
-/// Whether its drain, cancelled now, would begin again at the next tick because of desired capacity, which is returned. Not
-/// while the pool is held.
+/// Whether its drain, cancelled now, would begin again at the next tick because of desired capacity, which is returned.
+/// Not while the pool is held.
 fn would_drain_again(state: &State, now: Timestamp, id: &InstanceId, config: &Config) -> Option<u32> {
     let desired = state.desired.filter(|_| state.hold.is_none())?;
     let mut after = state.clone();

@@ -1,5 +1,5 @@
-//! What a person must be told about EC2's list: instances that are not ours but look like it, and instances of ours that
-//! it shows otherwise than it should. Each is named when it is new, and noted for as long as it lasts.
+//! What a person must be told about EC2's list: instances that are not ours but look like it, and instances of ours
+//! that it shows otherwise than it should. Each is named when it is new, and noted for as long as it lasts.
 
 use std::collections::BTreeMap;
 
@@ -56,7 +56,8 @@ pub(super) fn told(state: &mut State, now: Timestamp, found: Found, config: &Con
     }
 }
 
-/// Tells a person of instances of ours whose tags were changed, and of those that EC2 shows to nobody while their agents report.
+/// Tells a person of instances of ours whose tags were changed, and of those that EC2 shows to nobody while their
+/// agents report.
 pub(super) fn unlike_listed(state: &mut State, now: Timestamp, asked_at: Timestamp, config: &Config) {
     let alive = || state.instances.iter().filter(|instance| !instance.is_gone());
     let retagged = alive().find_map(|it| Some((it.id.clone()?, it.ec2.retagged.clone()?)));

@@ -1,4 +1,5 @@
-//! What a tick does, in its order: what events decided, each instance by its phase, how many there should be, hand-backs.
+//! What a tick does, in its order: what events decided, each instance by its phase, how many there should be,
+//! hand-backs.
 
 use super::unknown::{self, Unknown};
 use super::{hand_back, invariants, nothing_taken, strangers};

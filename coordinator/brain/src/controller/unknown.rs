@@ -1,8 +1,8 @@
-//! What is unknown, and that it has a bound: after a while a person is told, and after as long again instances that say by
-//! themselves that they hold no job may go. Nothing else is decided meanwhile (invariant 3).
+//! What is unknown, and that it has a bound: after a while a person is told, and after as long again instances that say
+//! by themselves that they hold no job may go. Nothing else is decided meanwhile (invariant 3).
 //!
-//! A queue that was there and is no more is not unknown: it was obliterated, and is empty. One that nobody has ever seen may be a
-//! misspelt name.
+//! A queue that was there and is no more is not unknown: it was obliterated, and is empty. One that nobody has ever
+//! seen may be a misspelt name.
 
 use std::time::Duration;
 
@@ -55,7 +55,8 @@ impl Unknown {
     }
 }
 
-/// One observation of the queues: what is missing is empty where it was there before. The words of the first queue that is not.
+/// One observation of the queues: what is missing is empty where it was there before. The words of the first queue that
+/// is not.
 pub(super) fn missing(state: &mut State, backlog: &Backlog) -> Option<String> {
     let (mut gone, mut never_seen) = (None, None);
     for queue in &backlog.queues {
@@ -151,14 +152,15 @@ fn is_kept_back(instance: &Instance, now: Timestamp) -> bool {
     instance.left_to_ec2_until().is_some_and(|until| now < until) || instance.is_kept(now)
 }
 
-/// For how long its agent, which is there, has said that the worker holds no job; None where that is shorter than idleness takes.
+/// For how long its agent, which is there, has said that the worker holds no job; None where that is shorter than
+/// idleness takes.
 fn jobless_for(instance: &Instance, now: Timestamp, config: &Config) -> Option<Duration> {
     let span = now.since(instance.agent.jobless_since?);
     (span >= config.policy.idle && !instance.is_silent(now, config.heartbeat_timeout)).then_some(span)
 }
 
-/// Its agent says that the worker is stopped and held no job; or cannot ask Redis how many, of a worker that held none when it was
-/// told to drain. A hand-back stays owed: what it may have held all the same goes back once Redis answers.
+/// Its agent says that the worker is stopped and held no job; or cannot ask Redis how many, of a worker that held none
+/// when it was told to drain. A hand-back stays owed: what it may have held all the same goes back once Redis answers.
 fn is_stopped(instance: &Instance, cause: DrainCause) -> bool {
     let jobs = instance.agent.active_jobs;
     let held_none = jobs == Some(0) || (jobs.is_none() && cause == DrainCause::QueuesUnknown);

@@ -1,8 +1,9 @@
-//! Booting: EC2 accepted the launch, the worker is not proven ready yet. The agent's report that the boot failed, or the
-//! deadline, ends it: an instance that never worked is never capacity and does not block its replacement. Where the agent
-//! drains by itself, that is no failed boot.
+//! Booting: EC2 accepted the launch, the worker is not proven ready yet. The agent's report that the boot failed, or
+//! the deadline, ends it: an instance that never worked is never capacity and does not block its replacement. Where the
+//! agent drains by itself, that is no failed boot.
 //!
-//! It becomes Ready when its agent reports a proven worker, and Draining otherwise; failed boots in a row open the breaker.
+//! It becomes Ready when its agent reports a proven worker, and Draining otherwise; failed boots in a row open the
+//! breaker.
 
 use std::time::Duration;
 
@@ -107,8 +108,8 @@ pub(crate) fn keep_one(state: &mut State, now: Timestamp, config: &Config) {
     }
 }
 
-/// The boots of instances that were launched at these times failed: `boot_failures` in a row open the breaker, and a person
-/// is alerted.
+/// The boots of instances that were launched at these times failed: `boot_failures` in a row open the breaker, and a
+/// person is alerted.
 pub(crate) fn count_failures(state: &mut State, now: Timestamp, launched_at: &[Timestamp], config: &Config) {
     let mut opens = false;
     for launched_at in launched_at {

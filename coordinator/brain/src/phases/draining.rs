@@ -3,8 +3,8 @@
 //! (`hand_back`), which ends with Redis' word too.
 //!
 //! It becomes Terminating when that is so, when nobody can be told to drain, or when its deadline is long past; Booting
-//! when the drain is cancelled. One whose boot failed may be kept until later, for a person, and one that EC2 interrupts in its
-//! first hour is left to EC2, whatever it drains for.
+//! when the drain is cancelled. One whose boot failed may be kept until later, for a person, and one that EC2
+//! interrupts in its first hour is left to EC2, whatever it drains for.
 
 use std::time::Duration;
 
@@ -28,13 +28,14 @@ const NOTICE: Duration = Duration::from_secs(120);
 /// What operators may rehearse.
 const LONGEST_REHEARSAL: Duration = Duration::from_secs(3600);
 
-/// When EC2 reclaims an instance, by a notice that is told at `now` and says `at`: a moment that EC2 can mean, whatever clock is wrong.
+/// When EC2 reclaims an instance, by a notice that is told at `now` and says `at`: a moment that EC2 can mean, whatever
+/// clock is wrong.
 pub fn when_reclaimed(now: Timestamp, at: Timestamp, is_rehearsal: bool) -> Timestamp {
     at.clamp(now, now + if is_rehearsal { LONGEST_REHEARSAL } else { NOTICE })
 }
 
-/// An interruption notice was told, maybe not for the first time: the earliest counts, and EC2's own outweighs a rehearsal, whatever
-/// time that says.
+/// An interruption notice was told, maybe not for the first time: the earliest counts, and EC2's own outweighs a
+/// rehearsal, whatever time that says.
 pub(crate) fn noticed(instance: &mut Instance, now: Timestamp, at: Timestamp, is_rehearsal: bool) {
     let (at, ec2) = (when_reclaimed(now, at, is_rehearsal), &mut instance.ec2);
     let known = ec2.interrupted_at.filter(|_| ec2.is_rehearsed == is_rehearsal);
@@ -79,8 +80,8 @@ pub(crate) fn cancel(instance: &mut Instance, now: Timestamp, config: &Config, r
     Some(Planned::new(Decision::CancelDrain { id }, reason))
 }
 
-/// An interruption notice: the agent starts to drain by itself, this command only makes sure. A drain that is under way for another
-/// reason has only until then.
+/// An interruption notice: the agent starts to drain by itself, this command only makes sure. A drain that is under way
+/// for another reason has only until then.
 pub(crate) fn interrupted(instance: &mut Instance, now: Timestamp) -> Option<Planned> {
     let at = instance.ec2.interrupted_at?;
     let reason = Reason::Interrupted { at, left: now.until(at) };
@@ -95,8 +96,8 @@ pub(crate) fn interrupted(instance: &mut Instance, now: Timestamp) -> Option<Pla
     }
 }
 
-/// EC2 has scheduled an event, which leaves no time for more than a drain. One that is under way for another reason has only
-/// until then.
+/// EC2 has scheduled an event, which leaves no time for more than a drain. One that is under way for another reason has
+/// only until then.
 pub(crate) fn scheduled(instance: &mut Instance, now: Timestamp, config: &Config, plan: &mut Plan) -> Option<Planned> {
     let event = instance.ec2.scheduled.as_mut()?;
     // A notice leaves less time.

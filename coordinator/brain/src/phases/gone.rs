@@ -1,5 +1,5 @@
-//! Gone: by EC2's own word, which is that it is terminated, or that its lists have not shown it for longer than they may be
-//! late. Kept for `status`, and until its jobs are handed back.
+//! Gone: by EC2's own word, which is that it is terminated, or that its lists have not shown it for longer than they
+//! may be late. Kept for `status`, and until its jobs are handed back.
 
 use super::booting;
 use crate::config::Config;
@@ -26,8 +26,8 @@ pub(crate) fn terminated(instance: &mut Instance, now: Timestamp, reason: Option
 }
 
 /// A list that was asked for at `asked_at` does not show it. One list alone that does not is no proof, however long ago
-/// the last one was. `is_gap`: lists were missing for so long that the instance may have been there in between. True where it is gone now, and was an
-/// instance of EC2's.
+/// the last one was. `is_gap`: lists were missing for so long that the instance may have been there in between. True
+/// where it is gone now, and was an instance of EC2's.
 pub(crate) fn absent(
     instance: &mut Instance,
     now: Timestamp,

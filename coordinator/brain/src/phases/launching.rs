@@ -1,8 +1,8 @@
 //! Launching: the intent is persisted and EC2 is asked, with the same token until it answers or the deadline passes.
 //! Past the deadline only EC2's list tells what became of it (`gone`); until then it counts against the cap.
 //!
-//! It becomes Booting when EC2 accepts it or lists it, and Gone when EC2 refuses its first attempt, says that its instance is
-//! terminated, or never shows it.
+//! It becomes Booting when EC2 accepts it or lists it, and Gone when EC2 refuses its first attempt, says that its
+//! instance is terminated, or never shows it.
 
 use super::booting;
 use crate::backoff;
@@ -108,8 +108,8 @@ fn refused(
     state.remember(refusal);
 }
 
-/// EC2 accepted the launch at `position`, and ended its instance before anything ran there: a refusal that came late, and no failed boot. Its
-/// own faults pass, at first; several in a row are for a person.
+/// EC2 accepted the launch at `position`, and ended its instance before anything ran there: a refusal that came late,
+/// and no failed boot. Its own faults pass, at first; several in a row are for a person.
 pub(crate) fn taken_back(
     state: &mut State,
     now: Timestamp,

@@ -55,8 +55,8 @@ fn ends_already(instance: &Instance) -> bool {
     matches!(instance.phase_kind(), PhaseKind::Terminating | PhaseKind::Gone)
 }
 
-/// EC2 refused to terminate it: retried after a back-off, within `terminate_timeout` whatever the class. That EC2 does not
-/// know the instance is no proof of anything: its list is.
+/// EC2 refused to terminate it: retried after a back-off, within `terminate_timeout` whatever the class. That EC2 does
+/// not know the instance is no proof of anything: its list is.
 pub(crate) fn refused(
     instance: &mut Instance,
     now: Timestamp,

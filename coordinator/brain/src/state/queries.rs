@@ -77,8 +77,8 @@ impl State {
         &self.early_ends
     }
 
-    /// EC2's refusals of launches that still count, one for each class: since the last launch that EC2 accepted (and one more for
-    /// each class of those that it took back, since one that ran), the last start and the last resume.
+    /// EC2's refusals of launches that still count, one for each class: since the last launch that EC2 accepted (and
+    /// one more for each class of those that it took back, since one that ran), the last start and the last resume.
     pub fn refusals(&self) -> impl Iterator<Item = &Refusal> {
         self.other_refusals.iter().chain(&self.refusal)
     }

@@ -138,7 +138,8 @@ impl World {
                 let installation = token.is_some().then_some(OURS);
                 self.ec2.insert(word(1).to_owned(), AtEc2::running(token, installation, self.now));
             }
-            // Launched with this token by the installation that the last word names; without one by a version that set no tag.
+            // Launched with this token by the installation that the last word names; without one by a version that set
+            // no tag.
             "stranger" => {
                 let token = Some(LaunchToken(word(2).to_owned()));
                 self.ec2.insert(word(1).to_owned(), AtEc2::running(token, words.get(3).copied(), self.now));

@@ -1,6 +1,7 @@
-//! Records states as the ledger gets them: `SPILLWAY_RECORD=1 cargo test -p spillway-brain --test scenarios` writes those of all scenarios that
-//! together have each field filled and each variant once to `fixtures/states-VERSION.jsonl`, which later versions must read
-//! (`tests/ledger.rs`). Done once for a release, and never again for it.
+//! Records states as the ledger gets them: `SPILLWAY_RECORD=1 cargo test -p spillway-brain --test scenarios` writes
+//! those of all scenarios that together have each field filled and each variant once to
+//! `fixtures/states-VERSION.jsonl`, which later versions must read (`tests/ledger.rs`). Done once for a release, and
+//! never again for it.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;

@@ -1,8 +1,8 @@
 //! The world of the scenarios: a queue, an EC2 and agents as simple as can be, driven by the lines of a script.
 //!
-//! Each `demand` line is one observation of the queue, of EC2's list and of every agent that is not silent, then a tick.
-//! `notes`, `show` and `due` change nothing: they say the last tick's notes, what is known of each instance, and when a tick
-//! is due by the time alone.
+//! Each `demand` line is one observation of the queue, of EC2's list and of every agent that is not silent, then a
+//! tick. `notes`, `show` and `due` change nothing: they say the last tick's notes, what is known of each instance, and
+//! when a tick is due by the time alone.
 
 mod lines;
 

@@ -1,5 +1,5 @@
-//! What a person may try in another terminal while the demo runs: two scripts in its directory, so that the commands are
-//! short enough to paste, and need neither PATH nor settings.
+//! What a person may try in another terminal while the demo runs: two scripts in its directory, so that the commands
+//! are short enough to paste, and need neither PATH nor settings.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;

@@ -1,4 +1,5 @@
-//! The demo's jobs as Redis shows them: one atomic reading, so that its numbers add up, and BullMQ's events since the last.
+//! The demo's jobs as Redis shows them: one atomic reading, so that its numbers add up, and BullMQ's events since the
+//! last.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -27,7 +27,8 @@ pub(super) fn estimate(records: &[InstanceRecord]) -> Option<String> {
     sentence(&billed)
 }
 
-/// Of types and billed seconds: EC2 bills by the second, and 60 of them at least; nothing of what it interrupts in its first hour.
+/// Of types and billed seconds: EC2 bills by the second, and 60 of them at least; nothing of what it interrupts in its
+/// first hour.
 fn sentence(billed: &[(&str, u64)]) -> Option<String> {
     if billed.is_empty() {
         return None;

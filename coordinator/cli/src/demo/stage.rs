@@ -1,5 +1,5 @@
-//! What the demo sets up: a private Redis, the application's repository, the emulator, the coordinator and a primary, in
-//! a temporary directory. Whatever was set up is taken down by `end`, in whatever state it is.
+//! What the demo sets up: a private Redis, the application's repository, the emulator, the coordinator and a primary,
+//! in a temporary directory. Whatever was set up is taken down by `end`, in whatever state it is.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! How the instance is taken. The emulator's control API does what EC2 does; on real EC2 the agent is told to behave as if
-//! it had read a notice, and the coordinator terminates the instance once it is drained.
+//! How the instance is taken. The emulator's control API does what EC2 does; on real EC2 the agent is told to behave as
+//! if it had read a notice, and the coordinator terminates the instance once it is drained.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! Save before act: a tick's plan is carried out once the ledger has it, under a lease that is not over. Otherwise the tick
-//! is undone: what is not in the ledger does not happen, nor does what is there for whoever leads now.
+//! Save before act: a tick's plan is carried out once the ledger has it, under a lease that is not over. Otherwise the
+//! tick is undone: what is not in the ledger does not happen, nor does what is there for whoever leads now.
 
 use std::sync::Arc;
 
@@ -49,7 +49,8 @@ impl Pool {
 
     pub(super) fn saved(&mut self, now: Now, saved: Saved) {
         let Some(saving) = self.saving.take() else { return };
-        // A ledger that answers slowly must not make for tick after tick: whatever else happens has its turn in between.
+        // A ledger that answers slowly must not make for tick after tick: whatever else happens has its turn in
+        // between.
         self.ticked = now.up;
         match saved {
             Saved::Until(until) if now.up < until => self.acts(now, saving),

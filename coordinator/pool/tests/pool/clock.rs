@@ -55,7 +55,8 @@ fn a_clock_that_is_set_is_said_once_and_leaves_every_deadline_as_far_away_as_it_
     }
 }
 
-/// What is being saved is not changed: the step is followed once the save is answered, and the plan is then undone or not as ever.
+/// What is being saved is not changed: the step is followed once the save is answered, and the plan is then undone or
+/// not as ever.
 #[test]
 fn a_clock_that_is_set_during_a_save_is_followed_after_it() {
     for is_saved in [true, false] {

@@ -1,5 +1,5 @@
-//! The agent's checks of its worker in PM2, in Redis and through the shims, and its heartbeats. A part that does not answer
-//! is unknown.
+//! The agent's checks of its worker in PM2, in Redis and through the shims, and its heartbeats. A part that does not
+//! answer is unknown.
 
 use std::time::Duration;
 

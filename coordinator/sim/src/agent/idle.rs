@@ -29,8 +29,8 @@ impl Host {
         self.idle.as_ref().map(|(idle, since)| (idle, *since))
     }
 
-    /// What its agent takes for a sign of life says nothing about this pool's queue. A shim tells which queue a worker works: such an
-    /// agent is not deceived by another queue.
+    /// What its agent takes for a sign of life says nothing about this pool's queue. A shim tells which queue a worker
+    /// works: such an agent is not deceived by another queue.
     pub(super) fn is_falsely_proven(&self, naming: Naming) -> bool {
         match &self.idle {
             Some((Idle::OtherQueue, _)) => naming != Naming::Shim && self.procs.iter().any(|process| process.works()),

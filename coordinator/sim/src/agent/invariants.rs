@@ -46,8 +46,8 @@ impl World {
         }
     }
 
-    /// Whatever a wall clock shows, a drain has the time that the coordinator gives it, less what its command was under way and
-    /// a clock may be slow.
+    /// Whatever a wall clock shows, a drain has the time that the coordinator gives it, less what its command was under
+    /// way and a clock may be slow.
     pub(super) fn check_deadline(&mut self, n: N, taken: machine::Timestamp, left: Duration) {
         let given = (self.now - self.hosts[n].zero).saturating_add(ms(left));
         if taken.0 > given || taken.0 + MINUTE < given {

@@ -1,4 +1,5 @@
-//! How a host and its agent start and end: created, booted, crashed, hung, off; what each loses, and what the disk keeps.
+//! How a host and its agent start and end: created, booted, crashed, hung, off; what each loses, and what the disk
+//! keeps.
 
 use spillway_machine::{self as machine, Machine};
 
@@ -170,8 +171,8 @@ impl World {
         say!(self, "i-{n} is off");
     }
 
-    /// It is off for a while, and loses what was in memory: its worker, and all that its agent knew. Its jobs are left to the
-    /// stall check, as after a crash.
+    /// It is off for a while, and loses what was in memory: its worker, and all that its agent knew. Its jobs are left
+    /// to the stall check, as after a crash.
     pub fn host_reboots(&mut self, n: N, back_at: u64) {
         self.host_dies(n);
         let host = &mut self.hosts[n];

@@ -1,5 +1,5 @@
-//! The worker's processes under PM2: started, fenced, signalled, frozen, killed, crashed and restarted. What becomes of their
-//! jobs is BullMQ's.
+//! The worker's processes under PM2: started, fenced, signalled, frozen, killed, crashed and restarted. What becomes of
+//! their jobs is BullMQ's.
 
 use spillway_machine::{Event, Graceful};
 

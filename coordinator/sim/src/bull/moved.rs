@@ -1,5 +1,5 @@
-//! Hand-backs, as `spillway-handback`'s script does them. Owns what the script checks, and invariant 5: no worker runs a job
-//! that is handed back.
+//! Hand-backs, as `spillway-handback`'s script does them. Owns what the script checks, and invariant 5: no worker runs
+//! a job that is handed back.
 
 use spillway_brain::Suspect;
 use spillway_handback_rule::RENEWED_ABOVE;

@@ -1,5 +1,5 @@
-//! BullMQ's rate limit of a queue, for all its workers: so many starts of jobs in a window that begins with the first of them. Owns
-//! the counter and its expiry.
+//! BullMQ's rate limit of a queue, for all its workers: so many starts of jobs in a window that begins with the first
+//! of them. Owns the counter and its expiry.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! Runs of jobs: a lock of 30 s, renewed every 15 s while the worker works and reaches Redis. Owns the locks' times, which are
-//! computed, not simulated, and what the end of a run does.
+//! Runs of jobs: a lock of 30 s, renewed every 15 s while the worker works and reaches Redis. Owns the locks' times,
+//! which are computed, not simulated, and what the end of a run does.
 
 use crate::agenda::{Ev, N};
 use crate::bull::Where;

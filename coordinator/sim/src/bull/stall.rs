@@ -1,5 +1,5 @@
-//! BullMQ's stall check: an active job without a lock is requeued once; the second time it fails for good. Owns which jobs the
-//! check may find, and which must have been handed back before.
+//! BullMQ's stall check: an active job without a lock is requeued once; the second time it fails for good. Owns which
+//! jobs the check may find, and which must have been handed back before.
 
 use crate::agenda::Ev;
 use crate::bull::{Exec, Where};
@@ -45,7 +45,8 @@ impl World {
         let Some((n, _)) = run.at else { return true };
         let machine = &self.cloud.machines[n];
         let is_known = machine.launched_at > self.ledger_deleted_at && !machine.vanished_unknown && !machine.forgotten;
-        // Nor of one whose agent lied: its lock may have expired before anybody looked, and nothing else named the instance.
+        // Nor of one whose agent lied: its lock may have expired before anybody looked, and nothing else named the
+        // instance.
         let is_owed = self.setup.naming != Naming::None
             && run.exec == Exec::Dead
             && self.hosts[n].owes_hand_back

@@ -140,8 +140,8 @@ impl World {
         None
     }
 
-    /// Nobody knows yet that the instance was launched, no listing shows it for a while, and then it ends, or a deploy changes
-    /// what its token is asked for with.
+    /// Nobody knows yet that the instance was launched, no listing shows it for a while, and then it ends, or a deploy
+    /// changes what its token is asked for with.
     fn happens_unseen(&mut self, n: N) {
         let calls = self.setup.calls;
         if self.rng.per_mille(calls.ends_unseen) {

@@ -1,4 +1,5 @@
-//! Events that EC2 schedules for an instance: told long before or too late, cancelled, and what each kind does when it begins.
+//! Events that EC2 schedules for an instance: told long before or too late, cancelled, and what each kind does when it
+//! begins.
 
 use spillway_brain::Ec2State;
 

@@ -1,4 +1,5 @@
-//! The lease is taken or renewed every 3 s. What an attempt means is the pool's rule; Redis' answers are simulated here.
+//! The lease is taken or renewed every 3 s. What an attempt means is the pool's rule; Redis' answers are simulated
+//! here.
 
 use spillway_pool::Input;
 use spillway_pool::lease::{self, LeaseAnswer, LeaseChange};

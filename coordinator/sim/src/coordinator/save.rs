@@ -144,7 +144,8 @@ impl World {
         self.put_coordinator(c, until, CoordinatorEv::Saved { until: lease });
     }
 
-    /// It continues after its save. By its own clock the lease may have expired: then nothing of the plan is carried out.
+    /// It continues after its save. By its own clock the lease may have expired: then nothing of the plan is carried
+    /// out.
     pub(super) fn saved_late(&mut self, c: C, until: Duration) {
         let before = self.coordinators[c].before_save.take();
         if self.both_clocks(c).up >= until {

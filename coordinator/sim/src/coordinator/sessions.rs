@@ -1,5 +1,5 @@
-//! The coordinator's side of its agents' sessions: which agents are admitted, their messages, and commands to them. A session
-//! keeps its order; one that breaks loses what was under way, or delivers it after the next one began.
+//! The coordinator's side of its agents' sessions: which agents are admitted, their messages, and commands to them. A
+//! session keeps its order; one that breaks loses what was under way, or delivers it after the next one began.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -77,7 +77,8 @@ impl World {
         self.agenda.put(at, Ev::Agent { n, generation: agent, ev });
     }
 
-    /// Sends over the session that the coordinator takes for open; false if there is none. With how long its deadline is off.
+    /// Sends over the session that the coordinator takes for open; false if there is none. With how long its deadline
+    /// is off.
     pub(super) fn command(&mut self, c: C, n: N, epoch: u64, (command, left): (Command, Duration)) -> bool {
         let Some(session) = self.coordinators[c].sessions.open.get(&n).copied() else {
             say!(self, "the agent of i-{n} is not connected to {}", super::name(c));

@@ -92,8 +92,8 @@ impl World {
         runs.into_iter().for_each(|run| self.renews_again(run));
     }
 
-    /// Listings do not show the instance for `span`; false if no listing can have shown it yet, or if it was hidden a moment
-    /// ago: it would be missing for longer than the grace.
+    /// Listings do not show the instance for `span`; false if no listing can have shown it yet, or if it was hidden a
+    /// moment ago: it would be missing for longer than the grace.
     pub(super) fn hides(&mut self, n: N, span: u64) -> bool {
         let machine = &self.cloud.machines[n];
         let is_hidden = machine.hidden.until.saturating_add(2 * MINUTE) > self.now;

@@ -1,5 +1,5 @@
-//! Checks what a pool does: only what is saved, only under a valid lease, at once after a notice, and with back-off while
-//! EC2 fails. Owns what those checks must remember of one coordinator process.
+//! Checks what a pool does: only what is saved, only under a valid lease, at once after a notice, and with back-off
+//! while EC2 fails. Owns what those checks must remember of one coordinator process.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,8 @@ use crate::world::World;
 /// What one coordinator process is allowed and obliged to do.
 #[derive(Debug, Default)]
 pub struct Obligations {
-    /// Decisions that are in the ledger and not carried out yet, and when the lease under which they were saved expires.
+    /// Decisions that are in the ledger and not carried out yet, and when the lease under which they were saved
+    /// expires.
     allowed: Vec<Decision>,
     allowed_until: u64,
     /// When they were saved.
@@ -154,7 +155,8 @@ impl World {
         }
     }
 
-    /// Invariant 11: a standby decides nothing. Its pool does not tick; its brain is ticked here now and then regardless.
+    /// Invariant 11: a standby decides nothing. Its pool does not tick; its brain is ticked here now and then
+    /// regardless.
     pub(crate) fn check_standby(&mut self, c: C) {
         if self.coordinators[c].leads() || !self.rng.one_in(16) {
             return;
@@ -166,7 +168,8 @@ impl World {
         }
     }
 
-    /// Whether an agent is admitted. Only the leader may admit one, and only for an instance in its ledger that is not Gone.
+    /// Whether an agent is admitted. Only the leader may admit one, and only for an instance in its ledger that is not
+    /// Gone.
     pub(crate) fn admission(&mut self, c: C, n: N) -> Result<(), NotAdmitted> {
         let pool = &self.coordinators[c].pool;
         let id = &self.cloud.machines[n].id;

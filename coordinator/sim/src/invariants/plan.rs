@@ -16,7 +16,8 @@ use crate::world::World;
 
 /// What two coordinators' clocks may differ by.
 const SKEW: u64 = 4 * SECOND;
-/// What a drain may need beyond its deadline before an event begins, and how much an event may be told otherwise than before.
+/// What a drain may need beyond its deadline before an event begins, and how much an event may be told otherwise than
+/// before.
 const EVENT_MARGIN: u64 = 2 * MINUTE;
 const EVENT_MOVED: u64 = 70 * SECOND;
 /// Hand-backs in one tick.
@@ -55,7 +56,8 @@ impl World {
         matches!(&planned.decision, Decision::Launch { token } if !is_again && !self.issued.contains(token))
     }
 
-    /// What a rate limit keeps from jobs is no failed boot. Not where its worker has just started, or a fault has hit it.
+    /// What a rate limit keeps from jobs is no failed boot. Not where its worker has just started, or a fault has hit
+    /// it.
     fn check_held_back(&mut self, n: N, reason: &Reason) {
         let host = &self.hosts[n];
         let is_failed = matches!(reason, Reason::BootFailed { .. } | Reason::BootDeadline { .. });
@@ -121,7 +123,8 @@ impl World {
                 self.check_terminate(c, n, now, matches!(reason, Reason::StoppedUnseen { .. }));
             }
             Decision::HandBack { certain: true, .. } => {
-                // Of an agent's lie the look at the locks keeps a job that runs: that it runs once is checked where it would run twice.
+                // Of an agent's lie the look at the locks keeps a job that runs: that it runs once is checked where it
+                // would run twice.
                 let works = self.works(n) && !self.hosts[n].has_lied;
                 if works && !self.hosts[n].is_hung_or_off() {
                     let text = format!("a certain hand-back of the jobs of i-{n} while its worker runs them");
@@ -138,15 +141,15 @@ impl World {
         runs.into_iter().any(|run| self.bull.runs[*run].exec == Exec::Running)
     }
 
-    /// EC2 will reclaim it within its first hour, and has not yet. A minute of that hour is left out: whoever adopts an instance has
-    /// its launch time by a clock that is off.
+    /// EC2 will reclaim it within its first hour, and has not yet. A minute of that hour is left out: whoever adopts an
+    /// instance has its launch time by a clock that is off.
     pub fn should_be_left_to_ec2(&self, n: N) -> bool {
         let machine = &self.cloud.machines[n];
         machine.reclaims_at.is_some_and(|at| self.now < at && at + MINUTE < machine.launched_at + HOUR)
     }
 
-    /// The coordinator was told of EC2's notice, and of a time that has not come yet. Not where its own clock was set: EC2 tells the
-    /// launch time of what it adopts.
+    /// The coordinator was told of EC2's notice, and of a time that has not come yet. Not where its own clock was set:
+    /// EC2 tells the launch time of what it adopts.
     fn knows_notice(&self, c: C, n: N) -> bool {
         let instance = self.coordinators[c].state().instance(&self.cloud.machines[n].id);
         let at = instance.filter(|it| !it.ec2.is_rehearsed).and_then(|it| it.ec2.interrupted_at);
@@ -172,7 +175,8 @@ impl World {
         }
         let (machine, host) = (&self.cloud.machines[n], &self.hosts[n]);
         let Some(told_at) = host.told_at else {
-            // Weaker: an agent that is not connected cannot be told, and a drain that the previous leader decided has a deadline.
+            // Weaker: an agent that is not connected cannot be told, and a drain that the previous leader decided has a
+            // deadline.
             if host.heard_at + 120 * SECOND <= self.now + SKEW {
                 return;
             }
@@ -187,7 +191,8 @@ impl World {
             0 => machine.launched_at + ms(config.boot_timeout) <= self.now + SKEW,
             heard_at => heard_at + ms(config.lost_after()) <= self.now + SKEW,
         };
-        // Weaker: an agent that lies about its worker is believed where Redis shows no job, or cannot be asked for long.
+        // Weaker: an agent that lies about its worker is believed where Redis shows no job, or cannot be asked for
+        // long.
         let is_stopped = !host.has_worker() || host.has_lied || !self.works(n) && host.is_hung_or_off();
         if is_unseen {
             if !is_stopped {
@@ -240,7 +245,8 @@ impl World {
         }
     }
 
-    /// Invariant 3: unknown is bounded. Weaker: only while this leader has seen EC2 and heard the agent for all that time.
+    /// Invariant 3: unknown is bounded. Weaker: only while this leader has seen EC2 and heard the agent for all that
+    /// time.
     fn check_bound(&mut self, c: C, now: Timestamp) {
         let (config, shadow) = (&self.setup.config, &self.coordinators[c].shadow);
         let is_old = |at: u64, most: u64| now.0.saturating_sub(at) > most + BOUND_LATE;
@@ -275,11 +281,12 @@ impl World {
             || is_old(shadow.listed_at, ms(config.longest_listing_age()))
     }
 
-    /// What works although an event of EC2's leaves its jobs no more time than they may need was not drained. Not where both clocks that
-    /// could tell are slow.
+    /// What works although an event of EC2's leaves its jobs no more time than they may need was not drained. Not where
+    /// both clocks that could tell are slow.
     fn check_events(&mut self, c: C, now: Timestamp) {
         let shadow = &self.coordinators[c].shadow;
-        // What a ledger that was put back knows, or a clock that was wrong made of EC2's time, is learnt anew with the next heartbeats.
+        // What a ledger that was put back knows, or a clock that was wrong made of EC2's time, is learnt anew with the
+        // next heartbeats.
         let is_lately = |at: u64| at > 0 && self.now < at + CORRECTED_WITHIN;
         let is_new = is_lately(self.ledger_deleted_at) || is_lately(self.clock_right_at[c]);
         if shadow.events.is_empty() || is_new || self.is_blind(c, now) {
@@ -310,7 +317,8 @@ impl World {
             // A leader without a saved value adopts what it finds.
             None => plan.desired,
             Some(before) => {
-                // Weaker: another coordinator's clock that is off by no more than is tolerated moves the windows by that.
+                // Weaker: another coordinator's clock that is off by no more than is tolerated moves the windows by
+                // that.
                 let off = if self.coordinators.len() == 1 { 0 } else { TOLERATED };
                 let may_be = [0, -off, off].map(|by| Some(policy::desired(config, shadow, before, by)));
                 may_be.into_iter().find(|desired| *desired == plan.desired).unwrap_or(may_be[0])
@@ -323,8 +331,8 @@ impl World {
         self.coordinators[c].shadow.desired = plan.desired;
     }
 
-    /// The breaker keeps launches away for so long as failed tries have doubled, and not for longer. Without a ledger a leader does
-    /// not know the tries of the one before.
+    /// The breaker keeps launches away for so long as failed tries have doubled, and not for longer. Without a ledger a
+    /// leader does not know the tries of the one before.
     fn check_breaker(&mut self, c: C, launches: usize, now: Timestamp) {
         let backoff = self.setup.config.breaker_backoff;
         let Some(until) = self.coordinators[c].state().breaker().open_until else {
@@ -374,8 +382,8 @@ impl World {
             self.violate(Invariant::Bounded, text);
         }
         let (config, shadow) = (&self.setup.config, &self.coordinators[c].shadow);
-        // Weaker: an end that no listing shows may have stopped launches before, from the first of these on at the earliest. That
-        // a try which ends early too prolongs it is shown by a scenario.
+        // Weaker: an end that no listing shows may have stopped launches before, from the first of these on at the
+        // earliest. That a try which ends early too prolongs it is shown by a scenario.
         let is_row = shadow.early_ends.len() >= config.boot_failures as usize;
         // When each was ready is the brain's word: a report that came while it drained makes none ready.
         let lasted_since = |first: u64| {

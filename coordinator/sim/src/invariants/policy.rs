@@ -1,5 +1,5 @@
-//! A second implementation of the `steps` policy, from all observations in the window rather than from counters. The brain
-//! must give the same result.
+//! A second implementation of the `steps` policy, from all observations in the window rather than from counters. The
+//! brain must give the same result.
 
 use spillway_brain::Config;
 

@@ -1,4 +1,5 @@
-//! What a brain was told, recorded for the invariant checks beside its state: saved, loaded and undone together with it.
+//! What a brain was told, recorded for the invariant checks beside its state: saved, loaded and undone together with
+//! it.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -293,9 +294,9 @@ impl Shadow {
         self.taken_back.clear();
     }
 
-    /// The boot of an instance that was planned at `planned_at` failed; each instance counts once. From `allowed` failures on the breaker
-    /// opens for `backoff` or longer, and again only by a failed try. The brain knows of further failures (instances that EC2 ended while
-    /// they booted): where it opened earlier, `until` says so.
+    /// The boot of an instance that was planned at `planned_at` failed; each instance counts once. From `allowed`
+    /// failures on the breaker opens for `backoff` or longer, and again only by a failed try. The brain knows of
+    /// further failures (instances that EC2 ended while they booted): where it opened earlier, `until` says so.
     pub fn boot_failed(
         &mut self,
         n: N,

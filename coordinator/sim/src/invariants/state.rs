@@ -13,7 +13,8 @@ pub const FOUND_AGAIN: u64 = 4 * MINUTE;
 const SKEW: u64 = 10 * SECOND;
 
 impl World {
-    /// Weaker: what no listing shows beyond the grace could not be known once its agent was silent, or its end was decided.
+    /// Weaker: what no listing shows beyond the grace could not be known once its agent was silent, or its end was
+    /// decided.
     pub fn forgives_unlisted(&mut self, c: C) {
         let heartbeat_timeout = ms(self.setup.config.heartbeat_timeout);
         let was_unlisted = |n: &N| {

@@ -1,5 +1,5 @@
-//! Launches that EC2 accepted and took back: each is a refusal that came late. Checked by what lists showed, whatever the brain makes
-//! of it: launches wait, longer with each in a row, and none is a failed boot.
+//! Launches that EC2 accepted and took back: each is a refusal that came late. Checked by what lists showed, whatever
+//! the brain makes of it: launches wait, longer with each in a row, and none is a failed boot.
 
 use spillway_brain::{Config, Ec2State, Listed, RefusalClass, Timestamp};
 
@@ -56,7 +56,8 @@ impl World {
         let fresh = std::mem::take(&mut self.coordinators[c].shadow.taken_back);
         for (n, class, at) in fresh {
             let (config, coordinator) = (&self.setup.config, &self.coordinators[c]);
-            // Weaker: what the ledger does not know, or was adopted, may have been anything; what is told to drain ends for that.
+            // Weaker: what the ledger does not know, or was adopted, may have been anything; what is told to drain ends
+            // for that.
             let known = coordinator.state().instance(&self.cloud.machines[n].id).filter(|it| !it.adopted);
             let Some(instance) = known.filter(|_| !coordinator.shadow.drained.contains(&n)) else { continue };
             let launched_at = self.told_as_local(c, instance.planned_at).0;

@@ -1,5 +1,5 @@
-//! Instances whose worker takes no job while others of the queue do: none is capacity for longer than the brain's five minutes, and
-//! no worker that takes jobs is drained for that.
+//! Instances whose worker takes no job while others of the queue do: none is capacity for longer than the brain's five
+//! minutes, and no worker that takes jobs is drained for that.
 
 use spillway_brain::Backlog;
 
@@ -14,7 +14,8 @@ const LATE: u64 = 90 * SECOND;
 /// A gap between two observations after which nothing is known of the time between them: the shortest of any setting.
 const GAP: u64 = 30 * SECOND;
 
-/// Since when and until when every observation has shown jobs that a free worker takes: some wait, some run, and nothing holds them back.
+/// Since when and until when every observation has shown jobs that a free worker takes: some wait, some run, and
+/// nothing holds them back.
 pub fn waits(before: Option<(u64, u64)>, now: u64, backlog: &Backlog) -> Option<(u64, u64)> {
     let is_one = backlog.queues.iter().any(|queue| {
         let waits = queue.waiting + queue.prioritized > 0 && queue.active > 0;

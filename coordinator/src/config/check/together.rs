@@ -1,5 +1,5 @@
-//! Values against each other. What can never work is an error; what works differently from how it reads is a warning, said once
-//! at the start.
+//! Values against each other. What can never work is an error; what works differently from how it reads is a warning,
+//! said once at the start.
 
 use std::net::SocketAddr;
 

@@ -1,7 +1,8 @@
-//! Agents as they were released, by a recording of their sessions: what they said, this coordinator understands; what their
-//! coordinator told them, this one tells too. `agent/src/session/recorded.rs` is the other way round.
+//! Agents as they were released, by a recording of their sessions: what they said, this coordinator understands; what
+//! their coordinator told them, this one tells too. `agent/src/session/recorded.rs` is the other way round.
 //!
-//! `SPILLWAY_RECORD=1 cargo test --workspace --test e2e versions::recorded` records the agent of this version, once, for its release.
+//! `SPILLWAY_RECORD=1 cargo test --workspace --test e2e versions::recorded` records the agent of this version, once,
+//! for its release.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -1,6 +1,6 @@
-//! The programs of the last release with those of today. `.ci/run` builds those of the release (until there is one, of the commit in
-//! `.ci/baseline`) and names their directory in `SPILLWAY_OLD_PROGRAMS`; without it these tests print `NOT RUN`, and `recorded`
-//! stands in for them.
+//! The programs of the last release with those of today. `.ci/run` builds those of the release (until there is one, of
+//! the commit in `.ci/baseline`) and names their directory in `SPILLWAY_OLD_PROGRAMS`; without it these tests print
+//! `NOT RUN`, and `recorded` stands in for them.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
