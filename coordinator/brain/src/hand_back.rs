@@ -112,7 +112,15 @@ impl HandBack {
 
     /// No job is left.
     pub fn is_done(&self) -> bool {
-        matches!(self.next, Next::Done { .. })
+        self.done_at().is_some()
+    }
+
+    /// Since when no job is left.
+    pub(crate) fn done_at(&self) -> Option<Timestamp> {
+        match self.next {
+            Next::Done { at } => Some(at),
+            _ => None,
+        }
     }
 
     pub(crate) fn asked(&mut self, now: Timestamp) {

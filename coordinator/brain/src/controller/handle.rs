@@ -3,8 +3,10 @@
 use super::{agent, hand_back, leadership, listing, nothing_taken, operator, unknown};
 use crate::backlog::{Backlog, JobsByInstance};
 use crate::config::Config;
-use crate::event::Event;
+use crate::event::{Ec2State, Event};
+use crate::hand_back::HandBack;
 use crate::instance::Rebalance;
+use crate::phase::PhaseKind;
 use crate::phases::{booting, draining, launching, terminating};
 use crate::state::State;
 use crate::stepped::Stepped;
@@ -98,5 +100,10 @@ fn jobs_seen(state: &mut State, asked_at: Timestamp, seen: &JobsByInstance) {
         let jobs = instance.id.as_ref().and_then(|id| seen.jobs.get(id)).copied().unwrap_or(0);
         instance.jobs_in_redis = Some((jobs, asked_at));
         instance.owed.emptied &= jobs == 0;
+        // Between the drain and its end it was rebooted: what its worker took since is owed once EC2 shows that end.
+        let is_over = matches!(instance.ec2.state, Some(Ec2State::ShuttingDown | Ec2State::Terminated));
+        let is_ending = instance.phase_kind() == PhaseKind::Terminating && !is_over;
+        let is_undone = |it: &HandBack| is_ending && jobs > 0 && it.done_at().is_some_and(|at| at < asked_at);
+        instance.owed.hand_back.take_if(|it| is_undone(it));
     }
 }

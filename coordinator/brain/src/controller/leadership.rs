@@ -34,6 +34,8 @@ pub(super) fn gained(state: &mut State, now: Timestamp, config: &Config) {
     lists_anew(state, now);
     for instance in &mut state.instances {
         expect_to_hear_again(instance);
+        // Another leader may have drained it meanwhile.
+        instance.takes_none_since = None;
         if instance.agent.registered {
             instance.agent.last_report = Some(now);
         } else {

@@ -4,6 +4,13 @@ use super::list::{Mutant, bug};
 
 pub const MUTANTS: &[Mutant] = &[
     bug(
+        "handed-back-once",
+        "what an instance took after its drain's hand-back, before EC2 shows its end, is not handed back",
+        "coordinator/brain/src/controller/handle.rs",
+        "is_ending && jobs > 0 && it.done_at()",
+        "is_ending && jobs > 0 && jobs == 0 && it.done_at()",
+    ),
+    bug(
         "not-left-to-ec2",
         "what EC2 reclaims in its first hour is terminated once it is drained",
         "coordinator/brain/src/phases/draining.rs",
