@@ -196,7 +196,12 @@ impl World {
     pub(crate) fn feed(&mut self, c: C, input: Input) {
         let now = self.both_clocks(c);
         self.check_input(c, &input);
+        let is_list = matches!(input, Input::Listed { .. });
         self.coordinators[c].pool.handle(now, input);
+        // A standby saves nothing, and may lead on from what it knows.
+        if is_list && !self.coordinators[c].pool.is_leader() {
+            self.forgets_gone(c);
+        }
     }
 
     /// Performs the pool's effects until it has no more, or the process crashes in between.

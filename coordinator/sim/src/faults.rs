@@ -432,8 +432,7 @@ impl World {
         self.delete_ledger();
         // What was said of instances went with them.
         let mut shadow = saved.shadow;
-        shadow.ready.clear();
-        shadow.noticed.clear();
+        shadow.forgets_instances();
         // The epoch of nobody who leads now.
         self.ledger.saved = Some(ledger::Saved { kept: Kept::State(Box::new(state)), epoch: 0, shadow, ..saved });
     }

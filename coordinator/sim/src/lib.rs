@@ -53,9 +53,9 @@
 //!   cut-off or hung worker behind it. Without a stall check (`stall_check: false`) every job of a dead named worker
 //!   must be handed back; not those of instances that a deleted ledger forgot.
 //! - **5, one job does not end instance after instance**: only hand-backs by coordinators after an end that nobody
-//!   announced are counted. Where an agent, a notice or the stall check was first, the job is back without that, as
-//!   after any interruption. What is left to the stall check is its own to decide also where a run has no other
-//!   (`stall_check: false`).
+//!   announced are counted. Where a drain (decided before a list showed the end), an agent, a notice or the stall check
+//!   was first, the job is back without that, as after any interruption. What is left to the stall check is its own to
+//!   decide also where a run has no other (`stall_check: false`).
 //! - **10, taken back**: not where the instance was told to drain before, or the ledger does not know its launch.
 //! - **10, early ends**: that launches stop for `breaker_backoff` is checked from the first end of a row on, since an
 //!   instance that is only missing may have been one of the row; that a try which ends early too doubles the wait, by a

@@ -91,8 +91,9 @@ impl World {
     /// One job does not end instance after instance: only the first end without notice costs it nothing.
     pub fn check_bounded(&mut self, job: usize, n: N, way: Way) {
         let (machine, now) = (&self.cloud.machines[n], self.now);
-        // A listing that was out of date may have hidden the end of one that was terminated meanwhile.
-        if machine.ended_suddenly_at.is_none_or(|at| now < at) || !matches!(way, Way::Front | Way::FrontCounted) {
+        // A listing that was out of date may have hidden the end of one that was terminated, or drained, meanwhile.
+        let is_sudden = machine.ended_suddenly_at.is_some_and(|at| at <= now) && self.hosts[n].told_at.is_none();
+        if !is_sudden || !matches!(way, Way::Front | Way::FrontCounted) {
             return;
         }
         let entry = &mut self.bull.jobs[job];

@@ -58,12 +58,13 @@ impl World {
 
     /// What a rate limit keeps from jobs is no failed boot. Not where its worker has just started, or a fault has hit
     /// it.
-    fn check_held_back(&mut self, n: N, reason: &Reason) {
+    fn check_held_back(&mut self, c: C, n: N, reason: &Reason) {
         let host = &self.hosts[n];
         let is_failed = matches!(reason, Reason::BootFailed { .. } | Reason::BootDeadline { .. });
         let is_limited = self.is_held_back();
         let works = host.was_ready && host.has_agent() && host.free_processes(self.setup.slots).next().is_some();
-        let is_heard = host.heard_at + 30 * SECOND > self.now;
+        let speaks_here = host.session().is_some_and(|(with, _)| with == c);
+        let is_heard = speaks_here && host.heard_at + 30 * SECOND > self.now;
         let is_undisturbed = host.disturbed_at + 10 * MINUTE < self.now && !self.net.redis_down.is_down(self.now);
         // A worker without shim and name cannot give the worker proof while all its slots are busy.
         let is_undisturbed = is_undisturbed && is_heard && self.setup.naming != Naming::None;
@@ -106,7 +107,7 @@ impl World {
                 if matches!(reason, Reason::TakesNoJob { .. }) {
                     self.check_took_none(n);
                 }
-                self.check_held_back(n, reason);
+                self.check_held_back(c, n, reason);
                 if matches!(reason, Reason::BootFailed { .. } | Reason::BootDeadline { .. }) {
                     let config = &self.setup.config;
                     let opens = (config.boot_failures, ms(config.breaker_backoff));
@@ -116,8 +117,7 @@ impl World {
                     self.coordinators[c].shadow.boot_failed(n, now, planned_at, opens, until);
                 }
             }
-            // It needs a new worker proof.
-            Decision::CancelDrain { .. } => drop(self.coordinators[c].shadow.ready.remove(&n)),
+            Decision::CancelDrain { .. } => self.coordinators[c].shadow.drain_is_cancelled(n),
             Decision::Terminate { .. } => {
                 self.coordinators[c].shadow.drained.insert(n);
                 self.check_terminate(c, n, now, matches!(reason, Reason::StoppedUnseen { .. }));
@@ -148,12 +148,13 @@ impl World {
         machine.reclaims_at.is_some_and(|at| self.now < at && at + MINUTE < machine.launched_at + HOUR)
     }
 
-    /// The coordinator was told of EC2's notice, and of a time that has not come yet. Not where its own clock was set:
-    /// EC2 tells the launch time of what it adopts.
+    /// The coordinator was told of EC2's notice, and of a time that has not come yet. Not where its own clock was off
+    /// since the launch: EC2 tells the launch time of what it adopts.
     fn knows_notice(&self, c: C, n: N) -> bool {
         let instance = self.coordinators[c].state().instance(&self.cloud.machines[n].id);
         let at = instance.filter(|it| !it.ec2.is_rehearsed).and_then(|it| it.ec2.interrupted_at);
-        self.stepped[c] == 0 && at.is_some_and(|at| self.pool_time(c) < at)
+        let is_right = self.stepped[c] == 0 && self.clock_right_at[c] < self.cloud.machines[n].launched_at;
+        is_right && at.is_some_and(|at| self.pool_time(c) < at)
     }
 
     /// Invariant 4, against the true state of the world.

@@ -55,6 +55,8 @@ pub struct Shadow {
     /// When an event of theirs begins, by EC2's clock; and where an operator took a drain back.
     pub events: BTreeMap<N, u64>,
     pub waived: BTreeSet<N>,
+    /// Whose drain an operator takes back, and no plan says so yet; whether its agent has said ready since.
+    taken_back_by_operator: BTreeMap<N, bool>,
     /// When each class was last refused.
     pub refused: BTreeMap<RefusalClass, u64>,
     /// Launches that lists showed as taken back, and no plan has followed yet: by which class, and when.
@@ -104,6 +106,7 @@ impl Clone for Shadow {
         renew(&mut self.noticed, &other.noticed);
         renew(&mut self.events, &other.events);
         renew(&mut self.waived, &other.waived);
+        renew(&mut self.taken_back_by_operator, &other.taken_back_by_operator);
         renew(&mut self.failed, &other.failed);
         renew(&mut self.terminated_at, &other.terminated_at);
         renew(&mut self.first_ready, &other.first_ready);
@@ -193,6 +196,9 @@ impl Shadow {
                     Schedule::Empty => drop(self.events.remove(&n)),
                     Schedule::Next { at, .. } => drop(self.events.insert(n, at.0)),
                 }
+                if let Some(says_ready) = self.taken_back_by_operator.get_mut(&n) {
+                    *says_ready = report.phase == AgentPhase::Ready && report.proven;
+                }
                 if report.phase != AgentPhase::Ready {
                     self.ready.remove(&n);
                 } else if report.proven && self.ready.insert(n) {
@@ -211,7 +217,10 @@ impl Shadow {
                     self.used.insert(token.clone());
                 }
             }
-            Input::Operator(_, Wish::CancelDrain { id }) => drop(self.waived.insert(number(id))),
+            Input::Operator(_, Wish::CancelDrain { id }) => {
+                self.waived.insert(number(id));
+                self.taken_back_by_operator.insert(number(id), false);
+            }
             Input::Operator(_, Wish::Hold { .. }) => self.held = true,
             Input::Operator(_, Wish::Resume) => {
                 self.held = false;
@@ -223,6 +232,20 @@ impl Shadow {
             }
             _ => {}
         }
+    }
+
+    /// The plan has its drain taken back: it needs a new worker proof, which may have come before the plan.
+    pub fn drain_is_cancelled(&mut self, n: N) {
+        if self.taken_back_by_operator.remove(&n) != Some(true) {
+            self.ready.remove(&n);
+        }
+    }
+
+    /// What was said of them.
+    pub fn forgets_instances(&mut self) {
+        self.ready.clear();
+        self.noticed.clear();
+        self.first_ready.clear();
     }
 
     /// Those that have been ready for long end the row, and so does an hour without an early end.

@@ -33,6 +33,13 @@ impl World {
         }
     }
 
+    /// If EC2 lists it again it must prove itself again.
+    pub(crate) fn forgets_gone(&mut self, c: C) {
+        let Coordinator { pool, shadow, .. } = &mut self.coordinators[c];
+        let (state, machines) = (pool.state(), &self.cloud.machines);
+        shadow.ready.retain(|n| !state.instance(&machines[*n].id).is_some_and(|instance| instance.is_gone()));
+    }
+
     /// When the last listing that the coordinator has was asked for; 0: it has none.
     pub fn listed_at(&self, c: C) -> u64 {
         let listed_at = self.coordinators[c].shadow.listed_at;
@@ -90,12 +97,7 @@ impl World {
                 problem = Some((Invariant::NothingForgotten, text));
             }
         }
-        let is_gone = |n: &N| state.instance(&self.cloud.machines[*n].id).is_some_and(|instance| instance.is_gone());
-        let gone: Vec<N> = shadow.ready.iter().copied().filter(is_gone).collect();
-        // If EC2 lists it again it must prove itself again.
-        for n in gone {
-            self.coordinators[c].shadow.ready.remove(&n);
-        }
+        self.forgets_gone(c);
         for n in adopted {
             if !std::mem::replace(&mut self.hosts[n].was_adopted, true) {
                 self.count(crate::counts::Occurrence::Adopted);
