@@ -8,9 +8,10 @@ use tokio::time::timeout;
 
 use crate::boot::account::Account;
 use crate::boot::launcher::Launcher;
-use crate::config::{Config, Secret};
+use crate::config::Config;
 use crate::identity::Origin;
 use crate::report;
+use crate::secret::Secret;
 use crate::session::{self, messages};
 use crate::worker::clients::WorkerIdentity;
 use crate::worker::evidence::Redis;

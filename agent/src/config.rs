@@ -5,10 +5,8 @@
 //! default place the environment has to set everything.
 
 pub(crate) mod dotenv;
-mod secret;
 mod source;
 
-pub use secret::Secret;
 pub use source::{ConfigError, Source, duration};
 pub use spillway_redis_url::RedisUrl;
 
@@ -19,6 +17,7 @@ use std::time::Duration;
 use spillway_machine::DrainSignal;
 
 use crate::mask::Mask;
+use crate::secret::Secret;
 
 /// Where the file is unless `--config` says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/spillway/agent.toml";

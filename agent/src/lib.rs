@@ -15,6 +15,7 @@ pub mod imds;
 pub mod mask;
 pub mod report;
 pub mod saved;
+pub mod secret;
 pub mod session;
 pub mod shim;
 pub mod vitals;

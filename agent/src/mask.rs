@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::config::Secret;
+use crate::secret::Secret;
 
 /// What replaces a secret.
 const MASK: &str = "***";

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Secret, Step};
+use crate::config::Step;
+use crate::secret::Secret;
 
 /// The files in the state directory.
 #[derive(Clone, Debug)]

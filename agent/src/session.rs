@@ -19,7 +19,7 @@ use tonic::metadata::AsciiMetadataValue;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
 
-use crate::config::Secret;
+use crate::secret::Secret;
 
 /// Messages that may wait for a coordinator that reads slowly; one that reads slower counts as disconnected.
 pub const MESSAGES_WAITING: usize = 256;

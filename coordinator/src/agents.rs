@@ -8,7 +8,7 @@ use spillway_brain::{InstanceId, Timestamp};
 use spillway_proto::v1;
 use tokio::sync::{Notify, mpsc};
 
-use crate::view;
+use crate::wire_time;
 
 /// Boot steps kept for each instance: limits the memory that one agent can use.
 const STEPS_KEPT: usize = 64;
@@ -78,7 +78,7 @@ impl AgentRecord {
         for event in events.iter().take(NOTICES_KEPT) {
             let known = before.iter().find(|it| it.action == event.code && it.at == event.not_before);
             is_news |= known.is_none();
-            let seen_at = Some(view::timestamp(seen_at));
+            let seen_at = Some(wire_time::timestamp(seen_at));
             let (action, at) = (event.code.clone(), event.not_before);
             let notice = v1::Notice { kind: kind.into(), action, at, seen_at, ..v1::Notice::default() };
             self.notices.push(known.cloned().unwrap_or(notice));

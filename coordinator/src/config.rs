@@ -12,6 +12,7 @@ mod check;
 mod environment;
 mod keys;
 mod load;
+mod loopback;
 mod origin;
 mod proxies;
 mod shape;
@@ -26,7 +27,8 @@ use serde::Deserialize;
 use spillway_brain as brain;
 use thiserror::Error;
 
-pub use load::{OperatorAddress, beside_for_operators, for_operators, load, operator_address};
+pub use load::{OperatorAddress, load, operator_address};
+pub use loopback::{beside_for_operators, for_operators};
 pub use proxies::{Proxies, ProxyUrl};
 pub use variables::process_environment;
 

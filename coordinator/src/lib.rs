@@ -7,10 +7,12 @@
 
 pub mod acl;
 pub mod agents;
+pub mod beside;
 pub mod clock;
 pub mod cloud;
 pub mod config;
 pub mod doors;
+mod fleet;
 pub mod hand_back;
 pub mod installation;
 mod leading;
@@ -26,6 +28,7 @@ mod settling;
 pub mod telemetry;
 pub mod view;
 pub mod web;
+pub mod wire_time;
 
 /// This coordinator's, as agents and operators are told it.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -1,12 +1,12 @@
 //! The pools of this process: those of its settings, and those in no settings any more whose instances it winds up.
 //! Owns how a pool's loop is started; who leads it is `leading`'s.
 
-use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
 
 use crate::agents::Agents;
+use crate::beside::Beside;
 use crate::cloud::Cloud;
 use crate::config::{Pool, Settings};
 use crate::hand_back::HandBacks;
@@ -52,14 +52,6 @@ impl PoolList {
     pub(crate) fn remove_retired(&self, name: &str) {
         self.retired.lock().unwrap_or_else(PoisonError::into_inner).retain(|pool| pool.name != name);
     }
-}
-
-/// What the listings show of the account beside a pool's own instances.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Beside {
-    /// Pools whose tag other instances of this installation carry.
-    pub other_pools: BTreeSet<String>,
-    pub account: Option<String>,
 }
 
 /// Starts pools' loops: what they share.

@@ -8,6 +8,7 @@
 
 mod keys;
 mod reading;
+mod reply;
 mod throughput;
 mod workers;
 

@@ -26,10 +26,10 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::agents::Agents;
+use crate::beside::Beside;
 use crate::cloud::{Cloud, LeftVolumes, ListedInstance};
 use crate::hand_back::HandBacks;
 use crate::ledger::Ledger;
-use crate::pools::Beside;
 use crate::queue::QueueObserver;
 use crate::{clock, config};
 use perform::Outcome;

@@ -20,10 +20,11 @@ use tokio::time::Instant;
 
 use spillway_pool::lease::RENEWED_EACH;
 
+use crate::beside::Beside;
 use crate::config::Pool;
 use crate::leading::{Holding, Known, Released, identified};
 use crate::ledger::{LeaseChange, Owner, Owners};
-use crate::pools::{Beside, PoolList, Started, Starter};
+use crate::pools::{PoolList, Started, Starter};
 use crate::reconcile::{Message, PoolHandle};
 use crate::redis_client::Redis;
 

@@ -10,11 +10,12 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::agents::Agents;
+use crate::beside::Beside;
 use crate::clock;
 use crate::cloud::Cloud;
 use crate::config::{Settings, beside_for_operators};
 use crate::doors::Doors;
-use crate::pools::{Beside, PoolList, Started, Starter};
+use crate::pools::{PoolList, Started, Starter};
 use crate::reconcile::{Message, PoolStatus};
 use crate::rpc::{self, Context, Registration};
 use crate::settling::Settling;

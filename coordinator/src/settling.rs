@@ -8,10 +8,10 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::acl::writes_ledger;
+use crate::beside::Beside;
 use crate::cloud::Cloud;
 use crate::config::Settings;
 use crate::installation::{Identity, IdentityProblem, StateDirectory, account_seen, home, settle};
-use crate::pools::Beside;
 use crate::redis_client::Redis;
 
 /// Between two attempts while the ledger does not answer.

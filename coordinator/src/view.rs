@@ -2,14 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use prost_types::Timestamp as ProtoTimestamp;
 use spillway_brain::{Backlog, Controller, Instance, InstanceId, Next, Plan, Refusal, Timestamp};
-use spillway_proto::times::{self, duration};
+use spillway_proto::times::duration;
 use spillway_proto::v1;
 
 use crate::agents::Agents;
 use crate::cloud::ListedInstance;
-use crate::reconcile::PoolStatus;
+use crate::wire_time::timestamp;
 
 /// One pool's status at `now`.
 pub fn pool(
@@ -40,18 +39,6 @@ pub fn pool(
         terminated_total: state.terminated_total(),
         jobs_handed_back_total: state.handed_back_total(),
         launches_blocked: state.refusals().filter(|it| state.is_leader() && it.blocks(now)).map(blocked).collect(),
-    }
-}
-
-/// All pools' statuses at `now`.
-pub fn fleet(statuses: Vec<PoolStatus>, now: Timestamp) -> v1::GetFleetResponse {
-    let left = statuses.iter().find_map(|status| status.left_volumes.clone());
-    v1::GetFleetResponse {
-        at: Some(timestamp(now)),
-        leader: statuses.iter().all(|status| status.leading),
-        left_volumes: left.map(|left| v1::LeftVolumes { at: Some(timestamp(left.at)), ids: left.ids }),
-        pools: statuses.into_iter().map(|status| status.view).collect(),
-        coordinator_version: crate::VERSION.to_owned(),
     }
 }
 
@@ -153,13 +140,4 @@ pub fn plan(pool: &str, plan: &Plan) -> v1::PlanRecord {
         times: 1,
         until: Some(timestamp(plan.at)),
     }
-}
-
-pub fn timestamp(at: Timestamp) -> ProtoTimestamp {
-    times::from_epoch(std::time::Duration::from_millis(at.0))
-}
-
-/// The epoch where it lies before it.
-pub fn from_timestamp(at: &ProtoTimestamp) -> Timestamp {
-    Timestamp(u64::try_from(times::since_epoch(at).as_millis()).unwrap_or(u64::MAX))
 }

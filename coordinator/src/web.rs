@@ -16,7 +16,7 @@ use spillway_words::shown::visible;
 use crate::doors::{Door, Peer, WatchedLayer};
 use crate::pools::PoolList;
 use crate::rpc::{PARTS, is_well, parts};
-use crate::{clock, telemetry, view};
+use crate::{clock, fleet, telemetry};
 
 /// Writes the status page.
 pub type StatusPage = fn(&v1::GetFleetResponse, SystemTime) -> String;
@@ -65,7 +65,7 @@ async fn status(State(context): State<Context>) -> impl IntoResponse {
     let now = clock::system_now();
     let statuses = context.pools.shown().iter().map(|pool| pool.status.borrow().clone()).collect();
     let leader = context.pools.configured().iter().all(|pool| pool.status.borrow().leading);
-    let fleet = v1::GetFleetResponse { leader, ..view::fleet(statuses, clock::now()) };
+    let fleet = v1::GetFleetResponse { leader, ..fleet::of(statuses, clock::now()) };
     // Whoever fetches it may look at it in a terminal.
     visible(&(context.page)(&fleet, now))
 }

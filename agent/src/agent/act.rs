@@ -7,11 +7,12 @@ use tokio::sync::{mpsc, watch};
 use super::checker::Schedule;
 use super::{Agent, Input, Open, Running};
 use crate::boot;
+use crate::clock;
+use crate::secret::Secret;
 use crate::session::messages::{command_result, drained, farewell, phase, register, rehearsed, step_running};
 use crate::session::{self, MESSAGES_WAITING, SessionError};
 use crate::worker::hand_back::Returned;
 use crate::worker::{Baseline, stop};
-use crate::{clock, config::Secret};
 
 impl Agent {
     pub(super) fn perform_actions(&mut self) {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::config::Config;
-use crate::refusal::RefusalClass;
+use crate::refusal_class::RefusalClass;
 
 /// How long to leave EC2 alone after `times` tries in a row that were refused with `class`.
 pub(crate) fn wait(config: &Config, class: RefusalClass, times: u32) -> Duration {

@@ -3,7 +3,7 @@
 
 use crate::instance::Instance;
 use crate::phase::Phase;
-use crate::refusal::RefusalClass;
+use crate::refusal_class::RefusalClass;
 use crate::state_reason::{Meaning, StateReason};
 
 /// Begins the phase's reason of one that nobody here decided to terminate.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::backlog::{Backlog, JobsByInstance};
 use crate::hand_back::Suspect;
 use crate::id::{InstanceId, LaunchToken};
-use crate::refusal::RefusalClass;
+use crate::refusal_class::RefusalClass;
 use crate::scheduled::Schedule;
 use crate::state_reason::StateReason;
 use crate::time::Timestamp;

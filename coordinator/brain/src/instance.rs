@@ -10,7 +10,7 @@ use crate::event::{AgentPhase, Ec2State};
 use crate::hand_back::{HandBack, Suspect};
 use crate::id::{InstanceId, LaunchToken};
 use crate::phase::{DrainCause, Phase, PhaseKind};
-use crate::refusal::RefusalClass;
+use crate::refusal_class::RefusalClass;
 use crate::scheduled::ScheduledEvent;
 use crate::time::Timestamp;
 

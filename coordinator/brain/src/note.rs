@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{InstanceId, LaunchToken};
-use crate::refusal::RefusalClass;
+use crate::refusal_class::RefusalClass;
 
 /// Why not more, and why not less.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::id::{InstanceId, LaunchToken};
 use crate::note::Note;
 use crate::reason::Reason;
-use crate::refusal::RefusalClass;
+use crate::refusal_class::RefusalClass;
 use crate::time::Timestamp;
 
 /// What one tick decided. Also when nothing is done, the notes say why not.

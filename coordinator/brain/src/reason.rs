@@ -10,7 +10,7 @@ use crate::event::Ec2State;
 use crate::hand_back::Suspect;
 use crate::id::InstanceId;
 use crate::phase::DrainCause;
-use crate::refusal::RefusalClass;
+use crate::refusal_class::RefusalClass;
 use crate::time::Timestamp;
 
 pub(crate) use words::{said, when};

@@ -2,6 +2,7 @@
 //! `capacity` and `phases`.
 
 mod queries;
+mod stepped;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -14,7 +15,8 @@ use crate::id::{InstanceId, LaunchToken};
 use crate::instance::Instance;
 use crate::plan::{AlertKind, Decision, Planned};
 use crate::reason::Reason;
-use crate::refusal::{Refusal, RefusalClass};
+use crate::refusal::Refusal;
+use crate::refusal_class::RefusalClass;
 use crate::stranger::Stranger;
 use crate::sustain::Sustain;
 use crate::time::Timestamp;

@@ -9,7 +9,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::refusal::RefusalClass;
+use crate::refusal_class::RefusalClass;
 
 /// EC2's StateReason: why it ends an instance.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

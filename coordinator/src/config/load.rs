@@ -1,12 +1,13 @@
 //! Reads the file and the environment into checked settings.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 
 use spillway_settings::Document;
 
 use super::environment::{self, Target};
 use super::keys::{nearest, without_indexes};
+use super::loopback::for_operators;
 use super::origin::Origins;
 use super::proxies::Proxies;
 use super::shape::{Misfit, misfit};
@@ -70,23 +71,6 @@ pub fn operator_address(file: Option<&Path>, environment: &Environment) -> Opera
             problem: Some(format!("grpc.listen \"{written}\" is not an address and port")),
         },
     }
-}
-
-/// The further address to listen on, so that operators reach a coordinator that is bound to `bound`: None where that is
-/// loopback or every address.
-pub fn beside_for_operators(bound: SocketAddr) -> Option<SocketAddr> {
-    let operators = for_operators(bound);
-    (!bound.ip().is_unspecified() && operators != bound).then_some(operators)
-}
-
-/// The loopback address on which a coordinator that listens at `listen` answers operators.
-pub fn for_operators(listen: SocketAddr) -> SocketAddr {
-    let ip = match listen.ip() {
-        ip if ip.is_loopback() => ip,
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        _ => Ipv4Addr::LOCALHOST.into(),
-    };
-    SocketAddr::new(ip, listen.port())
 }
 
 /// `origin` is the file's name, for errors.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use redis::{Value, pipe};
 
 use super::keys::QueueKeys;
-use super::reading::{decoration, lossy, whole};
+use super::reply::{decoration, lossy, whole};
 use crate::redis_client::{Redis, RedisProblem};
 
 /// Number of newest finished jobs from which the mean duration is taken.

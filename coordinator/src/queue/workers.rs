@@ -6,7 +6,7 @@ use redis::pipe;
 use spillway_brain::{InstanceId, JobsByInstance};
 
 use super::keys::QueueKeys;
-use super::reading::{decoration, lossy};
+use super::reply::{decoration, lossy};
 use crate::redis_client::{Redis, RedisProblem};
 
 /// Active jobs read per queue: far more than a pool's workers hold. With more the scan gives no result, rather than too

@@ -11,11 +11,11 @@ use tokio::time::Instant;
 
 use super::Reconciler;
 use crate::agents::NotConnected;
+use crate::beside::Beside;
 use crate::cloud::{self, Interruption, Known, Listing};
 use crate::ledger::{LedgerProblem, Recorded};
-use crate::pools::Beside;
 use crate::queue::{ObservationProblem, QueueObserver};
-use crate::{clock, view};
+use crate::{clock, wire_time};
 
 /// Recorded plans that `explain` still shows after a restart.
 const PLANS_RESTORED: usize = 100;
@@ -131,7 +131,8 @@ impl Reconciler {
     }
 
     fn rehearse(&mut self, epoch: u64, rehearsal: Rehearsal) {
-        let (deadline, left) = (Some(view::timestamp(rehearsal.deadline)), Some(times::duration(rehearsal.notice)));
+        let (deadline, left) =
+            (Some(wire_time::timestamp(rehearsal.deadline)), Some(times::duration(rehearsal.notice)));
         let command = WireCommand::Rehearse(v1::Rehearse { deadline, left });
         let is_delivered = self.send(&rehearsal.id, epoch, command).is_ok();
         self.tell(Input::Rehearsed { rehearsal, is_delivered });
@@ -254,7 +255,7 @@ fn refused(refused: cloud::Refused) -> Refused {
 fn wire(command: Command) -> WireCommand {
     match command {
         Command::Drain { deadline, left, reason } => {
-            let (deadline, left) = (Some(view::timestamp(deadline)), Some(times::duration(left)));
+            let (deadline, left) = (Some(wire_time::timestamp(deadline)), Some(times::duration(left)));
             WireCommand::Drain(v1::Drain { deadline, reason, left })
         }
         Command::CancelDrain => WireCommand::CancelDrain(v1::CancelDrain {}),

@@ -5,7 +5,7 @@ use spillway_pool::Entry;
 use spillway_proto::v1;
 
 use super::{Launches, PoolStatus, Reconciler};
-use crate::view;
+use crate::{view, wire_time};
 
 impl Reconciler {
     pub(super) fn publish(&mut self) {
@@ -42,7 +42,7 @@ impl Reconciler {
 /// An entry of the history as `explain` shows it.
 fn record(pool: &str, entry: &Entry) -> v1::PlanRecord {
     let newest = view::plan(pool, &entry.plan);
-    v1::PlanRecord { at: Some(view::timestamp(entry.since)), times: entry.times, ..newest }
+    v1::PlanRecord { at: Some(wire_time::timestamp(entry.since)), times: entry.times, ..newest }
 }
 
 /// A standby launches nothing: it has no word on this.

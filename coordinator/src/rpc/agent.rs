@@ -22,7 +22,7 @@ use super::{Context, bounds, log_tail, schedule};
 use crate::agents::{AgentRecord, Agents, equal_in_constant_time};
 use crate::doors::{self, Peer};
 use crate::reconcile::{Message, PoolHandle};
-use crate::{clock, view};
+use crate::{clock, wire_time};
 
 /// Commands that may be queued for an agent.
 const COMMANDS_WAITING: usize = 16;
@@ -291,7 +291,7 @@ fn receive(record: &mut AgentRecord, pool: &PoolHandle, id: &InstanceId, message
             if record.notice(notice) {
                 tracing::warn!(pool = pool.name, %id, kind = kind.as_str_name(), "notice received");
             }
-            let at = view::from_timestamp(&at?);
+            let at = wire_time::from_timestamp(&at?);
             match kind {
                 v1::NoticeKind::Interruption => Some(FromAgent::Notice { at, left, is_rehearsal }),
                 v1::NoticeKind::Rebalance => Some(FromAgent::RebalanceRecommended { at }),

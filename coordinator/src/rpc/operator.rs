@@ -15,7 +15,7 @@ use tonic::{Request, Response, Status};
 use super::health::changed;
 use super::{Context, caller, is_loopback};
 use crate::reconcile::{self, Message, PoolHandle};
-use crate::{clock, view};
+use crate::{clock, fleet};
 
 const PLANS_SHOWN: usize = 20;
 /// The notice that EC2 gives, and the range that can be rehearsed.
@@ -89,7 +89,7 @@ fn require_loopback<T>(request: &Request<T>) -> Result<(), Status> {
 
 fn fleet(pools: &[PoolHandle]) -> v1::GetFleetResponse {
     let statuses: Vec<_> = pools.iter().map(|pool| pool.status.borrow().clone()).collect();
-    view::fleet(statuses, clock::now())
+    fleet::of(statuses, clock::now())
 }
 
 #[tonic::async_trait]

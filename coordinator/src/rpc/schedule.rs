@@ -5,12 +5,12 @@ use std::time::Duration;
 use spillway_brain::{Schedule, Timestamp};
 use spillway_proto::{times, v1};
 
-use crate::view;
+use crate::wire_time;
 
 /// The first event. `notices`: agents of versions before the schedule told each event once, and never that it was
 /// cancelled.
 pub(super) fn read(schedule: Option<&v1::Schedule>, notices: &[v1::Notice]) -> Schedule {
-    let at = |at: Option<&_>| at.map(view::from_timestamp);
+    let at = |at: Option<&_>| at.map(wire_time::from_timestamp);
     let events: Vec<(Timestamp, &str, Option<Duration>)> = match schedule {
         Some(told) if told.events.is_empty() => return Schedule::Empty,
         Some(told) => {
@@ -37,7 +37,7 @@ mod tests {
     fn event(code: &str, at: u64, left: Option<u64>) -> v1::ScheduledEvent {
         v1::ScheduledEvent {
             code: code.to_owned(),
-            not_before: Some(view::timestamp(Timestamp(at))),
+            not_before: Some(wire_time::timestamp(Timestamp(at))),
             left: left.map(|left| times::duration(Duration::from_secs(left))),
         }
     }
@@ -77,7 +77,7 @@ mod tests {
         let notice = |kind: v1::NoticeKind, at: u64| v1::Notice {
             kind: kind.into(),
             action: "instance-stop".to_owned(),
-            at: Some(view::timestamp(Timestamp(at))),
+            at: Some(wire_time::timestamp(Timestamp(at))),
             ..v1::Notice::default()
         };
         let notices = [notice(v1::NoticeKind::Rebalance, 1), notice(v1::NoticeKind::Maintenance, 60)];

@@ -5,7 +5,8 @@ use std::fmt;
 use super::{Note, WorksOn};
 use crate::early_ends::EARLY;
 use crate::reason::{said, when};
-use crate::refusal::RefusalClass;
+use crate::refusal::remedy;
+use crate::refusal_class::RefusalClass;
 use crate::words::{counted, in_words};
 
 impl fmt::Display for WorksOn {
@@ -149,7 +150,7 @@ impl fmt::Display for Note {
                     true => write!(
                         f,
                         "launching is stopped, and tried again in {left}. {}; `spillway resume` tries at once",
-                        class.remedy(code)
+                        remedy(*class, code)
                     ),
                 }
             }
@@ -162,7 +163,7 @@ impl fmt::Display for Note {
                  `spillway resume` tries at once",
                 class.in_words(),
                 in_words(*left),
-                class.remedy(code)
+                remedy(*class, code)
             ),
             Note::BackOff { class, code, message, left, .. } => {
                 let (what, left) = (class.in_words(), in_words(*left));

@@ -12,7 +12,7 @@ use crate::note::Note;
 use crate::phase::{Phase, PhaseKind};
 use crate::plan::{Decision, Plan, Planned};
 use crate::reason::Reason;
-use crate::refusal::RefusalClass;
+use crate::refusal_class::RefusalClass;
 use crate::state_reason::StateReason;
 use crate::time::Timestamp;
 

@@ -7,6 +7,7 @@ use super::Reason;
 use crate::early_ends::EARLY;
 use crate::hand_back::Suspect;
 use crate::id::InstanceId;
+use crate::refusal::remedy;
 use crate::words::{counted, in_words};
 
 impl fmt::Display for Reason {
@@ -27,7 +28,7 @@ impl fmt::Display for Reason {
                 if let Some(wait) = retried_in {
                     write!(f, ": launching is stopped, and tried again in {}", in_words(*wait))?;
                 }
-                write!(f, ". {}; `spillway resume` tries at once", class.remedy(code))
+                write!(f, ". {}; `spillway resume` tries at once", remedy(*class, code))
             }
             Reason::TakenBack { id, class, code, message, retried_in } => write!(
                 f,
@@ -36,7 +37,7 @@ impl fmt::Display for Reason {
                 class.in_words(),
                 said(code, message),
                 in_words(*retried_in),
-                class.remedy(code)
+                remedy(*class, code)
             ),
             Reason::BreakerOpened { failures, wait, .. } => write!(
                 f,

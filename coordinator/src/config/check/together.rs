@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use spillway_words::{counted, in_words};
 
 use super::Check;
-use crate::config::load::for_operators;
+use crate::config::loopback::for_operators;
 use crate::config::{ConfigError, Pool, Settings};
 
 pub(super) fn check(check: &Check<'_>, mut settings: Settings) -> Result<Settings, ConfigError> {

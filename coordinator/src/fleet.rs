@@ -1,0 +1,19 @@
+//! All pools' statuses as one answer, for operators over gRPC and for the status page.
+
+use spillway_brain::Timestamp;
+use spillway_proto::v1;
+
+use crate::reconcile::PoolStatus;
+use crate::wire_time::timestamp;
+
+/// All pools' statuses at `now`.
+pub fn of(statuses: Vec<PoolStatus>, now: Timestamp) -> v1::GetFleetResponse {
+    let left = statuses.iter().find_map(|status| status.left_volumes.clone());
+    v1::GetFleetResponse {
+        at: Some(timestamp(now)),
+        leader: statuses.iter().all(|status| status.leading),
+        left_volumes: left.map(|left| v1::LeftVolumes { at: Some(timestamp(left.at)), ids: left.ids }),
+        pools: statuses.into_iter().map(|status| status.view).collect(),
+        coordinator_version: crate::VERSION.to_owned(),
+    }
+}
