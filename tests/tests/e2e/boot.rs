@@ -10,6 +10,8 @@ use spillway_tests::process::end_of;
 use spillway_tests::stage::{Setup, Stage, in_phase};
 use spillway_tests::{app, jobs, wait};
 
+use crate::refusals::alerts;
+
 const BOOT_TIMEOUT_MS: u64 = 4_000;
 const BREAKER_MS: u64 = 12_000;
 
@@ -44,8 +46,7 @@ async fn boots_without_an_agent_end_at_the_deadline_and_three_of_them_open_the_b
     let coordinator = stage.coordinator();
     assert!(coordinator.explained("its agent never registered"), "{}", stage.diagnosis().await);
     assert!(coordinator.explained("3 boots failed in a row: no launch for"), "{}", stage.diagnosis().await);
-    let alerts = coordinator.explain().iter().flat_map(decisions).filter(|it| it["kind"] == "alert").count();
-    assert_eq!(alerts, 1, "{}", stage.diagnosis().await);
+    assert_eq!(alerts(&stage, ""), 1, "{}", stage.diagnosis().await);
 
     stage.until("one instance tries when the back-off is over", || stage.calls("RunInstances").len() == 4).await;
     assert!(
@@ -62,10 +63,6 @@ async fn boots_without_an_agent_end_at_the_deadline_and_three_of_them_open_the_b
         let lived = record.ending_ms.expect("the instance was terminated").saturating_sub(record.launch_ms);
         assert!(lived >= BOOT_TIMEOUT_MS, "{} was terminated after {lived} ms", record.id);
     }
-}
-
-fn decisions(plan: &Value) -> Vec<Value> {
-    plan["decisions"].as_array().cloned().unwrap_or_default()
 }
 
 /// The status of the instance that failed first, once it is gone.
