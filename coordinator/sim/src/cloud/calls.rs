@@ -164,6 +164,10 @@ impl World {
         }
         if let Some(refused) = self.refusal(false).or_else(|| self.termination_refusal(n)) {
             say!(self, "ec2 refuses to terminate i-{n}: {}", refused.1);
+            // Somebody looks at what will not go away.
+            if !self.is_calm && self.cloud.machines[n].state() == Ec2State::Running && self.rng.one_in(8) {
+                self.ec2_reboots(n);
+            }
             return self.answer(to.0, to.1, answer_at, refused_input(&Decision::Terminate { id }, refused));
         }
         if self.cloud.machines[n].state() == Ec2State::Stopped {

@@ -115,14 +115,16 @@ impl World {
                 let span = self.rng.between(5, 60) * SECOND;
                 self.hides(n, span);
             }
-            _ => {
-                self.count(Occurrence::Rebooted);
-                say!(self, "i-{n} reboots");
-                let after = self.rng.between(10, 60) * SECOND;
-                self.host_reboots(n, now + after);
-                self.agenda.put(now + after, Ev::Cloud(CloudEv::Reboots(n)));
-            }
+            _ => self.ec2_reboots(n),
         }
+    }
+
+    pub(crate) fn ec2_reboots(&mut self, n: N) {
+        self.count(Occurrence::Rebooted);
+        say!(self, "i-{n} reboots");
+        let back_at = self.now + self.rng.between(10, 60) * SECOND;
+        self.host_reboots(n, back_at);
+        self.agenda.put(back_at, Ev::Cloud(CloudEv::Reboots(n)));
     }
 
     /// The agent cannot reach the coordinators: all of them, or one.
