@@ -165,8 +165,9 @@ impl Host {
     }
 
     pub fn told_to_drain(&mut self, now: u64, deadline: u64) {
+        // Another leader may not know of the later one.
+        self.told_deadline = if self.told_at.is_some() { deadline.min(self.told_deadline) } else { deadline };
         self.told_at.get_or_insert(now);
-        self.told_deadline = deadline;
     }
 
     /// A process of its worker exists, whether it works or not.

@@ -148,13 +148,14 @@ impl World {
         machine.reclaims_at.is_some_and(|at| self.now < at && at + MINUTE < machine.launched_at + HOUR)
     }
 
-    /// The coordinator was told of EC2's notice, and of a time that has not come yet. Not where its own clock was off
-    /// since the launch: EC2 tells the launch time of what it adopts.
+    /// The coordinator was told of EC2's notice, and of a time that has not come yet. Not where a clock was off since
+    /// the launch: EC2 tells the launch time of what is adopted, and the ledger hands it on.
     fn knows_notice(&self, c: C, n: N) -> bool {
         let instance = self.coordinators[c].state().instance(&self.cloud.machines[n].id);
         let at = instance.filter(|it| !it.ec2.is_rehearsed).and_then(|it| it.ec2.interrupted_at);
-        let is_right = self.stepped[c] == 0 && self.clock_right_at[c] < self.cloud.machines[n].launched_at;
-        is_right && at.is_some_and(|at| self.pool_time(c) < at)
+        let launched_at = self.cloud.machines[n].launched_at;
+        let is_right = |c: C| self.stepped[c] == 0 && self.clock_right_at[c] < launched_at;
+        (0..self.coordinators.len()).all(is_right) && at.is_some_and(|at| self.pool_time(c) < at)
     }
 
     /// Invariant 4, against the true state of the world.
@@ -298,7 +299,9 @@ impl World {
         let is_late = |n: &N, at: u64| {
             let is_slow = self.hosts[*n].skew < -(SKEW as i64) || is_lately(self.hosts[*n].clock_right_at);
             let are_slow = self.stepped[c] < 0 && is_slow;
-            let works = state.instance(&self.cloud.machines[*n].id).is_some_and(|it| it.phase_kind().can_be_drained());
+            let instance = state.instance(&self.cloud.machines[*n].id).filter(|it| it.phase_kind().can_be_drained());
+            // Of what was found again its agent alone tells.
+            let works = instance.is_some_and(|it| it.ec2.scheduled.is_some() || self.hosts[*n].has_agent());
             works && !are_slow && !shadow.waived.contains(n) && self.now + needed >= at + EVENT_MOVED
         };
         if let Some((n, at)) = shadow.events.iter().find(|(n, at)| is_late(n, **at)) {
