@@ -8,6 +8,8 @@ use redis::aio::MultiplexedConnection;
 use super::faults::{Cause, What};
 use crate::{QUEUE, recorded_worker};
 
+/// Entries of a stream in one answer.
+const AT_ONCE: usize = 1000;
 /// A worker's record of a job so long after another started it is only late.
 const TOLERATED_OVERLAP_MS: u64 = 50;
 /// After so many restarts the agent fails the boot, and stops the worker.
@@ -77,14 +79,19 @@ impl Journal {
         which: usize,
         key: &str,
     ) -> redis::RedisResult<Vec<(u64, BTreeMap<String, String>)>> {
-        let from = &mut self.read_to[which];
-        let start = if from.is_empty() { "-".to_owned() } else { format!("({from}") };
-        let mut command = redis::cmd("XRANGE");
-        command.arg(key).arg(start).arg("+");
-        let entries: Vec<(String, BTreeMap<String, String>)> = command.query_async(redis).await?;
-        if let Some((last, _)) = entries.last() {
+        let mut from = self.read_to[which].clone();
+        let mut entries: Vec<(String, BTreeMap<String, String>)> = Vec::new();
+        loop {
+            let start = if from.is_empty() { "-".to_owned() } else { format!("({from}") };
+            let mut command = redis::cmd("XRANGE");
+            // All of a backlog at once takes longer than an answer may.
+            command.arg(key).arg(start).arg("+").arg("COUNT").arg(AT_ONCE);
+            let page: Vec<(String, BTreeMap<String, String>)> = command.query_async(redis).await?;
+            let Some((last, _)) = page.last() else { break };
             from.clone_from(last);
+            entries.extend(page);
         }
+        self.read_to[which] = from;
         let at = |id: &str| id.split('-').next().and_then(|ms| ms.parse().ok()).unwrap_or_default();
         Ok(entries.into_iter().map(|(id, fields)| (at(&id), fields)).collect())
     }
