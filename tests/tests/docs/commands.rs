@@ -183,7 +183,8 @@ fn cargo(at: &str, arguments: &[String]) {
     }
     match subcommand.as_str() {
         "run" if LONG.contains(&program.as_str()) => {
-            assert!(given.iter().all(|it| it.parse::<u64>().is_ok()), "{at}: {given:?}");
+            let is_known = |it: &&str| it.parse::<u64>().is_ok() || (program == "chaos" && *it == "--installations");
+            assert!(given.iter().map(AsRef::as_ref).all(|it| is_known(&it)), "{at}: {given:?}");
         }
         "run" if program == "spillway-sim" => simulator(at, given),
         "run" => understood(at, &built(&program), given),
