@@ -46,10 +46,12 @@ pub(crate) fn reported(state: &mut State, now: Timestamp, id: &InstanceId) {
     }
 }
 
-/// Nobody could prove anything while the queues were not seen: that time does not count against a boot.
-pub(crate) fn prolong(instance: &mut Instance, blind: Duration) {
+/// Nobody could prove anything while the queues were not seen: that time does not count against a boot, but for what was
+/// before it. A ledger that was put back says that they were seen long ago.
+pub(crate) fn prolong(instance: &mut Instance, now: Timestamp, blind: Duration) {
+    let booted_for = now.since(instance.phase_since);
     if let Phase::Booting { deadline } = &mut instance.phase {
-        *deadline = *deadline + blind;
+        *deadline = *deadline + blind.min(booted_for);
         instance.boot_deadline = Some(*deadline);
     }
 }
