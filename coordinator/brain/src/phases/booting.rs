@@ -46,8 +46,8 @@ pub(crate) fn reported(state: &mut State, now: Timestamp, id: &InstanceId) {
     }
 }
 
-/// Nobody could prove anything while the queues were not seen: that time does not count against a boot, but for what was
-/// before it. A ledger that was put back says that they were seen long ago.
+/// Nobody could prove anything while the queues were not seen: that time does not count against a boot, but for what
+/// was before it. A ledger that was put back says that they were seen long ago.
 pub(crate) fn prolong(instance: &mut Instance, now: Timestamp, blind: Duration) {
     let booted_for = now.since(instance.phase_since);
     if let Phase::Booting { deadline } = &mut instance.phase {
