@@ -353,7 +353,7 @@ mod tests {
         assert_eq!(pm2.foreign_daemon(), None, "it is no daemon of PM2's");
         if is_root {
             let mut daemon = std::process::Command::new("sleep");
-            std::os::unix::process::CommandExt::arg0(&mut daemon, "PM2 v6.0.5: God Daemon (/root/.pm2)");
+            std::os::unix::process::CommandExt::arg0(&mut daemon, "PM2 v6.0.5: God Daemon (~/.pm2)");
             let mut daemon = daemon.arg("60").spawn().unwrap();
             std::fs::write(path.join(".pm2/pm2.pid"), daemon.id().to_string()).unwrap();
             let said = pm2.foreign_daemon().unwrap_or_default();
