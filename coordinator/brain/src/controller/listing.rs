@@ -28,8 +28,13 @@ pub(super) fn listed(state: &mut State, now: Timestamp, asked_at: Timestamp, lis
     for instance in &mut state.instances {
         if instance.ec2.last_listed == Some(now) {
             instance.ec2.missing_since = None;
-        } else if gone::absent(instance, now, asked_at, is_gap, config) {
-            state.terminated_total += 1;
+            continue;
+        }
+        // A list never outranks a living agent, and who does not lead hears none: it goes once its agent is silent to a
+        // leader, or it is terminated.
+        let may_live = !state.leader || instance.is_reporting(now, config.heartbeat_timeout);
+        if gone::is_absent(instance, asked_at, is_gap, config) && !may_live {
+            state.terminated_total += u64::from(gone::unlisted(instance, now));
         }
     }
     strangers::unlike_listed(state, now, asked_at, config);

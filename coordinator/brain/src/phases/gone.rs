@@ -25,41 +25,28 @@ pub(crate) fn terminated(instance: &mut Instance, now: Timestamp, reason: Option
     true
 }
 
-/// A list that was asked for at `asked_at` does not show it. One list alone that does not is no proof, however long ago
-/// the last one was. `is_gap`: lists were missing for so long that the instance may have been there in between. True
-/// where it is gone now, and was an instance of EC2's.
-pub(crate) fn absent(
-    instance: &mut Instance,
-    now: Timestamp,
-    asked_at: Timestamp,
-    is_gap: bool,
-    config: &Config,
-) -> bool {
+/// A list that was asked for at `asked_at` does not show it: true once the lists had time enough. One list alone that
+/// does not is no proof, however long ago the last one was. `is_gap`: lists were missing for so long that the instance
+/// may have been there in between.
+pub(crate) fn is_absent(instance: &mut Instance, asked_at: Timestamp, is_gap: bool, config: &Config) -> bool {
     if is_gap {
         instance.ec2.missing_since = None;
     }
     let missing_since = *instance.ec2.missing_since.get_or_insert(asked_at);
-    if instance.is_gone() || !is_absent_for_sure(instance, missing_since, asked_at, config) {
-        return false;
-    }
-    // A list never outranks a living agent. It goes once its agent is silent, or it is terminated.
-    if instance.is_reporting(now, config.heartbeat_timeout) {
-        return false;
-    }
+    let known_since = match instance.phase {
+        Phase::Launching { deadline, last_try, .. } => deadline.max(last_try),
+        _ => instance.ec2.last_listed.or(instance.accepted_at).unwrap_or(instance.phase_since),
+    };
+    !instance.is_gone() && asked_at > known_since.max(missing_since) + config.consistency_grace
+}
+
+/// No list shows it. True where it was an instance of EC2's.
+pub(crate) fn unlisted(instance: &mut Instance, now: Timestamp) -> bool {
     let had_id = instance.id.is_some();
     instance.ends_by_itself(now);
     let reason = if had_id { ending::unlisted(instance) } else { "EC2 never listed this launch".to_owned() };
     instance.enter(now, Phase::Gone, reason);
     had_id
-}
-
-/// The lists had time enough to show it.
-fn is_absent_for_sure(instance: &Instance, missing_since: Timestamp, asked_at: Timestamp, config: &Config) -> bool {
-    let known_since = match instance.phase {
-        Phase::Launching { deadline, last_try, .. } => deadline.max(last_try),
-        _ => instance.ec2.last_listed.or(instance.accepted_at).unwrap_or(instance.phase_since),
-    };
-    asked_at > known_since.max(missing_since) + config.consistency_grace
 }
 
 /// EC2 lists as alive what was gone: it boots again, unless EC2 has shown its end. A stale list is not believed.
