@@ -74,7 +74,7 @@ fn observed(state: &mut State, now: Timestamp, mut backlog: Backlog, config: &Co
     if let Some((_, last)) = state.backlog {
         let blind = now.since(last);
         if blind > config.longest_gap() {
-            state.instances.iter_mut().for_each(|instance| booting::prolong(instance, now, blind));
+            state.instances.iter_mut().for_each(|instance| booting::prolong(instance, now, blind, config));
         }
     }
     let is_told = state.instances.iter().any(|instance| instance.is_capacity() && instance.agent.is_rate_limited);

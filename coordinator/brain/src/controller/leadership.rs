@@ -1,5 +1,7 @@
 //! A process begins, or begins to lead: what was asked, answered or told before may have reached somebody else.
 
+use std::time::Duration;
+
 use crate::config::Config;
 use crate::instance::Instance;
 use crate::phases::{booting, draining, launching, terminating};
@@ -37,6 +39,11 @@ pub(super) fn gained(state: &mut State, now: Timestamp, config: &Config) {
         // Another leader may have drained it meanwhile.
         instance.takes_none_since = None;
         if instance.agent.registered {
+            // Another leader heard what it said meanwhile: it may have been ready since.
+            let unheard = instance.agent.last_report.map_or(Duration::ZERO, |last| now.since(last));
+            if unheard > config.heartbeat_timeout {
+                booting::prolong(instance, now, unheard, config);
+            }
             instance.agent.last_report = Some(now);
         } else {
             booting::begin_deadline_anew(instance, now, config);

@@ -46,12 +46,14 @@ pub(crate) fn reported(state: &mut State, now: Timestamp, id: &InstanceId) {
     }
 }
 
-/// Nobody could prove anything while the queues were not seen: that time does not count against a boot, but for what
-/// was before it. A ledger that was put back says that they were seen long ago.
-pub(crate) fn prolong(instance: &mut Instance, now: Timestamp, blind: Duration) {
+/// Nobody could prove anything while the queues were not seen, or the agent was not heard: that time does not count
+/// against a boot, but for what was before it. A ledger that was put back says that they were seen long ago. No boot has
+/// more time than a whole one: both may have lasted for the same time.
+pub(crate) fn prolong(instance: &mut Instance, now: Timestamp, blind: Duration, config: &Config) {
     let booted_for = now.since(instance.phase_since);
     if let Phase::Booting { deadline } = &mut instance.phase {
-        *deadline = *deadline + blind.min(booted_for);
+        let most = now + config.boot_timeout;
+        *deadline = (*deadline + blind.min(booted_for)).min(most).max(*deadline);
         instance.boot_deadline = Some(*deadline);
     }
 }
