@@ -45,6 +45,8 @@ pub struct Coordinator {
     renewal: u64,
     /// It was the leader when this was last checked.
     led: bool,
+    /// When it last was the leader no longer.
+    pub lost_at: u64,
     wakes_at: Option<u64>,
     pub sessions: Sessions,
 }
@@ -65,6 +67,7 @@ impl Coordinator {
             renewed_at: 0,
             renewal: 0,
             led: false,
+            lost_at: 0,
             wakes_at: None,
             sessions: Sessions::default(),
         }
@@ -157,6 +160,9 @@ impl World {
         self.settle_ledger();
         self.renews_no_longer(c);
         self.coordinators[c].is_up = false;
+        if self.coordinators[c].led {
+            self.coordinators[c].lost_at = self.now;
+        }
         // At once, or by the keep-alive if the whole host is gone.
         self.sessions_end_with(c, &[100, 15 * SECOND]);
         let after = if self.rng.one_in(4) { self.rng.octaves(5 * SECOND, 1200 * SECOND) } else { 5 * SECOND };
@@ -221,6 +227,7 @@ impl World {
         let leads = self.coordinators[c].leads();
         if std::mem::replace(&mut self.coordinators[c].led, leads) && !leads {
             say!(self, "{} no longer leads", name(c));
+            self.coordinators[c].lost_at = self.now;
             // The agents must connect to the new leader.
             self.sessions_end_with(c, &[500]);
         }

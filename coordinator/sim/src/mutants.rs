@@ -9,12 +9,13 @@ mod pool;
 mod seen;
 
 use std::fs;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde::Deserialize;
 
-pub use list::{Mutant, all};
+pub use list::{Mutant, RARE_DAYS, all};
 
 /// The packages that are copied.
 const MEMBERS: [&str; 7] = [
@@ -88,7 +89,7 @@ impl Check {
     fn run_in(&self, work: &Path, tell: &mut impl FnMut(&str, &str, &Fate) -> bool) -> Result<bool, String> {
         copy(work).map_err(|error| format!("cannot copy into {}: {error}", work.display()))?;
         let mut all_well = true;
-        let control = self.run_seeds(work);
+        let control = self.run_seeds(work, None);
         all_well &= matches!(control, Fate::Survived);
         if !tell("(control)", "no change", &control) {
             return Ok(false);
@@ -102,7 +103,7 @@ impl Check {
                 Err(problem) => Fate::Invalid(problem),
                 Ok(mutated) => {
                     fs::write(&file, mutated).map_err(|error| error.to_string())?;
-                    let fate = self.run_seeds(work);
+                    let fate = self.run_seeds(work, mutant.shown_by);
                     fs::write(&file, original).map_err(|error| error.to_string())?;
                     fate
                 }
@@ -115,8 +116,8 @@ impl Check {
         Ok(all_well)
     }
 
-    /// Builds the copy, and runs seeds until one fails.
-    fn run_seeds(&self, work: &Path) -> Fate {
+    /// Builds the copy, and runs seeds until one fails: `first` for its days, then all.
+    fn run_seeds(&self, work: &Path, first: Option<u64>) -> Fate {
         let target = work.join("target");
         let built = Command::new("cargo")
             .args(["build", "--offline", "--quiet", "--release", "-p", "spillway-sim"])
@@ -133,9 +134,18 @@ impl Check {
             Ok(built) => return Fate::Invalid(String::from_utf8_lossy(&built.stderr).into_owned()),
             Err(error) => return Fate::Invalid(error.to_string()),
         }
-        let swept = Command::new(target.join("release/spillway-sim"))
-            .args(["--until-first", "--json", "--seeds", &format!("0..{}", self.seeds)])
-            .args(["--days", &self.days.to_string(), "--threads", &self.threads.to_string()])
+        let program = target.join("release/spillway-sim");
+        let first = first.map(|seed| self.sweep(&program, seed..seed + 1, RARE_DAYS));
+        match first {
+            Some(caught @ Fate::Caught { .. }) => caught,
+            _ => self.sweep(&program, 0..self.seeds, self.days),
+        }
+    }
+
+    fn sweep(&self, program: &Path, seeds: Range<u64>, days: f64) -> Fate {
+        let swept = Command::new(program)
+            .args(["--until-first", "--json", "--seeds", &format!("{}..{}", seeds.start, seeds.end)])
+            .args(["--days", &days.to_string(), "--threads", &self.threads.to_string()])
             .env_remove("SEED")
             .output();
         let swept = match swept {

@@ -56,20 +56,19 @@ impl World {
         matches!(&planned.decision, Decision::Launch { token } if !is_again && !self.issued.contains(token))
     }
 
-    /// What a rate limit keeps from jobs is no failed boot. Not where its worker has just started, or a fault has hit
-    /// it.
-    fn check_held_back(&mut self, c: C, n: N, reason: &Reason) {
+    /// What has been ready, and works or could, is no failed boot: not by a rate limit, nor by what another leader heard.
+    /// Not where its worker has just started, or a fault has hit it.
+    fn check_failed_boot(&mut self, n: N, reason: &Reason) {
         let host = &self.hosts[n];
         let is_failed = matches!(reason, Reason::BootFailed { .. } | Reason::BootDeadline { .. });
-        let is_limited = self.is_held_back();
         let works = host.was_ready && host.has_agent() && host.free_processes(self.setup.slots).next().is_some();
-        let speaks_here = host.session().is_some_and(|(with, _)| with == c);
-        let is_heard = speaks_here && host.heard_at + 30 * SECOND > self.now;
+        let is_heard = host.heard_at + 30 * SECOND > self.now;
         let is_undisturbed = host.disturbed_at + 10 * MINUTE < self.now && !self.net.redis_down.is_down(self.now);
         // A worker without shim and name cannot give the worker proof while all its slots are busy.
         let is_undisturbed = is_undisturbed && is_heard && self.setup.naming != Naming::None;
-        if is_failed && is_limited && works && is_undisturbed {
-            let text = format!("i-{n} is a failed boot ({reason}), and only a rate limit keeps it from jobs");
+        if is_failed && works && is_undisturbed && host.idle().is_none() {
+            let why = if self.is_held_back() { "only a rate limit keeps it from jobs" } else { "it has been ready" };
+            let text = format!("i-{n} is a failed boot ({reason}), and {why}");
             self.violate(Invariant::FailedByItself, text);
         }
     }
@@ -107,7 +106,7 @@ impl World {
                 if matches!(reason, Reason::TakesNoJob { .. }) {
                     self.check_took_none(n);
                 }
-                self.check_held_back(c, n, reason);
+                self.check_failed_boot(n, reason);
                 if matches!(reason, Reason::BootFailed { .. } | Reason::BootDeadline { .. }) {
                     let config = &self.setup.config;
                     let opens = (config.boot_failures, ms(config.breaker_backoff));
@@ -254,8 +253,9 @@ impl World {
         let is_old = |at: u64, most: u64| now.0.saturating_sub(at) > most + BOUND_LATE;
         let observed_at = shadow.observed.back().map_or(0, |seen| seen.at).max(shadow.listed_since);
         let is_beyond = shadow.observation_failed && is_old(observed_at, ms(config.unknown_bound()) * 2);
-        let is_listed = shadow.listed_at.is_some_and(|at| !is_old(at, 0)) && !shadow.listing_failed;
-        if !is_beyond || !is_listed || shadow.held || self.coordinators.len() > 1 {
+        let longest = ms(config.longest_listing_age());
+        let is_listed = shadow.listed_at.is_some_and(|at| now.0 <= at + longest) && !shadow.listing_failed;
+        if !is_beyond || !is_listed || shadow.held || self.coordinators.len() > 1 || !is_old(shadow.seen_since, 0) {
             return;
         }
         let is_due = |(_, (since, last)): &(&N, &(u64, u64))| {

@@ -48,6 +48,8 @@ pub struct Shadow {
     pub listed_at: Option<u64>,
     /// A list that was asked for earlier is not decided upon.
     pub listed_since: u64,
+    /// Since when EC2's lists have come without a gap.
+    pub seen_since: u64,
     pub listing_failed: bool,
     /// Instances whose last heartbeat said ready; instances with a notice.
     pub ready: BTreeSet<N>,
@@ -119,6 +121,7 @@ impl Clone for Shadow {
         self.queue_seen = other.queue_seen;
         self.listed_at = other.listed_at;
         self.listed_since = other.listed_since;
+        self.seen_since = other.seen_since;
         self.listing_failed = other.listing_failed;
         renew(&mut self.refused, &other.refused);
         renew(&mut self.used, &other.used);
@@ -179,6 +182,10 @@ impl Shadow {
                 self.lists_taken_back(now, listed);
                 let asked_at = ms(*asked_at).saturating_add_signed(skew);
                 if asked_at >= self.listed_since {
+                    let longest = ms(config.longest_listing_age());
+                    if self.listing_failed || self.listed_at.is_none_or(|last| asked_at > last + longest) {
+                        self.seen_since = now.0;
+                    }
                     self.listed_at = Some(asked_at);
                 }
                 self.listing_failed = false;
@@ -285,6 +292,7 @@ impl Shadow {
             resumed_at,
             terminated_at,
             listed_since,
+            seen_since,
             first_ready,
             early_ends,
             rows,
@@ -293,7 +301,8 @@ impl Shadow {
         } = self;
         let times = observed.iter_mut().map(|seen| &mut seen.at).chain(listed_at.as_mut());
         let times = times.chain(refused.values_mut()).chain(breaker_opened_at.as_mut());
-        let times = times.chain([resumed_at, listed_since]).chain(rows.values_mut().map(|row| &mut row.at));
+        let times = times.chain([resumed_at, listed_since, seen_since]);
+        let times = times.chain(rows.values_mut().map(|row| &mut row.at));
         let times = times.chain(taken_back.iter_mut().map(|(.., at)| at));
         let times = times.chain(first_ready.values_mut()).chain(early_ends.iter_mut());
         let times = times.chain(waits.iter_mut().flat_map(|(since, last)| [since, last]));

@@ -13,23 +13,32 @@ pub const FOUND_AGAIN: u64 = 4 * MINUTE;
 const SKEW: u64 = 10 * SECOND;
 
 impl World {
-    /// Weaker: what no listing shows beyond the grace could not be known once its agent was silent, or its end was
-    /// decided.
+    /// Weaker: what no listing shows beyond the grace could not be known once its agent was silent, to a leader, or its
+    /// end was decided. A coordinator that stood still takes its own silence for the agent's.
     pub fn forgives_unlisted(&mut self, c: C) {
         let heartbeat_timeout = ms(self.setup.config.heartbeat_timeout);
-        let was_unlisted = |n: &N| {
+        let Coordinator { pool, shadow, lost_at, frozen_until, .. } = &self.coordinators[c];
+        let (local, pool_time) = (self.local(c), self.pool_time(c));
+        let led_for = local.0.saturating_sub(shadow.listed_since);
+        let has_listened = self.now < frozen_until + heartbeat_timeout || led_for + SKEW >= heartbeat_timeout;
+        let led_no_longer_for = self.now - lost_at;
+        let is_forgiven = |n: &N| {
             let machine = &self.cloud.machines[*n];
-            machine.unlisted.until > 0 && !machine.forgotten && machine.is_live()
+            let was_unlisted = machine.unlisted.until > 0 && !machine.forgotten && machine.is_live();
+            let is_silent = self.hosts[*n].heard_at + heartbeat_timeout <= self.now + SKEW;
+            let is_ended = shadow.terminated_at.contains_key(n);
+            let may_be_given_up = || match pool.state().instance(&machine.id) {
+                Some(known) => {
+                    let did_lead = ms(pool_time.since(known.phase_since)) + SKEW >= led_no_longer_for;
+                    known.is_gone() && (is_ended || (is_silent && (has_listened || did_lead)))
+                }
+                None => is_ended || is_silent,
+            };
+            was_unlisted && may_be_given_up()
         };
-        for n in self.cloud.listed.iter().copied().filter(was_unlisted).collect::<Vec<N>>() {
-            let machine = &self.cloud.machines[n];
-            let (state, shadow) = (self.coordinators[c].state(), &self.coordinators[c].shadow);
-            let is_silent = self.hosts[n].heard_at + heartbeat_timeout <= self.now + SKEW;
-            let may_be_given_up = is_silent || shadow.terminated_at.contains_key(&n);
-            if may_be_given_up && state.instance(&machine.id).is_none_or(|instance| instance.is_gone()) {
-                self.cloud.machines[n].forgotten = true;
-                self.count(crate::counts::Occurrence::GivenUp);
-            }
+        for n in self.cloud.listed.iter().copied().filter(is_forgiven).collect::<Vec<N>>() {
+            self.cloud.machines[n].forgotten = true;
+            self.count(crate::counts::Occurrence::GivenUp);
         }
     }
 

@@ -61,14 +61,15 @@ impl World {
             let known = coordinator.state().instance(&self.cloud.machines[n].id).filter(|it| !it.adopted);
             let Some(instance) = known.filter(|_| !coordinator.shadow.drained.contains(&n)) else { continue };
             let launched_at = self.told_as_local(c, instance.planned_at).0;
-            let before = coordinator.shadow.rows.get(&class).copied();
-            let mut row = Row { at, times: before.map_or(1, |row| row.times) };
-            if before.is_some_and(|row| launched_at >= row.at + row.wait(class, config)) {
-                row.times += 1;
-            }
-            // Then it is for a person, and waits as that does.
-            if class == RefusalClass::Retry {
-                row.times = row.times.min(config.boot_failures);
+            let next = |class| {
+                let before = coordinator.shadow.rows.get(&class).copied();
+                let is_later = before.is_some_and(|row| launched_at >= row.at + row.wait(class, config));
+                Row { at, times: before.map_or(1, |row| row.times) + u32::from(is_later) }
+            };
+            let (mut class, mut row) = (class, next(class));
+            // Then it is for a person, and waits as that does: a row of its own.
+            if class == RefusalClass::Retry && row.times >= config.boot_failures {
+                (class, row) = (RefusalClass::Unknown, next(RefusalClass::Unknown));
             }
             self.coordinators[c].shadow.rows.insert(class, row);
         }

@@ -199,4 +199,12 @@ pub const MUTANTS: &[Mutant] = &[
         "config.keep_failed_boots.is_zero() || state.instances.iter().any(|instance| instance.is_kept(now))",
         "config.keep_failed_boots.is_zero()",
     ),
+    bug(
+        "another-leaders-time-counts",
+        "a boot has timed out by what its agent said to another leader",
+        "coordinator/brain/src/controller/leadership.rs",
+        "if unheard > config.heartbeat_timeout {",
+        "if unheard > config.heartbeat_timeout * 10_000 {",
+    )
+    .shown_by(6922),
 ];

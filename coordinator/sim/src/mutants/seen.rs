@@ -181,8 +181,15 @@ pub const MUTANTS: &[Mutant] = &[
     bug(
         "list-outranks-agent",
         "an instance that EC2's lists do not show is gone although its agent reports",
-        "coordinator/brain/src/phases/gone.rs",
-        "if instance.is_reporting(now, config.heartbeat_timeout) {",
-        "if instance.token.0.is_empty() && instance.is_reporting(now, config.heartbeat_timeout) {",
+        "coordinator/brain/src/controller/listing.rs",
+        "|| instance.is_reporting(now, config.heartbeat_timeout);",
+        "|| instance.token.0.is_empty();",
+    ),
+    bug(
+        "standby-lists-end",
+        "a coordinator that does not lead, and hears no agent, takes a list's word that an instance is gone",
+        "coordinator/brain/src/controller/listing.rs",
+        "!state.leader || instance.is_reporting(",
+        "instance.is_reporting(",
     ),
 ];
