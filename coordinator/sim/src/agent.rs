@@ -127,6 +127,11 @@ struct Session {
 }
 
 impl Host {
+    /// A fault hits it, and lasts until then. An earlier one may last longer.
+    pub fn disturb(&mut self, until: u64) {
+        self.disturbed_at = self.disturbed_at.max(until);
+    }
+
     pub fn is_on(&self) -> bool {
         self.is_on
     }

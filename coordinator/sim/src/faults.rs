@@ -271,7 +271,7 @@ impl World {
                 self.net.redis_down.cut(self.now, until);
                 let mut runs = self.bull.primary.clone();
                 for n in self.live_hosts.clone() {
-                    self.hosts[n].disturbed_at = until;
+                    self.hosts[n].disturb(until);
                     runs.extend(self.hosts[n].procs.iter().flat_map(|process| &process.runs));
                 }
                 runs.into_iter().for_each(|run| self.stops_renewing(run));

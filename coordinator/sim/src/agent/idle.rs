@@ -75,7 +75,7 @@ impl World {
     fn idles(&mut self, n: N, idle: Idle) {
         let until = self.now + self.rng.octaves(10 * MINUTE, 8 * HOUR);
         self.hosts[n].idle = Some((idle, self.now));
-        self.hosts[n].disturbed_at = until;
+        self.hosts[n].disturb(until);
         self.agenda.put(until, Ev::Heal(Heal::Idle(n)));
     }
 

@@ -144,7 +144,7 @@ impl World {
             return;
         }
         host.agent_generation += 1;
-        host.disturbed_at = self.now;
+        host.disturb(self.now);
         host.stop = None;
         say!(self, "i-{n}: the agent crashes{}", if for_good { ", for good" } else { "" });
         self.count(if for_good { Occurrence::AgentDied } else { Occurrence::AgentCrash });
@@ -178,7 +178,7 @@ impl World {
         let host = &mut self.hosts[n];
         (host.is_hung, host.owes_hand_back, host.fence_mark, host.has_ticket) = (false, false, false, false);
         host.steps_done = 0;
-        host.disturbed_at = back_at + 5 * MINUTE;
+        host.disturb(back_at + 5 * MINUTE);
         host.draining_since = NEVER;
         for process in &mut host.procs {
             *process = Proc::default();
@@ -193,7 +193,7 @@ impl World {
         self.hosts[n].is_hung = true;
         self.hosts[n].agent_generation += 1;
         self.hosts[n].agent = None;
-        self.hosts[n].disturbed_at = self.now;
+        self.hosts[n].disturb(self.now);
         self.hosts[n].owes_hand_back = true;
         for index in 0..self.hosts[n].procs.len() {
             self.hosts[n].procs[index].is_frozen = true;

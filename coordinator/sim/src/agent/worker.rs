@@ -227,7 +227,7 @@ impl World {
         if process.works() && !process.is_stopping {
             process.number = number;
             let pid = process.pid;
-            self.hosts[n].disturbed_at = self.now;
+            self.hosts[n].disturb(self.now);
             self.count(Occurrence::WorkerCrash);
             say!(self, "i-{n}: a worker process crashes");
             self.process_exits(n, pid, number, false);
@@ -243,7 +243,7 @@ impl World {
         }
         process.hung_until = Some(until);
         let (pid, runs) = (process.pid, process.runs.clone());
-        self.hosts[n].disturbed_at = until;
+        self.hosts[n].disturb(until);
         runs.into_iter().for_each(|run| self.stops_renewing(run));
         self.count(Occurrence::WorkerHung);
         say!(self, "i-{n}: a worker process hangs");

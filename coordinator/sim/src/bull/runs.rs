@@ -107,7 +107,7 @@ impl World {
         if self.bull.runs[run].exec == Exec::Running && !self.is_calm {
             say!(self, "job {} takes i-{n} down", self.bull.runs[run].job);
             self.count(Occurrence::EndedByJob);
-            self.hosts[n].disturbed_at = self.now;
+            self.hosts[n].disturb(self.now);
             self.ec2_ends_suddenly(n, "Client.InstanceInitiatedShutdown");
         }
     }

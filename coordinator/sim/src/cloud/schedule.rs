@@ -63,7 +63,7 @@ impl World {
         }
         self.count(if self.works(n) { Occurrence::EventCutOff } else { Occurrence::EventBegan });
         say!(self, "{} of i-{n} begins", event.code);
-        self.hosts[n].disturbed_at = self.now;
+        self.hosts[n].disturb(self.now);
         if matches!(event.code, "instance-retirement" | "instance-stop") {
             self.ec2_enter(n, Ec2State::Stopping, Some(BY_A_CALL));
             let off_at = self.now + self.rng.between(1, 25) * SECOND;

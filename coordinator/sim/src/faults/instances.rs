@@ -22,7 +22,7 @@ impl World {
             Fault::AgentLies => {
                 let until = self.now + self.rng.octaves(10 * MINUTE, 4 * HOUR);
                 self.hosts[n].lies_until = until;
-                self.hosts[n].disturbed_at = until;
+                self.hosts[n].disturb(until);
                 self.count(Occurrence::Lies);
                 say!(self, "the agent of i-{n} lies from now on");
             }
@@ -58,7 +58,7 @@ impl World {
             Fault::Notice => self.ec2_gives_notice(n),
             Fault::NoNotice => {
                 self.count(Occurrence::NoNotice);
-                self.hosts[n].disturbed_at = now;
+                self.hosts[n].disturb(now);
                 self.ec2_ends_suddenly(n, "Server.SpotInstanceTermination");
             }
             Fault::Retag | Fault::Unlist if self.only_listings_tell(n) => {}
@@ -92,12 +92,12 @@ impl World {
             }
             Fault::TerminateByOther => {
                 self.count(Occurrence::TerminatedByOther);
-                self.hosts[n].disturbed_at = now;
+                self.hosts[n].disturb(now);
                 self.ec2_ends_suddenly(n, BY_A_CALL);
             }
             Fault::StopByOther => {
                 self.count(Occurrence::StoppedByOther);
-                self.hosts[n].disturbed_at = now;
+                self.hosts[n].disturb(now);
                 self.ec2_enter(n, Ec2State::Stopping, Some(BY_A_CALL));
                 let off_at = now + self.rng.between(1, 25) * SECOND;
                 self.agenda.put(off_at, Ev::Cloud(CloudEv::Off(n)));
@@ -150,7 +150,7 @@ impl World {
         self.count(Occurrence::CutWorker);
         say!(self, "i-{n} cannot reach Redis for {} s", (until - now) / SECOND);
         self.net.worker[n].cut(now, until);
-        self.hosts[n].disturbed_at = until;
+        self.hosts[n].disturb(until);
         let runs: Vec<usize> = self.hosts[n].procs.iter().flat_map(|it| it.runs.iter().copied()).collect();
         runs.into_iter().for_each(|run| self.stops_renewing(run));
         self.agenda.put(until, Ev::Heal(Heal::Worker(n)));

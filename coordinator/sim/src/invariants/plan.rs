@@ -386,8 +386,8 @@ impl World {
             self.violate(Invariant::Bounded, text);
         }
         let (config, shadow) = (&self.setup.config, &self.coordinators[c].shadow);
-        // Weaker: an end that no listing shows may have stopped launches before, from the first of these on at the
-        // earliest. That a try which ends early too prolongs it is shown by a scenario.
+        // Weaker: an end that no listing shows may have stopped launches before, as the brain says, or from the first of
+        // these on. That a try which ends early too prolongs it is shown by a scenario.
         let is_row = shadow.early_ends.len() >= config.boot_failures as usize;
         // When each was ready is the brain's word: a report that came while it drained makes none ready.
         let lasted_since = |first: u64| {
@@ -397,8 +397,12 @@ impl World {
                 !ended_early && (first..=now.0).contains(&(ready_at + EARLY).0)
             })
         };
+        let wait = ms(config.breaker_backoff);
+        let until = self.coordinators[c].state().early_ends().open_until();
+        let until = until.map_or(u64::MAX, |until| self.told_as_local(c, until).0);
         let opened_at = shadow.early_ends.first().filter(|first| is_row && !lasted_since(**first));
-        if opened_at.is_some_and(|at| now.0 + skew < at + ms(config.breaker_backoff)) {
+        let opened_at = opened_at.map(|first| (*first).min(until.saturating_sub(wait)));
+        if opened_at.is_some_and(|at| now.0 + skew < at + wait) {
             let text =
                 format!("a launch after {} instances ended soon after they became ready", shadow.early_ends.len());
             self.violate(Invariant::Bounded, text);
