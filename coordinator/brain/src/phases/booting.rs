@@ -47,8 +47,8 @@ pub(crate) fn reported(state: &mut State, now: Timestamp, id: &InstanceId) {
 }
 
 /// Nobody could prove anything while the queues were not seen, or the agent was not heard: that time does not count
-/// against a boot, but for what was before it. A ledger that was put back says that they were seen long ago. No boot has
-/// more time than a whole one: both may have lasted for the same time.
+/// against a boot, but for what was before it. A ledger that was put back says that they were seen long ago. No boot
+/// has more time than a whole one: both may have lasted for the same time.
 pub(crate) fn prolong(instance: &mut Instance, now: Timestamp, blind: Duration, config: &Config) {
     let booted_for = now.since(instance.phase_since);
     if let Phase::Booting { deadline } = &mut instance.phase {

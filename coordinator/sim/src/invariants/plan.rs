@@ -56,8 +56,8 @@ impl World {
         matches!(&planned.decision, Decision::Launch { token } if !is_again && !self.issued.contains(token))
     }
 
-    /// What has been ready, and works or could, is no failed boot: not by a rate limit, nor by what another leader heard.
-    /// Not where its worker has just started, or a fault has hit it.
+    /// What has been ready, and works or could, is no failed boot: not by a rate limit, nor by what another leader
+    /// heard. Not where its worker has just started, or a fault has hit it.
     fn check_failed_boot(&mut self, n: N, reason: &Reason) {
         let host = &self.hosts[n];
         let is_failed = matches!(reason, Reason::BootFailed { .. } | Reason::BootDeadline { .. });
@@ -386,8 +386,8 @@ impl World {
             self.violate(Invariant::Bounded, text);
         }
         let (config, shadow) = (&self.setup.config, &self.coordinators[c].shadow);
-        // Weaker: an end that no listing shows may have stopped launches before, as the brain says, or from the first of
-        // these on. That a try which ends early too prolongs it is shown by a scenario.
+        // Weaker: an end that no listing shows may have stopped launches before, as the brain says, or from the first
+        // of these on. That a try which ends early too prolongs it is shown by a scenario.
         let is_row = shadow.early_ends.len() >= config.boot_failures as usize;
         // When each was ready is the brain's word: a report that came while it drained makes none ready.
         let lasted_since = |first: u64| {

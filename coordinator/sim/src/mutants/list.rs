@@ -11,8 +11,8 @@ pub struct Mutant {
     pub find: &'static str,
     pub replace: &'static str,
     pub what: &'static str,
-    /// A seed of [`RARE_DAYS`] that shows what hardly any other does. Other draws of faults want another one: a sweep of
-    /// the mutant finds it.
+    /// A seed of [`RARE_DAYS`] that shows what hardly any other does. Other draws of faults want another one: a sweep
+    /// of the mutant finds it.
     pub shown_by: Option<u64>,
 }
 
