@@ -9,7 +9,7 @@
 //! ```
 //!
 //! Busy, stale and interrupted are conditions of an instance, not phases. Only EC2's own word makes it Gone: a
-//! refusal, `terminated`, or absence from its list for longer than the consistency grace.
+//! refusal, `terminated`, or absence from its list for longer than the consistency grace, while its agent is silent.
 
 use std::fmt;
 

@@ -45,7 +45,7 @@ pub struct Coordinator {
     renewal: u64,
     /// It was the leader when this was last checked.
     led: bool,
-    /// When it last was the leader no longer.
+    /// When it last ceased to lead, or started.
     pub lost_at: u64,
     wakes_at: Option<u64>,
     pub sessions: Sessions,
@@ -142,6 +142,7 @@ impl World {
             is_up: true,
             generation,
             parameters: self.cloud.parameters,
+            lost_at: self.now,
             ..Coordinator::new(now, self.setup.config.clone(), nonce)
         };
         say!(self, "{} starts", name(c));
@@ -160,9 +161,6 @@ impl World {
         self.settle_ledger();
         self.renews_no_longer(c);
         self.coordinators[c].is_up = false;
-        if self.coordinators[c].led {
-            self.coordinators[c].lost_at = self.now;
-        }
         // At once, or by the keep-alive if the whole host is gone.
         self.sessions_end_with(c, &[100, 15 * SECOND]);
         let after = if self.rng.one_in(4) { self.rng.octaves(5 * SECOND, 1200 * SECOND) } else { 5 * SECOND };

@@ -89,13 +89,14 @@ impl Check {
     fn run_in(&self, work: &Path, tell: &mut impl FnMut(&str, &str, &Fate) -> bool) -> Result<bool, String> {
         copy(work).map_err(|error| format!("cannot copy into {}: {error}", work.display()))?;
         let mut all_well = true;
-        let control = self.run_seeds(work, None);
+        let is_wanted =
+            |mutant: &&Mutant| self.only.is_empty() || self.only.iter().any(|only| mutant.name.contains(only.as_str()));
+        // What shows a mutant must show nothing without it.
+        let control = self.run_seeds(work, all().filter(is_wanted).filter_map(|mutant| mutant.shown_by));
         all_well &= matches!(control, Fate::Survived);
         if !tell("(control)", "no change", &control) {
             return Ok(false);
         }
-        let is_wanted =
-            |mutant: &&Mutant| self.only.is_empty() || self.only.iter().any(|only| mutant.name.contains(only.as_str()));
         for mutant in all().filter(is_wanted) {
             let file = work.join(mutant.file);
             let original = fs::read_to_string(&file).map_err(|error| format!("{}: {error}", mutant.file))?;
@@ -116,8 +117,8 @@ impl Check {
         Ok(all_well)
     }
 
-    /// Builds the copy, and runs seeds until one fails: `first` for its days, then all.
-    fn run_seeds(&self, work: &Path, first: Option<u64>) -> Fate {
+    /// Builds the copy, and runs seeds until one fails: those of `first` for [`RARE_DAYS`], then all.
+    fn run_seeds(&self, work: &Path, first: impl IntoIterator<Item = u64>) -> Fate {
         let target = work.join("target");
         let built = Command::new("cargo")
             .args(["build", "--offline", "--quiet", "--release", "-p", "spillway-sim"])
@@ -135,11 +136,9 @@ impl Check {
             Err(error) => return Fate::Invalid(error.to_string()),
         }
         let program = target.join("release/spillway-sim");
-        let first = first.map(|seed| self.sweep(&program, seed..seed + 1, RARE_DAYS));
-        match first {
-            Some(caught @ Fate::Caught { .. }) => caught,
-            _ => self.sweep(&program, 0..self.seeds, self.days),
-        }
+        let rare = first.into_iter().map(|seed| self.sweep(&program, seed..seed + 1, RARE_DAYS));
+        let is_shown = |fate: &Fate| !matches!(fate, Fate::Survived);
+        rare.into_iter().find(is_shown).unwrap_or_else(|| self.sweep(&program, 0..self.seeds, self.days))
     }
 
     fn sweep(&self, program: &Path, seeds: Range<u64>, days: f64) -> Fate {

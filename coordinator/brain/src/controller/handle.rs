@@ -14,7 +14,7 @@ use crate::time::Timestamp;
 
 pub(super) fn handle(state: &mut State, now: Timestamp, event: Event, config: &Config) {
     match event {
-        Event::Started => leadership::started(state, now),
+        Event::Started => leadership::started(state, now, config),
         Event::ClockStepped { by_ms } => state.step(by_ms),
         Event::LeadershipGained => leadership::gained(state, now, config),
         Event::LeadershipLost => state.leader = false,
@@ -74,7 +74,7 @@ fn observed(state: &mut State, now: Timestamp, mut backlog: Backlog, config: &Co
     if let Some((_, last)) = state.backlog {
         let blind = now.since(last);
         if blind > config.longest_gap() {
-            state.instances.iter_mut().for_each(|instance| booting::prolong(instance, now, blind, config));
+            state.instances.iter_mut().for_each(|instance| booting::prolong(instance, now, blind));
         }
     }
     let is_told = state.instances.iter().any(|instance| instance.is_capacity() && instance.agent.is_rate_limited);

@@ -1,7 +1,5 @@
 //! A process begins, or begins to lead: what was asked, answered or told before may have reached somebody else.
 
-use std::time::Duration;
-
 use crate::config::Config;
 use crate::instance::Instance;
 use crate::phases::{booting, draining, launching, terminating};
@@ -10,7 +8,7 @@ use crate::time::Timestamp;
 
 /// This process began: what an earlier one left unanswered is retried, and what EC2 refused is tried again. The breaker
 /// stays: a coordinator that restarts again and again must not boot one broken instance after the other.
-pub(super) fn started(state: &mut State, now: Timestamp) {
+pub(super) fn started(state: &mut State, now: Timestamp, config: &Config) {
     state.forget_refusals();
     lists_anew(state, now);
     for instance in &mut state.instances {
@@ -20,9 +18,8 @@ pub(super) fn started(state: &mut State, now: Timestamp) {
         if let Some(hand_back) = &mut instance.owed.hand_back {
             hand_back.unanswered(now);
         }
-        // Agents need time to come back before they are called silent.
         if instance.agent.registered {
-            instance.agent.last_report = Some(now);
+            comes_back(instance, now, config);
         }
     }
 }
@@ -39,16 +36,17 @@ pub(super) fn gained(state: &mut State, now: Timestamp, config: &Config) {
         // Another leader may have drained it meanwhile.
         instance.takes_none_since = None;
         if instance.agent.registered {
-            // Another leader heard what it said meanwhile: it may have been ready since.
-            let unheard = instance.agent.last_report.map_or(Duration::ZERO, |last| now.since(last));
-            if unheard > config.heartbeat_timeout {
-                booting::prolong(instance, now, unheard, config);
-            }
-            instance.agent.last_report = Some(now);
+            comes_back(instance, now, config);
         } else {
             booting::begin_deadline_anew(instance, now, config);
         }
     }
+}
+
+/// Its agent needs time to come back before it is called silent, or its boot failed.
+fn comes_back(instance: &mut Instance, now: Timestamp, config: &Config) {
+    booting::wait_for_agent(instance, now, config);
+    instance.agent.last_report = Some(now);
 }
 
 /// Nothing is decided before EC2 is asked anew. When it was last listed is what the ledger says, and a ledger may be an

@@ -30,14 +30,16 @@ pub(super) fn listed(state: &mut State, now: Timestamp, asked_at: Timestamp, lis
             instance.ec2.missing_since = None;
             continue;
         }
-        // A list never outranks a living agent, and who does not lead hears none: it goes once its agent is silent to a
-        // leader, or it is terminated.
-        let may_live = !state.leader || instance.is_reporting(now, config.heartbeat_timeout);
-        if gone::is_absent(instance, asked_at, is_gap, config) && !may_live {
+        let is_absent = gone::note_absence(instance, asked_at, is_gap, config);
+        if is_absent && !gone::may_live(instance, now, asked_at, state.leader, config) {
             state.terminated_total += u64::from(gone::unlisted(instance, now));
         }
     }
     strangers::unlike_listed(state, now, asked_at, config);
+    // A tick does that for a leader.
+    if !state.leader {
+        gone::forget(state);
+    }
 }
 
 fn take_in(state: &mut State, now: Timestamp, entry: &Listed, config: &Config, others: &mut strangers::Found) {

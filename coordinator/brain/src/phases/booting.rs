@@ -46,14 +46,21 @@ pub(crate) fn reported(state: &mut State, now: Timestamp, id: &InstanceId) {
     }
 }
 
-/// Nobody could prove anything while the queues were not seen, or the agent was not heard: that time does not count
-/// against a boot, but for what was before it. A ledger that was put back says that they were seen long ago. No boot
-/// has more time than a whole one: both may have lasted for the same time.
-pub(crate) fn prolong(instance: &mut Instance, now: Timestamp, blind: Duration, config: &Config) {
+/// Nobody could prove anything while the queues were not seen: that time does not count against a boot, but for what
+/// was before it. A ledger that was put back says that they were seen long ago.
+pub(crate) fn prolong(instance: &mut Instance, now: Timestamp, blind: Duration) {
     let booted_for = now.since(instance.phase_since);
     if let Phase::Booting { deadline } = &mut instance.phase {
-        let most = now + config.boot_timeout;
-        *deadline = (*deadline + blind.min(booted_for)).min(most).max(*deadline);
+        *deadline = *deadline + blind.min(booted_for);
+        instance.boot_deadline = Some(*deadline);
+    }
+}
+
+/// This coordinator did not hear its agent for a while, in which it may have become ready: before its boot is judged,
+/// the agent has the time to come back.
+pub(crate) fn wait_for_agent(instance: &mut Instance, now: Timestamp, config: &Config) {
+    if let Phase::Booting { deadline } = &mut instance.phase {
+        *deadline = (*deadline).max(now + config.heartbeat_timeout);
         instance.boot_deadline = Some(*deadline);
     }
 }

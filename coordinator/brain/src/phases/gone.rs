@@ -1,6 +1,8 @@
 //! Gone: by EC2's own word, which is that it is terminated, or that its lists have not shown it for longer than they
 //! may be late. Kept for `status`, and until its jobs are handed back.
 
+use std::time::Duration;
+
 use super::booting;
 use crate::config::Config;
 use crate::ending;
@@ -13,6 +15,8 @@ use crate::time::Timestamp;
 
 /// Instances that are gone are kept for `status`, this many.
 const KEPT: usize = 20;
+/// Longer than EC2 shows what has ended, which is about an hour: a standby then believes the lists.
+const STANDBY_WAITS: Duration = Duration::from_secs(2 * 3600);
 
 /// EC2's list shows it terminated. True where it was not gone already.
 pub(crate) fn terminated(instance: &mut Instance, now: Timestamp, reason: Option<&StateReason>) -> bool {
@@ -25,10 +29,10 @@ pub(crate) fn terminated(instance: &mut Instance, now: Timestamp, reason: Option
     true
 }
 
-/// A list that was asked for at `asked_at` does not show it: true once the lists had time enough. One list alone that
-/// does not is no proof, however long ago the last one was. `is_gap`: lists were missing for so long that the instance
-/// may have been there in between.
-pub(crate) fn is_absent(instance: &mut Instance, asked_at: Timestamp, is_gap: bool, config: &Config) -> bool {
+/// Notes that a list which was asked for at `asked_at` does not show it. True once the lists had time enough, unless it
+/// is gone already. One list alone is no proof, however long ago the last one was. `is_gap`: lists were missing for so
+/// long that the instance may have been there in between.
+pub(crate) fn note_absence(instance: &mut Instance, asked_at: Timestamp, is_gap: bool, config: &Config) -> bool {
     if is_gap {
         instance.ec2.missing_since = None;
     }
@@ -38,6 +42,15 @@ pub(crate) fn is_absent(instance: &mut Instance, asked_at: Timestamp, is_gap: bo
         _ => instance.ec2.last_listed.or(instance.accepted_at).unwrap_or(instance.phase_since),
     };
     !instance.is_gone() && asked_at > known_since.max(missing_since) + config.consistency_grace
+}
+
+/// A list never outranks a living agent. A standby hears no agent: only a leader gives up what its lists do not show,
+/// once the agent is silent, or the instance is terminating. Without an end nobody would forget what a standby found.
+pub(crate) fn may_live(instance: &Instance, now: Timestamp, asked_at: Timestamp, leads: bool, config: &Config) -> bool {
+    match instance.ec2.missing_since {
+        Some(since) if !leads => asked_at.since(since) < STANDBY_WAITS,
+        _ => instance.is_reporting(now, config.heartbeat_timeout),
+    }
 }
 
 /// No list shows it. True where it was an instance of EC2's.
@@ -57,11 +70,13 @@ pub(crate) fn listed_alive(instance: &mut Instance, now: Timestamp, config: &Con
     }
 }
 
-/// Forgets those that have been gone for longest; none that owes a hand-back.
+/// Forgets those that have been gone for longest; none that owes a hand-back, but to a standby: whoever leads has that
+/// in the ledger.
 pub(crate) fn forget(state: &mut State) {
+    let leads = state.leader;
     let mut gone = state.instances.iter().filter(|instance| instance.is_gone()).count();
     state.instances.retain(|instance| {
-        let forget = gone > KEPT && instance.is_gone() && !instance.owes_hand_back();
+        let forget = gone > KEPT && instance.is_gone() && !(leads && instance.owes_hand_back());
         gone -= usize::from(forget);
         !forget
     });

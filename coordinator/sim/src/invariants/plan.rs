@@ -56,17 +56,18 @@ impl World {
         matches!(&planned.decision, Decision::Launch { token } if !is_again && !self.issued.contains(token))
     }
 
-    /// What has been ready, and works or could, is no failed boot: not by a rate limit, nor by what another leader
-    /// heard. Not where its worker has just started, or a fault has hit it.
+    /// What has been ready, and waits for jobs, is no failed boot: not by a rate limit, nor by what another leader
+    /// heard. Not where its worker has just started, or a fault has hit it. One that is busy may be so with a job that
+    /// stalled, which proves nothing.
     fn check_failed_boot(&mut self, n: N, reason: &Reason) {
         let host = &self.hosts[n];
         let is_failed = matches!(reason, Reason::BootFailed { .. } | Reason::BootDeadline { .. });
-        let works = host.was_ready && host.has_agent() && host.free_processes(self.setup.slots).next().is_some();
+        let is_free = host.was_ready && host.has_agent() && host.free_processes(self.setup.slots).next().is_some();
         let is_heard = host.heard_at + 30 * SECOND > self.now;
         let is_undisturbed = host.disturbed_at + 10 * MINUTE < self.now && !self.net.redis_down.is_down(self.now);
         // A worker without shim and name cannot give the worker proof while all its slots are busy.
         let is_undisturbed = is_undisturbed && is_heard && self.setup.naming != Naming::None;
-        if is_failed && works && is_undisturbed && host.idle().is_none() {
+        if is_failed && is_free && is_undisturbed {
             let why = if self.is_held_back() { "only a rate limit keeps it from jobs" } else { "it has been ready" };
             let text = format!("i-{n} is a failed boot ({reason}), and {why}");
             self.violate(Invariant::FailedByItself, text);
@@ -246,8 +247,8 @@ impl World {
         }
     }
 
-    /// Invariant 3: unknown is bounded. Weaker: only while this leader has seen EC2 and heard the agent for all that
-    /// time.
+    /// Invariant 3: unknown is bounded. Weaker: only where this leader has seen EC2 for two minutes without a gap, and
+    /// hears the agent.
     fn check_bound(&mut self, c: C, now: Timestamp) {
         let (config, shadow) = (&self.setup.config, &self.coordinators[c].shadow);
         let is_old = |at: u64, most: u64| now.0.saturating_sub(at) > most + BOUND_LATE;

@@ -202,9 +202,9 @@ pub const MUTANTS: &[Mutant] = &[
     bug(
         "another-leaders-time-counts",
         "a boot has timed out by what its agent said to another leader",
-        "coordinator/brain/src/controller/leadership.rs",
-        "if unheard > config.heartbeat_timeout {",
-        "if unheard > config.heartbeat_timeout * 10_000 {",
+        "coordinator/brain/src/phases/booting.rs",
+        "*deadline = (*deadline).max(now + config.heartbeat_timeout);",
+        "*deadline = (*deadline).max(now + config.heartbeat_timeout / 1_000_000);",
     )
     .shown_by(6922),
 ];

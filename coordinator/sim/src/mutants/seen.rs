@@ -181,15 +181,15 @@ pub const MUTANTS: &[Mutant] = &[
     bug(
         "list-outranks-agent",
         "an instance that EC2's lists do not show is gone although its agent reports",
-        "coordinator/brain/src/controller/listing.rs",
-        "|| instance.is_reporting(now, config.heartbeat_timeout);",
-        "|| instance.token.0.is_empty();",
+        "coordinator/brain/src/phases/gone.rs",
+        "_ => instance.is_reporting(now, config.heartbeat_timeout),",
+        "_ => instance.token.0.is_empty() && instance.is_reporting(now, config.heartbeat_timeout),",
     ),
     bug(
         "standby-lists-end",
         "a coordinator that does not lead, and hears no agent, takes a list's word that an instance is gone",
-        "coordinator/brain/src/controller/listing.rs",
-        "!state.leader || instance.is_reporting(",
-        "instance.is_reporting(",
+        "coordinator/brain/src/phases/gone.rs",
+        "Some(since) if !leads => asked_at.since(since) < STANDBY_WAITS,",
+        "Some(since) if !leads => asked_at.since(since) < STANDBY_WAITS / 1_000_000,",
     ),
 ];
