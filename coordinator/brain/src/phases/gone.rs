@@ -15,6 +15,9 @@ use crate::time::Timestamp;
 
 /// Instances that are gone are kept for `status`, this many.
 const KEPT: usize = 20;
+/// A standby keeps so many that owe a hand-back: if nobody led meanwhile, it goes on from what it knows. More of them
+/// are the instances of another leader, which has them in the ledger.
+const KEPT_BY_STANDBY: usize = 1000;
 /// Longer than EC2 shows what has ended, which is about an hour: a standby then believes the lists.
 const STANDBY_WAITS: Duration = Duration::from_secs(2 * 3600);
 
@@ -70,14 +73,40 @@ pub(crate) fn listed_alive(instance: &mut Instance, now: Timestamp, config: &Con
     }
 }
 
-/// Forgets those that have been gone for longest; none that owes a hand-back, but to a standby: whoever leads has that
-/// in the ledger.
+/// Forgets those that have been gone for longest; a leader none that owes a hand-back.
 pub(crate) fn forget(state: &mut State) {
-    let leads = state.leader;
+    let kept_owing = if state.leader { usize::MAX } else { KEPT_BY_STANDBY };
     let mut gone = state.instances.iter().filter(|instance| instance.is_gone()).count();
     state.instances.retain(|instance| {
-        let forget = gone > KEPT && instance.is_gone() && !(leads && instance.owes_hand_back());
+        let is_kept = gone <= KEPT || (gone <= kept_owing && instance.owes_hand_back());
+        let forget = instance.is_gone() && !is_kept;
         gone -= usize::from(forget);
         !forget
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::{InstanceId, LaunchToken};
+    use crate::phases::launching;
+
+    #[test]
+    fn a_standby_does_not_keep_all_that_it_ever_saw_end() {
+        let config = Config::default();
+        let mut state = State::new("t");
+        let now = Timestamp(0);
+        for n in 0..KEPT_BY_STANDBY + 30 {
+            let (token, id) = (LaunchToken(format!("t-{n}")), InstanceId(format!("i-{n}")));
+            launching::adopt(&mut state, now, token, id, &config);
+        }
+        state.instances.iter_mut().for_each(|instance| drop(unlisted(instance, now)));
+        state.leader = true;
+        forget(&mut state);
+        assert_eq!(state.instances.len(), KEPT_BY_STANDBY + 30, "each may have held a job");
+        state.leader = false;
+        forget(&mut state);
+        assert_eq!(state.instances.len(), KEPT_BY_STANDBY);
+        assert_eq!(state.instances[0].name(), "i-30", "the oldest go first");
+    }
 }
