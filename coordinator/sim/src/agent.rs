@@ -73,6 +73,9 @@ pub struct Host {
     idle: Option<(Idle, u64)>,
     /// Its last heartbeat.
     said: Option<spillway_brain::Report>,
+    /// Which process of its agent was the last to say that its worker is stopped, and when the present one started.
+    drained_by: u32,
+    agent_started_at: u64,
     /// When a coordinator last saw a job of it in Redis.
     pub held_at: u64,
     /// When a fault last hit it: its drain may not succeed.
@@ -130,6 +133,12 @@ impl Host {
     /// A fault hits it, and lasts until then. An earlier one may last longer.
     pub fn disturb(&mut self, until: u64) {
         self.disturbed_at = self.disturbed_at.max(until);
+    }
+
+    /// Its agent said that the worker is stopped, has started anew since, and no coordinator has heard it yet.
+    pub fn was_drained_before_restart(&self) -> bool {
+        let is_another = self.drained_by > 0 && self.drained_by != self.agent_generation;
+        is_another && self.heard_at < self.agent_started_at
     }
 
     pub fn is_on(&self) -> bool {

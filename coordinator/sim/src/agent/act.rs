@@ -147,6 +147,7 @@ impl World {
                     outcome.jobs_left
                 );
                 self.count(Occurrence::Drained);
+                self.hosts[n].drained_by = self.hosts[n].agent_generation;
                 self.send(n, Message::Drained { left: outcome.jobs_left, handed_back: outcome.handed_back });
             }
         }

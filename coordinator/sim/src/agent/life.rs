@@ -65,6 +65,8 @@ impl World {
             has_lied: false,
             idle,
             said: None,
+            drained_by: 0,
+            agent_started_at: 0,
             held_at: 0,
             owes_hand_back: false,
             epoch: 0,
@@ -95,6 +97,7 @@ impl World {
             return;
         }
         host.agent_generation += 1;
+        host.agent_started_at = self.now;
         host.epoch = 0;
         let (generation, restarts) = (host.agent_generation, host.procs.iter().map(|it| it.restarts).sum());
         let config = machine::Config {

@@ -194,8 +194,9 @@ impl World {
             heard_at => heard_at + ms(config.lost_after()) <= self.now + SKEW,
         };
         // Weaker: an agent that lies about its worker is believed where Redis shows no job, or cannot be asked for
-        // long.
-        let is_stopped = !host.has_worker() || host.has_lied || !self.works(n) && host.is_hung_or_off();
+        // long; and nobody knows yet that it has started anew.
+        let is_believed = host.has_lied || host.was_drained_before_restart();
+        let is_stopped = !host.has_worker() || is_believed || !self.works(n) && host.is_hung_or_off();
         if is_unseen {
             if !is_stopped {
                 let text = format!("i-{n} is terminated by its agent's word while its worker runs");
