@@ -100,7 +100,9 @@ mod tests {
             let (token, id) = (LaunchToken(format!("t-{n}")), InstanceId(format!("i-{n}")));
             launching::adopt(&mut state, now, token, id, &config);
         }
-        state.instances.iter_mut().for_each(|instance| drop(unlisted(instance, now)));
+        for instance in &mut state.instances {
+            unlisted(instance, now);
+        }
         state.leader = true;
         forget(&mut state);
         assert_eq!(state.instances.len(), KEPT_BY_STANDBY + 30, "each may have held a job");
