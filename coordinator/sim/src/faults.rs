@@ -308,7 +308,7 @@ impl World {
             Fault::RateLimit => {
                 let (max, duration) = (self.rng.between(1, 6), self.rng.octaves(10 * SECOND, 10 * MINUTE));
                 say!(self, "the queue lets {max} jobs start in {} s", duration / SECOND);
-                self.bull.rate = Some(Rate::new(max, duration));
+                self.bull.rate = Some(Rate::new(max, duration, self.bull.rate));
                 self.count(Occurrence::RateLimited);
                 let until = self.now + self.rng.octaves(10 * MINUTE, 3 * HOUR);
                 self.agenda.put(until, Ev::Heal(Heal::Unrate));

@@ -20,8 +20,10 @@ pub struct Rate {
 }
 
 impl Rate {
-    pub fn new(max: u64, duration: u64) -> Self {
-        Rate { max, duration, started: 0, ends_at: 0 }
+    /// The window that runs goes on: its counter and expiry are keys of their own in Redis.
+    pub fn new(max: u64, duration: u64, before: Option<Rate>) -> Self {
+        let (started, ends_at) = before.map_or((0, 0), |before| (before.started, before.ends_at));
+        Rate { max, duration, started, ends_at }
     }
 
     /// As the coordinator reads it, while a window runs.

@@ -158,6 +158,10 @@ impl World {
                 }
                 self.led_by = Some(c);
                 let now = self.local(c);
+                // In one step it lost the lease and has it again.
+                if self.coordinators[c].led {
+                    self.coordinators[c].lost_at = self.now;
+                }
                 self.coordinators[c].shadow.leads(now);
                 say!(self, "{} leads in epoch {epoch}", name(c));
             }
