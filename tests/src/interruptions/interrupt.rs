@@ -153,7 +153,7 @@ async fn start(options: Options, idle: &str) -> Stage {
             ("SPILLWAY_POOL_POLICY_STEPS", steps),
             ("SPILLWAY_POOL_POLICY_IDLE", idle.to_owned()),
             // They end early on purpose: no row of them is to hold launches.
-            ("SPILLWAY_POOL_BOOT_FAILURES", "100000".to_owned()),
+            ("SPILLWAY_POOL_BOOT_FAILURES", "1000".to_owned()),
         ],
         ..Setup::default()
     })
