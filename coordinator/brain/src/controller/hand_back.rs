@@ -1,6 +1,7 @@
 //! Handing back: what an instance's worker held when it died goes back to wait, so that no stall check has to find it.
 //! Asked for as soon as the worker is known to be dead, and with more care while it may still run.
 
+use crate::config::Config;
 use crate::event::Ec2State;
 use crate::hand_back::{HandBack, Next, Suspect, Turn};
 use crate::id::InstanceId;
@@ -15,14 +16,14 @@ use crate::time::Timestamp;
 /// Hand-backs under way at a time (invariant 10).
 const AT_ONCE: usize = 10;
 
-pub(super) fn tick(state: &mut State, now: Timestamp, plan: &mut Plan) {
+pub(super) fn tick(state: &mut State, now: Timestamp, config: &Config, plan: &mut Plan) {
     let awaited = |instance: &&Instance| {
         let answers = |it: &HandBack| matches!(it.next, Next::Answer { .. }) && it.due_at().is_some_and(|at| now < at);
         instance.owed.hand_back.as_ref().is_some_and(answers)
     };
     let mut room = AT_ONCE.saturating_sub(state.instances.iter().filter(awaited).count());
     for instance in &mut state.instances {
-        let Some((certain, why)) = why(instance) else { continue };
+        let Some((certain, why)) = why(instance, now, config) else { continue };
         let Some(id) = instance.id.clone() else { continue };
         let is_sudden = instance.ended_suddenly_at.is_some();
         let is_new = instance.owed.hand_back.as_ref().is_none_or(|before| certain && !before.certain);
@@ -46,7 +47,7 @@ pub(super) fn tick(state: &mut State, now: Timestamp, plan: &mut Plan) {
 }
 
 /// Whether its jobs are to be handed back, whether it is certain that its worker is dead, and how that is known.
-fn why(instance: &Instance) -> Option<(bool, Reason)> {
+fn why(instance: &Instance, now: Timestamp, config: &Config) -> Option<(bool, Reason)> {
     if !instance.may_hold_jobs() {
         return None;
     }
@@ -56,7 +57,8 @@ fn why(instance: &Instance) -> Option<(bool, Reason)> {
         (_, Some(Ec2State::ShuttingDown), _) => Some((false, Reason::ShutsDown)),
         (Phase::Gone, ..) => Some((false, Reason::Vanished)),
         (Phase::Draining { drained_at: Some(_), .. }, _, Some(jobs)) if jobs > 0 => {
-            Some((true, Reason::LeftByDrain { jobs }))
+            // In a silence its machine may have rebooted, and its worker taken jobs since.
+            Some((!instance.is_silent(now, config.heartbeat_timeout), Reason::LeftByDrain { jobs }))
         }
         _ => None,
     }

@@ -34,7 +34,7 @@ pub(super) fn tick(state: &mut State, now: Timestamp, config: &Config) -> Plan {
     strangers::notes(state, now, config, &mut plan);
     // What EC2 and the agent have said stays true while EC2 does not answer; without Redis it cannot be done.
     if state.observation_problem.is_none() {
-        hand_back::tick(state, now, &mut plan);
+        hand_back::tick(state, now, config, &mut plan);
     }
     plan.decisions.append(&mut state.pending);
     gone::forget(state);

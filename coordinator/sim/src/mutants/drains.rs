@@ -11,6 +11,14 @@ pub const MUTANTS: &[Mutant] = &[
         "is_ending && jobs > 0 && jobs == 0 && it.done_at()",
     ),
     bug(
+        "silent-and-certain",
+        "the worker of an agent that is silent since its drain is taken for stopped for certain",
+        "coordinator/brain/src/controller/hand_back.rs",
+        "Some((!instance.is_silent(now, config.heartbeat_timeout), Reason::LeftByDrain { jobs }))",
+        "Some((!instance.is_silent(now, config.heartbeat_timeout * 10_000), Reason::LeftByDrain { jobs }))",
+    )
+    .shown_by(8918),
+    bug(
         "not-left-to-ec2",
         "what EC2 reclaims in its first hour is terminated once it is drained",
         "coordinator/brain/src/phases/draining.rs",
