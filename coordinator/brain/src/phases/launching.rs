@@ -132,7 +132,9 @@ pub(crate) fn taken_back(
     };
     let mut refusal = next(class);
     if class == RefusalClass::Retry && refusal.times >= config.boot_failures {
-        refusal = next(RefusalClass::Unknown);
+        let for_a_person = next(RefusalClass::Unknown);
+        // The row goes on as well: what runs since ends both, or neither.
+        state.remember(std::mem::replace(&mut refusal, for_a_person));
     }
     if let (Some(alert), Some(id)) = (AlertKind::of_refusal(refusal.class), id) {
         let (class, retried_in) = (refusal.class, refusal.left(now));

@@ -61,15 +61,16 @@ impl World {
             let known = coordinator.state().instance(&self.cloud.machines[n].id).filter(|it| !it.adopted);
             let Some(instance) = known.filter(|_| !coordinator.shadow.drained.contains(&n)) else { continue };
             let launched_at = self.told_as_local(c, instance.planned_at).0;
-            let before = coordinator.shadow.rows.get(&class).copied();
-            let mut row = Row { at, times: before.map_or(1, |row| row.times) };
-            // Weaker: of EC2's own faults several in a row are for a person, which is a row of its own, and what runs
-            // may end one of the two. Both wait for the shortest span.
-            if class != RefusalClass::Retry && before.is_some_and(|row| launched_at >= row.at + row.wait(class, config))
-            {
-                row.times += 1;
-            }
-            self.coordinators[c].shadow.rows.insert(class, row);
+            let next = |class| {
+                let before = coordinator.shadow.rows.get(&class).copied();
+                let is_later = before.is_some_and(|row| launched_at >= row.at + row.wait(class, config));
+                Row { at, times: before.map_or(1, |row| row.times) + u32::from(is_later) }
+            };
+            let row = next(class);
+            // Then it is for a person, and waits as that does, too.
+            let is_for_a_person = class == RefusalClass::Retry && row.times >= config.boot_failures;
+            let for_a_person = is_for_a_person.then(|| (RefusalClass::Unknown, next(RefusalClass::Unknown)));
+            self.coordinators[c].shadow.rows.extend([(class, row)].into_iter().chain(for_a_person));
         }
     }
 
