@@ -141,6 +141,12 @@ impl Host {
         is_another && self.heard_at < self.agent_started_at
     }
 
+    /// By the notice that its agent saw, EC2 ends it later than `at`.
+    pub fn expects_end_after(&self, at: u64) -> bool {
+        let notice = self.agent.as_ref().and_then(|agent| agent.notice);
+        notice.is_some_and(|(_, ends_at)| ends_at > self.machine_time(at))
+    }
+
     pub fn is_on(&self) -> bool {
         self.is_on
     }

@@ -15,6 +15,8 @@ use crate::world::World;
 const FENCED_WITHIN: u64 = 10 * SECOND;
 /// No drain cuts a job off earlier than this before its deadline.
 const MARGIN: u64 = 12 * SECOND;
+/// So much of its margin of 10 s a drain leaves for an end that comes early.
+const WITHIN_MARGIN: u64 = 8 * SECOND;
 
 impl World {
     /// Invariant 4: a worker with the shim that drains takes no new job.
@@ -80,8 +82,8 @@ impl World {
         let Some(noticed_at) = machine.noticed_at else { return };
         let host = &self.hosts[n];
         let undisturbed = host.disturbed_at + MINUTE < noticed_at && !self.net.redis_down.is_down(self.now);
-        // Weaker: by a clock that is behind, EC2 leaves more time than it does.
-        let undisturbed = undisturbed && host.skew > -(10 * SECOND as i64);
+        // Weaker: an agent whose clock is behind, and that saw the notice late, takes EC2's end for a later one.
+        let undisturbed = undisturbed && !host.expects_end_after(self.now + WITHIN_MARGIN);
         let is_safe = undisturbed && host.agent.is_some() && self.setup.naming == Naming::Shim && machine.is_running();
         let left: Vec<usize> = host.procs.iter().flat_map(|process| process.runs.iter().copied()).collect();
         let works = left.iter().any(|run| self.bull.runs[*run].exec == Exec::Running);
