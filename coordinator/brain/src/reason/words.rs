@@ -208,7 +208,7 @@ impl fmt::Display for Reason {
             Reason::LeftByDrain { jobs } => {
                 write!(
                     f,
-                    "its agent reports the worker stopped, and Redis still shows {}",
+                    "its agent reported the worker stopped, and Redis still shows {}",
                     counted(*jobs, "active job")
                 )
             }

@@ -403,7 +403,9 @@ impl World {
         let until = self.coordinators[c].state().early_ends().open_until();
         let until = until.map_or(u64::MAX, |until| self.told_as_local(c, until).0);
         let opened_at = shadow.early_ends.first().filter(|first| is_row && !lasted_since(**first));
-        let opened_at = opened_at.map(|first| (*first).min(until.saturating_sub(wait)));
+        // One that was over by then opens anew.
+        let before = |first: u64| if until > first { until.saturating_sub(wait) } else { first };
+        let opened_at = opened_at.map(|first| before(*first).min(*first));
         if opened_at.is_some_and(|at| now.0 + skew < at + wait) {
             let text =
                 format!("a launch after {} instances ended soon after they became ready", shadow.early_ends.len());
