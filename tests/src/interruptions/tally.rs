@@ -49,9 +49,12 @@ pub struct Tally {
     pub added: u64,
     pub completed: u64,
     pub failed: u64,
-    /// Jobs for which BullMQ counts more than one attempt.
+    /// Jobs that two or more instances held when they ended without notice. From the second end on Spillway leaves such
+    /// a job to BullMQ's guard against jobs that kill their worker, which counts a stall, and BullMQ 3 and 4 an attempt.
+    pub suspects: u64,
+    /// Jobs for which BullMQ counts more than one attempt, but for suspects.
     pub attempts_spent: u64,
-    /// How often BullMQ found a job stalled that a worker had started.
+    /// How often BullMQ found a job stalled that a worker had started, but for suspects.
     pub stalls: u64,
     /// The same for jobs that no worker had started: BullMQ 3 and 4 move a job out of `wait` before it has a lock, and
     /// if its worker is killed at that moment nothing shows whose job it was.
@@ -83,28 +86,43 @@ struct Run {
 pub(super) fn count(redis: &RedisServer, added: u64, interruptions: Vec<Interruption>) -> Tally {
     let runs = runs(redis);
     let events = stream(redis, &format!("bull:{QUEUE}:events"));
+    let sudden: Vec<&String> = interruptions.iter().filter(|it| it.notice == Some(0)).flat_map(|it| &it.jobs).collect();
+    let is_suspect = |job: &String| sudden.iter().filter(|held| **held == job).count() > 1;
     let mut tally = Tally {
         added,
         completed: jobs::completed(redis),
         failed: jobs::failed(redis),
-        attempts_spent: (1..=added).filter(|id| attempts(redis, *id) > 1).count() as u64,
+        suspects: (1..=added).filter(|id| is_suspect(&id.to_string())).count() as u64,
         ..Tally::default()
     };
-    for (at, fields) in events.iter().filter(|(_, fields)| is(fields, "event", "stalled")) {
-        let runs = fields.get("jobId").and_then(|job| runs.get(job));
-        let is_begun = runs.is_some_and(|runs| runs.iter().any(|run| run.began <= *at));
-        *(if is_begun { &mut tally.stalls } else { &mut tally.stalls_unbegun }) += 1;
-    }
-    let twice: Vec<&String> = runs.iter().filter(|(_, runs)| ran_twice(runs)).map(|(job, _)| job).collect();
-    tally.run_twice = twice.len() as u64;
-    for job in &twice {
+    let history = |job: &String, what: &str| {
         let happened = events.iter().filter(|(_, fields)| is(fields, "jobId", job));
         let happened: Vec<String> = happened.map(|(at, fields)| format!("{at} {fields:?}")).collect();
         let taken: Vec<&Interruption> = interruptions.iter().filter(|it| it.jobs.contains(job)).collect();
-        let runs = &runs[*job];
-        let history = format!("{runs:?}\n{}\n{taken:?}", happened.join("\n"));
-        tally.histories.push(excerpt::end(&format!("job {job} ran twice"), &history));
+        let runs = runs.get(job).map_or(&[][..], Vec::as_slice);
+        excerpt::end(&format!("job {job} {what}"), &format!("{runs:?}\n{}\n{taken:?}", happened.join("\n")))
+    };
+    for job in (1..=added).filter(|id| attempts(redis, *id) > 1).map(|id| id.to_string()) {
+        if !is_suspect(&job) {
+            tally.attempts_spent += 1;
+            tally.histories.push(history(&job, "has spent an attempt"));
+        }
     }
+    for (at, fields) in events.iter().filter(|(_, fields)| is(fields, "event", "stalled")) {
+        let job = fields.get("jobId").cloned().unwrap_or_default();
+        let is_begun = runs.get(&job).is_some_and(|runs| runs.iter().any(|run| run.began <= *at));
+        match (is_begun, is_suspect(&job)) {
+            (_, true) => {}
+            (true, false) => {
+                tally.stalls += 1;
+                tally.histories.push(history(&job, "stalled"));
+            }
+            (false, false) => tally.stalls_unbegun += 1,
+        }
+    }
+    let twice: Vec<&String> = runs.iter().filter(|(_, runs)| ran_twice(runs)).map(|(job, _)| job).collect();
+    tally.run_twice = twice.len() as u64;
+    tally.histories.extend(twice.iter().map(|job| history(job, "ran twice")));
     let unannounced = |job: &String| interruptions.iter().any(|it| it.notice == Some(0) && it.jobs.contains(job));
     tally.run_twice_announced = twice.iter().filter(|job| !unannounced(job)).count() as u64;
     for interruption in &interruptions {
@@ -196,6 +214,7 @@ impl Tally {
         self.added += other.added;
         self.completed += other.completed;
         self.failed += other.failed;
+        self.suspects += other.suspects;
         self.attempts_spent += other.attempts_spent;
         self.stalls += other.stalls;
         self.stalls_unbegun += other.stalls_unbegun;
@@ -240,7 +259,8 @@ impl fmt::Display for Tally {
         write!(
             f,
             "{} jobs added, {} completed, {} failed, {} attempts spent, {} stalls ({} more of jobs that had not started), {} run \
-             twice ({} of them not on an instance interrupted without notice)",
+             twice ({} of them not on an instance interrupted without notice), {} left to BullMQ after two ends without \
+             notice",
             self.added,
             self.completed,
             self.failed,
@@ -248,10 +268,11 @@ impl fmt::Display for Tally {
             self.stalls,
             self.stalls_unbegun,
             self.run_twice,
-            self.run_twice_announced
+            self.run_twice_announced,
+            self.suspects
         )?;
         let earlier = self.histories.len().saturating_sub(HISTORIES_SHOWN);
         self.histories[earlier..].iter().try_for_each(|history| write!(f, "\n{}", history.trim_end()))?;
-        if earlier > 0 { write!(f, "\n… {earlier} jobs before that ran twice") } else { Ok(()) }
+        if earlier > 0 { write!(f, "\n… {earlier} more before them") } else { Ok(()) }
     }
 }
