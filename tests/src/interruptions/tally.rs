@@ -50,7 +50,8 @@ pub struct Tally {
     pub completed: u64,
     pub failed: u64,
     /// Jobs that two or more instances held when they ended without notice. From the second end on Spillway leaves such
-    /// a job to BullMQ's guard against jobs that kill their worker, which counts a stall, and BullMQ 3 and 4 an attempt.
+    /// a job to BullMQ's guard against jobs that kill their worker, which counts a stall, and BullMQ 3 and 4 an
+    /// attempt.
     pub suspects: u64,
     /// Jobs for which BullMQ counts more than one attempt, but for suspects.
     pub attempts_spent: u64,
