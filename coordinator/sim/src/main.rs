@@ -46,7 +46,8 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Subcommands {
-    /// Build deliberate bugs into a copy of the pure crates, one at a time; some seed must show each by a violation.
+    /// Build deliberate bugs into a copy of the pure crates, one at a time; a seed, or the scenario named for it, must
+    /// show each.
     Mutants {
         /// Seeds to try for each mutant.
         #[arg(long, default_value_t = 2000)]
@@ -138,17 +139,22 @@ fn mutants(check: &Check) -> ExitCode {
     let told = check.run(|name, what, fate| {
         if name != "(control)" {
             all += 1;
-            caught += u32::from(matches!(fate, Fate::Caught { .. }));
+            caught += u32::from(fate.is_caught());
         }
         match fate {
             Fate::Caught { seed, invariant } => outln!("{name:<26} {:<12} {invariant:<52} {seed}", "caught"),
+            Fate::CaughtByScenario(scenario) => outln!("{name:<26} {:<12} scenario {scenario}", "caught"),
             Fate::Survived if name == "(control)" => outln!("{name:<26} passes"),
             Fate::Survived => outln!("{name:<26} SURVIVED: {what}"),
             Fate::Invalid(problem) => outln!("{name:<26} INVALID: {problem}"),
         }
         !spillway_output::is_unread()
     });
-    outln!("{caught} of {all} mutants caught, each within {} seeds of {} days", check.seeds, check.days);
+    outln!(
+        "{caught} of {all} mutants caught, each within {} seeds of {} days, or by what is named for it",
+        check.seeds,
+        check.days
+    );
     match told {
         Ok(all_well) => code(all_well),
         Err(problem) => {

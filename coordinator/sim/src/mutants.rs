@@ -1,6 +1,6 @@
 //! The mutation check: each mutant of the list is built into a copy of brain, pool, machine and simulator, and seeds
-//! are run until one violates an invariant. A mutant that no seed catches is a gap in the checks. Owns the copy;
-//! production code has no switch.
+//! are run until one violates an invariant, or the scenario that is named for it until it differs. A mutant that
+//! nothing catches is a gap in the checks. Owns the copy; production code has no switch.
 
 mod capacity;
 mod drains;
@@ -15,7 +15,7 @@ use std::process::Command;
 
 use serde::Deserialize;
 
-pub use list::{Mutant, RARE_DAYS, all};
+pub use list::{Mutant, RARE_DAYS, Shown, all};
 
 /// The packages that are copied.
 const MEMBERS: [&str; 7] = [
@@ -45,9 +45,17 @@ pub enum Fate {
         seed: u64,
         invariant: String,
     },
+    /// The scenario is decided otherwise than it says.
+    CaughtByScenario(&'static str),
     Survived,
     /// It could not be built, or the text to replace is not there exactly once.
     Invalid(String),
+}
+
+impl Fate {
+    pub fn is_caught(&self) -> bool {
+        matches!(self, Fate::Caught { .. } | Fate::CaughtByScenario(_))
+    }
 }
 
 /// The part of a sweep's JSON that matters here.
@@ -109,7 +117,7 @@ impl Check {
                     fate
                 }
             };
-            all_well &= matches!(fate, Fate::Caught { .. });
+            all_well &= fate.is_caught();
             if !tell(mutant.name, mutant.what, &fate) {
                 return Ok(false);
             }
@@ -117,28 +125,22 @@ impl Check {
         Ok(all_well)
     }
 
-    /// Builds the copy, and runs seeds until one fails: those of `first` for [`RARE_DAYS`], then all.
-    fn run_seeds(&self, work: &Path, first: impl IntoIterator<Item = u64>) -> Fate {
-        let target = work.join("target");
-        let built = Command::new("cargo")
-            .args(["build", "--offline", "--quiet", "--release", "-p", "spillway-sim"])
-            .current_dir(work)
-            .env("CARGO_TARGET_DIR", &target)
-            .env("CARGO_INCREMENTAL", "1")
-            .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1")
-            .env("CARGO_PROFILE_RELEASE_LTO", "off")
-            .env("CARGO_PROFILE_RELEASE_PANIC", "unwind")
-            .env("RUSTFLAGS", "-Awarnings")
-            .output();
-        match built {
-            Ok(built) if built.status.success() => {}
-            Ok(built) => return Fate::Invalid(String::from_utf8_lossy(&built.stderr).into_owned()),
-            Err(error) => return Fate::Invalid(error.to_string()),
+    /// Builds the copy, and runs seeds until one fails; before them what is named for a mutant.
+    fn run_seeds(&self, work: &Path, first: impl IntoIterator<Item = Shown>) -> Fate {
+        if let Err(problem) = cargo(work, &["build", "-p", "spillway-sim"]) {
+            return Fate::Invalid(problem);
         }
-        let program = target.join("release/spillway-sim");
-        let rare = first.into_iter().map(|seed| self.sweep(&program, seed..seed + 1, RARE_DAYS));
-        let is_shown = |fate: &Fate| !matches!(fate, Fate::Survived);
-        rare.into_iter().find(is_shown).unwrap_or_else(|| self.sweep(&program, 0..self.seeds, self.days))
+        let program = work.join("target/release/spillway-sim");
+        for shown in first {
+            let fate = match shown {
+                Shown::Seed(seed) => self.sweep(&program, seed..seed + 1, RARE_DAYS),
+                Shown::Scenario(name) => scenario(work, name),
+            };
+            if !matches!(fate, Fate::Survived) {
+                return fate;
+            }
+        }
+        self.sweep(&program, 0..self.seeds, self.days)
     }
 
     fn sweep(&self, program: &Path, seeds: Range<u64>, days: f64) -> Fate {
@@ -159,6 +161,47 @@ impl Check {
             Err(error) => Fate::Invalid(format!("cannot read its sweep's summary: {error}")),
         }
     }
+}
+
+/// Runs the brain's scenarios whose path has this name in it.
+fn scenario(work: &Path, name: &'static str) -> Fate {
+    let test = ["test", "-p", "spillway-brain", "--test", "scenarios"];
+    if let Err(problem) = cargo(work, &[&test[..], &["--no-run"]].concat()) {
+        return Fate::Invalid(problem);
+    }
+    let ran = command(work, &test).env("SCENARIO", name).output();
+    match ran {
+        Ok(ran) if ran.status.success() => Fate::Survived,
+        Ok(_) => Fate::CaughtByScenario(name),
+        Err(error) => Fate::Invalid(error.to_string()),
+    }
+}
+
+/// What cargo says where it fails.
+fn cargo(work: &Path, arguments: &[&str]) -> Result<(), String> {
+    match command(work, arguments).output() {
+        Ok(built) if built.status.success() => Ok(()),
+        Ok(built) => Err(String::from_utf8_lossy(&built.stderr).into_owned()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// Builds fast, and programs that are fast enough.
+fn command(work: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new("cargo");
+    command
+        .args(arguments)
+        .args(["--offline", "--quiet", "--release"])
+        .current_dir(work)
+        .env("CARGO_TARGET_DIR", work.join("target"))
+        .env("CARGO_INCREMENTAL", "1")
+        .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1")
+        .env("CARGO_PROFILE_RELEASE_LTO", "off")
+        .env("CARGO_PROFILE_RELEASE_PANIC", "unwind")
+        .env("RUSTFLAGS", "-Awarnings")
+        .env_remove("UPDATE")
+        .env_remove("SPILLWAY_RECORD");
+    command
 }
 
 /// A workspace of these packages alone.

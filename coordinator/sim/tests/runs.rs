@@ -2,7 +2,7 @@
 //! twice, and a sweep that must have every kind of fault. The long sweeps are the program's.
 
 use spillway_sim::clock::{DAY, HOUR};
-use spillway_sim::mutants::{all, mutate, root};
+use spillway_sim::mutants::{Shown, all, mutate, root};
 use spillway_sim::sweep::{Sweep, Totals, guarded};
 use spillway_sim::{Keep, summary};
 
@@ -54,5 +54,16 @@ fn every_mutants_text_is_there_exactly_once() {
         let text = std::fs::read_to_string(root().join(mutant.file)).expect(mutant.file);
         let mutated = mutate(mutant, &text);
         assert!(mutated.as_ref().is_ok_and(|mutated| *mutated != text), "{mutated:?}");
+    }
+}
+
+#[test]
+fn every_scenario_that_is_named_for_a_mutant_is_there() {
+    for mutant in all() {
+        let Some(Shown::Scenario(name)) = mutant.shown_by else { continue };
+        let (topic, name) = name.split_once('/').expect(mutant.name);
+        let topic = root().join("coordinator/brain/tests/scenarios").join(topic);
+        let files = std::fs::read_dir(topic).expect(mutant.name).map(|file| file.expect("it is read").file_name());
+        assert_eq!(files.filter(|file| file.to_string_lossy().starts_with(name)).count(), 1, "{}", mutant.name);
     }
 }

@@ -1,6 +1,6 @@
 //! Bugs in how many instances there should be, their launches and their boots: brain.
 
-use super::list::{Mutant, bug};
+use super::list::{Mutant, Shown, bug};
 
 pub const MUTANTS: &[Mutant] = &[
     bug(
@@ -206,5 +206,5 @@ pub const MUTANTS: &[Mutant] = &[
         "*deadline = (*deadline).max(now + config.heartbeat_timeout);",
         "*deadline = (*deadline).max(now + config.heartbeat_timeout / 1_000_000);",
     )
-    .shown_by(6922),
+    .shown_by(Shown::Scenario("launch/a_boot_is_not_judged_before")),
 ];

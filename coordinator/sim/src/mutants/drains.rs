@@ -1,6 +1,6 @@
 //! Bugs in how an instance ends: drains, terminations and hand-backs, of the brain and of the agent's machine.
 
-use super::list::{Mutant, bug};
+use super::list::{Mutant, Shown, bug};
 
 pub const MUTANTS: &[Mutant] = &[
     bug(
@@ -9,7 +9,8 @@ pub const MUTANTS: &[Mutant] = &[
         "coordinator/brain/src/controller/handle.rs",
         "is_ending && jobs > 0 && it.done_at()",
         "is_ending && jobs > 0 && jobs == 0 && it.done_at()",
-    ),
+    )
+    .shown_by(Shown::Scenario("hand_back/what_works_again")),
     bug(
         "silent-and-certain",
         "the worker of an agent that is silent since its drain is taken for stopped for certain",
@@ -17,7 +18,7 @@ pub const MUTANTS: &[Mutant] = &[
         "Some((!instance.is_silent(now, config.heartbeat_timeout), Reason::LeftByDrain { jobs }))",
         "Some((!instance.is_silent(now, config.heartbeat_timeout * 10_000), Reason::LeftByDrain { jobs }))",
     )
-    .shown_by(8918),
+    .shown_by(Shown::Seed(8918)),
     bug(
         "not-left-to-ec2",
         "what EC2 reclaims in its first hour is terminated once it is drained",

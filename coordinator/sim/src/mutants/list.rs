@@ -11,17 +11,26 @@ pub struct Mutant {
     pub find: &'static str,
     pub replace: &'static str,
     pub what: &'static str,
-    /// A seed of [`RARE_DAYS`] that shows what hardly any other does. Other draws of faults want another one: a sweep
-    /// of the mutant finds it.
-    pub shown_by: Option<u64>,
+    /// What shows a bug that hardly any seed shows.
+    pub shown_by: Option<Shown>,
+}
+
+/// What is run for one mutant, before the seeds that are run for all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shown {
+    /// A seed of [`RARE_DAYS`]. Other draws of faults want another one: a sweep of the mutant finds it.
+    Seed(u64),
+    /// A scenario of the brain, as `topic/name` or the beginning of it: where ten thousand seeds of three days show
+    /// nothing.
+    Scenario(&'static str),
 }
 
 /// Virtual days of a seed that is named for one mutant.
 pub const RARE_DAYS: f64 = 3.0;
 
 impl Mutant {
-    pub(super) const fn shown_by(mut self, seed: u64) -> Mutant {
-        self.shown_by = Some(seed);
+    pub(super) const fn shown_by(mut self, shown: Shown) -> Mutant {
+        self.shown_by = Some(shown);
         self
     }
 }
