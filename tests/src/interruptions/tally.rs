@@ -87,8 +87,13 @@ struct Run {
 pub(super) fn count(redis: &RedisServer, added: u64, interruptions: Vec<Interruption>) -> Tally {
     let runs = runs(redis);
     let events = stream(redis, &format!("bull:{QUEUE}:events"));
-    let sudden: Vec<&String> = interruptions.iter().filter(|it| it.notice == Some(0)).flat_map(|it| &it.jobs).collect();
-    let is_suspect = |job: &String| sudden.iter().filter(|held| **held == job).count() > 1;
+    // An instance also takes jobs between the look at what it runs and its end.
+    let cut_off = |it: &Interruption, job: &String| {
+        let runs = runs.get(job).map_or(&[][..], Vec::as_slice);
+        it.jobs.contains(job) || runs.iter().any(|run| run.on == it.instance && !run.done)
+    };
+    let sudden: Vec<&Interruption> = interruptions.iter().filter(|it| it.notice == Some(0)).collect();
+    let is_suspect = |job: &String| sudden.iter().filter(|it| cut_off(it, job)).count() > 1;
     let mut tally = Tally {
         added,
         completed: jobs::completed(redis),
@@ -124,7 +129,7 @@ pub(super) fn count(redis: &RedisServer, added: u64, interruptions: Vec<Interrup
     let twice: Vec<&String> = runs.iter().filter(|(_, runs)| ran_twice(runs)).map(|(job, _)| job).collect();
     tally.run_twice = twice.len() as u64;
     tally.histories.extend(twice.iter().map(|job| history(job, "ran twice")));
-    let unannounced = |job: &String| interruptions.iter().any(|it| it.notice == Some(0) && it.jobs.contains(job));
+    let unannounced = |job: &String| sudden.iter().any(|it| cut_off(it, job));
     tally.run_twice_announced = twice.iter().filter(|job| !unannounced(job)).count() as u64;
     for interruption in &interruptions {
         let row = tally.rows.entry(interruption.notice).or_default();
