@@ -87,6 +87,27 @@ fn without_freeze_the_worker_lives_on() {
     }
 }
 
+/// A job whose code has returned is not run once more because Redis is slow to take its result. A fence waits for the
+/// results of before it; this one comes after, as in a drain.
+#[test]
+fn a_result_on_its_way_to_redis_comes_first() {
+    for (bullmq, runtime) in [("4", NODE), ("5", BUN), ("6", NODE)] {
+        let stage = Stage::new(bullmq);
+        let mut feeder = stage.feeder();
+        let (worker, shim) = stage.worker(runtime, "i-1", "q");
+        let id = feeder.add_one("q", 800);
+        shim.runs(&[&id]);
+        shim.fence();
+        stage.ask::<()>(&["CLIENT", "PAUSE", "1500", "WRITE"]);
+        until("the end of its code", || worker.said("end").into_iter().find(|words| words[2] == id));
+        assert!(stage.ask::<bool>(&["EXISTS", &format!("bull:q:{id}:lock")]), "BullMQ {bullmq}: Redis was not paused");
+        let done = shim.hand_back();
+        assert_eq!((&done["handed_back"], &done["kept"], &done["frozen"]), (&json!([]), &json!([]), &json!(true)));
+        assert_eq!(stage.ask::<u32>(&["ZCARD", "bull:q:completed"]), 1, "BullMQ {bullmq}");
+        assert_eq!((stage.ask::<u32>(&["LLEN", "bull:q:active"]), worker.said("start").len()), (0, 1));
+    }
+}
+
 /// Its lock is somebody else's: it is not this process's to hand back, and a process with such a job is not frozen.
 #[test]
 fn a_job_that_is_lost_is_kept() {
