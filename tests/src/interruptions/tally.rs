@@ -13,6 +13,11 @@ use crate::{QUEUE, jobs, recorded_worker};
 /// A frozen worker's record of a job may come so long after the job has started elsewhere.
 const TOLERATED_OVERLAP_MS: u64 = 50;
 
+/// A job's code tells of its own end before it returns to BullMQ. Handed back within this of that record, it had not
+/// returned: nobody could know that it was over, and it runs once more. A job that had is not handed back at all (the
+/// agent's tests of the worker shim).
+const ENDING_MS: u64 = 10;
+
 /// One instance that was interrupted or scaled in.
 #[derive(Clone, Debug)]
 pub struct Interruption {
@@ -64,6 +69,8 @@ pub struct Tally {
     pub run_twice: u64,
     /// Of these: not held by an instance that was interrupted without notice.
     pub run_twice_announced: u64,
+    /// Not of these: handed back at the moment when their code ended.
+    pub ending: u64,
     /// The history of each job that was run twice.
     pub histories: Vec<String>,
 }
@@ -126,7 +133,15 @@ pub(super) fn count(redis: &RedisServer, added: u64, interruptions: Vec<Interrup
             (false, false) => tally.stalls_unbegun += 1,
         }
     }
-    let twice: Vec<&String> = runs.iter().filter(|(_, runs)| ran_twice(runs)).map(|(job, _)| job).collect();
+    let is_back = |fields: &BTreeMap<String, String>, job: &String| {
+        is(fields, "jobId", job) && is(fields, "event", "waiting") && is(fields, "prev", "active")
+    };
+    let goes_back =
+        |job: &String| events.iter().filter(|(_, fields)| is_back(fields, job)).map(|(at, _)| *at).collect();
+    let is_ending = |job: &&String| ended_as_it_went_back(&runs[*job], goes_back(job));
+    let twice = runs.iter().filter(|(_, runs)| ran_twice(runs)).map(|(job, _)| job);
+    let (ending, twice): (Vec<&String>, Vec<&String>) = twice.partition(is_ending);
+    tally.ending = ending.len() as u64;
     tally.run_twice = twice.len() as u64;
     tally.histories.extend(twice.iter().map(|job| history(job, "ran twice")));
     let unannounced = |job: &String| sudden.iter().any(|it| cut_off(it, job));
@@ -143,12 +158,7 @@ pub(super) fn count(redis: &RedisServer, added: u64, interruptions: Vec<Interrup
                 row.finished += 1;
                 continue;
             }
-            let back = events.iter().find(|(at, fields)| {
-                *at >= interruption.at_ms
-                    && is(fields, "event", "waiting")
-                    && is(fields, "prev", "active")
-                    && is(fields, "jobId", job)
-            });
+            let back = events.iter().find(|(at, fields)| *at >= interruption.at_ms && is_back(fields, job));
             let next = |back: u64| runs.iter().find(|run| run.began >= back && run.on != interruption.instance);
             if let Some((at, _)) = back
                 && let Some(run) = next(*at)
@@ -162,8 +172,17 @@ pub(super) fn count(redis: &RedisServer, added: u64, interruptions: Vec<Interrup
 }
 
 fn ran_twice(runs: &[Run]) -> bool {
-    let overlap = |pair: &[Run]| pair[0].last > pair[1].began + TOLERATED_OVERLAP_MS;
-    runs.iter().filter(|run| run.done).count() > 1 || runs.windows(2).any(overlap)
+    runs.iter().filter(|run| run.done).count() > 1 || overlap(runs)
+}
+
+fn overlap(runs: &[Run]) -> bool {
+    runs.windows(2).any(|pair| pair[0].last > pair[1].began + TOLERATED_OVERLAP_MS)
+}
+
+/// Whether each end of its code but one was recorded just as the job went back, and no two runs overlap.
+fn ended_as_it_went_back(runs: &[Run], back: Vec<u64>) -> bool {
+    let is_ending = |run: &&Run| back.iter().any(|at| at.abs_diff(run.last) <= ENDING_MS);
+    runs.iter().filter(|run| run.done && !is_ending(run)).count() == 1 && !overlap(runs)
 }
 
 /// By job: its runs, in the order in which they began.
@@ -226,6 +245,7 @@ impl Tally {
         self.stalls_unbegun += other.stalls_unbegun;
         self.run_twice += other.run_twice;
         self.run_twice_announced += other.run_twice_announced;
+        self.ending += other.ending;
         self.histories.extend(other.histories);
     }
 
@@ -265,8 +285,8 @@ impl fmt::Display for Tally {
         write!(
             f,
             "{} jobs added, {} completed, {} failed, {} attempts spent, {} stalls ({} more of jobs that had not started), {} run \
-             twice ({} of them not on an instance interrupted without notice), {} left to BullMQ after two ends without \
-             notice",
+             twice ({} of them not on an instance interrupted without notice), {} handed back as their code ended, {} left to \
+             BullMQ after two ends without notice",
             self.added,
             self.completed,
             self.failed,
@@ -275,6 +295,7 @@ impl fmt::Display for Tally {
             self.stalls_unbegun,
             self.run_twice,
             self.run_twice_announced,
+            self.ending,
             self.suspects
         )?;
         let earlier = self.histories.len().saturating_sub(HISTORIES_SHOWN);
