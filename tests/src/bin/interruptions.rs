@@ -6,9 +6,9 @@
 //! ```
 //!
 //! Jobs (0.1 s to 300 s), notices (120, 20, 0 s) and the drain's margin (10 s) are ten times shorter. It prints the
-//! table of `tests/FIGURES.md`, and exits with 1 if a job failed, spent an attempt or a stall, or was run twice. Counted,
-//! but no fault: a job that two ends without notice hit, which is left to BullMQ, and one that was handed back as its
-//! code ended.
+//! table of `tests/FIGURES.md`, and exits with 1 if a job failed, spent an attempt or a stall, or was run twice.
+//! Counted, but no fault: a job that two ends without notice hit, which is left to BullMQ, and one that was handed back
+//! as its code ended.
 
 use spillway_tests::interruptions::{NOTICES, Options, Tally, interrupt, scale_in};
 
