@@ -141,10 +141,10 @@ impl Host {
         is_another && self.heard_at < self.agent_started_at
     }
 
-    /// By the notice that its agent saw, EC2 ends it later than `at`.
-    pub fn expects_end_after(&self, at: u64) -> bool {
-        let notice = self.agent.as_ref().and_then(|agent| agent.notice);
-        notice.is_some_and(|(_, ends_at)| ends_at > self.machine_time(at))
+    /// How many milliseconds after now EC2 ends it, by the notice that its agent saw.
+    pub fn expects_end_in(&self, now: u64) -> Option<u64> {
+        let (_, ends_at) = self.agent.as_ref()?.notice?;
+        ends_at.0.checked_sub(self.machine_time(now).0)
     }
 
     pub fn is_on(&self) -> bool {

@@ -17,6 +17,9 @@ const FENCED_WITHIN: u64 = 10 * SECOND;
 const MARGIN: u64 = 12 * SECOND;
 /// So much of its margin of 10 s a drain leaves for an end that comes early.
 const WITHIN_MARGIN: u64 = 8 * SECOND;
+/// The instance metadata shows a notice no later than this. Whatever a notice says, an agent expects EC2's end no later
+/// than two minutes after it saw it.
+const SEEN_WITHIN: u64 = 20 * SECOND;
 
 impl World {
     /// Invariant 4: a worker with the shim that drains takes no new job.
@@ -83,7 +86,8 @@ impl World {
         let host = &self.hosts[n];
         let undisturbed = host.disturbed_at + MINUTE < noticed_at && !self.net.redis_down.is_down(self.now);
         // Weaker: an agent whose clock is behind, and that saw the notice late, takes EC2's end for a later one.
-        let undisturbed = undisturbed && !host.expects_end_after(self.now + WITHIN_MARGIN);
+        let is_late = |left: u64| (WITHIN_MARGIN..SEEN_WITHIN).contains(&left);
+        let undisturbed = undisturbed && !host.expects_end_in(self.now).is_some_and(is_late);
         let is_safe = undisturbed && host.agent.is_some() && self.setup.naming == Naming::Shim && machine.is_running();
         let left: Vec<usize> = host.procs.iter().flat_map(|process| process.runs.iter().copied()).collect();
         let works = left.iter().any(|run| self.bull.runs[*run].exec == Exec::Running);

@@ -151,7 +151,8 @@ pub const MUTANTS: &[Mutant] = &[
         "coordinator/brain/src/phases/draining.rs",
         "led_since.map_or(deadline, |since| deadline.max(since))",
         "led_since.map_or(deadline, |since| deadline.min(since.max(deadline)))",
-    ),
+    )
+    .shown_by(Shown::Scenario("drain/a_drain_that_came_due")),
     bug(
         "terminate-once",
         "a termination is not retried",
