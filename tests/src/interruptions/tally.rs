@@ -18,6 +18,9 @@ const TOLERATED_OVERLAP_MS: u64 = 50;
 /// agent's tests of the worker shim).
 const ENDING_MS: u64 = 10;
 
+/// One in so many jobs that are handed back may be such a one. More is no chance.
+const ENDING_IS_RARER_THAN: u64 = 50;
+
 /// One instance that was interrupted or scaled in.
 #[derive(Clone, Debug)]
 pub struct Interruption {
@@ -71,7 +74,7 @@ pub struct Tally {
     pub run_twice_announced: u64,
     /// Not of these: handed back at the moment when their code ended.
     pub ending: u64,
-    /// The history of each job that was run twice.
+    /// The history of each job that spent an attempt, stalled, or was run twice.
     pub histories: Vec<String>,
 }
 
@@ -111,7 +114,7 @@ pub(super) fn count(redis: &RedisServer, added: u64, interruptions: Vec<Interrup
     let history = |job: &String, what: &str| {
         let happened = events.iter().filter(|(_, fields)| is(fields, "jobId", job));
         let happened: Vec<String> = happened.map(|(at, fields)| format!("{at} {fields:?}")).collect();
-        let taken: Vec<&Interruption> = interruptions.iter().filter(|it| it.jobs.contains(job)).collect();
+        let taken: Vec<&Interruption> = interruptions.iter().filter(|it| cut_off(it, job)).collect();
         let runs = runs.get(job).map_or(&[][..], Vec::as_slice);
         excerpt::end(&format!("job {job} {what}"), &format!("{runs:?}\n{}\n{taken:?}", happened.join("\n")))
     };
@@ -252,8 +255,10 @@ impl Tally {
     /// Whether every job completed, in one attempt and without a stall; run twice only after an interruption without
     /// notice.
     pub fn is_kept(&self) -> bool {
+        let handed_back: u64 = self.rows.values().map(|row| u64::from(row.handed_back)).sum();
         self.completed == self.added
             && self.failed + self.attempts_spent + self.stalls + self.run_twice_announced == 0
+            && self.ending <= handed_back.div_ceil(ENDING_IS_RARER_THAN)
             && self.rows.values().all(|row| row.finished + row.handed_back == row.jobs)
     }
 }

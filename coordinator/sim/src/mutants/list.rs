@@ -20,8 +20,7 @@ pub struct Mutant {
 pub enum Shown {
     /// A seed of [`RARE_DAYS`]. Other draws of faults want another one: a sweep of the mutant finds it.
     Seed(u64),
-    /// A scenario of the brain, as `topic/name` or the beginning of it: where ten thousand seeds of three days show
-    /// nothing.
+    /// A scenario of the brain, as `topic/name` or the beginning of it: where no seed is known that shows the bug.
     Scenario(&'static str),
 }
 
