@@ -58,12 +58,13 @@ impl Installed {
             let path = path.to_owned();
             move |error| InstallError::File(path, error)
         };
-        std::fs::DirBuilder::new().recursive(true).mode(0o711).create(directory).map_err(failed(directory))?;
-        // The worker's user must get to the two files, and to nothing else in it.
+        std::fs::DirBuilder::new().recursive(true).mode(0o755).create(directory).map_err(failed(directory))?;
+        // The worker's user must get to the two files, and bun loads no file of a directory that it cannot list. What
+        // else is in it is nobody's but the agent's by its own mode.
         let metadata = directory.metadata().map_err(failed(directory))?;
         let mut mode = metadata.permissions();
-        if mode.mode() & 0o011 != 0o011 {
-            mode.set_mode(mode.mode() | 0o011);
+        if mode.mode() & 0o055 != 0o055 {
+            mode.set_mode(mode.mode() | 0o055);
             std::fs::set_permissions(directory, mode).map_err(failed(directory))?;
         }
         let draft = directory.join("worker-shim.new");
@@ -94,7 +95,7 @@ mod tests {
             let (place, _listener) = Installed::install(&state, None).unwrap();
             assert_eq!(std::fs::read_to_string(&place.file).unwrap(), super::super::SOURCE);
             let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
-            assert_eq!((mode(&place.socket), mode(&place.file), mode(&state)), (0o600, 0o644, 0o711));
+            assert_eq!((mode(&place.socket), mode(&place.file), mode(&state)), (0o600, 0o644, 0o755));
         }
     }
 
