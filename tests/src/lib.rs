@@ -27,6 +27,7 @@ pub mod driver;
 pub mod forward;
 pub mod interruptions;
 pub mod jobs;
+pub mod machines;
 pub mod neighbor;
 pub mod other_client;
 pub mod ports;

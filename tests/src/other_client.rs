@@ -3,6 +3,7 @@
 use aws_credential_types::Credentials;
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
 use aws_sigv4::sign::v4;
+use spillway_emulator::Emulator;
 use spillway_stage::ec2;
 
 use crate::stage::Stage;
@@ -31,26 +32,39 @@ pub async fn launch(stage: &Stage, tags: &[(&str, &str)]) -> bool {
 
 /// A call to EC2; whether it succeeded. EC2's faults hit it as any other call.
 pub async fn call(stage: &Stage, form: &[(impl AsRef<str>, impl AsRef<str>)]) -> bool {
+    send(stage.emulator(), form).await.is_ok()
+}
+
+/// A call to EC2: its answer, or the answer that it failed with.
+pub async fn send(emulator: &Emulator, form: &[(impl AsRef<str>, impl AsRef<str>)]) -> Result<String, String> {
     let http = reqwest::Client::builder().no_proxy().build().expect("a client");
     let body: Vec<String> =
-        form.iter().map(|(name, value)| format!("{}={}", name.as_ref(), value.as_ref().replace(':', "%3A"))).collect();
+        form.iter().map(|(name, value)| format!("{}={}", name.as_ref(), encoded(value.as_ref()))).collect();
     let body = format!("Version=2016-11-15&{}", body.join("&"));
     let form = ("content-type", "application/x-www-form-urlencoded");
-    let mut request = http.post(stage.emulator().endpoint()).header(form.0, form.1);
-    for (name, value) in signature(stage, form, &body) {
+    let mut request = http.post(emulator.endpoint()).header(form.0, form.1);
+    for (name, value) in signature(emulator, form, &body) {
         request = request.header(name, value);
     }
-    request.body(body).send().await.is_ok_and(|answer| answer.status().is_success())
+    let answer = request.body(body).send().await.map_err(|error| error.to_string())?;
+    let (is_success, text) = (answer.status().is_success(), answer.text().await.unwrap_or_default());
+    if is_success { Ok(text) } else { Err(text) }
+}
+
+/// Percent-encoded, as in a form.
+fn encoded(value: &str) -> String {
+    let keep = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    value.bytes().map(|byte| if keep(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
 }
 
 /// The headers that sign a call, by AWS's own crate.
 #[expect(clippy::disallowed_methods, reason = "a signature is of the wall clock's time")]
-fn signature(stage: &Stage, header: (&str, &str), body: &str) -> Vec<(String, String)> {
-    let identity = Credentials::new("other", ec2::secret(stage.emulator()), None, None, "test").into();
+fn signature(emulator: &Emulator, header: (&str, &str), body: &str) -> Vec<(String, String)> {
+    let identity = Credentials::new("other", ec2::secret(emulator), None, None, "test").into();
     let params = v4::SigningParams::builder().identity(&identity).region("us-east-1").name("ec2");
     let params = params.time(std::time::SystemTime::now()).settings(SigningSettings::default());
     let params = params.build().expect("parameters").into();
-    let endpoint = stage.emulator().endpoint();
+    let endpoint = emulator.endpoint();
     let body = SignableBody::Bytes(body.as_bytes());
     let request = SignableRequest::new("POST", &endpoint, [header].into_iter(), body).expect("a request");
     let (instructions, _) = sign(request, &params).expect("a signature").into_parts();

@@ -34,6 +34,9 @@ pub struct Args {
     /// user of this machine can run programs as you
     #[arg(long, value_name = "FILE", env = "SPILLWAY_EMULATOR_KEY_FILE")]
     pub key_file: Option<PathBuf>,
+    /// Boot instances as machines, by systemd-nspawn and as root: FOLDER has the images, each a directory tree ami-…
+    #[arg(long, value_name = "FOLDER")]
+    pub machines: Option<PathBuf>,
     /// Print the endpoint as JSON
     #[arg(long)]
     pub json: bool,
@@ -68,6 +71,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         init: init::command_line().context("cannot find the path of this program")?,
         region: args.region.clone(),
         key,
+        machines: args.machines.clone(),
         environment: Vec::new(),
     })
     .await?;

@@ -24,6 +24,14 @@ pub enum StartError {
     Region(String),
     #[error("cannot start the thread that spawns instances")]
     Thread(#[source] std::io::Error),
+    #[error("--machines needs root: a machine has a network, mounts and control groups of its own")]
+    NotRoot,
+    #[error("--machines needs {program}: apt-get install {package}")]
+    NoProgram { program: &'static str, package: &'static str },
+    #[error("cannot use {} as the folder of the machines' images", folder.display())]
+    Images { folder: PathBuf, source: std::io::Error },
+    #[error("cannot make the network of the machines")]
+    Network(#[source] std::io::Error),
 }
 
 /// An error answer of the EC2 API: its code, its message and the HTTP status that goes with the code.

@@ -1,7 +1,7 @@
 //! Serves HTTP/1.1 on loopback: limits connections, bodies and waiting, and rejects web pages as clients.
 
 use std::future::Future;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,6 +27,15 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
 pub(crate) type Answer = Response<Full<Bytes>>;
 
+/// The ends of a connection; in the extensions of each request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer {
+    /// The listener's address.
+    own: Option<IpAddr>,
+    /// Who asks.
+    pub(crate) peer: SocketAddr,
+}
+
 /// The connection is to be dropped without an answer.
 #[derive(Debug, thiserror::Error)]
 #[error("the answer is dropped by a `lose` fault")]
@@ -39,6 +48,8 @@ where
     F: Future<Output = Result<Answer, Lost>> + Send + 'static,
 {
     let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    // A machine's metadata service has an address that is not loopback, in the machine's own network.
+    let own = listener.local_addr().map(|address| address.ip()).ok();
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -49,13 +60,13 @@ where
                 (place, listener.accept().await)
             } => accepted,
         };
-        let (Ok(place), Ok((stream, _))) = accepted else {
+        let (Ok(place), Ok((stream, peer))) = accepted else {
             tokio::time::sleep(ACCEPT_RETRY).await;
             continue;
         };
         let handle = handle.clone();
         connections.spawn(async move {
-            let service = service_fn(move |request| answer(request, handle.clone()));
+            let service = service_fn(move |request| answer(request, Peer { own, peer }, handle.clone()));
             let connection = http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(HEADER_TIMEOUT)
@@ -69,13 +80,14 @@ where
     connections.shutdown().await;
 }
 
-async fn answer<H, F>(request: Request<Incoming>, handle: H) -> Result<Answer, Lost>
+async fn answer<H, F>(request: Request<Incoming>, peer: Peer, handle: H) -> Result<Answer, Lost>
 where
     H: Fn(Parts, Bytes) -> F,
     F: Future<Output = Result<Answer, Lost>>,
 {
-    let (parts, body) = request.into_parts();
-    if !is_local(&parts) {
+    let (mut parts, body) = request.into_parts();
+    parts.extensions.insert(peer);
+    if !is_local(&parts, peer.own) {
         return Ok(text(
             StatusCode::FORBIDDEN,
             "The emulator serves local programs only: requests with an Origin header, or a Host that is not loopback, are rejected",
@@ -93,7 +105,7 @@ where
 
 /// A web page in the user's browser can reach loopback as well. It is recognized by its `Origin`, or, if its own name
 /// resolves to this host, by its `Host`.
-fn is_local(parts: &Parts) -> bool {
+fn is_local(parts: &Parts, own: Option<IpAddr>) -> bool {
     if parts.headers.contains_key(ORIGIN) {
         return false;
     }
@@ -103,7 +115,8 @@ fn is_local(parts: &Parts) -> bool {
         Some((v6, _)) => v6,
         None => host.split_once(':').map_or(host, |(name, _)| name),
     };
-    name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    name.eq_ignore_ascii_case("localhost")
+        || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback() || Some(address) == own)
 }
 
 pub(crate) fn text(status: StatusCode, body: impl Into<String>) -> Answer {

@@ -1,11 +1,13 @@
-//! The metadata service of one instance (IMDSv2), on a loopback port of its own.
+//! The metadata service of one instance (IMDSv2), on a loopback port of its own; of machines, at the address that EC2's
+//! has, in their network.
 //!
 //! What there is to read stands in `tree`; here are tokens, methods and statuses.
 
 mod tokens;
 mod tree;
 
-use std::net::TcpListener;
+use std::collections::HashMap;
+use std::net::{IpAddr, TcpListener};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use hyper::header::{HeaderName, HeaderValue};
@@ -13,7 +15,8 @@ use hyper::http::request::Parts;
 use hyper::{Method, StatusCode};
 use tokio::sync::watch;
 
-use crate::http::{self, Answer, respond, text};
+use crate::http::{self, Answer, Peer, respond, text};
+use crate::model::InstanceState;
 use crate::shared::Shared;
 use tokens::Tokens;
 
@@ -33,6 +36,34 @@ pub(crate) async fn serve(shared: Arc<Shared>, id: String, listener: TcpListener
         async move { Ok(service.answer(&parts)) }
     })
     .await;
+}
+
+/// Serves the metadata of all machines, each by the address that it asks from, until the emulator ends.
+pub(crate) async fn serve_machines(shared: Arc<Shared>, listener: TcpListener) {
+    let listener = match tokio::net::TcpListener::from_std(listener) {
+        Ok(listener) => listener,
+        Err(error) => return tracing::error!(%error, "metadata service of the machines cannot listen"),
+    };
+    let services: Arc<Mutex<HashMap<String, Arc<Service>>>> = Arc::default();
+    let closed = shared.stopping.subscribe();
+    http::serve(listener, closed, move |parts, _| {
+        let id = parts.extensions.get::<Peer>().and_then(|peer| machine_at(&shared, peer.peer.ip()));
+        let service = id.map(|id| {
+            let mut services = services.lock().unwrap_or_else(PoisonError::into_inner);
+            let new = || Arc::new(Service { shared: Arc::clone(&shared), id: id.clone(), tokens: Mutex::default() });
+            Arc::clone(services.entry(id.clone()).or_insert_with(new))
+        });
+        async move { Ok(service.map_or_else(|| refuse(StatusCode::NOT_FOUND), |service| service.answer(&parts))) }
+    })
+    .await;
+}
+
+/// The instance whose private address this is, while it lives.
+fn machine_at(shared: &Shared, address: IpAddr) -> Option<String> {
+    let (state, address) = (shared.state(), address.to_string());
+    let mut instances = state.resources.instances.values();
+    let found = instances.find(|it| it.private_ip == address && it.state != InstanceState::Terminated);
+    found.map(|instance| instance.id.clone())
 }
 
 struct Service {

@@ -4,9 +4,13 @@
 //! keeps daemons that detach themselves. It ends with its parent, however that dies: its input is then closed, and the
 //! kernel sends SIGTERM.
 //!
-//! Commands on standard input: `terminate MILLISECONDS`, `kill`. Report on standard output: `poweroff`.
+//! Where the instance is a machine, the tree below it is systemd-nspawn's, and user data is cloud-init's there.
+//!
+//! Commands on standard input: `boot` (a machine, once its network is in use), `terminate MILLISECONDS`, `kill`.
+//! Reports on standard output: `network PID` (a machine's network is made; it is the process'), `poweroff`.
 
 mod console;
+pub(crate) mod machine;
 mod shims;
 pub(crate) mod tree;
 mod user_data;
@@ -26,6 +30,7 @@ use tokio::signal::unix::{Signal as SignalStream, SignalKind, signal};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use console::Console;
+use machine::{Machine, Plan};
 
 /// The subcommand after which a program's arguments are an init's.
 pub const WORD: &str = "instance-init";
@@ -41,6 +46,7 @@ struct Arguments {
     directory: PathBuf,
     grace: Duration,
     has_user_data: bool,
+    machine: Option<Plan>,
 }
 
 /// This program as an init: for [`Options::init`](crate::Options::init), if it passes the arguments after [`WORD`] to
@@ -77,7 +83,8 @@ fn fail(code: u8, error: &str) -> ExitCode {
 
 fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Arguments, String> {
     let mut arguments = arguments.into_iter();
-    let mut parsed = Arguments { directory: PathBuf::new(), grace: Duration::ZERO, has_user_data: false };
+    let mut parsed =
+        Arguments { directory: PathBuf::new(), grace: Duration::ZERO, has_user_data: false, machine: None };
     while let Some(argument) = arguments.next() {
         let mut value = || arguments.next().ok_or_else(|| format!("{argument:?} needs a value"));
         match argument.to_str() {
@@ -88,6 +95,7 @@ fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Arguments, Str
                 parsed.grace = Duration::from_millis(milliseconds.ok_or_else(|| format!("{value:?} is not a number"))?);
             }
             Some("--user-data") => parsed.has_user_data = true,
+            Some(Plan::ARGUMENT) => parsed.machine = Some(Plan::parse(value)?),
             _ => {
                 return Err(format!(
                     "unknown argument {argument:?}: this program is started by the emulator, not by hand"
@@ -119,6 +127,7 @@ struct Init {
     terminate: SignalStream,
     /// The user data's process, while it runs.
     script: Option<Pid>,
+    machine: Option<Machine>,
     power_off_at: Option<Instant>,
 }
 
@@ -139,18 +148,25 @@ impl Init {
             children: signal(SignalKind::child())?,
             terminate: signal(SignalKind::terminate())?,
             script: None,
+            machine: None,
             power_off_at: None,
             arguments,
         })
     }
 
     async fn run(mut self) -> io::Result<()> {
-        self.run_user_data();
+        match self.arguments.machine.clone() {
+            Some(plan) => self.machine = Some(Machine::start(&plan, &self.arguments.directory, &mut self.console)?),
+            None => self.run_user_data(),
+        }
         let ending = self.live().await;
         if let Ending::Orderly(grace) = ending {
             self.terminate_tree(grace).await;
         }
         self.kill_tree().await;
+        if let Some(machine) = &self.machine {
+            machine.remove_groups();
+        }
         self.console.drain().await;
         self.console.say("instance ended");
         Ok(())
@@ -174,9 +190,15 @@ impl Init {
     async fn live(&mut self) -> Ending {
         loop {
             tokio::select! {
-                command = self.commands.next_line() => if let Some(ending) = ending(command) { return ending },
+                command = self.commands.next_line() => match (command, &mut self.machine) {
+                    (Ok(Some(command)), Some(machine)) if command == "boot" => machine.boot(),
+                    (command, _) => if let Some(ending) = ending(command) { return ending },
+                },
                 _ = self.terminate.recv() => return Ending::AtOnce,
-                _ = self.children.recv() => { self.reap(); }
+                _ = self.children.recv() => {
+                    self.reap();
+                    if self.machine.as_ref().is_some_and(|machine| machine.has_ended) { return Ending::AtOnce }
+                }
                 line = self.power.next_line() => self.power_line(line),
                 () = at(self.power_off_at) => {
                     self.console.say("a process in the instance powered it off");
@@ -196,6 +218,11 @@ impl Init {
                 self.power_off_at = Some(Instant::now() + Duration::from_secs(seconds.into()));
             }
             None if line == "cancel" => self.power_off_at = None,
+            None if line == "network" => {
+                if let Some(machine) = &self.machine {
+                    report(&format!("network {}", machine.pid));
+                }
+            }
             _ => self.console.say(&format!("unknown request from a power-off program: {line:?}")),
         }
     }
@@ -214,6 +241,15 @@ impl Init {
                         };
                         self.console.say(&how);
                     }
+                    if let Some(machine) = self.machine.as_mut().filter(|machine| machine.pid == pid) {
+                        machine.has_ended = true;
+                        if status.exit_status() == Some(0) {
+                            self.console.say("the machine was powered off");
+                            report("poweroff");
+                        } else {
+                            self.console.say(&format!("the machine ended with {status:?}"));
+                        }
+                    }
                 }
                 Ok(None) => return true,
                 Err(Errno::INTR) => (),
@@ -224,9 +260,13 @@ impl Init {
 
     async fn terminate_tree(&mut self, grace: Duration) {
         let until = Instant::now() + grace;
-        tree::signal_all(self.me, Signal::TERM);
-        // A stopped process handles SIGTERM only once it is continued.
-        tree::signal_all(self.me, Signal::CONT);
+        if let Some(machine) = &self.machine {
+            machine.power_off();
+        } else {
+            tree::signal_all(self.me, Signal::TERM);
+            // A stopped process handles SIGTERM only once it is continued.
+            tree::signal_all(self.me, Signal::CONT);
+        }
         while self.reap() && Instant::now() < until {
             tokio::select! {
                 command = self.commands.next_line() => if ending(command) == Some(Ending::AtOnce) { return },

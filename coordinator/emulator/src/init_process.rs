@@ -16,6 +16,7 @@ use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::sync::oneshot;
 
 use crate::Options;
+use crate::init::machine::Plan;
 use crate::init::tree;
 
 /// Variables that an instance inherits.
@@ -23,6 +24,8 @@ const INHERITED: &[&str] = &["LANG", "LANGUAGE", "LC_ALL", "TERM", "COLORTERM", 
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// Everything an init ever reports is shorter than this.
 const MAX_REPORTS_BYTES: u64 = 64 * 1024;
+/// A machine's network is made with a handful of commands.
+const NETWORK_TIMEOUT: Duration = Duration::from_secs(20);
 /// Names an instance's processes, so that none is overlooked.
 pub(crate) const INSTANCE_VARIABLE: &str = "SPILLWAY_EMULATOR_INSTANCE";
 
@@ -32,6 +35,8 @@ pub(crate) struct Setup {
     pub(crate) id: String,
     pub(crate) user_data: Option<Arc<[u8]>>,
     pub(crate) imds_port: u16,
+    /// Where the instance is a machine.
+    pub(crate) machine: Option<Plan>,
 }
 
 type Job = (Command, oneshot::Sender<io::Result<Child>>);
@@ -69,6 +74,9 @@ impl Spawner {
         command.arg("--grace-ms").arg(options.shutting_down.as_millis().to_string());
         if has_user_data {
             command.arg("--user-data");
+        }
+        if let Some(plan) = &setup.machine {
+            command.args(plan.arguments());
         }
         command.env_clear().envs(environment(options, &setup.id, setup.imds_port, &directory));
         command.current_dir(home(&directory)).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit());
@@ -144,6 +152,19 @@ impl InitProcess {
             Some(init) => init.reports.next_line().await.ok().flatten(),
             None => std::future::pending().await,
         }
+    }
+
+    /// Of a machine, once it has a network: a process there.
+    pub(crate) async fn network(&mut self) -> io::Result<u32> {
+        let report = tokio::time::timeout(NETWORK_TIMEOUT, self.reports.next_line()).await;
+        let report = report.map_err(|_| io::Error::other("its network was not made in time"))??.unwrap_or_default();
+        let pid = report.strip_prefix("network ").and_then(|pid| pid.parse().ok());
+        pid.ok_or_else(|| io::Error::other("its network could not be made: see its console"))
+    }
+
+    /// Boots a machine.
+    pub(crate) async fn boot(&mut self) {
+        self.send("boot\n").await;
     }
 
     /// Orderly: SIGTERM to all, and after `grace` SIGKILL.

@@ -1,5 +1,8 @@
 //! EC2's wire API and instance metadata (IMDSv2) on loopback. The instances are local processes.
 //!
+//! With [`Options::machines`] they are machines instead: directory trees with a systemd of their own, booted by
+//! systemd-nspawn, whose user data cloud-init runs.
+//!
 //! For demos and tests that run the real AWS client: set `AWS_ENDPOINT_URL_EC2` to [`Emulator::endpoint`]. Each
 //! instance runs its user data in a directory and an environment of its own, and finds its metadata by
 //! `AWS_EC2_METADATA_SERVICE_ENDPOINT`. What EC2 does not offer (interruptions, faults, the log of calls) is under
@@ -11,8 +14,8 @@
 //!
 //! Map: `server` takes requests, `signature` and `key` say whose; `api` is EC2's API, `control` the rest, which calls
 //! `instance_control` and `faults`; both work on `resources`, behind the lock in `shared`. `lifecycle` is an instance's
-//! task in the emulator, `init_process` its handle on the processes, and `init` the process at their root. `imds` is an
-//! instance's metadata service. Nothing here depends on Spillway.
+//! task in the emulator, `init_process` its handle on the processes, and `init` the process at their root; `machines`
+//! is what machines need besides. `imds` is an instance's metadata service. Nothing here depends on Spillway.
 
 mod api;
 mod calls;
@@ -32,6 +35,7 @@ mod instance_control;
 mod key;
 mod launch_data;
 mod lifecycle;
+mod machines;
 mod model;
 mod query;
 mod record;
@@ -64,6 +68,7 @@ pub use model::{InstanceState, Interruption, Lifecycle, Maintenance, Notice, Shu
 pub use record::{InstanceRecord, VolumeRecord};
 
 use init_process::Spawner;
+use machines::Machines;
 use region::Region;
 use shared::{Shared, State};
 
@@ -93,8 +98,11 @@ pub struct Options {
     pub region: String,
     /// What every request must prove to know. Without one, every local user can run programs as this one.
     pub key: Option<Key>,
-    /// More environment for the instances, before their own where names are the same. A PATH goes behind the directory
-    /// of the programs that power off.
+    /// Where the images are, each a directory tree `ami-…`: instances are then machines, booted with systemd-nspawn.
+    /// None: instances are processes.
+    pub machines: Option<PathBuf>,
+    /// More environment for instances that are processes, before their own where names are the same. A PATH goes behind
+    /// the directory of the programs that power off.
     pub environment: Vec<(OsString, OsString)>,
 }
 
@@ -109,6 +117,7 @@ impl Options {
             init,
             region: "us-east-1".to_owned(),
             key: Some(Key::random()),
+            machines: None,
             environment: Vec::new(),
         }
     }
@@ -145,19 +154,34 @@ pub async fn start(mut options: Options) -> Result<Emulator, StartError> {
     if options.directory.as_os_str().len() > LONG_DIRECTORY_BYTES {
         tracing::warn!(directory = %options.directory.display(), "the directory's path is long: paths of Unix sockets below it may exceed 107 bytes");
     }
+    let machines = options.machines.as_deref().map(Machines::start).transpose()?;
+    let metadata = match &machines {
+        Some(machines) => Some(machines.metadata().await?),
+        None => None,
+    };
     let listen = options.listen;
     let failed = |source| StartError::Listen { address: listen, source };
     let listener = TcpListener::bind(listen).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     let spawner = Spawner::new().map_err(StartError::Thread)?;
     let (alive, ended) = mpsc::channel(1);
-    let shared = Shared::new(options, region, spawner, State::new(alive));
+    let shared = Shared::new(options, region, spawner, machines, address, State::new(alive));
+    register_images(&shared);
+    if let Some(metadata) = metadata {
+        tokio::spawn(imds::serve_machines(Arc::clone(&shared), metadata));
+    }
     let serving = Arc::clone(&shared);
     let server = tokio::spawn(http::serve(listener, shared.stopping.subscribe(), move |parts, body| {
         server::handle(Arc::clone(&serving), parts, body)
     }));
     tracing::info!(%address, "emulator is ready");
     Ok(Emulator { shared, address, server: Some(server), ended })
+}
+
+/// What can be launched as a machine can be described.
+fn register_images(shared: &Shared) {
+    let ids = shared.machines.as_ref().map(Machines::images).unwrap_or_default();
+    shared.change(|state, now_ms| ids.iter().for_each(|id| api::register_image(state, now_ms, id)));
 }
 
 impl Emulator {

@@ -5,6 +5,7 @@
 //! `endings`.
 
 use std::convert::Infallible;
+use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,9 +14,12 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::endings::{self, End};
+use crate::http;
 use crate::imds;
 use crate::init_process::{InitProcess, Setup, sweep};
+use crate::machines;
 use crate::model::{InstanceState, Interruption};
+use crate::server;
 use crate::shared::{Shared, State};
 
 /// How long an init may take to end its processes, beyond its grace.
@@ -39,7 +43,8 @@ pub(crate) fn begin(
     alive: mpsc::Sender<Infallible>,
 ) -> mpsc::Sender<Command> {
     let (sender, receiver) = mpsc::channel(COMMANDS_WAITING);
-    let life = Life { shared: Arc::clone(shared), id: id.to_owned(), commands: receiver };
+    let (closed, _) = watch::channel(false);
+    let life = Life { shared: Arc::clone(shared), id: id.to_owned(), commands: receiver, closed };
     tokio::spawn(async move {
         life.run(metadata).await;
         drop(alive);
@@ -69,13 +74,14 @@ struct Life {
     shared: Arc<Shared>,
     id: String,
     commands: mpsc::Receiver<Command>,
+    /// True once its services are to end.
+    closed: watch::Sender<bool>,
 }
 
 impl Life {
     async fn run(mut self, metadata: TcpListener) {
-        let (closed, _) = watch::channel(false);
-        let metadata =
-            tokio::spawn(imds::serve(Arc::clone(&self.shared), self.id.clone(), metadata, closed.subscribe()));
+        let closed = self.closed.subscribe();
+        let metadata = tokio::spawn(imds::serve(Arc::clone(&self.shared), self.id.clone(), metadata, closed));
         let mut init = None;
         let end = self.live(&mut init).await;
         let stopped = self.end(end, init).await;
@@ -83,7 +89,7 @@ impl Life {
             self.wait_for_termination().await;
             self.ended(InstanceState::Terminated);
         }
-        closed.send_replace(true);
+        self.closed.send_replace(true);
         if let Err(error) = metadata.await {
             tracing::warn!(instance = self.id, %error, "the metadata service failed");
         }
@@ -129,8 +135,12 @@ impl Life {
             if instance.fails_with.is_some() {
                 return Err(Started::TakenBack);
             }
-            let setup =
-                Setup { id: self.id.clone(), user_data: instance.user_data.clone(), imds_port: instance.imds_port };
+            let setup = Setup {
+                id: self.id.clone(),
+                user_data: instance.user_data.clone(),
+                imds_port: instance.imds_port,
+                machine: self.shared.machines.as_ref().map(|machines| machines.plan(instance)),
+            };
             state.resources.change_instance(&self.id, |instance| {
                 instance.state = InstanceState::Running;
                 instance.running_ms = Some(now_ms);
@@ -143,7 +153,7 @@ impl Life {
             Err(not_started) => return not_started,
         };
         tracing::info!(instance = self.id, "instance is running");
-        match self.shared.spawner.start(&self.shared.options, setup).await {
+        match self.spawn(setup).await {
             Ok(init) => {
                 self.shared.change(|state, _| {
                     state.resources.change_instance(&self.id, |instance| instance.init_pid = init.pid());
@@ -155,6 +165,28 @@ impl Life {
                 Started::Failed
             }
         }
+    }
+
+    async fn spawn(&self, setup: Setup) -> io::Result<InitProcess> {
+        let is_machine = setup.machine.is_some();
+        let mut init = self.shared.spawner.start(&self.shared.options, setup).await?;
+        if is_machine {
+            let network = init.network().await?;
+            self.serve_api_in(network).await?;
+            init.boot().await;
+        }
+        Ok(init)
+    }
+
+    /// A machine finds the EC2 API in its own network, which is that of the process `network`.
+    async fn serve_api_in(&self, network: u32) -> io::Result<()> {
+        let api = machines::listen(network, self.shared.address).await?;
+        let (shared, closed) = (Arc::clone(&self.shared), self.closed.subscribe());
+        tokio::spawn(async move {
+            let Ok(api) = tokio::net::TcpListener::from_std(api) else { return };
+            http::serve(api, closed, move |parts, body| server::handle(Arc::clone(&shared), parts, body)).await;
+        });
+        Ok(())
     }
 
     /// Shutting-down or stopping, until no process is left. True if the instance is stopped rather than terminated.
@@ -177,9 +209,12 @@ impl Life {
             self.wait_for(init, if at_once { Duration::ZERO } else { grace }).await;
         }
         sweep(&self.id).await;
-        tokio::select! {
-            () = sleep_until(over_at) => (),
-            () = self.shared.stopped() => (),
+        // A machine takes as long as its services do, at most so long.
+        if self.shared.machines.is_none() {
+            tokio::select! {
+                () = sleep_until(over_at) => (),
+                () = self.shared.stopped() => (),
+            }
         }
         if next != InstanceState::Stopping {
             self.ended(InstanceState::Terminated);

@@ -256,6 +256,26 @@ pub(crate) struct SpotRequest {
     pub(crate) tags: Tags,
 }
 
+/// Where an image is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ImageState {
+    /// Its tree is being copied.
+    Pending,
+    Available,
+    /// Its tree could not be copied.
+    Failed,
+}
+
+impl ImageState {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Available => "available",
+            Self::Failed => "failed",
+        }
+    }
+}
+
 /// One machine image.
 #[derive(Clone, Debug)]
 pub(crate) struct Image {
@@ -267,6 +287,7 @@ pub(crate) struct Image {
     pub(crate) create_ms: u64,
     pub(crate) devices: Vec<Device>,
     pub(crate) tags: Tags,
+    pub(crate) state: ImageState,
     /// Deregistered images stay known, so that their use is refused.
     pub(crate) deregistered: bool,
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use crate::machines;
 use crate::model::{Instance, InstanceState, Lifecycle, Maintenance, Notice, ShutdownBehavior, StateReason, Volume};
 
 /// EC2 bills this long at least.
@@ -42,6 +43,8 @@ pub struct InstanceRecord {
     pub imds_port: u16,
     /// The root of its processes, while there are any.
     pub init_pid: Option<u32>,
+    /// The first process in it, where it is a machine and runs: `nsenter --all --target PID` enters it.
+    pub machine_pid: Option<u32>,
     pub notice: Option<Notice>,
     pub rebalance_ms: Option<u64>,
     pub maintenance: Vec<Maintenance>,
@@ -79,6 +82,7 @@ impl InstanceRecord {
             billed_seconds,
             imds_port: instance.imds_port,
             init_pid: instance.init_pid,
+            machine_pid: instance.init_pid.and_then(machines::first_process),
             notice: instance.notice,
             rebalance_ms: instance.rebalance_ms,
             maintenance: instance.maintenance.clone(),

@@ -165,6 +165,7 @@ impl History {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::ImageState;
 
     #[test]
     fn the_past_is_what_was_true_then() {
@@ -190,6 +191,7 @@ mod tests {
             create_ms: 0,
             devices: Vec::new(),
             tags: Tags::new(),
+            state: ImageState::Available,
             deregistered: false,
         }
     }

@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{mpsc, watch};
@@ -15,6 +16,7 @@ use crate::faults::Faults;
 use crate::idempotency::Tokens;
 use crate::init_process::Spawner;
 use crate::lifecycle::Command;
+use crate::machines::Machines;
 use crate::region::Region;
 use crate::resources::{History, Resources};
 
@@ -61,15 +63,27 @@ pub(crate) struct Shared {
     pub(crate) region: Region,
     pub(crate) clock: Clock,
     pub(crate) spawner: Spawner,
+    /// None: instances are processes.
+    pub(crate) machines: Option<Machines>,
+    /// Of the EC2 API.
+    pub(crate) address: SocketAddr,
     /// True once the emulator ends.
     pub(crate) stopping: watch::Sender<bool>,
     state: Mutex<State>,
 }
 
 impl Shared {
-    pub(crate) fn new(options: Options, region: Region, spawner: Spawner, state: State) -> Arc<Self> {
+    pub(crate) fn new(
+        options: Options,
+        region: Region,
+        spawner: Spawner,
+        machines: Option<Machines>,
+        address: SocketAddr,
+        state: State,
+    ) -> Arc<Self> {
         let (stopping, _) = watch::channel(false);
-        Arc::new(Self { options, region, clock: Clock::start(), spawner, stopping, state: Mutex::new(state) })
+        let (clock, state) = (Clock::start(), Mutex::new(state));
+        Arc::new(Self { options, region, clock, spawner, machines, address, stopping, state })
     }
 
     pub(crate) fn is_stopping(&self) -> bool {

@@ -19,6 +19,7 @@ mod impostor;
 mod installations;
 mod interfaces;
 mod interruptions;
+mod machines;
 mod moto;
 mod plan;
 mod proxy;

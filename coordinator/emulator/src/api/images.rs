@@ -1,4 +1,5 @@
-//! DescribeImages, CreateImage, DeregisterImage: records only, there is no disk behind them.
+//! DescribeImages, CreateImage, DeregisterImage. Behind a record is a directory tree where instances are machines, and
+//! nothing where they are processes.
 
 use std::sync::Arc;
 
@@ -10,7 +11,8 @@ use super::{Change, View};
 use crate::clock::iso_milliseconds;
 use crate::error::ApiError;
 use crate::launch_data::{LaunchData, check_image_id};
-use crate::model::{Device, Image, InstanceState};
+use crate::machines;
+use crate::model::{Device, Image, ImageState, InstanceState};
 use crate::query::Params;
 use crate::region::ACCOUNT_ID;
 use crate::shared::new_id;
@@ -71,21 +73,46 @@ pub(super) fn create(change: &mut Change<'_>, mut params: Params) -> Result<Xml,
     let attached = change.state.resources.volumes_of(&instance_id).into_iter();
     let copied = attached.map(|volume| Device { snapshot_id: new_id("snap-"), ..volume.device.clone() });
     let devices = devices(&copied.collect::<Vec<_>>(), &asked.block_devices);
+    let (id, booted_from) = (new_id("ami-"), instance.image_id.clone());
+    let state =
+        if copy_tree(change, &id, &instance_id, &booted_from) { ImageState::Pending } else { ImageState::Available };
     let image = Image {
         seq: change.state.next_seq(),
-        id: new_id("ami-"),
+        id,
         name,
         description,
         source_instance: Some(instance_id),
         create_ms: change.now_ms,
         devices,
         tags: tags.remove("image").unwrap_or_default(),
+        state,
         deregistered: false,
     };
     let mut xml = Xml::new();
     xml.text("imageId", &image.id);
     change.state.resources.images.insert(image.id.clone(), Arc::new(image));
     Ok(xml)
+}
+
+/// Copies a machine's tree to that of a new image, in the background. False where instances are processes.
+fn copy_tree(change: &Change<'_>, id: &str, instance: &str, booted_from: &str) -> bool {
+    let Some(machines) = &change.shared.machines else { return false };
+    let image = machines.new_image(booted_from);
+    let changes = change.shared.options.directory.join(instance).join("changes");
+    let order = machines::Copy { image, changes, tree: machines.new_image(id) };
+    let (shared, id) = (Arc::clone(change.shared), id.to_owned());
+    tokio::spawn(async move {
+        let copied = machines::copy(&order).await;
+        if let Err(error) = &copied {
+            tracing::error!(image = id, %error, "cannot copy the machine's tree to the image");
+        }
+        shared.change(|state, _| {
+            if let Some(image) = state.resources.images.get_mut(&id).map(Arc::make_mut) {
+                image.state = if copied.is_ok() { ImageState::Available } else { ImageState::Failed };
+            }
+        });
+    });
+    true
 }
 
 pub(super) fn deregister(change: &mut Change<'_>, mut params: Params) -> Result<Xml, ApiError> {
@@ -121,7 +148,7 @@ fn values(image: &Image, filter: &str) -> Vec<String> {
         "image-type" => "machine".to_owned(),
         "name" => image.name.clone(),
         "owner-id" => ACCOUNT_ID.to_owned(),
-        "state" => "available".to_owned(),
+        "state" => image.state.name().to_owned(),
         name if is_tag_filter(name) => return tag_values(name, &image.tags),
         _ => return Vec::new(),
     };
@@ -130,7 +157,7 @@ fn values(image: &Image, filter: &str) -> Vec<String> {
 
 fn image_xml(xml: &mut Xml, image: &Image) {
     xml.text("imageId", &image.id).text("imageLocation", format!("{ACCOUNT_ID}/{}", image.name));
-    xml.text("imageState", "available").text("imageOwnerId", ACCOUNT_ID);
+    xml.text("imageState", image.state.name()).text("imageOwnerId", ACCOUNT_ID);
     xml.text("creationDate", iso_milliseconds(image.create_ms)).text("isPublic", "false");
     xml.text("architecture", "x86_64").text("imageType", "machine").text("name", &image.name);
     xml.text("description", &image.description);

@@ -8,8 +8,8 @@ use crate::error::ApiError;
 use crate::launch_data::{LaunchData, decode_user_data};
 use crate::lifecycle;
 use crate::model::{
-    Device, Image, Instance, InstanceState, Lifecycle, MetadataOptions, ShutdownBehavior, SpotRequest, StateReason,
-    Tags,
+    Device, Image, ImageState, Instance, InstanceState, Lifecycle, MetadataOptions, ShutdownBehavior, SpotRequest,
+    StateReason, Tags,
 };
 use crate::region::{ACCOUNT_ID, Zone, check_instance_type};
 use crate::resources::MAX_INSTANCES;
@@ -42,6 +42,9 @@ impl Launch {
         let image_id = data.image_id.clone().ok_or_else(|| ApiError::missing("ImageId"))?;
         if change.state.resources.images.get(&image_id).is_some_and(|image| image.deregistered) {
             return Err(ApiError::new("InvalidAMIID.NotFound", format!("The image id '[{image_id}]' does not exist")));
+        }
+        if change.shared.machines.as_ref().is_some_and(|machines| machines.image(&image_id).is_none()) {
+            return Err(no_tree(change, &image_id));
         }
         let instance_type = data.instance_type.clone().unwrap_or_else(|| "m1.small".to_owned());
         check_instance_type(&instance_type)?;
@@ -241,6 +244,16 @@ impl Launch {
     }
 }
 
+/// Why a machine cannot be launched from an image.
+fn no_tree(change: &Change<'_>, id: &str) -> ApiError {
+    match change.state.resources.images.get(id).map(|image| image.state) {
+        Some(ImageState::Pending) => {
+            ApiError::new("InvalidAMIID.Unavailable", format!("The image id '[{id}]' is not available yet"))
+        }
+        _ => ApiError::new("InvalidAMIID.NotFound", format!("The image id '[{id}]' does not exist")),
+    }
+}
+
 fn profile(data: &LaunchData) -> Option<(String, String)> {
     let name = match (&data.profile_name, &data.profile_arn) {
         (Some(name), _) => name.clone(),
@@ -270,6 +283,7 @@ pub(crate) fn register_image(state: &mut State, now_ms: u64, id: &str) {
         create_ms: now_ms,
         devices: vec![root_device()],
         tags: Tags::new(),
+        state: ImageState::Available,
         deregistered: false,
     };
     state.resources.images.insert(id.to_owned(), Arc::new(image));

@@ -10,8 +10,8 @@ use crate::region::{ACCOUNT_ID, Region};
 
 /// How long the made-up credentials claim to be good.
 const CREDENTIALS_MS: u64 = 6 * 60 * 60 * 1000;
-/// The service's other name for `latest`, for old clients.
-const VERSIONS: &[&str] = &["latest", "2021-07-15"];
+/// The service's other names for `latest`: the first ones that cloud-init asks for, in its data source for EC2.
+const VERSIONS: &[&str] = &["2009-04-04", "2016-09-02", "2018-09-24", "2021-03-23", "2021-07-15", "latest"];
 
 /// The content at `path`, or none: 404.
 pub(super) fn read(instance: &Instance, region: &Region, now_ms: u64, path: &str) -> Option<Vec<u8>> {

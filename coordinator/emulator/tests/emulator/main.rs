@@ -3,6 +3,7 @@
 mod api;
 mod faults;
 mod key;
+mod machines;
 mod metadata;
 mod processes;
 mod start;
