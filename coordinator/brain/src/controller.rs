@@ -12,6 +12,7 @@ mod operator;
 mod resume;
 mod strangers;
 mod tick;
+mod two_agents;
 mod unknown;
 
 pub use operator::Rejection;

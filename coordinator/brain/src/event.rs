@@ -65,6 +65,10 @@ pub enum Event {
     AgentRegistered {
         id: InstanceId,
     },
+    /// A second agent proved to be this instance, and the session of the first lives.
+    RegisteredTwice {
+        id: InstanceId,
+    },
     AgentReported(Report),
     /// The worker is dead. `jobs_left` are still active under its name, None where the agent cannot know; it has put
     /// `jobs_handed_back` back to wait.

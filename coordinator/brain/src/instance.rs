@@ -112,6 +112,9 @@ pub struct Instance {
     /// The one it is to replace, which works on until this one is ready.
     #[serde(default)]
     pub replaces: Option<InstanceId>,
+    /// Two agents have proved to be it: it is not worked with any more.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub has_two_agents: bool,
 }
 
 /// What EC2 says of an instance, in its lists and by its agent's IMDS.
@@ -245,6 +248,7 @@ impl Instance {
             not_terminated: None,
             is_replacement: false,
             replaces: None,
+            has_two_agents: false,
         }
     }
 
@@ -312,6 +316,7 @@ impl Instance {
                 ..
             }
         ) && self.ec2.interrupted_at.is_none()
+            && !self.has_two_agents
             && self.agent.registered
             && self.agent.phase != Some(AgentPhase::Failed)
     }

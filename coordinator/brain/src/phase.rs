@@ -119,6 +119,8 @@ pub enum DrainCause {
     ScheduledEvent,
     /// It takes no job although some wait.
     TakesNoJob,
+    /// Two agents have proved to be it.
+    TwoAgents,
 }
 
 impl DrainCause {
@@ -134,6 +136,7 @@ impl DrainCause {
             DrainCause::QueuesUnknown => "queues unknown",
             DrainCause::ScheduledEvent => "scheduled event",
             DrainCause::TakesNoJob => "no job taken",
+            DrainCause::TwoAgents => "two agents",
         }
     }
 }

@@ -137,6 +137,8 @@ pub enum AlertKind {
     QueueGone,
     /// Instances end without notice soon after they became ready.
     EarlyEnds,
+    /// Two agents have proved to be one instance.
+    TwoAgents,
 }
 
 impl AlertKind {

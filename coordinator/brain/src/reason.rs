@@ -158,6 +158,9 @@ pub enum Reason {
         demand: u64,
         span: Duration,
     },
+    TwoAgents {
+        id: InstanceId,
+    },
     EarlyEnds {
         ends: u32,
         wait: Duration,

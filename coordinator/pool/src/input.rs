@@ -113,6 +113,8 @@ pub enum Saved {
 #[derive(Clone, Debug)]
 pub enum FromAgent {
     Registered,
+    /// Somebody else has proved to be its instance too, and it lives: one of the two is not what it says.
+    RegisteredTwice,
     Reported(Report),
     /// EC2 takes the instance at about `at`, by the agent's wall clock, and `left` from when it said so (an older agent
     /// does not say).

@@ -1,6 +1,6 @@
 //! What each event changes. Nothing is decided here but what an event decides by itself; that waits for the next tick.
 
-use super::{agent, hand_back, leadership, listing, nothing_taken, operator, unknown};
+use super::{agent, hand_back, leadership, listing, nothing_taken, operator, two_agents, unknown};
 use crate::backlog::{Backlog, JobsByInstance};
 use crate::config::Config;
 use crate::event::{Ec2State, Event};
@@ -37,6 +37,7 @@ pub(super) fn handle(state: &mut State, now: Timestamp, event: Event, config: &C
             }
         }
         Event::AgentRegistered { id } => agent::registered(state, now, &id),
+        Event::RegisteredTwice { id } => two_agents::seen(state, id),
         Event::AgentReported(report) => agent::reported(state, now, report, config),
         Event::AgentDrained { id, jobs_left, jobs_handed_back } => {
             agent::drained(state, now, &id, jobs_left, jobs_handed_back);

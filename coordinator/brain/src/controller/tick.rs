@@ -2,7 +2,7 @@
 //! hand-backs.
 
 use super::unknown::{self, Unknown};
-use super::{hand_back, invariants, nothing_taken, strangers};
+use super::{hand_back, invariants, nothing_taken, strangers, two_agents};
 use crate::capacity::{self, early_ends, rebalance};
 use crate::config::Config;
 use crate::note::Note;
@@ -85,6 +85,7 @@ fn each_instance(state: &mut State, now: Timestamp, config: &Config, plan: &mut 
             Phase::Gone => {}
         }
     }
+    two_agents::tick(state, now, config, plan);
     nothing_taken::tick(state, now, config, plan);
     rebalance::drain_replaced(state, now, config, plan);
     early_ends::tick(state, now, config);

@@ -53,6 +53,11 @@ impl fmt::Display for Reason {
                 counted(*demand, "job"),
                 in_words(*span)
             ),
+            Reason::TwoAgents { id } => write!(
+                f,
+                "a second agent proved to be {id} while the first one's session lives: one of the two is not its agent, so it is \
+                 drained and replaced. Find what else there reads the instance metadata, before it is gone"
+            ),
             Reason::EarlyEnds { ends, wait } => write!(
                 f,
                 "{} in a row ended without notice or took no job within {} of becoming ready: no launch for {}, then one is \

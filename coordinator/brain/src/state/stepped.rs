@@ -89,6 +89,7 @@ impl Stepped for Instance {
             not_terminated,
             is_replacement: _,
             replaces: _,
+            has_two_agents: _,
         } = self;
         phase.step(by);
         phase_since.step(by);

@@ -165,6 +165,7 @@ impl World {
             "ready" => self.agent(word(1), AgentPhase::Ready, ""),
             "rate-limited" => self.agent(word(1), AgentPhase::Ready, "rate-limited"),
             "draining" => self.agent(word(1), AgentPhase::Draining, "older than max_life"),
+            "second-agent" => self.tell(Event::RegisteredTwice { id }),
             "registers" => self.tell(Event::AgentRegistered { id }),
             "proving" => self.agent(word(1), AgentPhase::Proving, "not blocked"),
             "failed" => {

@@ -147,6 +147,7 @@ impl Pool {
 fn event(now: Timestamp, id: InstanceId, said: FromAgent) -> Event {
     match said {
         FromAgent::Registered => Event::AgentRegistered { id },
+        FromAgent::RegisteredTwice => Event::RegisteredTwice { id },
         FromAgent::Reported(report) => Event::AgentReported(report),
         FromAgent::Notice { at, left, is_rehearsal } => {
             Event::NoticeSeen { id, at: agreed(now, at, left), is_rehearsal }

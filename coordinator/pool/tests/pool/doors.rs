@@ -97,3 +97,15 @@ fn what_a_stranger_says_changes_nothing() {
     assert_eq!(*stage.pool.state(), before);
     assert!(stage.effects().is_empty());
 }
+
+#[test]
+fn an_instance_with_two_agents_is_drained_at_the_next_tick_and_its_agent_is_still_let_in_to_be_told() {
+    let mut stage = Stage::with_ready_instance();
+    stage.tell(Input::FromAgent(id(), FromAgent::RegisteredTwice));
+    assert!(acts(&stage.saves()).contains(&"command"), "no observation is waited for");
+    assert_eq!(stage.pool.admission().check(&id()), Ok(()));
+    let denied = ask(&mut stage, Wish::CancelDrain { id: id() }).expect_err("it is not taken back").to_string();
+    assert_eq!(denied, "i-1 is draining: it has no drain that can be cancelled");
+    stage.tell(Input::FromAgent(id(), FromAgent::RegisteredTwice));
+    assert!(!acts(&stage.saves()).contains(&"command"), "once");
+}

@@ -1,8 +1,27 @@
 //! Bugs in what the brain makes of what it is told: observations, EC2's lists, whose instance it is, what is unknown.
 
-use super::list::{Mutant, bug};
+use super::list::{Mutant, Shown, bug};
+
+/// The simulator's agents prove themselves once: what two of one instance do is shown by its scenario.
+const TWO_AGENTS: Shown = Shown::Scenario("identity/an_instance_with_two_agents");
 
 pub const MUTANTS: &[Mutant] = &[
+    bug(
+        "two-agents-go-on",
+        "an instance that two agents have proved to be works on",
+        "coordinator/brain/src/controller/two_agents.rs",
+        "filter(|instance| instance.has_two_agents) {",
+        "filter(|instance| instance.has_two_agents && instance.is_gone()) {",
+    )
+    .shown_by(TWO_AGENTS),
+    bug(
+        "two-agents-taken-back",
+        "the drain of an instance that two agents have proved to be is cancelled when demand returns",
+        "coordinator/brain/src/instance.rs",
+        "            && !self.has_two_agents\n",
+        "",
+    )
+    .shown_by(TWO_AGENTS),
     bug(
         "failed-is-zero",
         "an observation that failed counts as no demand",
