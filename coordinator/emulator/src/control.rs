@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::error::ControlError;
-use crate::faults::{Capacity, Delay, FailLaunch, Lose, RefuseOrder};
+use crate::faults::{Canned, Capacity, Delay, FailLaunch, Lose, RefuseOrder};
 use crate::http::{Answer, respond};
 use crate::instance_control::{self, ImageDevice, Interrupt, Rebalance, ScheduleMaintenance};
 use crate::shared::Shared;
@@ -61,6 +61,7 @@ fn route(shared: &Shared, parts: &Parts, body: &Bytes) -> Result<Reply, ControlE
         ["fail-launch"] => |shared, body| done(shared.state().faults.fail_launch(parse::<FailLaunch>(body)?)),
         ["lose"] => |shared, body| done(shared.state().faults.lose(parse::<Lose>(body)?)),
         ["delay"] => |shared, body| done(shared.state().faults.delay(parse::<Delay>(body)?)),
+        ["answer"] => |shared, body| done(shared.state().faults.answer(parse::<Canned>(body)?)),
         ["stale"] => |shared, body| done(shared.state().faults.stale(parse::<Stale>(body)?.seconds)),
         ["pages"] => |shared, body| done(shared.state().faults.pages(parse::<Pages>(body)?.size)),
         ["capacity"] => |shared, body| done(shared.state().faults.capacity(parse::<Capacity>(body)?)),
@@ -109,6 +110,7 @@ const PATHS: &[&str] = &[
     "POST /_emulator/fail-launch {code, launches, message?}",
     "POST /_emulator/lose {action, calls}",
     "POST /_emulator/delay {action, milliseconds, calls}",
+    "POST /_emulator/answer {action, calls, status, body, content_type?, location?}",
     "POST /_emulator/stale {seconds}",
     "POST /_emulator/pages {size}",
     "POST /_emulator/capacity {instance_type?, availability_zone?, lifecycle?, available}",

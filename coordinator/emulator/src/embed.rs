@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use crate::api::{add_template, check_new_template};
 use crate::calls::Calls;
 use crate::error::{ApiError, ControlError};
-use crate::faults::{Capacity, Delay, FailLaunch, Lose, Refuse, RefuseOrder};
+use crate::faults::{Canned, Capacity, Delay, FailLaunch, Lose, Refuse, RefuseOrder};
 use crate::instance_control::{self, ImageDevice, Interrupt, Rebalance, ScheduleMaintenance};
 use crate::launch_data::{LaunchData, MetadataRequest, Spot, check_image_id, decode_user_data};
 use crate::model::{Interruption, ShutdownBehavior};
@@ -159,6 +159,11 @@ impl Emulator {
     /// See [`Delay`].
     pub fn delay(&self, fault: Delay) -> Result<(), ControlError> {
         self.shared.state().faults.delay(fault)
+    }
+
+    /// See [`Canned`].
+    pub fn answer(&self, fault: Canned) -> Result<(), ControlError> {
+        self.shared.state().faults.answer(fault)
     }
 
     /// See [`Capacity`].

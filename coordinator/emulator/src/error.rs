@@ -79,7 +79,12 @@ impl ApiError {
         match self.code.as_str() {
             "DryRunOperation" => StatusCode::PRECONDITION_FAILED,
             "AuthFailure" => StatusCode::UNAUTHORIZED,
-            "UnauthorizedOperation" | "MissingAuthenticationToken" | "OptInRequired" => StatusCode::FORBIDDEN,
+            "UnauthorizedOperation"
+            | "MissingAuthenticationToken"
+            | "OptInRequired"
+            | "SignatureDoesNotMatch"
+            | "InvalidClientTokenId"
+            | "ExpiredToken" => StatusCode::FORBIDDEN,
             "RequestLimitExceeded" | "ServiceUnavailable" | "Unavailable" | "EC2ThrottledException" => {
                 StatusCode::SERVICE_UNAVAILABLE
             }

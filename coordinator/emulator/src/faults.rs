@@ -82,6 +82,23 @@ pub struct Delay {
     pub calls: u32,
 }
 
+/// The next `calls` calls of `GetCallerIdentity` whose signature is good are answered with just this.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Canned {
+    pub action: String,
+    pub calls: u32,
+    /// HTTP's.
+    pub status: u16,
+    pub body: String,
+    /// `application/json` unless it is set.
+    #[serde(default)]
+    pub content_type: Option<String>,
+    /// Where a redirection leads.
+    #[serde(default)]
+    pub location: Option<String>,
+}
+
 /// Where there is capacity, or none. What is absent matches everything.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -103,6 +120,7 @@ pub(crate) struct Faults {
     fail_launch: VecDeque<FailLaunch>,
     lose: VecDeque<Lose>,
     delay: VecDeque<Delay>,
+    answer: VecDeque<Canned>,
     /// Pools without capacity.
     exhausted: VecDeque<Capacity>,
     stale_ms: u64,
@@ -145,6 +163,19 @@ impl Faults {
             return Err(ControlError::BadRequest(format!("milliseconds must be at most {MAX_DELAY_MS}")));
         }
         push(&mut self.delay, fault)
+    }
+
+    pub(crate) fn answer(&mut self, fault: Canned) -> Result<(), ControlError> {
+        check(&fault.action, fault.calls)?;
+        if fault.action != crate::sts::ACTION {
+            let action = crate::sts::ACTION;
+            return Err(ControlError::BadRequest(format!("only {action} can be answered with something else")));
+        }
+        if !(200..600).contains(&fault.status) {
+            let status = fault.status;
+            return Err(ControlError::BadRequest(format!("status must be between 200 and 599, not {status}")));
+        }
+        push(&mut self.answer, fault)
     }
 
     pub(crate) fn stale(&mut self, seconds: f64) -> Result<(), ControlError> {
@@ -207,6 +238,10 @@ impl Faults {
         take(&mut self.lose, action, |fault| (&fault.action, &mut fault.calls)).is_some()
     }
 
+    pub(crate) fn take_canned(&mut self, action: &str) -> Option<Canned> {
+        take(&mut self.answer, action, |fault| (&fault.action, &mut fault.calls))
+    }
+
     pub(crate) fn take_delay(&mut self, action: &str) -> Option<Duration> {
         let fault = take(&mut self.delay, action, |fault| (&fault.action, &mut fault.calls))?;
         Some(Duration::from_millis(fault.milliseconds))
@@ -244,7 +279,7 @@ fn matches(rule: Option<&str>, value: &str) -> bool {
 }
 
 fn check(action: &str, calls: u32) -> Result<(), ControlError> {
-    if action != "*" && !crate::api::is_action(action) {
+    if action != "*" && !crate::api::is_action(action) && action != crate::sts::ACTION {
         return Err(ControlError::BadRequest(format!("unknown action {action}: `*` stands for every action")));
     }
     if calls == 0 {

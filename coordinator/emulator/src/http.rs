@@ -117,6 +117,15 @@ fn is_local(parts: &Parts, own: Option<IpAddr>) -> bool {
     };
     name.eq_ignore_ascii_case("localhost")
         || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback() || Some(address) == own)
+        || is_sts(name)
+}
+
+/// STS' own name, which is part of what is signed for it: no page of a stranger has one of AWS's names.
+fn is_sts(name: &str) -> bool {
+    let region = name.strip_prefix("sts.").and_then(|rest| {
+        ["amazonaws.com", "amazonaws.com.cn"].iter().find_map(|suffix| rest.strip_suffix(suffix)?.strip_suffix('.'))
+    });
+    region.is_some_and(|region| crate::region::Region::new(region).is_some())
 }
 
 pub(crate) fn text(status: StatusCode, body: impl Into<String>) -> Answer {

@@ -1,12 +1,12 @@
-//! EC2's wire API and instance metadata (IMDSv2) on loopback. The instances are local processes.
+//! EC2's wire API, instance metadata (IMDSv2) and STS on loopback. The instances are local processes.
 //!
 //! With [`Options::machines`] they are machines instead: directory trees with a systemd of their own, booted by
 //! systemd-nspawn, whose user data cloud-init runs.
 //!
-//! For demos and tests that run the real AWS client: set `AWS_ENDPOINT_URL_EC2` to [`Emulator::endpoint`]. Each
-//! instance runs its user data in a directory and an environment of its own, and finds its metadata by
-//! `AWS_EC2_METADATA_SERVICE_ENDPOINT`. What EC2 does not offer (interruptions, faults, the log of calls) is under
-//! `/_emulator/` on the same port.
+//! For demos and tests that run the real AWS client: set `AWS_ENDPOINT_URL_EC2` (and `AWS_ENDPOINT_URL_STS`) to
+//! [`Emulator::endpoint`]. Each instance runs its user data in a directory and an environment of its own, and finds its
+//! metadata by `AWS_EC2_METADATA_SERVICE_ENDPOINT`. What EC2 does not offer (interruptions, faults, the log of calls)
+//! is under `/_emulator/` on the same port.
 //!
 //! Instances are not confined: they are processes of the user who runs the emulator. It therefore listens on loopback
 //! only, rejects web pages, and has a [`Key`] that clients sign with. A program that powers off the host by an absolute
@@ -22,6 +22,7 @@ mod calls;
 pub mod cli;
 mod clock;
 mod control;
+mod credentials;
 mod embed;
 mod endings;
 mod error;
@@ -44,6 +45,7 @@ mod resources;
 mod server;
 mod shared;
 mod signature;
+mod sts;
 mod tags;
 mod templates;
 mod xml;
@@ -62,7 +64,7 @@ use tokio::task::JoinHandle;
 pub use calls::{Call, Calls};
 pub use embed::LaunchTemplate;
 pub use error::{ApiError, ControlError, StartError};
-pub use faults::{Capacity, Delay, FailLaunch, Lose, Refuse};
+pub use faults::{Canned, Capacity, Delay, FailLaunch, Lose, Refuse};
 pub use key::{Key, KeyError};
 pub use model::{InstanceState, Interruption, Lifecycle, Maintenance, Notice, ShutdownBehavior, StateReason};
 pub use record::{InstanceRecord, VolumeRecord};

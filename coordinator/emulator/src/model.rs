@@ -12,6 +12,8 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use crate::credentials::Credentials;
+
 /// Tags by key.
 pub(crate) type Tags = BTreeMap<String, String>;
 
@@ -167,6 +169,8 @@ pub(crate) struct Instance {
     pub(crate) security_groups: Vec<String>,
     /// Name of the instance profile and its ARN.
     pub(crate) profile: Option<(String, String)>,
+    /// What its metadata gives out where it has a profile.
+    pub(crate) credentials: Arc<Credentials>,
     pub(crate) tags: Tags,
     pub(crate) user_data: Option<Arc<[u8]>>,
     pub(crate) metadata: MetadataOptions,

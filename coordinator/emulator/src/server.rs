@@ -1,4 +1,4 @@
-//! The EC2 port: the EC2 API at `/`, the control API under `/_emulator/`.
+//! The EC2 port: the EC2 API at `/`, and STS for what is signed for it; the control API under `/_emulator/`.
 //!
 //! Where the emulator has a key, nothing is done for a request that does not prove it. Then faults meet calls: a delay,
 //! then a refusal or the effect, then perhaps the loss of the answer.
@@ -19,6 +19,7 @@ use crate::http::{Answer, Lost, respond, text};
 use crate::query::Params;
 use crate::shared::Shared;
 use crate::signature;
+use crate::sts;
 use crate::xml;
 
 const VERSION: &str = "2016-11-15";
@@ -33,6 +34,9 @@ pub(crate) async fn handle(shared: Arc<Shared>, parts: Parts, body: Bytes) -> Re
     }
     if parts.uri.path() != "/" {
         return Ok(text(StatusCode::NOT_FOUND, "The EC2 API is at /, the control API under /_emulator/"));
+    }
+    if sts::is_meant(&parts) {
+        return sts::handle(&shared, &parts, &body).await;
     }
     let form: &[u8] = match parts.method {
         Method::POST => &body,

@@ -1,5 +1,6 @@
-//! Signature Version 4 of a request, checked with the emulator's key as the secret access key; any access key id will
-//! do. After "Create a signed AWS API request" in the IAM User Guide. Presigned URLs are not understood.
+//! Signature Version 4 of a request. For EC2's API it is checked with the emulator's key as the secret access key, and
+//! any access key id will do; STS has secrets of its own. After "Create a signed AWS API request" in the IAM User
+//! Guide. Presigned URLs are not understood.
 
 use hmac::Mac as _;
 use hyper::HeaderMap;
@@ -12,17 +13,41 @@ use crate::error::ApiError;
 use crate::key::{Key, mac};
 
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
-const DATE: &str = "x-amz-date";
+/// The header with a signature's date.
+pub(crate) const DATE: &str = "x-amz-date";
 /// How far a client's clock may be off; later the request can be sent again by whoever overheard it.
 const MAX_SKEW_MS: u64 = 15 * 60 * 1000;
 
 /// The parts of an `Authorization` header.
-struct Authorization<'a> {
+#[derive(Clone, Debug)]
+pub(crate) struct Authorization<'a> {
+    pub(crate) access_key_id: &'a str,
     /// `date/region/service/aws4_request`.
     scope: &'a str,
     /// In their order.
-    headers: Vec<&'a str>,
+    pub(crate) headers: Vec<&'a str>,
     signature: &'a str,
+}
+
+impl<'a> Authorization<'a> {
+    pub(crate) fn region(&self) -> Option<&'a str> {
+        self.scope.split('/').nth(1)
+    }
+
+    pub(crate) fn service(&self) -> Option<&'a str> {
+        self.scope.split('/').nth(2)
+    }
+
+    /// Of this date's day, and of this service, in any region.
+    pub(crate) fn is_scope(&self, date: &str, service: &str) -> bool {
+        let parts: Vec<&str> = self.scope.split('/').collect();
+        matches!(parts[..], [day, _, of, "aws4_request"] if of == service && day.len() == 8 && date.starts_with(day))
+    }
+}
+
+/// The request's `Authorization`; None where it has none of this kind.
+pub(crate) fn of(parts: &Parts) -> Option<Authorization<'_>> {
+    parse(parts.headers.get(AUTHORIZATION)?.to_str().ok()?)
 }
 
 /// Whether the request is signed with this key, not long ago.
@@ -32,17 +57,12 @@ pub(crate) fn check(key: &Key, parts: &Parts, body: &[u8], now_ms: u64) -> Resul
         header.ok_or_else(|| ApiError::new("MissingAuthenticationToken", "Request is missing Authentication Token"))?;
     let signed = parse(header).ok_or_else(wrong)?;
     let date = parts.headers.get(DATE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    if !["host", DATE].iter().all(|name| signed.headers.contains(name)) || !is_scope(signed.scope, date) {
+    if !["host", DATE].iter().all(|name| signed.headers.contains(name)) || !signed.is_scope(date, "ec2") {
         return Err(wrong());
     }
-    let text =
-        format!("{ALGORITHM}\n{date}\n{}\n{}", signed.scope, hex(&Sha256::digest(canonical(&signed, parts, body))));
-    let mut signing = format!("AWS4{}", key.expose()).into_bytes();
-    for part in signed.scope.split('/') {
-        signing = mac(&signing, part.as_bytes()).finalize().into_bytes().to_vec();
+    if !is_of(key.expose(), &signed, date, parts, body) {
+        return Err(wrong());
     }
-    let given = from_hex(signed.signature).ok_or_else(wrong)?;
-    mac(&signing, text.as_bytes()).verify_slice(&given).map_err(|_| wrong())?;
     // Only now: who has no key learns nothing of the clock.
     match basic(date).map(|at_ms| at_ms.abs_diff(now_ms)) {
         Some(skew) if skew <= MAX_SKEW_MS => Ok(()),
@@ -51,6 +71,17 @@ pub(crate) fn check(key: &Key, parts: &Parts, body: &[u8], now_ms: u64) -> Resul
             "Request has expired: the client's clock is off by more than 15 minutes",
         )),
     }
+}
+
+/// Whether the request was signed with this secret, over what it says was signed.
+pub(crate) fn is_of(secret: &str, signed: &Authorization<'_>, date: &str, parts: &Parts, body: &[u8]) -> bool {
+    let text =
+        format!("{ALGORITHM}\n{date}\n{}\n{}", signed.scope, hex(&Sha256::digest(canonical(signed, parts, body))));
+    let mut signing = format!("AWS4{secret}").into_bytes();
+    for part in signed.scope.split('/') {
+        signing = mac(&signing, part.as_bytes()).finalize().into_bytes().to_vec();
+    }
+    from_hex(signed.signature).is_some_and(|given| mac(&signing, text.as_bytes()).verify_slice(&given).is_ok())
 }
 
 fn wrong() -> ApiError {
@@ -62,14 +93,9 @@ fn wrong() -> ApiError {
 fn parse(header: &str) -> Option<Authorization<'_>> {
     let fields = header.strip_prefix(ALGORITHM)?.strip_prefix(' ')?;
     let field = |name: &str| fields.split(',').find_map(|field| field.trim().strip_prefix(name)?.strip_prefix('='));
-    let (_, scope) = field("Credential")?.split_once('/')?;
-    Some(Authorization { scope, headers: field("SignedHeaders")?.split(';').collect(), signature: field("Signature")? })
-}
-
-/// Of this day, of EC2, in any region.
-fn is_scope(scope: &str, date: &str) -> bool {
-    let parts: Vec<&str> = scope.split('/').collect();
-    matches!(parts[..], [day, _, "ec2", "aws4_request"] if day.len() == 8 && date.starts_with(day))
+    let (access_key_id, scope) = field("Credential")?.split_once('/')?;
+    let headers = field("SignedHeaders")?.split(';').collect();
+    Some(Authorization { access_key_id, scope, headers, signature: field("Signature")? })
 }
 
 /// The request in the form that both sides sign.

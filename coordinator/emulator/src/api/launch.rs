@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::sync::Arc;
 
 use super::{Change, volumes};
+use crate::credentials::{Credentials, loopback_address};
 use crate::error::ApiError;
 use crate::launch_data::{LaunchData, decode_user_data};
 use crate::lifecycle;
@@ -199,11 +200,16 @@ impl Launch {
             spot_request_id: None,
             availability_zone: zone.name.clone(),
             subnet_id: zone.subnet_id.clone(),
-            private_ip: format!("10.0.{}.{low}", u64::from(zone.network) * 16 + high),
+            // A machine has a network; a process connects from an address of its own below 127.
+            private_ip: match change.shared.machines {
+                Some(_) => format!("10.0.{}.{low}", u64::from(zone.network) * 16 + high),
+                None => loopback_address(seq),
+            },
             mac: format!("0e:00:00:{:02x}:{high:02x}:{low:02x}", zone.network),
             key_name: self.data.key_name.clone(),
             security_groups,
             profile: profile(&self.data),
+            credentials: Arc::new(Credentials::random()),
             tags: self.instance_tags.clone(),
             user_data: self.user_data.clone(),
             metadata: self.metadata,

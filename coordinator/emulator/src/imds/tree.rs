@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::json;
 
 use crate::clock::{event_time, iso_seconds};
+use crate::credentials::Credentials;
 use crate::model::{Instance, Lifecycle};
 use crate::region::{ACCOUNT_ID, Region};
 
-/// How long the made-up credentials claim to be good.
+/// How long the credentials claim to be good.
 const CREDENTIALS_MS: u64 = 6 * 60 * 60 * 1000;
 /// The service's other names for `latest`: the first ones that cloud-init asks for, in its data source for EC2.
 const VERSIONS: &[&str] = &["2009-04-04", "2016-09-02", "2018-09-24", "2021-03-23", "2021-07-15", "latest"];
@@ -75,7 +76,7 @@ fn leaves(instance: &Instance, region: &Region, now_ms: u64) -> BTreeMap<String,
     }
     if let Some((name, arn)) = &instance.profile {
         set("iam/info", iam_info(arn, now_ms));
-        set(&format!("iam/security-credentials/{name}"), credentials(&instance.id, now_ms));
+        set(&format!("iam/security-credentials/{name}"), credentials(&instance.credentials, now_ms));
     }
     set("events/maintenance/scheduled", maintenance(instance, true));
     set("events/maintenance/history", maintenance(instance, false));
@@ -122,15 +123,15 @@ fn iam_info(arn: &str, now_ms: u64) -> String {
     }))
 }
 
-/// Credentials that no AWS service accepts.
-fn credentials(id: &str, now_ms: u64) -> String {
+/// Credentials that no AWS service accepts but this emulator's STS.
+fn credentials(of: &Credentials, now_ms: u64) -> String {
     pretty(&json!({
         "Code": "Success",
         "LastUpdated": iso_seconds(now_ms),
         "Type": "AWS-HMAC",
-        "AccessKeyId": "ASIAEMULATEDEMULATED",
-        "SecretAccessKey": "emulated/not/a/secret/emulated/not/a/sec",
-        "Token": format!("emulated-session-token-of-{id}"),
+        "AccessKeyId": of.access_key_id,
+        "SecretAccessKey": of.secret_access_key,
+        "Token": of.session_token,
         "Expiration": iso_seconds(now_ms + CREDENTIALS_MS),
     }))
 }

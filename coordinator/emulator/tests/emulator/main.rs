@@ -7,5 +7,6 @@ mod machines;
 mod metadata;
 mod processes;
 mod start;
+mod sts;
 mod support;
 mod volumes;
