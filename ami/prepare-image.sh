@@ -24,10 +24,11 @@ done
 agent=/usr/local/bin/spillway-agent config=/etc/spillway/agent.toml token=/etc/spillway/join-token
 [ -x $agent ] || fail "$agent is missing: copy it from target/release"
 [ -s $config ] || fail "$config is missing: edit ami/agent.toml and copy it"
-[ -s $token ] || fail "$token is missing: write the coordinator's SPILLWAY_GRPC_JOIN_TOKEN into it"
 [ -s /etc/systemd/system/spillway-agent.service ] || fail "the unit is missing: copy ami/spillway-agent.service to /etc/systemd/system"
 # The first value of a key in the agent's configuration.
 value() { sed -n "s/^ *$1 *= *\"\([^\"]*\)\".*/\1/p" $config | head -n 1; }
+# Where agents prove themselves by their instance profile there is none.
+[ -z "$(value join_token_file)" ] || [ -s $token ] || fail "$token is missing: write the coordinator's SPILLWAY_GRPC_JOIN_TOKEN into it"
 user=$(value user) directory=$(value directory) env_file=$(value env_file)
 [ -z "$user" ] || id "$user" >/dev/null 2>&1 || fail "$config names the user $user, who is not there"
 users_home=$(getent passwd "${user:-root}" | cut -d: -f6)
@@ -57,11 +58,11 @@ done
 say "Redis's copy of the queues is gone"
 rm -rf /var/lib/redis/*
 
-say "the agent's files are root's; the token is nobody else's. User data starts the agent"
-chown root:root $agent $config $token
+say "the agent's files are root's; a token is nobody else's. User data starts the agent"
+chown root:root $agent $config
 chmod 0755 $agent
 chmod 0644 $config
-chmod 0600 $token
+if [ -e $token ]; then chown root:root $token && chmod 0600 $token; fi
 rm -f /etc/spillway/agent.env
 systemctl disable --quiet spillway-agent.service 2>/dev/null || true
 
@@ -77,7 +78,7 @@ rm -f /var/lib/dbus/machine-id
 sync
 
 cat <<TEXT
-Ready. What stays in the image, and can be read by whoever may launch it: $env_file, $token,
-and the key by which $directory is pulled (let it read that one repository and nothing else).
+Ready. What stays in the image, and can be read by whoever may launch it: $env_file, $token where
+there is one, and the key by which $directory is pulled (let it read that one repository and nothing else).
 Now, without a reboot and without logging in again: aws ec2 create-image (ami/README.md, step 5).
 TEXT

@@ -25,9 +25,9 @@ use crate::identity::{self, Origin};
 use crate::imds::poll::{self, ReadNotice, Seen};
 use crate::imds::{Document, ImdsError};
 use crate::report::{FlightRecord, Reporter};
-use crate::saved::{SavedSession, SavedState};
+use crate::saved::SavedState;
 use crate::session::messages::{envelope, farewell, phase};
-use crate::session::{Inbound, Registered, SessionError};
+use crate::session::{Here, Inbound, Registered, SessionError};
 use crate::shim::{InstallError, Installed, Place, ShimUpdate, Shims};
 use crate::worker::clients::WorkerIdentity;
 use crate::worker::evidence::Redis;
@@ -98,7 +98,10 @@ struct Agent {
     saved: SavedState,
     machine: Machine,
     inputs: mpsc::Sender<Input>,
-    registration: Option<SavedSession>,
+    /// Never kept over a restart: whoever comes back proves itself anew.
+    registration: Option<Registered>,
+    origin: Origin,
+    here: Here,
     /// The leader's address, as a standby reported it: tried next, and dropped when that fails.
     leader: Option<String>,
     sessions: u64,
@@ -149,10 +152,9 @@ pub async fn run(
             }
         });
     }
-    let mut agent = Agent::new(config, document, inputs).await?;
+    let mut agent = Agent::new(config, document, origin, inputs).await?;
     agent.take(Input::Machine(Event::Identified));
-    let mut beat =
-        interval(agent.registration.as_ref().map_or(DEFAULT_HEARTBEAT, |registration| registration.heartbeat_interval));
+    let mut beat = interval(DEFAULT_HEARTBEAT);
     beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let reason = loop {
         agent.perform_actions();
@@ -175,7 +177,12 @@ pub async fn run(
 }
 
 impl Agent {
-    async fn new(config: Config, document: Document, inputs: mpsc::Sender<Input>) -> Result<Self, AgentError> {
+    async fn new(
+        config: Config,
+        document: Document,
+        origin: Origin,
+        inputs: mpsc::Sender<Input>,
+    ) -> Result<Self, AgentError> {
         let clock = Clock::start();
         let mut launcher = Launcher::new(&config.boot, &document.instance_id, std::env::vars_os())?;
         let mut reporter = Reporter::new(&config, &document);
@@ -203,10 +210,9 @@ impl Agent {
         let redis = Redis::new(&config, WorkerIdentity::new(&document.instance_id, &document.private_ip));
         let saved = SavedState::new(&config.state_directory, &document.instance_id);
         let (first_step, baseline) = begin(&pm2, &saved, &config).await;
-        let registration = saved.session();
+        let here = Here::new(&document.private_ip, saved.boot_id());
         let settings = spillway_machine::Config {
             first_step,
-            registered: registration.is_some(),
             drain_margin: config.drain.margin,
             drain_signal: config.drain.signal,
             orphan_after: config.orphan_after,
@@ -240,7 +246,9 @@ impl Agent {
             redis,
             saved,
             inputs,
-            registration,
+            registration: None,
+            origin,
+            here,
             schedule,
         })
     }

@@ -5,14 +5,16 @@ use std::time::Duration;
 
 use serde::Serialize;
 use tokio::time::timeout;
+use tonic::Code;
 
 use crate::boot::account::Account;
 use crate::boot::launcher::Launcher;
 use crate::config::Config;
 use crate::identity::Origin;
+use crate::identity::proof::ProofError;
 use crate::report;
 use crate::secret::Secret;
-use crate::session::{self, messages};
+use crate::session::{self, SessionError, messages};
 use crate::worker::clients::WorkerIdentity;
 use crate::worker::evidence::Redis;
 use crate::worker::pm2::Pm2;
@@ -56,7 +58,7 @@ pub async fn check(config: &Config, origin: &Origin) -> Vec<Finding> {
         }
         Err(error) => findings.add("commands", Err(error.to_string())),
     }
-    coordinator(&mut findings, config).await;
+    coordinator(&mut findings, config, origin).await;
     match nix::unistd::Uid::effective().is_root() {
         true => findings.add(
             "power-off",
@@ -209,24 +211,41 @@ fn shim_problem(config: &Config) -> Option<String> {
     Some(format!("boot.environment sets {own}: the shim is added to it; check that each boot step passes it on"))
 }
 
-async fn coordinator(findings: &mut Findings, config: &Config) {
-    if config.join_token.is_none() {
-        findings.warn(
-            "join token",
-            "not set: set join_token_file or $SPILLWAY_JOIN_TOKEN to the coordinator's grpc.join_token".to_owned(),
-        );
+/// By what this instance can prove itself: its profile, or the image's join token.
+async fn proof(findings: &mut Findings, config: &Config, origin: &Origin) {
+    let profile = match origin.imds() {
+        Ok(Some(mut imds)) => imds.credentials().await.ok().flatten(),
+        Ok(None) | Err(_) => None,
+    };
+    match (profile, &config.join_token) {
+        (Some(_), _) => findings.add("proof", Ok("the instance profile's credentials sign a challenge".to_owned())),
+        (None, Some(_)) => findings.add("proof", Ok("a join token, where grpc.trust is \"token\"".to_owned())),
+        (None, None) => findings.warn(
+            "proof",
+            "the instance has no instance profile, and no join token: give the launch template an IamInstanceProfile, or set \
+             join_token_file to the coordinator's grpc.join_token"
+                .to_owned(),
+        ),
     }
+}
+
+async fn coordinator(findings: &mut Findings, config: &Config, origin: &Origin) {
+    proof(findings, config, origin).await;
     // A registration without an instance id is answered without any effect.
-    let request = messages::register(&Document::default(), config.join_token.as_ref().map(Secret::expose));
-    let found = match timeout(Duration::from_secs(15), session::register(&config.coordinator, request)).await {
+    let join_token = config.join_token.as_ref().map(Secret::expose);
+    let request = messages::register(&Document::default(), "", join_token, matches!(origin, Origin::Imds(_)));
+    let (here, prove) = (session::Here::default(), async |_| Err(ProofError::NoMetadata));
+    let asked = session::register(&config.coordinator, &here, request, prove);
+    let found = match timeout(Duration::from_secs(15), asked).await {
         Err(_) => Err("no answer in time: check the coordinator, the port and the security group".to_owned()),
-        Ok(Err(session::SessionError::Unreachable(_))) => {
+        Ok(Err(SessionError::Unreachable(_))) => {
             Err(format!("cannot reach {}: check the port and the security group", config.coordinator))
         }
-        Ok(Err(error @ (session::SessionError::Refused(_) | session::SessionError::UnknownProof))) => {
-            Err(error.to_string())
+        Ok(Err(SessionError::Refused(status))) if status.code() != Code::InvalidArgument => {
+            Err(SessionError::Refused(status).to_string())
         }
-        Ok(Ok(_) | Err(session::SessionError::Unavailable(_))) => Ok(format!("{} answers", config.coordinator)),
+        Ok(Err(error @ SessionError::UnknownProof)) => Err(error.to_string()),
+        Ok(_) => Ok(format!("{} answers", config.coordinator)),
     };
     findings.add("coordinator", found);
 }

@@ -1,5 +1,7 @@
 //! Who this instance is. Owns the source: the metadata service, or `SPILLWAY_INSTANCE_ID` where there is
-//! none; never invents it.
+//! none; never invents it. How it is proven is `proof`'s.
+
+pub mod proof;
 
 use std::time::Duration;
 

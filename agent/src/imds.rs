@@ -1,6 +1,7 @@
 //! The instance metadata service, version 2. Owns its token and the reading of its answers; never retries by itself
 //! but for a token that is no longer valid.
 
+pub mod credentials;
 pub mod poll;
 
 use std::time::{Duration, SystemTime};

@@ -1,31 +1,20 @@
-//! What an agent must know after a restart of its own: how far the boot got, and the session token. Owns the two files
-//! in the state directory; never trusts them for another instance, another boot of the machine or other steps.
+//! What an agent must know after a restart of its own: how far the boot got. Owns the file in the state directory;
+//! never trusts it for another instance, another boot of the machine or other steps, and never keeps a secret there.
 
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::config::Step;
-use crate::secret::Secret;
 
-/// The files in the state directory.
+/// The file in the state directory.
 #[derive(Clone, Debug)]
 pub struct SavedState {
     directory: PathBuf,
     instance_id: String,
     boot_id: String,
-}
-
-/// A session that this boot has registered.
-#[derive(Clone, Debug)]
-pub struct SavedSession {
-    /// For the session's metadata.
-    pub token: Secret,
-    /// Set by the coordinator.
-    pub heartbeat_interval: Duration,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -34,14 +23,6 @@ struct Progress {
     boot_id: String,
     steps: Vec<String>,
     done: usize,
-}
-
-#[derive(Serialize, Deserialize)]
-struct Session {
-    instance_id: String,
-    boot_id: String,
-    token: String,
-    heartbeat_interval_ms: u64,
 }
 
 impl SavedState {
@@ -70,24 +51,9 @@ impl SavedState {
         self.write("boot.json", &progress)
     }
 
-    /// The session that was registered before.
-    pub fn session(&self) -> Option<SavedSession> {
-        let session = self.read::<Session>("session.json")?;
-        self.is_mine(&session.instance_id, &session.boot_id).then(|| SavedSession {
-            token: Secret::new(session.token),
-            heartbeat_interval: Duration::from_millis(session.heartbeat_interval_ms.clamp(100, 60_000)),
-        })
-    }
-
-    /// Saves a session.
-    pub fn save_session(&self, session: &SavedSession) -> std::io::Result<()> {
-        let session = Session {
-            instance_id: self.instance_id.clone(),
-            boot_id: self.boot_id.clone(),
-            token: session.token.expose().to_owned(),
-            heartbeat_interval_ms: u64::try_from(session.heartbeat_interval.as_millis()).unwrap_or(u64::MAX),
-        };
-        self.write("session.json", &session)
+    /// Of this boot of the machine; empty where the kernel does not tell.
+    pub fn boot_id(&self) -> &str {
+        &self.boot_id
     }
 
     fn is_mine(&self, instance_id: &str, boot_id: &str) -> bool {
@@ -116,6 +82,7 @@ fn commands(steps: &[Step]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
+    use std::time::Duration;
 
     use super::*;
 
@@ -146,15 +113,12 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_kept_for_this_user_alone() {
+    fn what_is_saved_is_for_this_user_alone() {
         let directory = tempfile::tempdir().unwrap();
         let saved = SavedState::new(&directory.path().join("state"), "i-1");
-        assert!(saved.session().is_none());
-        let session = SavedSession { token: Secret::new("t".into()), heartbeat_interval: Duration::from_secs(5) };
-        saved.save_session(&session).unwrap();
-        let again = saved.session().unwrap();
-        assert_eq!((again.token.expose(), again.heartbeat_interval), ("t", Duration::from_secs(5)));
-        let mode = directory.path().join("state/session.json").metadata().unwrap().permissions().mode();
+        saved.save_steps_done(&steps(&["a"]), 1).unwrap();
+        let mode = directory.path().join("state/boot.json").metadata().unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
+        assert_eq!(saved.boot_id().len(), 36);
     }
 }

@@ -3,15 +3,18 @@
 
 pub mod messages;
 
+use std::net::{IpAddr, UdpSocket};
 use std::time::{Duration, SystemTime};
 
 use futures_util::StreamExt;
 use spillway_machine::{Command, Refusal, agreed};
+use spillway_proto::sts::BOOT_KEY;
 use spillway_proto::times;
 use spillway_proto::v1::agent_service_client::AgentServiceClient;
+use spillway_proto::v1::register_request::Proof;
 use spillway_proto::v1::session_response::Command as Wire;
 use spillway_proto::v1::{
-    Drain, PowerOff, RegisterRequest, Rehearse, SessionRequest, SessionResponse, register_response,
+    Challenge, Drain, PowerOff, RegisterRequest, Rehearse, SessionRequest, SessionResponse, StsProof, register_response,
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -19,12 +22,32 @@ use tonic::metadata::AsciiMetadataValue;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
 
+use crate::identity::proof::ProofError;
 use crate::secret::Secret;
 
 /// Messages that may wait for a coordinator that reads slowly; one that reads slower counts as disconnected.
 pub const MESSAGES_WAITING: usize = 256;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// A proof is judged by STS, which may take its time.
+const JUDGED_WITHIN: Duration = Duration::from_secs(20);
+
+/// What every connection of this agent says of itself.
+#[derive(Clone, Debug, Default)]
+pub struct Here {
+    /// The instance's private address, from which it connects; `None` where this host does not have it.
+    pub address: Option<IpAddr>,
+    /// Of this boot of the machine.
+    pub boot_id: String,
+}
+
+impl Here {
+    /// `private_ip`, as the metadata service tells it, where a connection can come from it.
+    pub fn new(private_ip: &str, boot_id: &str) -> Self {
+        let address = private_ip.parse().ok().filter(|address: &IpAddr| UdpSocket::bind((*address, 0)).is_ok());
+        Self { address, boot_id: boot_id.to_owned() }
+    }
+}
 
 /// The result of a registration.
 #[derive(Clone, Debug)]
@@ -118,14 +141,17 @@ pub enum SessionError {
     /// Update the agent.
     #[error("the coordinator requires a proof of identity that this agent does not support: update the agent")]
     UnknownProof,
+    /// Its words say whether an early retry helps.
+    #[error("cannot prove this instance's identity")]
+    NoProof(#[from] ProofError),
 }
 
 impl SessionError {
     /// For the machine.
     pub fn refusal(&self) -> Refusal {
         match self {
-            Self::Unreachable(_) | Self::Unavailable(_) => Refusal::Unavailable,
-            Self::Refused(_) | Self::UnknownProof => Refusal::Refused,
+            Self::Unreachable(_) | Self::Unavailable(_) | Self::NoProof(ProofError::Imds(_)) => Refusal::Unavailable,
+            Self::Refused(_) | Self::UnknownProof | Self::NoProof(_) => Refusal::Refused,
         }
     }
 }
@@ -151,14 +177,38 @@ impl From<Status> for SessionError {
     }
 }
 
-/// Requests a session token from the coordinator.
-pub async fn register(coordinator: &str, request: RegisterRequest) -> Result<Registered, SessionError> {
-    let mut client = AgentServiceClient::new(connect(coordinator).await?);
+/// Requests a session token from the coordinator. `prove` answers its challenge, where it asks for a proof.
+pub async fn register<F: Future<Output = Result<StsProof, ProofError>>>(
+    coordinator: &str,
+    here: &Here,
+    request: RegisterRequest,
+    prove: impl FnOnce(Challenge) -> F,
+) -> Result<Registered, SessionError> {
+    // Both requests over one connection: a challenge is good on that alone.
+    let mut client = AgentServiceClient::new(connect(coordinator, here).await?);
+    match ask(&mut client, request.clone(), ANSWER_TIMEOUT).await? {
+        Some(register_response::Outcome::Challenge(challenge)) => {
+            let proof = Some(Proof::StsProof(prove(challenge).await?));
+            registered(ask(&mut client, RegisterRequest { proof, ..request }, JUDGED_WITHIN).await?)
+        }
+        outcome => registered(outcome),
+    }
+}
+
+async fn ask(
+    client: &mut AgentServiceClient<Channel>,
+    request: RegisterRequest,
+    within: Duration,
+) -> Result<Option<register_response::Outcome>, SessionError> {
     let mut request = Request::new(request);
-    request.set_timeout(ANSWER_TIMEOUT);
-    let answer = tokio::time::timeout(ANSWER_TIMEOUT, client.register(request));
+    request.set_timeout(within);
+    let answer = tokio::time::timeout(within, client.register(request));
     let answer = answer.await.map_err(|_| Status::deadline_exceeded("no answer in time"))??;
-    match answer.into_inner().outcome {
+    Ok(answer.into_inner().outcome)
+}
+
+fn registered(outcome: Option<register_response::Outcome>) -> Result<Registered, SessionError> {
+    match outcome {
         Some(register_response::Outcome::Registered(registered)) => {
             let interval = registered.heartbeat_interval.as_ref().and_then(times::from_duration);
             Ok(Registered {
@@ -177,11 +227,12 @@ pub async fn register(coordinator: &str, request: RegisterRequest) -> Result<Reg
 /// Holds a session until it ends, and returns why.
 pub async fn hold<F: Future<Output = ()>>(
     coordinator: &str,
+    here: &Here,
     token: &Secret,
     outbound: mpsc::Receiver<SessionRequest>,
     on_inbound: impl Fn(Inbound) -> F,
 ) -> SessionError {
-    match try_hold(coordinator, token, outbound, on_inbound).await {
+    match try_hold(coordinator, here, token, outbound, on_inbound).await {
         Ok(()) => SessionError::Unavailable(Status::unavailable("it closed the session")),
         Err(error) => error,
     }
@@ -189,16 +240,20 @@ pub async fn hold<F: Future<Output = ()>>(
 
 async fn try_hold<F: Future<Output = ()>>(
     coordinator: &str,
+    here: &Here,
     token: &Secret,
     outbound: mpsc::Receiver<SessionRequest>,
     on_inbound: impl Fn(Inbound) -> F,
 ) -> Result<(), SessionError> {
-    let mut client = AgentServiceClient::new(connect(coordinator).await?);
+    let mut client = AgentServiceClient::new(connect(coordinator, here).await?);
     let mut request = Request::new(ReceiverStream::new(outbound));
     let bearer = format!("Bearer {}", token.expose()).parse::<AsciiMetadataValue>();
     let mut bearer = bearer.map_err(|_| Status::unauthenticated("the session token is not a valid header value"))?;
     bearer.set_sensitive(true);
     request.metadata_mut().insert("authorization", bearer);
+    if let Ok(boot) = here.boot_id.parse::<AsciiMetadataValue>() {
+        request.metadata_mut().insert(BOOT_KEY, boot);
+    }
     let answer = tokio::time::timeout(ANSWER_TIMEOUT, client.session(request));
     let answer = answer.await.map_err(|_| Status::deadline_exceeded("no answer in time"))??;
     let mut inbound = answer.into_inner();
@@ -211,10 +266,11 @@ async fn try_hold<F: Future<Output = ()>>(
     Ok(())
 }
 
-async fn connect(coordinator: &str) -> Result<Channel, SessionError> {
+async fn connect(coordinator: &str, here: &Here) -> Result<Channel, SessionError> {
     let endpoint = Endpoint::from_shared(coordinator.to_owned()).map_err(SessionError::Unreachable)?;
     endpoint
         .connect_timeout(CONNECT_TIMEOUT)
+        .local_address(here.address)
         .tcp_nodelay(true)
         .http2_keep_alive_interval(Duration::from_secs(10))
         .keep_alive_timeout(Duration::from_secs(5))

@@ -3,11 +3,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use spillway_brain::{InstanceId, Timestamp};
 use spillway_proto::v1;
 use tokio::sync::{Notify, mpsc};
+use tokio::time::Instant;
 
+use crate::ledger::Grant;
 use crate::wire_time;
 
 /// Boot steps kept for each instance: limits the memory that one agent can use.
@@ -29,9 +32,31 @@ pub struct AgentRecord {
     /// The last report on each step, by index.
     pub boot_steps: BTreeMap<u32, v1::BootStep>,
     pub notices: Vec<v1::Notice>,
-    session_token: String,
+    /// With the epoch that it was given or read in: another leader may have given another since.
+    grant: (Grant, u64),
     /// None while the agent is not connected.
     session: Option<Session>,
+    /// While a session is open: somebody else has proved to be the instance.
+    rival: Option<Rival>,
+}
+
+/// A second registration of an instance whose session is open.
+#[derive(Clone, Copy, Debug)]
+struct Rival {
+    since: Instant,
+    /// The open session has beaten since: there are two agents.
+    is_one_of_two: bool,
+    is_told: bool,
+}
+
+/// Whether a proven registration may take the place of what is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    Free,
+    /// A session is open. Whether its agent lives shows with its next heartbeat, or with none.
+    BeingTried,
+    /// An agent lives there.
+    Taken,
 }
 
 /// An open session: the newest of its instance, until a newer one or another registration replaces it.
@@ -50,6 +75,13 @@ impl AgentRecord {
     pub fn beat(&mut self, now: Timestamp, heartbeat: v1::Heartbeat) {
         self.heartbeat = Some(heartbeat);
         self.last_heartbeat = Some(now);
+        self.rival.iter_mut().for_each(|rival| rival.is_one_of_two = true);
+    }
+
+    /// True once, when it has shown that the instance has two agents.
+    pub fn shows_two_agents(&mut self) -> bool {
+        let rival = self.rival.as_mut().filter(|rival| rival.is_one_of_two);
+        rival.is_some_and(|rival| !std::mem::replace(&mut rival.is_told, true))
     }
 
     pub fn step(&mut self, step: v1::BootStep) {
@@ -86,7 +118,20 @@ impl AgentRecord {
         is_news
     }
 
+    fn place(&mut self, now: Instant, silent_after: Duration) -> Place {
+        if self.session.is_none() {
+            return Place::Free;
+        }
+        let rival = self.rival.get_or_insert(Rival { since: now, is_one_of_two: false, is_told: false });
+        match rival.is_one_of_two {
+            true => Place::Taken,
+            false if now.duration_since(rival.since) > silent_after => Place::Free,
+            false => Place::BeingTried,
+        }
+    }
+
     fn replace_session(&mut self, session: Option<Session>) {
+        self.rival = None;
         if let Some(before) = std::mem::replace(&mut self.session, session) {
             before.replaced.notify_one();
         }
@@ -120,41 +165,43 @@ impl Agents {
 
     /// Replaces an earlier registration and its session: an agent that restarts registers anew. `tell` runs before any
     /// message of a later session is received.
-    pub fn registered(
-        &self,
-        id: &InstanceId,
-        (identity, version): (v1::Identity, String),
-        session_token: String,
-        tell: impl FnOnce(),
-    ) {
+    pub fn registered(&self, id: &InstanceId, identity: v1::Identity, grant: (Grant, u64), tell: impl FnOnce()) {
         self.with(|inner| {
             let record = inner.records.entry(id.clone()).or_default();
-            (record.identity, record.version) = (identity, version);
-            record.session_token = session_token;
+            (record.identity, record.version) = (identity, grant.0.agent_version.clone());
+            record.grant = grant;
             record.replace_session(None);
             tell();
         });
     }
 
-    /// The instance that this session token was given to.
-    pub fn holder(&self, session_token: &str) -> Option<InstanceId> {
-        if session_token.is_empty() {
-            return None;
-        }
+    /// What another leader granted, by the ledger. A session that is open here stays open.
+    pub fn restored(&self, id: &InstanceId, grant: (Grant, u64)) {
         self.with(|inner| {
-            let is_it = |record: &AgentRecord| equal_in_constant_time(&record.session_token, session_token);
-            inner.records.iter().find(|(_, record)| is_it(record)).map(|(id, _)| id.clone())
-        })
+            let record = inner.records.entry(id.clone()).or_default();
+            record.version.clone_from(&grant.0.agent_version);
+            record.grant = grant;
+        });
+    }
+
+    /// Whether a proven registration of this instance may take the place of its session: not of one whose agent beats
+    /// on within `silent_after`.
+    pub fn place(&self, id: &InstanceId, now: Instant, silent_after: Duration) -> Place {
+        self.with(|inner| inner.records.get_mut(id).map_or(Place::Free, |record| record.place(now, silent_after)))
+    }
+
+    /// What the instance's newest registration in this epoch was granted; None where it has none that is known here.
+    pub fn grant(&self, id: &InstanceId, epoch: u64) -> Option<Grant> {
+        self.with(|inner| inner.records.get(id).filter(|it| it.grant.1 == epoch).map(|it| it.grant.0.clone()))
     }
 
     /// Opens a session, which replaces an earlier one. The number is for `receive` and `closed`; the other value is
     /// notified when this session is replaced in turn.
     ///
-    /// None if the instance has registered again since: the token belongs to an older registration.
-    pub fn opened(&self, id: &InstanceId, session_token: &str, commands: Commands) -> Option<(u64, Arc<Notify>)> {
+    /// None if the instance has registered again since: the grant belongs to an older registration.
+    pub fn opened(&self, id: &InstanceId, grant: &Grant, commands: Commands) -> Option<(u64, Arc<Notify>)> {
         self.with(|inner| {
-            let is_newest = |record: &&mut AgentRecord| equal_in_constant_time(&record.session_token, session_token);
-            let record = inner.records.get_mut(id).filter(is_newest)?;
+            let record = inner.records.get_mut(id).filter(|record| record.grant.0 == *grant)?;
             inner.sessions += 1;
             let (number, replaced) = (inner.sessions, Arc::new(Notify::new()));
             record.replace_session(Some(Session { number, commands, replaced: replaced.clone() }));
@@ -174,8 +221,10 @@ impl Agents {
 
     pub fn closed(&self, id: &InstanceId, number: u64) {
         self.with(|inner| {
-            if let Some(record) = inner.records.get_mut(id) {
-                record.session.take_if(|open| open.number == number);
+            if let Some(record) = inner.records.get_mut(id)
+                && record.session.take_if(|open| open.number == number).is_some()
+            {
+                record.rival = None;
             }
         });
     }
@@ -205,9 +254,14 @@ pub fn equal_in_constant_time(a: &str, b: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ledger::digest;
+
+    fn granted(token: &str) -> Grant {
+        Grant { token_sha256: digest(token), ..Grant::default() }
+    }
 
     fn registered(agents: &Agents, id: &InstanceId, token: &str) {
-        agents.registered(id, Default::default(), token.to_owned(), || ());
+        agents.registered(id, Default::default(), (granted(token), 1), || ());
     }
 
     #[test]
@@ -215,12 +269,12 @@ mod tests {
         let agents = Agents::default();
         let id = InstanceId("i-1".to_owned());
         registered(&agents, &id, "secret");
-        assert_eq!(agents.holder("secret"), Some(id.clone()));
-        assert_eq!(agents.holder("secreT"), None);
+        assert_eq!(agents.grant(&id, 1), Some(granted("secret")));
+        assert_eq!(agents.grant(&id, 2), None, "another leader may have granted something else since");
         let (first, _first_end) = mpsc::channel(1);
         let (second, mut second_end) = mpsc::channel(1);
-        let (old, _) = agents.opened(&id, "secret", first).expect("opened");
-        agents.opened(&id, "secret", second).expect("opened");
+        let (old, _) = agents.opened(&id, &granted("secret"), first).expect("opened");
+        agents.opened(&id, &granted("secret"), second).expect("opened");
         agents.closed(&id, old);
         assert!(agents.send(&id, v1::SessionResponse::default()).is_ok());
         assert!(second_end.try_recv().is_ok());
@@ -231,10 +285,10 @@ mod tests {
         let agents = Agents::default();
         let id = InstanceId("i-1".to_owned());
         registered(&agents, &id, "first");
-        let (old, replaced) = agents.opened(&id, "first", mpsc::channel(1).0).expect("opened");
+        let (old, replaced) = agents.opened(&id, &granted("first"), mpsc::channel(1).0).expect("opened");
         assert_eq!(agents.receive(&id, old, |_| "received"), Some("received"));
         // The agent reconnects: messages that the old stream still holds are dropped.
-        let (new, replaced_too) = agents.opened(&id, "first", mpsc::channel(1).0).expect("opened");
+        let (new, replaced_too) = agents.opened(&id, &granted("first"), mpsc::channel(1).0).expect("opened");
         replaced.notified().await;
         assert_eq!(agents.receive(&id, old, |_| "received"), None);
         assert_eq!(agents.receive(&id, new, |_| "received"), Some("received"));
@@ -243,8 +297,37 @@ mod tests {
         replaced_too.notified().await;
         assert_eq!(agents.receive(&id, new, |_| "received"), None);
         assert!(agents.send(&id, v1::SessionResponse::default()).is_err());
-        assert_eq!(agents.holder("first"), None);
-        assert!(agents.opened(&id, "first", mpsc::channel(1).0).is_none(), "the older registration's token");
+        assert!(agents.opened(&id, &granted("first"), mpsc::channel(1).0).is_none(), "the older registration's token");
+    }
+
+    #[test]
+    fn a_living_agent_keeps_its_place_and_a_dead_one_loses_it() {
+        let (agents, id) = (Agents::default(), InstanceId("i-1".to_owned()));
+        let silent_after = Duration::from_secs(10);
+        let began = Instant::now();
+        let place_after = |after| agents.place(&id, began + after, silent_after);
+        let place = || place_after(Duration::ZERO);
+        assert_eq!(place(), Place::Free);
+        registered(&agents, &id, "first");
+        assert_eq!(place(), Place::Free, "no session is open");
+        let (open, _) = agents.opened(&id, &granted("first"), mpsc::channel(1).0).expect("opened");
+        let beat = || {
+            agents.receive(&id, open, |record| {
+                record.beat(Timestamp(1), v1::Heartbeat::default());
+                record.shows_two_agents()
+            })
+        };
+        assert_eq!(beat(), Some(false), "it is the only one");
+        assert_eq!((place(), place()), (Place::BeingTried, Place::BeingTried));
+        assert_eq!((beat(), beat()), (Some(true), Some(false)), "told once");
+        assert_eq!(place_after(silent_after * 2), Place::Taken, "it has beaten since");
+        agents.closed(&id, open);
+        assert_eq!(place(), Place::Free);
+        // A connection that is open, and nobody behind it.
+        agents.opened(&id, &granted("first"), mpsc::channel(1).0).expect("opened");
+        assert_eq!(place(), Place::BeingTried);
+        assert_eq!(place_after(silent_after), Place::BeingTried);
+        assert_eq!(place_after(silent_after + Duration::from_millis(1)), Place::Free);
     }
 
     #[test]

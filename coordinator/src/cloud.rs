@@ -33,6 +33,7 @@ use crate::config::Proxies;
 
 pub use classify::{Refused, class_of};
 pub use list::{Interruption, Known, ListedInstance, Listing};
+pub(crate) use proxy::connector;
 pub use volumes::LeftVolumes;
 use volumes::Volumes;
 

@@ -16,6 +16,7 @@ mod loopback;
 mod origin;
 mod proxies;
 mod shape;
+mod trust;
 mod variables;
 
 use std::collections::BTreeMap;
@@ -30,6 +31,7 @@ use thiserror::Error;
 pub use load::{OperatorAddress, load, operator_address};
 pub use loopback::{beside_for_operators, for_operators};
 pub use proxies::{Proxies, ProxyUrl};
+pub use trust::TrustKind;
 pub use variables::process_environment;
 
 /// The configuration file that is read without `--config`.
@@ -79,6 +81,12 @@ pub struct Settings {
     /// The address under which agents reach this coordinator: a standby redirects agents to the leader's. None:
     /// unknown.
     pub grpc_advertise: Option<String>,
+    /// By what agents are known.
+    pub trust: TrustKind,
+    /// The role of the instances' profile, where it is not named as that.
+    pub role: Option<String>,
+    /// Where connections to STS go instead of its own address: on loopback.
+    pub sts_endpoint: Option<String>,
     /// None: no secret is required; being the agent of an instance in the ledger is enough.
     pub join_token: Option<String>,
     pub heartbeat_interval: Duration,
@@ -142,6 +150,8 @@ struct Ec2Section {
 struct GrpcSection {
     listen: Option<String>,
     advertise: Option<String>,
+    trust: Option<String>,
+    role: Option<String>,
     join_token: Option<String>,
     heartbeat_interval: Option<WrittenDuration>,
 }

@@ -10,6 +10,7 @@
 //! | `pool:<name>:wanted` | STRING, expires | who runs the pool waits for one that only winds it up |
 //! | `leader`, `epoch` | STRING | the lease of versions that had one for all pools |
 //! | `pool:<name>:state` | STRING | `{"version":1,"epoch":…,"clocks":…,"state":…}`: intents, instances, timers, breaker |
+//! | `pool:<name>:session:<instance>` | STRING, expires | whose session token is whose: see `sessions` |
 //! | `pool:<name>:save` | STRING | the last save, as `EPOCH NUMBER`: a delayed save does not overwrite a later one |
 //! | `pool:<name>:plans` | STREAM, capped | every plan with the backlog it was made from: `explain`, replay |
 //!
@@ -21,6 +22,7 @@
 mod clocks;
 mod lease;
 mod owner;
+mod sessions;
 
 use std::time::Duration;
 
@@ -35,6 +37,7 @@ use crate::redis_client::{Redis, RedisProblem};
 use clocks::Clocks;
 pub use lease::{Lease, RETIRES};
 pub use owner::{Owner, Owners, Refusal, claim, keep_installation};
+pub use sessions::{Claim, Grant, Leadership, Sessions, digest};
 pub use spillway_pool::lease::{LEASE, LeaseChange};
 
 /// Plans that the record keeps: about a day at one observation each 10 s.

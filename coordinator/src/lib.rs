@@ -21,6 +21,7 @@ pub mod pools;
 pub mod queue;
 pub mod reconcile;
 pub mod redis_client;
+pub mod registration;
 mod retire;
 pub mod rpc;
 pub mod run;

@@ -10,7 +10,7 @@ use crate::beside::Beside;
 use crate::cloud::Cloud;
 use crate::config::{Pool, Settings};
 use crate::hand_back::HandBacks;
-use crate::ledger::{Lease, Ledger, RETIRES};
+use crate::ledger::{Lease, Ledger, RETIRES, Sessions};
 use crate::queue::QueueObserver;
 use crate::reconcile::{Parts, PoolHandle, Reconciler};
 use crate::redis_client::Redis;
@@ -63,6 +63,7 @@ pub(crate) struct Starter {
     /// This process' name in the leases.
     pub holder: String,
     pub beside: watch::Sender<Beside>,
+    pub sessions: Sessions,
 }
 
 /// A pool that is ready to run, and its lease.
@@ -93,6 +94,7 @@ impl Starter {
             },
             holder: holder.clone(),
             beside: self.beside.clone(),
+            sessions: self.sessions.clone(),
         };
         let (leader, address) = watch::channel(None);
         let (reconciler, handle) = Reconciler::new(pool.clone(), parts, address);

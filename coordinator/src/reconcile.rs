@@ -16,6 +16,7 @@ mod perform;
 mod publish;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use spillway_brain::{InstanceId, Timestamp};
@@ -29,8 +30,9 @@ use crate::agents::Agents;
 use crate::beside::Beside;
 use crate::cloud::{Cloud, LeftVolumes, ListedInstance};
 use crate::hand_back::HandBacks;
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, Sessions};
 use crate::queue::QueueObserver;
+use crate::registration::Expected;
 use crate::{clock, config};
 use perform::Outcome;
 
@@ -88,6 +90,8 @@ pub struct PoolStatus {
     pub observation_took: Option<Duration>,
     /// Of the whole installation: every pool of a coordinator has the same.
     pub left_volumes: Option<LeftVolumes>,
+    /// What EC2 says of the instances that it lists: what their agents must prove.
+    pub placed: Arc<BTreeMap<InstanceId, Expected>>,
 }
 
 /// What becomes of launches.
@@ -108,6 +112,8 @@ pub struct PoolHandle {
     /// What its workers must work.
     pub queues: Vec<String>,
     pub prefix: String,
+    /// This process' name in the pool's lease.
+    pub holder: String,
     pub messages: mpsc::Sender<Message>,
     pub status: watch::Receiver<PoolStatus>,
     /// The leader's address for agents; None if unknown.
@@ -132,6 +138,8 @@ pub struct Reconciler {
     hand_backs: HandBacks,
     /// EC2's details of instances, for operators.
     listed: BTreeMap<InstanceId, ListedInstance>,
+    placed: Arc<BTreeMap<InstanceId, Expected>>,
+    sessions: Sessions,
     calls: JoinSet<Outcome>,
     observation_took: Option<Duration>,
     /// Operators that wait for a reply.
@@ -153,6 +161,7 @@ pub struct Parts {
     pub holder: String,
     /// What listings show beside the pool's own instances.
     pub beside: watch::Sender<Beside>,
+    pub sessions: Sessions,
 }
 
 impl Reconciler {
@@ -162,7 +171,9 @@ impl Reconciler {
         let (status, receiver) = watch::channel(PoolStatus::default());
         let (name, is_retired) = (config.name.clone(), config.brain.retired);
         let (queues, prefix) = (config.queues.clone(), config.prefix.clone());
-        let handle = PoolHandle { name, queues, prefix, messages: sender, status: receiver, leader, is_retired };
+        let holder = parts.holder.clone();
+        let handle =
+            PoolHandle { name, queues, prefix, holder, messages: sender, status: receiver, leader, is_retired };
         let reconciler = Reconciler {
             pool: Pool::new(clock::both(), config.brain.clone(), nonce()),
             config,
@@ -175,6 +186,8 @@ impl Reconciler {
             observer: Some(parts.observer),
             hand_backs: parts.hand_backs,
             listed: BTreeMap::new(),
+            placed: Arc::default(),
+            sessions: parts.sessions,
             calls: JoinSet::new(),
             observation_took: None,
             askers: BTreeMap::new(),

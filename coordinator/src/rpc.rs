@@ -5,8 +5,11 @@ mod bounds;
 mod caller;
 mod health;
 mod log_tail;
+#[cfg(test)]
+mod mutated;
 mod operator;
 mod refusals;
+mod register;
 mod schedule;
 
 use std::net::SocketAddr;
@@ -21,15 +24,16 @@ use tonic::transport::Server;
 use crate::agents::Agents;
 use crate::doors::{Door, WatchedLayer};
 use crate::pools::PoolList;
-pub use agent::Registration;
 use health::watch_health;
 pub use health::{PARTS, is_well, parts};
+pub use register::{Registration, Trust};
 
 /// An idle connection is pinged after this, and closed if the ping is not answered within the same time.
 const KEEPALIVE: Duration = Duration::from_secs(10);
 /// Open at once on one connection: an agent has one or two, an operator's program some.
 const MOST_REQUESTS: u32 = 32;
-const LARGEST_MESSAGE: usize = 256 * 1024;
+/// Of an agent, before and after it has proved itself: the longest that the protocol's bounds allow is a quarter of it.
+const LARGEST_MESSAGE: usize = 64 * 1024;
 
 /// What the services share.
 #[derive(Clone, Debug)]

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use sd_notify::NotifyState;
+use spillway_proto::sts::Endpoint;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
@@ -13,11 +14,14 @@ use crate::agents::Agents;
 use crate::beside::Beside;
 use crate::clock;
 use crate::cloud::Cloud;
-use crate::config::{Settings, beside_for_operators};
+use crate::config::{Settings, TrustKind, beside_for_operators};
 use crate::doors::Doors;
+use crate::ledger::Sessions;
 use crate::pools::{PoolList, Started, Starter};
 use crate::reconcile::{Message, PoolStatus};
-use crate::rpc::{self, Context, Registration};
+use crate::redis_client::Redis;
+use crate::registration::Proofs;
+use crate::rpc::{self, Context, Registration, Trust};
 use crate::settling::Settling;
 use crate::web::StatusPage;
 use crate::{leading, retire, telemetry, web};
@@ -60,17 +64,13 @@ pub async fn run(
     }
     let agents = Agents::default();
     let mut pools = Pools::start(&settings, &agents).await?;
-    if settings.join_token.is_none() {
-        tracing::warn!(
-            "grpc.join_token is not set: any process that can reach the gRPC port can register as an instance in the ledger"
-        );
-    }
     let context = Context {
         pools: pools.list.clone(),
         agents: agents.clone(),
         registration: Registration {
-            join_token: settings.join_token.clone(),
+            trust: trust(&settings, &pools)?,
             heartbeat_interval: settings.heartbeat_interval,
+            sessions: pools.sessions.clone(),
         },
     };
     let stopped = |mut stop: watch::Receiver<bool>| async move {
@@ -105,9 +105,39 @@ pub async fn run(
     ended
 }
 
+/// By what agents are known.
+///
+/// # Errors
+/// They are to prove themselves, and the region in which STS would be asked is unknown.
+fn trust(settings: &Settings, pools: &Pools) -> anyhow::Result<Trust> {
+    if settings.trust == TrustKind::Token {
+        if settings.join_token.is_none() {
+            tracing::warn!(
+                "grpc.join_token is not set: any process that can reach the gRPC port can register as an instance in the ledger"
+            );
+        }
+        return Ok(Trust::Token(settings.join_token.clone()));
+    }
+    let region = pools.region.as_deref().context(
+        "ec2.region is not set, and nothing else says which region this is: agents prove themselves at its STS \
+         (grpc.trust = \"aws\"). Set AWS_REGION",
+    )?;
+    let endpoint = Endpoint::of(region).context("ec2.region")?;
+    if let Some(url) = &settings.sts_endpoint {
+        tracing::warn!(url, "AWS_ENDPOINT_URL_STS is set: what answers there says which agent is which instance");
+    }
+    let (connects_to, role) = (settings.sts_endpoint.clone(), settings.role.clone());
+    let proofs = Proofs::new(endpoint, connects_to, &settings.proxies, role, pools.installation.clone());
+    Ok(Trust::Aws(Arc::new(proofs.context("the HTTP proxy")?)))
+}
+
 /// The running loops of all pools, and who leads them.
 struct Pools {
     list: PoolList,
+    region: Option<String>,
+    /// Once it is known.
+    installation: watch::Receiver<Option<String>>,
+    sessions: Sessions,
     loops: JoinSet<()>,
     /// Ends where this installation's identity cannot be settled, or is not what the ledger's instances say.
     settling: JoinHandle<anyhow::Result<()>>,
@@ -125,12 +155,15 @@ impl Pools {
             tracing::info!(%proxy, "AWS is reached through a proxy");
         }
         let (beside, beside_seen) = watch::channel(Beside::default());
+        let sessions = Sessions::new(Redis::new("ledger.url", &settings.ledger_url)?, &settings.ledger_prefix);
+        let region = cloud.region();
         let starter = Starter {
             settings: Arc::new(settings.clone()),
             cloud: cloud.clone(),
             agents: agents.clone(),
             holder: format!("{}{advertised}", uuid::Uuid::new_v4()),
             beside,
+            sessions: sessions.clone(),
         };
         let (mut loops, mut leading) = (JoinSet::new(), JoinSet::new());
         let (release, released) = watch::channel(());
@@ -146,8 +179,10 @@ impl Pools {
             handles.push(handle);
         }
         let list = PoolList::new(handles);
+        let installation = is_known.clone();
         leading.spawn(retire::watch(starter, list.clone(), home, is_known, beside_seen, released));
-        Ok(Self { list, loops, settling: tokio::spawn(settling), leading, release })
+        let settling = tokio::spawn(settling);
+        Ok(Self { list, region, installation, sessions, loops, settling, leading, release })
     }
 
     /// Stops the loops, which save their state, and then releases the lease.

@@ -1,5 +1,6 @@
 //! The messages and services that coordinator, agent and operators speak: `spillway.v1`.
 
+pub mod sts;
 pub mod times;
 mod told_by;
 

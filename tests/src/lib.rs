@@ -10,6 +10,7 @@
 //! - `app`: the demo's application, with a test's own files
 //! - `recorded_worker`: the application of chaos and interruptions, whose runs are recorded; `random`: numbers from a
 //!   seed
+//! - `prover`: an instance's registration, as its agent or an attacker makes it
 //! - `agent_session`: an agent's session without an agent; `recording`: a session message by message, recorded and read
 //! - `other_client`: another client of the same EC2; `neighbor`: another installation there
 //! - `chaos`: two coordinators, kills, partitions and lost answers, and the invariant checks meanwhile
@@ -33,6 +34,7 @@ pub mod other_client;
 pub mod ports;
 pub mod process;
 pub mod programs;
+pub mod prover;
 pub mod random;
 pub mod recorded_worker;
 pub mod recording;

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use crate::coordinator::{Coordinator, Environment};
 use crate::redis_server::RedisServer;
-use crate::stage::{Stage, directory};
+use crate::stage::{Stage, directory, profile};
 use crate::{binaries, ports, wait};
 
 /// The second installation.
@@ -28,7 +28,7 @@ impl Neighbor {
         let grpc_port = ports::free();
         let instance = Instance { redis_url: &redis.url(), grpc_port, agent: &binaries::agent(), keys: "", more: "" };
         let user_data = stage.app.user_data(instance).unwrap_or_else(|error| panic!("{error:#}"));
-        let template = LaunchTemplate { user_data, ..LaunchTemplate::default() };
+        let template = LaunchTemplate { user_data, instance_profile: profile(), ..LaunchTemplate::default() };
         let template = stage.emulator().create_launch_template("neighbor", template).expect("a launch template");
         let mut environment = stage.environment.clone();
         environment.insert("REDIS_URL".to_owned(), redis.url());

@@ -42,6 +42,8 @@ pub struct Setup {
     pub coordinator_program: Option<PathBuf>,
     /// More of the coordinator's environment.
     pub environment: Vec<(&'static str, String)>,
+    /// Agents are known by the ledger alone: those of a test's own, and of programs of before.
+    pub trusts: bool,
     /// Further arguments of redis-server.
     pub redis: Vec<&'static str>,
 }
@@ -109,11 +111,14 @@ impl Stage {
             app.user_data(instance).unwrap_or_else(|error| panic!("{error:#}"))
         };
         let user_data = setup.user_data.map_or_else(usual, str::to_owned);
-        let template = LaunchTemplate { user_data, ..LaunchTemplate::default() };
+        let template = LaunchTemplate { user_data, instance_profile: profile(), ..LaunchTemplate::default() };
         let template =
             emulator.create_launch_template(&format!("worker-{grpc_port}"), template).expect("a launch template");
-        let environment =
-            environment(&redis.url(), (&emulator.endpoint(), ec2::secret(&emulator)), &template, setup.environment);
+        let ec2 = (&*emulator.endpoint(), ec2::secret(&emulator));
+        let mut environment = environment(&redis.url(), ec2, &template, setup.environment);
+        if setup.trusts {
+            environment.remove("SPILLWAY_GRPC_TRUST");
+        }
         Stage {
             coordinator: None,
             primary: None,
@@ -132,7 +137,7 @@ impl Stage {
     pub fn template(&self, redis_url: &str) -> String {
         let instance = Instance { redis_url, grpc_port: self.grpc_port, agent: &binaries::agent(), keys: "", more: "" };
         let user_data = self.app.user_data(instance).unwrap_or_else(|error| panic!("{error:#}"));
-        let template = LaunchTemplate { user_data, ..LaunchTemplate::default() };
+        let template = LaunchTemplate { user_data, instance_profile: profile(), ..LaunchTemplate::default() };
         self.emulator().create_launch_template("another", template).expect("a launch template")
     }
 
@@ -294,6 +299,11 @@ fn consoles(instances: &[InstanceRecord], console: impl Fn(&str) -> String) -> S
     text
 }
 
+/// What instances prove themselves by; its role has the same name.
+pub fn profile() -> Option<String> {
+    Some("spillway-worker".to_owned())
+}
+
 /// The plan's environment, EC2's endpoint with the secret access key for it, and shortened durations.
 pub fn environment(
     redis: &str,
@@ -318,9 +328,12 @@ pub fn environment(
         ("SPILLWAY_POOL_POLICY_STEPS", steps),
         ("SPILLWAY_POOL_POLICY_IDLE", "4s"),
         ("SPILLWAY_GRPC_HEARTBEAT_INTERVAL", "1s"),
+        ("SPILLWAY_GRPC_TRUST", "aws"),
     ];
+    // The emulator answers for STS too, which is asked over plain HTTP on loopback alone.
+    let sts = ec2.starts_with("http://").then_some(("AWS_ENDPOINT_URL_STS", ec2));
     let mut environment: Environment =
-        plan.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        plan.into_iter().chain(sts).map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
     environment.extend(more.into_iter().map(|(name, value)| (name.to_owned(), value)));
     environment
 }

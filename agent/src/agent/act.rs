@@ -8,6 +8,8 @@ use super::checker::Schedule;
 use super::{Agent, Input, Open, Running};
 use crate::boot;
 use crate::clock;
+use crate::identity::Origin;
+use crate::identity::proof::{self, ProofError};
 use crate::secret::Secret;
 use crate::session::messages::{command_result, drained, farewell, phase, register, rehearsed, step_running};
 use crate::session::{self, MESSAGES_WAITING, SessionError};
@@ -68,10 +70,17 @@ impl Agent {
     }
 
     fn register(&mut self) {
-        let request = register(&self.document, self.config.join_token.as_ref().map(Secret::expose));
+        let join_token = self.config.join_token.as_ref().map(Secret::expose);
+        let can_prove = matches!(self.origin, Origin::Imds(_));
+        let request = register(&self.document, &self.here.boot_id, join_token, can_prove);
         let (coordinator, inputs) = (self.coordinator(), self.inputs.clone());
+        let (origin, here, region) = (self.origin.clone(), self.here.clone(), self.document.region.clone());
         tokio::spawn(async move {
-            let input = match session::register(&coordinator, request).await {
+            let prove = async |challenge| match origin.imds()? {
+                Some(mut imds) => proof::prove(&mut imds, &region, &challenge).await,
+                None => Err(ProofError::NoMetadata),
+            };
+            let input = match session::register(&coordinator, &here, request, prove).await {
                 Ok(registered) => Input::Registered(registered),
                 Err(error) => Input::NotRegistered(error),
             };
@@ -85,13 +94,14 @@ impl Agent {
         let (coordinator, inputs) = (self.coordinator(), self.inputs.clone());
         let (outbound, messages) = mpsc::channel(MESSAGES_WAITING);
         let token = self.registration.as_ref().map(|registration| registration.token.clone());
+        let here = self.here.clone();
         let task = tokio::spawn(async move {
             let on_inbound = |inbound| {
                 let inputs = inputs.clone();
                 async move { drop(inputs.send(Input::Inbound(number, inbound)).await) }
             };
             let error = match token {
-                Some(token) => session::hold(&coordinator, &token, messages, on_inbound).await,
+                Some(token) => session::hold(&coordinator, &here, &token, messages, on_inbound).await,
                 None => SessionError::Refused(tonic::Status::unauthenticated("no session token")),
             };
             let _ = inputs.send(Input::SessionEnded(number, error)).await;

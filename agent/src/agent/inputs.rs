@@ -10,7 +10,6 @@ use super::{Agent, Input, NOTICES_KEPT};
 use crate::boot::Attempt;
 use crate::imds::poll::{ReadNotice, Seen};
 use crate::imds::{Notice, ScheduledEvent};
-use crate::saved::SavedSession;
 use crate::session::messages::{command_result, notice, step_ended};
 use crate::session::{Inbound, Registered, SessionError};
 use crate::shim::ShimUpdate;
@@ -83,12 +82,7 @@ impl Agent {
 
     fn registered(&mut self, registered: Registered) -> Event {
         tracing::info!(pool = registered.pool, "registered");
-        let registration = SavedSession { token: registered.token, heartbeat_interval: registered.heartbeat_interval };
-        if let Err(error) = self.saved.save_session(&registration) {
-            let directory = self.config.state_directory.display();
-            tracing::warn!(%error, %directory, "cannot save the session: an agent that restarts must register again");
-        }
-        self.registration = Some(registration);
+        self.registration = Some(registered);
         Event::Registered
     }
 

@@ -22,8 +22,8 @@ pub fn envelope(message: Message) -> SessionRequest {
     SessionRequest { message: Some(message) }
 }
 
-/// The request for a session token.
-pub fn register(document: &Document, join_token: Option<&str>) -> RegisterRequest {
+/// The request for a session token. `can_prove`: a challenge can be answered here.
+pub fn register(document: &Document, boot_id: &str, join_token: Option<&str>, can_prove: bool) -> RegisterRequest {
     RegisterRequest {
         identity: Some(Identity {
             instance_id: document.instance_id.clone(),
@@ -33,9 +33,11 @@ pub fn register(document: &Document, join_token: Option<&str>) -> RegisterReques
             image_id: document.image_id.clone(),
             instance_type: document.instance_type.clone(),
             private_ip: document.private_ip.clone(),
+            boot_id: boot_id.to_owned(),
         }),
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
         proof: join_token.map(|token| Proof::JoinToken(token.to_owned())),
+        can_prove,
     }
 }
 

@@ -52,7 +52,8 @@ fn a_restarted_agent_leaves_the_worker_alone() {
         stage.coordinator.beats().split_off(beats).last().is_some_and(|beat| beat.phase() == AgentPhase::Ready)
     });
     assert_eq!(stage.worker_pids(), worker, "the worker was started again\n{}", stage.story());
-    assert_eq!(stage.coordinator.heard(|heard| heard.registrations.len()), 1, "the session was remembered");
+    let registrations = stage.coordinator.heard(|heard| heard.registrations.len());
+    assert_eq!(registrations, 2, "no token outlives the agent: it proves itself anew");
     stage.coordinator.drain("d1", std::time::Duration::from_secs(300));
     stage.wait("drained", |stage| stage.coordinator.drained().is_some());
 }

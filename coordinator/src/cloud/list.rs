@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use aws_sdk_ec2::operation::describe_instances::builders::DescribeInstancesFluentBuilder;
-use aws_sdk_ec2::types::{Filter, Instance, InstanceLifecycleType, InstanceStateName};
+use aws_sdk_ec2::types::{Filter, Instance, InstanceLifecycleType, InstanceStateName, Reservation};
 use spillway_brain::{Ec2State, InstanceId, LaunchToken, Listed, StateReason, Timestamp};
 
 use super::tags::Tags;
@@ -19,6 +19,9 @@ pub struct ListedInstance {
     pub image_id: String,
     pub is_spot: bool,
     pub private_ip: String,
+    /// The account that it is in, and the name of its instance profile; empty where EC2 does not tell.
+    pub account: String,
+    pub profile: String,
 }
 
 /// A spot request that EC2 interrupts, and its instance.
@@ -69,21 +72,22 @@ impl Cloud {
             for reservation in page.reservations() {
                 listing.account = listing.account.or_else(|| reservation.owner_id().map(str::to_owned));
                 for instance in reservation.instances() {
-                    listing.take_in(instance, pool, installation, &mut unseen);
+                    listing.take_in(instance, reservation.owner_id(), pool, installation, &mut unseen);
                 }
             }
         }
-        for instance in self.by_ids(unseen.ids.iter().map(|id| id.0.clone()).collect()).await? {
-            listing.take_in(&instance, pool, installation, &mut unseen);
+        for (instance, owner) in self.by_ids(unseen.ids.iter().map(|id| id.0.clone()).collect()).await? {
+            listing.take_in(&instance, owner.as_deref(), pool, installation, &mut unseen);
         }
-        for instance in self.by_tokens(unseen.unanswered.iter().map(|token| token.0.clone()).collect()).await? {
-            listing.take_in(&instance, pool, installation, &mut unseen);
+        let tokens = unseen.unanswered.iter().map(|token| token.0.clone()).collect();
+        for (instance, owner) in self.by_tokens(tokens).await? {
+            listing.take_in(&instance, owner.as_deref(), pool, installation, &mut unseen);
         }
         Ok(listing)
     }
 
     /// The instances that these launch tokens launched.
-    async fn by_tokens(&self, tokens: Vec<String>) -> Result<Vec<Instance>, Refused> {
+    async fn by_tokens(&self, tokens: Vec<String>) -> Result<Vec<Owned>, Refused> {
         if tokens.is_empty() {
             return Ok(Vec::new());
         }
@@ -92,7 +96,7 @@ impl Cloud {
     }
 
     /// The instances with these ids that EC2 knows. Without a filter: their tags may be what was changed.
-    async fn by_ids(&self, ids: Vec<String>) -> Result<Vec<Instance>, Refused> {
+    async fn by_ids(&self, ids: Vec<String>) -> Result<Vec<Owned>, Refused> {
         if ids.is_empty() {
             return Ok(Vec::new());
         }
@@ -141,14 +145,28 @@ impl Cloud {
     }
 }
 
+/// An instance, and the account that it is in.
+type Owned = (Instance, Option<String>);
+
 /// Without paging: a handful.
-async fn described(request: DescribeInstancesFluentBuilder) -> Result<Vec<Instance>, Refused> {
+async fn described(request: DescribeInstancesFluentBuilder) -> Result<Vec<Owned>, Refused> {
     let reservations = request.send().await.map_err(Refused::from)?.reservations.unwrap_or_default();
-    Ok(reservations.into_iter().flat_map(|reservation| reservation.instances.unwrap_or_default()).collect())
+    let of = |reservation: Reservation| {
+        let owner = reservation.owner_id;
+        reservation.instances.unwrap_or_default().into_iter().map(move |instance| (instance, owner.clone()))
+    };
+    Ok(reservations.into_iter().flat_map(of).collect())
 }
 
 impl Listing {
-    fn take_in(&mut self, instance: &Instance, pool: &Pool, installation: &str, unseen: &mut Known) {
+    fn take_in(
+        &mut self,
+        instance: &Instance,
+        owner: Option<&str>,
+        pool: &Pool,
+        installation: &str,
+        unseen: &mut Known,
+    ) {
         let Some(id) = instance.instance_id().map(|id| InstanceId(id.to_owned())) else { return };
         let launch = instance.client_token().map(|token| LaunchToken(token.to_owned()));
         let launch = launch.filter(|token| unseen.unanswered.remove(token));
@@ -158,6 +176,7 @@ impl Listing {
             let retagged = is_known.then(|| tags.changed(&pool.name, installation)).flatten();
             let mut found = read(instance, id, &tags, retagged);
             found.listed.token = launch.or(found.listed.token);
+            found.account = owner.unwrap_or_default().to_owned();
             self.instances.push(found);
         } else if let Some(other) = tags.our_pool(installation).filter(|_| !has_ended(instance)) {
             self.other_pools.insert(other.to_owned());
@@ -191,7 +210,15 @@ fn read(instance: &Instance, id: InstanceId, tags: &Tags<'_>, retagged: Option<S
         image_id: text(instance.image_id()),
         is_spot: instance.instance_lifecycle() == Some(&InstanceLifecycleType::Spot),
         private_ip: text(instance.private_ip_address()),
+        account: String::new(),
+        profile: profile(instance),
     }
+}
+
+/// The name in its ARN, behind the path.
+fn profile(instance: &Instance) -> String {
+    let arn = instance.iam_instance_profile().and_then(|profile| profile.arn()).unwrap_or_default();
+    arn.rsplit_once('/').map(|(_, name)| name.to_owned()).unwrap_or_default()
 }
 
 /// Why EC2 changed its state last; a running one has none.

@@ -35,6 +35,24 @@ pub(super) fn client(proxies: &Proxies) -> Result<SharedHttpClient, ProxyError> 
     }))
 }
 
+/// Requests that are no calls of the SDK's, over the same proxies and the same TLS. Follows no redirection.
+///
+/// # Errors
+/// The SDK cannot use a proxy's URL.
+pub(crate) fn connector(proxies: &Proxies) -> Result<SharedHttpConnector, ProxyError> {
+    let plain = |proxy: ProxyConfig| {
+        let connector = Connector::builder().proxy_config(proxy).tls_provider(Provider::Rustls(CryptoMode::Ring));
+        SharedHttpConnector::new(connector.build())
+    };
+    let through = |proxy: &Option<ProxyUrl>| proxy.as_ref().map(|proxy| ProxyConfig::all(proxy.expose())).transpose();
+    Ok(SharedHttpConnector::new(Connectors {
+        direct: plain(ProxyConfig::disabled()),
+        http: through(&proxies.http)?.map(plain),
+        https: through(&proxies.https)?.map(plain),
+        bypass: Bypass::of(proxies),
+    }))
+}
+
 /// A client of which every request takes this proxy. As the SDK's own `build_https`, but for the proxy.
 fn plain(proxy: ProxyConfig) -> SharedHttpClient {
     Builder::new().build_with_connector_fn(move |settings, components| {

@@ -13,7 +13,8 @@ use spillway_settings::{in_name, in_value};
 
 use super::origin::Origins;
 use super::{
-    ConfigError, DEFAULT_GRPC_LISTEN, DEFAULT_HTTP_LISTEN, File, Needs, Pool, Proxies, Settings, WrittenDuration,
+    ConfigError, DEFAULT_GRPC_LISTEN, DEFAULT_HTTP_LISTEN, File, Needs, Pool, Proxies, Settings, TrustKind,
+    WrittenDuration,
 };
 use crate::installation::is_name;
 use crate::redis_client::{Redis, RedisProblem};
@@ -22,7 +23,8 @@ const SHORTEST_DURATION: Duration = Duration::from_millis(100);
 
 /// Keys whose values an application or an operator chooses freely: a placeholder in them is only what nobody would
 /// choose.
-const NAMES: [&str; 6] = ["installation", "pool.name", "pool.queues", "pool.prefix", "ledger.prefix", "pool.tags"];
+const NAMES: [&str; 7] =
+    ["installation", "grpc.role", "pool.name", "pool.queues", "pool.prefix", "ledger.prefix", "pool.tags"];
 
 pub(super) fn check(
     origins: &Origins,
@@ -58,6 +60,7 @@ pub(super) fn check(
         pools.push(pool);
     }
     let grpc_listen = check.listen("grpc.listen", file.grpc.listen, DEFAULT_GRPC_LISTEN)?;
+    let trust = check.trust(file.grpc.trust.as_deref(), grpc_listen)?;
     let interval = check.duration("grpc.heartbeat_interval", file.grpc.heartbeat_interval, Duration::from_secs(5))?;
     let settings = Settings {
         installation: check.installation(file.installation)?,
@@ -68,7 +71,10 @@ pub(super) fn check(
         region: check.region(file.ec2.region)?,
         grpc_advertise: check.advertise(file.grpc.advertise, grpc_listen)?,
         grpc_listen,
-        join_token: check.join_token(file.grpc.join_token, grpc_listen)?,
+        join_token: check.join_token(file.grpc.join_token, trust, grpc_listen)?,
+        trust,
+        role: check.role(file.grpc.role)?,
+        sts_endpoint: None,
         heartbeat_interval: interval,
         http_listen: check.listen("http.listen", file.http.listen, DEFAULT_HTTP_LISTEN)?,
         pools,
@@ -105,6 +111,8 @@ impl Check<'_> {
             ("ec2.region", &file.ec2.region),
             ("grpc.listen", &file.grpc.listen),
             ("grpc.advertise", &file.grpc.advertise),
+            ("grpc.trust", &file.grpc.trust),
+            ("grpc.role", &file.grpc.role),
             ("grpc.join_token", &file.grpc.join_token),
             ("http.listen", &file.http.listen),
         ];
@@ -215,15 +223,48 @@ impl Check<'_> {
         Ok(Some(region))
     }
 
-    /// Whoever reaches the port of a coordinator without a token can register as one of its instances.
-    fn join_token(&self, token: Option<String>, listen: SocketAddr) -> Result<Option<String>, ConfigError> {
+    fn trust(&self, written: Option<&str>, listen: SocketAddr) -> Result<TrustKind, ConfigError> {
+        let unknown = || {
+            let text = written.unwrap_or_default();
+            let detail = format!(
+                "\"{text}\" is neither \"aws\" (agents prove themselves by their instance profile) nor \"token\" (by \
+                 grpc.join_token): write one of them"
+            );
+            self.bad("grpc.trust", detail)
+        };
+        TrustKind::of(written, listen).ok_or_else(unknown)
+    }
+
+    /// A role's name, without the path that its ARN may have.
+    fn role(&self, role: Option<String>) -> Result<Option<String>, ConfigError> {
+        let role = role.filter(|role| !role.is_empty());
+        let is_known = |byte: u8| byte.is_ascii_alphanumeric() || b"+=,.@_-".contains(&byte);
+        match &role {
+            Some(name) if name.len() > 64 || !name.bytes().all(is_known) => {
+                let detail =
+                    format!("\"{name}\" is not the name of a role: write what stands behind the last / of its ARN");
+                Err(self.bad("grpc.role", detail))
+            }
+            _ => Ok(role),
+        }
+    }
+
+    /// Whoever reaches the port of a coordinator that asks for neither a proof nor a token can register as one of its
+    /// instances.
+    fn join_token(
+        &self,
+        token: Option<String>,
+        trust: TrustKind,
+        listen: SocketAddr,
+    ) -> Result<Option<String>, ConfigError> {
         let token = token.filter(|token| !token.is_empty());
-        if self.needs == Needs::Everything && token.is_none() && !listen.ip().is_loopback() {
+        let is_needed = trust == TrustKind::Token && !listen.ip().is_loopback();
+        if self.needs == Needs::Everything && token.is_none() && is_needed {
             return Err(missing(
                 "grpc.join_token",
                 "without it, whoever reaches the gRPC port can register as an instance: make one with `openssl rand -hex 32`, set \
-                 SPILLWAY_GRPC_JOIN_TOKEN to it, and write it into the image's /etc/spillway/join-token; only on a loopback \
-                 grpc.listen is none required",
+                 SPILLWAY_GRPC_JOIN_TOKEN to it, and write it into the image's /etc/spillway/join-token; with grpc.trust = \
+                 \"aws\", and on a loopback grpc.listen, none is required",
             ));
         }
         if token.as_ref().is_some_and(|token| token.chars().any(char::is_control)) {

@@ -27,6 +27,8 @@ pub(super) const KEYS: &[(&str, Kind)] = &[
     ("ec2.region", Text),
     ("grpc.listen", Text),
     ("grpc.advertise", Text),
+    ("grpc.trust", Text),
+    ("grpc.role", Text),
     ("grpc.join_token", Text),
     ("grpc.heartbeat_interval", Span),
     ("http.listen", Text),

@@ -12,7 +12,7 @@ use super::origin::Origins;
 use super::proxies::Proxies;
 use super::shape::{Misfit, misfit};
 use super::variables::{Environment, Variables};
-use super::{ConfigError, DEFAULT_FILE, DEFAULT_GRPC_LISTEN, File, Needs, Settings, check};
+use super::{ConfigError, DEFAULT_FILE, DEFAULT_GRPC_LISTEN, File, Needs, Settings, check, trust};
 
 /// Reads the settings. Without `file` the default one is read if it exists, since the plan's variables alone are
 /// enough. The variables of `coordinator.env` beside it count as if they were set, so that a command sees what the
@@ -102,6 +102,7 @@ fn parse_all(origin: &str, text: &str, variables: &Variables, needs: Needs) -> R
     let mut settings = check::check(&origins, file, needs, warnings).map_err(|error| with_hint(error, variables))?;
     if needs == Needs::Everything {
         settings.proxies = Proxies::of(variables)?;
+        settings.sts_endpoint = trust::sts_endpoint(variables)?;
     }
     Ok(settings)
 }

@@ -115,6 +115,34 @@ fn a_queue_belongs_to_one_pool_and_is_named_there_once() {
 }
 
 #[test]
+fn a_token_off_loopback_is_warned_of() {
+    let warned = |pairs: &[(&str, &str)]| {
+        let settings = parse("f", "", &environment(&[&PLAN[..], pairs].concat()), Needs::Everything).unwrap();
+        let warnings: Vec<String> = settings.warnings.into_iter().filter(|it| it.contains("grpc.")).collect();
+        (settings.trust, warnings)
+    };
+    let (trust, warnings) = warned(&[("SPILLWAY_GRPC_TRUST", "token")]);
+    assert_eq!(trust, TrustKind::Token);
+    assert!(warnings[0].contains("whoever has the join token can register as any instance"), "{warnings:?}");
+    let (trust, warnings) = warned(&[]);
+    assert_eq!(trust, TrustKind::Aws);
+    assert!(warnings[0].contains("grpc.join_token is not used"), "{warnings:?}");
+    let (trust, warnings) = warned(&[("SPILLWAY_GRPC_LISTEN", "127.0.0.1:7443")]);
+    assert_eq!((trust, warnings), (TrustKind::Token, vec![]));
+    let without = |pairs: &[(&str, &str)]| {
+        let settings = parse("f", "", &environment(&[&PLAN[..3], pairs].concat()), Needs::Everything);
+        settings.map(|it| (it.trust, it.warnings)).map_err(|error| error.to_string())
+    };
+    assert_eq!(without(&[]), Ok((TrustKind::Aws, vec![])), "a proof needs no token");
+    let refused = without(&[("SPILLWAY_GRPC_TRUST", "token")]).unwrap_err();
+    assert!(refused.contains("grpc.join_token is not set"), "{refused}");
+    let refused = without(&[("SPILLWAY_GRPC_TRUST", "sts")]).unwrap_err();
+    assert!(refused.contains("\"sts\" is neither \"aws\""), "{refused}");
+    let refused = without(&[("SPILLWAY_GRPC_ROLE", "arn:aws:iam::1:role/worker")]).unwrap_err();
+    assert!(refused.contains("write what stands behind the last / of its ARN"), "{refused}");
+}
+
+#[test]
 fn the_state_directory_is_the_units_or_else_the_users_own() {
     let state = |pairs: &[(&str, &str)]| {
         let settings = parse("f", "", &environment(&[&PLAN[..], pairs].concat()), Needs::Everything).unwrap();

@@ -1,10 +1,11 @@
 //! Performs a pool's effects, and feeds the outcomes of concurrent calls back.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
-use spillway_brain::{InstanceId, LaunchAnswer, LaunchToken, Plan, RefusalClass};
-use spillway_pool::{Attempt, Command, Effect, Input, Observation, Refused, Rehearsal, Save, Saved};
+use spillway_brain::{InstanceId, LaunchAnswer, LaunchToken, PhaseKind, Plan, RefusalClass};
+use spillway_pool::{Attempt, Command, Effect, Happening, Input, Observation, Refused, Rehearsal, Save, Saved};
 use spillway_proto::v1::session_response::Command as WireCommand;
 use spillway_proto::{times, v1};
 use tokio::time::Instant;
@@ -12,9 +13,10 @@ use tokio::time::Instant;
 use super::Reconciler;
 use crate::agents::NotConnected;
 use crate::beside::Beside;
-use crate::cloud::{self, Interruption, Known, Listing};
+use crate::cloud::{self, Interruption, Known, ListedInstance, Listing};
 use crate::ledger::{LedgerProblem, Recorded};
 use crate::queue::{ObservationProblem, QueueObserver};
+use crate::registration::Expected;
 use crate::{clock, wire_time};
 
 /// Recorded plans that `explain` still shows after a restart.
@@ -78,8 +80,19 @@ impl Reconciler {
                     let _ = reply.send(answer);
                 }
             }
-            Effect::Happened(happening) => self.log(happening),
+            Effect::Happened(happening) => {
+                if let Happening::PhaseChanged { id, phase: PhaseKind::Gone, .. } = &happening {
+                    self.revoke(InstanceId(id.clone()));
+                }
+                self.log(happening);
+            }
         }
+    }
+
+    /// The session token of an instance that is gone.
+    fn revoke(&self, id: InstanceId) {
+        let (sessions, pool) = (self.sessions.clone(), self.config.name.clone());
+        tokio::spawn(async move { sessions.forget(&pool, &id).await });
     }
 
     fn observe(&mut self, with_jobs: bool) {
@@ -225,6 +238,7 @@ impl Reconciler {
         self.tell(Input::Listed { asked_at, answer });
         let state = self.pool.state();
         self.listed.retain(|id, _| state.instance(id).is_some());
+        self.placed = Arc::new(self.listed.iter().filter_map(|(id, it)| Some((id.clone(), expected(it)?))).collect());
     }
 
     fn launched(&mut self, token: LaunchToken, answer: Result<InstanceId, cloud::Refused>) {
@@ -246,6 +260,13 @@ impl Reconciler {
 fn not_identified() -> cloud::Refused {
     let message = "the ledger does not answer, and only it tells which installation this is".to_owned();
     cloud::Refused { class: RefusalClass::Retry, code: "InstallationUnknown".to_owned(), message }
+}
+
+/// None while EC2 has not given it an address, or does not say whose it is.
+fn expected(listed: &ListedInstance) -> Option<Expected> {
+    let ListedInstance { account, profile, private_ip, .. } = listed;
+    let address = private_ip.parse().ok().filter(|_| !account.is_empty())?;
+    Some(Expected { account: account.clone(), profile: profile.clone(), address })
 }
 
 fn refused(refused: cloud::Refused) -> Refused {

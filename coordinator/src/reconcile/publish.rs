@@ -1,5 +1,7 @@
 //! Publishes a pool's status, for operators and for the gRPC and HTTP services.
 
+use std::sync::Arc;
+
 use spillway_brain::{Phase, RefusalClass, State, Timestamp};
 use spillway_pool::Entry;
 use spillway_proto::v1;
@@ -30,6 +32,7 @@ impl Reconciler {
             alive_at: Some(now.up),
             observation_took: self.observation_took,
             left_volumes: self.cloud.left_volumes(),
+            placed: Arc::clone(&self.placed),
         });
     }
 

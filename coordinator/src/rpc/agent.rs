@@ -3,12 +3,11 @@
 use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use spillway_brain::{AgentPhase, InstanceId, Report};
 use spillway_pool::FromAgent;
+use spillway_proto::sts::BOOT_KEY;
 use spillway_proto::v1::agent_service_server::AgentService;
-use spillway_proto::v1::register_request::Proof;
 use spillway_proto::v1::session_request::Message as AgentMessage;
 use spillway_proto::v1::session_response::Command;
 use spillway_proto::{ToldBy, times, v1};
@@ -19,7 +18,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::refusals::Refusals;
 use super::{Context, bounds, log_tail, schedule};
-use crate::agents::{AgentRecord, Agents, equal_in_constant_time};
+use crate::agents::{AgentRecord, Agents};
 use crate::doors::{self, Peer};
 use crate::reconcile::{Message, PoolHandle};
 use crate::{clock, wire_time};
@@ -30,18 +29,10 @@ const COMMANDS_WAITING: usize = 16;
 /// The action of a notice that an operator has rehearsed.
 const REHEARSAL: &str = "rehearsal";
 
-/// What registration requires and returns.
-#[derive(Clone, Debug)]
-pub struct Registration {
-    /// None: being the agent of an instance in the ledger is enough.
-    pub join_token: Option<String>,
-    pub heartbeat_interval: Duration,
-}
-
 #[derive(Debug)]
 pub(super) struct Service {
-    context: Context,
-    refusals: Refusals,
+    pub(super) context: Context,
+    pub(super) refusals: Refusals,
 }
 
 impl Service {
@@ -51,7 +42,7 @@ impl Service {
 
     /// Fails on a standby, because the leader would not learn what an agent reports there. The error names the leader's
     /// address in its message and in the metadata `spillway-leader: HOST:PORT`.
-    fn require_leader(&self, pool: &PoolHandle) -> Result<(), Status> {
+    pub(super) fn require_leader(&self, pool: &PoolHandle) -> Result<(), Status> {
         if pool.status.borrow().leading {
             return Ok(());
         }
@@ -69,34 +60,14 @@ impl Service {
         Err(status)
     }
 
-    /// Fails if the proof does not match the join token, or is of a kind that cannot be verified.
-    fn check_proof(&self, proof: Option<&Proof>) -> Result<(), Status> {
-        let given = match proof {
-            Some(Proof::JoinToken(token)) => token.as_str(),
-            Some(Proof::StsProof(_)) => {
-                return Err(Status::unimplemented(
-                    "this coordinator cannot verify an sts:GetCallerIdentity proof: use a join token \
-                     (grpc.join_token of the coordinator, join_token or join_token_file of the agent)",
-                ));
-            }
-            None => "",
-        };
-        match &self.context.registration.join_token {
-            Some(expected) if !equal_in_constant_time(expected, given) => Err(Status::unauthenticated(
-                "wrong join token: compare grpc.join_token of the coordinator with join_token of the agent",
-            )),
-            _ => Ok(()),
-        }
-    }
-
     /// The pool that admits this instance's agent.
-    fn pool_of(&self, id: &InstanceId) -> Option<PoolHandle> {
+    pub(super) fn pool_of(&self, id: &InstanceId) -> Option<PoolHandle> {
         self.context.pools.all().into_iter().find(|pool| pool.status.borrow().admission.check(id).is_ok())
     }
 
     /// Of an instance that no pool led here admits: the pool that another coordinator leads, if there is one. By EC2's
     /// list a standby knows the instance too.
-    fn pool_led_elsewhere(&self, id: &InstanceId) -> Option<PoolHandle> {
+    pub(super) fn pool_led_elsewhere(&self, id: &InstanceId) -> Option<PoolHandle> {
         let standby: Vec<&PoolHandle> =
             self.context.pools.configured().iter().filter(|pool| !pool.status.borrow().leading).collect();
         let knows = |pool: &&&PoolHandle| pool.status.borrow().view.instances.iter().any(|it| it.id == id.0);
@@ -107,39 +78,9 @@ impl Service {
 #[tonic::async_trait]
 impl AgentService for Service {
     async fn register(&self, request: Request<v1::RegisterRequest>) -> Result<Response<v1::RegisterResponse>, Status> {
-        let peer = request.remote_addr().map(|peer| peer.ip());
-        let request = request.into_inner();
-        let identity = request.identity.unwrap_or_default();
-        if let Err(status) = bounds::identity(&identity).and_then(|()| self.check_proof(request.proof.as_ref())) {
-            self.refusals.refused(peer, &bounds::name(&identity.instance_id), status.message()).await;
-            return Err(status);
-        }
-        let id = InstanceId(identity.instance_id.clone());
-        let Some(pool) = self.pool_of(&id) else {
-            if let Some(pool) = self.pool_led_elsewhere(&id) {
-                self.require_leader(&pool)?;
-            }
-            self.refusals.asked_in_vain(peer).await;
-            return Err(Status::unavailable(format!(
-                "{id} is not in the ledger: retry, its launch may not be saved yet"
-            )));
-        };
-        self.require_leader(&pool)?;
-        let session_token = uuid::Uuid::new_v4().to_string();
-        let permit = reserve(&pool).await?;
-        let registered = Message::Agent(id.clone(), FromAgent::Registered);
-        let version = bounds::name(&request.agent_version);
-        tracing::info!(pool = pool.name, %id, version, "agent registered");
-        let said = (identity, version);
-        self.context.agents.registered(&id, said, session_token.clone(), || permit.send(registered));
-        let registered = v1::Registered {
-            session_token,
-            pool: pool.name.clone(),
-            heartbeat_interval: Some(times::duration(self.context.registration.heartbeat_interval)),
-        };
-        Ok(Response::new(v1::RegisterResponse {
-            outcome: Some(v1::register_response::Outcome::Registered(registered)),
-        }))
+        let peer = request.remote_addr();
+        let outcome = Some(self.registers(peer, request.into_inner()).await?);
+        Ok(Response::new(v1::RegisterResponse { outcome }))
     }
 
     type SessionStream = Pin<Box<dyn Stream<Item = Result<v1::SessionResponse, Status>> + Send>>;
@@ -155,22 +96,17 @@ impl AgentService for Service {
         if let Some(pool) = pools.first().filter(|_| pools.iter().all(|pool| !pool.status.borrow().leading)) {
             self.require_leader(pool)?;
         }
-        let no_session =
-            || Status::unauthenticated("unknown session token: register again (the coordinator may have restarted)");
-        let Some(id) = self.context.agents.holder(token) else {
-            self.refusals.asked_in_vain(peer).await;
-            return Err(no_session());
-        };
-        let pool = self
-            .pool_of(&id)
-            .ok_or_else(|| Status::unauthenticated(format!("{id} is gone, or no longer in the ledger")))?;
+        let boot = request.metadata().get(BOOT_KEY).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let (id, pool, grant) = self.holder(token, peer, boot).await?;
         let (commands, receiver) = mpsc::channel(COMMANDS_WAITING);
         let welcome = v1::Welcome { coordinator_version: crate::VERSION.to_owned() };
         let epoch = pool.status.borrow().epoch;
         let first = v1::SessionResponse { epoch, command: Some(Command::Welcome(welcome)), ..Default::default() };
         // The channel is new, so it is not full.
         let _ = commands.try_send(first);
-        let (number, replaced) = self.context.agents.opened(&id, token, commands).ok_or_else(no_session)?;
+        let (number, replaced) = self.context.agents.opened(&id, &grant, commands).ok_or_else(|| {
+            Status::unauthenticated("the instance registered again since: this session token is no longer good")
+        })?;
         tracing::info!(pool = pool.name, %id, "agent connected");
         let agents = self.context.agents.clone();
         // The connection is the agent's from now on: no other takes its place.
@@ -214,9 +150,11 @@ impl Session {
             match message {
                 Some(Ok(request)) => {
                     let Some(message) = request.message else { continue };
-                    let Ok(permit) = reserve(&self.pool).await else { return CLOSED.to_owned() };
+                    let Ok(permits) = self.pool.messages.reserve_many(2).await else { return CLOSED.to_owned() };
                     let on_message = |record: &mut AgentRecord| {
-                        if let Some(input) = receive(record, &self.pool, &self.id, bounds::message(message)) {
+                        let said = receive(record, &self.pool, &self.id, bounds::message(message));
+                        let two = record.shows_two_agents().then_some(FromAgent::RegisteredTwice);
+                        for (permit, input) in permits.zip(said.into_iter().chain(two)) {
                             permit.send(Message::Agent(self.id.clone(), input));
                         }
                     };
@@ -240,12 +178,17 @@ const REPLACED: &str = "replaced: the instance registered again, or opened a new
 
 /// Reserves room for one message to the pool. Done first, so that an agent's message is checked and passed on in one
 /// step.
-async fn reserve(pool: &PoolHandle) -> Result<mpsc::Permit<'_, Message>, Status> {
+pub(super) async fn reserve(pool: &PoolHandle) -> Result<mpsc::Permit<'_, Message>, Status> {
     pool.messages.reserve().await.map_err(|_| Status::unavailable("the coordinator is stopping: reconnect"))
 }
 
 /// Records the details of an agent's message for operators, and returns what the pool must know.
-fn receive(record: &mut AgentRecord, pool: &PoolHandle, id: &InstanceId, message: AgentMessage) -> Option<FromAgent> {
+pub(super) fn receive(
+    record: &mut AgentRecord,
+    pool: &PoolHandle,
+    id: &InstanceId,
+    message: AgentMessage,
+) -> Option<FromAgent> {
     match message {
         AgentMessage::Heartbeat(mut heartbeat) => {
             let log = heartbeat.worker.as_mut().map(|worker| &mut worker.log_tail).filter(|log| !log.is_empty());
@@ -374,10 +317,7 @@ fn phase(phase: v1::AgentPhase) -> Option<AgentPhase> {
 
 #[cfg(test)]
 mod tests {
-    use tonic::Code;
-
     use super::*;
-    use crate::pools::PoolList;
 
     #[test]
     fn a_worker_of_other_queues_is_named_with_the_pools() {
@@ -398,36 +338,5 @@ mod tests {
             "{typo}"
         );
         assert!(check(&[works("video", "{bull}")]).expect("another prefix").contains("\"video\" (prefix {bull})"));
-    }
-
-    async fn register(join_token: Option<&str>, proof: Option<Proof>) -> Status {
-        let registration =
-            Registration { join_token: join_token.map(str::to_owned), heartbeat_interval: Duration::from_secs(5) };
-        let context = Context { pools: PoolList::default(), agents: Agents::default(), registration };
-        let identity = Some(v1::Identity { instance_id: "i-1".to_owned(), ..Default::default() });
-        let request = v1::RegisterRequest { identity, proof, ..Default::default() };
-        Service::new(context).register(Request::new(request)).await.expect_err("no ledger knows it")
-    }
-
-    #[tokio::test]
-    async fn a_proof_that_cannot_be_verified_is_refused_with_what_to_use_instead() {
-        let proof = || {
-            Some(Proof::StsProof(v1::StsProof {
-                access_key_id: "ASIA0000000000000000".to_owned(),
-                session_token: "c2VjcmV0".to_owned(),
-                amz_date: "20261127T103000Z".to_owned(),
-                signature: "0".repeat(64),
-            }))
-        };
-        for join_token in [None, Some("wanted")] {
-            let refused = register(join_token, proof()).await;
-            assert_eq!(refused.code(), Code::Unimplemented, "{refused}");
-            assert!(refused.message().contains("use a join token"), "{refused}");
-            assert!(!refused.message().contains("c2VjcmV0"), "{refused}");
-        }
-        let token = |token: &str| Some(Proof::JoinToken(token.to_owned()));
-        assert_eq!(register(Some("wanted"), token("another")).await.code(), Code::Unauthenticated);
-        assert_eq!(register(Some("wanted"), token("wanted")).await.code(), Code::Unavailable);
-        assert_eq!(register(None, None).await.code(), Code::Unavailable);
     }
 }

@@ -27,8 +27,16 @@ const SENTENCES: usize = 16;
 /// # Errors
 /// INVALID_ARGUMENT, with what is wrong.
 pub(super) fn identity(identity: &v1::Identity) -> Result<(), Status> {
-    let v1::Identity { instance_id, account_id, region, availability_zone, image_id, instance_type, private_ip } =
-        identity;
+    let v1::Identity {
+        instance_id,
+        account_id,
+        region,
+        availability_zone,
+        image_id,
+        instance_type,
+        private_ip,
+        boot_id,
+    } = identity;
     if instance_id.is_empty() {
         return Err(Status::invalid_argument("identity.instance_id is empty"));
     }
@@ -40,6 +48,7 @@ pub(super) fn identity(identity: &v1::Identity) -> Result<(), Status> {
         ("image_id", image_id),
         ("instance_type", instance_type),
         ("private_ip", private_ip),
+        ("boot_id", boot_id),
     ] {
         if text.len() > NAME || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(Status::invalid_argument(format!(

@@ -2,13 +2,14 @@
 //! or resets. It knows nothing of what it carries but a text that it counts in requests.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{ReadHalf, WriteHalf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::sleep;
@@ -112,7 +113,7 @@ async fn carry(mut client: TcpStream, shared: Arc<Shared>) {
     let is_partitioned = |fault: &LinkFault| *fault == LinkFault::Stall;
     let _ = fault.wait_for(|fault| !is_partitioned(fault)).await;
     let target = shared.target.load(Ordering::Relaxed);
-    let Ok(mut server) = TcpStream::connect(("127.0.0.1", target)).await else {
+    let Ok(mut server) = connect_as(&client, target).await else {
         reset(&client);
         return;
     };
@@ -138,6 +139,13 @@ async fn carry(mut client: TcpStream, shared: Arc<Shared>) {
         reset(&client);
         reset(&server);
     }
+}
+
+/// From the address that the client has: an instance's own.
+async fn connect_as(client: &TcpStream, target: u16) -> std::io::Result<TcpStream> {
+    let socket = TcpSocket::new_v4()?;
+    socket.bind(SocketAddr::new(client.peer_addr()?.ip(), 0))?;
+    socket.connect(SocketAddr::from(([127, 0, 0, 1], target))).await
 }
 
 async fn requests(mut from: ReadHalf<'_>, mut to: WriteHalf<'_>, shared: &Shared) {

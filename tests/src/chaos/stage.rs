@@ -14,7 +14,7 @@ use super::draw::Who;
 use super::proxy::Proxy;
 use crate::coordinator::{Coordinator, Environment, ServingStatus};
 use crate::process::{Process, command};
-use crate::stage::{Setup, Stage, environment};
+use crate::stage::{Setup, Stage, environment, profile};
 use crate::{QUEUE, binaries, other_client, ports, programs, recorded_worker};
 
 pub const MAX_INSTANCES: usize = 3;
@@ -85,7 +85,8 @@ impl ChaosStage {
     async fn on(base: Stage, instances: PathBuf, image: Option<&str>) -> Self {
         let foreign = base.instances().into_iter().map(|record| record.id).collect();
         let agents = Proxy::start(0, "").await;
-        let mut template = LaunchTemplate { user_data: user_data(&base, agents.port()), ..LaunchTemplate::default() };
+        let (user_data, instance_profile) = (user_data(&base, agents.port()), profile());
+        let mut template = LaunchTemplate { user_data, instance_profile, ..LaunchTemplate::default() };
         if let Some(image) = image {
             image.clone_into(&mut template.image_id);
         }

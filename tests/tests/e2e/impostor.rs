@@ -30,7 +30,7 @@ impl Session {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_session_that_is_not_the_newest_is_not_heard() {
     let user_data = Some("#!/bin/sh\nexec sleep 100000\n");
-    let stage = Stage::start(Setup { user_data, ..Setup::default() }).await;
+    let stage = Stage::start(Setup { user_data, trusts: true, ..Setup::default() }).await;
     jobs::add(&stage.redis, 6, 1.0);
     let id = stage.until_booting().await;
     let says = async |expected: &str| {
@@ -64,7 +64,7 @@ async fn a_session_that_is_not_the_newest_is_not_heard() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_of_another_queue_is_not_ready_and_both_names_are_said() {
     let user_data = Some("#!/bin/sh\nexec sleep 100000\n");
-    let stage = Stage::start(Setup { user_data, ..Setup::default() }).await;
+    let stage = Stage::start(Setup { user_data, trusts: true, ..Setup::default() }).await;
     jobs::add(&stage.redis, 6, 1.0);
     let id = stage.until_booting().await;
     let session = Session::open(&stage, &id).await;
@@ -87,7 +87,7 @@ async fn a_worker_of_another_queue_is_not_ready_and_both_names_are_said() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_word_of_an_agent_ends_a_job_whose_lock_is_being_renewed() {
     let environment = vec![("EC2_SPOT_MAX_COUNT", "1".to_owned())];
-    let stage = Stage::start(Setup { environment, ..Setup::default() }).await;
+    let stage = Stage::start(Setup { environment, trusts: true, ..Setup::default() }).await;
     jobs::add(&stage.redis, 5, 90.0);
     let id = stage.until_ready(1).await.remove(0);
     stage

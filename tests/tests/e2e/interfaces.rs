@@ -71,10 +71,12 @@ async fn the_real_grpcurl_checks_health_lists_and_describes() {
     for field in ["access_key_id = 1", "session_token = 2", "amz_date = 3", "signature = 4", "never logged"] {
         assert!(described.contains(field), "{field} is not in\n{described}");
     }
-    let proof = json!({ "identity": { "instanceId": "i-1" }, "stsProof": { "accessKeyId": "ASIA0000000000000000" } });
+    let proof = json!({ "accessKeyId": "ASIA0000000000000000" });
+    let proof = json!({ "identity": { "instanceId": "i-1", "bootId": "b" }, "stsProof": proof });
     let refused = ask(&["-d", &proof.to_string()], &["spillway.v1.AgentService/Register"]);
     let said = text(&refused.stderr);
-    assert!(said.contains("Unimplemented") && said.contains("use a join token"), "{said}");
+    let words = "sts_proof.session_token is outside of its bounds";
+    assert!(said.contains("InvalidArgument") && said.contains(words), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -2,6 +2,7 @@
 //! module proves; `cargo test --workspace --test e2e restart::` runs one of them.
 
 mod acl;
+mod attacks;
 mod boot;
 mod chaos;
 mod closed_pipe;
@@ -15,6 +16,7 @@ mod faults;
 mod first_hour;
 mod fuzz;
 mod gameday;
+mod identity;
 mod impostor;
 mod installations;
 mod interfaces;

@@ -58,8 +58,11 @@ async fn a_value_that_cannot_be_meant_ends_with_its_place_and_exit_status_2() {
             "0.0.0.0:7443",
             "grpc.join_token is not set: without it, whoever reaches the gRPC port",
         ),
+        ("AWS_ENDPOINT_URL_STS", "http://sts.example.com", "AWS_ENDPOINT_URL_STS: is not http://127.0.0.1:PORT"),
     ] {
-        let mut run = spillway(&stage.environment);
+        let mut environment = stage.environment.clone();
+        environment.insert("SPILLWAY_GRPC_TRUST".to_owned(), "token".to_owned());
+        let mut run = spillway(&environment);
         let out = output(run.arg("run").env(name, value).current_dir(stage.directory.path()));
         assert_eq!(out.status.code(), Some(2), "{name}={value}: {out:?}");
         assert!(text(&out.stderr).contains(said), "{name}={value}: {}\nnot: {said}", text(&out.stderr));

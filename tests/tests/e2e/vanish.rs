@@ -153,7 +153,7 @@ async fn an_instance_whose_tags_are_deleted_still_counts_and_its_job_is_handed_b
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_session_of_an_instance_that_is_gone_is_closed() {
     let user_data = Some("#!/bin/sh\nexec sleep 100000\n");
-    let stage = Stage::start(Setup { user_data, ..setup() }).await;
+    let stage = Stage::start(Setup { user_data, trusts: true, ..setup() }).await;
     jobs::add(&stage.redis, 6, 1.0);
     let id = stage.until_booting().await;
     let mut session = AgentSession::open(&stage.coordinator().server(), &id).await;

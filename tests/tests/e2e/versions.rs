@@ -23,7 +23,7 @@ const NO_AGENT: Option<&str> = Some("#!/bin/sh\nexec sleep 100000\n");
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn status_shows_the_versions_of_coordinator_and_agents_and_another_one_is_no_error() {
-    let stage = Stage::start(Setup { user_data: NO_AGENT, ..Setup::default() }).await;
+    let stage = Stage::start(Setup { user_data: NO_AGENT, trusts: true, ..Setup::default() }).await;
     jobs::add(&stage.redis, 6, 1.0);
     let id = stage.until_booting().await;
     let coordinator = stage.coordinator();
@@ -38,7 +38,7 @@ async fn status_shows_the_versions_of_coordinator_and_agents_and_another_one_is_
         [("0.0.9", json!("0.0.9")), ("12.3.4-rc.1", json!("12.3.4-rc.1")), ("", Value::Null), (&*hostile, json!(kept))]
     {
         let identity = Some(v1::Identity { instance_id: id.clone(), ..v1::Identity::default() });
-        let request = v1::RegisterRequest { identity, agent_version: told.to_owned(), proof: None };
+        let request = v1::RegisterRequest { identity, agent_version: told.to_owned(), ..Default::default() };
         let mut session = AgentSession::register(&coordinator.server(), request).await;
         let first = session.commands.message().await.expect("a message").expect("a welcome").command;
         let Some(Command::Welcome(welcome)) = first else { panic!("{first:?}") };
@@ -71,7 +71,7 @@ async fn a_ledger_of_a_newer_version_is_refused_with_the_remedy_and_left_as_it_i
     const LEADER: &str = "spillway:pool:spillway:leader";
     const REMEDY: &str = "the ledger spillway:pool:spillway:state was written by a newer version (2): upgrade this \
                           coordinator, or remove the key";
-    let mut stage = Stage::start(Setup { user_data: NO_AGENT, ..Setup::default() }).await;
+    let mut stage = Stage::start(Setup { user_data: NO_AGENT, trusts: true, ..Setup::default() }).await;
     jobs::add(&stage.redis, 6, 1.0);
     let id = stage.until_booting().await;
     end(&mut stage).await;

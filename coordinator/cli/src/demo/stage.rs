@@ -28,7 +28,6 @@ pub(super) struct Stage {
     directory: tempfile::TempDir,
     grpc_port: u16,
     http_port: u16,
-    join_token: String,
     redis: Option<RedisServer>,
     repository: Option<Repository>,
     pub emulator: Option<Emulator>,
@@ -44,7 +43,6 @@ impl Stage {
             directory: spillway_stage::directory("spillway-").context("cannot make a directory")?,
             grpc_port: ports::free()?,
             http_port: ports::free()?,
-            join_token: random(),
             redis: None,
             repository: None,
             emulator: None,
@@ -82,7 +80,7 @@ impl Stage {
             redis_url: &self.redis_url(),
             grpc_port: self.grpc_port,
             agent: &self.agent,
-            keys: &format!("join_token = \"{}\"", self.join_token),
+            keys: "",
             more: "",
         })?;
         // Every user of the machine can read the metadata of an instance: the secrets are in a file of this directory.
@@ -90,7 +88,9 @@ impl Stage {
         std::fs::write(&boot, user_data)?;
         let user_data = format!("#!/bin/sh\nexec sh '{}'\n", boot.display());
         let emulator = self.emulator.insert(spillway_emulator::start(options).await?);
-        emulator.create_launch_template("demo-worker", LaunchTemplate { user_data, ..LaunchTemplate::default() })?;
+        let instance_profile = Some("demo-worker".to_owned());
+        let template = LaunchTemplate { user_data, instance_profile, ..LaunchTemplate::default() };
+        emulator.create_launch_template("demo-worker", template)?;
         Ok(())
     }
 
@@ -98,13 +98,12 @@ impl Stage {
         let minutes = |n: u32| format!("{}s", (MINUTE * n).as_secs());
         let config = format!(
             "[redis]\nurl = \"{redis}\"\n[ec2]\nregion = \"us-east-1\"\n\
-             [grpc]\njoin_token = \"{token}\"\nheartbeat_interval = \"1s\"\n\
+             [grpc]\ntrust = \"aws\"\nheartbeat_interval = \"1s\"\n\
              [[pool]]\nname = \"{POOL}\"\nqueues = [\"{QUEUE}\"]\nlaunch_template = \"demo-worker\"\n\
              max_instances = {MAX_INSTANCES}\ninterval = \"1s\"\nlisting_interval = \"1s\"\nboot_timeout = \"90s\"\n\
              [pool.policy]\nkind = \"steps\"\nidle = \"{idle}\"\n\
              steps = [{{ jobs = 5, for = \"{five}\", instances = 1 }}, {{ jobs = 15, for = \"{five}\", instances = 2 }}]\n",
             redis = self.redis_url(),
-            token = self.join_token,
             idle = minutes(10),
             five = minutes(5),
         );

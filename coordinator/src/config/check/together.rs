@@ -7,7 +7,7 @@ use spillway_words::{counted, in_words};
 
 use super::Check;
 use crate::config::loopback::for_operators;
-use crate::config::{ConfigError, Pool, Settings};
+use crate::config::{ConfigError, Pool, Settings, TrustKind};
 
 pub(super) fn check(check: &Check<'_>, mut settings: Settings) -> Result<Settings, ConfigError> {
     addresses(check, &settings)?;
@@ -16,7 +16,7 @@ pub(super) fn check(check: &Check<'_>, mut settings: Settings) -> Result<Setting
     }
     let warnings = settings.pools.iter().enumerate().filter_map(|(index, pool)| cap(check, index, pool));
     let late = settings.pools.iter().enumerate().filter_map(|(index, pool)| one_beat(check, &settings, index, pool));
-    let warnings: Vec<String> = warnings.chain(late).collect();
+    let warnings: Vec<String> = warnings.chain(late).chain(trust(&settings)).collect();
     settings.warnings.extend(warnings);
     Ok(settings)
 }
@@ -53,6 +53,23 @@ fn heartbeat(check: &Check<'_>, settings: &Settings, index: usize, pool: &Pool) 
     }
     let interval = check.origins.with(&interval, BEAT);
     Err(check.bad(&path, format!("{timeout} is not longer than {interval}, {so}: write at least three times that")))
+}
+
+/// What agents are known by, where that is less than it could be, or not what is set.
+fn trust(settings: &Settings) -> Option<String> {
+    let is_local = settings.grpc_listen.ip().is_loopback();
+    match (settings.trust, &settings.join_token) {
+        (TrustKind::Token, Some(_)) if !is_local => Some(
+            "grpc.trust is \"token\": whoever has the join token can register as any instance. With grpc.trust = \"aws\" each agent \
+             proves by its instance profile which instance it is"
+                .to_owned(),
+        ),
+        (TrustKind::Aws, Some(_)) => Some(
+            "grpc.join_token is not used: grpc.trust is \"aws\", and agents prove themselves by their instance profile"
+                .to_owned(),
+        ),
+        _ => None,
+    }
 }
 
 fn one_beat(check: &Check<'_>, settings: &Settings, index: usize, pool: &Pool) -> Option<String> {

@@ -202,7 +202,7 @@ fn what_is_missing_is_said_with_what_to_set() {
         (&PLAN[..1], "pool.queues is not set: set QUEUE_NAMES"),
         (&PLAN[..2], "pool.launch_template is not set: set EC2_LAUNCH_TEMPLATE_ID"),
         (
-            &PLAN[..3],
+            &[PLAN[0], PLAN[1], PLAN[2], ("SPILLWAY_GRPC_TRUST", "token")],
             "grpc.join_token is not set: without it, whoever reaches the gRPC port can register as an instance: make one with `openssl rand -hex 32`",
         ),
     ] {
@@ -215,9 +215,9 @@ fn what_is_missing_is_said_with_what_to_set() {
 }
 
 #[test]
-fn a_token_is_required_wherever_others_can_reach_the_port() {
+fn a_token_is_required_wherever_others_can_reach_the_port_and_prove_nothing() {
     let without = |listen| {
-        let pairs = [&PLAN[..3], &[("SPILLWAY_GRPC_LISTEN", listen)]].concat();
+        let pairs = [&PLAN[..3], &[("SPILLWAY_GRPC_LISTEN", listen), ("SPILLWAY_GRPC_TRUST", "token")]].concat();
         parse("f", "", &environment(&pairs), Needs::Everything).map(|it| it.join_token)
     };
     for listen in ["127.0.0.1:7443", "[::1]:7443"] {
@@ -282,9 +282,12 @@ fn what_works_differently_from_how_it_reads_is_said_once() {
         ),
         ("", vec![], vec![]),
     ] {
+        // Of the token that every one of these has, nothing is said on loopback.
+        let more: Vec<_> = more.into_iter().chain([("SPILLWAY_GRPC_LISTEN", "127.0.0.1:7443")]).collect();
         assert_eq!(said(text, &more).unwrap(), expected, "{text} {more:?}");
     }
-    let largest = said("", &[("EC2_SPOT_MAX_COUNT", "1"), ("QUEUE_SCALE_UP_THRESHOLD", "3")]).unwrap();
+    let local = ("SPILLWAY_GRPC_LISTEN", "127.0.0.1:7443");
+    let largest = said("", &[("EC2_SPOT_MAX_COUNT", "1"), ("QUEUE_SCALE_UP_THRESHOLD", "3"), local]).unwrap();
     assert_eq!(largest.len(), 1, "{largest:?}");
 }
 

@@ -27,7 +27,7 @@ const NOTICE: Duration = Duration::from_secs(30);
 /// EC2 refuses terminations, so that the agent is told to power off. With one instance no replacement comes in between.
 async fn stage(setup: Setup) -> Stage {
     let environment = vec![("EC2_SPOT_MAX_COUNT", "1".to_owned())];
-    let stage = Stage::start(Setup { environment, ..setup }).await;
+    let stage = Stage::start(Setup { environment, trusts: true, ..setup }).await;
     let refused = Refuse {
         action: "TerminateInstances".to_owned(),
         code: "UnauthorizedOperation".to_owned(),

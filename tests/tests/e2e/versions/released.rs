@@ -98,21 +98,22 @@ async fn is_replaced_under_its_agent(setup: Setup, by: PathBuf) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_agent_of_the_last_release_works_with_this_coordinator() {
     let Some(agent) = old("spillway-agent") else { return };
-    let stage = Stage::start(Setup { agent_program: Some(agent.clone()), ..Setup::default() }).await;
+    let stage = Stage::start(Setup { agent_program: Some(agent.clone()), trusts: true, ..Setup::default() }).await;
     works_off_a_flood(&stage, &agent).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn this_agent_works_with_the_coordinator_of_the_last_release() {
     let Some(coordinator) = old("spillway") else { return };
-    let setup = Setup { coordinator_program: Some(coordinator), ..Setup::default() };
+    let setup = Setup { coordinator_program: Some(coordinator), trusts: true, ..Setup::default() };
     works_off_a_flood(&Stage::start(setup).await, &binaries::agent()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_coordinator_of_the_last_release_is_upgraded_under_its_agents() {
     let (Some(coordinator), Some(agent)) = (old("spillway"), old("spillway-agent")) else { return };
-    let programs = Setup { coordinator_program: Some(coordinator), agent_program: Some(agent), ..Setup::default() };
+    let (coordinator_program, agent_program) = (Some(coordinator), Some(agent));
+    let programs = Setup { coordinator_program, agent_program, trusts: true, ..Setup::default() };
     is_replaced_under_its_agent(programs, binaries::spillway()).await;
 }
 
@@ -120,5 +121,5 @@ async fn a_coordinator_of_the_last_release_is_upgraded_under_its_agents() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn this_coordinator_is_downgraded_to_the_last_release_under_its_agents() {
     let Some(coordinator) = old("spillway") else { return };
-    is_replaced_under_its_agent(Setup::default(), coordinator).await;
+    is_replaced_under_its_agent(Setup { trusts: true, ..Setup::default() }, coordinator).await;
 }
