@@ -331,7 +331,7 @@ pub fn environment(
         ("SPILLWAY_GRPC_TRUST", "aws"),
     ];
     // The emulator answers for STS too, which is asked over plain HTTP on loopback alone.
-    let sts = ec2.starts_with("http://").then_some(("AWS_ENDPOINT_URL_STS", ec2));
+    let sts = ec2.starts_with("http://127.").then_some(("AWS_ENDPOINT_URL_STS", ec2));
     let mut environment: Environment =
         plan.into_iter().chain(sts).map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
     environment.extend(more.into_iter().map(|(name, value)| (name.to_owned(), value)));

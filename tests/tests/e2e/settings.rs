@@ -62,6 +62,7 @@ async fn a_value_that_cannot_be_meant_ends_with_its_place_and_exit_status_2() {
     ] {
         let mut environment = stage.environment.clone();
         environment.insert("SPILLWAY_GRPC_TRUST".to_owned(), "token".to_owned());
+        environment.insert("SPILLWAY_GRPC_LISTEN".to_owned(), "127.0.0.1:0".to_owned());
         let mut run = spillway(&environment);
         let out = output(run.arg("run").env(name, value).current_dir(stage.directory.path()));
         assert_eq!(out.status.code(), Some(2), "{name}={value}: {out:?}");
