@@ -5,7 +5,12 @@
 set -euo pipefail
 
 # REPLACE: the primary's private address. It stays the primary's for as long as its network interface exists.
-coordinator=http://10.0.0.5:7443
+coordinator=https://10.0.0.5:7443
+# The CA that the coordinator's certificate must be of, which is no secret: ca.pem of the primary takes the place of the
+# next line (ami/README.md, step 6). While one CA takes another's place it is both.
+ca='
+REPLACE_CA
+'
 
 say() { echo "spillway user data: $*"; } # cloud-init shows it on the console: aws ec2 get-console-output
 trap 'say "FAILED at line $LINENO: $BASH_COMMAND. The agent was not started; the coordinator ends this instance at its boot deadline."' ERR
@@ -16,6 +21,14 @@ for file in /etc/spillway/agent.toml /etc/spillway/join-token /usr/local/bin/spi
     exit 1
   fi
 done
+case $ca in
+  *"BEGIN CERTIFICATE"*) printf '%s' "$ca" >/etc/spillway/ca.pem ;;
+  *)
+    say "the coordinator's CA is missing: put its ca.pem in the place of REPLACE_CA (ami/README.md)"
+    exit 1
+    ;;
+esac
+chmod 0644 /etc/spillway/ca.pem
 printf 'SPILLWAY_COORDINATOR=%s\n' "$coordinator" >/etc/spillway/agent.env
 systemctl daemon-reload
 # Enabled for a reboot, on which user data does not run again.

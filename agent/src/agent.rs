@@ -29,6 +29,7 @@ use crate::saved::SavedState;
 use crate::session::messages::{envelope, farewell, phase};
 use crate::session::{Here, Inbound, Registered, SessionError};
 use crate::shim::{InstallError, Installed, Place, ShimUpdate, Shims};
+use crate::tls::Address;
 use crate::worker::clients::WorkerIdentity;
 use crate::worker::evidence::Redis;
 use crate::worker::pm2::Pm2;
@@ -103,7 +104,7 @@ struct Agent {
     origin: Origin,
     here: Here,
     /// The leader's address, as a standby reported it: tried next, and dropped when that fails.
-    leader: Option<String>,
+    leader: Option<Address>,
     sessions: u64,
     session: Option<Open>,
     step: Option<Running>,
@@ -254,15 +255,15 @@ impl Agent {
     }
 
     /// The coordinator to connect to next.
-    fn coordinator(&self) -> String {
+    fn coordinator(&self) -> Address {
         self.leader.clone().unwrap_or_else(|| self.config.coordinator.clone())
     }
 
     /// A registration or a session failed.
     fn session_failed(&mut self, error: &SessionError) {
-        self.leader = error.leader();
+        self.leader = error.leader().and_then(|address| self.config.coordinator.of_leader(address));
         if let Some(leader) = &self.leader {
-            tracing::info!(leader, "another coordinator is the leader: trying that one next");
+            tracing::info!(%leader, "another coordinator is the leader: trying that one next");
         }
     }
 

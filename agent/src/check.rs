@@ -244,7 +244,7 @@ async fn coordinator(findings: &mut Findings, config: &Config, origin: &Origin) 
         Ok(Err(SessionError::Refused(status))) if status.code() != Code::InvalidArgument => {
             Err(SessionError::Refused(status).to_string())
         }
-        Ok(Err(error @ SessionError::UnknownProof)) => Err(error.to_string()),
+        Ok(Err(error @ (SessionError::UnknownProof | SessionError::Untrusted(_)))) => Err(error.to_string()),
         Ok(_) => Ok(format!("{} answers", config.coordinator)),
     };
     findings.add("coordinator", found);

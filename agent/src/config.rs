@@ -18,6 +18,7 @@ use spillway_machine::DrainSignal;
 
 use crate::mask::Mask;
 use crate::secret::Secret;
+use crate::tls::Address;
 
 /// Where the file is unless `--config` says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/spillway/agent.toml";
@@ -25,6 +26,7 @@ pub const DEFAULT_PATH: &str = "/etc/spillway/agent.toml";
 /// Everything that can be set, as dotted paths. A key in the file that is not here is refused.
 pub(crate) const KEYS: &[&str] = &[
     "coordinator",
+    "ca_file",
     "env_file",
     "join_token",
     "join_token_file",
@@ -66,8 +68,8 @@ const MAX_STEPS: usize = 64;
 /// The configuration, checked.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The coordinator's gRPC address: `http://HOST:PORT`.
-    pub coordinator: String,
+    /// Where the coordinator is, and what makes it trusted.
+    pub coordinator: Address,
     /// The secret that this image shares with the coordinator.
     pub join_token: Option<Secret>,
     /// Where the agent keeps what it must know after a restart of its own.
@@ -143,9 +145,7 @@ pub struct Drain {
 impl Config {
     /// Reads and checks everything.
     pub fn load(source: &Source) -> Result<Self, ConfigError> {
-        let coordinator =
-            source.required("coordinator", "the coordinator's address, such as \"http://10.0.0.5:7443\"")?;
-        check_coordinator(source, &coordinator)?;
+        let coordinator = Address::load(source)?;
         let env_file = source.string("env_file")?.map(PathBuf::from);
         let (boot, join_token) = (boot(source)?, join_token(source)?);
         let application = application_environment(source, env_file.as_ref(), &boot)?;
@@ -171,19 +171,6 @@ impl Config {
             env_file,
         })
     }
-}
-
-fn check_coordinator(source: &Source, url: &str) -> Result<(), ConfigError> {
-    let problem = if url.starts_with("https://") {
-        "TLS is not supported yet"
-    } else if !url.strip_prefix("http://").is_some_and(|rest| !rest.is_empty() && !rest.starts_with(':')) {
-        "is not a coordinator's address"
-    } else if url.parse::<tonic::transport::Uri>().is_err() {
-        "is not a valid address"
-    } else {
-        return Ok(());
-    };
-    Err(source.invalid("coordinator", problem, "write http://HOST:7443, and keep that port inside the VPC"))
 }
 
 fn join_token(source: &Source) -> Result<Option<Secret>, ConfigError> {

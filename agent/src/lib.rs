@@ -18,5 +18,6 @@ pub mod saved;
 pub mod secret;
 pub mod session;
 pub mod shim;
+pub mod tls;
 pub mod vitals;
 pub mod worker;

@@ -19,15 +19,15 @@ use spillway_proto::v1::{
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::AsciiMetadataValue;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
 
 use crate::identity::proof::ProofError;
 use crate::secret::Secret;
+use crate::tls::{Address, Untrusted};
 
 /// Messages that may wait for a coordinator that reads slowly; one that reads slower counts as disconnected.
 pub const MESSAGES_WAITING: usize = 256;
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// A proof is judged by STS, which may take its time.
 const JUDGED_WITHIN: Duration = Duration::from_secs(20);
@@ -132,6 +132,9 @@ pub enum SessionError {
     /// Retry soon.
     #[error("cannot reach the coordinator")]
     Unreachable(#[source] tonic::transport::Error),
+    /// Check the CA, the names and the clocks; an early retry does not help.
+    #[error(transparent)]
+    Untrusted(#[from] Untrusted),
     /// Retry soon.
     #[error("the coordinator is not available: {}", .0.message())]
     Unavailable(Status),
@@ -151,18 +154,16 @@ impl SessionError {
     pub fn refusal(&self) -> Refusal {
         match self {
             Self::Unreachable(_) | Self::Unavailable(_) | Self::NoProof(ProofError::Imds(_)) => Refusal::Unavailable,
-            Self::Refused(_) | Self::UnknownProof | Self::NoProof(_) => Refusal::Refused,
+            Self::Refused(_) | Self::UnknownProof | Self::NoProof(_) | Self::Untrusted(_) => Refusal::Refused,
         }
     }
 }
 
 impl SessionError {
-    /// The leader's address, as a standby reported it: `http://HOST:PORT`.
-    pub fn leader(&self) -> Option<String> {
+    /// The leader's address, as a standby reported it: `HOST:PORT`.
+    pub fn leader(&self) -> Option<&str> {
         let Self::Unavailable(status) = self else { return None };
-        let address = status.metadata().get("spillway-leader")?.to_str().ok()?;
-        let url = format!("http://{address}");
-        url.parse::<tonic::transport::Uri>().is_ok().then_some(url)
+        status.metadata().get("spillway-leader")?.to_str().ok()
     }
 }
 
@@ -179,7 +180,7 @@ impl From<Status> for SessionError {
 
 /// Requests a session token from the coordinator. `prove` answers its challenge, where it asks for a proof.
 pub async fn register<F: Future<Output = Result<StsProof, ProofError>>>(
-    coordinator: &str,
+    coordinator: &Address,
     here: &Here,
     request: RegisterRequest,
     prove: impl FnOnce(Challenge) -> F,
@@ -226,7 +227,7 @@ fn registered(outcome: Option<register_response::Outcome>) -> Result<Registered,
 
 /// Holds a session until it ends, and returns why.
 pub async fn hold<F: Future<Output = ()>>(
-    coordinator: &str,
+    coordinator: &Address,
     here: &Here,
     token: &Secret,
     outbound: mpsc::Receiver<SessionRequest>,
@@ -239,7 +240,7 @@ pub async fn hold<F: Future<Output = ()>>(
 }
 
 async fn try_hold<F: Future<Output = ()>>(
-    coordinator: &str,
+    coordinator: &Address,
     here: &Here,
     token: &Secret,
     outbound: mpsc::Receiver<SessionRequest>,
@@ -266,10 +267,9 @@ async fn try_hold<F: Future<Output = ()>>(
     Ok(())
 }
 
-async fn connect(coordinator: &str, here: &Here) -> Result<Channel, SessionError> {
-    let endpoint = Endpoint::from_shared(coordinator.to_owned()).map_err(SessionError::Unreachable)?;
-    endpoint
-        .connect_timeout(CONNECT_TIMEOUT)
+async fn connect(coordinator: &Address, here: &Here) -> Result<Channel, SessionError> {
+    let endpoint = coordinator.endpoint().map_err(SessionError::Unreachable)?;
+    let connected = endpoint
         .local_address(here.address)
         .tcp_nodelay(true)
         .http2_keep_alive_interval(Duration::from_secs(10))
@@ -278,8 +278,11 @@ async fn connect(coordinator: &str, here: &Here) -> Result<Channel, SessionError
         .user_agent(concat!("spillway-agent/", env!("CARGO_PKG_VERSION")))
         .map_err(SessionError::Unreachable)?
         .connect()
-        .await
-        .map_err(SessionError::Unreachable)
+        .await;
+    connected.map_err(|error| {
+        let untrusted = coordinator.untrusted(&error);
+        untrusted.map_or(SessionError::Unreachable(error), SessionError::Untrusted)
+    })
 }
 
 fn understood(message: SessionResponse) -> Inbound {

@@ -90,12 +90,30 @@ pub struct Settings {
     /// None: no secret is required; being the agent of an instance in the ledger is enough.
     pub join_token: Option<String>,
     pub heartbeat_interval: Duration,
+    /// None: gRPC is in plaintext, on loopback alone.
+    pub tls: Option<Tls>,
     pub http_listen: SocketAddr,
     pub pools: Vec<Pool>,
     /// How AWS is reached.
     pub proxies: Proxies,
     /// What works differently from how it reads: said once, at the start.
     pub warnings: Vec<String>,
+}
+
+/// How gRPC is encrypted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    /// None: a certificate of this installation's CA, which is in the state directory.
+    pub own: Option<OwnCertificate>,
+    /// Further names and addresses of the certificate.
+    pub names: Vec<String>,
+}
+
+/// The operator's own certificate and its key: one file may have both.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnCertificate {
+    pub certificate_file: PathBuf,
+    pub key_file: PathBuf,
 }
 
 /// One pool's settings, checked.
@@ -154,6 +172,16 @@ struct GrpcSection {
     role: Option<String>,
     join_token: Option<String>,
     heartbeat_interval: Option<WrittenDuration>,
+    tls: TlsSection,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct TlsSection {
+    mode: Option<String>,
+    certificate_file: Option<String>,
+    key_file: Option<String>,
+    names: Vec<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

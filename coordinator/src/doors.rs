@@ -7,12 +7,16 @@
 //!
 //! - `guests`: the open connections, and which one gives way
 //! - `connection`: one of them, closed when it must go
+//! - `stream`: what it speaks, TLS or plaintext
+//! - `unheard`: those that never came to speak, for the log
 //! - `watched`: learns from the requests how useful a connection is
 //! - `descriptors`: how many files the process may open
 
 mod connection;
 mod descriptors;
 mod guests;
+mod stream;
+mod unheard;
 mod watched;
 
 use std::convert::Infallible;
@@ -23,14 +27,17 @@ use std::time::Duration;
 
 use axum::serve::Listener;
 use futures_util::stream::{BoxStream, StreamExt as _, unfold};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
+use tokio_rustls::TlsAcceptor;
 
 pub use connection::{Connection, Peer};
 pub use guests::{Limits, Pass, Session};
 pub use watched::WatchedLayer;
 
 use guests::Guests;
+use unheard::Unheards;
 
 /// Pause after a failed accept, for example without free descriptors, rather than a busy loop.
 const ACCEPT_RETRY: Duration = Duration::from_millis(20);
@@ -44,10 +51,12 @@ pub struct Doors {
 }
 
 /// One port.
-#[derive(Debug)]
 pub struct Door {
     listener: TcpListener,
     guests: Arc<Guests>,
+    /// None: plaintext for everybody.
+    tls: Option<TlsAcceptor>,
+    unheards: Arc<Unheards>,
     /// What is asked here, for the log.
     name: &'static str,
     said: Option<Instant>,
@@ -64,7 +73,7 @@ impl Doors {
     }
 
     pub fn door(&self, listener: TcpListener, name: &'static str) -> Door {
-        Door { listener, guests: Arc::clone(&self.guests), name, said: None }
+        Door { listener, guests: Arc::clone(&self.guests), tls: None, unheards: Arc::default(), name, said: None }
     }
 }
 
@@ -74,13 +83,24 @@ impl Default for Doors {
     }
 }
 
+impl std::fmt::Debug for Door {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Door").field("name", &self.name).field("guests", &self.guests).finish_non_exhaustive()
+    }
+}
+
 impl Door {
+    /// With TLS, which whoever is not on this host must speak; plaintext where there is none.
+    pub fn with_tls(self, tls: Option<TlsAcceptor>) -> Self {
+        Self { tls, ..self }
+    }
+
     /// The next connection that may stay.
     pub async fn next(&mut self) -> (Connection, SocketAddr) {
         loop {
             match self.listener.accept().await {
                 Ok((stream, peer)) => match self.guests.admit(peer.ip(), Instant::now()) {
-                    Some((pass, gone)) => return (Connection::new(stream, peer, pass, gone, self.guests.limits().first_request), peer),
+                    Some(place) => return (self.connection((stream, peer), place), peer),
                     None => self.say(|limits, name| {
                         tracing::warn!(
                             %peer,
@@ -108,6 +128,11 @@ impl Door {
                 }
             }
         }
+    }
+
+    fn connection(&self, of: (TcpStream, SocketAddr), place: (Pass, oneshot::Receiver<()>)) -> Connection {
+        let first_request = self.guests.limits().first_request;
+        Connection::new(of, self.tls.clone(), place, first_request, Arc::clone(&self.unheards))
     }
 
     /// As tonic takes connections.

@@ -27,6 +27,7 @@ pub mod rpc;
 pub mod run;
 mod settling;
 pub mod telemetry;
+pub mod tls;
 pub mod view;
 pub mod web;
 pub mod wire_time;

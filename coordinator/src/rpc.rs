@@ -1,8 +1,11 @@
 //! gRPC: agents and operators, with the standard health service and reflection, on one port.
+//!
+//! Health and its reflection are for everybody; of the other services only this host is told that they are there.
 
 mod agent;
 mod bounds;
 mod caller;
+mod choice;
 mod health;
 mod log_tail;
 #[cfg(test)]
@@ -24,6 +27,7 @@ use tonic::transport::Server;
 use crate::agents::Agents;
 use crate::doors::{Door, WatchedLayer};
 use crate::pools::PoolList;
+use choice::Choice;
 use health::watch_health;
 pub use health::{PARTS, is_well, parts};
 pub use register::{Registration, Trust};
@@ -32,8 +36,14 @@ pub use register::{Registration, Trust};
 const KEEPALIVE: Duration = Duration::from_secs(10);
 /// Open at once on one connection: an agent has one or two, an operator's program some.
 const MOST_REQUESTS: u32 = 32;
-/// Of an agent, before and after it has proved itself: the longest that the protocol's bounds allow is a quarter of it.
+/// Of everybody, before and after an agent has proved itself: the longest that the protocol's bounds allow is a quarter of
+/// it. One request, and one connection, may have sent as much before any of it is read.
 const LARGEST_MESSAGE: usize = 64 * 1024;
+const STREAM_WINDOW: u32 = 64 * 1024;
+const CONNECTION_WINDOW: u32 = 128 * 1024;
+const LARGEST_HEADERS: u32 = 16 * 1024;
+/// A request whose answer has not begun by then is given up: one whose message never comes, above all.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(30);
 
 /// What the services share.
 #[derive(Clone, Debug)]
@@ -49,26 +59,43 @@ pub async fn serve_until(
     context: Context,
     shutdown: impl Future<Output = ()> + Send,
 ) -> anyhow::Result<()> {
-    let (reporter, health_service) = tonic_health::server::health_reporter();
+    let (reporter, health) = tonic_health::server::health_reporter();
+    let health = health.max_decoding_message_size(LARGEST_MESSAGE);
     let watching = tokio::spawn(watch_health(reporter, context.pools.configured().to_vec()));
-    let reflection = || {
-        tonic_reflection::server::Builder::configure()
-            .register_encoded_file_descriptor_set(DESCRIPTORS)
-            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    let reflection = |is_whole: bool| {
+        let builder = tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET);
+        if is_whole { builder.register_encoded_file_descriptor_set(DESCRIPTORS) } else { builder }
     };
     // The descriptors are compiled in, so they can be parsed. grpcurl uses either version.
-    let (reflection, older_reflection) = (reflection().build_v1().ok(), reflection().build_v1alpha().ok());
+    let newer = |is_whole| reflection(is_whole).build_v1().ok();
+    let newer = newer(true).zip(newer(false)).map(|(whole, health)| Choice {
+        is_first: choice::is_from_this_host,
+        first: whole.max_decoding_message_size(LARGEST_MESSAGE),
+        second: health.max_decoding_message_size(LARGEST_MESSAGE),
+    });
+    let older = |is_whole| reflection(is_whole).build_v1alpha().ok();
+    let older = older(true).zip(older(false)).map(|(whole, health)| Choice {
+        is_first: choice::is_from_this_host,
+        first: whole.max_decoding_message_size(LARGEST_MESSAGE),
+        second: health.max_decoding_message_size(LARGEST_MESSAGE),
+    });
     let agents =
         AgentServiceServer::new(agent::Service::new(context.clone())).max_decoding_message_size(LARGEST_MESSAGE);
-    let operators = OperatorServiceServer::new(operator::Service::new(context));
+    let operators =
+        OperatorServiceServer::new(operator::Service::new(context)).max_decoding_message_size(LARGEST_MESSAGE);
     let served = Server::builder()
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE))
         .max_concurrent_streams(Some(MOST_REQUESTS))
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .http2_max_header_list_size(LARGEST_HEADERS)
+        .timeout(ANSWERED_WITHIN)
         .layer(WatchedLayer)
-        .add_service(health_service)
-        .add_optional_service(reflection)
-        .add_optional_service(older_reflection)
+        .add_service(health)
+        .add_optional_service(newer)
+        .add_optional_service(older)
         .add_service(agents)
         .add_service(operators)
         .serve_with_incoming_shutdown(select_all(doors.into_iter().map(Door::incoming)), shutdown)

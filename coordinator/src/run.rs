@@ -1,9 +1,11 @@
 //! `spillway run`: starts the pools and servers, reports its state to systemd, and stops within five seconds.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use futures_util::future;
 use sd_notify::NotifyState;
 use spillway_proto::sts::Endpoint;
 use tokio::net::TcpListener;
@@ -23,6 +25,7 @@ use crate::redis_client::Redis;
 use crate::registration::Proofs;
 use crate::rpc::{self, Context, Registration, Trust};
 use crate::settling::Settling;
+use crate::tls::{self, Keeper};
 use crate::web::StatusPage;
 use crate::{leading, retire, telemetry, web};
 
@@ -54,10 +57,14 @@ pub async fn run(
     let http = bind(settings.http_listen, "http.listen").await?;
     let addresses = Addresses { grpc: grpc.local_addr()?, http: http.local_addr()? };
     let doors = Doors::new();
-    let mut grpc = vec![doors.door(grpc, "grpc.listen")];
+    // systemd's directory for the unit, which everybody may enter: the state directory is the unit's alone.
+    let published = std::env::var_os("RUNTIME_DIRECTORY").map(PathBuf::from);
+    let (tls, keeper) = tls::of(&settings, published.as_deref())?.unzip();
+    let door = |listener, name| doors.door(listener, name).with_tls(tls.clone());
+    let mut grpc = vec![door(grpc, "grpc.listen")];
     // Operators are answered over loopback only, and an address of the network is none.
     if let Some(operators) = beside_for_operators(addresses.grpc) {
-        grpc.push(doors.door(bind(operators, "operators' side of grpc.listen").await?, "grpc.listen on loopback"));
+        grpc.push(door(bind(operators, "operators' side of grpc.listen").await?, "grpc.listen on loopback"));
     }
     for warning in &settings.warnings {
         tracing::warn!("{warning}");
@@ -77,6 +84,7 @@ pub async fn run(
         let _ = stop.wait_for(|stop| *stop).await;
     };
     let mut servers = JoinSet::new();
+    let keeping = tokio::spawn(async { future::OptionFuture::from(keeper.map(Keeper::run)).await });
     servers.spawn(rpc::serve_until(grpc, context, stopped(stop.clone())));
     servers.spawn(web::serve(
         doors.door(http, "http.listen"),
@@ -100,6 +108,7 @@ pub async fn run(
     tracing::info!("stopping: instances are left running");
     let _ = sd_notify::notify(&[NotifyState::Stopping]);
     reporting.abort();
+    keeping.abort();
     pools.stop().await;
     servers.abort_all();
     ended

@@ -26,7 +26,9 @@ impl Neighbor {
         let directory = directory();
         let redis = RedisServer::start(directory.path());
         let grpc_port = ports::free();
-        let instance = Instance { redis_url: &redis.url(), grpc_port, agent: &binaries::agent(), keys: "", more: "" };
+        let (redis_url, ca_file) = (&redis.url(), &spillway_stage::coordinator::ca_file(directory.path()));
+        let ca_file = Some(&**ca_file);
+        let instance = Instance { redis_url, grpc_port, ca_file, agent: &binaries::agent(), keys: "", more: "" };
         let user_data = stage.app.user_data(instance).unwrap_or_else(|error| panic!("{error:#}"));
         let template = LaunchTemplate { user_data, instance_profile: profile(), ..LaunchTemplate::default() };
         let template = stage.emulator().create_launch_template("neighbor", template).expect("a launch template");

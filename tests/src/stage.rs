@@ -38,6 +38,8 @@ pub struct Setup {
     pub agent_program: Option<PathBuf>,
     /// The coordinator's port for agents, where they are to go through another.
     pub agent_port: Option<u16>,
+    /// Agents and coordinator speak plaintext, as programs of earlier versions do.
+    pub is_plaintext: bool,
     /// Instead of the one that was built.
     pub coordinator_program: Option<PathBuf>,
     /// More of the coordinator's environment.
@@ -103,11 +105,14 @@ impl Stage {
         let redis = RedisServer::with(directory.path(), &setup.redis);
         let app = app::commit(directory.path(), &setup.files).await;
         let grpc_port = ports::free();
+        let has_tls = !(setup.is_plaintext || setup.agent_program.is_some() || setup.coordinator_program.is_some());
+        let ca_file = has_tls.then(|| spillway_stage::coordinator::ca_file(directory.path()));
         let usual = || {
             let (redis_url, more) = (&redis.url(), &setup.agent.replace("$REDIS", &redis.url()));
             let (grpc_port, agent) = (setup.agent_port.unwrap_or(grpc_port), setup.agent_program.clone());
             let agent = &agent.unwrap_or_else(binaries::agent);
-            let instance = Instance { redis_url, grpc_port, agent, keys: setup.agent_keys, more };
+            let ca_file = ca_file.as_deref();
+            let instance = Instance { redis_url, grpc_port, ca_file, agent, keys: setup.agent_keys, more };
             app.user_data(instance).unwrap_or_else(|error| panic!("{error:#}"))
         };
         let user_data = setup.user_data.map_or_else(usual, str::to_owned);
@@ -115,7 +120,9 @@ impl Stage {
         let template =
             emulator.create_launch_template(&format!("worker-{grpc_port}"), template).expect("a launch template");
         let ec2 = (&*emulator.endpoint(), ec2::secret(&emulator));
-        let mut environment = environment(&redis.url(), ec2, &template, setup.environment);
+        let mut more = setup.environment;
+        more.extend(has_tls.then(|| ("SPILLWAY_GRPC_TLS_MODE", "on".to_owned())));
+        let mut environment = environment(&redis.url(), ec2, &template, more);
         if setup.trusts {
             environment.remove("SPILLWAY_GRPC_TRUST");
         }
@@ -135,10 +142,17 @@ impl Stage {
 
     /// A launch template whose workers and agents use Redis by this URL.
     pub fn template(&self, redis_url: &str) -> String {
-        let instance = Instance { redis_url, grpc_port: self.grpc_port, agent: &binaries::agent(), keys: "", more: "" };
+        let (ca_file, agent) = (self.ca_file(), &binaries::agent());
+        let ca_file = Some(&*ca_file);
+        let instance = Instance { redis_url, grpc_port: self.grpc_port, ca_file, agent, keys: "", more: "" };
         let user_data = self.app.user_data(instance).unwrap_or_else(|error| panic!("{error:#}"));
         let template = LaunchTemplate { user_data, instance_profile: profile(), ..LaunchTemplate::default() };
         self.emulator().create_launch_template("another", template).expect("a launch template")
+    }
+
+    /// The CA of its coordinators, once one has started.
+    pub fn ca_file(&self) -> PathBuf {
+        spillway_stage::coordinator::ca_file(self.directory.path())
     }
 
     pub async fn start_coordinator(&mut self) {

@@ -5,7 +5,7 @@ mod settings_page;
 use super::*;
 
 const GOOD: &str = r#"
-coordinator = "http://10.0.0.5:7443"
+coordinator = "http://127.0.0.1:7443"
 join_token = "hush"
 [boot]
 directory = "/opt/app"
@@ -30,7 +30,7 @@ fn the_least_that_works() {
 #[test]
 fn the_environment_alone_will_do_and_comes_first() {
     let variables = [
-        ("SPILLWAY_COORDINATOR", "http://h:1"),
+        ("SPILLWAY_COORDINATOR", "http://localhost:1"),
         ("SPILLWAY_BOOT_DIRECTORY", "/srv"),
         ("SPILLWAY_BOOT_USER", "ubuntu"),
         ("SPILLWAY_BOOT_STEPS", r#"[{ run = "true", retries = 3 }]"#),
@@ -41,7 +41,7 @@ fn the_environment_alone_will_do_and_comes_first() {
     ];
     for text in ["", GOOD] {
         let config = load(text, &variables).unwrap();
-        assert_eq!(config.coordinator, "http://h:1");
+        assert_eq!(config.coordinator.to_string(), "http://localhost:1");
         assert_eq!(config.boot.user.as_deref(), Some("ubuntu"));
         assert_eq!(config.boot.steps[0].retries, 3);
         assert_eq!(config.boot.environment["B"], "2");
@@ -61,7 +61,7 @@ fn bad_input_is_named_with_its_place_and_a_remedy() {
         (with("queues = [\"x\"]"), "agent.toml:1: queues is not a key of the agent: did you mean worker.queues?"),
         (
             with("zzzzzzzzzzzz = 1"),
-            "agent.toml:1: zzzzzzzzzzzz is not a key of the agent: known keys are coordinator, env_file",
+            "agent.toml:1: zzzzzzzzzzzz is not a key of the agent: known keys are coordinator, ca_file, env_file",
         ),
         (
             GOOD.replace("[worker]", "[worker]\nprefx = \"b\""),
@@ -85,9 +85,8 @@ fn bad_input_is_named_with_its_place_and_a_remedy() {
             GOOD.replace("hush", "REPLACE_ME"),
             "agent.toml:3: join_token is an example's placeholder: write the value itself",
         ),
-        (GOOD.replace("10.0.0.5", "<primary>"), "agent.toml:2: coordinator is an example's placeholder"),
-        (GOOD.replace("http://10", "https://10"), "coordinator TLS is not supported yet: write http://"),
-        (GOOD.replace("http://10.0.0.5:7443", "10.0.0.5:7443"), "coordinator is not a coordinator's address"),
+        (GOOD.replace("127.0.0.1", "<primary>"), "agent.toml:2: coordinator is an example's placeholder"),
+        (GOOD.replace("http://127.0.0.1:7443", "10.0.0.5:7443"), "coordinator is not a coordinator's address"),
         (
             GOOD.replace("\"/opt/app\"", "\"opt/app\""),
             "boot.directory is not an absolute path: write a path that starts with /",
@@ -116,7 +115,7 @@ fn bad_input_is_named_with_its_place_and_a_remedy() {
 #[test]
 fn a_comment_in_a_variable_or_a_placeholder_in_the_tokens_file_is_not_a_value() {
     let of = |pairs: &[(&str, &str)]| load(GOOD, &[&[("REDIS_URL", "redis://h")], pairs].concat());
-    let error = of(&[("SPILLWAY_COORDINATOR", "http://10.0.0.5:7443 # the primary")]).expect_err("a comment");
+    let error = of(&[("SPILLWAY_COORDINATOR", "https://10.0.0.5:7443 # the primary")]).expect_err("a comment");
     assert!(error.starts_with("$SPILLWAY_COORDINATOR: coordinator has a comment behind it"), "{error}");
     let error = of(&[("SPILLWAY_WORKER_QUEUES", "a,b  # both")]).expect_err("a comment");
     assert!(error.contains("put the comment on a line of its own"), "{error}");
@@ -144,6 +143,10 @@ fn the_configuration_that_is_baked_into_the_image_is_understood() {
     // The application's file is on the image alone.
     let text: String =
         text.lines().filter(|line| !line.starts_with("env_file")).map(|line| format!("{line}\n")).collect();
+    // And so is the CA.
+    let place = tempfile::tempdir().expect("a directory");
+    let ca_file = crate::tls::tests::authority(place.path(), "ca.pem").0.display().to_string();
+    let variables = [&variables[..], &[("SPILLWAY_CA_FILE", ca_file.as_str())]].concat();
     let config = load(&text, &variables).unwrap();
     assert_eq!(config.boot.steps, default_steps());
 }

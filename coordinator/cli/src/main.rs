@@ -27,6 +27,7 @@ use spillway_coordinator::config::ConfigError;
 use spillway_coordinator::installation::IdentityProblem;
 use spillway_coordinator::redis_client::RedisProblem;
 use spillway_coordinator::telemetry;
+use spillway_coordinator::tls::TlsProblem;
 use spillway_output::errln;
 
 use arguments::{Arguments, Command};
@@ -98,6 +99,7 @@ fn failed(error: &anyhow::Error) -> ExitCode {
     let bad_url = matches!(error.downcast_ref(), Some(RedisProblem::BadUrl { .. }));
     let refused = matches!(error.downcast_ref(), Some(IdentityProblem::Refused(_) | IdentityProblem::InUse(_)));
     let overlap = error.downcast_ref::<Overlap>().is_some();
-    let is_usage = bad_url || refused || overlap || error.downcast_ref::<ConfigError>().is_some();
+    let settings = error.downcast_ref::<ConfigError>().is_some() || error.downcast_ref::<TlsProblem>().is_some();
+    let is_usage = bad_url || refused || overlap || settings;
     if is_usage { ExitCode::from(USAGE) } else { ExitCode::FAILURE }
 }

@@ -1,7 +1,9 @@
-//! Checks of the written settings, each for what it must mean; `pool` has those of one pool, `together` those of
-//! several values against each other. Each error names where the value came from, the key, and what to do.
+//! Checks of the written settings, each for what it must mean; `pool` has those of one pool, `tls` those of gRPC's
+//! TLS, `together` those of several values against each other. Each error names where the value came from, the key, and
+//! what to do.
 
 mod pool;
+mod tls;
 mod together;
 
 use std::collections::BTreeSet;
@@ -76,6 +78,7 @@ pub(super) fn check(
         role: check.role(file.grpc.role)?,
         sts_endpoint: None,
         heartbeat_interval: interval,
+        tls: tls::check(&check, file.grpc.tls, grpc_listen)?,
         http_listen: check.listen("http.listen", file.http.listen, DEFAULT_HTTP_LISTEN)?,
         pools,
         proxies: Proxies::default(),
@@ -114,6 +117,9 @@ impl Check<'_> {
             ("grpc.trust", &file.grpc.trust),
             ("grpc.role", &file.grpc.role),
             ("grpc.join_token", &file.grpc.join_token),
+            ("grpc.tls.mode", &file.grpc.tls.mode),
+            ("grpc.tls.certificate_file", &file.grpc.tls.certificate_file),
+            ("grpc.tls.key_file", &file.grpc.tls.key_file),
             ("http.listen", &file.http.listen),
         ];
         for (key, text) in texts {

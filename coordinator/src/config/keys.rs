@@ -31,6 +31,10 @@ pub(super) const KEYS: &[(&str, Kind)] = &[
     ("grpc.role", Text),
     ("grpc.join_token", Text),
     ("grpc.heartbeat_interval", Span),
+    ("grpc.tls.mode", Text),
+    ("grpc.tls.certificate_file", Text),
+    ("grpc.tls.key_file", Text),
+    ("grpc.tls.names", List),
     ("http.listen", Text),
     ("pool.name", Text),
     ("pool.queues", List),
@@ -87,7 +91,7 @@ pub(super) fn nearest(key: &str) -> Option<String> {
     spillway_words::nearest(key, known.chain(sections())).map(str::to_owned)
 }
 
-/// Every section that some key is in: `redis`, `pool`, `pool.policy`, …
+/// Every section that some key is in: `redis`, `grpc`, `grpc.tls`, `pool`, `pool.policy`, …
 pub(super) fn sections() -> impl Iterator<Item = &'static str> {
     KEYS.iter().chain(&STEP_KEYS).filter_map(|(key, _)| Some(key.rsplit_once('.')?.0))
 }

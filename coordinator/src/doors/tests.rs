@@ -1,3 +1,5 @@
+mod tls;
+
 use std::net::IpAddr;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -21,7 +23,7 @@ fn guests(all: usize, of_peer: usize) -> Arc<Guests> {
 }
 
 /// Whether the connection must go.
-fn is_gone(receiver: &mut tokio::sync::oneshot::Receiver<()>) -> bool {
+fn is_gone(receiver: &mut oneshot::Receiver<()>) -> bool {
     use tokio::sync::oneshot::error::TryRecvError;
     receiver.try_recv() == Err(TryRecvError::Closed)
 }
@@ -87,7 +89,7 @@ async fn without_a_descriptor_fewer_are_kept_for_a_while() {
     let now = Instant::now();
     let mut all: Vec<_> = (0..60).map(|_| guests.admit(ip(1), now).expect("room")).collect();
     assert_eq!(guests.make_room(now), 16);
-    let closed = |all: &mut Vec<(Pass, tokio::sync::oneshot::Receiver<()>)>| {
+    let closed = |all: &mut Vec<(Pass, oneshot::Receiver<()>)>| {
         all.iter_mut().map(|(_, gone)| is_gone(gone)).filter(|gone| *gone).count()
     };
     assert_eq!(closed(&mut all), 16);

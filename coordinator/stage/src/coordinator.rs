@@ -1,7 +1,7 @@
 //! `spillway run` as a process of its own.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::process::{Process, command};
@@ -14,6 +14,11 @@ pub fn spillway(program: &Path, environment: &Environment) -> Command {
     let mut spillway = command(program);
     spillway.env_clear().envs(std::env::var_os("PATH").map(|path| ("PATH", path))).envs(environment);
     spillway
+}
+
+/// The CA that a coordinator with TLS makes, where it works in this directory and keeps its state there.
+pub fn ca_file(directory: &Path) -> PathBuf {
+    directory.join("state/tls/ca.pem")
 }
 
 /// Starts the daemon with a command of [`spillway`]'s; it listens on these ports, and works in `directory`, where it

@@ -23,6 +23,8 @@ pub struct Repository {
 pub struct Instance<'a> {
     pub redis_url: &'a str,
     pub grpc_port: u16,
+    /// The CA of the coordinator; None: it is spoken to in plaintext.
+    pub ca_file: Option<&'a Path>,
     /// The program `spillway-agent`.
     pub agent: &'a Path,
     /// Keys of the agent's configuration that stand before its first table.
@@ -76,7 +78,7 @@ impl Repository {
              '{git}' clone -q '{origin}' \"$HOME/app\"\n\
              printf 'REDIS_URL={redis_url}\\nQUEUE_NAMES={QUEUE}\\n' > \"$HOME/app/.env\"\n\
              cat > \"$HOME/agent.toml\" <<END\n\
-             coordinator = \"http://127.0.0.1:{grpc_port}\"\n\
+             {coordinator}\n\
              env_file = \"$HOME/app/.env\"\n\
              state_directory = \"$HOME/state\"\n\
              {keys}\n\
@@ -90,10 +92,20 @@ impl Repository {
             git = programs::need("git")?.display(),
             origin = self.origin.display(),
             redis_url = instance.redis_url,
-            grpc_port = instance.grpc_port,
+            coordinator = coordinator_keys(instance.grpc_port, instance.ca_file),
             keys = instance.keys,
             more = instance.more,
             agent = instance.agent.display(),
         ))
+    }
+}
+
+/// The keys of an agent's configuration by which it finds and trusts a coordinator on this machine.
+pub fn coordinator_keys(grpc_port: u16, ca_file: Option<&Path>) -> String {
+    match ca_file {
+        Some(file) => {
+            format!("coordinator = \"https://127.0.0.1:{grpc_port}\"\nca_file = \"{}\"", file.display())
+        }
+        None => format!("coordinator = \"http://127.0.0.1:{grpc_port}\""),
     }
 }

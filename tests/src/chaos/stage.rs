@@ -3,11 +3,14 @@
 
 use std::cell::RefCell;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
+use spillway_coordinator::clock;
+use spillway_coordinator::tls::{Authority, CA_FILE, CA_KEY_FILE};
 use spillway_emulator::{InstanceRecord, InstanceState, LaunchTemplate};
+use spillway_stage::repository::coordinator_keys;
 
 use super::Violation;
 use super::draw::Who;
@@ -95,6 +98,7 @@ impl ChaosStage {
             .create_launch_template(&format!("chaos-{}", agents.port()), template)
             .expect("a launch template");
         let seats = [Seat::new("first", &base, &template).await, Seat::new("second", &base, &template).await];
+        share_authority(&base.ca_file(), &seats);
         // No fault hits the primary.
         let primary = recorded_worker::primary(&base, BULLMQ, "bun", CONCURRENCY);
         let image = image.map(str::to_owned);
@@ -242,6 +246,7 @@ impl Seat {
             ("SPILLWAY_POOL_REBALANCE_LIMIT", "20"),
             ("SPILLWAY_POOL_POLICY_STEPS", steps),
             ("SPILLWAY_POOL_POLICY_IDLE", "3s"),
+            ("SPILLWAY_GRPC_TLS_MODE", "on"),
         ]
         .map(|(name, value)| (name, value.to_owned()));
         let at = |proxy: &Proxy, scheme: &str| format!("{scheme}://127.0.0.1:{}", proxy.port());
@@ -286,6 +291,20 @@ impl Seat {
     }
 }
 
+/// Makes the CA that agents are told of, and gives it to both coordinators, as an operator copies it to a standby.
+fn share_authority(ca_file: &Path, seats: &[Seat]) {
+    let directory = ca_file.parent().expect("a directory");
+    Authority::open(directory, clock::system_now()).expect("a CA");
+    for seat in seats {
+        let theirs = spillway_stage::coordinator::ca_file(&seat.directory);
+        let theirs = theirs.parent().expect("a directory");
+        fs::create_dir_all(theirs).expect("a directory");
+        for file in [CA_FILE, CA_KEY_FILE] {
+            fs::copy(directory.join(file), theirs.join(file)).expect("copied");
+        }
+    }
+}
+
 fn boots_fail_mark(base: &Stage) -> PathBuf {
     base.directory.path().join("boots-fail")
 }
@@ -302,7 +321,7 @@ fn user_data(base: &Stage, agents_port: u16) -> String {
          git clone -q '{origin}' \"$HOME/app\"\n\
          printf 'REDIS_URL={redis}\\nQUEUE_NAMES={QUEUE}\\n' > \"$HOME/app/.env\"\n\
          cat > \"$HOME/agent.toml\" <<END\n\
-         coordinator = \"http://127.0.0.1:{agents_port}\"\n\
+         {coordinator}\n\
          env_file = \"$HOME/app/.env\"\n\
          state_directory = \"$HOME/state\"\n\
          [worker]\n\
@@ -323,6 +342,7 @@ fn user_data(base: &Stage, agents_port: u16) -> String {
          while [ -e \"$HOME/stays-dead\" ]; do sleep 0.3; done\n\
          sleep \"$(cat \"$HOME/restart-after\" 2> /dev/null || echo 2)\"\n\
          done\n",
+        coordinator = coordinator_keys(agents_port, Some(&base.ca_file())),
         mark = boots_fail_mark(base).display(),
         origin = base.directory.path().join("origin").display(),
         agent = binaries::agent().display(),

@@ -28,6 +28,7 @@ async fn commands_and_probes_are_answered_as_shown() {
     let path = std::env::var("PATH").expect("PATH");
     let ask = |shown: &str| {
         let shown = shown.replace("HOST:7443", &stage.coordinator().server());
+        let shown = shown.replace("/run/spillway/ca.pem", &stage.ca_file().display().to_string());
         let shown = shown.replace("http://127.0.0.1:7470", &stage.emulator().endpoint());
         let mut bash = command("bash");
         bash.args(["-c", &shown]).current_dir(stage.directory.path());

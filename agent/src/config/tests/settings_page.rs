@@ -18,7 +18,7 @@ fn rows() -> Vec<(&'static str, &'static str)> {
 /// The configuration with nothing but what is required, and `more`.
 fn load(more: &[(&str, &str)]) -> Result<String, String> {
     let required = [
-        ("SPILLWAY_COORDINATOR", "http://h:1"),
+        ("SPILLWAY_COORDINATOR", "http://localhost:1"),
         ("SPILLWAY_BOOT_DIRECTORY", "/srv"),
         ("SPILLWAY_WORKER_QUEUES", "q"),
         ("REDIS_URL", "redis://127.0.0.1:6379"),
@@ -52,6 +52,11 @@ fn a_default_of_the_settings_page_is_what_happens_without_it() {
         match default {
             "required" => assert!(load(&[(&name, "")]).is_err(), "{key} is not required"),
             "none" => {}
+            // The file is read where there is TLS.
+            "/etc/spillway/ca.pem" => {
+                let error = load(&[("SPILLWAY_COORDINATOR", "https://h:1")]).expect_err("it is not there");
+                assert!(error.contains("ca_file /etc/spillway/ca.pem cannot be read"), "{error}");
+            }
             // An empty list is no list: all of PM2's processes.
             "[]" => assert!(plain.contains("processes: []"), "{key}"),
             default => {

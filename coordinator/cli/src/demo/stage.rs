@@ -79,6 +79,7 @@ impl Stage {
         let user_data = self.repository()?.user_data(Instance {
             redis_url: &self.redis_url(),
             grpc_port: self.grpc_port,
+            ca_file: Some(&coordinator::ca_file(self.directory.path())),
             agent: &self.agent,
             keys: "",
             more: "",
@@ -98,7 +99,7 @@ impl Stage {
         let minutes = |n: u32| format!("{}s", (MINUTE * n).as_secs());
         let config = format!(
             "[redis]\nurl = \"{redis}\"\n[ec2]\nregion = \"us-east-1\"\n\
-             [grpc]\ntrust = \"aws\"\nheartbeat_interval = \"1s\"\n\
+             [grpc]\ntrust = \"aws\"\nheartbeat_interval = \"1s\"\n[grpc.tls]\nmode = \"on\"\n\
              [[pool]]\nname = \"{POOL}\"\nqueues = [\"{QUEUE}\"]\nlaunch_template = \"demo-worker\"\n\
              max_instances = {MAX_INSTANCES}\ninterval = \"1s\"\nlisting_interval = \"1s\"\nboot_timeout = \"90s\"\n\
              [pool.policy]\nkind = \"steps\"\nidle = \"{idle}\"\n\

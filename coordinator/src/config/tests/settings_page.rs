@@ -44,7 +44,7 @@ fn a_default_of_the_settings_page_is_what_happens_without_it() {
     for (key, default, _) in rows() {
         // `grpc.advertise` is where the coordinator listens, if that is one address; the ledger is in `redis.url`.
         let default = match default {
-            "required" | "none" | "grpc.listen" | "$STATE_DIRECTORY" => continue,
+            "required" | "none" | "grpc.listen" | "grpc.tls.certificate_file" | "$STATE_DIRECTORY" => continue,
             "redis.url" => "redis://127.0.0.1:6379",
             other => written(other),
         };

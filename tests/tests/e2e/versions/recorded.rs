@@ -56,7 +56,7 @@ async fn operate(stage: &Stage, id: &str, words: &str) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_session_of_todays_agent_has_all_that_the_protocol_has() {
     let agent_port = ports::free();
-    let stage = stage(Setup { agent_port: Some(agent_port), ..Setup::default() }).await;
+    let stage = stage(Setup { agent_port: Some(agent_port), is_plaintext: true, ..Setup::default() }).await;
     let recorder = Recorder::start(agent_port, stage.coordinator().grpc_port).await;
     let heard = |wanted: &dyn Fn(&v1::SessionRequest) -> bool| {
         recorder.lines().iter().any(|line| matches!(line, Line::Said(message) if wanted(message)))
