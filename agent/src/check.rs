@@ -231,7 +231,7 @@ async fn proof(findings: &mut Findings, config: &Config, origin: &Origin) {
 
 async fn coordinator(findings: &mut Findings, config: &Config, origin: &Origin) {
     proof(findings, config, origin).await;
-    // A registration without an instance id is answered without any effect.
+    // A registration without an instance id is answered without any effect: its argument is invalid.
     let join_token = config.join_token.as_ref().map(Secret::expose);
     let request = messages::register(&Document::default(), "", join_token, matches!(origin, Origin::Imds(_)));
     let (here, prove) = (session::Here::default(), async |_| Err(ProofError::NoMetadata));

@@ -6,6 +6,7 @@ use spillway_proto::v1::register_request::Proof;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
+use tonic::transport::{Channel, Endpoint};
 
 /// Both directions of a session.
 #[derive(Debug)]
@@ -28,7 +29,13 @@ impl AgentSession {
 
     /// Registers with these words, and opens a session.
     pub async fn register(server: &str, request: v1::RegisterRequest) -> Self {
-        let mut client = AgentServiceClient::connect(format!("http://{server}")).await.expect("the coordinator");
+        let endpoint = Endpoint::from_shared(format!("http://{server}")).expect("an address");
+        Self::register_over(endpoint.connect().await.expect("the coordinator"), request).await
+    }
+
+    /// The same over a connection of the caller's, with TLS for example.
+    pub async fn register_over(channel: Channel, request: v1::RegisterRequest) -> Self {
+        let mut client = AgentServiceClient::new(channel);
         let outcome = client.register(request).await.expect("registered").into_inner().outcome;
         let Some(v1::register_response::Outcome::Registered(registered)) = outcome else { panic!("a challenge") };
         let (sender, receiver) = mpsc::channel(64);

@@ -43,8 +43,14 @@ impl Coordinator {
 
     /// The same with a command of [`spillway`]'s or [`program`]'s.
     pub async fn launch(command: Command, directory: &Path, grpc_port: u16) -> Self {
+        Self::launch_at(command, directory, "127.0.0.1", grpc_port).await
+    }
+
+    /// The same, with the address on which it listens for agents.
+    pub async fn launch_at(command: Command, directory: &Path, grpc_host: &str, grpc_port: u16) -> Self {
         let http_port = ports::free();
-        let started = spillway_stage::coordinator::start(command, directory, grpc_port, http_port);
+        let grpc = (grpc_host, grpc_port);
+        let started = spillway_stage::coordinator::start_at(command, directory, grpc, http_port);
         let log = directory.join(format!("coordinator-{http_port}.log"));
         let process = started.unwrap_or_else(|error| panic!("{error:#}")).into();
         let mut coordinator = Coordinator { process, grpc_port, http_port, directory: directory.to_owned() };

@@ -11,6 +11,7 @@
 //! - `recorded_worker`: the application of chaos and interruptions, whose runs are recorded; `random`: numbers from a
 //!   seed
 //! - `prover`: an instance's registration, as its agent or an attacker makes it
+//! - `authority`: one CA for several coordinators; `secure`: a client that speaks TLS
 //! - `agent_session`: an agent's session without an agent; `recording`: a session message by message, recorded and read
 //! - `other_client`: another client of the same EC2; `neighbor`: another installation there
 //! - `chaos`: two coordinators, kills, partitions and lost answers, and the invariant checks meanwhile
@@ -21,6 +22,7 @@
 
 pub mod agent_session;
 pub mod app;
+pub mod authority;
 pub mod binaries;
 pub mod chaos;
 pub mod coordinator;
@@ -39,6 +41,7 @@ pub mod random;
 pub mod recorded_worker;
 pub mod recording;
 pub mod redis_server;
+pub mod secure;
 pub mod stage;
 pub mod strangers;
 pub mod terminal;

@@ -1,5 +1,9 @@
 //! Strangers at the coordinator's port: connections that say nothing, and registrations with the wrong token, while
 //! honest agents and an operator go on. For the test that this harms nobody, and for the figures.
+//!
+//! - `handshakes`: strangers that speak TLS
+
+mod handshakes;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -15,7 +19,8 @@ use tokio::time::Instant;
 
 use crate::agent_session::AgentSession;
 use crate::stage::{Setup, Stage, in_phase};
-use crate::{jobs, wait};
+use crate::{jobs, secure, wait};
+pub use handshakes::Handshakes;
 
 /// What the honest agents show.
 pub const TOKEN: &str = "5f2c1c6d7f0e4c0a";
@@ -52,9 +57,12 @@ pub struct Honest {
 }
 
 impl Honest {
-    pub async fn open(server: &str, id: &str) -> Self {
+    pub async fn open(stage: &Stage, id: &str) -> Self {
         let proof = Some(Proof::JoinToken(TOKEN.to_owned()));
-        let AgentSession { sender, mut commands } = AgentSession::open_with(server, id, proof).await;
+        let identity = Some(v1::Identity { instance_id: id.to_owned(), ..v1::Identity::default() });
+        let request = v1::RegisterRequest { identity, proof, ..v1::RegisterRequest::default() };
+        let channel = secure::connect(&stage.coordinator().server(), &stage.ca_file()).await.expect("the coordinator");
+        let AgentSession { sender, mut commands } = AgentSession::register_over(channel, request).await;
         let (end, mut ending) = tokio::sync::watch::channel(false);
         let beating = tokio::spawn(async move {
             let mut number = 0;
@@ -96,14 +104,18 @@ pub fn said(number: u64) -> String {
     format!("{SAID}{number}")
 }
 
-/// Connections that are open and say nothing, or only that they speak HTTP/2.
+/// Connections that are open and say nothing, or only that they speak HTTP/2, or TLS, and stop there.
 pub async fn silent(port: u16, count: usize) -> Vec<TcpStream> {
     let mut silent = Vec::new();
     for number in 0..count {
         let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)).await else { continue };
-        if number % 4 == 0 {
-            let _ = stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await;
-        }
+        let first: &[u8] = match number % 4 {
+            0 => b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0",
+            // The beginning of a ClientHello of 512 bytes.
+            1 => b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03",
+            _ => b"",
+        };
+        let _ = stream.write_all(first).await;
         silent.push(stream);
     }
     silent

@@ -64,7 +64,7 @@ impl Authority {
         if files::is_open_to_others(&key_file) {
             tracing::warn!(file = %key_file.display(), "others may read the key of the CA: chmod 0600");
         }
-        let certificate = own::certificates(&file, &pem)?.remove(0);
+        let certificate = own::certificates(&pem).map_err(|what| damaged(&file, what))?.remove(0);
         let details = own::Details::of(&certificate).map_err(|error| damaged(&file, &error))?;
         if !details.is_authority {
             return Err(damaged(&file, "its first certificate is not a CA's"));

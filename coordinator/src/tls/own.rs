@@ -47,16 +47,17 @@ impl Details {
     }
 }
 
-/// All certificates of a file, the first one first.
-pub(super) fn certificates(file: &Path, pem: &str) -> Result<Vec<CertificateDer<'static>>, TlsProblem> {
-    let problem = |detail: &str| TlsProblem::File { file: file.to_owned(), detail: detail.to_owned() };
+/// All certificates of a text, the first one first.
+///
+/// # Errors
+/// There is none, or one is damaged; says which.
+pub(super) fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>, &'static str> {
     let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
-    let all =
-        all.map_err(|error| problem(&format!("is not in PEM ({error}): write certificates there, yours first")))?;
-    if all.is_empty() {
-        return Err(problem("has no certificate: it must have a block that begins with -----BEGIN CERTIFICATE-----"));
+    match all {
+        Ok(all) if all.is_empty() => Err("it has no certificate in PEM"),
+        Ok(all) => Ok(all),
+        Err(_) => Err("it is damaged, and no whole PEM"),
     }
-    Ok(all)
 }
 
 pub(super) fn stamps(own: &OwnCertificate) -> [Stamp; 2] {
@@ -74,8 +75,10 @@ pub(super) fn read(own: &OwnCertificate) -> Result<Issued, TlsProblem> {
             detail: format!("cannot be read ({error}): name a file in {key} that this user may read"),
         })
     };
-    let chain = certificates(&own.certificate_file, &read(&own.certificate_file, "grpc.tls.certificate_file")?)?;
     let problem = |file: &Path, detail: String| TlsProblem::File { file: file.to_owned(), detail };
+    let chain = certificates(&read(&own.certificate_file, "grpc.tls.certificate_file")?).map_err(|what| {
+        problem(&own.certificate_file, format!("{what}: write your certificate there, and those above it below"))
+    })?;
     let details = Details::of(&chain[0]).map_err(|detail| problem(&own.certificate_file, detail))?;
     let key = read(&own.key_file, "grpc.tls.key_file")?;
     let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|_| {

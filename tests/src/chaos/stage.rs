@@ -3,12 +3,10 @@
 
 use std::cell::RefCell;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
-use spillway_coordinator::clock;
-use spillway_coordinator::tls::{Authority, CA_FILE, CA_KEY_FILE};
 use spillway_emulator::{InstanceRecord, InstanceState, LaunchTemplate};
 use spillway_stage::repository::coordinator_keys;
 
@@ -18,7 +16,7 @@ use super::proxy::Proxy;
 use crate::coordinator::{Coordinator, Environment, ServingStatus};
 use crate::process::{Process, command};
 use crate::stage::{Setup, Stage, environment, profile};
-use crate::{QUEUE, binaries, other_client, ports, programs, recorded_worker};
+use crate::{QUEUE, authority, binaries, other_client, ports, programs, recorded_worker};
 
 pub const MAX_INSTANCES: usize = 3;
 const BULLMQ: u32 = 5;
@@ -98,7 +96,7 @@ impl ChaosStage {
             .create_launch_template(&format!("chaos-{}", agents.port()), template)
             .expect("a launch template");
         let seats = [Seat::new("first", &base, &template).await, Seat::new("second", &base, &template).await];
-        share_authority(&base.ca_file(), &seats);
+        seats.iter().for_each(|seat| authority::share(&base.ca_file(), &seat.directory));
         // No fault hits the primary.
         let primary = recorded_worker::primary(&base, BULLMQ, "bun", CONCURRENCY);
         let image = image.map(str::to_owned);
@@ -288,20 +286,6 @@ impl Seat {
         let Some(coordinator) = self.coordinator.borrow().clone() else { return false };
         let asked = tokio::time::timeout(Duration::from_secs(2), coordinator.try_health("spillway.leader")).await;
         asked.ok().flatten() == Some(ServingStatus::Serving)
-    }
-}
-
-/// Makes the CA that agents are told of, and gives it to both coordinators, as an operator copies it to a standby.
-fn share_authority(ca_file: &Path, seats: &[Seat]) {
-    let directory = ca_file.parent().expect("a directory");
-    Authority::open(directory, clock::system_now()).expect("a CA");
-    for seat in seats {
-        let theirs = spillway_stage::coordinator::ca_file(&seat.directory);
-        let theirs = theirs.parent().expect("a directory");
-        fs::create_dir_all(theirs).expect("a directory");
-        for file in [CA_FILE, CA_KEY_FILE] {
-            fs::copy(directory.join(file), theirs.join(file)).expect("copied");
-        }
     }
 }
 

@@ -219,6 +219,7 @@ async fn systemd_is_told_when_it_is_ready_that_it_lives_and_that_it_stops() {
     let mut run = spillway(&stage.environment);
     run.arg("run").env("NOTIFY_SOCKET", &place).env("WATCHDOG_USEC", "10000000");
     run.env("SPILLWAY_GRPC_LISTEN", "127.0.0.1:0").env("SPILLWAY_HTTP_LISTEN", "127.0.0.1:0");
+    run.env("SPILLWAY_STATE_DIRECTORY", stage.directory.path().join("state"));
     let mut process = Process::start("coordinator", &mut run, &stage.directory.path().join("log"));
     wait::until(
         "READY=1 and three signs of life",

@@ -34,6 +34,7 @@ mod settings;
 mod strangers;
 mod suspect;
 mod taken_back;
+mod tls;
 mod unknown;
 mod vanish;
 mod versions;

@@ -10,11 +10,12 @@ use spillway_coordinator::ledger::{LEASE, Lease, LeaseChange, Ledger, LedgerProb
 use spillway_coordinator::redis_client::Redis;
 use spillway_emulator::{Delay, InstanceState};
 use spillway_proto::v1;
+use spillway_tests::coordinator::Coordinator;
 use spillway_tests::coordinator::ServingStatus::{NotServing, Serving};
 use spillway_tests::process::text;
 use spillway_tests::redis_server::RedisServer;
 use spillway_tests::stage::{Setup, Stage, directory};
-use spillway_tests::{jobs, other_client, wait};
+use spillway_tests::{authority, jobs, other_client, ports, wait};
 use tokio::time::Instant;
 
 /// The unit says five seconds; a busy host gets more.
@@ -81,9 +82,7 @@ async fn of_two_coordinators_one_acts_and_the_other_takes_over() {
     let user_data = Some("#!/bin/sh\nexec sleep 100000\n");
     let environment = vec![("SPILLWAY_POOL_BOOT_TIMEOUT", "25s".to_owned())];
     let mut stage = Stage::start(Setup { user_data, environment, ..Setup::default() }).await;
-    let leads = async |coordinator: &spillway_tests::coordinator::Coordinator| {
-        coordinator.try_health("spillway.leader").await == Some(Serving)
-    };
+    let leads = async |coordinator: &Coordinator| coordinator.try_health("spillway.leader").await == Some(Serving);
     stage.until_async("the first leads", async || leads(stage.coordinator()).await).await;
     let second = stage.another_coordinator().await;
     jobs::add(&stage.redis, 6, 1.0);
@@ -182,11 +181,12 @@ const TAKES_OVER_WITHIN: Duration = Duration::from_secs(45);
 async fn agents_find_the_leader_through_the_standby_and_the_standby_when_the_leader_is_killed() {
     let idle = ("SPILLWAY_POOL_POLICY_IDLE", "10m".to_owned());
     let mut stage = Stage::without_coordinator(Setup { environment: vec![idle], ..Setup::default() }).await;
-    let mut leader = stage.another_coordinator().await;
-    let leads = async |coordinator: &spillway_tests::coordinator::Coordinator| {
-        coordinator.try_health("spillway.leader").await == Some(Serving)
-    };
-    let until_leads = async |stage: &Stage, coordinator: &spillway_tests::coordinator::Coordinator| {
+    // On a machine of its own, with the CA that agents pin.
+    let elsewhere = directory();
+    authority::share(&stage.ca_file(), elsewhere.path());
+    let mut leader = Coordinator::start(elsewhere.path(), &stage.environment, ports::free()).await;
+    let leads = async |coordinator: &Coordinator| coordinator.try_health("spillway.leader").await == Some(Serving);
+    let until_leads = async |stage: &Stage, coordinator: &Coordinator| {
         stage.until_async("it leads", async || leads(coordinator).await).await;
     };
     until_leads(&stage, &leader).await;
@@ -201,6 +201,7 @@ async fn agents_find_the_leader_through_the_standby_and_the_standby_when_the_lea
     assert_eq!(stage.coordinator().health("spillway.leader").await, NotServing);
     let console = stage.emulator().console(&id).expect("a console");
     assert!(console.contains("another coordinator is the leader"), "{console}");
+    assert!(console.contains(&format!("leader=https://{}", leader.server())), "{console}");
 
     let killed = Instant::now();
     leader.process.kill();

@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use spillway_tests::coordinator::ServingStatus;
 use spillway_tests::process::text;
-use spillway_tests::strangers::{self, Found, Honest, Registrations, Wrong};
+use spillway_tests::strangers::{self, Found, Handshakes, Honest, Registrations, Wrong};
 
 const AGENTS: u32 = 20;
+/// New TLS connections.
+const HANDSHAKES_PER_SECOND: u32 = 200;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn silent_connections_and_wrong_registrations_harm_nobody() {
@@ -16,17 +18,20 @@ async fn silent_connections_and_wrong_registrations_harm_nobody() {
     let server = stage.coordinator().server();
     let mut honest = Vec::new();
     for record in stage.instances() {
-        honest.push(Honest::open(&server, &record.id).await);
+        honest.push(Honest::open(&stage, &record.id).await);
     }
     let log = || stage.coordinator().process.log();
     let before = log().len();
     let silent = strangers::silent(stage.coordinator().grpc_port, 1000).await;
     let wrong = Wrong::begin(&server, 100);
+    let handshakes = Handshakes::begin(stage.coordinator().grpc_port, &stage.ca_file(), HANDSHAKES_PER_SECOND);
     let found = strangers::look(&server, Duration::from_secs(20)).await;
+    let (begun, completed, shaken) = handshakes.stop();
     let (Registrations { sent, answered }, span) = wrong.stop().await;
     assert!(found.problems.is_empty(), "{:?}", found.problems);
     assert!(found.stale.is_empty(), "{:?}", found.stale);
     assert!(silent.len() == 1000 && answered > 100, "{} connections, {answered} answers", silent.len());
+    assert!(completed > begun / 2, "{completed} of {begun} handshakes");
     let status = stage.coordinator().command(&["status"]);
     assert!(status.status.success() && !text(&status.stdout).contains("stale"), "{}", text(&status.stdout));
     assert_eq!(stage.coordinator().health("spillway.leader").await, ServingStatus::Serving);
@@ -40,6 +45,10 @@ async fn silent_connections_and_wrong_registrations_harm_nobody() {
         per_second(sent),
         per_second(answered),
         span.as_secs_f64()
+    );
+    println!(
+        "new TLS connections: {:.0} a second begun, {completed} of {begun} handshakes completed",
+        begun as f64 / shaken.as_secs_f64()
     );
     println!("{}", latency(&found));
     let (not_shown, beats) = found.beats_not_shown();
@@ -71,7 +80,7 @@ fn latency(found: &Found) -> String {
 async fn without_free_descriptors_who_says_nothing_makes_room() {
     let stage = strangers::stage(1).await;
     let server = stage.coordinator().server();
-    let honest = Honest::open(&server, &stage.instances()[0].id).await;
+    let honest = Honest::open(&stage, &stage.instances()[0].id).await;
     let pid = stage.coordinator().process.pid();
     let open = fs::read_dir(format!("/proc/{pid}/fd")).expect("its files").count() as libc::rlim_t;
     let limit = libc::rlimit { rlim_cur: open + 40, rlim_max: open + 40 };

@@ -31,6 +31,7 @@ pub(crate) async fn coordinator_start() {
         let mut run = spillway(&stage.environment);
         run.arg("run").env("SPILLWAY_GRPC_LISTEN", format!("127.0.0.1:{}", ports::free()));
         run.env("SPILLWAY_HTTP_LISTEN", format!("127.0.0.1:{}", ports::free()));
+        run.env("SPILLWAY_STATE_DIRECTORY", stage.directory.path().join("state"));
         let log = stage.directory.path().join(format!("start-{number}.log"));
         let began = Instant::now();
         let mut process = Process::start("coordinator", &mut run, &log);
