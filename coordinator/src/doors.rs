@@ -41,6 +41,8 @@ use unheard::Unheards;
 
 /// Pause after a failed accept, for example without free descriptors, rather than a busy loop.
 const ACCEPT_RETRY: Duration = Duration::from_millis(20);
+/// Idle connections are looked for so often, or as often as one may be idle.
+const SWEPT_EVERY: Duration = Duration::from_secs(15);
 /// What goes on for long is said once in this time.
 const SAID_EVERY: Duration = Duration::from_secs(60);
 
@@ -59,6 +61,7 @@ pub struct Door {
     unheards: Arc<Unheards>,
     /// What is asked here, for the log.
     name: &'static str,
+    swept: Instant,
     said: Option<Instant>,
 }
 
@@ -73,7 +76,8 @@ impl Doors {
     }
 
     pub fn door(&self, listener: TcpListener, name: &'static str) -> Door {
-        Door { listener, guests: Arc::clone(&self.guests), tls: None, unheards: Arc::default(), name, said: None }
+        let (guests, unheards) = (Arc::clone(&self.guests), Arc::default());
+        Door { listener, guests, tls: None, unheards, name, swept: Instant::now(), said: None }
     }
 }
 
@@ -98,7 +102,17 @@ impl Door {
     /// The next connection that may stay.
     pub async fn next(&mut self) -> (Connection, SocketAddr) {
         loop {
-            match self.listener.accept().await {
+            let sweep = self.swept + SWEPT_EVERY.min(self.guests.limits().idle);
+            let accepted = tokio::select! {
+                accepted = self.listener.accept() => accepted,
+                () = tokio::time::sleep_until(sweep) => {
+                    self.swept = Instant::now();
+                    let closed = self.guests.close_idle(self.swept);
+                    tracing::debug!(closed, door = self.name, "closed idle connections");
+                    continue;
+                }
+            };
+            match accepted {
                 Ok((stream, peer)) => match self.guests.admit(peer.ip(), Instant::now()) {
                     Some(place) => return (self.connection((stream, peer), place), peer),
                     None => self.say(|limits, name| {

@@ -62,23 +62,14 @@ pub async fn serve_until(
     let (reporter, health) = tonic_health::server::health_reporter();
     let health = health.max_decoding_message_size(LARGEST_MESSAGE);
     let watching = tokio::spawn(watch_health(reporter, context.pools.configured().to_vec()));
-    let reflection = |is_whole: bool| {
-        let builder = tonic_reflection::server::Builder::configure()
-            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET);
-        if is_whole { builder.register_encoded_file_descriptor_set(DESCRIPTORS) } else { builder }
-    };
     // The descriptors are compiled in, so they can be parsed. grpcurl uses either version.
-    let newer = |is_whole| reflection(is_whole).build_v1().ok();
-    let newer = newer(true).zip(newer(false)).map(|(whole, health)| Choice {
-        is_first: choice::is_from_this_host,
-        first: whole.max_decoding_message_size(LARGEST_MESSAGE),
-        second: health.max_decoding_message_size(LARGEST_MESSAGE),
+    let newer = reflected(|services| {
+        let service = services.build_v1().ok()?;
+        Some(service.max_decoding_message_size(LARGEST_MESSAGE))
     });
-    let older = |is_whole| reflection(is_whole).build_v1alpha().ok();
-    let older = older(true).zip(older(false)).map(|(whole, health)| Choice {
-        is_first: choice::is_from_this_host,
-        first: whole.max_decoding_message_size(LARGEST_MESSAGE),
-        second: health.max_decoding_message_size(LARGEST_MESSAGE),
+    let older = reflected(|services| {
+        let service = services.build_v1alpha().ok()?;
+        Some(service.max_decoding_message_size(LARGEST_MESSAGE))
     });
     let agents =
         AgentServiceServer::new(agent::Service::new(context.clone())).max_decoding_message_size(LARGEST_MESSAGE);
@@ -102,6 +93,16 @@ pub async fn serve_until(
         .await;
     watching.abort();
     Ok(served?)
+}
+
+/// Reflection of all services for this host, and of health for everybody else.
+fn reflected<S>(build: impl Fn(tonic_reflection::server::Builder<'static>) -> Option<S>) -> Option<Choice<S>> {
+    let health = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let all = health().register_encoded_file_descriptor_set(DESCRIPTORS);
+    Some(Choice { is_first: choice::is_from_this_host, first: build(all)?, second: build(health())? })
 }
 
 /// Whether a peer is on this host.

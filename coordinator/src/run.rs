@@ -17,7 +17,7 @@ use crate::beside::Beside;
 use crate::clock;
 use crate::cloud::Cloud;
 use crate::config::{Settings, TrustKind, beside_for_operators};
-use crate::doors::Doors;
+use crate::doors::{Door, Doors};
 use crate::ledger::Sessions;
 use crate::pools::{PoolList, Started, Starter};
 use crate::reconcile::{Message, PoolStatus};
@@ -53,19 +53,7 @@ pub async fn run(
     mut stop: watch::Receiver<bool>,
 ) -> anyhow::Result<()> {
     let metrics = telemetry::install_metrics();
-    let grpc = bind(settings.grpc_listen, "grpc.listen").await?;
-    let http = bind(settings.http_listen, "http.listen").await?;
-    let addresses = Addresses { grpc: grpc.local_addr()?, http: http.local_addr()? };
-    let doors = Doors::new();
-    // systemd's directory for the unit, which everybody may enter: the state directory is the unit's alone.
-    let published = std::env::var_os("RUNTIME_DIRECTORY").map(PathBuf::from);
-    let (tls, keeper) = tls::of(&settings, published.as_deref())?.unzip();
-    let door = |listener, name| doors.door(listener, name).with_tls(tls.clone());
-    let mut grpc = vec![door(grpc, "grpc.listen")];
-    // Operators are answered over loopback only, and an address of the network is none.
-    if let Some(operators) = beside_for_operators(addresses.grpc) {
-        grpc.push(door(bind(operators, "operators' side of grpc.listen").await?, "grpc.listen on loopback"));
-    }
+    let Listening { grpc, http, addresses, keeper } = Listening::begin(&settings).await?;
     for warning in &settings.warnings {
         tracing::warn!("{warning}");
     }
@@ -86,13 +74,7 @@ pub async fn run(
     let mut servers = JoinSet::new();
     let keeping = tokio::spawn(async { future::OptionFuture::from(keeper.map(Keeper::run)).await });
     servers.spawn(rpc::serve_until(grpc, context, stopped(stop.clone())));
-    servers.spawn(web::serve(
-        doors.door(http, "http.listen"),
-        pools.list.clone(),
-        metrics,
-        page,
-        stopped(stop.clone()),
-    ));
+    servers.spawn(web::serve(http, pools.list.clone(), metrics, page, stopped(stop.clone())));
     tracing::info!(grpc = %addresses.grpc, http = %addresses.http, pools = pools.list.configured().len(), "started");
     started(addresses);
     let reporting = tokio::spawn(report_state(pools.list.clone(), agents));
@@ -138,6 +120,33 @@ fn trust(settings: &Settings, pools: &Pools) -> anyhow::Result<Trust> {
     let (connects_to, role) = (settings.sts_endpoint.clone(), settings.role.clone());
     let proofs = Proofs::new(endpoint, connects_to, &settings.proxies, role, pools.installation.clone());
     Ok(Trust::Aws(Arc::new(proofs.context("the HTTP proxy")?)))
+}
+
+/// Every port of the coordinator, open.
+struct Listening {
+    grpc: Vec<Door>,
+    http: Door,
+    addresses: Addresses,
+    /// Of the certificate; None: gRPC is in plaintext.
+    keeper: Option<Keeper>,
+}
+
+impl Listening {
+    async fn begin(settings: &Settings) -> anyhow::Result<Self> {
+        let grpc = bind(settings.grpc_listen, "grpc.listen").await?;
+        let http = bind(settings.http_listen, "http.listen").await?;
+        let addresses = Addresses { grpc: grpc.local_addr()?, http: http.local_addr()? };
+        let (tls, keeper) = tls::of(settings, runtime_directory().as_deref())?.unzip();
+        let doors = Doors::new();
+        let door = |listener, name| doors.door(listener, name).with_tls(tls.clone());
+        let mut grpc = vec![door(grpc, "grpc.listen")];
+        // Operators are answered over loopback only, and an address of the network is none.
+        if let Some(operators) = beside_for_operators(addresses.grpc) {
+            let operators = bind(operators, "operators' side of grpc.listen").await?;
+            grpc.push(door(operators, "grpc.listen on loopback"));
+        }
+        Ok(Self { grpc, http: doors.door(http, "http.listen"), addresses, keeper })
+    }
 }
 
 /// The running loops of all pools, and who leads them.
@@ -210,6 +219,12 @@ impl Pools {
             tracing::warn!("stopping timed out: calls that still ran are abandoned; every decision is in the ledger");
         }
     }
+}
+
+/// systemd's directory for the unit, which everybody may enter: the state directory is the unit's alone.
+fn runtime_directory() -> Option<PathBuf> {
+    let all = std::env::var("RUNTIME_DIRECTORY").ok()?;
+    all.split(':').next().filter(|first| !first.is_empty()).map(PathBuf::from)
 }
 
 async fn bind(address: std::net::SocketAddr, key: &str) -> anyhow::Result<TcpListener> {

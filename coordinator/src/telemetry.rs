@@ -12,6 +12,7 @@
 //! | `spillway_launches_total` | counter | `pool`, `capacity_type`, `outcome` (accepted, refused_capacity, taken_back_capacity, …) |
 //! | `spillway_launches_blocked` | gauge, 0 or 1 | `pool`, `class` (capacity, quota, …, breaker) |
 //! | `spillway_registrations_total` | counter | `outcome`: accepted, refused, unavailable (STS or the ledger did not answer) |
+//! | `spillway_certificate_expiry_timestamp_seconds` | gauge | of: ca, server (set by `tls`) |
 //! | `spillway_left_volumes` | gauge | none: volumes that ended instances of the installation left behind |
 //! | `spillway_instances_launched_total`, `spillway_instances_terminated_total` | counter | `pool` |
 

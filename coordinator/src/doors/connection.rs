@@ -91,7 +91,7 @@ impl Connection {
     /// Why the connection must end now; wakes the task when it must.
     fn must_end(&mut self, cx: &mut Context<'_>) -> Option<io::Error> {
         if Pin::new(&mut self.gone).poll(cx).is_ready() {
-            return Some(io::Error::new(io::ErrorKind::ConnectionAborted, "made room for another connection"));
+            return Some(io::Error::new(io::ErrorKind::ConnectionAborted, "idle, or made room for another connection"));
         }
         let sleep = self.first_request.as_mut()?;
         if sleep.as_mut().poll(cx).is_pending() {

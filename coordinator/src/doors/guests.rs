@@ -11,6 +11,8 @@ use tokio::time::Instant;
 /// Kept for Redis, EC2, the state and the libraries: never taken by connections.
 const KEPT_FOR_OTHERS: usize = 128;
 const FIRST_REQUEST: Duration = Duration::from_secs(10);
+/// Longer than between two scrapes of a monitor, or two commands of an operator's program.
+const IDLE: Duration = Duration::from_secs(300);
 const LEAST: usize = 16;
 const MOST: usize = 8192;
 /// Closed where the process has no descriptor left.
@@ -29,6 +31,8 @@ pub struct Limits {
     /// A connection that has not sent its first request by then is closed: a client that wants something sends it at
     /// once.
     pub first_request: Duration,
+    /// A connection that has had no open request for so long is closed.
+    pub idle: Duration,
 }
 
 impl Limits {
@@ -37,7 +41,7 @@ impl Limits {
         let files = files.and_then(|files| usize::try_from(files).ok()).unwrap_or(usize::MAX);
         // With very few files it is not worth running; some connections are needed all the same.
         let all = files.saturating_sub(KEPT_FOR_OTHERS).clamp(LEAST, MOST);
-        Self { all, of_peer: (all / 2).min(MOST_OF_PEER), first_request: FIRST_REQUEST }
+        Self { all, of_peer: (all / 2).min(MOST_OF_PEER), first_request: FIRST_REQUEST, idle: IDLE }
     }
 }
 
@@ -132,6 +136,17 @@ impl Guests {
             closed += 1;
         }
         closed
+    }
+
+    /// Closes the connections that are idle for too long; returns how many.
+    pub(super) fn close_idle(&self, now: Instant) -> usize {
+        let mut table = self.table();
+        let is_idle = |guest: &Guest| {
+            guest.standing() == Standing::Idle && now.saturating_duration_since(guest.since) >= self.limits.idle
+        };
+        let idle: Vec<u64> = table.guests.iter().filter(|(_, it)| is_idle(it)).map(|(number, _)| *number).collect();
+        idle.iter().for_each(|number| table.remove(*number));
+        idle.len()
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {

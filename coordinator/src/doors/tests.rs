@@ -15,7 +15,7 @@ fn ip(last: u8) -> IpAddr {
 const SOON: Duration = Duration::from_millis(200);
 
 fn limits(all: usize, of_peer: usize) -> Limits {
-    Limits { all, of_peer, first_request: SOON }
+    Limits { all, of_peer, first_request: SOON, idle: SOON * 4 }
 }
 
 fn guests(all: usize, of_peer: usize) -> Arc<Guests> {
@@ -128,6 +128,23 @@ async fn a_connection_without_a_request_is_closed_in_time_whatever_it_sends() {
     assert!(nothing.is_err(), "who has asked may stay: {nothing:?}");
     client.write_all(b"x").await.expect("sent");
     assert_eq!(server.read(&mut buffer).await.expect("it is open"), 1);
+}
+
+#[tokio::test]
+async fn a_connection_that_is_idle_for_long_is_closed_and_one_with_an_open_request_is_not() {
+    let mut door = door(limits(8, 8)).await;
+    let (_client, mut idle) = connected(&mut door).await;
+    let (_other, mut asking) = connected(&mut door).await;
+    drop(connect_info(&idle).pass.asks(Instant::now()));
+    let _open = connect_info(&asking).pass.asks(Instant::now());
+    let began = Instant::now();
+    let accepting = tokio::spawn(async move { door.next().await });
+    let error = idle.read(&mut [0; 16]).await.expect_err("it ends");
+    assert_eq!(error.kind(), io::ErrorKind::ConnectionAborted);
+    assert!(began.elapsed() >= SOON * 3, "{:?}", began.elapsed());
+    let nothing = tokio::time::timeout(SOON * 3, asking.read(&mut [0; 16])).await;
+    assert!(nothing.is_err(), "its request is open: {nothing:?}");
+    accepting.abort();
 }
 
 fn connect_info(connection: &Connection) -> Peer {

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use spillway_words::shown::cut;
 use tokio::time::Instant;
 
 /// An address may be refused so often before its answers wait: an agent whose launch is not saved yet asks again and
@@ -19,6 +20,9 @@ const WAIT: Duration = Duration::from_secs(1);
 const MOST_PEERS: usize = 1024;
 /// Lines of the log in one window; what comes beyond is counted, and said in one line at its end.
 const LINES: u32 = 5;
+/// Bytes of a stranger's words in such a line, which has no more than 200 with them: the id of an instance, and why.
+const INSTANCE: usize = 20;
+const WHY: usize = 60;
 const WINDOW: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Default)]
@@ -56,6 +60,7 @@ impl Refusals {
         let verdict = self.note(peer, Instant::now());
         if verdict.is_said {
             let peer = peer.map(tracing::field::display);
+            let (instance, why) = (cut(instance, INSTANCE), cut(why, WHY));
             tracing::warn!(instance, peer, why, "registration rejected");
         }
         if verdict.begins_silence {

@@ -185,6 +185,14 @@ impl Keeper {
     }
 
     fn say_what_ends(&mut self, now: SystemTime) {
+        let authority = match &self.source {
+            Source::Own(_) => None,
+            Source::Authority { authority, .. } => Some(("ca", authority.validity)),
+        };
+        for (of, validity) in authority.into_iter().chain([("server", self.validity)]) {
+            let until = validity.until.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+            metrics::gauge!("spillway_certificate_expiry_timestamp_seconds", "of" => of).set(until.as_secs_f64());
+        }
         let (validity, soon, what) = match &self.source {
             Source::Own(own) => (self.validity, OWN_ENDS, own.certificate_file.display().to_string()),
             Source::Authority { authority, directory, .. } => {

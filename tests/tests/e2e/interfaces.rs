@@ -115,6 +115,10 @@ async fn probes_and_metrics_say_how_it_is() {
     ] {
         assert!(metrics.lines().any(|found| found == line), "{line} is not in\n{metrics}");
     }
+    for of in ["ca", "server"] {
+        let line = format!("spillway_certificate_expiry_timestamp_seconds{{of=\"{of}\"}} 1");
+        assert!(metrics.lines().any(|found| found.starts_with(&line)), "{line} is not in\n{metrics}");
+    }
     let (status, _, page) = get("/").await;
     assert_eq!(status, StatusCode::OK);
     assert!(page.contains("spillway"), "{page}");
