@@ -47,6 +47,8 @@ say "no service of the primary starts here: ${services[*]}"
 systemctl disable --quiet "${services[@]}" 2>/dev/null || true # those that are not there
 rm -rf /etc/systemd/system/spillway.service{,.d} /etc/systemd/system/pm2-*.service{,.d}
 rm -f /usr/local/bin/spillway /etc/spillway/coordinator.*
+# Its state: which installation this is, and the key of the CA by which agents know the coordinator.
+rm -rf /var/lib/spillway /var/lib/private/spillway
 systemctl daemon-reload
 
 say "PM2's saved list and logs are gone: the agent starts the worker, and only it"

@@ -1,5 +1,6 @@
 //! The way to a running coordinator.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -28,6 +29,12 @@ impl From<&str> for Address {
 /// It is no address, or nothing answers there.
 pub async fn connect(server: &Address) -> anyhow::Result<OperatorServiceClient<Channel>> {
     let Address { address: server, doubt } = server;
+    if server.parse::<SocketAddr>().is_ok_and(|address| !address.ip().to_canonical().is_loopback()) {
+        anyhow::bail!(
+            "operators are answered over loopback only, and {server} is not: ask on the coordinator's host, or through a \
+             tunnel (ssh -L 7443:127.0.0.1:7443)"
+        );
+    }
     let doubt = doubt.as_ref().map(|doubt| format!("; {doubt}")).unwrap_or_default();
     let endpoint = Endpoint::from_shared(format!("http://{server}"))
         .with_context(|| format!("--server {server}: write HOST:PORT"))?

@@ -143,6 +143,29 @@ fn a_token_off_loopback_is_warned_of() {
 }
 
 #[test]
+fn plaintext_is_for_a_coordinator_on_loopback_alone() {
+    let with = |pairs: &[(&str, &str)]| {
+        parse("f", "", &environment(&[&PLAN[..], pairs].concat()), Needs::Everything).unwrap().tls
+    };
+    let listen = |address: &'static str| ("SPILLWAY_GRPC_LISTEN", address);
+    for (address, auto) in [
+        ("0.0.0.0:7443", true),
+        ("10.0.0.5:7443", true),
+        ("[::]:7443", true),
+        ("127.0.0.1:7443", false),
+        ("[::1]:7443", false),
+    ] {
+        assert_eq!(with(&[listen(address)]).is_some(), auto, "{address}");
+        assert!(with(&[listen(address), ("SPILLWAY_GRPC_TLS_MODE", "on")]).is_some(), "{address}");
+    }
+    assert!(with(&[listen("127.0.0.1:7443"), ("SPILLWAY_GRPC_TLS_MODE", "off")]).is_none());
+    let own = with(&[("SPILLWAY_GRPC_TLS_CERTIFICATE_FILE", "/c"), ("SPILLWAY_GRPC_TLS_NAMES", "a.example, 10.0.0.9")]);
+    let own = own.expect("TLS");
+    assert_eq!(own.names, ["a.example", "10.0.0.9"]);
+    assert_eq!(own.own.expect("one").key_file, std::path::Path::new("/c"), "one file may have both");
+}
+
+#[test]
 fn the_state_directory_is_the_units_or_else_the_users_own() {
     let state = |pairs: &[(&str, &str)]| {
         let settings = parse("f", "", &environment(&[&PLAN[..], pairs].concat()), Needs::Everything).unwrap();

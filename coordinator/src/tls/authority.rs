@@ -162,9 +162,9 @@ fn read(file: &Path) -> Result<String, TlsProblem> {
 
 fn damaged(file: &Path, what: &str) -> TlsProblem {
     let detail = format!(
-        "{what}. Agents trust this CA and no other, so no new one is made: put {CA_FILE} and {CA_KEY_FILE} back from a copy or \
-         from another coordinator of this installation. Where no image pins it yet, delete both, and a new one is made at \
-         the next start"
+        "{what}. Agents trust this CA and no other, so no new one is made: put {CA_FILE} and {CA_KEY_FILE} back from a \
+         copy or from another coordinator of this installation. Where no image pins it yet, delete both, and a new one \
+         is made at the next start"
     );
     TlsProblem::File { file: PathBuf::from(file), detail }
 }

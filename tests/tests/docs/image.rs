@@ -120,6 +120,8 @@ fn only_the_builders_own_homes_and_etc_are_looked_at() {
 fn an_image_without_them_is_prepared() {
     let (succeeded, said, changed) = Builder::new(ENV).prepare(&[]);
     assert!(succeeded && said.contains("Ready."), "{said}");
+    let state = "rm -rf /var/lib/spillway /var/lib/private/spillway\n";
+    assert!(changed.contains(state), "the CA's key stays in the image: {changed}");
     for call in ["systemctl disable", "rm -rf", "truncate -s 0 /etc/machine-id", "cloud-init clean"] {
         assert!(changed.contains(call), "{call}: {changed}");
     }

@@ -116,8 +116,11 @@ async fn probes_and_metrics_say_how_it_is() {
         assert!(metrics.lines().any(|found| found == line), "{line} is not in\n{metrics}");
     }
     for of in ["ca", "server"] {
-        let line = format!("spillway_certificate_expiry_timestamp_seconds{{of=\"{of}\"}} 1");
-        assert!(metrics.lines().any(|found| found.starts_with(&line)), "{line} is not in\n{metrics}");
+        let name = format!("spillway_certificate_expiry_timestamp_seconds{{of=\"{of}\"}} ");
+        let until = metrics.lines().find_map(|line| line.strip_prefix(&name)?.parse::<f64>().ok());
+        let now = spillway_coordinator::clock::system_now().duration_since(std::time::SystemTime::UNIX_EPOCH);
+        let days = until.map(|until| (until - now.expect("after 1970").as_secs_f64()) / 86_400.0);
+        assert!(days.is_some_and(|days| days > 80.0), "{name}{days:?} in\n{metrics}");
     }
     let (status, _, page) = get("/").await;
     assert_eq!(status, StatusCode::OK);

@@ -9,6 +9,8 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use rcgen::{CertificateParams, Issuer, KeyPair, SanType};
+use spillway_coordinator::doors::{Doors, WatchedLayer};
+use spillway_coordinator::tls::{self, Keeper, Lifetime, Names};
 use spillway_proto::v1;
 use spillway_proto::v1::agent_service_client::AgentServiceClient;
 use spillway_proto::v1::operator_service_client::OperatorServiceClient;
@@ -85,6 +87,8 @@ async fn over_the_network_health_is_answered_with_the_ca_and_nothing_else_is_sho
         }
     }
     assert!(coordinator.command(&["status"]).status.success(), "operators need no CA on this host");
+    let from_elsewhere = coordinator.command(&["status", "--server", &format!("{address}:{}", coordinator.grpc_port)]);
+    assert!(text(&from_elsewhere.stderr).contains("operators are answered over loopback only"), "{from_elsewhere:?}");
     whoever_shows_nothing_is_answered_nothing(&format!("{address}:{}", coordinator.grpc_port), &stage.ca_file()).await;
     let log = coordinator.process.log();
     assert!(log.contains("a connection without TLS is refused"), "{log}");
@@ -118,6 +122,44 @@ async fn whoever_shows_nothing_is_answered_nothing(server: &str, ca_file: &Path)
         let refused = operator.drain(request).await.expect_err("too long");
         assert!([Code::PermissionDenied, Code::OutOfRange].contains(&refused.code()), "{length}: {refused:?}");
     }
+}
+
+/// A gRPC server behind a door, whose certificate lasts for seconds; its port.
+async fn short_lived(directory: &Path) -> (u16, tokio::task::JoinSet<()>) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let listen = listener.local_addr().expect("an address");
+    let (lasts, renewed_before) = (Duration::from_secs(4), Duration::from_secs(2));
+    let lifetime = Lifetime { lasts, renewed_before, every: Duration::from_millis(200) };
+    let naming = Box::new(move || Names::of_this_machine(listen, None, &[]));
+    let keeper = Keeper::of_authority(directory, None, naming, lifetime).expect("a keeper");
+    let door = Doors::new().door(listener, "a test").with_tls(Some(tls::acceptor(&keeper).expect("TLS")));
+    let (_, health) = tonic_health::server::health_reporter();
+    let server = tonic::transport::Server::builder().layer(WatchedLayer).add_service(health);
+    let mut tasks = tokio::task::JoinSet::new();
+    tasks.spawn(keeper.run());
+    tasks.spawn(async move { server.serve_with_incoming(door.incoming()).await.expect("it serves") });
+    (listen.port(), tasks)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_outlives_the_certificate_that_it_began_with_and_new_ones_get_a_new_one() {
+    let place = directory();
+    let (port, _tasks) = short_lived(&place.path().join("tls")).await;
+    let (server, ca_file) = (format!("127.0.0.1:{port}"), place.path().join("tls/ca.pem"));
+    let request = HealthCheckRequest::default;
+    let first = secure::connect(&server, &ca_file).await.expect("a connection");
+    let mut first = HealthClient::new(first);
+    let mut watched = first.watch(request()).await.expect("a stream").into_inner();
+    assert!(watched.message().await.expect("it is open").is_some());
+    // Three times what the first certificate lasts.
+    let until = tokio::time::Instant::now() + Duration::from_secs(12);
+    while tokio::time::Instant::now() < until {
+        let another = secure::connect(&server, &ca_file).await.expect("what is served is valid");
+        assert!(HealthClient::new(another).check(request()).await.is_ok());
+        let nothing = tokio::time::timeout(Duration::from_millis(500), watched.message()).await;
+        assert!(nothing.is_err(), "the stream ended: {nothing:?}");
+    }
+    assert!(first.check(request()).await.is_ok(), "the connection of the first certificate still works");
 }
 
 /// `spillway-agent check` of this configuration.

@@ -126,6 +126,19 @@ fn what_the_file_cannot_mean_is_said_with_line_key_and_remedy() {
             "f: http.listen: 127.0.0.1:7480 is the port of 10.0.0.5:7480 (f:2: grpc.listen) too",
         ),
         (
+            "[grpc.tls]\nmode = \"off\"",
+            "f:2: grpc.tls.mode: \"off\" is for a grpc.listen on loopback, and 0.0.0.0:7443 is reached over the network: remove \
+             it, or set grpc.listen to 127.0.0.1:7443",
+        ),
+        ("[grpc.tls]\nmode = \"maybe\"", "f:2: grpc.tls.mode: \"maybe\" is unknown: write \"auto\", \"on\" or \"off\""),
+        ("[grpc]\ntls = true", "f:2: grpc.tls: is true or false, and must be a section: write [grpc.tls]"),
+        (
+            "[grpc.tls]\nkey_file = \"/k\"",
+            "f:2: grpc.tls.key_file: has no certificate: set grpc.tls.certificate_file too",
+        ),
+        ("[grpc.tls]\nnames = [\"a b\"]", "f:2: grpc.tls.names: \"a b\" is no host name and no address"),
+        ("[grpc.tls]\nname = [\"a\"]", "f:2: unknown key \"grpc.tls.name\"; did you mean \"grpc.tls.names\"?"),
+        (
             "[grpc]\nheartbeat_interval = \"1m\"",
             "f:2: grpc.heartbeat_interval: 1 min is not shorter than 30 s (pool.heartbeat_timeout, the default), so every \
              instance would be stale",

@@ -8,7 +8,7 @@ use spillway_proto::v1;
 use spillway_proto::v1::operator_service_client::OperatorServiceClient;
 use spillway_tests::agent_session::AgentSession;
 use spillway_tests::stage::{Setup, Stage, in_phase};
-use spillway_tests::{binaries, jobs};
+use spillway_tests::{binaries, jobs, secure};
 use tokio::time::Instant;
 use tonic::transport::Channel;
 
@@ -78,10 +78,11 @@ pub(crate) async fn a_hundred_agents() {
     jobs::add(&stage.redis, 1, 1.0);
     let known = |pool: &v1::Pool| (in_phase(pool, "booting").count() == AGENTS as usize).then_some(());
     stage.until_pool("all instances are booting", known).await;
-    let server = stage.coordinator().server();
     let mut agents = Vec::new();
     for record in stage.instances() {
-        agents.push(tokio::spawn(beat(server.clone(), record.id)));
+        // Over TLS, as the real ones.
+        let channel = secure::connect(&stage.coordinator().server(), &stage.ca_file()).await.expect("the coordinator");
+        agents.push(tokio::spawn(beat(channel, record.id)));
     }
     stage.until_ready(AGENTS as usize).await;
     let pid = stage.coordinator().process.pid();
@@ -93,8 +94,10 @@ pub(crate) async fn a_hundred_agents() {
     agents.iter().for_each(tokio::task::JoinHandle::abort);
 }
 
-async fn beat(server: String, id: String) {
-    let AgentSession { sender, mut commands } = AgentSession::open(&server, &id).await;
+async fn beat(channel: Channel, id: String) {
+    let identity = Some(v1::Identity { instance_id: id, ..v1::Identity::default() });
+    let request = v1::RegisterRequest { identity, ..v1::RegisterRequest::default() };
+    let AgentSession { sender, mut commands } = AgentSession::register_over(channel, request).await;
     tokio::spawn(async move { while commands.message().await.is_ok_and(|message| message.is_some()) {} });
     loop {
         let worker =
