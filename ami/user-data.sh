@@ -6,8 +6,8 @@ set -euo pipefail
 
 # REPLACE: the primary's private address. It stays the primary's for as long as its network interface exists.
 coordinator=https://10.0.0.5:7443
-# The CA that the coordinator's certificate must be of, which is no secret: ca.pem of the primary takes the place of the
-# next line (ami/README.md, step 6). While one CA takes another's place it is both.
+# The CA that the coordinator's certificate must be of, which is no secret: the primary's ca.pem takes the place of
+# REPLACE_CA (ami/README.md, step 6). While one CA takes another's place it is both.
 ca='
 REPLACE_CA
 '

@@ -132,7 +132,7 @@ pub enum SessionError {
     /// Retry soon.
     #[error("cannot reach the coordinator")]
     Unreachable(#[source] tonic::transport::Error),
-    /// Check the CA, the names and the clocks; an early retry does not help.
+    /// Check the CA, the names and the clocks. Retry soon: a coordinator renews its certificate by itself.
     #[error(transparent)]
     Untrusted(#[from] Untrusted),
     /// Retry soon.
@@ -153,8 +153,11 @@ impl SessionError {
     /// For the machine.
     pub fn refusal(&self) -> Refusal {
         match self {
-            Self::Unreachable(_) | Self::Unavailable(_) | Self::NoProof(ProofError::Imds(_)) => Refusal::Unavailable,
-            Self::Refused(_) | Self::UnknownProof | Self::NoProof(_) | Self::Untrusted(_) => Refusal::Refused,
+            Self::Unreachable(_)
+            | Self::Unavailable(_)
+            | Self::Untrusted(_)
+            | Self::NoProof(ProofError::Imds(_)) => Refusal::Unavailable,
+            Self::Refused(_) | Self::UnknownProof | Self::NoProof(_) => Refusal::Refused,
         }
     }
 }

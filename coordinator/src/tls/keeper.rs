@@ -31,7 +31,7 @@ pub struct Lifetime {
 
 impl Default for Lifetime {
     fn default() -> Self {
-        Self { lasts: 90 * DAY, renewed_before: 30 * DAY, every: Duration::from_secs(60) }
+        Self { lasts: 90 * DAY, renewed_before: 30 * DAY, every: Duration::from_secs(15) }
     }
 }
 
