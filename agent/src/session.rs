@@ -153,10 +153,9 @@ impl SessionError {
     /// For the machine.
     pub fn refusal(&self) -> Refusal {
         match self {
-            Self::Unreachable(_)
-            | Self::Unavailable(_)
-            | Self::Untrusted(_)
-            | Self::NoProof(ProofError::Imds(_)) => Refusal::Unavailable,
+            Self::Unreachable(_) | Self::Unavailable(_) | Self::Untrusted(_) | Self::NoProof(ProofError::Imds(_)) => {
+                Refusal::Unavailable
+            }
             Self::Refused(_) | Self::UnknownProof | Self::NoProof(_) => Refusal::Refused,
         }
     }

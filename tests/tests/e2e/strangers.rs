@@ -4,9 +4,15 @@
 use std::fs;
 use std::time::Duration;
 
+use spillway_proto::v1;
 use spillway_tests::coordinator::ServingStatus;
 use spillway_tests::process::text;
+use spillway_tests::secure;
 use spillway_tests::strangers::{self, Found, Handshakes, Honest, Registrations, Wrong};
+use tonic::client::Grpc;
+use tonic::codegen::http::uri::PathAndQuery;
+use tonic::{Code, Request};
+use tonic_prost::ProstCodec;
 
 const AGENTS: u32 = 20;
 /// New TLS connections.
@@ -75,6 +81,23 @@ fn latency(found: &Found) -> String {
         at(1.0),
         each.join(" ")
     )
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_registration_whose_message_never_comes_ends_and_a_session_goes_on() {
+    let stage = strangers::stage(1).await;
+    let honest = Honest::open(&stage, &stage.instances()[0].id).await;
+    let channel = secure::connect(&stage.coordinator().server(), &stage.ca_file()).await.expect("a connection");
+    let mut client = Grpc::new(channel);
+    client.ready().await.expect("it is open");
+    let never = Request::new(tokio_stream::pending::<v1::RegisterRequest>());
+    let path = PathAndQuery::from_static("/spillway.v1.AgentService/Register");
+    let codec = ProstCodec::<v1::RegisterRequest, v1::RegisterResponse>::default();
+    let asked = tokio::time::timeout(Duration::from_secs(120), client.client_streaming(never, path, codec)).await;
+    let status = asked.expect("it ends").expect_err("there is nothing to answer");
+    assert!([Code::Cancelled, Code::DeadlineExceeded].contains(&status.code()), "{status:?}");
+    // Older than any answer may take.
+    strangers::none_lost(&stage, vec![honest]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
