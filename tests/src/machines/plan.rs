@@ -12,7 +12,6 @@ use crate::{QUEUE, app, binaries};
 
 /// Of the primary's Redis.
 pub const PASSWORD: &str = "not-a-secret-of-anybody";
-const JOIN_TOKEN: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 const APPLICATION: &str = "/opt/scalereach";
 /// What the primary starts when it boots, and a copy of it must not.
 const SERVICES: &str = "spillway redis-server pm2-ubuntu git-daemon";
@@ -80,9 +79,8 @@ pub async fn worker_image(account: &Account, primary: &Machine<'_>) -> String {
     builder.install(&binaries::agent(), "/usr/local/bin/spillway-agent");
     builder.write("/etc/systemd/system/spillway-agent.service", &file("ami/spillway-agent.service"));
     let agent = file("ami/agent.toml").replace("10.0.0.5", &primary.address());
-    builder.run("install -d /etc/spillway && install -m 600 /dev/null /etc/spillway/join-token").await;
+    builder.run("install -d /etc/spillway").await;
     builder.write("/etc/spillway/agent.toml", &agent);
-    builder.write("/etc/spillway/join-token", JOIN_TOKEN);
     builder.write("/root/prepare-image.sh", &file("ami/prepare-image.sh"));
     let said = builder.run("bash /root/prepare-image.sh --this-is-the-builder").await;
     assert!(said.contains("Ready."), "{said}");
@@ -91,9 +89,12 @@ pub async fn worker_image(account: &Account, primary: &Machine<'_>) -> String {
     image
 }
 
-/// The launch template of step 6, from the file with its placeholders replaced.
-pub async fn launch_template(account: &Account, image: &str, primary: &Machine<'_>) -> String {
+/// The launch template of step 6, from the files with their placeholders replaced. The coordinator runs already: it made
+/// the CA that agents pin.
+pub async fn launch_template(account: &Account, image: &str, primary: &Machine<'_>) {
+    let ca = primary.run_as_user("cat /run/spillway/ca.pem").await;
     let user_data = file("ami/user-data.sh").replace("10.0.0.5", &primary.address());
+    let user_data = user_data.replace("\nREPLACE_CA\n", &format!("\n{ca}"));
     let template = file("ami/launch-template.json")
         .replace("REPLACE_IMAGE_ID", image)
         .replace("REPLACE_SUBNET_ID", "subnet-0e00000000000000a")
@@ -103,21 +104,21 @@ pub async fn launch_template(account: &Account, image: &str, primary: &Machine<'
     let mut form = vec![("Action".to_owned(), "CreateLaunchTemplate".to_owned())];
     flatten("", &template, &mut form);
     let form: Vec<(&str, &str)> = form.iter().map(|(name, value)| (&**name, &**value)).collect();
-    let answer = account.call(&form).await;
-    super::element(&answer, "launchTemplateId").unwrap_or_else(|| panic!("no template: {answer}"))
+    account.call(&form).await;
 }
 
 /// Installs the coordinator, as `coordinator/deploy/README.md` says, and starts it.
-pub async fn coordinator(account: &Account, primary: &Machine<'_>, template: &str) {
+pub async fn coordinator(account: &Account, primary: &Machine<'_>) {
     primary.install(&binaries::spillway(), "/usr/local/bin/spillway");
     primary.write("/etc/systemd/system/spillway.service", &file("coordinator/deploy/spillway.service"));
     let settings = file("coordinator/deploy/coordinator.env")
         .replace("redis://127.0.0.1:6379\n", &format!("redis://:{PASSWORD}@127.0.0.1:6379\n"))
-        .replace("lt-0123456789abcdef0", template)
-        .replace("REPLACE_ME", JOIN_TOKEN);
+        .replace("lt-0123456789abcdef0", "spillway-worker");
     let endpoint = account.emulator.endpoint();
     let secret = spillway_stage::ec2::secret(&account.emulator);
-    let ec2 = format!("AWS_ENDPOINT_URL_EC2={endpoint}\nAWS_ACCESS_KEY_ID=emulator\nAWS_SECRET_ACCESS_KEY={secret}\n");
+    let ec2 = format!(
+        "AWS_ENDPOINT_URL_EC2={endpoint}\nAWS_ENDPOINT_URL_STS={endpoint}\nAWS_ACCESS_KEY_ID=emulator\nAWS_SECRET_ACCESS_KEY={secret}\n"
+    );
     primary.run("install -d /etc/spillway && install -m 600 /dev/null /etc/spillway/coordinator.env").await;
     primary.write("/etc/spillway/coordinator.env", &format!("{settings}\n{ec2}{DURATIONS}"));
     primary.run("systemctl daemon-reload && systemctl enable --now spillway").await;

@@ -45,9 +45,9 @@ async fn the_plans_set_up_works_off_floods_and_survives_what_machines_do() {
     steps.done("the primary is booted; Redis, repository and worker are set up");
     let image = plan::worker_image(&account, &primary).await;
     steps.done("a copy of it is booted as the builder, prepared, and made the workers' image");
-    let template = plan::launch_template(&account, &image, &primary).await;
-    plan::coordinator(&account, &primary, &template).await;
-    steps.done("the coordinator is installed, and its unit is active");
+    plan::coordinator(&account, &primary).await;
+    plan::launch_template(&account, &image, &primary).await;
+    steps.done("the coordinator is installed, its unit is active, and its CA is in the launch template");
     let operator = Operator { account: &account, primary: &primary };
     operator.works_off_a_flood(&mut steps).await;
     operator.survives_an_interruption(&mut steps).await;
