@@ -15,6 +15,7 @@ mod load;
 mod loopback;
 mod origin;
 mod proxies;
+mod secrets;
 mod shape;
 mod trust;
 mod variables;
@@ -87,6 +88,12 @@ pub struct Settings {
     pub role: Option<String>,
     /// Where connections to STS go instead of its own address: on loopback.
     pub sts_endpoint: Option<String>,
+    /// By what operators are known.
+    pub operators: OperatorsKind,
+    /// Where the operators' token is. None: where systemd puts the service's credentials, or there is none.
+    pub operator_token_file: Option<PathBuf>,
+    /// Names or uids of who may use the operators' socket, beside root and the service's own account.
+    pub operator_accounts: Vec<String>,
     /// None: no secret is required; being the agent of an instance in the ledger is enough.
     pub join_token: Option<String>,
     pub heartbeat_interval: Duration,
@@ -98,6 +105,15 @@ pub struct Settings {
     pub proxies: Proxies,
     /// What works differently from how it reads: said once, at the start.
     pub warnings: Vec<String>,
+}
+
+/// By what operators are known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OperatorsKind {
+    /// They are on this host.
+    Loopback,
+    /// They show a token, or come by the Unix socket.
+    Token,
 }
 
 /// How gRPC is encrypted.
@@ -170,6 +186,9 @@ struct GrpcSection {
     advertise: Option<String>,
     trust: Option<String>,
     role: Option<String>,
+    operators: Option<String>,
+    operator_token_file: Option<String>,
+    operator_accounts: Vec<String>,
     join_token: Option<String>,
     heartbeat_interval: Option<WrittenDuration>,
     tls: TlsSection,

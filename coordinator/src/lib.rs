@@ -17,6 +17,7 @@ pub mod hand_back;
 pub mod installation;
 mod leading;
 pub mod ledger;
+pub mod operators;
 pub mod pools;
 pub mod queue;
 pub mod reconcile;

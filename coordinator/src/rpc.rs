@@ -2,6 +2,7 @@
 //!
 //! Health and its reflection are for everybody; of the other services only this host is told that they are there.
 
+mod access;
 mod agent;
 mod bounds;
 mod caller;
@@ -16,17 +17,22 @@ mod register;
 mod schedule;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::select_all;
 use spillway_proto::DESCRIPTORS;
 use spillway_proto::v1::agent_service_server::AgentServiceServer;
 use spillway_proto::v1::operator_service_server::OperatorServiceServer;
+use tokio::net::UnixListener;
+use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::Server;
 
 use crate::agents::Agents;
 use crate::doors::{Door, WatchedLayer};
 use crate::pools::PoolList;
+use access::Access;
+pub use access::{OperatorToken, Operators};
 use choice::Choice;
 use health::watch_health;
 pub use health::{PARTS, is_well, parts};
@@ -51,6 +57,10 @@ pub struct Context {
     pub pools: PoolList,
     pub agents: Agents,
     pub registration: Registration,
+    /// By what operators are known.
+    pub operators: Operators,
+    /// Accounts that may use the operators' socket, beside root and this process' own.
+    pub operator_accounts: Arc<[u32]>,
 }
 
 /// Serves behind all doors until `shutdown` completes.
@@ -73,8 +83,7 @@ pub async fn serve_until(
     });
     let agents =
         AgentServiceServer::new(agent::Service::new(context.clone())).max_decoding_message_size(LARGEST_MESSAGE);
-    let operators =
-        OperatorServiceServer::new(operator::Service::new(context)).max_decoding_message_size(LARGEST_MESSAGE);
+    let operators = operators(context).max_decoding_message_size(LARGEST_MESSAGE);
     let served = Server::builder()
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE))
@@ -93,6 +102,33 @@ pub async fn serve_until(
         .await;
     watching.abort();
     Ok(served?)
+}
+
+/// Serves operators on their Unix socket until `shutdown` completes; the kernel tells who each of them is.
+pub async fn serve_operators(
+    socket: UnixListener,
+    context: Context,
+    shutdown: impl Future<Output = ()> + Send,
+) -> anyhow::Result<()> {
+    let (reporter, health) = tonic_health::server::health_reporter();
+    let watching = tokio::spawn(watch_health(reporter, context.pools.configured().to_vec()));
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(DESCRIPTORS);
+    let served = Server::builder()
+        .max_concurrent_streams(Some(MOST_REQUESTS))
+        .add_service(health)
+        .add_optional_service(reflection.build_v1().ok())
+        .add_service(operators(context).max_decoding_message_size(LARGEST_MESSAGE))
+        .serve_with_incoming_shutdown(UnixListenerStream::new(socket), shutdown)
+        .await;
+    watching.abort();
+    Ok(served?)
+}
+
+fn operators(context: Context) -> OperatorServiceServer<operator::Service> {
+    let access = Access::new(context.operators.clone(), Arc::clone(&context.operator_accounts));
+    OperatorServiceServer::new(operator::Service::new(context, access))
 }
 
 /// Reflection of all services for this host, and of health for everybody else.

@@ -27,7 +27,7 @@ use crate::rpc::{self, Context, Registration, Trust};
 use crate::settling::Settling;
 use crate::tls::{self, Keeper};
 use crate::web::StatusPage;
-use crate::{leading, retire, telemetry, web};
+use crate::{leading, operators, retire, telemetry, web};
 
 /// For stopping the pools and releasing the lease: within systemd's five seconds.
 const STOP_TIMEOUT: Duration = Duration::from_secs(4);
@@ -57,6 +57,8 @@ pub async fn run(
     for warning in &settings.warnings {
         tracing::warn!("{warning}");
     }
+    let runtime = runtime_directory();
+    let door = operators::open(&settings, &[runtime.as_deref(), settings.state_directory.as_deref()])?;
     let agents = Agents::default();
     let mut pools = Pools::start(&settings, &agents).await?;
     let context = Context {
@@ -67,12 +69,17 @@ pub async fn run(
             heartbeat_interval: settings.heartbeat_interval,
             sessions: pools.sessions.clone(),
         },
+        operators: door.operators,
+        operator_accounts: door.accounts.into(),
     };
     let stopped = |mut stop: watch::Receiver<bool>| async move {
         let _ = stop.wait_for(|stop| *stop).await;
     };
     let mut servers = JoinSet::new();
     let keeping = tokio::spawn(async { future::OptionFuture::from(keeper.map(Keeper::run)).await });
+    if let Some(socket) = door.socket {
+        servers.spawn(rpc::serve_operators(socket, context.clone(), stopped(stop.clone())));
+    }
     servers.spawn(rpc::serve_until(grpc, context, stopped(stop.clone())));
     servers.spawn(web::serve(http, pools.list.clone(), metrics, page, stopped(stop.clone())));
     tracing::info!(grpc = %addresses.grpc, http = %addresses.http, pools = pools.list.configured().len(), "started");

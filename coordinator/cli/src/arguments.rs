@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 use spillway_console::client::Address;
-use spillway_coordinator::config;
+use spillway_coordinator::{config, operators};
 
 /// Runs a BullMQ queue's overflow on EC2 spot instances, and loses no job doing it.
 #[derive(Debug, Parser)]
@@ -116,22 +116,36 @@ const JSON: &str = "Print JSON";
 /// The coordinator to talk to.
 #[derive(Debug, Args)]
 pub struct Server {
-    /// gRPC address of the coordinator; it accepts operators from its own machine only [default: where this machine's
-    /// settings say that it listens, else 127.0.0.1:7443]
+    /// gRPC address of the coordinator, or unix:PATH of its operators' socket; without a token it accepts operators from
+    /// its own machine only [default: where this machine's settings say that it listens, else 127.0.0.1:7443]
     #[arg(long, value_name = "HOST:PORT", env = "SPILLWAY_SERVER")]
     pub server: Option<String>,
+    /// File with the operators' token, where the coordinator asks for one (grpc.operators = "token")
+    #[arg(long, value_name = "FILE", env = "SPILLWAY_OPERATOR_TOKEN_FILE")]
+    pub token_file: Option<PathBuf>,
+    /// CA of the coordinator (its ca.pem), to ask one on another machine
+    #[arg(long, value_name = "FILE", env = "SPILLWAY_CA_FILE")]
+    pub ca_file: Option<PathBuf>,
 }
 
 impl Server {
     /// `config` is the file that the settings are read from.
     pub fn address(&self, config: Option<&Path>) -> Address {
-        match self.server.as_ref().filter(|server| !server.is_empty()) {
-            Some(server) => Address { address: server.clone(), doubt: None },
+        let given = |file: &Option<PathBuf>| file.clone().filter(|file| !file.as_os_str().is_empty());
+        let (token_file, ca_file) = (given(&self.token_file), given(&self.ca_file));
+        let (address, doubt) = match self.server.as_ref().filter(|server| !server.is_empty()) {
+            Some(server) => (server.clone(), None),
             None => {
                 let found = config::operator_address(config, &config::process_environment());
-                Address { address: found.address.to_string(), doubt: found.problem }
+                let socket = operators::default_socket();
+                if found.asks_for_token && token_file.is_none() && socket.exists() {
+                    (format!("unix:{}", socket.display()), found.problem)
+                } else {
+                    (found.address.to_string(), found.problem)
+                }
             }
-        }
+        };
+        Address { address, doubt, token_file, ca_file }
     }
 }
 

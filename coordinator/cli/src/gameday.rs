@@ -15,13 +15,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use spillway_console::client::{Address, connect};
+use spillway_console::client::{Address, Coordinator, connect};
 use spillway_coordinator::config::{self, Needs};
 use spillway_coordinator::redis_client::Redis;
 use spillway_output::{errln, out, outln};
-use spillway_proto::v1::operator_service_client::OperatorServiceClient;
 use spillway_words::in_words;
-use tonic::transport::Channel;
 
 use follow::Follow;
 use score::Score;
@@ -44,7 +42,7 @@ pub struct Options {
 /// A running coordinator, and BullMQ's Redis.
 #[derive(Debug)]
 struct Scene {
-    coordinator: OperatorServiceClient<Channel>,
+    coordinator: Coordinator,
     redis: Redis,
     settings: config::Settings,
     /// Says what happens, where a person looks on.

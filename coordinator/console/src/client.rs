@@ -1,49 +1,95 @@
 //! The way to a running coordinator.
 
-use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use spillway_proto::v1::operator_service_client::OperatorServiceClient;
-use tonic::Status;
-use tonic::transport::{Channel, Endpoint};
+use tonic::metadata::AsciiMetadataValue;
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
+use tonic::{Request, Status};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Where a coordinator is asked.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A coordinator's operators' service.
+pub type Coordinator = OperatorServiceClient<InterceptedService<Channel, Token>>;
+
+/// Where a coordinator is asked, and with what.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Address {
-    /// `HOST:PORT`.
+    /// `HOST:PORT`, or `unix:PATH`.
     pub address: String,
     /// Why it may be the wrong one: said where nothing answers there.
     pub doubt: Option<String>,
+    /// Has the operators' token.
+    pub token_file: Option<PathBuf>,
+    /// The CA that the coordinator's certificate must be of. None: plaintext, which it answers on its own host.
+    pub ca_file: Option<PathBuf>,
 }
 
 impl From<&str> for Address {
     fn from(address: &str) -> Self {
-        Self { address: address.to_owned(), doubt: None }
+        Self { address: address.to_owned(), ..Self::default() }
+    }
+}
+
+/// The operators' token, in each request that there is one for.
+#[derive(Clone, Debug, Default)]
+pub struct Token(Option<AsciiMetadataValue>);
+
+impl Interceptor for Token {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        if let Some(bearer) = &self.0 {
+            request.metadata_mut().insert("authorization", bearer.clone());
+        }
+        Ok(request)
     }
 }
 
 /// # Errors
-/// It is no address, or nothing answers there.
-pub async fn connect(server: &Address) -> anyhow::Result<OperatorServiceClient<Channel>> {
-    let Address { address: server, doubt } = server;
-    if server.parse::<SocketAddr>().is_ok_and(|address| !address.ip().to_canonical().is_loopback()) {
-        anyhow::bail!(
-            "operators are answered over loopback only, and {server} is not: ask on the coordinator's host, or through a \
-             tunnel (ssh -L 7443:127.0.0.1:7443)"
-        );
-    }
+/// It is no address, a file cannot be used, or nothing answers there.
+pub async fn connect(server: &Address) -> anyhow::Result<Coordinator> {
+    let token = token(server)?;
+    let Address { address: server, doubt, ca_file, .. } = server;
     let doubt = doubt.as_ref().map(|doubt| format!("; {doubt}")).unwrap_or_default();
-    let endpoint = Endpoint::from_shared(format!("http://{server}"))
-        .with_context(|| format!("--server {server}: write HOST:PORT"))?
+    let url = match (server.starts_with("unix:"), ca_file) {
+        (true, _) => server.clone(),
+        (false, Some(_)) => format!("https://{server}"),
+        (false, None) => format!("http://{server}"),
+    };
+    let mut endpoint = Endpoint::from_shared(url)
+        .with_context(|| format!("--server {server}: write HOST:PORT, or unix:PATH"))?
         .connect_timeout(CONNECT_TIMEOUT)
         .user_agent(user_agent())?;
+    if let Some(file) = ca_file.as_ref().filter(|_| !server.starts_with("unix:")) {
+        let pem = std::fs::read(file).with_context(|| format!("--ca-file: cannot read {}", file.display()))?;
+        let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem));
+        endpoint = endpoint.tls_config(tls).with_context(|| format!("--ca-file {}", file.display()))?;
+    }
     let channel = endpoint.connect().await.with_context(|| {
         format!("no coordinator answers at {server}: is `spillway run` running there? (--server HOST:PORT{doubt})")
     })?;
-    Ok(OperatorServiceClient::new(channel).max_decoding_message_size(16 * 1024 * 1024))
+    Ok(OperatorServiceClient::with_interceptor(channel, token).max_decoding_message_size(16 * 1024 * 1024))
+}
+
+/// The token never leaves this host unencrypted.
+fn token(server: &Address) -> anyhow::Result<Token> {
+    let Some(file) = &server.token_file else { return Ok(Token(None)) };
+    let shown = file.display();
+    let text = std::fs::read_to_string(file).with_context(|| format!("--token-file: cannot read {shown}"))?;
+    let is_here = ["unix:", "127.", "localhost:", "[::1]:"].iter().any(|start| server.address.starts_with(start));
+    if server.ca_file.is_none() && !is_here {
+        bail!(
+            "--token-file: {} is not on this host, and the token would cross the network in plaintext: add --ca-file",
+            server.address
+        );
+    }
+    let bearer = format!("Bearer {}", text.trim()).parse::<AsciiMetadataValue>();
+    let mut bearer = bearer.ok().with_context(|| format!("--token-file: {shown} has something that is no token"))?;
+    bearer.set_sensitive(true);
+    Ok(Token(Some(bearer)))
 }
 
 /// Names whom sudo runs this for: the coordinator's log says who asked for what.
@@ -59,4 +105,22 @@ fn user_agent() -> String {
 /// The coordinator's own words, without gRPC's.
 pub fn refused(status: Status) -> anyhow::Error {
     anyhow::anyhow!("{}", if status.message().is_empty() { status.to_string() } else { status.message().to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_token_does_not_cross_the_network_in_plaintext() {
+        let file = std::env::temp_dir().join(format!("spillway-token-{}", std::process::id()));
+        std::fs::write(&file, "0123456789abcdef\n").expect("written");
+        let at = |address: &str| Address { token_file: Some(file.clone()), ..Address::from(address) };
+        assert!(token(&at("127.0.0.1:7443")).is_ok() && token(&at("unix:/run/s")).is_ok());
+        let refused = token(&at("10.0.0.5:7443")).expect_err("plaintext").to_string();
+        assert!(refused.contains("add --ca-file"), "{refused}");
+        let with_ca = Address { ca_file: Some("/ca.pem".into()), ..at("10.0.0.5:7443") };
+        assert!(!format!("{:?}", token(&with_ca).expect("TLS")).contains("0123456789abcdef"), "it is shown nowhere");
+        std::fs::remove_file(&file).expect("removed");
+    }
 }

@@ -15,8 +15,8 @@ use spillway_settings::{in_name, in_value};
 
 use super::origin::Origins;
 use super::{
-    ConfigError, DEFAULT_GRPC_LISTEN, DEFAULT_HTTP_LISTEN, File, Needs, Pool, Proxies, Settings, TrustKind,
-    WrittenDuration,
+    ConfigError, DEFAULT_GRPC_LISTEN, DEFAULT_HTTP_LISTEN, File, Needs, OperatorsKind, Pool, Proxies, Settings,
+    TrustKind, WrittenDuration,
 };
 use crate::installation::is_name;
 use crate::redis_client::{Redis, RedisProblem};
@@ -76,6 +76,9 @@ pub(super) fn check(
         join_token: check.join_token(file.grpc.join_token, trust, grpc_listen)?,
         trust,
         role: check.role(file.grpc.role)?,
+        operators: check.operators(file.grpc.operators.as_deref())?,
+        operator_token_file: file.grpc.operator_token_file.filter(|path| !path.is_empty()).map(PathBuf::from),
+        operator_accounts: file.grpc.operator_accounts,
         sts_endpoint: None,
         heartbeat_interval: interval,
         tls: tls::check(&check, file.grpc.tls, grpc_listen)?,
@@ -116,6 +119,8 @@ impl Check<'_> {
             ("grpc.advertise", &file.grpc.advertise),
             ("grpc.trust", &file.grpc.trust),
             ("grpc.role", &file.grpc.role),
+            ("grpc.operators", &file.grpc.operators),
+            ("grpc.operator_token_file", &file.grpc.operator_token_file),
             ("grpc.join_token", &file.grpc.join_token),
             ("grpc.tls.mode", &file.grpc.tls.mode),
             ("grpc.tls.certificate_file", &file.grpc.tls.certificate_file),
@@ -227,6 +232,20 @@ impl Check<'_> {
             return Err(self.bad("ec2.region", detail));
         }
         Ok(Some(region))
+    }
+
+    fn operators(&self, written: Option<&str>) -> Result<OperatorsKind, ConfigError> {
+        match written.unwrap_or("loopback") {
+            "loopback" => Ok(OperatorsKind::Loopback),
+            "token" => Ok(OperatorsKind::Token),
+            other => {
+                let detail = format!(
+                    "\"{other}\" is neither \"loopback\" (whoever is on this host) nor \"token\" (whoever shows a token, or comes by \
+                     the Unix socket): write one of them"
+                );
+                Err(self.bad("grpc.operators", detail))
+            }
+        }
     }
 
     fn trust(&self, written: Option<&str>, listen: SocketAddr) -> Result<TrustKind, ConfigError> {

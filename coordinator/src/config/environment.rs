@@ -8,11 +8,13 @@ use super::origin::{Origin, Origins};
 use super::variables::{Variable, Variables};
 
 /// `SPILLWAY_…` variables that are no keys of the file: of the command line, of the agent, of an emulated instance.
-const OTHERS: [&str; 7] = [
+const OTHERS: [&str; 9] = [
     "SPILLWAY_CONFIG",
     "SPILLWAY_LOG",
     "SPILLWAY_LOG_JSON",
     "SPILLWAY_SERVER",
+    "SPILLWAY_OPERATOR_TOKEN_FILE",
+    "SPILLWAY_CA_FILE",
     "SPILLWAY_INSTANCE_ID",
     "SPILLWAY_EMULATOR_INSTANCE",
     "SPILLWAY_EMULATOR_KEY_FILE",
@@ -94,7 +96,7 @@ pub(super) fn near_misses(variables: &Variables) -> Vec<String> {
 }
 
 impl Target<'_> {
-    fn set(&mut self, key: &str, name: &str, given: &Variable, value: Value) -> Result<(), ConfigError> {
+    pub(super) fn set(&mut self, key: &str, name: &str, given: &Variable, value: Value) -> Result<(), ConfigError> {
         let path: Vec<&str> = key.split('.').collect();
         set(self.table, &path, value).map_err(|detail| bad(name, given, &detail))?;
         self.origins.came_from(key, Origin { place: given.place.clone(), name: name.to_owned() });
@@ -201,7 +203,7 @@ pub(super) fn first_pool(key: &str) -> String {
     key.strip_prefix("pool.").map_or_else(|| key.to_owned(), |rest| format!("pool[0].{rest}"))
 }
 
-fn get<'a>(table: &'a Table, path: &[&str]) -> Option<&'a Value> {
+pub(super) fn get<'a>(table: &'a Table, path: &[&str]) -> Option<&'a Value> {
     let (first, rest) = path.split_first()?;
     let mut value = table.get(*first)?;
     if *first == "pool" {

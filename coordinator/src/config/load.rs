@@ -12,7 +12,7 @@ use super::origin::Origins;
 use super::proxies::Proxies;
 use super::shape::{Misfit, misfit};
 use super::variables::{Environment, Variables};
-use super::{ConfigError, DEFAULT_FILE, DEFAULT_GRPC_LISTEN, File, Needs, Settings, check, trust};
+use super::{ConfigError, DEFAULT_FILE, DEFAULT_GRPC_LISTEN, File, Needs, Settings, check, secrets, trust};
 
 /// Reads the settings. Without `file` the default one is read if it exists, since the plan's variables alone are
 /// enough. The variables of `coordinator.env` beside it count as if they were set, so that a command sees what the
@@ -41,6 +41,8 @@ pub struct OperatorAddress {
     pub address: SocketAddr,
     /// Why the settings could not be read, or not all of them: then the address is a guess.
     pub problem: Option<String>,
+    /// Being on this host is not enough: `grpc.operators` is `token`.
+    pub asks_for_token: bool,
 }
 
 /// Where the coordinator of this machine answers operators. Reads no more of the settings than that, so that a mistake
@@ -48,27 +50,33 @@ pub struct OperatorAddress {
 pub fn operator_address(file: Option<&Path>, environment: &Environment) -> OperatorAddress {
     let path = file.unwrap_or(Path::new(DEFAULT_FILE));
     let default: SocketAddr = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 7443);
-    let found = |file: Option<&Path>| -> Result<(Option<String>, Option<String>), ConfigError> {
+    let found = |file: Option<&Path>| -> Result<(Option<String>, Option<String>, bool), ConfigError> {
         let variables = Variables::with_file_beside(environment, path)?;
         let problem = variables
             .unreadable
             .as_ref()
             .map(|file| format!("{} cannot be read by this user: use sudo, or --server", file.display()));
-        if let Some(variable) = variables.get("SPILLWAY_GRPC_LISTEN") {
-            return Ok((Some(variable.text.clone()), problem));
+        let text = read(path, file.is_none()).map(Option::unwrap_or_default);
+        let document = text.and_then(|text| document(&path.display().to_string(), &text));
+        let written = |variable: &str, key: &str| {
+            let of_file = || document.as_ref().ok()?.table.get("grpc")?.get(key)?.as_str().map(str::to_owned);
+            variables.get(variable).map(|variable| variable.text.clone()).or_else(of_file)
+        };
+        let listen = written("SPILLWAY_GRPC_LISTEN", "listen");
+        let asks_for_token = written("SPILLWAY_GRPC_OPERATORS", "operators").is_some_and(|kind| kind == "token");
+        if variables.get("SPILLWAY_GRPC_LISTEN").is_none() {
+            document?;
         }
-        let text = read(path, file.is_none())?.unwrap_or_default();
-        let document = document(&path.display().to_string(), &text)?;
-        let listen = document.table.get("grpc").and_then(|grpc| grpc.get("listen")).and_then(toml::Value::as_str);
-        Ok((listen.map(str::to_owned), problem))
+        Ok((listen, problem, asks_for_token))
     };
-    let (written, problem) = found(file).unwrap_or_else(|error| (None, Some(error.to_string())));
+    let (written, problem, asks_for_token) = found(file).unwrap_or_else(|error| (None, Some(error.to_string()), false));
     let written = written.unwrap_or_else(|| DEFAULT_GRPC_LISTEN.to_owned());
     match written.trim().parse() {
-        Ok(listen) => OperatorAddress { address: for_operators(listen), problem },
+        Ok(listen) => OperatorAddress { address: for_operators(listen), problem, asks_for_token },
         Err(_) => OperatorAddress {
             address: for_operators(default),
             problem: Some(format!("grpc.listen \"{written}\" is not an address and port")),
+            asks_for_token,
         },
     }
 }
@@ -93,6 +101,8 @@ fn parse_all(origin: &str, text: &str, variables: &Variables, needs: Needs) -> R
     let mut target = Target { table: &mut table, origins: &mut origins, warnings: &mut warnings };
     environment::fill(&mut target, variables)?;
     environment::overlay(&mut target, variables)?;
+    let credentials = variables.get("CREDENTIALS_DIRECTORY").map(|directory| Path::new(&directory.text));
+    secrets::read(&mut target, credentials)?;
     // What variables set in TOML is of the right shape as well.
     check_shape(&table, &origins)?;
     let file: File = table.try_into().map_err(|error: toml::de::Error| ConfigError::Syntax {

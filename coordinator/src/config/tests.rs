@@ -234,3 +234,41 @@ proptest::proptest! {
         let _ = parse("f", "", &environment(&plan), Needs::Everything);
     }
 }
+
+#[test]
+fn a_secrets_file_comes_before_file_and_environment() {
+    let place = tempfile::tempdir().unwrap();
+    let file = place.path().join("redis-url");
+    std::fs::write(&file, "redis://:from-a-file@127.0.0.1:6379\n").unwrap();
+    let shown = file.display().to_string();
+    let read = |pairs: &[(&str, &str)]| parse("f", "", &environment(&[&PLAN[..], pairs].concat()), Needs::Everything);
+    let by_key = read(&[("SPILLWAY_REDIS_URL_FILE", &shown)]).unwrap();
+    assert_eq!(by_key.redis_url, "redis://:from-a-file@127.0.0.1:6379");
+    let said = |settings: &Settings, words: &str| settings.warnings.iter().any(|it| it.contains(words));
+    assert!(said(&by_key, "is not used, because") && said(&by_key, "every user of this machine can read"));
+    assert!(!by_key.warnings.iter().any(|it| it.contains("from-a-file")), "{:?}", by_key.warnings);
+    let credentials = place.path().display().to_string();
+    let by_credential =
+        read(&[("CREDENTIALS_DIRECTORY", &credentials), ("SPILLWAY_REDIS_URL", "redis://10.0.0.1")]).unwrap();
+    assert_eq!(by_credential.redis_url, by_key.redis_url);
+    let missing = read(&[("SPILLWAY_GRPC_JOIN_TOKEN_FILE", "/nowhere/token")]).unwrap_err().to_string();
+    assert!(missing.contains("SPILLWAY_GRPC_JOIN_TOKEN_FILE: cannot read /nowhere/token"), "{missing}");
+    std::fs::write(&file, "\n").unwrap();
+    let empty = read(&[("SPILLWAY_REDIS_URL_FILE", &shown)]).unwrap_err().to_string();
+    assert!(empty.contains("is empty"), "{empty}");
+}
+
+#[test]
+fn operators_are_known_by_loopback_or_by_token() {
+    let with = |pairs: &[(&str, &str)]| parse("f", "", &environment(&[&PLAN[..], pairs].concat()), Needs::Everything);
+    let plain = with(&[]).unwrap();
+    assert_eq!((plain.operators, plain.operator_accounts.len()), (OperatorsKind::Loopback, 0));
+    let token =
+        with(&[("SPILLWAY_GRPC_OPERATORS", "token"), ("SPILLWAY_GRPC_OPERATOR_ACCOUNTS", "ubuntu,1001")]).unwrap();
+    assert_eq!(token.operators, OperatorsKind::Token);
+    assert_eq!(token.operator_accounts, ["ubuntu", "1001"]);
+    let unused = with(&[("SPILLWAY_GRPC_OPERATOR_TOKEN_FILE", "/etc/spillway/operator-token")]).unwrap();
+    assert!(unused.warnings.iter().any(|it| it.contains("are not used: grpc.operators is")), "{:?}", unused.warnings);
+    let refused = with(&[("SPILLWAY_GRPC_OPERATORS", "everybody")]).unwrap_err().to_string();
+    assert!(refused.contains("\"everybody\" is neither \"loopback\""), "{refused}");
+}

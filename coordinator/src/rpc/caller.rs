@@ -16,15 +16,20 @@ pub(super) fn of<T>(request: &Request<T>) -> String {
     let file = if peer.is_ipv4() { "/proc/self/net/tcp" } else { "/proc/self/net/tcp6" };
     let sockets = std::fs::read_to_string(file).unwrap_or_default();
     let Some(uid) = owner(&sockets, peer) else { return peer.to_string() };
-    let accounts = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-    let account = match name(&accounts, uid) {
-        Some(name) => format!("{name} (uid {uid})"),
-        None => format!("uid {uid}"),
-    };
+    let account = account(uid);
     let agent = request.metadata().get("user-agent").and_then(|agent| agent.to_str().ok());
     match agent.and_then(sudo_user).filter(|_| uid == 0) {
         Some(user) => format!("{account}, sudo by {user}"),
         None => account,
+    }
+}
+
+/// An account as the log names it: `NAME (uid N)`.
+pub(super) fn account(uid: u32) -> String {
+    let accounts = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    match name(&accounts, uid) {
+        Some(name) => format!("{name} (uid {uid})"),
+        None => format!("uid {uid}"),
     }
 }
 

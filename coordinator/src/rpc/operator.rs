@@ -1,4 +1,4 @@
-//! OperatorService: status, explanations and operators' requests. Accepted over loopback only.
+//! OperatorService: status, explanations and operators' requests. Who may ask is judged in `access`.
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -12,8 +12,9 @@ use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
+use super::Context;
+use super::access::Access;
 use super::health::changed;
-use super::{Context, caller, is_loopback};
 use crate::reconcile::{self, Message, PoolHandle};
 use crate::{clock, fleet};
 
@@ -26,11 +27,12 @@ const LONGEST_NOTICE: Duration = Duration::from_secs(3600);
 #[derive(Debug)]
 pub(super) struct Service {
     context: Context,
+    access: Access,
 }
 
 impl Service {
-    pub(super) fn new(context: Context) -> Self {
-        Service { context }
+    pub(super) fn new(context: Context, access: Access) -> Self {
+        Service { context, access }
     }
 
     /// The pool of this name, or all pools if it is empty.
@@ -78,13 +80,9 @@ async fn request(pool: &PoolHandle, by: String, wish: Wish) -> Result<Granted, S
     answer.await.map_err(|_| stopping())?.map_err(denied)
 }
 
-fn require_loopback<T>(request: &Request<T>) -> Result<(), Status> {
-    if is_loopback(request.remote_addr()) {
-        return Ok(());
-    }
-    Err(Status::permission_denied(
-        "operators' requests are accepted over loopback only: connect to 127.0.0.1 on the coordinator's host",
-    ))
+/// Who asked for it and why, for `spillway explain`.
+fn signed(by: &str, reason: &str) -> String {
+    if reason.is_empty() { format!("by {by}") } else { format!("{reason}, by {by}") }
 }
 
 fn fleet(pools: &[PoolHandle]) -> v1::GetFleetResponse {
@@ -95,7 +93,7 @@ fn fleet(pools: &[PoolHandle]) -> v1::GetFleetResponse {
 #[tonic::async_trait]
 impl OperatorService for Service {
     async fn get_fleet(&self, request: Request<v1::GetFleetRequest>) -> Result<Response<v1::GetFleetResponse>, Status> {
-        require_loopback(&request)?;
+        self.access.admit(&request).await?;
         Ok(Response::new(fleet(&self.pools(&request.get_ref().pool)?)))
     }
 
@@ -105,11 +103,11 @@ impl OperatorService for Service {
         &self,
         request: Request<v1::WatchFleetRequest>,
     ) -> Result<Response<Self::WatchFleetStream>, Status> {
-        require_loopback(&request)?;
+        self.access.admit(&request).await?;
         let name = request.into_inner().pool;
         self.pools(&name)?;
         let (sender, receiver) = mpsc::channel(1);
-        let service = Service::new(self.context.clone());
+        let service = Service::new(self.context.clone(), self.access.clone());
         tokio::spawn(async move {
             // Anew each time: a pool that is wound up comes and goes.
             while let Ok(pools) = service.pools(&name) {
@@ -122,7 +120,7 @@ impl OperatorService for Service {
     }
 
     async fn explain(&self, request: Request<v1::ExplainRequest>) -> Result<Response<v1::ExplainResponse>, Status> {
-        require_loopback(&request)?;
+        self.access.admit(&request).await?;
         let limit = match request.get_ref().limit {
             0 => PLANS_SHOWN,
             limit => limit as usize,
@@ -138,9 +136,10 @@ impl OperatorService for Service {
     }
 
     async fn drain(&self, request: Request<v1::DrainRequest>) -> Result<Response<v1::DrainResponse>, Status> {
-        require_loopback(&request)?;
-        let (by, request) = (caller::of(&request), request.into_inner());
-        let wish = Wish::Drain { id: InstanceId(request.instance_id.clone()), reason: request.reason };
+        let by = self.access.admit(&request).await?;
+        let request = request.into_inner();
+        let reason = signed(&by, &request.reason);
+        let wish = Wish::Drain { id: InstanceId(request.instance_id.clone()), reason };
         let message = self.request_for(&request.instance_id, by, wish).await?;
         Ok(Response::new(v1::DrainResponse { message }))
     }
@@ -149,15 +148,15 @@ impl OperatorService for Service {
         &self,
         request: Request<v1::CancelDrainRequest>,
     ) -> Result<Response<v1::CancelDrainResponse>, Status> {
-        require_loopback(&request)?;
-        let (by, id) = (caller::of(&request), request.into_inner().instance_id);
+        let by = self.access.admit(&request).await?;
+        let id = request.into_inner().instance_id;
         let message = self.request_for(&id, by, Wish::CancelDrain { id: InstanceId(id.clone()) }).await?;
         Ok(Response::new(v1::CancelDrainResponse { message }))
     }
 
     async fn rehearse(&self, request: Request<v1::RehearseRequest>) -> Result<Response<v1::RehearseResponse>, Status> {
-        require_loopback(&request)?;
-        let (by, request) = (caller::of(&request), request.into_inner());
+        let by = self.access.admit(&request).await?;
+        let request = request.into_inner();
         let notice = match &request.notice {
             None => Some(NOTICE),
             Some(notice) => {
@@ -177,15 +176,16 @@ impl OperatorService for Service {
     }
 
     async fn hold(&self, request: Request<v1::HoldRequest>) -> Result<Response<v1::HoldResponse>, Status> {
-        require_loopback(&request)?;
-        let (by, request) = (caller::of(&request), request.into_inner());
-        let message = self.request_of_all(&request.pool, by, Wish::Hold { reason: request.reason }).await?;
+        let by = self.access.admit(&request).await?;
+        let request = request.into_inner();
+        let wish = Wish::Hold { reason: signed(&by, &request.reason) };
+        let message = self.request_of_all(&request.pool, by, wish).await?;
         Ok(Response::new(v1::HoldResponse { message }))
     }
 
     async fn resume(&self, request: Request<v1::ResumeRequest>) -> Result<Response<v1::ResumeResponse>, Status> {
-        require_loopback(&request)?;
-        let message = self.request_of_all(&request.get_ref().pool, caller::of(&request), Wish::Resume).await?;
+        let by = self.access.admit(&request).await?;
+        let message = self.request_of_all(&request.get_ref().pool, by, Wish::Resume).await?;
         Ok(Response::new(v1::ResumeResponse { message }))
     }
 }

@@ -1,4 +1,4 @@
-//! Refused registrations. Whoever reaches the port can send them, as many as they like: they cost their sender time and
+//! Refused registrations, and requests of those who are no operators. Whoever reaches the port can send them, as many as they like: they cost their sender time and
 //! the log almost nothing.
 
 use std::collections::BTreeMap;
@@ -43,7 +43,11 @@ struct Window {
 
 /// Shared by all requests.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Refusals(Arc<Mutex<State>>);
+pub(super) struct Refusals {
+    state: Arc<Mutex<State>>,
+    /// Of operators' requests, not of registrations.
+    of_operators: bool,
+}
 
 /// What to do about one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,20 +59,36 @@ struct Verdict {
 }
 
 impl Refusals {
+    /// Of requests by whoever is no operator.
+    pub(super) fn of_operators() -> Self {
+        Self { of_operators: true, ..Self::default() }
+    }
+
     /// Notes a refusal, says it unless too many were said, and returns after the time that its answer must wait.
     pub(super) async fn refused(&self, peer: Option<IpAddr>, instance: &str, why: &str) {
         let verdict = self.note(peer, Instant::now());
         if verdict.is_said {
             let peer = peer.map(tracing::field::display);
             let (instance, why) = (cut(instance, INSTANCE), cut(why, WHY));
-            tracing::warn!(instance, peer, why, "registration rejected");
+            if self.of_operators {
+                tracing::warn!(peer, why, "rejected: no operator");
+            } else {
+                tracing::warn!(instance, peer, why, "registration rejected");
+            }
         }
         if verdict.begins_silence {
             let refusals = self.clone();
             tokio::spawn(async move {
                 tokio::time::sleep(WINDOW).await;
                 let rejected = refusals.end_of_window();
-                tracing::warn!(rejected, "more registrations were rejected in the last minute, and are not listed");
+                if refusals.of_operators {
+                    tracing::warn!(
+                        rejected,
+                        "more requests were of no operators in the last minute, and are not listed"
+                    );
+                } else {
+                    tracing::warn!(rejected, "more registrations were rejected in the last minute, and are not listed");
+                }
             });
         }
         if !verdict.wait.is_zero() {
@@ -104,7 +124,7 @@ impl Refusals {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -309,7 +309,7 @@ mod tests {
     use crate::agents::Agents;
     use crate::pools::PoolList;
     use crate::redis_client::Redis;
-    use crate::rpc::Context;
+    use crate::rpc::{Context, Operators};
 
     async fn register(join_token: Option<&str>, proof: Option<Proof>) -> Status {
         // No ledger knows the instance, so none is asked.
@@ -319,7 +319,8 @@ mod tests {
             heartbeat_interval: Duration::from_secs(5),
             sessions: Sessions::new(redis, "spillway:"),
         };
-        let context = Context { pools: PoolList::default(), agents: Agents::default(), registration };
+        let (pools, agents, operators) = (PoolList::default(), Agents::default(), Operators::Loopback);
+        let context = Context { pools, agents, registration, operators, operator_accounts: [].into() };
         let identity = Some(v1::Identity { instance_id: "i-1".to_owned(), ..Default::default() });
         let request = v1::RegisterRequest { identity, proof, ..Default::default() };
         Service::new(context).registers(None, request).await.expect_err("no ledger knows it")

@@ -109,9 +109,14 @@ async fn a_held_pool_launches_nothing_until_it_is_resumed() {
     stage.coordinator().json(&["hold", "--reason", "moving house"]);
     stage.throughout(Duration::from_secs(10), "nothing is launched", || stage.acts() == 0).await;
     let status = stage.coordinator().status();
-    assert_eq!((&status["held"], &status["hold_reason"]), (&true.into(), &"moving house".into()), "{status}");
+    let why = status["hold_reason"].as_str().unwrap_or_default();
+    assert!(status["held"] == true && why.starts_with("moving house, by "), "{status}");
     assert_eq!(status["desired"], 1, "desired capacity is shown regardless");
-    assert!(stage.coordinator().explained("an operator holds the pool (moving house)"), "{}", stage.diagnosis().await);
+    assert!(
+        stage.coordinator().explained("an operator holds the pool (moving house, by "),
+        "{}",
+        stage.diagnosis().await
+    );
     stage.coordinator().json(&["resume"]);
     stage.until_ready(1).await;
     stage.until_zero().await;

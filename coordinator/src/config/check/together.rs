@@ -7,7 +7,7 @@ use spillway_words::{counted, in_words};
 
 use super::Check;
 use crate::config::loopback::for_operators;
-use crate::config::{ConfigError, Pool, Settings, TrustKind};
+use crate::config::{ConfigError, OperatorsKind, Pool, Settings, TrustKind};
 
 pub(super) fn check(check: &Check<'_>, mut settings: Settings) -> Result<Settings, ConfigError> {
     addresses(check, &settings)?;
@@ -16,7 +16,7 @@ pub(super) fn check(check: &Check<'_>, mut settings: Settings) -> Result<Setting
     }
     let warnings = settings.pools.iter().enumerate().filter_map(|(index, pool)| cap(check, index, pool));
     let late = settings.pools.iter().enumerate().filter_map(|(index, pool)| one_beat(check, &settings, index, pool));
-    let warnings: Vec<String> = warnings.chain(late).chain(trust(&settings)).collect();
+    let warnings: Vec<String> = warnings.chain(late).chain(trust(&settings)).chain(operators(&settings)).collect();
     settings.warnings.extend(warnings);
     Ok(settings)
 }
@@ -53,6 +53,16 @@ fn heartbeat(check: &Check<'_>, settings: &Settings, index: usize, pool: &Pool) 
     }
     let interval = check.origins.with(&interval, BEAT);
     Err(check.bad(&path, format!("{timeout} is not longer than {interval}, {so}: write at least three times that")))
+}
+
+/// Settings of operators that have no effect.
+fn operators(settings: &Settings) -> Option<String> {
+    let has_more = settings.operator_token_file.is_some() || !settings.operator_accounts.is_empty();
+    (settings.operators == OperatorsKind::Loopback && has_more).then(|| {
+        "grpc.operator_token_file and grpc.operator_accounts are not used: grpc.operators is \"loopback\", and whoever is on this \
+         host is an operator. Set it to \"token\""
+            .to_owned()
+    })
 }
 
 /// What agents are known by, where that is less than it could be, or not what is set.

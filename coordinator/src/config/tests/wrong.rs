@@ -355,7 +355,10 @@ fn commands_read_the_variables_of_the_service_beside_the_file() {
     assert_eq!(asks(&[("SPILLWAY_GRPC_LISTEN", "127.0.0.2:7001")]).address.to_string(), "127.0.0.2:7001");
     assert_eq!(asks(&[("SPILLWAY_GRPC_LISTEN", "[::]:7002")]).address.to_string(), "[::1]:7002");
     std::fs::write(&variables, "SPILLWAY_GRPC_LISTEN=0.0.0.0:7003\n").expect("written");
-    assert_eq!(asks(&[]), OperatorAddress { address: "127.0.0.1:7003".parse().unwrap(), problem: None });
+    assert_eq!(
+        asks(&[]),
+        OperatorAddress { address: "127.0.0.1:7003".parse().unwrap(), problem: None, asks_for_token: false }
+    );
     std::fs::write(&variables, "export A=1\n").expect("written");
     let guessed = asks(&[]);
     assert_eq!(guessed.address.to_string(), "127.0.0.1:7443");
