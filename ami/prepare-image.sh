@@ -28,7 +28,9 @@ agent=/usr/local/bin/spillway-agent config=/etc/spillway/agent.toml token=/etc/s
 # The first value of a key in the agent's configuration.
 value() { sed -n "s/^ *$1 *= *\"\([^\"]*\)\".*/\1/p" $config | head -n 1; }
 # Where agents prove themselves by their instance profile there is none.
-[ -z "$(value join_token_file)" ] || [ -s $token ] || fail "$token is missing: write the coordinator's SPILLWAY_GRPC_JOIN_TOKEN into it"
+if [ -n "$(value join_token_file)" ]; then
+  [ -s $token ] || fail "$token is missing: write the coordinator's SPILLWAY_GRPC_JOIN_TOKEN into it"
+fi
 user=$(value user) directory=$(value directory) env_file=$(value env_file)
 [ -z "$user" ] || id "$user" >/dev/null 2>&1 || fail "$config names the user $user, who is not there"
 users_home=$(getent passwd "${user:-root}" | cut -d: -f6)
