@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use aws_smithy_runtime_api::client::http::{HttpConnector as _, SharedHttpConnector};
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
+use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_types::body::SdkBody;
 use http_body::Body as _;
 use spillway_proto::sts::{self, Endpoint, Question};
@@ -21,12 +22,16 @@ const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
 /// Of an answer: STS' own has some hundred bytes.
 const LONGEST_ANSWER: usize = 8 * 1024;
 
+/// Of what kept STS from answering, for the log.
+const LONGEST_WORDS: usize = 200;
+
 /// STS of one region.
 #[derive(Debug)]
 pub(super) struct Sts {
     pub endpoint: Endpoint,
     /// Where the connection goes; nowhere else is it said.
     connects_to: String,
+    pub answers_within: Duration,
     http: SharedHttpConnector,
 }
 
@@ -58,7 +63,7 @@ impl Sts {
     pub(super) fn new(endpoint: Endpoint, connects_to: Option<String>, proxies: &Proxies) -> anyhow::Result<Self> {
         let connects_to = connects_to.unwrap_or_else(|| endpoint.url());
         let http = cloud::connector(proxies)?;
-        Ok(Sts { endpoint, connects_to, http })
+        Ok(Sts { endpoint, connects_to, answers_within: ANSWERS_WITHIN, http })
     }
 
     /// Whose signature it is, by STS. The proof must be within its bounds.
@@ -68,13 +73,13 @@ impl Sts {
     pub(super) async fn ask(&self, question: &Question<'_>, proof: &StsProof) -> Result<Caller, StsError> {
         let request = self.request(question, proof).map_err(StsError::NotUnderstood)?;
         let answered = async {
-            let unreachable = |error| StsError::Unavailable(format!("{error:?}").chars().take(200).collect());
+            let unreachable = |error: ConnectorError| StsError::Unavailable(in_words(&error));
             let mut response = self.http.call(request).await.map_err(unreachable)?;
             let body = read(&mut response).await?;
             judged(&response, &body)
         };
         let late = |_| StsError::Unavailable("no answer in time".to_owned());
-        tokio::time::timeout(ANSWERS_WITHIN, answered).await.map_err(late)?
+        tokio::time::timeout(self.answers_within, answered).await.map_err(late)?
     }
 
     fn request(&self, question: &Question<'_>, proof: &StsProof) -> Result<HttpRequest, String> {
@@ -122,6 +127,12 @@ fn judged(response: &HttpResponse, body: &[u8]) -> Result<Caller, StsError> {
         429 | 500.. => Err(StsError::Unavailable(format!("HTTP {status}"))),
         _ => Err(StsError::NotUnderstood(format!("HTTP {status}"))),
     }
+}
+
+/// An error and what caused it.
+fn in_words(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string);
+    causes.collect::<Vec<_>>().join(": ").chars().take(LONGEST_WORDS).collect()
 }
 
 /// AWS's code of an error, where it is a word: it goes into the log.

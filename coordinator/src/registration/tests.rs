@@ -243,4 +243,20 @@ async fn where_sts_does_not_answer_nobody_is_let_in() {
     let refused = prove(&proofs(&nobody), &id, &right).await.expect_err("nobody answers");
     assert!(matches!(&refused, Unproven::Unavailable(why) if why.contains("STS did not answer")), "{refused}");
     assert_eq!(refused.code(), Code::Unavailable);
+    // It takes the connection, and says nothing, or one byte and then nothing.
+    for said in [&b""[..], b"H"] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = format!("http://{}/", listener.local_addr().expect("an address"));
+        let silent = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.expect("a connection");
+            let _ = stream.read(&mut [0; 16 * 1024]).await.expect("the request");
+            stream.write_all(said).await.expect("written");
+            std::future::pending::<()>().await;
+        });
+        let mut proofs = proofs(&FakeSts { url, asked: Arc::default() });
+        proofs.sts.answers_within = Duration::from_millis(200);
+        let refused = prove(&proofs, &id, &right).await.expect_err("it hangs");
+        assert!(refused.to_string().contains("no answer in time"), "{refused}");
+        silent.abort();
+    }
 }
