@@ -39,11 +39,15 @@ pub(super) async fn at_once(scene: &Scene) {
     }
     let answers = proving.join_all().await;
     assert_eq!(answers.len(), 104);
-    let won: Vec<_> = answers.iter().filter_map(|answer| answer.as_ref().ok()).collect();
-    assert_eq!(won.len(), 1, "{answers:?}");
-    let session = agent.session(&won[0].session_token).await.expect("it is good");
-    drop(session);
-    scene.plant([won[0].session_token.clone()]);
+    let (won, lost): (Vec<_>, Vec<_>) = answers.into_iter().partition(Result::is_ok);
+    let tokens: Vec<String> = won.into_iter().flatten().map(|registered| registered.session_token).collect();
+    // On a busy machine one may be judged after another was registered: it takes that one's place, as a restarted agent's.
+    let mut good = Vec::new();
+    for token in &tokens {
+        good.extend(agent.session(token).await.ok());
+    }
+    assert_eq!(good.len(), 1, "{} were answered with a token, {} refused", tokens.len(), lost.len());
+    scene.plant(tokens);
     one_claim_wins(scene).await;
 }
 
