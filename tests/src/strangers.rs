@@ -16,6 +16,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
+use tonic::Code;
 
 use crate::agent_session::AgentSession;
 use crate::stage::{Setup, Stage, in_phase};
@@ -25,8 +26,8 @@ pub use handshakes::Handshakes;
 /// What the honest agents show.
 pub const TOKEN: &str = "5f2c1c6d7f0e4c0a";
 const BEAT: Duration = Duration::from_secs(1);
-/// An instance id as long as a message may have it.
-const LONG: usize = 200_000;
+/// Lengths of an instance id: as one is, as long as a message may have it, and too long to be read.
+const LENGTHS: [usize; 3] = [17, 60_000, 200_000];
 
 /// A stage with that many instances, which run nothing: their agents are the test's.
 pub async fn stage(agents: u32) -> Stage {
@@ -160,7 +161,7 @@ impl Wrong {
 }
 
 async fn wrong(server: String, number: usize, mut ending: tokio::sync::watch::Receiver<bool>) -> Registrations {
-    let id = format!("i-\x1b[31m\n{}", "0".repeat(if number.is_multiple_of(2) { LONG } else { 17 }));
+    let id = format!("i-\x1b[31m\n{}", "0".repeat(LENGTHS[number % LENGTHS.len()]));
     let mut count = Registrations::default();
     while !*ending.borrow() {
         let Ok(client) = AgentServiceClient::connect(format!("http://{server}")).await else { continue };
@@ -173,7 +174,7 @@ async fn wrong(server: String, number: usize, mut ending: tokio::sync::watch::Re
             several.spawn(async move {
                 // A refusal of the service, and no broken connection.
                 client.register(request).await.is_err_and(|status| {
-                    matches!(status.code(), tonic::Code::Unauthenticated | tonic::Code::InvalidArgument)
+                    [Code::Unauthenticated, Code::InvalidArgument, Code::OutOfRange].contains(&status.code())
                 })
             })
         };
