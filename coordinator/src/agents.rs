@@ -34,6 +34,8 @@ pub struct AgentRecord {
     pub notices: Vec<v1::Notice>,
     /// With the epoch that it was given or read in: another leader may have given another since.
     grant: (Grant, u64),
+    /// When this process gave it.
+    granted_at: Option<Instant>,
     /// None while the agent is not connected.
     session: Option<Session>,
     /// While a session is open: somebody else has proved to be the instance.
@@ -170,6 +172,7 @@ impl Agents {
             let record = inner.records.entry(id.clone()).or_default();
             (record.identity, record.version) = (identity, grant.0.agent_version.clone());
             record.grant = grant;
+            record.granted_at = Some(Instant::now());
             record.replace_session(None);
             tell();
         });
@@ -182,6 +185,17 @@ impl Agents {
             record.version.clone_from(&grant.0.agent_version);
             record.grant = grant;
         });
+    }
+
+    /// The ledger has a grant of this process' for the instance: a challenge from before it is answered too late.
+    pub fn granted(&self, id: &InstanceId) {
+        self.with(|inner| inner.records.entry(id.clone()).or_default().granted_at = Some(Instant::now()));
+    }
+
+    /// Whether another registration of the instance was granted since then.
+    pub fn is_granted_since(&self, id: &InstanceId, then: Instant) -> bool {
+        let granted_at = self.with(|inner| inner.records.get(id).and_then(|record| record.granted_at));
+        granted_at.is_some_and(|at| at >= then)
     }
 
     /// Whether a proven registration of this instance may take the place of its session: not of one whose agent beats

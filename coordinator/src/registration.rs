@@ -129,7 +129,8 @@ impl Proofs {
         Ok(Challenge { nonce, audience })
     }
 
-    /// Whether the proof shows that the connection is this instance's. `expected` is asked once the proof is worth it.
+    /// Whether the proof shows that the connection is this instance's; when its challenge was made. `expected` is asked
+    /// once the proof is worth it.
     ///
     /// # Errors
     /// It does not, or nobody can tell.
@@ -139,9 +140,9 @@ impl Proofs {
         id: &InstanceId,
         proof: &StsProof,
         expected: impl FnOnce() -> Result<Expected, Unproven>,
-    ) -> Result<(), Unproven> {
+    ) -> Result<Instant, Unproven> {
         let signed_at = check(proof)?;
-        let nonce = lock(&self.nonces).take(peer, id, Instant::now()).ok_or(Unproven::NoChallenge)?;
+        let (nonce, challenged_at) = lock(&self.nonces).take(peer, id, Instant::now()).ok_or(Unproven::NoChallenge)?;
         let skew = Duration::from_millis(clock::now().0.abs_diff(signed_at.saturating_mul(1000)));
         if skew > MAX_SKEW {
             return Err(Unproven::Skewed(spillway_words::in_words(Duration::from_secs(skew.as_secs()))));
@@ -158,7 +159,7 @@ impl Proofs {
             return Err(Unproven::Busy);
         }
         match self.sts.ask(&question, proof).await {
-            Ok(caller) => self.is_expected(id, &caller, &expected),
+            Ok(caller) => self.is_expected(id, &caller, &expected).map(|()| challenged_at),
             Err(error @ (StsError::Unavailable(_) | StsError::NotUnderstood(_))) => {
                 Err(Unproven::Unavailable(error.to_string()))
             }

@@ -53,11 +53,11 @@ impl Nonces {
         nonce
     }
 
-    /// The connection's challenge, which is used up by this whatever comes of it. None where there is none, it is too
-    /// old, or it was for another instance.
-    pub(super) fn take(&mut self, peer: SocketAddr, id: &InstanceId, now: Instant) -> Option<[u8; NONCE]> {
+    /// The connection's challenge and when it was made; it is used up by this whatever comes of it. None where there is
+    /// none, it is too old, or it was for another instance.
+    pub(super) fn take(&mut self, peer: SocketAddr, id: &InstanceId, now: Instant) -> Option<([u8; NONCE], Instant)> {
         let found = self.outstanding.remove(&canonical(peer))?;
-        (found.id == *id && now.duration_since(found.made) < GOOD_FOR).then_some(found.nonce)
+        (found.id == *id && now.duration_since(found.made) < GOOD_FOR).then_some((found.nonce, found.made))
     }
 }
 
@@ -97,7 +97,7 @@ mod tests {
         let (one, other) = (InstanceId("i-1".to_owned()), InstanceId("i-2".to_owned()));
         let nonce = nonces.make(peer(1, 1), &one, now);
         assert_eq!(nonces.take(peer(1, 2), &one, now), None, "another connection");
-        assert_eq!(nonces.take(peer(1, 1), &one, now), Some(nonce));
+        assert_eq!(nonces.take(peer(1, 1), &one, now), Some((nonce, now)));
         assert_eq!(nonces.take(peer(1, 1), &one, now), None, "once");
         nonces.make(peer(1, 1), &one, now);
         assert_eq!(nonces.take(peer(1, 1), &other, now), None, "another instance");
@@ -107,10 +107,10 @@ mod tests {
         let first = nonces.make(peer(1, 1), &one, now);
         let second = nonces.make(peer(1, 1), &one, now);
         assert_ne!(first, second);
-        assert_eq!(nonces.take(peer(1, 1), &one, now), Some(second), "the newest");
+        assert_eq!(nonces.take(peer(1, 1), &one, now), Some((second, now)), "the newest");
         let mapped = "[::ffff:0.0.0.1]:1".parse().expect("an address");
         let nonce = nonces.make(mapped, &one, now);
-        assert_eq!(nonces.take(peer(1, 1), &one, now), Some(nonce));
+        assert_eq!(nonces.take(peer(1, 1), &one, now), Some((nonce, now)));
     }
 
     #[test]
@@ -121,7 +121,7 @@ mod tests {
             nonces.make(peer(1, port), &id, now);
         }
         assert_eq!(nonces.outstanding.len(), MOST_OF_ADDRESS + 1);
-        assert_eq!(nonces.take(peer(7, 7), &id, now), Some(honest));
+        assert_eq!(nonces.take(peer(7, 7), &id, now), Some((honest, now)));
         for address in 0..20_000 {
             nonces.make(peer(address, 1), &id, now);
         }

@@ -134,7 +134,7 @@ fn expected() -> Result<Expected, Unproven> {
 async fn prove(proofs: &Proofs, id: &InstanceId, proof: &StsProof) -> Result<(), Unproven> {
     let peer = PEER.parse().expect("an address");
     proofs.challenge(peer, id).expect("a challenge");
-    proofs.prove(peer, id, proof, expected).await
+    proofs.prove(peer, id, proof, expected).await.map(drop)
 }
 
 #[tokio::test]

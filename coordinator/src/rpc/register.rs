@@ -50,6 +50,8 @@ struct Admitted {
     /// Where its connections must come from, and in which boot: where that is known for certain.
     peer: Option<IpAddr>,
     boot: String,
+    /// When the challenge was made that it answered.
+    challenged_at: Option<Instant>,
 }
 
 impl Service {
@@ -151,12 +153,13 @@ impl Service {
             }
             None => String::new(),
         };
-        proofs.prove(peer, &id, proof, expected).await.map_err(|why| status(&why))?;
+        let challenged_at = proofs.prove(peer, &id, proof, expected).await.map_err(|why| status(&why))?;
         // It took a moment: the instance may be gone by now, or another may lead.
         let pool = self.pool_that_expects(&id)?;
         let epoch = pool.status.borrow().epoch;
         self.only_one(&pool, &id)?;
-        Ok(Admitted { id, pool, epoch, before, peer: Some(peer.ip().to_canonical()), boot: identity.boot_id.clone() })
+        let (peer, boot) = (Some(peer.ip().to_canonical()), identity.boot_id.clone());
+        Ok(Admitted { id, pool, epoch, before, peer, boot, challenged_at: Some(challenged_at) })
     }
 
     /// Fails while an agent of this instance holds a session: one of the two is not what it says. The one that is there
@@ -187,22 +190,25 @@ impl Service {
     ) -> Result<Admitted, Status> {
         let before = self.context.registration.sessions.read(&pool.name, id).await.map_err(|it| no_ledger(&it))?;
         let epoch = pool.status.borrow().epoch;
-        Ok(Admitted { id: id.clone(), pool, epoch, before, peer, boot })
+        Ok(Admitted { id: id.clone(), pool, epoch, before, peer, boot, challenged_at: None })
     }
 
     /// Writes the grant to the ledger, and answers with its token.
     async fn grants(&self, of: Admitted, identity: v1::Identity, version: String) -> Result<Outcome, Status> {
-        let Admitted { id, pool, epoch, before, peer, boot } = of;
+        let Admitted { id, pool, epoch, before, peer, boot, challenged_at } = of;
+        let came_first = || Status::aborted(format!("another registration of {id} came first: retry"));
+        // Of those that were challenged at once one alone is registered, however late the others are judged.
+        if challenged_at.is_some_and(|at| self.context.agents.is_granted_since(&id, at)) {
+            return Err(came_first());
+        }
         let session_token = format!("{id}.{}", random_token());
         let token_sha256 = digest(&session_token);
         let grant = Grant { token_sha256, boot, peer, agent_version: version.clone(), at_ms: clock::now().0 };
         let leadership = Leadership { pool: &pool.name, holder: &pool.holder, epoch };
         let claim = self.context.registration.sessions.claim(leadership, &id, &before, &grant).await;
         match claim.map_err(|problem| no_ledger(&problem))? {
-            Claim::Won => {}
-            Claim::Lost => {
-                return Err(Status::aborted(format!("another registration of {id} came first: retry")));
-            }
+            Claim::Won => self.context.agents.granted(&id),
+            Claim::Lost => return Err(came_first()),
             Claim::NotLeader => {
                 return Err(Status::unavailable("this coordinator is not the leader any more: retry"));
             }
