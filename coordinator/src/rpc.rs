@@ -42,8 +42,8 @@ pub use register::{Registration, Trust};
 const KEEPALIVE: Duration = Duration::from_secs(10);
 /// Open at once on one connection: an agent has one or two, an operator's program some.
 const MOST_REQUESTS: u32 = 32;
-/// Of everybody, before and after an agent has proved itself: the longest that the protocol's bounds allow is a quarter of
-/// it. One request, and one connection, may have sent as much before any of it is read.
+/// Of everybody, before and after an agent has proved itself: the longest that the protocol's bounds allow is a quarter
+/// of it. One request, and one connection, may have sent as much before any of it is read.
 const LARGEST_MESSAGE: usize = 64 * 1024;
 const STREAM_WINDOW: u32 = 64 * 1024;
 const CONNECTION_WINDOW: u32 = 128 * 1024;

@@ -116,8 +116,8 @@ const JSON: &str = "Print JSON";
 /// The coordinator to talk to.
 #[derive(Debug, Args)]
 pub struct Server {
-    /// gRPC address of the coordinator, or unix:PATH of its operators' socket; without a token it accepts operators from
-    /// its own machine only [default: where this machine's settings say that it listens, else 127.0.0.1:7443]
+    /// gRPC address of the coordinator, or unix:PATH of its operators' socket; without a token it accepts operators
+    /// from its own machine only [default: where this machine's settings say that it listens, else 127.0.0.1:7443]
     #[arg(long, value_name = "HOST:PORT", env = "SPILLWAY_SERVER")]
     pub server: Option<String>,
     /// File with the operators' token, where the coordinator asks for one (grpc.operators = "token")

@@ -1,5 +1,6 @@
 //! The way to a running coordinator.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -53,6 +54,13 @@ impl Interceptor for Token {
 pub async fn connect(server: &Address) -> anyhow::Result<Coordinator> {
     let token = token(server)?;
     let Address { address: server, doubt, ca_file, .. } = server;
+    let is_elsewhere = |address: SocketAddr| !address.ip().to_canonical().is_loopback();
+    if ca_file.is_none() && server.parse().is_ok_and(is_elsewhere) {
+        bail!(
+            "operators are answered over loopback only, and {server} is not: ask on the coordinator's host, or through a tunnel \
+             (ssh -L 7443:127.0.0.1:7443). Where grpc.operators is \"token\", add --ca-file and --token-file"
+        );
+    }
     let doubt = doubt.as_ref().map(|doubt| format!("; {doubt}")).unwrap_or_default();
     let url = match (server.starts_with("unix:"), ca_file) {
         (true, _) => server.clone(),
@@ -111,8 +119,8 @@ pub fn refused(status: Status) -> anyhow::Error {
 mod tests {
     use super::*;
 
-    #[tokio::test]
-    async fn a_token_does_not_cross_the_network_in_plaintext() {
+    #[test]
+    fn a_token_does_not_cross_the_network_in_plaintext() {
         let file = std::env::temp_dir().join(format!("spillway-token-{}", std::process::id()));
         std::fs::write(&file, "0123456789abcdef\n").expect("written");
         let at = |address: &str| Address { token_file: Some(file.clone()), ..Address::from(address) };

@@ -1,5 +1,5 @@
-//! Secrets from files: those that a `…_file` key names, and the service's credentials (systemd's LoadCredential). They come
-//! before every other place, since an environment is seen by whoever may look at the process.
+//! Secrets from files: those that a `…_file` key names, and the service's credentials (systemd's LoadCredential). They
+//! come before every other place, since an environment is seen by whoever may look at the process.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,5 @@
-//! Who is an operator: whoever is on this host, or shows the operators' token; and on the Unix socket, the accounts that
-//! the settings name. Owns that judgement and the name under which a request is logged.
+//! Who is an operator: whoever is on this host, or shows the operators' token; and on the Unix socket, the accounts
+//! that the settings name. Owns that judgement and the name under which a request is logged.
 
 use std::fmt;
 use std::sync::Arc;

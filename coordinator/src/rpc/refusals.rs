@@ -1,5 +1,5 @@
-//! Refused registrations, and requests of those who are no operators. Whoever reaches the port can send them, as many as they like: they cost their sender time and
-//! the log almost nothing.
+//! Refused registrations, and requests of those who are no operators. Whoever reaches the port can send them, as many
+//! as they like: they cost their sender time and the log almost nothing.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;

@@ -89,8 +89,8 @@ pub async fn worker_image(account: &Account, primary: &Machine<'_>) -> String {
     image
 }
 
-/// The launch template of step 6, from the files with their placeholders replaced. The coordinator runs already: it made
-/// the CA that agents pin.
+/// The launch template of step 6, from the files with their placeholders replaced. The coordinator runs already: it
+/// made the CA that agents pin.
 pub async fn launch_template(account: &Account, image: &str, primary: &Machine<'_>) {
     let ca = primary.run_as_user("cat /run/spillway/ca.pem").await;
     let user_data = file("ami/user-data.sh").replace("10.0.0.5", &primary.address());

@@ -1,5 +1,5 @@
-//! Operators that are known by a token, or by their account on the Unix socket: who is answered, what the others are told,
-//! and under which name a request is in the log and in `explain`.
+//! Operators that are known by a token, or by their account on the Unix socket: who is answered, what the others are
+//! told, and under which name a request is in the log and in `explain`.
 
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt as _;
