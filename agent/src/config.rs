@@ -30,6 +30,7 @@ pub(crate) const KEYS: &[&str] = &[
     "env_file",
     "join_token",
     "join_token_file",
+    "redis_url_file",
     "state_directory",
     "orphan_after",
     "max_life",
@@ -149,9 +150,12 @@ impl Config {
         let env_file = source.string("env_file")?.map(PathBuf::from);
         let (boot, join_token) = (boot(source)?, join_token(source)?);
         let application = application_environment(source, env_file.as_ref(), &boot)?;
-        let own = join_token.as_ref().map(|token| ("JOIN_TOKEN".to_owned(), token.expose().to_owned()));
+        let own_url = own_redis_url(source)?;
+        let own_secrets = [("JOIN_TOKEN", join_token.as_ref()), ("REDIS_URL", own_url.as_ref())];
+        let own = own_secrets.into_iter().filter_map(|(name, it)| Some((name.to_owned(), it?.expose().to_owned())));
+        let own: Vec<(String, String)> = own.collect();
         let secrets = application.iter().chain(&boot.environment);
-        let mask = Mask::of(secrets.chain(own.as_ref().map(|(name, value)| (name, value))));
+        let mask = Mask::of(secrets.chain(own.iter().map(|(name, value)| (name, value))));
         Ok(Self {
             coordinator,
             join_token,
@@ -167,7 +171,10 @@ impl Config {
             imds_interval: source
                 .duration("imds.interval", Duration::from_millis(100)..=Duration::from_secs(60))?
                 .unwrap_or(Duration::from_secs(1)),
-            redis: redis(source, env_file.as_ref(), &application)?,
+            redis: match &own_url {
+                Some(url) => redis_url(source, "redis_url_file", "its file", url.expose())?,
+                None => redis(source, env_file.as_ref(), &application)?,
+            },
             env_file,
         })
     }
@@ -339,12 +346,29 @@ fn redis(
     let url = application.get("REDIS_URL").filter(|url| !url.is_empty()).ok_or_else(|| {
         source.invalid("env_file", format!("{place} has no REDIS_URL"), "set REDIS_URL=redis://HOST:6379 there")
     })?;
+    redis_url(source, "env_file", &format!("REDIS_URL in {place}"), url)
+}
+
+fn redis_url(source: &Source, key: &str, what: &str, url: &str) -> Result<RedisUrl, ConfigError> {
     RedisUrl::parse(url).map_err(|error| {
         // The error's own words say what to write.
         let error = error.to_string();
         let (problem, remedy) = error.split_once(": ").unwrap_or((&error, "write redis://HOST:6379"));
-        source.invalid("env_file", format!("REDIS_URL in {place} {problem}"), remedy)
+        source.invalid(key, format!("{what} {problem}"), remedy)
     })
+}
+
+/// The URL of the agent's own Redis user, where it has one. The worker's stays the application's.
+fn own_redis_url(source: &Source) -> Result<Option<Secret>, ConfigError> {
+    let Some(path) = source.string("redis_url_file")? else { return Ok(None) };
+    let text = std::fs::read_to_string(&path).map_err(|error| {
+        source.invalid(
+            "redis_url_file",
+            format!("{path} cannot be read: {error}"),
+            "name a file with redis://USER:PASSWORD@HOST:6379 as its only line, or remove this: the application's REDIS_URL is then used",
+        )
+    })?;
+    Ok(Some(Secret::new(text.trim().to_owned())))
 }
 
 #[cfg(test)]

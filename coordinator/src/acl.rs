@@ -1,5 +1,6 @@
-//! Redis' users: one for BullMQ that cannot write the ledger, and one for the ledger. Whoever may write the ledger
-//! decides what is launched and terminated, and every process of the application has BullMQ's password.
+//! Redis' users: one for BullMQ that cannot write the ledger, one for the agents, and one for the ledger. Whoever may
+//! write the ledger decides what is launched and terminated, and every process of the application has BullMQ's
+//! password.
 
 use std::collections::BTreeSet;
 
@@ -15,11 +16,31 @@ const LEDGER: &str = "+get +set +del +exists +pexpire +pttl +time +xadd +xrevran
 /// shim unblocks a Worker that waits for a job when its instance drains.
 const BULLMQ: &str = "+@all -@admin -@dangerous +info +client|list +client|unblock";
 
+/// What the agents' user may look at, below BullMQ's keys, and what needs no key.
+const AGENT: &str = "-@all +@connection -@admin -@dangerous +client|list +info +time +script|load +get +mget +hget +hmget +hgetall \
+                     +hexists +llen +lrange +lindex +lpos +zcard +zcount +zrange +zrangebyscore +zrevrangebyscore +exists +pttl \
+                     +type";
+/// What it may write, by the ends of the keys: what handing a job back takes. A script's own keys count as written.
+const HAND_BACK: [(&str, &[&str]); 8] = [
+    ("+eval +evalsha", &[""]),
+    ("+del", &[":lock"]),
+    ("+lrem", &[":active"]),
+    ("+rpush", &[":wait", ":paused"]),
+    ("+zadd", &[":prioritized", ":marker"]),
+    ("+srem", &[":stalled"]),
+    ("+xadd", &[":events"]),
+    // Of a job's hash, which has no end of its own.
+    ("+hdel +hincrby", &[""]),
+];
+
 /// The users have passwords of their own making: nothing is to be filled in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Users {
     /// `ACL SETUSER …`, one each.
     pub commands: Vec<String>,
+    /// What the agents' `redis_url_file` has. None: a prefix has a blank, a quote or a character of a pattern, which no
+    /// selector of Redis' can say.
+    pub agent_url: Option<String>,
     /// What `redis.url` (and the application's REDIS_URL) becomes, and `ledger.url`.
     pub redis_url: String,
     pub ledger_url: String,
@@ -46,17 +67,38 @@ pub fn users(settings: &Settings) -> Result<Users, Overlap> {
         return Err(Overlap { ledger: ledger.clone(), queues: queues.clone() });
     }
     let password = || uuid::Uuid::new_v4().simple().to_string();
-    let (bullmq, spillway) = (password(), password());
+    let (bullmq, spillway, agent) = (password(), password(), password());
     let keys: Vec<String> = prefixes.iter().map(|prefix| below(prefix)).collect();
     let keys = keys.join(" ");
+    let of_agents = of_agents(&prefixes);
+    let agent_url = of_agents.is_some().then(|| with_login(&settings.redis_url, &format!("spillway-agent:{agent}")));
+    let commands = [
+        Some(format!("ACL SETUSER bullmq reset on >{bullmq} {keys} &* {BULLMQ}")),
+        of_agents.map(|rules| format!("ACL SETUSER spillway-agent reset on >{agent} {rules}")),
+        Some(format!("ACL SETUSER spillway-ledger reset on >{spillway} {} -@all {LEDGER}", below(ledger))),
+    ];
     Ok(Users {
-        commands: vec![
-            format!("ACL SETUSER bullmq reset on >{bullmq} {keys} &* {BULLMQ}"),
-            format!("ACL SETUSER spillway-ledger reset on >{spillway} {} -@all {LEDGER}", below(ledger)),
-        ],
+        commands: commands.into_iter().flatten().collect(),
         redis_url: with_login(&settings.redis_url, &format!("bullmq:{bullmq}")),
+        agent_url,
         ledger_url: with_login(&settings.ledger_url, &format!("spillway-ledger:{spillway}")),
     })
+}
+
+/// The agents' permissions: to read all of BullMQ's keys, and one selector (Redis 7) for each kind of write.
+fn of_agents(prefixes: &BTreeSet<String>) -> Option<String> {
+    if prefixes.iter().any(|prefix| below(prefix).starts_with('"')) {
+        return None;
+    }
+    let readable: Vec<String> = prefixes.iter().map(|prefix| below(prefix).replacen('~', "%R~", 1)).collect();
+    let selector = |(commands, ends): &(&str, &[&str])| {
+        let below: Vec<String> = prefixes.iter().map(|prefix| below(prefix)).collect();
+        let keys = below.iter().flat_map(|below| ends.iter().map(move |end| format!("{below}{end}")));
+        let keys: Vec<String> = keys.collect();
+        format!("({commands} {})", keys.join(" "))
+    };
+    let selectors: Vec<String> = HAND_BACK.iter().map(selector).collect();
+    Some(format!("{} {AGENT} {}", readable.join(" "), selectors.join(" ")))
 }
 
 /// All keys with this prefix, as an argument on `redis-cli`'s standard input.

@@ -21,5 +21,16 @@ pub(super) fn acl(file: Option<&Path>) -> anyhow::Result<()> {
         users.redis_url,
         users.ledger_url
     );
+    match users.agent_url {
+        Some(url) => errln!(
+            "The agents' user can look at the queues and hand jobs back, no more. Redis 7 or newer: 6.2 refuses it, and agents use \
+             the application's user there. Write into the image's /etc/spillway/redis-url (redis_url_file of agent.toml)\n    {url}\n\
+             Whoever is root on an instance can still read the application's REDIS_URL, and do all that it may do"
+        ),
+        None => errln!(
+            "There is no user for the agents: a queue prefix has a blank, a quote or a character of a pattern, which Redis' \
+             selectors cannot say. Agents use the application's user"
+        ),
+    }
     Ok(())
 }

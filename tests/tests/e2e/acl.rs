@@ -14,8 +14,8 @@ const WARNING: &str = "may write the ledger";
 /// Of each job.
 const SECONDS: f64 = 4.0;
 
-/// The users are in Redis, and `default` is off; the URLs of BullMQ's and the ledger's.
-fn apply(stage: &Stage) -> [String; 2] {
+/// The users are in Redis; the URLs of BullMQ's, the ledger's and the agents'.
+fn apply(stage: &Stage) -> [String; 3] {
     let out = output(spillway(&stage.environment).arg("acl"));
     assert!(out.status.success(), "{}", text(&out.stderr));
     for command in text(&out.stdout).lines() {
@@ -27,7 +27,7 @@ fn apply(stage: &Stage) -> [String; 2] {
         let is_it = |word: &&str| word.starts_with(&format!("redis://{user}:"));
         said.split_whitespace().find(is_it).unwrap_or_else(|| panic!("no URL of {user}: {said}")).to_owned()
     };
-    [url("bullmq"), url("spillway-ledger")]
+    [url("bullmq"), url("spillway-ledger"), url("spillway-agent")]
 }
 
 fn ask(url: &str, words: &[&str]) -> redis::RedisResult<redis::Value> {
@@ -35,6 +35,15 @@ fn ask(url: &str, words: &[&str]) -> redis::RedisResult<redis::Value> {
     let mut command = redis::cmd(words[0]);
     command.arg(&words[1..]);
     command.query(&mut connection)
+}
+
+fn assert_denied(url: &str, words: &[&str]) {
+    let refused = ask(url, words).expect_err(&format!("it may not {words:?}")).to_string();
+    // Redis 7.0 has words of its own to a script, and no code.
+    let is_denied = ["ermission", "NOPERM", "can't access at least one", "can't run this command"]
+        .iter()
+        .any(|it| refused.contains(it));
+    assert!(is_denied, "{words:?}: {refused}");
 }
 
 /// Each refusal since the last reset: of which command, key or channel.
@@ -53,7 +62,7 @@ async fn bullmq_and_spillway_work_with_the_users_of_acl_and_bullmqs_cannot_write
     coordinator.process.signal(libc::SIGTERM);
     coordinator.process.end_within(Duration::from_secs(20)).await;
 
-    let [bullmq, ledger] = apply(&stage);
+    let [bullmq, ledger, _] = apply(&stage);
     let state = "spillway:pool:spillway:state";
     for words in [
         &["SET", state, "x"][..],
@@ -64,10 +73,7 @@ async fn bullmq_and_spillway_work_with_the_users_of_acl_and_bullmqs_cannot_write
         &["FLUSHALL"],
         &["ACL", "SETUSER", "bullmq", "~*"],
     ] {
-        let refused = ask(&bullmq, words).expect_err("it may not").to_string();
-        // Redis 7.0 has words of its own to a script, and no code.
-        let is_denied = ["ermission", "NOPERM", "can't access at least one"].iter().any(|it| refused.contains(it));
-        assert!(is_denied, "{words:?}: {refused}");
+        assert_denied(&bullmq, words);
     }
     assert!(ask(&ledger, &["LLEN", "bull:transcode:wait"]).is_err(), "the ledger's user sees no queue");
     assert_eq!(stage.redis.ask::<String>(&["ACL", "LOG", "RESET"]), "OK");
@@ -97,4 +103,58 @@ async fn bullmq_and_spillway_work_with_the_users_of_acl_and_bullmqs_cannot_write
     assert!(passwords.iter().all(|password| !logs.contains(password)), "a password is in the log");
     assert_eq!(stage.coordinator().health("").await, Serving);
     assert_eq!(denied(&stage.redis), ["spillway:pool::state"], "only whether BullMQ's user may write the ledger");
+}
+
+/// With the agent's password and Redis' port, as a process that has taken over an instance's agent.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agent_with_its_own_user_works_and_a_hostile_one_can_look_and_hand_back_and_no_more() {
+    let secrets = tempfile::tempdir().expect("a directory");
+    let file = secrets.path().join("redis-url");
+    let keys: &'static str = Box::leak(format!("redis_url_file = {file:?}\n").into_boxed_str());
+    let mut stage = Stage::without_coordinator(Setup { agent_keys: keys, ..Setup::default() }).await;
+    let [_, _, agent] = apply(&stage);
+    std::fs::write(&file, format!("{agent}\n")).expect("written");
+    jobs::add(&stage.redis, 6, 2.0 * SECONDS);
+    for words in [
+        &["DEL", "bull:video-processing:1"][..],
+        &["DEL", "bull:video-processing:wait"],
+        &["UNLINK", "bull:video-processing:wait"],
+        &["LREM", "bull:video-processing:wait", "0", "1"],
+        &["LPOP", "bull:video-processing:wait"],
+        &["RPUSH", "bull:video-processing:active", "1"],
+        &["LPUSH", "bull:video-processing:wait", "1"],
+        &["ZADD", "bull:video-processing:completed", "1", "1"],
+        &["ZREM", "bull:video-processing:prioritized", "1"],
+        &["SET", "bull:video-processing:1:lock", "mine"],
+        &["PEXPIRE", "bull:video-processing:1", "1"],
+        &["HSET", "bull:video-processing:1", "data", "{}"],
+        &["RENAME", "bull:video-processing:wait", "bull:x"],
+        &["GET", "spillway:pool:spillway:state"],
+        &["SET", "spillway:pool:spillway:state", "x"],
+        &["EVAL", "return redis.call('DEL', KEYS[1])", "1", "bull:video-processing:wait"],
+        &["EVAL", "return redis.call('SET', 'spillway:pool:spillway:state', 'x')", "0"],
+        &["KEYS", "*"],
+        &["FLUSHALL"],
+        &["CONFIG", "GET", "*"],
+        &["ACL", "LIST"],
+        &["CLIENT", "KILL", "TYPE", "normal"],
+        &["SHUTDOWN"],
+    ] {
+        assert_denied(&agent, words);
+    }
+    assert_eq!(stage.redis.ask::<u64>(&["LLEN", "bull:video-processing:wait"]), 6, "nothing was touched");
+    assert_eq!(stage.redis.ask::<String>(&["ACL", "LOG", "RESET"]), "OK");
+    stage.start_coordinator().await;
+    let id = stage.until_ready(1).await.remove(0);
+    // Interrupted with too little notice for its job: the agent hands it back as its own user.
+    let is_its = |job: &jobs::Job| job.by.as_deref() == Some(&*id) && job.has_long_to_go(&stage.redis, 2.0 * SECONDS);
+    let is_busy = || jobs::active(&stage.redis).iter().any(|job| is_its(&jobs::job(&stage.redis, job)));
+    stage.until("it runs a job with most of it left", is_busy).await;
+    stage.emulator().interrupt(&id, Duration::from_secs(12)).expect("an interruption");
+    stage.until("all jobs complete", || jobs::completed(&stage.redis) == 6).await;
+    stage.until_zero().await;
+    assert_eq!(denied(&stage.redis), Vec::<String>::new(), "it lacks nothing that it needs");
+    let status = stage.coordinator().status();
+    assert!(status["jobs_handed_back_total"].as_u64() > Some(0), "{status}");
+    assert!(!stage.coordinator().process.log().contains(&agent), "its URL is in no log");
 }

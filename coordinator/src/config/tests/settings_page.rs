@@ -58,6 +58,10 @@ fn a_default_of_the_settings_page_is_what_happens_without_it() {
 
 #[test]
 fn a_key_without_a_default_is_what_the_settings_page_says() {
+    // What a key of a secret names is read.
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "redis://elsewhere:6379").unwrap();
+    let secret = file.path().to_str().unwrap();
     for (key, default, _) in rows() {
         let name = variable(key);
         match default {
@@ -70,7 +74,9 @@ fn a_key_without_a_default_is_what_the_settings_page_says() {
             }
             // Its variable is among the plan's in these tests.
             "none" => {
-                let with = shown(&[&PLAN[..], &[(name.as_str(), "something")]].concat());
+                let is_secret = ["redis.url_file", "ledger.url_file", "grpc.join_token_file"].contains(&key);
+                let value = if is_secret { secret } else { "something" };
+                let with = shown(&[&PLAN[..], &[(name.as_str(), value)]].concat());
                 assert_ne!(with, shown(&PLAN), "{key} does nothing");
             }
             _ => {}
