@@ -129,8 +129,8 @@ impl Proofs {
         Ok(Challenge { nonce, audience })
     }
 
-    /// Whether the proof shows that the connection is this instance's; when its challenge was made. `expected` is asked
-    /// once the proof is worth it.
+    /// Whether the proof shows that the connection is this instance's; when its challenge was made. `expected` is
+    /// awaited once the proof is worth it.
     ///
     /// # Errors
     /// It does not, or nobody can tell.
@@ -139,7 +139,7 @@ impl Proofs {
         peer: SocketAddr,
         id: &InstanceId,
         proof: &StsProof,
-        expected: impl FnOnce() -> Result<Expected, Unproven>,
+        expected: impl Future<Output = Result<Expected, Unproven>>,
     ) -> Result<Instant, Unproven> {
         let signed_at = check(proof)?;
         let (nonce, challenged_at) = lock(&self.nonces).take(peer, id, Instant::now()).ok_or(Unproven::NoChallenge)?;
@@ -147,7 +147,7 @@ impl Proofs {
         if skew > MAX_SKEW {
             return Err(Unproven::Skewed(spillway_words::in_words(Duration::from_secs(skew.as_secs()))));
         }
-        let expected = expected()?;
+        let expected = expected.await?;
         let from = peer.ip().to_canonical();
         if from != expected.address {
             return Err(Unproven::Elsewhere { id: id.clone(), peer: from, expected: expected.address });

@@ -125,7 +125,7 @@ fn proofs(sts: &FakeSts) -> Proofs {
 
 const PEER: &str = "10.0.0.7:4711";
 
-fn expected() -> Result<Expected, Unproven> {
+async fn expected() -> Result<Expected, Unproven> {
     let address = "10.0.0.7".parse().expect("an address");
     Ok(Expected { account: ACCOUNT.to_owned(), profile: ROLE.to_owned(), address })
 }
@@ -134,7 +134,7 @@ fn expected() -> Result<Expected, Unproven> {
 async fn prove(proofs: &Proofs, id: &InstanceId, proof: &StsProof) -> Result<(), Unproven> {
     let peer = PEER.parse().expect("an address");
     proofs.challenge(peer, id).expect("a challenge");
-    proofs.prove(peer, id, proof, expected).await.map(drop)
+    proofs.prove(peer, id, proof, expected()).await.map(drop)
 }
 
 #[tokio::test]
@@ -181,35 +181,35 @@ async fn the_cheap_checks_come_first_in_their_order() {
     let sts = FakeSts::start(right.clone(), &id.0).await;
     let proofs = proofs(&sts);
     let peer: SocketAddr = PEER.parse().expect("an address");
-    let unasked = || -> Result<Expected, Unproven> { panic!("the ledger is not asked yet") };
+    let unasked = || async { panic!("the ledger is not asked yet") };
 
     let long = StsProof { session_token: "a".repeat(4097), ..right.clone() };
     proofs.challenge(peer, &id).expect("a challenge");
-    let refused = proofs.prove(peer, &id, &long, unasked).await.expect_err("too long");
+    let refused = proofs.prove(peer, &id, &long, unasked()).await.expect_err("too long");
     assert!(matches!(refused, Unproven::Malformed(_)), "{refused}");
     // What is not even read uses nothing up.
-    proofs.prove(peer, &id, &right, expected).await.expect("the challenge is still good");
-    let refused = proofs.prove(peer, &id, &right, unasked).await.expect_err("used up");
+    proofs.prove(peer, &id, &right, expected()).await.expect("the challenge is still good");
+    let refused = proofs.prove(peer, &id, &right, unasked()).await.expect_err("used up");
     assert!(matches!(refused, Unproven::NoChallenge), "{refused}");
     for seconds_ago in [301, 100_000] {
         proofs.challenge(peer, &id).expect("a challenge");
         let old = StsProof { amz_date: date(seconds_ago), ..right.clone() };
-        let refused = proofs.prove(peer, &id, &old, unasked).await.expect_err("too old");
+        let refused = proofs.prove(peer, &id, &old, unasked()).await.expect_err("too old");
         assert!(matches!(refused, Unproven::Skewed(_)), "{refused}");
     }
     let asked = sts.asked();
     for (what, expected) in [
         ("unknown", Err(Unproven::NotExpected("no".to_owned()))),
         ("no address", Err(Unproven::NoAddressYet(id.clone()))),
-        ("elsewhere", expected().map(|it| Expected { address: "10.0.0.8".parse().expect("an address"), ..it })),
+        ("elsewhere", expected().await.map(|it| Expected { address: "10.0.0.8".parse().expect("an address"), ..it })),
     ] {
         proofs.challenge(peer, &id).expect("a challenge");
-        proofs.prove(peer, &id, &right, || expected).await.expect_err(what);
+        proofs.prove(peer, &id, &right, async { expected }).await.expect_err(what);
         assert_eq!(sts.asked(), asked, "{what}");
     }
     let mapped: SocketAddr = "[::ffff:10.0.0.7]:9".parse().expect("an address");
     proofs.challenge(mapped, &id).expect("a challenge");
-    proofs.prove(mapped, &id, &right, expected).await.expect("an IPv4 address, mapped");
+    proofs.prove(mapped, &id, &right, expected()).await.expect("an IPv4 address, mapped");
 }
 
 #[tokio::test]
@@ -219,7 +219,7 @@ async fn the_role_is_the_profiles_name_or_what_is_set_and_nobody_is_let_in_witho
     let mut proofs = proofs(&sts);
     let of_profile = |profile: &str| {
         let profile = profile.to_owned();
-        move || expected().map(|it| Expected { profile, ..it })
+        async { expected().await.map(|it| Expected { profile, ..it }) }
     };
     let peer: SocketAddr = PEER.parse().expect("an address");
     for profile in ["another", ""] {

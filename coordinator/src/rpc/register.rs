@@ -140,18 +140,17 @@ impl Service {
         if identity.boot_id.is_empty() {
             return Err(Status::invalid_argument("identity.boot_id is empty: a session is good for one boot"));
         }
-        let expected = || {
+        let mut before = String::new();
+        let noted = &mut before;
+        let expected = async {
             let pool =
                 self.pool_that_expects(&id).map_err(|status| Unproven::NotExpected(status.message().to_owned()))?;
             let placed = pool.status.borrow().placed.get(&id).cloned();
-            placed.ok_or_else(|| Unproven::NoAddressYet(id.clone()))
-        };
-        // Read before the proof is judged: of several that are judged at once one alone finds it unchanged.
-        let before = match self.pool_of(&id) {
-            Some(pool) => {
-                self.context.registration.sessions.read(&pool.name, &id).await.map_err(|it| no_ledger(&it))?
-            }
-            None => String::new(),
+            let placed = placed.ok_or_else(|| Unproven::NoAddressYet(id.clone()))?;
+            // Read before the proof is judged: of several that are judged at once one alone finds it unchanged.
+            let read = self.context.registration.sessions.read(&pool.name, &id).await;
+            *noted = read.map_err(|problem| Unproven::Unavailable(no_ledger(&problem).message().to_owned()))?;
+            Ok(placed)
         };
         let challenged_at = proofs.prove(peer, &id, proof, expected).await.map_err(|why| status(&why))?;
         // It took a moment: the instance may be gone by now, or another may lead.

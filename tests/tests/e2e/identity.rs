@@ -113,7 +113,7 @@ async fn moto_understands_the_request_and_its_answer_lets_nobody_in() {
     let (peer, id) = ("127.0.0.1:1".parse().expect("an address"), InstanceId(agent.id.clone()));
     let challenge = proofs.challenge(peer, &id).expect("a challenge");
     let proof = agent.sign(&spillway_tests::prover::Signed::answering(&challenge));
-    let expected = || {
+    let expected = async {
         let (account, profile) = ("123456789012".to_owned(), "spillway-worker".to_owned());
         Ok(Expected { account, profile, address: peer.ip() })
     };
