@@ -130,7 +130,11 @@ const ATTACKS: [Attack; 28] = [
     ),
     waits(25, "a public image of the same name", "bake and doctor"),
     waits(26, "a permission to tag is one to launch", "a table of the policies"),
-    waits(27, "another CA, or none", "TLS"),
+    there(
+        27,
+        "another CA, or none",
+        "`tls::an_agent_trusts_the_cas_of_its_file_and_no_other_and_never_plaintext_over_the_network`",
+    ),
     waits(28, "a page in the operator's browser", "the dashboard"),
 ];
 
