@@ -79,7 +79,7 @@ pub async fn run(file: Option<&Path>, server: &Address, options: Options, as_jso
         way.in_words(),
         in_words(options.notice)
     ));
-    let mut follow = Follow::new(&mut scene, &target).await?;
+    let mut follow = Follow::new(&target);
     interrupt::interrupt(&mut scene, &way, &target, options.notice).await?;
     let score = follow.until_settled(&mut scene, options.notice, &way).await?;
     show(&score, as_json)?;

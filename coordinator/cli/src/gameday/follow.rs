@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::bail;
-use redis::{Value, pipe};
+use redis::pipe;
 use spillway_console::client::refused;
 use spillway_coordinator::queue::QueueKeys;
 use spillway_output::out;
@@ -40,16 +40,10 @@ pub(super) struct Follow {
 }
 
 impl Follow {
-    /// From now on.
-    pub(super) async fn new(scene: &mut Scene, target: &Target) -> anyhow::Result<Self> {
-        let mut pipeline = pipe();
-        for queue in &target.queues {
-            pipeline.cmd("XREVRANGE").arg(events(target, queue)).arg("+").arg("-").arg("COUNT").arg(1);
-        }
-        let last: Vec<Vec<(String, Value)>> = scene.redis.query(&pipeline).await?;
-        let last = last.into_iter().map(|entries| entries.into_iter().next().map_or("0".to_owned(), |(id, _)| id));
-        Ok(Follow {
-            read_to: target.queues.iter().cloned().zip(last).collect(),
+    /// From the moment on at which its jobs were read.
+    pub(super) fn new(target: &Target) -> Self {
+        Follow {
+            read_to: target.read_to.clone(),
             fates: target.jobs.iter().map(|job| (job.clone(), JobFate::default())).collect(),
             target: target.clone(),
             began: Instant::now(),
@@ -57,7 +51,7 @@ impl Follow {
             replacement: None,
             replaced: None,
             told: 0,
-        })
+        }
     }
 
     /// Looks on until every job has finished or runs again, the instance is gone, and its replacement is ready.

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, bail};
+use redis::{Value, pipe};
 use spillway_console::client::refused;
+use spillway_coordinator::queue::QueueKeys;
 use spillway_handback::{Queue, held_by};
 use spillway_proto::v1;
 use tokio::time::{Duration, Instant, sleep};
@@ -18,9 +20,10 @@ pub(super) struct Target {
     pub instance: String,
     pub pool: String,
     pub prefix: String,
-    pub queues: Vec<String>,
     /// Its jobs: queue and id.
     pub jobs: Vec<(String, String)>,
+    /// By queue: its last event before these jobs were read, so that no end of one is missed.
+    pub read_to: BTreeMap<String, String>,
     /// Instances that the pool has already: a replacement is none of them.
     pub others: Vec<String>,
 }
@@ -85,6 +88,7 @@ async fn holds(scene: &mut Scene, pool: &str, instance: &str, others: Vec<String
         format!("the coordinator's pool {pool} is not in this configuration: give its own with --config FILE")
     })?;
     let (prefix, queues) = (settings.prefix.clone(), settings.queues.clone());
+    let read_to = last_events(scene, &prefix, &queues).await?;
     let mut jobs = Vec::new();
     let mut connection = scene.redis.connected().await?;
     for name in &queues {
@@ -92,5 +96,17 @@ async fn holds(scene: &mut Scene, pool: &str, instance: &str, others: Vec<String
         let held = held.map_err(|error| scene.redis.failed(error))?;
         jobs.extend(held.into_iter().map(|held| (name.clone(), held.id)));
     }
-    Ok(Target { instance: instance.to_owned(), pool: pool.to_owned(), prefix, queues, jobs, others })
+    Ok(Target { instance: instance.to_owned(), pool: pool.to_owned(), prefix, jobs, read_to, others })
+}
+
+/// Ids of the newest entries of the queues' streams of events.
+async fn last_events(scene: &mut Scene, prefix: &str, queues: &[String]) -> anyhow::Result<BTreeMap<String, String>> {
+    let mut pipeline = pipe();
+    for queue in queues {
+        let events = QueueKeys::new(prefix, queue).key("events");
+        pipeline.cmd("XREVRANGE").arg(events).arg("+").arg("-").arg("COUNT").arg(1);
+    }
+    let last: Vec<Vec<(String, Value)>> = scene.redis.query(&pipeline).await?;
+    let last = last.into_iter().map(|entries| entries.into_iter().next().map_or("0".to_owned(), |(id, _)| id));
+    Ok(queues.iter().cloned().zip(last).collect())
 }
