@@ -121,5 +121,5 @@ async fn a_coordinator_of_the_last_release_is_upgraded_under_its_agents() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn this_coordinator_is_downgraded_to_the_last_release_under_its_agents() {
     let Some(coordinator) = old("spillway") else { return };
-    is_replaced_under_its_agent(Setup { trusts: true, ..Setup::default() }, coordinator).await;
+    is_replaced_under_its_agent(Setup { trusts: true, is_plaintext: true, ..Setup::default() }, coordinator).await;
 }
