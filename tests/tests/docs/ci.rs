@@ -106,6 +106,11 @@ fn tests_that_fail_or_that_are_not_all_of_them_fail() {
     let out = tests(both, 0);
     assert!(out.status.success(), "{}", text(&out.stderr));
     assert!(!tests(both, 101).status.success(), "a test fails");
+    let panicked = "echo \"thread 'a::b' panicked at tests/a.rs:7:5:\"; echo the reason; seq 1000";
+    let out = tests(&format!("{both}; {panicked}"), 101);
+    let said = text(&out.stdout);
+    let (_, end) = said.split_once("how the failures began:").expect("the end of what is said");
+    assert!(!out.status.success() && end.contains("a.rs:7:5:\nthe reason\n") && end.lines().count() < 10, "{end}");
     let out = tests("echo '     Running tests/a.rs (a)'", 0);
     assert!(text(&out.stderr).contains("1 of the 2 test programs ran"), "{}", text(&out.stderr));
 }

@@ -21,7 +21,6 @@ mod impostor;
 mod installations;
 mod interfaces;
 mod interruptions;
-mod machines;
 mod moto;
 mod operators;
 mod plan;

@@ -1,8 +1,8 @@
 //! The whole path on booted machines: a primary with Redis, worker and coordinator under its unit; instances from an
 //! image that `prepare-image.sh` made, whose user data cloud-init runs and whose agent its unit starts.
 //!
-//! Root's alone, with the tree that `tests/setup` makes; otherwise it prints `NOT RUN`, and `.ci/run` says so at its
-//! end.
+//! A program of its own, so that nothing else competes for the processors that its machines boot on. Root's alone, with
+//! the tree that `tests/setup` makes; otherwise it prints `NOT RUN`, and `.ci/run` says so at its end.
 
 use std::fmt::Write as _;
 use std::time::Duration;
