@@ -1,12 +1,19 @@
 //! An agent's session with the coordinator, opened by the test itself.
 
+use std::time::Duration;
+
 use spillway_proto::v1;
 use spillway_proto::v1::agent_service_client::AgentServiceClient;
 use spillway_proto::v1::register_request::Proof;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 use tonic::transport::{Channel, Endpoint};
+
+use crate::wait::TIMEOUT;
+
+const RETRY_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Both directions of a session.
 #[derive(Debug)]
@@ -36,7 +43,17 @@ impl AgentSession {
     /// The same over a connection of the caller's, with TLS for example.
     pub async fn register_over(channel: Channel, request: v1::RegisterRequest) -> Self {
         let mut client = AgentServiceClient::new(channel);
-        let outcome = client.register(request).await.expect("registered").into_inner().outcome;
+        let end = Instant::now() + TIMEOUT;
+        let outcome = loop {
+            match client.register(request.clone()).await {
+                Ok(answer) => break answer.into_inner().outcome,
+                // Only so many a second are registered: an agent retries.
+                Err(refused) if refused.message().contains("too many registrations") && Instant::now() < end => {
+                    tokio::time::sleep(RETRY_INTERVAL).await;
+                }
+                Err(refused) => panic!("not registered: {refused}"),
+            }
+        };
         let Some(v1::register_response::Outcome::Registered(registered)) = outcome else { panic!("a challenge") };
         let (sender, receiver) = mpsc::channel(64);
         let mut session = tonic::Request::new(ReceiverStream::new(receiver));

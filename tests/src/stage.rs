@@ -46,6 +46,8 @@ pub struct Setup {
     pub environment: Vec<(&'static str, String)>,
     /// Agents are known by the ledger alone: those of a test's own, and of programs of before.
     pub trusts: bool,
+    /// Nothing runs in instances: for many of them, whose agents are the test's own.
+    pub empty: bool,
     /// Further arguments of redis-server.
     pub redis: Vec<&'static str>,
 }
@@ -91,6 +93,7 @@ impl Stage {
         let init = vec![binaries::spillway().into(), "instance-init".into()];
         let mut options = ec2::options(directory.path(), init).unwrap_or_else(|error| panic!("{error:#}"));
         (options.pending, options.shutting_down) = (Duration::from_millis(500), Duration::from_secs(1));
+        options.empty = setup.empty;
         let emulator = spillway_emulator::start(options).await.expect("the emulator");
         Self::in_account(setup, directory, Arc::new(emulator)).await
     }

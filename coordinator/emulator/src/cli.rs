@@ -37,6 +37,9 @@ pub struct Args {
     /// Boot instances as machines, by systemd-nspawn and as root: FOLDER has the images, each a directory tree ami-…
     #[arg(long, value_name = "FOLDER")]
     pub machines: Option<PathBuf>,
+    /// Run nothing in instances: they have states, addresses and metadata alone, up to 5,000 at once
+    #[arg(long, conflicts_with = "machines")]
+    pub empty: bool,
     /// Print the endpoint as JSON
     #[arg(long)]
     pub json: bool,
@@ -72,6 +75,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         region: args.region.clone(),
         key,
         machines: args.machines.clone(),
+        empty: args.empty,
         environment: Vec::new(),
     })
     .await?;

@@ -1,7 +1,7 @@
 //! EC2's wire API, instance metadata (IMDSv2) and STS on loopback. The instances are local processes.
 //!
 //! With [`Options::machines`] they are machines instead: directory trees with a systemd of their own, booted by
-//! systemd-nspawn, whose user data cloud-init runs.
+//! systemd-nspawn, whose user data cloud-init runs. With [`Options::empty`] nothing runs in them.
 //!
 //! For demos and tests that run the real AWS client: set `AWS_ENDPOINT_URL_EC2` (and `AWS_ENDPOINT_URL_STS`) to
 //! [`Emulator::endpoint`]. Each instance runs its user data in a directory and an environment of its own, and finds its
@@ -103,6 +103,8 @@ pub struct Options {
     /// Where the images are, each a directory tree `ami-…`: instances are then machines, booted with systemd-nspawn.
     /// None: instances are processes.
     pub machines: Option<PathBuf>,
+    /// Nothing runs in the instances: they have states, addresses and metadata, and thousands of them fit.
+    pub empty: bool,
     /// More environment for instances that are processes, before their own where names are the same. A PATH goes behind
     /// the directory of the programs that power off.
     pub environment: Vec<(OsString, OsString)>,
@@ -120,6 +122,7 @@ impl Options {
             region: "us-east-1".to_owned(),
             key: Some(Key::random()),
             machines: None,
+            empty: false,
             environment: Vec::new(),
         }
     }

@@ -63,6 +63,8 @@ pub(crate) fn send(state: &State, id: &str, command: Command) -> bool {
 /// Outcome of starting an instance's processes.
 enum Started {
     Init(Box<InitProcess>),
+    /// Nothing runs in it.
+    Empty,
     /// Its termination was accepted meanwhile: that command is next.
     NotWanted,
     /// The launch was accepted to fail.
@@ -100,6 +102,7 @@ impl Life {
     async fn live(&mut self, init: &mut Option<InitProcess>) -> End {
         let running_at = Instant::now() + self.shared.options.pending;
         let mut interruption: Option<(Instant, Interruption)> = None;
+        let mut is_running = false;
         loop {
             tokio::select! {
                 biased;
@@ -116,8 +119,9 @@ impl Life {
                     Some(report) if report == "poweroff" => End::PoweredOff,
                     _ => End::InitLost,
                 },
-                () = sleep_until(running_at), if init.is_none() => match self.start().await {
-                    Started::Init(started) => *init = Some(*started),
+                () = sleep_until(running_at), if !is_running => match self.start().await {
+                    Started::Init(started) => (*init, is_running) = (Some(*started), true),
+                    Started::Empty => is_running = true,
                     Started::NotWanted => (),
                     Started::TakenBack => return End::LaunchFailed,
                     Started::Failed => return End::InitLost,
@@ -153,6 +157,9 @@ impl Life {
             Err(not_started) => return not_started,
         };
         tracing::info!(instance = self.id, "instance is running");
+        if self.shared.options.empty {
+            return Started::Empty;
+        }
         match self.spawn(setup).await {
             Ok(init) => {
                 self.shared.change(|state, _| {

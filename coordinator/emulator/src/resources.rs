@@ -17,7 +17,7 @@ pub(crate) const HISTORY_MS: u64 = 10 * 60 * 1000;
 /// Changes that are kept; with more of them, the past is shorter.
 const MAX_HISTORY: usize = 1_024;
 /// Instances that are listed at once, terminated ones included.
-pub(crate) const MAX_INSTANCES: usize = 1_000;
+pub(crate) const MAX_INSTANCES: usize = 10_000;
 
 /// The records of all resources, by id.
 #[derive(Clone, Debug, Default)]

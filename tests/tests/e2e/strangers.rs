@@ -14,7 +14,7 @@ use tonic::codegen::http::uri::PathAndQuery;
 use tonic::{Code, Request};
 use tonic_prost::ProstCodec;
 
-const AGENTS: u32 = 20;
+const AGENTS: u32 = 100;
 /// New TLS connections.
 const HANDSHAKES_PER_SECOND: u32 = 200;
 

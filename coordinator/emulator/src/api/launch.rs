@@ -19,6 +19,8 @@ use crate::tags;
 
 /// Instances that may live at once: each is a process tree and a port on this host.
 const MAX_ALIVE: usize = 200;
+/// The same where nothing runs in them, and each is a port.
+const MAX_ALIVE_EMPTY: usize = 5000;
 
 /// A launch that was found valid.
 #[derive(Debug)]
@@ -129,9 +131,10 @@ impl Launch {
         max_count: usize,
         token: Option<&str>,
     ) -> Result<Vec<String>, ApiError> {
+        let max_alive = if change.shared.options.empty { MAX_ALIVE_EMPTY } else { MAX_ALIVE };
         let room = MAX_INSTANCES
             .saturating_sub(change.state.resources.instances.len())
-            .min(MAX_ALIVE.saturating_sub(change.state.commands.len()));
+            .min(max_alive.saturating_sub(change.state.commands.len()));
         if room < min_count {
             return Err(ApiError::new(
                 "InstanceLimitExceeded",

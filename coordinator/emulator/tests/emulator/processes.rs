@@ -45,6 +45,24 @@ exit 3
 }
 
 #[tokio::test]
+async fn empty_instances_live_by_the_hundred_and_nothing_runs_in_them() {
+    let world = World::start_with(|options| options.empty = true).await;
+    let user_data = BASE64.encode("#!/bin/sh\nshutdown now\n");
+    let many = [("ImageId", "ami-0123456789abcdef0"), ("MinCount", "300"), ("MaxCount", "300")];
+    world.client.ok("RunInstances", &[&many[..], &[("UserData", &user_data)]].concat()).await;
+    let all_run = || async { world.emulator().instances().iter().all(|it| it.state == InstanceState::Running) };
+    eventually("all are running", all_run).await;
+    let id = world.emulator().instances()[0].id.clone();
+    assert_eq!(processes_of(&id).len(), 0);
+    world.client.ok("TerminateInstances", &[("InstanceId.1", &*id)]).await;
+    world.until(&id, InstanceState::Terminated).await;
+    let others = world.emulator().instances();
+    let running = others.iter().filter(|record| record.state == InstanceState::Running).count();
+    assert_eq!((others.len(), running), (300, 299), "the user data was not run");
+    world.stop().await;
+}
+
+#[tokio::test]
 async fn more_environment_does_not_hide_the_power_switch() {
     let world = World::start_with(|options| {
         options.environment = vec![("MORE".into(), "more".into()), ("PATH".into(), "/usr/bin:/bin".into())];

@@ -1,4 +1,4 @@
-//! Memory of idle programs, how fast a notice arrives, and what a hundred agents cost.
+//! Memory of idle programs, how fast a notice arrives, and what a hundred and a thousand agents cost.
 
 use std::fs;
 use std::path::Path;
@@ -15,7 +15,6 @@ use tonic::transport::Channel;
 use crate::{say, spread};
 
 const NOTICES: u32 = 20;
-const AGENTS: u32 = 100;
 const BEAT: Duration = Duration::from_secs(5);
 
 fn setup(instances: u32) -> Setup {
@@ -72,11 +71,10 @@ pub(crate) async fn idle_memory_and_notices() {
 }
 
 /// Agents that only register and send heartbeats, as the real ones do.
-pub(crate) async fn a_hundred_agents() {
-    let user_data = Some("#!/bin/sh\nexec sleep 100000\n");
-    let stage = Stage::start(Setup { user_data, trusts: true, ..setup(AGENTS) }).await;
+pub(crate) async fn many_agents(count: u32) {
+    let stage = Stage::start(Setup { empty: true, trusts: true, ..setup(count) }).await;
     jobs::add(&stage.redis, 1, 1.0);
-    let known = |pool: &v1::Pool| (in_phase(pool, "booting").count() == AGENTS as usize).then_some(());
+    let known = |pool: &v1::Pool| (in_phase(pool, "booting").count() == count as usize).then_some(());
     stage.until_pool("all instances are booting", known).await;
     let mut agents = Vec::new();
     for record in stage.instances() {
@@ -84,13 +82,14 @@ pub(crate) async fn a_hundred_agents() {
         let channel = secure::connect(&stage.coordinator().server(), &stage.ca_file()).await.expect("the coordinator");
         agents.push(tokio::spawn(beat(channel, record.id)));
     }
-    stage.until_ready(AGENTS as usize).await;
+    stage.until_ready(count as usize).await;
     let pid = stage.coordinator().process.pid();
     let (before, span) = (cpu_seconds(pid), Duration::from_secs(60));
     tokio::time::sleep(span).await;
     let share = (cpu_seconds(pid) - before) / span.as_secs_f64() * 100.0;
-    say("coordinator, CPU with 100 agents, a heartbeat every 5 s each", &format!("{share:.2} % of one core over 60 s"));
-    say("coordinator, resident with 100 agents", &resident(&[pid]));
+    let (cpu, memory) = (format!("{share:.2} % of one core over 60 s"), resident(&[pid]));
+    say(&format!("coordinator, CPU with {count} agents, a heartbeat every 5 s each"), &cpu);
+    say(&format!("coordinator, resident with {count} agents"), &memory);
     agents.iter().for_each(tokio::task::JoinHandle::abort);
 }
 

@@ -4,12 +4,14 @@
 //! cargo run --release --bin figures
 //! ```
 //!
-//! It measures and asserts nothing. Each figure is printed as soon as it is known.
+//! It measures and asserts nothing. Each figure is printed as soon as it is known; with the word `fleet` behind it only
+//! those of many agents.
 
 mod fleet;
 mod observation;
 mod programs;
 
+use rustix::process::{Resource, getrlimit, setrlimit};
 use spillway_tests::binaries;
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
@@ -19,11 +21,26 @@ async fn main() {
         eprintln!("figures are measured on release builds: cargo run --release --bin figures");
         std::process::exit(2);
     }
+    raise_descriptors();
+    if std::env::args().any(|word| word == "fleet") {
+        fleet::many_agents(100).await;
+        return fleet::many_agents(1000).await;
+    }
     programs::sizes();
     programs::coordinator_start().await;
     observation::with_a_million_jobs().await;
     fleet::idle_memory_and_notices().await;
-    fleet::a_hundred_agents().await;
+    fleet::many_agents(100).await;
+    fleet::many_agents(1000).await;
+}
+
+/// A thousand agents' connections and as many ports of the emulator's are this process' own.
+fn raise_descriptors() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        eprintln!("the limit of open files stays as it is: {error}");
+    }
 }
 
 /// Prints one row: what was measured, and its value.
