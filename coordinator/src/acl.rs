@@ -1,8 +1,9 @@
-//! Redis' users: one for BullMQ that cannot write the ledger, one for the agents, and one for the ledger. Whoever may
-//! write the ledger decides what is launched and terminated, and every process of the application has BullMQ's
-//! password.
+//! Redis' users: one for BullMQ that cannot write the ledger, one each for the coordinator and the agents, which look
+//! at the queues and hand jobs back, and one for the ledger. Whoever may write the ledger decides what is launched and
+//! terminated, and every process of the application has BullMQ's password.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use redis::pipe;
 use thiserror::Error;
@@ -12,15 +13,16 @@ use crate::redis_client::Redis;
 
 /// What the ledger's user may do, below its keys.
 const LEDGER: &str = "+get +set +del +exists +pexpire +pttl +time +xadd +xrevrange +eval +evalsha +script|load +ping";
-/// What BullMQ's user may do, below its keys: BullMQ, the agents' and the coordinator's look at it, and hand-backs. The
-/// shim unblocks a Worker that waits for a job when its instance drains.
+/// What BullMQ's user may do, below its keys: BullMQ, and, where there are no users of their own for them, the agents'
+/// and the coordinator's look at it, and hand-backs. The shim unblocks a Worker that waits for a job when its instance
+/// drains.
 const BULLMQ: &str = "+@all -@admin -@dangerous +info +client|list +client|unblock";
 
-/// What the agents' user may look at, below BullMQ's keys, and what needs no key.
-const AGENT: &str = "-@all +@connection -@admin -@dangerous +client|list +info +time +script|load +get +mget +hget +hmget +hgetall \
-                     +hexists +llen +lrange +lindex +lpos +zcard +zcount +zrange +zrangebyscore +zrevrangebyscore +exists +pttl \
-                     +type";
-/// What it may write, by the ends of the keys: what handing a job back takes. A script's own keys count as written.
+/// What the coordinator's and the agents' users may look at, below BullMQ's keys, and what needs no key.
+const LOOK: &str = "-@all +@connection -@admin -@dangerous +client|list +info +time +script|load +get +mget +hget +hmget +hgetall \
+                    +hexists +llen +lrange +lindex +lpos +zcard +zcount +zrange +zrangebyscore +zrevrange +zrevrangebyscore +exists \
+                    +pttl +type";
+/// What they may write, by the ends of the keys: what handing a job back takes. A script's own keys count as written.
 const HAND_BACK: [(&str, &[&str]); 8] = [
     ("+eval +evalsha", &[""]),
     ("+del", &[":lock"]),
@@ -33,17 +35,50 @@ const HAND_BACK: [(&str, &[&str]); 8] = [
     ("+hdel +hincrby", &[""]),
 ];
 
+/// The first version whose users have selectors: other permissions for other keys.
+const FIRST_WITH_SELECTORS: u32 = 7;
+
 /// The users have passwords of their own making: nothing is to be filled in.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Users {
     /// `ACL SETUSER …`, one each.
     pub commands: Vec<String>,
-    /// What the agents' `redis_url_file` has. None: a prefix has a blank, a quote or a character of a pattern, which no
-    /// selector of Redis' can say.
-    pub agent_url: Option<String>,
-    /// What `redis.url` (and the application's REDIS_URL) becomes, and `ledger.url`.
-    pub redis_url: String,
+    /// What the application's REDIS_URL becomes.
+    pub bullmq_url: String,
+    pub look: Result<LookUrls, NoSelectors>,
+    /// What `ledger.url` becomes.
     pub ledger_url: String,
+}
+
+/// Of those that look at the queues and hand jobs back, no more.
+#[derive(Clone, PartialEq, Eq)]
+pub struct LookUrls {
+    /// What the coordinator's `redis.url` becomes.
+    pub coordinator: String,
+    /// What the agents' `redis_url_file` has.
+    pub agent: String,
+}
+
+// Passwords are in them.
+impl fmt::Debug for Users {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Users").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for LookUrls {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("LookUrls").finish_non_exhaustive()
+    }
+}
+
+/// Why the coordinator and the agents have to use BullMQ's user.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum NoSelectors {
+    #[error("this Redis is version {0}, and what they need takes the selectors of Redis 7")]
+    OldRedis(String),
+    #[error("a queue prefix has a blank, a quote or a character of a pattern, which Redis' selectors cannot say")]
+    Prefix,
 }
 
 #[derive(Debug, PartialEq, Eq, Error)]
@@ -56,39 +91,41 @@ pub struct Overlap {
     queues: String,
 }
 
-/// The users for these settings.
+/// The users for these settings, and this version of Redis: where it is not known, Redis 7.
 ///
 /// # Errors
 /// The keys of the two cannot be told apart.
-pub fn users(settings: &Settings) -> Result<Users, Overlap> {
+pub fn users(settings: &Settings, version: Option<&str>) -> Result<Users, Overlap> {
     let ledger = &settings.ledger_prefix;
     let prefixes: BTreeSet<String> = settings.pools.iter().map(|pool| format!("{}:", pool.prefix)).collect();
     if let Some(queues) = prefixes.iter().find(|queues| ledger.starts_with(*queues) || queues.starts_with(ledger)) {
         return Err(Overlap { ledger: ledger.clone(), queues: queues.clone() });
     }
     let password = || uuid::Uuid::new_v4().simple().to_string();
-    let (bullmq, spillway, agent) = (password(), password(), password());
+    let mut commands = Vec::new();
+    let mut user = |url: &str, name: &str, rules: &str| {
+        let password = password();
+        commands.push(format!("ACL SETUSER {name} reset on >{password} {rules}"));
+        with_login(url, &format!("{name}:{password}"))
+    };
     let keys: Vec<String> = prefixes.iter().map(|prefix| below(prefix)).collect();
-    let keys = keys.join(" ");
-    let of_agents = of_agents(&prefixes);
-    let agent_url = of_agents.is_some().then(|| with_login(&settings.redis_url, &format!("spillway-agent:{agent}")));
-    let commands = [
-        Some(format!("ACL SETUSER bullmq reset on >{bullmq} {keys} &* {BULLMQ}")),
-        of_agents.map(|rules| format!("ACL SETUSER spillway-agent reset on >{agent} {rules}")),
-        Some(format!("ACL SETUSER spillway-ledger reset on >{spillway} {} -@all {LEDGER}", below(ledger))),
-    ];
-    Ok(Users {
-        commands: commands.into_iter().flatten().collect(),
-        redis_url: with_login(&settings.redis_url, &format!("bullmq:{bullmq}")),
-        agent_url,
-        ledger_url: with_login(&settings.ledger_url, &format!("spillway-ledger:{spillway}")),
-    })
+    let bullmq_url = user(&settings.redis_url, "bullmq", &format!("{} &* {BULLMQ}", keys.join(" ")));
+    let look = look_and_hand_back(&prefixes, version).map(|rules| LookUrls {
+        coordinator: user(&settings.redis_url, "spillway", &rules),
+        agent: user(&settings.redis_url, "spillway-agent", &rules),
+    });
+    let ledger_url = user(&settings.ledger_url, "spillway-ledger", &format!("{} -@all {LEDGER}", below(ledger)));
+    Ok(Users { commands, bullmq_url, look, ledger_url })
 }
 
-/// The agents' permissions: to read all of BullMQ's keys, and one selector (Redis 7) for each kind of write.
-fn of_agents(prefixes: &BTreeSet<String>) -> Option<String> {
+/// The permissions to read all of BullMQ's keys, and one selector for each kind of write.
+fn look_and_hand_back(prefixes: &BTreeSet<String>, version: Option<&str>) -> Result<String, NoSelectors> {
+    let major = version.and_then(|version| version.split('.').next()?.parse::<u32>().ok());
+    if let Some(version) = version.filter(|_| major.is_some_and(|major| major < FIRST_WITH_SELECTORS)) {
+        return Err(NoSelectors::OldRedis(version.to_owned()));
+    }
     if prefixes.iter().any(|prefix| below(prefix).starts_with('"')) {
-        return None;
+        return Err(NoSelectors::Prefix);
     }
     let readable: Vec<String> = prefixes.iter().map(|prefix| below(prefix).replacen('~', "%R~", 1)).collect();
     let selector = |(commands, ends): &(&str, &[&str])| {
@@ -98,7 +135,15 @@ fn of_agents(prefixes: &BTreeSet<String>) -> Option<String> {
         format!("({commands} {})", keys.join(" "))
     };
     let selectors: Vec<String> = HAND_BACK.iter().map(selector).collect();
-    Some(format!("{} {AGENT} {}", readable.join(" "), selectors.join(" ")))
+    Ok(format!("{} {LOOK} {}", readable.join(" "), selectors.join(" ")))
+}
+
+/// The version of the queues' Redis. None where it does not answer, or does not say.
+pub async fn redis_version(settings: &Settings) -> Option<String> {
+    let mut redis = Redis::new("redis.url", &settings.redis_url).ok()?;
+    let (info,): (String,) = redis.query(pipe().cmd("INFO").arg("server")).await.ok()?;
+    let line = info.lines().find_map(|line| line.strip_prefix("redis_version:"))?;
+    Some(line.trim().to_owned())
 }
 
 /// All keys with this prefix, as an argument on `redis-cli`'s standard input.
@@ -147,6 +192,19 @@ mod tests {
         assert_eq!(of("redis://10.0.0.5:6379/2"), "redis://me:x@10.0.0.5:6379/2");
         assert_eq!(of("rediss://:p%40ss@cache.example:6380"), "rediss://me:x@cache.example:6380");
         assert_eq!(of("redis://u:a@b@h:1/0?x=@"), "redis://me:x@h:1/0?x=@");
+    }
+
+    fn rules(prefix: &str, version: Option<&str>) -> Result<String, NoSelectors> {
+        look_and_hand_back(&BTreeSet::from([prefix.to_owned()]), version)
+    }
+
+    #[test]
+    fn selectors_are_used_where_redis_has_them_and_can_say_the_prefix() {
+        assert!(rules("bull:", Some("7.0.15")).expect("rules").contains("(+del ~bull:*:lock)"));
+        assert_eq!(rules("bull:", None), rules("bull:", Some("8.2.1")));
+        assert_eq!(rules("bull:", Some("valkey")), rules("bull:", None), "it does not say");
+        assert_eq!(rules("bull:", Some("6.2.14")), Err(NoSelectors::OldRedis("6.2.14".to_owned())));
+        assert_eq!(rules("a*:", Some("7.0.15")), Err(NoSelectors::Prefix));
     }
 
     #[test]

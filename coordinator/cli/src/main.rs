@@ -88,7 +88,7 @@ async fn dispatch(arguments: Arguments) -> anyhow::Result<()> {
         Command::Gameday { options, server, json } => {
             gameday::run(config, &server.address(config), options, json).await
         }
-        Command::Acl => acl::acl(config),
+        Command::Acl => acl::acl(config).await,
         Command::Demo(options) => demo::run(options).await,
         Command::Emulator(arguments) => spillway_emulator::cli::run(arguments).await,
     }
