@@ -198,6 +198,11 @@ impl Agents {
         granted_at.is_some_and(|at| at >= then)
     }
 
+    /// Open sessions of other instances.
+    pub fn open_sessions_beside(&self, id: &InstanceId) -> usize {
+        self.with(|inner| inner.records.iter().filter(|(other, record)| *other != id && record.is_connected()).count())
+    }
+
     /// Whether a proven registration of this instance may take the place of its session: not of one whose agent beats
     /// on within `silent_after`.
     pub fn place(&self, id: &InstanceId, now: Instant, silent_after: Duration) -> Place {

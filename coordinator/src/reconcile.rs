@@ -122,6 +122,25 @@ pub struct PoolHandle {
     pub is_retired: bool,
 }
 
+#[cfg(test)]
+impl PoolHandle {
+    /// Of a pool whose loop does not run; what is sent to it waits in the other value.
+    pub(crate) fn without_loop(name: &str) -> (Self, mpsc::Receiver<Message>) {
+        let (messages, receiver) = mpsc::channel(1);
+        let pool = PoolHandle {
+            name: name.to_owned(),
+            queues: vec!["q".to_owned()],
+            prefix: "bull".to_owned(),
+            holder: String::new(),
+            messages,
+            status: watch::channel(PoolStatus::default()).1,
+            leader: watch::channel(None).1,
+            is_retired: false,
+        };
+        (pool, receiver)
+    }
+}
+
 /// One pool's loop, with its connections and calls.
 #[derive(Debug)]
 pub struct Reconciler {

@@ -28,7 +28,7 @@ use tonic::Code;
 use crate::clock;
 use crate::config::Proxies;
 use answer::Caller;
-use budget::Budget;
+pub use budget::Budget;
 use nonces::Nonces;
 use sts::{Sts, StsError};
 

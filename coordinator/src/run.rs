@@ -41,6 +41,10 @@ pub struct Addresses {
     pub http: std::net::SocketAddr,
 }
 
+/// Sessions beyond the `max_instances` of all pools. A cap that is lowered by more keeps the agents that are there: a
+/// session comes back by its token, and only a new registration is refused.
+const SESSIONS_BESIDE: usize = 32;
+
 /// Runs until `stop` turns true or its sender is dropped. `started` is called with the addresses once it listens (a
 /// port 0 in the settings takes a free one); `page` writes what `/` shows.
 ///
@@ -68,6 +72,7 @@ pub async fn run(
             trust: trust(&settings, &pools)?,
             heartbeat_interval: settings.heartbeat_interval,
             sessions: pools.sessions.clone(),
+            max_sessions: max_sessions(&settings),
         },
         operators: door.operators,
         operator_accounts: door.accounts.into(),
@@ -103,6 +108,12 @@ pub async fn run(
     ended
 }
 
+/// What all pools may have, and what a cap that was lowered or a replacement needs beside.
+fn max_sessions(settings: &Settings) -> usize {
+    let pools = settings.pools.iter().map(|pool| usize::try_from(pool.brain.max_instances).unwrap_or(usize::MAX));
+    pools.fold(SESSIONS_BESIDE, usize::saturating_add)
+}
+
 /// By what agents are known.
 ///
 /// # Errors
@@ -114,7 +125,7 @@ fn trust(settings: &Settings, pools: &Pools) -> anyhow::Result<Trust> {
                 "grpc.join_token is not set: any process that can reach the gRPC port can register as an instance in the ledger"
             );
         }
-        return Ok(Trust::Token(settings.join_token.clone()));
+        return Ok(Trust::Token(settings.join_token.clone(), Arc::default()));
     }
     let region = pools.region.as_deref().context(
         "ec2.region is not set, and nothing else says which region this is: agents prove themselves at its STS \

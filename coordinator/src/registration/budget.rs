@@ -1,5 +1,5 @@
-//! How often STS is asked: so often a second in all, and less often for one instance, so that none takes the others'
-//! turns.
+//! How often STS is asked, or, where agents are known by a token, how often one is registered: so often a second in
+//! all, and less often for one instance, so that none takes the others' turns.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -43,11 +43,18 @@ impl Bucket {
     }
 }
 
+/// A bucket of turns for all, and one for each instance.
 #[derive(Debug)]
-pub(super) struct Budget {
+pub struct Budget {
     rates: (Rate, Rate),
     all: Bucket,
     of_instances: BTreeMap<InstanceId, Bucket>,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self::new(Instant::now())
+    }
 }
 
 impl Budget {
@@ -65,8 +72,8 @@ impl Budget {
         Budget { rates: (all, of_instance), all: Bucket::full(all, now), of_instances: BTreeMap::new() }
     }
 
-    /// Whether STS may be asked for this instance now.
-    pub(super) fn take(&mut self, id: &InstanceId, now: Instant) -> bool {
+    /// Whether it is this instance's turn now.
+    pub(crate) fn take(&mut self, id: &InstanceId, now: Instant) -> bool {
         let (all, of_instance) = self.rates;
         if self.of_instances.len() >= REMEMBERED {
             self.of_instances.retain(|_, bucket| {

@@ -7,11 +7,10 @@ use spillway_brain::InstanceId;
 use spillway_proto::v1::register_request::Proof;
 use spillway_proto::v1::session_request::Message as Said;
 use spillway_proto::{sts, v1};
-use tokio::sync::{mpsc, watch};
 
 use super::{agent, bounds};
 use crate::agents::AgentRecord;
-use crate::reconcile::{PoolHandle, PoolStatus};
+use crate::reconcile::PoolHandle;
 
 /// What a run of the tests sends.
 const USUAL: u64 = 100_000;
@@ -122,17 +121,7 @@ fn resident() -> u64 {
 fn mutated_registrations_and_messages_panic_nowhere_and_grow_nothing() {
     let count = std::env::var("SPILLWAY_MUTATED").ok().and_then(|text| text.parse().ok()).unwrap_or(USUAL);
     let (registrations, messages) = (registrations(), messages());
-    let (sender, _receiver) = mpsc::channel(1);
-    let pool = PoolHandle {
-        name: "p".to_owned(),
-        queues: vec!["q".to_owned()],
-        prefix: "bull".to_owned(),
-        holder: String::new(),
-        messages: sender,
-        status: watch::channel(PoolStatus::default()).1,
-        leader: watch::channel(None).1,
-        is_retired: false,
-    };
+    let (pool, _receiver) = PoolHandle::without_loop("p");
     let (id, mut record) = (InstanceId("i-1".to_owned()), AgentRecord::default());
     let mut random = Random(0x5eed);
     let (mut before, mut read, mut bytes) = (0, [0_u64; 2], Vec::new());

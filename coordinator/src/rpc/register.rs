@@ -2,7 +2,7 @@
 //! whose a session token is. Whether a proof proves anything is `registration`'s.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use metrics::counter;
@@ -21,7 +21,7 @@ use crate::clock;
 use crate::ledger::{Claim, Grant, Leadership, Sessions, digest};
 use crate::reconcile::{Message, PoolHandle};
 use crate::redis_client::RedisProblem;
-use crate::registration::{Proofs, Unproven, random_token};
+use crate::registration::{Budget, Proofs, Unproven, random_token};
 
 /// What registration requires and returns.
 #[derive(Clone, Debug)]
@@ -29,13 +29,16 @@ pub struct Registration {
     pub trust: Trust,
     pub heartbeat_interval: Duration,
     pub sessions: Sessions,
+    /// Open sessions at the most, of all pools together: more are none of ours, whatever the ledger holds.
+    pub max_sessions: usize,
 }
 
 /// By what an agent is known.
 #[derive(Clone, Debug)]
 pub enum Trust {
-    /// Whoever shows this, and is in the ledger. None: being in the ledger is enough.
-    Token(Option<String>),
+    /// Whoever shows this, and is in the ledger. None: being in the ledger is enough. Only so often: nothing else holds
+    /// up who registers again and again.
+    Token(Option<String>, Arc<Mutex<Budget>>),
     /// A proof by the instance profile.
     Aws(Arc<Proofs>),
 }
@@ -68,12 +71,17 @@ impl Service {
         }
         let id = InstanceId(identity.instance_id.clone());
         let admitted = match (&self.context.registration.trust, request.proof) {
-            (Trust::Token(expected), proof) => {
+            (Trust::Token(expected, budget), proof) => {
                 if let Err(status) = check_token(expected.as_deref(), proof.as_ref()) {
                     self.refused(peer, &id.0, &status).await;
                     return Err(status);
                 }
                 let pool = self.expecting(peer, &id).await?;
+                if !budget.lock().unwrap_or_else(PoisonError::into_inner).take(&id, Instant::now()) {
+                    let status =
+                        Status::unavailable(format!("too many registrations of {id}, or of all instances: retry"));
+                    return Err(self.unproven(peer, &id, status).await);
+                }
                 self.admitted(&id, pool, None, String::new()).await?
             }
             (Trust::Aws(proofs), Some(Proof::StsProof(proof))) => {
@@ -200,6 +208,15 @@ impl Service {
         if challenged_at.is_some_and(|at| self.context.agents.is_granted_since(&id, at)) {
             return Err(came_first());
         }
+        let max_sessions = self.context.registration.max_sessions;
+        if self.context.agents.open_sessions_beside(&id) >= max_sessions {
+            let status = Status::unavailable(format!(
+                "{max_sessions} agents have sessions already, the max_instances of all pools and a margin: retry when some have ended"
+            ));
+            counted("unavailable");
+            self.refusals.refused(peer, &id.0, status.message()).await;
+            return Err(status);
+        }
         let session_token = format!("{id}.{}", random_token());
         let token_sha256 = digest(&session_token);
         let grant = Grant { token_sha256, boot, peer, agent_version: version.clone(), at_ms: clock::now().0 };
@@ -316,19 +333,56 @@ mod tests {
     use crate::redis_client::Redis;
     use crate::rpc::{Context, Operators};
 
-    async fn register(join_token: Option<&str>, proof: Option<Proof>) -> Status {
-        // No ledger knows the instance, so none is asked.
+    /// No ledger knows an instance, so none is asked.
+    fn service(join_token: Option<&str>, max_sessions: usize) -> Service {
         let redis = Redis::new("ledger.url", "redis://127.0.0.1:1").expect("a URL");
         let registration = Registration {
-            trust: Trust::Token(join_token.map(str::to_owned)),
+            trust: Trust::Token(join_token.map(str::to_owned), Arc::default()),
             heartbeat_interval: Duration::from_secs(5),
             sessions: Sessions::new(redis, "spillway:"),
+            max_sessions,
         };
         let (pools, agents, operators) = (PoolList::default(), Agents::default(), Operators::Loopback);
-        let context = Context { pools, agents, registration, operators, operator_accounts: [].into() };
+        Service::new(Context { pools, agents, registration, operators, operator_accounts: [].into() })
+    }
+
+    async fn register(join_token: Option<&str>, proof: Option<Proof>) -> Status {
         let identity = Some(v1::Identity { instance_id: "i-1".to_owned(), ..Default::default() });
         let request = v1::RegisterRequest { identity, proof, ..Default::default() };
-        Service::new(context).registers(None, request).await.expect_err("no ledger knows it")
+        service(join_token, 1).registers(None, request).await.expect_err("no ledger knows it")
+    }
+
+    /// Has an open session here.
+    fn opened(service: &Service, id: &str) {
+        let (id, grant) = (InstanceId(id.to_owned()), Grant::default());
+        service.context.agents.registered(&id, v1::Identity::default(), (grant.clone(), 1), || ());
+        service.context.agents.opened(&id, &grant, tokio::sync::mpsc::channel(1).0).expect("opened");
+    }
+
+    #[tokio::test]
+    async fn sessions_are_so_many_and_an_instance_that_has_one_registers_all_the_same() {
+        let service = service(None, 2);
+        let (pool, _messages) = PoolHandle::without_loop("p");
+        let grants = async |id: &str| {
+            let admitted = Admitted {
+                id: InstanceId(id.to_owned()),
+                pool: pool.clone(),
+                epoch: 1,
+                before: String::new(),
+                peer: None,
+                boot: String::new(),
+                challenged_at: None,
+            };
+            service.grants(admitted, v1::Identity::default(), String::new()).await.expect_err("there is no ledger")
+        };
+        let is_one_too_many = |refused: Status| refused.message().starts_with("2 agents have sessions already");
+        opened(&service, "i-1");
+        assert!(!is_one_too_many(grants("i-2").await));
+        opened(&service, "i-2");
+        assert!(is_one_too_many(grants("i-3").await));
+        assert!(!is_one_too_many(grants("i-2").await), "its agent was restarted");
+        service.context.agents.closed(&InstanceId("i-1".to_owned()), 1);
+        assert!(!is_one_too_many(grants("i-3").await));
     }
 
     #[tokio::test]

@@ -4,12 +4,14 @@
 use std::time::Duration;
 
 use spillway_proto::v1;
+use spillway_proto::v1::agent_service_client::AgentServiceClient;
 use spillway_proto::v1::session_request::Message as Said;
 use spillway_proto::v1::session_response::Command;
 use spillway_tests::agent_session::AgentSession;
 use spillway_tests::process::end_of;
 use spillway_tests::stage::{Setup, Stage};
 use spillway_tests::{QUEUE, jobs, wait};
+use tonic::transport::Endpoint;
 
 /// A session whose messages the test makes up.
 struct Session(AgentSession);
@@ -58,6 +60,32 @@ async fn a_session_that_is_not_the_newest_is_not_heard() {
     assert!(says("the first says more").await.is_none());
     let log = stage.coordinator().process.log();
     assert!(log.contains("the instance registered again, or opened a newer session"), "{}", end_of(&log));
+}
+
+/// Where no STS has to be asked, nothing else would hold up who registers again and again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_instance_registers_so_often_and_no_more() {
+    let user_data = Some("#!/bin/sh\nexec sleep 100000\n");
+    let stage = Stage::start(Setup { user_data, trusts: true, ..Setup::default() }).await;
+    jobs::add(&stage.redis, 6, 1.0);
+    let id = stage.until_booting().await;
+    let channel = Endpoint::from_shared(format!("http://{}", stage.coordinator().server())).expect("an address");
+    let mut client = AgentServiceClient::new(channel.connect().await.expect("the coordinator"));
+    let identity = Some(v1::Identity { instance_id: id.clone(), ..v1::Identity::default() });
+    let request = v1::RegisterRequest { identity, ..v1::RegisterRequest::default() };
+    let mut refused = None;
+    for _ in 0..200 {
+        refused = client.register(request.clone()).await.err();
+        if refused.is_some() {
+            break;
+        }
+    }
+    let refused = refused.expect("of 200 at once not all are registered");
+    assert_eq!(refused.code(), tonic::Code::Unavailable, "an agent retries it: {refused}");
+    assert!(refused.message().contains("too many registrations"), "{refused}");
+    let diagnosis = async || stage.diagnosis().await;
+    let registered = async || client.clone().register(request.clone()).await.ok();
+    wait::until("its turn comes again", diagnosis, registered).await;
 }
 
 /// A typo in the image: the agent calls its worker ready, for a queue that is not the pool's.
