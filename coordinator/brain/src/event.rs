@@ -109,13 +109,16 @@ pub enum Event {
     OperatorHold {
         reason: String,
     },
-    OperatorResume,
+    OperatorResume {
+        by: String,
+    },
     OperatorDrain {
         id: InstanceId,
         reason: String,
     },
     OperatorCancelDrain {
         id: InstanceId,
+        by: String,
     },
 }
 

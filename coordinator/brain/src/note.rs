@@ -33,6 +33,11 @@ pub enum Note {
         #[serde(with = "crate::or_empty")]
         reason: Option<String>,
     },
+    /// Since the plan before.
+    Resumed {
+        #[serde(with = "crate::or_empty")]
+        by: Option<String>,
+    },
     NothingWaits,
     Idle {
         over: Duration,

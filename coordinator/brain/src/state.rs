@@ -52,6 +52,9 @@ pub struct State {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) strangers: Vec<Stranger>,
     pub(crate) hold: Option<String>,
+    /// Who has resumed since the last tick.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) resumed: Option<String>,
     pub(crate) breaker: Breaker,
     #[serde(default, skip_serializing_if = "EarlyEnds::is_none")]
     pub(crate) early_ends: EarlyEnds,
@@ -113,6 +116,7 @@ impl State {
             foreign: Vec::new(),
             strangers: Vec::new(),
             hold: None,
+            resumed: None,
             breaker: Breaker::default(),
             early_ends: EarlyEnds::default(),
             refusal: None,

@@ -11,13 +11,16 @@ pub enum Wish {
     Hold {
         reason: String,
     },
-    Resume,
+    Resume {
+        by: String,
+    },
     Drain {
         id: InstanceId,
         reason: String,
     },
     CancelDrain {
         id: InstanceId,
+        by: String,
     },
     /// An agent is to behave as if EC2 took its instance in so long.
     Rehearse {
@@ -81,12 +84,12 @@ impl Wish {
         }
         Ok(match self {
             Wish::Hold { .. } => Granted::Held,
-            Wish::Resume => Granted::Resumed(controller.would_resume(now)),
+            Wish::Resume { .. } => Granted::Resumed(controller.would_resume(now)),
             Wish::Drain { id, .. } if state.instance(id).is_some_and(|instance| instance.is_kept(now)) => {
                 Granted::KeptNoLonger { id: id.clone() }
             }
             Wish::Drain { id, .. } => Granted::Drains { id: id.clone() },
-            Wish::CancelDrain { id } => Granted::WorksAgain { id: id.clone() },
+            Wish::CancelDrain { id, .. } => Granted::WorksAgain { id: id.clone() },
             Wish::Rehearse { id, notice } => {
                 let instance = state.instance(id).ok_or_else(|| Rejection::NoSuchInstance { id: id.clone() })?;
                 let (phase, interrupted) = (instance.phase_kind(), instance.ec2.interrupted_at.is_some());
@@ -102,9 +105,9 @@ impl Wish {
     pub(crate) fn event(self) -> Option<Event> {
         Some(match self {
             Wish::Hold { reason } => Event::OperatorHold { reason },
-            Wish::Resume => Event::OperatorResume,
+            Wish::Resume { by } => Event::OperatorResume { by },
             Wish::Drain { id, reason } => Event::OperatorDrain { id, reason },
-            Wish::CancelDrain { id } => Event::OperatorCancelDrain { id },
+            Wish::CancelDrain { id, by } => Event::OperatorCancelDrain { id, by },
             Wish::Rehearse { .. } => return None,
         })
     }

@@ -115,9 +115,9 @@ impl Reconciler {
     pub(super) fn log_operator(&self, Request { wish, by }: &Request, answer: &Result<Granted, Denied>) {
         let (action, instance, given) = match wish {
             Wish::Hold { reason } => ("hold", "", reason.as_str()),
-            Wish::Resume => ("resume", "", ""),
+            Wish::Resume { .. } => ("resume", "", ""),
             Wish::Drain { id, reason } => ("drain", id.0.as_str(), reason.as_str()),
-            Wish::CancelDrain { id } => ("cancel drain", id.0.as_str(), ""),
+            Wish::CancelDrain { id, .. } => ("cancel drain", id.0.as_str(), ""),
             Wish::Rehearse { id, .. } => ("rehearse", id.0.as_str(), ""),
         };
         let pool = &self.config.name;

@@ -150,7 +150,8 @@ impl OperatorService for Service {
     ) -> Result<Response<v1::CancelDrainResponse>, Status> {
         let by = self.access.admit(&request).await?;
         let id = request.into_inner().instance_id;
-        let message = self.request_for(&id, by, Wish::CancelDrain { id: InstanceId(id.clone()) }).await?;
+        let wish = Wish::CancelDrain { id: InstanceId(id.clone()), by: signed(&by, "") };
+        let message = self.request_for(&id, by, wish).await?;
         Ok(Response::new(v1::CancelDrainResponse { message }))
     }
 
@@ -185,7 +186,8 @@ impl OperatorService for Service {
 
     async fn resume(&self, request: Request<v1::ResumeRequest>) -> Result<Response<v1::ResumeResponse>, Status> {
         let by = self.access.admit(&request).await?;
-        let message = self.request_of_all(&request.get_ref().pool, by, Wish::Resume).await?;
+        let wish = Wish::Resume { by: signed(&by, "") };
+        let message = self.request_of_all(&request.get_ref().pool, by, wish).await?;
         Ok(Response::new(v1::ResumeResponse { message }))
     }
 }

@@ -78,6 +78,11 @@ async fn a_token_or_an_account_is_asked_of_operators_and_each_request_names_who_
     };
     let who = "with the operators' token";
     stage.until("`explain` says who held the pool", || explain().contains(who)).await;
+    let mut resume = spillway(&Environment::new());
+    resume.args(["resume", "--server", &socket]).current_dir("/");
+    assert!(output(&mut resume).status.success());
+    let resumed = || explain().lines().any(|line| line.contains("an operator resumed the pool (by "));
+    stage.until("`explain` says who resumed it", resumed).await;
     let explained = explain();
     let log = stage.coordinator().process.tail();
     assert!(log.contains(who), "{log}");

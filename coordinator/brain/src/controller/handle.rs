@@ -61,9 +61,9 @@ pub(super) fn handle(state: &mut State, now: Timestamp, event: Event, config: &C
         }
         Event::HandBackFailed { id, certain, detail } => hand_back::failed(state, now, id, certain, detail),
         Event::OperatorHold { reason } => state.hold = Some(reason),
-        Event::OperatorResume => operator::resume(state, now),
+        Event::OperatorResume { by } => operator::resume(state, now, by),
         Event::OperatorDrain { id, reason } => operator::drain(state, now, id, reason, config),
-        Event::OperatorCancelDrain { id } => operator::cancel_drain(state, now, id, config),
+        Event::OperatorCancelDrain { id, by } => operator::cancel_drain(state, now, id, by, config),
     }
 }
 

@@ -73,7 +73,7 @@ impl fmt::Display for Rejection {
 /// Whether it would have an effect now.
 pub(super) fn check(state: &State, now: Timestamp, event: &Event, config: &Config) -> Result<(), Rejection> {
     match event {
-        Event::OperatorHold { .. } | Event::OperatorResume => Ok(()),
+        Event::OperatorHold { .. } | Event::OperatorResume { .. } => Ok(()),
         Event::OperatorDrain { id, .. } => {
             let instance = known(state, id)?;
             let phase = instance.phase_kind();
@@ -82,7 +82,7 @@ pub(super) fn check(state: &State, now: Timestamp, event: &Event, config: &Confi
             }
             if phase.can_be_drained() { Ok(()) } else { Err(Rejection::NotDrainable { id: id.clone(), phase }) }
         }
-        Event::OperatorCancelDrain { id } => {
+        Event::OperatorCancelDrain { id, .. } => {
             let instance = known(state, id)?;
             if !instance.drain_can_be_cancelled() {
                 let (phase, interrupted) = (instance.phase_kind(), instance.ec2.interrupted_at.is_some());
@@ -114,8 +114,9 @@ fn would_drain_again(state: &State, now: Timestamp, id: &InstanceId, config: &Co
 }
 
 /// Ends a hold and every back-off: what failed is tried again at once.
-pub(super) fn resume(state: &mut State, now: Timestamp) {
+pub(super) fn resume(state: &mut State, now: Timestamp, by: String) {
     state.hold = None;
+    state.resumed = Some(by);
     state.forget_refusals();
     state.breaker.reset(now);
     state.alerts.remove(&AlertKind::BootsFail);
@@ -141,12 +142,13 @@ pub(super) fn drain(state: &mut State, now: Timestamp, id: InstanceId, reason: S
     }
 }
 
-pub(super) fn cancel_drain(state: &mut State, now: Timestamp, id: InstanceId, config: &Config) {
+pub(super) fn cancel_drain(state: &mut State, now: Timestamp, id: InstanceId, by: String, config: &Config) {
     if would_drain_again(state, now, &id, config).is_some() {
         return;
     }
     if let Some(instance) = state.by_id(&id) {
-        let planned = draining::cancel(instance, now, config, Reason::OperatorAsked { reason: None });
+        let reason = Reason::OperatorAsked { reason: or_empty::some(by) };
+        let planned = draining::cancel(instance, now, config, reason);
         state.pending.extend(planned);
     }
 }

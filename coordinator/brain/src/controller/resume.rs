@@ -57,7 +57,7 @@ pub enum Cleared {
 /// What a resume at `now` would come to.
 pub(super) fn would(state: &State, now: Timestamp, config: &Config) -> Resumed {
     let mut after = state.clone();
-    handle::handle(&mut after, now, Event::OperatorResume, config);
+    handle::handle(&mut after, now, Event::OperatorResume { by: String::new() }, config);
     let notes = tick::tick(&mut after, now, config).notes;
     let still = notes.iter().filter(|note| note.holds_launches()).map(ToString::to_string).collect();
     Resumed { cleared: cleared(state, now), still }

@@ -6,6 +6,7 @@ use super::{hand_back, invariants, nothing_taken, strangers, two_agents};
 use crate::capacity::{self, early_ends, rebalance};
 use crate::config::Config;
 use crate::note::Note;
+use crate::or_empty;
 use crate::phase::{Phase, PhaseKind};
 use crate::phases::{booting, draining, gone, launching, ready, terminating};
 use crate::plan::{AlertKind, Plan};
@@ -21,6 +22,7 @@ pub(super) fn tick(state: &mut State, now: Timestamp, config: &Config) -> Plan {
         return plan;
     }
     plan.decisions.append(&mut state.pending);
+    plan.notes.extend(state.resumed.take().map(|by| Note::Resumed { by: or_empty::some(by) }));
     let unknown = Unknown::now(state, now, config);
     let is_blind = !unknown.is_nothing();
     unknown::clear(state, &unknown);

@@ -56,6 +56,8 @@ impl fmt::Display for Note {
             Note::Held { reason: None } => {
                 f.write_str("an operator holds the pool: no scaling until `spillway resume`")
             }
+            Note::Resumed { by: Some(by) } => write!(f, "an operator resumed the pool ({by})"),
+            Note::Resumed { by: None } => f.write_str("an operator resumed the pool"),
 
             // The policy.
             Note::PoolRetired => f.write_str(

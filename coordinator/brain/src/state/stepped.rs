@@ -31,6 +31,7 @@ impl Stepped for State {
             instances,
             foreign: _,
             hold: _,
+            resumed: _,
             breaker,
             early_ends,
             refusal,

@@ -235,7 +235,7 @@ impl World {
             }
             "operator-drain" => self.tell(Event::OperatorDrain { id, reason: String::new() }),
             "cancel" => {
-                let event = Event::OperatorCancelDrain { id };
+                let event = Event::OperatorCancelDrain { id, by: String::new() };
                 if let Err(rejection) = self.controller.check_operator(self.now, &event) {
                     self.said.push(format!("rejected: {rejection}"));
                 }
@@ -244,7 +244,7 @@ impl World {
             "hold" => self.tell(Event::OperatorHold { reason: String::new() }),
             "resume" => {
                 self.said.push(self.controller.would_resume(self.now).to_string());
-                self.tell(Event::OperatorResume);
+                self.tell(Event::OperatorResume { by: String::new() });
             }
             "depose" => self.tell(Event::LeadershipLost),
             "lead" => self.tell(Event::LeadershipGained),

@@ -122,7 +122,7 @@ impl Pool {
             return self.effects.push_back(Effect::Rehearse { epoch: self.epoch(), rehearsal });
         }
         if answer.is_ok() {
-            if wish == Wish::Resume {
+            if matches!(wish, Wish::Resume { .. }) {
                 self.schedule.forget_back_off(now.up);
             }
             if let Some(event) = wish.event() {

@@ -33,9 +33,12 @@ fn a_ready_instance_is_drained_and_a_draining_one_is_not_drained_again() {
     assert_eq!(acts(&stage.saves()), ["command"]);
     let denied = ask(&mut stage, drain()).expect_err("it drains").to_string();
     assert_eq!(denied, "i-1 is draining: only a booting or ready instance can be drained");
-    assert_eq!(ask(&mut stage, Wish::CancelDrain { id: id() }), Ok(Granted::WorksAgain { id: id() }));
+    assert_eq!(
+        ask(&mut stage, Wish::CancelDrain { id: id(), by: String::new() }),
+        Ok(Granted::WorksAgain { id: id() })
+    );
     assert_eq!(acts(&stage.saves()), ["command"]);
-    let denied = ask(&mut stage, Wish::CancelDrain { id: id() }).expect_err("no drain").to_string();
+    let denied = ask(&mut stage, Wish::CancelDrain { id: id(), by: String::new() }).expect_err("no drain").to_string();
     assert_eq!(denied, "i-1 is booting: it has no drain that can be cancelled");
 }
 
@@ -46,7 +49,7 @@ fn what_is_not_there_and_whoever_does_not_lead_is_said() {
     assert_eq!(ask(&mut stage, Wish::Hold { reason: String::new() }), Ok(Granted::Held));
     stage.saves();
     assert!(stage.pool.state().hold().is_some());
-    let resumed = ask(&mut stage, Wish::Resume).expect("granted").to_string();
+    let resumed = ask(&mut stage, Wish::Resume { by: String::new() }).expect("granted").to_string();
     assert!(resumed.starts_with("resumed: the hold is lifted"), "{resumed}");
     stage.saves();
     stage.tell(Input::StandBy);
@@ -104,7 +107,9 @@ fn an_instance_with_two_agents_is_drained_at_the_next_tick_and_its_agent_is_stil
     stage.tell(Input::FromAgent(id(), FromAgent::RegisteredTwice));
     assert!(acts(&stage.saves()).contains(&"command"), "no observation is waited for");
     assert_eq!(stage.pool.admission().check(&id()), Ok(()));
-    let denied = ask(&mut stage, Wish::CancelDrain { id: id() }).expect_err("it is not taken back").to_string();
+    let denied = ask(&mut stage, Wish::CancelDrain { id: id(), by: String::new() })
+        .expect_err("it is not taken back")
+        .to_string();
     assert_eq!(denied, "i-1 is draining: it has no drain that can be cancelled");
     stage.tell(Input::FromAgent(id(), FromAgent::RegisteredTwice));
     assert!(!acts(&stage.saves()).contains(&"command"), "once");

@@ -69,7 +69,7 @@ fn a_resume_lists_at_once_and_forgets_the_back_off() {
     }
     fails(&mut stage);
     assert_eq!(lists_after(&mut stage, 60), None);
-    stage.tell(Input::Operator(1, Wish::Resume));
+    stage.tell(Input::Operator(1, Wish::Resume { by: String::new() }));
     assert!(lists(&stage.effects_and_saves()));
     fails(&mut stage);
     assert_eq!(lists_after(&mut stage, 300), Some(30), "as after a first failure");

@@ -116,7 +116,7 @@ impl World {
     pub fn operator_resumes(&mut self) {
         for c in 0..self.coordinators.len() {
             if self.coordinators[c].leads() {
-                self.asks_operator(c, Wish::Resume);
+                self.asks_operator(c, Wish::Resume { by: String::new() });
             }
         }
     }

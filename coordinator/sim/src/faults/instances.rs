@@ -180,7 +180,7 @@ impl World {
                 else {
                     return;
                 };
-                Wish::CancelDrain { id }
+                Wish::CancelDrain { id, by: String::new() }
             }
             (Fault::Rehearse, Some(id)) => Wish::Rehearse { id, notice: Duration::from_secs(120) },
             _ => return,

@@ -63,7 +63,7 @@ impl World {
                 obligations.lists_not_before = Duration::ZERO;
             }
             // An operator has it listed at once.
-            Input::Operator(_, Wish::Resume) if is_leader => {
+            Input::Operator(_, Wish::Resume { .. }) if is_leader => {
                 (obligations.failed_listings, obligations.lists_not_before) = (0, Duration::ZERO);
             }
             Input::Loaded { .. } => obligations.promised = None,

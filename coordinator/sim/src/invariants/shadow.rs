@@ -224,12 +224,12 @@ impl Shadow {
                     self.used.insert(token.clone());
                 }
             }
-            Input::Operator(_, Wish::CancelDrain { id }) => {
+            Input::Operator(_, Wish::CancelDrain { id, .. }) => {
                 self.waived.insert(number(id));
                 self.taken_back_by_operator.insert(number(id), false);
             }
             Input::Operator(_, Wish::Hold { .. }) => self.held = true,
-            Input::Operator(_, Wish::Resume) => {
+            Input::Operator(_, Wish::Resume { .. }) => {
                 self.held = false;
                 (self.boots_failed, self.breaker_opened_at, self.resumed_at) = (0, None, now.0);
                 self.forget_refusals();
