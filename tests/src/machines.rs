@@ -21,6 +21,8 @@ pub const SERVER: &str = "ami-0e00000000000000a";
 const SHUTTING_DOWN: Duration = Duration::from_secs(20);
 /// A command on a machine.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(120);
+/// For anything that must happen: a machine boots as slowly as its host is busy.
+pub const TIMEOUT: Duration = Duration::from_secs(300);
 
 /// The tree that `tests/setup` makes as root; None where it could not.
 pub fn tree() -> Option<PathBuf> {
@@ -84,7 +86,8 @@ impl Account {
         let answer = self.call(&form).await;
         let id = element(&answer, "imageId").unwrap_or_else(|| panic!("no image: {answer}"));
         let describe = [("Action", "DescribeImages"), ("ImageId.1", &*id)];
-        wait::until(
+        wait::until_within(
+            TIMEOUT,
             "the image is whole",
             async || self.call(&describe).await,
             async || {
@@ -138,7 +141,7 @@ impl Machine<'_> {
             assert_ne!(state.trim(), "degraded", "a unit failed:\n{}", self.console());
             (state.trim() == "running").then_some(())
         };
-        wait::until("the machine is up", async || self.console(), is_up).await;
+        wait::until_within(TIMEOUT, "the machine is up", async || self.console(), is_up).await;
     }
 
     /// Runs a script there as root, which must succeed; what it printed.

@@ -9,14 +9,24 @@ pub const TIMEOUT: Duration = Duration::from_secs(120);
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Polls until `poll` returns something, and returns that. After the timeout it fails, with what `diagnosis` shows.
-pub async fn until<T>(what: &str, diagnosis: impl AsyncFn() -> String, mut poll: impl AsyncFnMut() -> Option<T>) -> T {
-    let end = Instant::now() + TIMEOUT;
+pub async fn until<T>(what: &str, diagnosis: impl AsyncFn() -> String, poll: impl AsyncFnMut() -> Option<T>) -> T {
+    until_within(TIMEOUT, what, diagnosis, poll).await
+}
+
+/// The same with another timeout.
+pub async fn until_within<T>(
+    timeout: Duration,
+    what: &str,
+    diagnosis: impl AsyncFn() -> String,
+    mut poll: impl AsyncFnMut() -> Option<T>,
+) -> T {
+    let end = Instant::now() + timeout;
     loop {
         if let Some(found) = poll().await {
             return found;
         }
         if Instant::now() > end {
-            panic!("did not happen within {TIMEOUT:?}: {what}\n{}", diagnosis().await);
+            panic!("did not happen within {timeout:?}: {what}\n{}", diagnosis().await);
         }
         sleep(POLL_INTERVAL).await;
     }

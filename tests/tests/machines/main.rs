@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use spillway_emulator::{InstanceState, Lifecycle};
-use spillway_tests::machines::{Account, Machine, plan, tree};
+use spillway_tests::machines::{Account, Machine, TIMEOUT, plan, tree};
 use spillway_tests::wait;
 use tokio::time::Instant;
 
@@ -69,7 +69,7 @@ impl Operator<'_> {
     }
 
     async fn until<T>(&self, what: &str, poll: impl AsyncFnMut() -> Option<T>) -> T {
-        wait::until(what, async || self.diagnosis().await, poll).await
+        wait::until_within(TIMEOUT, what, async || self.diagnosis().await, poll).await
     }
 
     /// `spillway status --json`: the only pool. None while it does not answer.
