@@ -6,9 +6,10 @@
 //!
 //! - `variables`, `environment`: what is set by variables
 //! - `shape`: whether keys exist and values are of the right kind; `check`: what they must mean
-//! - `origin`: where a value came from, for messages
+//! - `origin`: where a value came from, for messages; `effective`: all of them with that, for `spillway config show`
 
 mod check;
+mod effective;
 mod environment;
 mod keys;
 mod load;
@@ -29,7 +30,8 @@ use serde::Deserialize;
 use spillway_brain as brain;
 use thiserror::Error;
 
-pub use load::{OperatorAddress, load, operator_address};
+pub use effective::EffectiveSetting;
+pub use load::{OperatorAddress, effective, load, operator_address};
 pub use loopback::{beside_for_operators, for_operators};
 pub use proxies::{Proxies, ProxyUrl};
 pub use trust::TrustKind;

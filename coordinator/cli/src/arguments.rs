@@ -103,7 +103,12 @@ pub enum Command {
         #[arg(long, help = JSON)]
         json: bool,
     },
-    /// Print Redis' ACL commands: a user for BullMQ that cannot write the ledger, and one for the ledger
+    /// Check or print the settings
+    Config {
+        #[command(subcommand)]
+        what: crate::config::What,
+    },
+    /// Print Redis' ACL commands: users for BullMQ, the coordinator, the agents and the ledger, each with what it needs
     Acl,
     /// See it work: everything on this machine, no AWS account
     Demo(crate::demo::Options),
@@ -111,7 +116,7 @@ pub enum Command {
     Emulator(spillway_emulator::cli::Args),
 }
 
-const JSON: &str = "Print JSON";
+pub(crate) const JSON: &str = "Print JSON";
 
 /// The coordinator to talk to.
 #[derive(Debug, Args)]

@@ -31,7 +31,7 @@ pub(super) struct Target<'a> {
 /// Overrides the file's values with the `SPILLWAY_…` variables.
 pub(super) fn overlay(target: &mut Target<'_>, variables: &Variables) -> Result<(), ConfigError> {
     for (name, given) in variables.iter().filter(|(name, _)| name.starts_with("SPILLWAY_")) {
-        let Some((key, kind)) = KEYS.iter().find(|(key, _)| variable(key) == name) else {
+        let Some((key, kind, _)) = KEYS.iter().find(|(key, ..)| variable(key) == name) else {
             misspelt(target.warnings, name, given)?;
             continue;
         };
@@ -110,15 +110,15 @@ fn misspelt(warnings: &mut Vec<String>, name: &str, given: &Variable) -> Result<
     if OTHERS.contains(&name) {
         return Ok(());
     }
-    let close = KEYS.iter().map(|(key, _)| variable(key)).find(|known| strsim::osa_distance(name, known) <= 2);
+    let close = KEYS.iter().map(|(key, ..)| variable(key)).find(|known| strsim::osa_distance(name, known) <= 2);
     let rest = name["SPILLWAY_".len()..].to_lowercase();
     let sections = ["redis", "ledger", "ec2", "grpc", "http", "pool"];
     let is_ours = sections.iter().any(|section| rest.strip_prefix(section).is_some_and(|rest| rest.starts_with('_')));
     if close.is_none() && !is_ours {
         // The agent's variables may stand in one environment with ours; a key without its section is no key of the
         // agent.
-        let without_section = KEYS.iter().find(|(key, _)| key.split_once('.').is_some_and(|(_, key)| key == rest));
-        if let Some((key, _)) = without_section.filter(|_| !["join_token"].contains(&rest.as_str())) {
+        let without_section = KEYS.iter().find(|(key, ..)| key.split_once('.').is_some_and(|(_, key)| key == rest));
+        if let Some((key, ..)) = without_section.filter(|_| !["join_token"].contains(&rest.as_str())) {
             warnings.push(format!("{}: {name} is no setting: did you mean {}?", given.place, variable(key)));
         }
         return Ok(());

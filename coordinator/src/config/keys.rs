@@ -17,58 +17,63 @@ pub(super) enum Kind {
 
 use Kind::{Flag, List, Number, Span, Text, Toml};
 
-/// `pool.` stands for `[[pool]]`, `pool.policy.` for `[pool.policy]`.
-pub(super) const KEYS: &[(&str, Kind)] = &[
-    ("installation", Text),
-    ("state_directory", Text),
-    ("redis.url", Text),
-    ("redis.url_file", Text),
-    ("ledger.url", Text),
-    ("ledger.url_file", Text),
-    ("ledger.prefix", Text),
-    ("ec2.region", Text),
-    ("grpc.listen", Text),
-    ("grpc.advertise", Text),
-    ("grpc.trust", Text),
-    ("grpc.role", Text),
-    ("grpc.operators", Text),
-    ("grpc.operator_token_file", Text),
-    ("grpc.operator_accounts", List),
-    ("grpc.join_token", Text),
-    ("grpc.join_token_file", Text),
-    ("grpc.heartbeat_interval", Span),
-    ("grpc.tls.mode", Text),
-    ("grpc.tls.certificate_file", Text),
-    ("grpc.tls.key_file", Text),
-    ("grpc.tls.names", List),
-    ("http.listen", Text),
-    ("pool.name", Text),
-    ("pool.queues", List),
-    ("pool.prefix", Text),
-    ("pool.launch_template", Text),
-    ("pool.launch_template_version", Text),
-    ("pool.tags", Toml),
-    ("pool.max_instances", Number),
-    ("pool.interval", Span),
-    ("pool.listing_interval", Span),
-    ("pool.launch_timeout", Span),
-    ("pool.boot_timeout", Span),
-    ("pool.heartbeat_timeout", Span),
-    ("pool.drain_timeout", Span),
-    ("pool.terminate_timeout", Span),
-    ("pool.consistency_grace", Span),
-    ("pool.launches_per_tick", Number),
-    ("pool.boot_failures", Number),
-    ("pool.breaker_backoff", Span),
-    ("pool.keep_failed_boots", Span),
-    ("pool.capacity_backoff", Span),
-    ("pool.quota_backoff", Span),
-    ("pool.interrupted_counts", Flag),
-    ("pool.rebalance", Text),
-    ("pool.rebalance_limit", Number),
-    ("pool.policy.kind", Text),
-    ("pool.policy.idle", Span),
-    ("pool.policy.steps", Toml),
+/// Every key, how it is written, and its default as `deploy/settings.md` has it: a value of TOML, `none`, `required`,
+/// or what it is taken from. `pool.` stands for `[[pool]]`, `pool.policy.` for `[pool.policy]`.
+pub(super) const KEYS: &[(&str, Kind, &str)] = &[
+    ("installation", Text, "none"),
+    ("state_directory", Text, "$STATE_DIRECTORY"),
+    ("redis.url", Text, "required"),
+    ("redis.url_file", Text, "none"),
+    ("ledger.url", Text, "redis.url"),
+    ("ledger.url_file", Text, "none"),
+    ("ledger.prefix", Text, r#""spillway:""#),
+    ("ec2.region", Text, "none"),
+    ("grpc.listen", Text, r#""0.0.0.0:7443""#),
+    ("grpc.advertise", Text, "grpc.listen"),
+    ("grpc.trust", Text, r#""aws""#),
+    ("grpc.role", Text, "none"),
+    ("grpc.operators", Text, r#""loopback""#),
+    ("grpc.operator_token_file", Text, "none"),
+    ("grpc.operator_accounts", List, "none"),
+    ("grpc.join_token", Text, "none"),
+    ("grpc.join_token_file", Text, "none"),
+    ("grpc.heartbeat_interval", Span, r#""5s""#),
+    ("grpc.tls.mode", Text, r#""auto""#),
+    ("grpc.tls.certificate_file", Text, "none"),
+    ("grpc.tls.key_file", Text, "grpc.tls.certificate_file"),
+    ("grpc.tls.names", List, "none"),
+    ("http.listen", Text, r#""127.0.0.1:7480""#),
+    ("pool.name", Text, r#""spillway""#),
+    ("pool.queues", List, "required"),
+    ("pool.prefix", Text, r#""bull""#),
+    ("pool.launch_template", Text, "required"),
+    ("pool.launch_template_version", Text, r#""$Default""#),
+    ("pool.tags", Toml, "{}"),
+    ("pool.max_instances", Number, "2"),
+    ("pool.interval", Span, r#""10s""#),
+    ("pool.listing_interval", Span, r#""15s""#),
+    ("pool.launch_timeout", Span, r#""2m""#),
+    ("pool.boot_timeout", Span, r#""5m""#),
+    ("pool.heartbeat_timeout", Span, r#""30s""#),
+    ("pool.drain_timeout", Span, r#""30m""#),
+    ("pool.terminate_timeout", Span, r#""5m""#),
+    ("pool.consistency_grace", Span, r#""2m""#),
+    ("pool.launches_per_tick", Number, "5"),
+    ("pool.boot_failures", Number, "3"),
+    ("pool.breaker_backoff", Span, r#""10m""#),
+    ("pool.keep_failed_boots", Span, r#""0s""#),
+    ("pool.capacity_backoff", Span, r#""3m""#),
+    ("pool.quota_backoff", Span, r#""10m""#),
+    ("pool.interrupted_counts", Flag, "true"),
+    ("pool.rebalance", Text, r#""replace""#),
+    ("pool.rebalance_limit", Number, "2"),
+    ("pool.policy.kind", Text, r#""steps""#),
+    ("pool.policy.idle", Span, r#""10m""#),
+    (
+        "pool.policy.steps",
+        Toml,
+        r#"[{ jobs = 5, for = "5m", instances = 1 }, { jobs = 15, for = "5m", instances = 2 }]"#,
+    ),
 ];
 
 /// Keys of a step. They have no variables of their own.
@@ -86,6 +91,11 @@ pub(super) const PLAN: [(&str, &str); 7] = [
     ("QUEUE_SCALE_UP_THRESHOLD", "pool.policy.steps"),
 ];
 
+/// Those of steps among them.
+fn all() -> impl Iterator<Item = (&'static str, Kind)> {
+    KEYS.iter().map(|(key, kind, _)| (*key, *kind)).chain(STEP_KEYS)
+}
+
 /// `SPILLWAY_POOL_MAX_INSTANCES` for `pool.max_instances`.
 pub(super) fn variable(key: &str) -> String {
     format!("SPILLWAY_{}", key.replace('.', "_").to_uppercase())
@@ -93,18 +103,18 @@ pub(super) fn variable(key: &str) -> String {
 
 /// The known key most similar to `key`, if one is similar enough to suggest.
 pub(super) fn nearest(key: &str) -> Option<String> {
-    let known = KEYS.iter().chain(&STEP_KEYS).map(|(known, _)| *known);
+    let known = all().map(|(known, _)| known);
     spillway_words::nearest(key, known.chain(sections())).map(str::to_owned)
 }
 
 /// Every section that some key is in: `redis`, `grpc`, `grpc.tls`, `pool`, `pool.policy`, …
 pub(super) fn sections() -> impl Iterator<Item = &'static str> {
-    KEYS.iter().chain(&STEP_KEYS).filter_map(|(key, _)| Some(key.rsplit_once('.')?.0))
+    all().filter_map(|(key, _)| Some(key.rsplit_once('.')?.0))
 }
 
 /// How the value of a key is written; None if there is no such key.
 pub(super) fn kind_of(key: &str) -> Option<Kind> {
-    KEYS.iter().chain(&STEP_KEYS).find(|(known, _)| *known == key).map(|(_, kind)| *kind)
+    all().find(|(known, _)| *known == key).map(|(_, kind)| kind)
 }
 
 /// `pool[0].policy.steps[1].for` → `pool.policy.steps.for`.

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use spillway_settings::Document;
 
+use super::effective::{self, EffectiveSetting};
 use super::environment::{self, Target};
 use super::keys::{nearest, without_indexes};
 use super::loopback::for_operators;
@@ -18,12 +19,35 @@ use super::{ConfigError, DEFAULT_FILE, DEFAULT_GRPC_LISTEN, File, Needs, Setting
 /// enough. The variables of `coordinator.env` beside it count as if they were set, so that a command sees what the
 /// service sees.
 pub fn load(file: Option<&Path>, environment: &Environment, needs: Needs) -> Result<Settings, ConfigError> {
+    Ok(load_all(file, environment, needs)?.settings)
+}
+
+/// Every setting of `spillway run`, with where it comes from; and what the start would warn of.
+///
+/// # Errors
+/// As [`load`] of everything.
+pub fn effective(
+    file: Option<&Path>,
+    environment: &Environment,
+) -> Result<(Vec<EffectiveSetting>, Settings), ConfigError> {
+    let loaded = load_all(file, environment, Needs::Everything)?;
+    Ok((effective::of(&loaded.table, &loaded.origins, &loaded.settings), loaded.settings))
+}
+
+fn load_all(file: Option<&Path>, environment: &Environment, needs: Needs) -> Result<Loaded, ConfigError> {
     let path = file.unwrap_or(Path::new(DEFAULT_FILE));
     let text = read(path, file.is_none())?;
     let variables = Variables::with_file_beside(environment, path)?;
     // Without a file there is nothing in it that a message could blame.
     let origin = if text.is_none() { "default".to_owned() } else { path.display().to_string() };
     parse_all(&origin, &text.unwrap_or_default(), &variables, needs)
+}
+
+/// The settings, and what was written for them.
+struct Loaded {
+    table: toml::Table,
+    origins: Origins,
+    settings: Settings,
 }
 
 /// The text of the file; None where the default one does not exist.
@@ -89,10 +113,10 @@ pub(super) fn parse(
     environment: &Environment,
     needs: Needs,
 ) -> Result<Settings, ConfigError> {
-    parse_all(origin, text, &Variables::of_process(environment), needs)
+    Ok(parse_all(origin, text, &Variables::of_process(environment), needs)?.settings)
 }
 
-fn parse_all(origin: &str, text: &str, variables: &Variables, needs: Needs) -> Result<Settings, ConfigError> {
+fn parse_all(origin: &str, text: &str, variables: &Variables, needs: Needs) -> Result<Loaded, ConfigError> {
     let document = document(origin, text)?;
     let mut table = document.table.clone();
     let mut origins = Origins::new(origin, document);
@@ -105,7 +129,7 @@ fn parse_all(origin: &str, text: &str, variables: &Variables, needs: Needs) -> R
     secrets::read(&mut target, credentials)?;
     // What variables set in TOML is of the right shape as well.
     check_shape(&table, &origins)?;
-    let file: File = table.try_into().map_err(|error: toml::de::Error| ConfigError::Syntax {
+    let file: File = table.clone().try_into().map_err(|error: toml::de::Error| ConfigError::Syntax {
         origin: origin.to_owned(),
         detail: error.message().to_owned(),
     })?;
@@ -114,7 +138,7 @@ fn parse_all(origin: &str, text: &str, variables: &Variables, needs: Needs) -> R
         settings.proxies = Proxies::of(variables)?;
         settings.sts_endpoint = trust::sts_endpoint(variables)?;
     }
-    Ok(settings)
+    Ok(Loaded { table, origins, settings })
 }
 
 fn document(origin: &str, text: &str) -> Result<Document, ConfigError> {

@@ -193,7 +193,7 @@ fn queues_needs_only_redis_and_names() {
 #[test]
 fn every_key_of_the_list_is_a_key_of_the_file() {
     // The list is what overrides and suggestions are made from: it must not name what the file refuses.
-    for (key, kind) in keys::KEYS {
+    for (key, kind, _) in keys::KEYS {
         let (section, name) = key.rsplit_once('.').unwrap_or(("", key));
         let header = match section {
             "" => String::new(),

@@ -26,6 +26,9 @@ const COMMANDS: &[&[&str]] = &[
     &["drain", "i-0123456789abcdef0"],
     &["gameday", "--wait", "1s"],
     &["acl"],
+    &["config", "check"],
+    &["config", "show", "--effective"],
+    &["config", "show", "--json"],
     &["--help"],
     &["no-such-command"],
 ];

@@ -69,3 +69,44 @@ async fn a_value_that_cannot_be_meant_ends_with_its_place_and_exit_status_2() {
         assert!(text(&out.stderr).contains(said), "{name}={value}: {}\nnot: {said}", text(&out.stderr));
     }
 }
+
+/// What the settings are is seen before anything runs by them.
+#[test]
+fn config_checks_as_run_does_and_shows_what_is_in_effect() {
+    let place = directory();
+    let file = place.path().join("coordinator.toml");
+    let config = |arguments: &[&str]| {
+        let mut config = spillway(&Environment::new());
+        output(config.arg("--config").arg(&file).arg("config").args(arguments))
+    };
+    let example = text(&config(&["example"]).stdout);
+    fs::write(&file, &example).expect("written");
+    let checked = config(&["check"]);
+    assert!(checked.status.success() && text(&checked.stdout).starts_with("ok: "), "{checked:?}");
+    let misspelt = example.replace("max_instances", "max_instance");
+    let line = 1 + misspelt.lines().position(|line| line.starts_with("max_instance ")).expect("the line");
+    fs::write(&file, misspelt).expect("written");
+    let refused = config(&["check"]);
+    let mut run = spillway(&Environment::new());
+    let run = output(run.arg("--config").arg(&file).arg("run"));
+    assert_eq!((refused.status.code(), text(&refused.stderr)), (Some(2), text(&run.stderr)));
+    assert!(text(&refused.stderr).contains(&format!("toml:{line}: unknown key \"pool.max_instance\"")), "{refused:?}");
+
+    let secret = example.replace("redis://127.0.0.1:6379", "redis://:planted@127.0.0.1:6379");
+    fs::write(&file, secret).expect("written");
+    let values = |shown: &str| -> Vec<String> {
+        let value = |line: &str| line.split(" # ").next().unwrap_or_default().trim_end().to_owned();
+        shown.lines().map(value).filter(|line| !line.starts_with('#')).collect()
+    };
+    let shown = text(&config(&["show", "--effective"]).stdout);
+    assert!(!shown.contains("planted") && shown.contains("redis://:********@127.0.0.1:6379"), "{shown}");
+    for (setting, origin) in [("listen = \"0.0.0.0:7443\"", "coordinator.toml:"), ("prefix = \"spillway:\"", "default")]
+    {
+        let line = shown.lines().find(|line| line.starts_with(setting)).unwrap_or_else(|| panic!("{setting}: {shown}"));
+        assert!(line.contains(origin), "{line}");
+    }
+    // What it shows is a file of the same effect.
+    fs::write(&file, &shown).expect("written");
+    let again = text(&config(&["show", "--effective"]).stdout);
+    assert_eq!(values(&again), values(&shown));
+}

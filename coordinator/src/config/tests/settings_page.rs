@@ -31,9 +31,9 @@ fn written(value: &str) -> &str {
 }
 
 #[test]
-fn the_settings_page_has_every_key_and_no_other() {
-    let on_the_page: Vec<&str> = rows().into_iter().map(|(key, ..)| key).collect();
-    let in_the_code: Vec<&str> = KEYS.iter().map(|(key, _)| *key).collect();
+fn the_settings_page_has_every_key_with_its_default_and_no_other() {
+    let on_the_page: Vec<_> = rows().into_iter().map(|(key, default, _)| (key, default)).collect();
+    let in_the_code: Vec<_> = KEYS.iter().map(|(key, _, default)| (*key, *default)).collect();
     assert_eq!(on_the_page, in_the_code);
 }
 
