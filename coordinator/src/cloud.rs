@@ -16,6 +16,7 @@ mod classify;
 mod codes;
 mod launch;
 mod list;
+mod look;
 mod proxy;
 mod tags;
 mod volumes;
@@ -33,6 +34,7 @@ use crate::config::Proxies;
 
 pub use classify::{Refused, class_of};
 pub use list::{Interruption, Known, ListedInstance, Listing};
+pub use look::{Image, Template};
 pub(crate) use proxy::connector;
 pub use volumes::LeftVolumes;
 use volumes::Volumes;

@@ -198,6 +198,17 @@ fn agreed(
     }
 }
 
+/// Which installation this is by its setting, its state directory or its ledger; None where it is not settled yet, or
+/// cannot be read. Changes nothing.
+pub async fn known(settings: &Settings) -> Option<String> {
+    if settings.installation.is_some() {
+        return settings.installation.clone();
+    }
+    let names: Vec<String> = settings.pools.iter().map(|pool| pool.name.clone()).collect();
+    let mut ledger = Redis::new("ledger.url", &settings.ledger_url).ok()?;
+    Owners::read(&mut ledger, &settings.ledger_prefix, &names).await.ok()?.says(&names)
+}
+
 /// Settles which installation this is, and that the ledger's pools are ours to run; then the ledger and the directory
 /// both say so.
 pub async fn settle(

@@ -11,6 +11,7 @@ pub mod beside;
 pub mod clock;
 pub mod cloud;
 pub mod config;
+pub mod doctor;
 pub mod doors;
 mod fleet;
 pub mod hand_back;

@@ -195,6 +195,25 @@ impl Proofs {
     }
 }
 
+/// Whether STS can be asked, by a proof that is nobody's: that it is refused is an answer.
+///
+/// # Errors
+/// It does not answer; says why.
+pub async fn reaches_sts(endpoint: Endpoint, connects_to: Option<String>, proxies: &Proxies) -> Result<(), String> {
+    let sts = Sts::new(endpoint, connects_to, proxies).map_err(|error| error.to_string())?;
+    let question = Question::new(&sts.endpoint, "doctor", &nonces::random()).map_err(|error| error.to_string())?;
+    let nobody = StsProof {
+        access_key_id: "ASIA0000000000000000".to_owned(),
+        session_token: "bm9ib2R5".to_owned(),
+        amz_date: "20260101T000000Z".to_owned(),
+        signature: "0".repeat(64),
+    };
+    match sts.ask(&question, &nobody).await {
+        Ok(_) | Err(StsError::Refused(_)) => Ok(()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
 /// 32 random bytes, in hex.
 pub fn random_token() -> String {
     nonces::random().iter().map(|byte| format!("{byte:02x}")).collect()

@@ -21,6 +21,7 @@ mod own;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::ServerConfig;
 use rustls::crypto::{CryptoProvider, ring};
@@ -29,7 +30,8 @@ use rustls::version::TLS13;
 use thiserror::Error;
 use tokio_rustls::TlsAcceptor;
 
-use crate::config::Settings;
+use crate::clock;
+use crate::config::{OwnCertificate, Settings};
 pub use authority::Authority;
 pub use keeper::{Keeper, Lifetime};
 pub use names::Names;
@@ -95,6 +97,18 @@ pub fn acceptor(keeper: &Keeper) -> Result<TlsAcceptor, TlsProblem> {
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+/// For how long the operator's own certificate is still valid.
+///
+/// # Errors
+/// A file cannot be read, the two do not belong together, or it is not valid now.
+pub fn own_is_valid_for(certificate: &OwnCertificate) -> Result<Duration, TlsProblem> {
+    let issued = own::read(certificate)?;
+    issued.validity.left(clock::system_now()).ok_or_else(|| TlsProblem::File {
+        file: certificate.certificate_file.clone(),
+        detail: "it has expired, or is not valid yet".to_owned(),
+    })
 }
 
 fn provider() -> Arc<CryptoProvider> {

@@ -103,6 +103,11 @@ pub enum Command {
         #[arg(long, help = JSON)]
         json: bool,
     },
+    /// Look at what `run` rests on (Redis, queues, AWS, ports, certificates), and say what to do; changes nothing
+    Doctor {
+        #[arg(long, help = JSON)]
+        json: bool,
+    },
     /// Check or print the settings
     Config {
         #[command(subcommand)]

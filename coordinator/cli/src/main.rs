@@ -4,7 +4,7 @@
 //! - `run`: the coordinator itself; `queues`: what Redis shows, without a coordinator
 //! - `operators`: `status`, `explain`, `drain`, `hold`, `resume`
 //! - `gameday`: interrupts one instance and scores what became of its jobs
-//! - `acl`: Redis' users; `config`: the settings, checked and shown
+//! - `acl`: Redis' users; `config`: the settings, checked and shown; `doctor`: what they rest on
 //! - `demo`: the whole thing on this machine
 
 // What is printed may go unread: see `spillway_output`.
@@ -14,6 +14,7 @@ mod acl;
 mod arguments;
 mod config;
 mod demo;
+mod doctor;
 mod gameday;
 mod operators;
 mod queues;
@@ -89,6 +90,7 @@ async fn dispatch(arguments: Arguments) -> anyhow::Result<()> {
         Command::Gameday { options, server, json } => {
             gameday::run(config, &server.address(config), options, json).await
         }
+        Command::Doctor { json } => doctor::doctor(config, json).await,
         Command::Config { what } => config::config(config, &what),
         Command::Acl => acl::acl(config).await,
         Command::Demo(options) => demo::run(options).await,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use aws_sdk_ec2::operation::run_instances::builders::RunInstancesFluentBuilder;
 use aws_sdk_ec2::types::{
     InstanceInterruptionBehavior, InstanceMarketOptionsRequest, LaunchTemplateSpecification, MarketType, ResourceType,
     ShutdownBehavior, SpotInstanceType, SpotMarketOptions, Tag, TagSpecification,
@@ -14,6 +15,23 @@ use crate::config::Pool;
 impl Cloud {
     /// Idempotent: for the same token, pool and installation EC2 answers with the first instance.
     pub async fn launch(&self, pool: &Pool, installation: &str, token: &LaunchToken) -> Result<InstanceId, Refused> {
+        let request = self.launch_request(pool, installation, token).await;
+        let answer = request.send().await.map_err(Refused::from)?;
+        let id = answer.instances().first().and_then(|instance| instance.instance_id());
+        id.map(|id| InstanceId(id.to_owned())).ok_or_else(|| Refused {
+            class: RefusalClass::Retry,
+            code: "NoInstance".to_owned(),
+            message: "EC2 accepted the launch, but its answer has no instance".to_owned(),
+        })
+    }
+
+    /// The whole request, not sent yet.
+    pub(super) async fn launch_request(
+        &self,
+        pool: &Pool,
+        installation: &str,
+        token: &LaunchToken,
+    ) -> RunInstancesFluentBuilder {
         let spot = SpotMarketOptions::builder()
             .spot_instance_type(SpotInstanceType::OneTime)
             .instance_interruption_behavior(InstanceInterruptionBehavior::Terminate)
@@ -35,13 +53,7 @@ impl Cloud {
             let specification = TagSpecification::builder().resource_type(resource).set_tags(Some(tags.clone()));
             request = request.tag_specifications(specification.build());
         }
-        let answer = request.send().await.map_err(Refused::from)?;
-        let id = answer.instances().first().and_then(|instance| instance.instance_id());
-        id.map(|id| InstanceId(id.to_owned())).ok_or_else(|| Refused {
-            class: RefusalClass::Retry,
-            code: "NoInstance".to_owned(),
-            message: "EC2 accepted the launch, but its answer has no instance".to_owned(),
-        })
+        request
     }
 }
 

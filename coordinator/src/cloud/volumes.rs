@@ -173,7 +173,11 @@ impl Cloud {
 }
 
 /// Asks for one version of a launch template, with the image's id even where it names a parameter of Systems Manager.
-fn describe_version(client: &Client, template: &str, version: &str) -> DescribeLaunchTemplateVersionsFluentBuilder {
+pub(super) fn describe_version(
+    client: &Client,
+    template: &str,
+    version: &str,
+) -> DescribeLaunchTemplateVersionsFluentBuilder {
     let request = client.describe_launch_template_versions().versions(version).resolve_alias(true);
     match template.starts_with("lt-") {
         true => request.launch_template_id(template),
@@ -183,7 +187,7 @@ fn describe_version(client: &Client, template: &str, version: &str) -> DescribeL
 
 /// The image's id; an error where EC2 did not resolve the template's parameter, since devices of no known image would
 /// be nobody's.
-fn image_id(template: &ResponseLaunchTemplateData) -> Result<Option<&str>, Refused> {
+pub(super) fn image_id(template: &ResponseLaunchTemplateData) -> Result<Option<&str>, Refused> {
     match template.image_id() {
         Some(image) if !image.starts_with("ami-") => Err(Refused {
             class: RefusalClass::Retry,

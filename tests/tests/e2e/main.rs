@@ -10,6 +10,7 @@ mod command_queues;
 mod dead_man;
 mod demo;
 mod demo_screen;
+mod doctor;
 mod drain;
 mod failover;
 mod faults;
