@@ -8,6 +8,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use crate::error::ApiError;
 use crate::model::{ShutdownBehavior, Tags};
 use crate::query::Params;
+use crate::ssm;
 use crate::tags;
 
 /// EC2's limit for user data, before its base64 encoding.
@@ -100,7 +101,7 @@ impl LaunchData {
             decode_user_data(user_data)?;
         }
         if let Some(image_id) = &data.image_id {
-            check_image_id(image_id)?;
+            ssm::check(image_id)?;
         }
         data.read_profile(params)?;
         data.read_placement(params)?;

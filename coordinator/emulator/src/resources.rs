@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::error::ApiError;
 use crate::launch_data::is_id;
 use crate::model::{Image, Instance, InstanceState, SpotRequest, Tags, Volume};
+use crate::ssm::Parameters;
 use crate::templates::Template;
 
 /// Terminated instances stay listed for about an hour on EC2.
@@ -27,6 +28,8 @@ pub(crate) struct Resources {
     pub(crate) templates: BTreeMap<String, Arc<Template>>,
     pub(crate) images: BTreeMap<String, Arc<Image>>,
     pub(crate) volumes: BTreeMap<String, Arc<Volume>>,
+    /// Of Systems Manager.
+    pub(crate) parameters: Parameters,
 }
 
 impl Resources {

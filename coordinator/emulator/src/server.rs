@@ -1,4 +1,4 @@
-//! The EC2 port: the EC2 API at `/`, and STS for what is signed for it; the control API under `/_emulator/`.
+//! The EC2 port: the EC2 API at `/`, and STS and Systems Manager for what is signed for them; the control API under `/_emulator/`.
 //!
 //! Where the emulator has a key, nothing is done for a request that does not prove it. Then faults meet calls: a delay,
 //! then a refusal or the effect, then perhaps the loss of the answer.
@@ -19,6 +19,7 @@ use crate::http::{Answer, Lost, respond, text};
 use crate::query::Params;
 use crate::shared::Shared;
 use crate::signature;
+use crate::ssm;
 use crate::sts;
 use crate::xml;
 
@@ -37,6 +38,9 @@ pub(crate) async fn handle(shared: Arc<Shared>, parts: Parts, body: Bytes) -> Re
     }
     if sts::is_meant(&parts) {
         return sts::handle(&shared, &parts, &body).await;
+    }
+    if ssm::is_meant(&parts) {
+        return ssm::handle(&shared, &parts, &body).await;
     }
     let form: &[u8] = match parts.method {
         Method::POST => &body,

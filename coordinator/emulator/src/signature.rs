@@ -50,14 +50,19 @@ pub(crate) fn of(parts: &Parts) -> Option<Authorization<'_>> {
     parse(parts.headers.get(AUTHORIZATION)?.to_str().ok()?)
 }
 
-/// Whether the request is signed with this key, not long ago.
+/// Whether the request is signed for EC2 with this key, not long ago.
 pub(crate) fn check(key: &Key, parts: &Parts, body: &[u8], now_ms: u64) -> Result<(), ApiError> {
+    check_for("ec2", key, parts, body, now_ms)
+}
+
+/// The same for another service.
+pub(crate) fn check_for(service: &str, key: &Key, parts: &Parts, body: &[u8], now_ms: u64) -> Result<(), ApiError> {
     let header = parts.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
     let header =
         header.ok_or_else(|| ApiError::new("MissingAuthenticationToken", "Request is missing Authentication Token"))?;
     let signed = parse(header).ok_or_else(wrong)?;
     let date = parts.headers.get(DATE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    if !["host", DATE].iter().all(|name| signed.headers.contains(name)) || !signed.is_scope(date, "ec2") {
+    if !["host", DATE].iter().all(|name| signed.headers.contains(name)) || !signed.is_scope(date, service) {
         return Err(wrong());
     }
     if !is_of(key.expose(), &signed, date, parts, body) {

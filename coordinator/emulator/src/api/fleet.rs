@@ -6,9 +6,10 @@ use super::Change;
 use super::launch::Launch;
 use crate::error::ApiError;
 use crate::idempotency::Outcome as Remembered;
-use crate::launch_data::{LaunchData, Spot, check_image_id};
+use crate::launch_data::{LaunchData, Spot};
 use crate::model::{Lifecycle, Tags};
 use crate::query::Params;
+use crate::ssm;
 use crate::tags;
 use crate::templates::TemplateName;
 use crate::xml::Xml;
@@ -172,7 +173,7 @@ fn read_pools(change: &Change<'_>, params: &mut Params) -> Result<Vec<Pool>, Api
             }
             over.finish()?;
             if let Some(image_id) = &pool.image_id {
-                check_image_id(image_id)?;
+                ssm::check(image_id)?;
             }
             // One subnet per override: EC2 takes a list here, and so do its callers.
             let subnets: Vec<Option<String>> = match &pool.subnet_id {

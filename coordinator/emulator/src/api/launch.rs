@@ -15,6 +15,7 @@ use crate::model::{
 use crate::region::{ACCOUNT_ID, Zone, check_instance_type};
 use crate::resources::MAX_INSTANCES;
 use crate::shared::{State, new_id};
+use crate::ssm;
 use crate::tags;
 
 /// Instances that may live at once: each is a process tree and a port on this host.
@@ -42,7 +43,8 @@ impl Launch {
         data: LaunchData,
         template: Option<(String, u64)>,
     ) -> Result<Self, ApiError> {
-        let image_id = data.image_id.clone().ok_or_else(|| ApiError::missing("ImageId"))?;
+        let image_id = data.image_id.as_deref().ok_or_else(|| ApiError::missing("ImageId"))?;
+        let image_id = ssm::resolved(&change.state.resources.parameters, image_id)?;
         if change.state.resources.images.get(&image_id).is_some_and(|image| image.deregistered) {
             return Err(ApiError::new("InvalidAMIID.NotFound", format!("The image id '[{image_id}]' does not exist")));
         }

@@ -6,9 +6,10 @@ use super::template_xml::{template_xml, version_xml};
 use super::{Change, register_image};
 use crate::error::ApiError;
 use crate::idempotency::Outcome;
-use crate::launch_data::LaunchData;
+use crate::launch_data::{LaunchData, check_image_id};
 use crate::query::Params;
 use crate::shared::{State, new_id};
+use crate::ssm;
 use crate::tags;
 use crate::templates::{Template, TemplateName, TemplateVersion, check_name};
 use crate::xml::Xml;
@@ -30,6 +31,7 @@ pub(super) fn create(change: &mut Change<'_>, mut params: Params) -> Result<Xml,
     let data = read_data(&mut params)?;
     params.finish()?;
     check_new(change.state, &name)?;
+    check_image(change.state, &data)?;
     change.stop_if_dry_run()?;
     let template = add(change.state, change.now_ms, name, description, data, tags.remove("launch-template"));
     let outcome = Outcome::Template(template.id.clone());
@@ -52,6 +54,19 @@ pub(crate) fn check_new(state: &State, name: &str) -> Result<(), ApiError> {
     Ok(())
 }
 
+/// A parameter that the template names for its image exists, and is of the right type.
+fn check_image(state: &State, data: &LaunchData) -> Result<(), ApiError> {
+    let image = data.image_id.as_deref();
+    image.map_or(Ok(()), |image| ssm::resolved(&state.resources.parameters, image).map(drop))
+}
+
+/// Registers the image that a template names, if it is no parameter: an image is there as soon as somebody names it.
+fn register_named(state: &mut State, now_ms: u64, data: &LaunchData) {
+    if let Some(image_id) = data.image_id.as_deref().filter(|image_id| check_image_id(image_id).is_ok()) {
+        register_image(state, now_ms, image_id);
+    }
+}
+
 /// Adds a template with its first version.
 pub(crate) fn add(
     state: &mut State,
@@ -61,9 +76,7 @@ pub(crate) fn add(
     data: LaunchData,
     tags: Option<crate::model::Tags>,
 ) -> Arc<Template> {
-    if let Some(image_id) = &data.image_id {
-        register_image(state, now_ms, image_id);
-    }
+    register_named(state, now_ms, &data);
     let template = Arc::new(Template {
         seq: state.next_seq(),
         id: new_id("lt-"),
@@ -96,13 +109,12 @@ pub(super) fn create_version(change: &mut Change<'_>, mut params: Params) -> Res
         None => data,
         Some(source) => data.over(&template.version(&source)?.data),
     };
+    check_image(change.state, &data)?;
     if template.versions.len() >= MAX_VERSIONS {
         return Err(ApiError::new("LaunchTemplateVersionLimitExceeded", format!("At most {MAX_VERSIONS} versions")));
     }
     change.stop_if_dry_run()?;
-    if let Some(image_id) = &data.image_id {
-        register_image(change.state, change.now_ms, image_id);
-    }
+    register_named(change.state, change.now_ms, &data);
     let version =
         TemplateVersion { number: template.latest_version() + 1, description, create_ms: change.now_ms, data };
     Arc::make_mut(&mut template).versions.push(version.clone());

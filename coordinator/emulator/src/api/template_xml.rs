@@ -10,6 +10,7 @@ use crate::launch_data::{LaunchData, MetadataRequest};
 use crate::model::ShutdownBehavior;
 use crate::query::Params;
 use crate::region::ACCOUNT_ID;
+use crate::ssm;
 use crate::templates::{Template, TemplateName, TemplateVersion};
 use crate::xml::Xml;
 
@@ -53,7 +54,7 @@ pub(super) fn describe_versions(view: &View<'_>, mut params: Params) -> Result<X
     let wanted = params.list("LaunchTemplateVersion");
     let min = params.number::<u64>("MinVersion")?.unwrap_or(0);
     let max = params.number::<u64>("MaxVersion")?.unwrap_or(u64::MAX);
-    params.boolean("ResolveAlias")?;
+    let resolves = params.boolean("ResolveAlias")?.unwrap_or(false);
     params.without_effect(&["IncludeManagedResources"]);
     let filters = Filters::read(&mut params)?;
     filters.check(|name| matches!(name, "image-id" | "instance-type" | "is-default-version"))?;
@@ -93,8 +94,13 @@ pub(super) fn describe_versions(view: &View<'_>, mut params: Params) -> Result<X
     versions.dedup_by_key(|(template, version)| (template.seq, version.number));
     let page = page.of((1_u64..).zip(versions), |(place, _)| *place);
     let mut xml = Xml::new();
+    // What cannot be resolved is shown as it is written.
+    let image = |written: &str| ssm::resolved(&view.resources.parameters, written).ok().filter(|_| resolves);
     xml.list("launchTemplateVersionSet", &page.items, |xml, (_, (template, version))| {
-        version_xml(xml, template, version);
+        let resolved = version.data.image_id.as_deref().and_then(image);
+        let image_id = resolved.or_else(|| version.data.image_id.clone());
+        let data = LaunchData { image_id, ..version.data.clone() };
+        version_xml(xml, template, &TemplateVersion { data, ..(*version).clone() });
     });
     page.write_next(&mut xml);
     Ok(xml)

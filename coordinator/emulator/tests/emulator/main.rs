@@ -6,6 +6,7 @@ mod key;
 mod machines;
 mod metadata;
 mod processes;
+mod ssm;
 mod start;
 mod sts;
 mod support;

@@ -112,21 +112,33 @@ impl Client {
     }
 
     /// A request that is signed as AWS's SDK signs it, `ago` before now; without a key, with what nobody checks.
-    #[expect(clippy::disallowed_methods, reason = "a signature is of the wall clock's time")]
     pub fn signed(&self, method: reqwest::Method, url: &str, body: &str, ago: Duration) -> reqwest::RequestBuilder {
-        let request = self.http.request(method.clone(), url);
-        let form = ("content-type", "application/x-www-form-urlencoded");
-        let request = request.header(form.0, form.1).body(body.to_owned());
+        let form = [("content-type", "application/x-www-form-urlencoded")];
+        self.signed_for("ec2", (method, url, body), &form, ago)
+    }
+
+    /// The same for another service.
+    #[expect(clippy::disallowed_methods, reason = "a signature is of the wall clock's time")]
+    pub fn signed_for(
+        &self,
+        service: &str,
+        (method, url, body): (reqwest::Method, &str, &str),
+        headers: &[(&'static str, &'static str)],
+        ago: Duration,
+    ) -> reqwest::RequestBuilder {
+        let request = self.http.request(method.clone(), url).body(body.to_owned());
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
         let Some(key) = &self.key else {
-            let scope = "AWS4-HMAC-SHA256 Credential=any/20240101/us-east-1/ec2/aws4_request";
+            let scope = format!("AWS4-HMAC-SHA256 Credential=any/20240101/us-east-1/{service}/aws4_request");
             return request.header("authorization", scope);
         };
         let identity = Credentials::new("any", key, None, None, "test").into();
-        let params = v4::SigningParams::builder().identity(&identity).region("us-east-1").name("ec2");
+        let params = v4::SigningParams::builder().identity(&identity).region("us-east-1").name(service);
         let params = params.time(std::time::SystemTime::now() - ago).settings(SigningSettings::default());
         let params = params.build().expect("parameters").into();
         let signable = SignableBody::Bytes(body.as_bytes());
-        let signable = SignableRequest::new(method.as_str(), url, [form].into_iter(), signable).expect("a request");
+        let signable =
+            SignableRequest::new(method.as_str(), url, headers.iter().copied(), signable).expect("a request");
         let (instructions, _) = sign(signable, &params).expect("a signature").into_parts();
         instructions.headers().fold(request, |request, (name, value)| request.header(name, value))
     }
