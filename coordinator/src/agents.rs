@@ -17,8 +17,8 @@ use crate::wire_time;
 const STEPS_KEPT: usize = 64;
 const NOTICES_KEPT: usize = 16;
 
-/// Queue of commands to one agent.
-pub type Commands = mpsc::Sender<v1::SessionResponse>;
+/// Queue of commands to one agent. In boxes: a queue keeps room for 32 of whatever is in it.
+pub type Commands = mpsc::Sender<Box<v1::SessionResponse>>;
 
 /// What is known about one agent beyond what decisions need.
 #[derive(Clone, Debug, Default)]
@@ -255,7 +255,7 @@ impl Agents {
     /// Queues a command for the agent. Whether it was carried out shows in the agent's next reports.
     pub fn send(&self, id: &InstanceId, message: v1::SessionResponse) -> Result<(), NotConnected> {
         let session = self.with(|inner| inner.records.get(id).and_then(|record| record.session.clone()));
-        let sent = session.is_some_and(|session| session.commands.try_send(message).is_ok());
+        let sent = session.is_some_and(|session| session.commands.try_send(Box::new(message)).is_ok());
         if sent { Ok(()) } else { Err(NotConnected { id: id.clone() }) }
     }
 

@@ -24,7 +24,7 @@ use spillway_pool::{Admission, Asker, Denied, FromAgent, Granted, Input, Now, Po
 use spillway_proto::v1;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::Instant;
 
 use crate::agents::Agents;
 use crate::beside::Beside;
@@ -40,6 +40,8 @@ use perform::Outcome;
 const QUEUE_LENGTH: usize = 1024;
 /// The status is published after each tick, and this often for what agents reported since.
 const PUBLISH_INTERVAL: Duration = Duration::from_millis(500);
+/// So many more make it longer by as much again.
+const INSTANCES_OF_AN_INTERVAL: u32 = 200;
 
 /// A message to a pool's loop.
 #[derive(Debug)]
@@ -219,16 +221,18 @@ impl Reconciler {
 
     /// Runs until `Message::Stop`.
     pub async fn run(mut self) {
-        let mut publishing = tokio::time::interval(PUBLISH_INTERVAL);
-        publishing.set_missed_tick_behavior(MissedTickBehavior::Delay);
         self.publish();
+        let mut published_at = Instant::now();
         loop {
             self.perform_effects().await;
             let now = self.now();
             let wakes_at = Instant::now() + self.pool.next_deadline(now).saturating_sub(now.up);
             tokio::select! {
                 () = tokio::time::sleep_until(wakes_at) => {}
-                _ = publishing.tick() => self.publish(),
+                () = tokio::time::sleep_until(published_at + self.publish_interval()) => {
+                    self.publish();
+                    published_at = Instant::now();
+                }
                 Some(outcome) = self.calls.join_next() => self.finish_call(outcome),
                 message = self.messages.recv() => match message {
                     Some(Message::Stop) | None => break,
@@ -244,6 +248,12 @@ impl Reconciler {
             }
         }
         self.stop().await;
+    }
+
+    /// Longer for a large fleet: what is published has all of its instances.
+    fn publish_interval(&self) -> Duration {
+        let instances = u32::try_from(self.pool.state().instances().count()).unwrap_or(u32::MAX);
+        PUBLISH_INTERVAL.saturating_mul(1 + instances / INSTANCES_OF_AN_INTERVAL)
     }
 
     fn now(&self) -> Now {

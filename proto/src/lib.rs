@@ -1,9 +1,11 @@
 //! The messages and services that coordinator, agent and operators speak: `spillway.v1`.
 
+mod codec;
 pub mod sts;
 pub mod times;
 mod told_by;
 
+pub use codec::SmallCodec;
 pub use told_by::ToldBy;
 
 /// The package `spillway.v1`.

@@ -103,7 +103,7 @@ impl AgentService for Service {
         let epoch = pool.status.borrow().epoch;
         let first = v1::SessionResponse { epoch, command: Some(Command::Welcome(welcome)), ..Default::default() };
         // The channel is new, so it is not full.
-        let _ = commands.try_send(first);
+        let _ = commands.try_send(Box::new(first));
         let (number, replaced) = self.context.agents.opened(&id, &grant, commands).ok_or_else(|| {
             Status::unauthenticated("the instance registered again since: this session token is no longer good")
         })?;
@@ -113,7 +113,7 @@ impl AgentService for Service {
         let _connection = request.extensions().get::<Peer>().map(Peer::holds_session);
         let session = Session { agents, pool, id, number, _connection };
         tokio::spawn(session.run(request.into_inner(), replaced));
-        Ok(Response::new(Box::pin(ReceiverStream::new(receiver).map(Ok))))
+        Ok(Response::new(Box::pin(ReceiverStream::new(receiver).map(|message| Ok(*message)))))
     }
 }
 

@@ -72,10 +72,22 @@ pub(crate) async fn idle_memory_and_notices() {
 
 /// Agents that only register and send heartbeats, as the real ones do.
 pub(crate) async fn many_agents(count: u32) {
-    let stage = Stage::start(Setup { empty: true, trusts: true, ..setup(count) }).await;
+    let mut stage = Stage::without_coordinator(Setup { empty: true, trusts: true, ..setup(count) }).await;
+    let usual = stage.environment.clone();
+    // Launched as a fleet grows, some at a time, but soon; what is measured runs at its defaults, and began afterwards.
+    for (name, value) in [("SPILLWAY_POOL_INTERVAL", "1s"), ("SPILLWAY_POOL_LAUNCHES_PER_TICK", "20")] {
+        stage.environment.insert(name.to_owned(), value.to_owned());
+    }
+    stage.start_coordinator().await;
     jobs::add(&stage.redis, 1, 1.0);
     let known = |pool: &v1::Pool| (in_phase(pool, "booting").count() == count as usize).then_some(());
     stage.until_pool("all instances are booting", known).await;
+    let mut launcher = stage.coordinator.take().expect("it runs");
+    launcher.process.signal(libc::SIGTERM);
+    launcher.process.end_within(Duration::from_secs(20)).await;
+    stage.environment = usual;
+    stage.start_coordinator().await;
+    stage.until_pool("they are known again", known).await;
     let mut agents = Vec::new();
     for record in stage.instances() {
         // Over TLS, as the real ones.
