@@ -13,6 +13,7 @@
 //! - `prover`: an instance's registration, as its agent or an attacker makes it
 //! - `authority`: one CA for several coordinators; `secure`: a client that speaks TLS
 //! - `agent_session`: an agent's session without an agent; `recording`: a session message by message, recorded and read
+//! - `moto`: somebody else's AWS
 //! - `other_client`: another client of the same EC2; `neighbor`: another installation there
 //! - `chaos`: two coordinators, kills, partitions and lost answers, and the invariant checks meanwhile
 //! - `interruptions`: instances interrupted at random moments, and what became of every job
@@ -31,6 +32,7 @@ pub mod forward;
 pub mod interruptions;
 pub mod jobs;
 pub mod machines;
+pub mod moto;
 pub mod neighbor;
 pub mod other_client;
 pub mod ports;

@@ -11,12 +11,11 @@ use spillway_proto::v1::register_request::Proof;
 use spillway_proto::v1::session_request::Message as Said;
 use spillway_tests::agent_session::AgentSession;
 use spillway_tests::jobs;
+use spillway_tests::moto::Moto;
 use spillway_tests::prover::Prover;
 use spillway_tests::stage::{Setup, Stage, directory, in_phase};
 use tokio::sync::watch;
 use tonic::Code;
-
-use super::moto::Moto;
 
 const NO_AGENT: Option<&str> = Some("#!/bin/sh\nexec sleep 100000\n");
 

@@ -1,77 +1,13 @@
 //! Another implementation of EC2 understands the calls: the same coordinator launches, tags, counts and terminates at
 //! moto, a server that knows nothing of Spillway.
 
-use std::ffi::OsStr;
-use std::path::Path;
 use std::time::Duration;
 
 use spillway_tests::coordinator::Coordinator;
-use spillway_tests::process::{Process, command};
+use spillway_tests::moto::{Moto, all};
 use spillway_tests::redis_server::RedisServer;
 use spillway_tests::stage::{directory, environment};
-use spillway_tests::{jobs, ports, programs, wait};
-
-/// EC2's wire API by hand.
-pub(crate) struct Moto {
-    process: Process,
-    http: reqwest::Client,
-    url: String,
-    port: u16,
-}
-
-impl Moto {
-    pub(crate) async fn start(directory: &Path) -> Self {
-        Self::start_with(directory, "http", &[]).await
-    }
-
-    /// With TLS, by this certificate and its key.
-    pub(crate) async fn start_tls(directory: &Path, certificate: &Path, key: &Path) -> Self {
-        let options = ["--ssl-cert".as_ref(), certificate.as_os_str(), "--ssl-key".as_ref(), key.as_os_str()];
-        Self::start_with(directory, "https", &options).await
-    }
-
-    pub(crate) fn port(&self) -> u16 {
-        self.port
-    }
-
-    async fn start_with(directory: &Path, scheme: &str, options: &[&OsStr]) -> Self {
-        let port = ports::free();
-        let mut server = command(programs::tool("moto/bin/moto_server"));
-        server.args(["-H", "127.0.0.1", "-p", &port.to_string()]).args(options).current_dir(directory);
-        let process = Process::start("moto", &mut server, &directory.join("moto.log"));
-        let http = reqwest::Client::builder().no_proxy().build().expect("a client");
-        let moto = Moto { process, http, url: format!("{scheme}://127.0.0.1:{port}"), port };
-        wait::until(
-            "moto answers",
-            async || moto.process.tail(),
-            async || tokio::net::TcpStream::connect(("127.0.0.1", port)).await.ok(),
-        )
-        .await;
-        moto
-    }
-
-    pub(crate) async fn call(&self, action: &str, parameters: &[(&str, &str)]) -> String {
-        let encode = |text: &str| text.replace(':', "%3A");
-        let mut body = format!("Action={action}&Version=2016-11-15");
-        for (name, value) in parameters {
-            body += &format!("&{name}={}", encode(value));
-        }
-        let scope =
-            "AWS4-HMAC-SHA256 Credential=test/20240101/us-east-1/ec2/aws4_request, SignedHeaders=host, Signature=0";
-        let request = self.http.post(&self.url).header("authorization", scope);
-        let request = request.header("content-type", "application/x-www-form-urlencoded").body(body);
-        let answer = request.send().await.unwrap_or_else(|error| panic!("{action}: {error}\n{}", self.process.tail()));
-        let (status, text) = (answer.status(), answer.text().await.expect("a body"));
-        assert!(status.is_success(), "{action}: {status} {text}");
-        text
-    }
-}
-
-/// The texts of all elements of this name.
-pub(crate) fn all(xml: &str, name: &str) -> Vec<String> {
-    let (open, close) = (format!("<{name}>"), format!("</{name}>"));
-    xml.split(&open).skip(1).filter_map(|rest| Some(rest.split_once(&close)?.0.to_owned())).collect()
-}
+use spillway_tests::{jobs, ports, wait};
 
 fn tag(xml: &str, key: &str) -> Option<String> {
     let (_, rest) = xml.split_once(&format!("<key>{key}</key>"))?;
@@ -98,7 +34,7 @@ async fn it_launches_tags_counts_and_terminates_at_moto() {
     // No agent boots there: the instance is terminated at its deadline.
     let more =
         vec![("SPILLWAY_POOL_BOOT_TIMEOUT", "12s".to_owned()), ("SPILLWAY_POOL_BREAKER_BACKOFF", "1h".to_owned())];
-    let environment = environment(&redis.url(), (&moto.url, "test"), &template, more);
+    let environment = environment(&redis.url(), (moto.url(), "test"), &template, more);
     let coordinator = Coordinator::start(directory.path(), &environment, ports::free()).await;
     let diagnosis = async || format!("{}{}", coordinator.process.tail(), moto.process.tail());
     jobs::add(&redis, 6, 1.0);

@@ -6,14 +6,13 @@ use std::sync::{Arc, Mutex};
 
 use spillway_proto::v1::Pool;
 use spillway_tests::coordinator::{Coordinator, Environment, ServingStatus, spillway};
+use spillway_tests::moto::{Moto, all};
 use spillway_tests::process::{command, end_of, output, run, text};
 use spillway_tests::redis_server::RedisServer;
 use spillway_tests::stage::{Setup, Stage, directory, environment};
 use spillway_tests::{jobs, ports, programs, wait};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
-
-use crate::moto::{Moto, all};
 
 /// A name that no resolver knows: whoever reaches it has asked the proxy.
 const EC2: &str = "ec2.us-east-1.amazonaws.com.invalid";
