@@ -7,7 +7,7 @@ set -euo pipefail
 # REPLACE: the primary's private address. It stays the primary's for as long as its network interface exists.
 coordinator=https://10.0.0.5:7443
 # The CA that the coordinator's certificate must be of, which is no secret: the primary's ca.pem takes the place of
-# REPLACE_CA (ami/README.md, step 6). While one CA takes another's place it is both.
+# REPLACE_CA (ami/README.md). While one CA takes another's place it is both. Without one here, it is the image's.
 ca='
 REPLACE_CA
 '
@@ -24,8 +24,10 @@ done
 case $ca in
   *"BEGIN CERTIFICATE"*) printf '%s' "$ca" >/etc/spillway/ca.pem ;;
   *)
-    say "the coordinator's CA is missing: put its ca.pem in the place of REPLACE_CA (ami/README.md)"
-    exit 1
+    if ! grep -qs "BEGIN CERTIFICATE" /etc/spillway/ca.pem; then
+      say "the coordinator's CA is missing: put its ca.pem into the user data, or into the image as /etc/spillway/ca.pem (ami/README.md)"
+      exit 1
+    fi
     ;;
 esac
 chmod 0644 /etc/spillway/ca.pem
