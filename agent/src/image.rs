@@ -18,7 +18,7 @@ use crate::config::ConfigError;
 
 /// What to do about all of them.
 pub const REMEDY: &str = "Whoever may launch the image can read it, and so can every program of the worker. AWS credentials come from \
-    the instance profile: grant the worker's role what the application needs (ami/README.md, step 3), then remove them here; AWS's \
+    the instance profile: grant the worker's role what the application needs (ami/README.md), then remove them here; AWS's \
     SDKs find the role's by themselves. The coordinator's settings belong into /etc/spillway/coordinator.env on the primary. What the \
     worker needs all the same, such as the keys of another provider's S3: --allow NAME";
 

@@ -117,7 +117,8 @@ pub async fn coordinator(account: &Account, primary: &Machine<'_>) {
     let endpoint = account.emulator.endpoint();
     let secret = spillway_stage::ec2::secret(&account.emulator);
     let ec2 = format!(
-        "AWS_ENDPOINT_URL_EC2={endpoint}\nAWS_ENDPOINT_URL_STS={endpoint}\nAWS_ACCESS_KEY_ID=emulator\nAWS_SECRET_ACCESS_KEY={secret}\n"
+        "AWS_ENDPOINT_URL_EC2={endpoint}\nAWS_ENDPOINT_URL_STS={endpoint}\nAWS_ACCESS_KEY_ID=emulator\nAWS_SECRET_ACCESS_KEY={secret}\n\
+         SPILLWAY_INSTALLATION=spillway\n"
     );
     primary.run("install -d /etc/spillway && install -m 600 /dev/null /etc/spillway/coordinator.env").await;
     primary.write("/etc/spillway/coordinator.env", &format!("{settings}\n{ec2}{DURATIONS}"));
