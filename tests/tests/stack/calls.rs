@@ -95,11 +95,9 @@ impl Launch {
         let used = self.uses.iter().find(|(used, ..)| *used == kind);
         let (id, is_templates) = used.map_or(("*", true), |(_, id, is_templates)| (id, *is_templates));
         let mut call = call("ec2:RunInstances", &arn(kind, id));
-        if kind != "spot-instances-request" {
-            if let Some(template) = &self.template {
-                let is_templates = if is_templates { "true" } else { "false" };
-                call = call.told("ec2:LaunchTemplate", template).told("ec2:IsLaunchTemplateResource", is_templates);
-            }
+        if let Some(template) = self.template.as_ref().filter(|_| kind != "spot-instances-request") {
+            let is_templates = if is_templates { "true" } else { "false" };
+            call = call.told("ec2:LaunchTemplate", template).told("ec2:IsLaunchTemplateResource", is_templates);
         }
         call = match kind {
             "image" => call.on(&self.image_tags),
