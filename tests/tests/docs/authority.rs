@@ -46,8 +46,9 @@ fn the_next_ca_of_the_runbook_is_one_and_the_bundle_has_both() {
     assert_eq!(authority.pem(), read("next.pem"));
 }
 
-/// `ami/user-data.sh` but for its paths, with the line of the CA as the page replaces it, or as it stands.
-fn user_data(scratch: &Path, has_ca: bool) -> (Option<i32>, String) {
+/// `ami/user-data.sh` but for its paths, with the line of the CA as the page replaces it, or as it stands; on a machine
+/// whose image has this as its CA.
+fn user_data(scratch: &Path, has_ca: bool, of_image: Option<&str>) -> (Option<i32>, String) {
     let script = if has_ca {
         let page = pages::page("ami/README.md");
         let block = page.blocks().into_iter().find(|block| block.text.contains("REPLACE_CA")).expect("the command");
@@ -62,6 +63,9 @@ fn user_data(scratch: &Path, has_ca: bool) -> (Option<i32>, String) {
     for directory in [&etc, &bin] {
         fs::create_dir(directory).expect("a directory");
     }
+    if let Some(ca) = of_image {
+        fs::write(etc.join("ca.pem"), ca).expect("a file");
+    }
     for file in [etc.join("agent.toml"), etc.join("join-token"), bin.join("spillway-agent"), bin.join("systemctl")] {
         fs::write(&file, "#!/bin/sh\n").expect("a file");
         fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).expect("a mode");
@@ -74,10 +78,10 @@ fn user_data(scratch: &Path, has_ca: bool) -> (Option<i32>, String) {
 }
 
 #[test]
-fn user_data_writes_the_ca_and_starts_no_agent_without_one() {
+fn user_data_writes_the_ca_or_takes_the_images_and_starts_no_agent_without_one() {
     let scratch = authority();
     fs::copy(scratch.path().join("tls").join(CA_FILE), scratch.path().join("ca.pem")).expect("copied");
-    let (code, said) = user_data(scratch.path(), true);
+    let (code, said) = user_data(scratch.path(), true, Some("-----BEGIN CERTIFICATE-----\nof long ago\n"));
     assert!(code == Some(0) && said.contains("started the agent, which reports to https://10.0.0.5:7443"), "{said}");
     let written = fs::read_to_string(scratch.path().join("etc/ca.pem")).expect("the CA");
     let ca = fs::read_to_string(scratch.path().join("ca.pem")).expect("the CA");
@@ -85,8 +89,16 @@ fn user_data_writes_the_ca_and_starts_no_agent_without_one() {
     let mode = fs::metadata(scratch.path().join("etc/ca.pem")).expect("the CA").permissions().mode();
     assert_eq!(mode & 0o777, 0o644);
 
+    // Neither it nor the image has one.
+    for of_image in [None, Some(""), Some("-----BEGIN EC PRIVATE KEY-----\n")] {
+        let scratch = tempfile::tempdir().expect("a directory");
+        let (code, said) = user_data(scratch.path(), false, of_image);
+        assert!(code == Some(1) && said.contains("the coordinator's CA is missing: put its ca.pem"), "{said}");
+        assert!(!scratch.path().join("etc/agent.env").exists());
+    }
+
     let scratch = tempfile::tempdir().expect("a directory");
-    let (code, said) = user_data(scratch.path(), false);
-    assert!(code == Some(1) && said.contains("the coordinator's CA is missing: put its ca.pem"), "{said}");
-    assert!(!scratch.path().join("etc/ca.pem").exists() && !scratch.path().join("etc/agent.env").exists());
+    let (code, said) = user_data(scratch.path(), false, Some(&ca));
+    assert!(code == Some(0) && said.contains("started the agent"), "{said}");
+    assert_eq!(fs::read_to_string(scratch.path().join("etc/ca.pem")).expect("the CA"), ca, "the image's");
 }
