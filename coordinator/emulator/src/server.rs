@@ -1,4 +1,5 @@
-//! The EC2 port: the EC2 API at `/`, and STS and Systems Manager for what is signed for them; the control API under `/_emulator/`.
+//! The EC2 port: the EC2 API at `/`, and STS and Systems Manager for what is signed for them; the control API under
+//! `/_emulator/`.
 //!
 //! Where the emulator has a key, nothing is done for a request that does not prove it. Then faults meet calls: a delay,
 //! then a refusal or the effect, then perhaps the loss of the answer.
