@@ -14,9 +14,9 @@
 //!
 //! Map: `server` takes requests, `signature` and `key` say whose; `api` is EC2's API, `control` the rest, which calls
 //! `instance_control` and `faults`; both work on `resources`, behind the lock in `shared`. `sts` and `ssm` are two more
-//! of AWS' services. `lifecycle` is an instance's task in the emulator, `init_process` its handle on the processes, and
-//! `init` the process at their root; `machines` is what machines need besides. `imds` is an instance's metadata service.
-//! Nothing here depends on Spillway.
+//! of AWS' services. `lifecycle` is an instance's task in the emulator, `init_process` its handle on the processes,
+//! and `init` the process at their root; `machines` is what machines need besides. `imds` is an instance's metadata
+//! service. Nothing here depends on Spillway.
 
 mod api;
 mod calls;
