@@ -4,7 +4,6 @@
 //! A value comes from `SPILLWAY_…` in the environment, else from the file, else from its default. With no file at the
 //! default place the environment has to set everything.
 
-pub(crate) mod dotenv;
 mod source;
 
 pub use source::{ConfigError, Source, duration};
@@ -15,6 +14,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use spillway_machine::DrainSignal;
+use spillway_settings::dotenv;
 
 use crate::mask::Mask;
 use crate::secret::Secret;

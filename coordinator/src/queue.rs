@@ -1,11 +1,12 @@
 //! Reads BullMQ's queues from Redis, without ever writing (BullMQ's own `getCounts` writes, and is not used). Keys and
 //! formulas are valid for BullMQ 3 to 6, and were measured against its own counters.
 //!
-//! - `keys`: BullMQ's names in Redis
+//! - `keys`: BullMQ's names in Redis; `discover`: which queues a Redis has
 //! - `reading`: one pipeline for all queues, and the oldest job's age
 //! - `workers`: the connected workers, and which instance holds which active job
 //! - `throughput`: how fast jobs finish, and how long they take
 
+mod discover;
 mod keys;
 mod reading;
 mod reply;
@@ -20,6 +21,7 @@ use spillway_brain::{Backlog, InstanceId, JobsByInstance, QueueBacklog};
 use thiserror::Error;
 
 use crate::redis_client::{Redis, RedisProblem};
+pub use discover::{FoundQueue, discover};
 pub use keys::QueueKeys;
 use reading::Reading;
 use throughput::Finished;

@@ -167,10 +167,17 @@ impl Stage {
     /// Starts the primary, whose workers also run BullMQ's stall check.
     pub async fn start_primary(&mut self) {
         let directory = self.directory.path();
-        let copy = directory.join("primary");
-        self.app.copy_to(&copy, directory).await.unwrap_or_else(|error| panic!("{error:#}"));
+        let copy = self.copy_of_app("primary").await;
         let primary = primary::start(&copy, &self.redis.url(), &directory.join("primary.log"));
         self.primary = Some(primary.unwrap_or_else(|error| panic!("{error:#}")).into());
+    }
+
+    /// A clone of the application's repository in a directory of this name, with its packages.
+    pub async fn copy_of_app(&self, name: &str) -> PathBuf {
+        let copy = self.directory.path().join(name);
+        let copied = self.app.copy_to(&copy, self.directory.path()).await;
+        copied.unwrap_or_else(|error| panic!("{error:#}"));
+        copy
     }
 
     pub fn emulator(&self) -> &Emulator {

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use crate::config::dotenv;
+use spillway_settings::dotenv;
 
 /// A credential in a text.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

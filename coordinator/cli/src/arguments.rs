@@ -103,6 +103,8 @@ pub enum Command {
         #[arg(long, help = JSON)]
         json: bool,
     },
+    /// On a primary: find out what can be found out, ask for the rest, and write the settings; overwrites nothing
+    Init(crate::init::Options),
     /// Look at what `run` rests on (Redis, queues, AWS, ports, certificates), and say what to do; changes nothing
     Doctor {
         #[arg(long, help = JSON)]

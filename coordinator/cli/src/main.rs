@@ -4,6 +4,7 @@
 //! - `run`: the coordinator itself; `queues`: what Redis shows, without a coordinator
 //! - `operators`: `status`, `explain`, `drain`, `hold`, `resume`
 //! - `gameday`: interrupts one instance and scores what became of its jobs
+//! - `init`: the settings of a primary, by what is found there
 //! - `acl`: Redis' users; `config`: the settings, checked and shown; `doctor`: what they rest on
 //! - `demo`: the whole thing on this machine
 
@@ -16,6 +17,7 @@ mod config;
 mod demo;
 mod doctor;
 mod gameday;
+mod init;
 mod operators;
 mod queues;
 mod run;
@@ -90,6 +92,7 @@ async fn dispatch(arguments: Arguments) -> anyhow::Result<()> {
         Command::Gameday { options, server, json } => {
             gameday::run(config, &server.address(config), options, json).await
         }
+        Command::Init(options) => init::init(options).await,
         Command::Doctor { json } => doctor::doctor(config, json).await,
         Command::Config { what } => config::config(config, &what),
         Command::Acl => acl::acl(config).await,

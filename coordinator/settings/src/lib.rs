@@ -4,12 +4,14 @@
 //! - `document`: a TOML file with the line of each value
 //! - `environment_file`: a file of variables as systemd reads it
 //! - `duration`: `90s`, `5m`, `2h`
+//! - `dotenv`: an application's `.env`, as bun reads it
 //! - `placeholder`: examples that were pasted as they are, comments and quotes that became part of a value
 //! - `log_filter`: a level or a filter of the log
 //!
 //! Knows no key of either program, and reads no file.
 
 mod document;
+pub mod dotenv;
 mod duration;
 mod environment_file;
 mod log_filter;

@@ -125,6 +125,27 @@ pub async fn coordinator(account: &Account, primary: &Machine<'_>) {
     primary.run("systemctl daemon-reload && systemctl enable --now spillway").await;
 }
 
+/// What `spillway init` finds on the primary, and that its settings can be used.
+pub async fn init(primary: &Machine<'_>) {
+    let said = primary.run("spillway init --yes --json --output /root/init").await;
+    let found: Value = serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {said}"));
+    let of = |what: &str| found["found"].as_array()?.iter().find(|it| it["what"] == what)?["value"].as_str();
+    let expected = [
+        ("instance", &*primary.id),
+        ("private address", &primary.address()),
+        ("application", APPLICATION),
+        ("its user", "ubuntu"),
+        ("PM2 processes", "video-worker"),
+        ("branch", "main"),
+        ("packages by", "bun install --frozen-lockfile"),
+    ];
+    for (what, value) in expected {
+        assert_eq!(of(what), Some(value), "{what}: {said}");
+    }
+    assert!(of("queue").is_some_and(|queue| queue.starts_with(QUEUE)) && !said.contains(PASSWORD), "{said}");
+    primary.run("spillway --config /root/init/coordinator.toml config check").await;
+}
+
 /// JSON as the query protocol has it: `A.B.1.C`.
 fn flatten(name: &str, value: &Value, form: &mut Vec<(String, String)>) {
     let below = |part: &str| if name.is_empty() { part.to_owned() } else { format!("{name}.{part}") };

@@ -19,6 +19,7 @@ mod fuzz;
 mod gameday;
 mod identity;
 mod impostor;
+mod init;
 mod installations;
 mod interfaces;
 mod interruptions;

@@ -46,6 +46,7 @@ async fn the_plans_set_up_works_off_floods_and_survives_what_machines_do() {
     let image = plan::worker_image(&account, &primary).await;
     steps.done("a copy of it is booted as the builder, prepared, and made the workers' image");
     plan::coordinator(&account, &primary).await;
+    plan::init(&primary).await;
     plan::launch_template(&account, &image, &primary).await;
     steps.done("the coordinator is installed, its unit is active, and its CA is in the launch template");
     let operator = Operator { account: &account, primary: &primary };

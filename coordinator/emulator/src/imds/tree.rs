@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::clock::{event_time, iso_seconds};
 use crate::credentials::Credentials;
 use crate::model::{Instance, Lifecycle};
-use crate::region::{ACCOUNT_ID, Region};
+use crate::region::{ACCOUNT_ID, Region, VPC_ID};
 
 /// How long the credentials claim to be good.
 const CREDENTIALS_MS: u64 = 6 * 60 * 60 * 1000;
@@ -59,6 +59,16 @@ fn leaves(instance: &Instance, region: &Region, now_ms: u64) -> BTreeMap<String,
     set("local-hostname", instance.private_dns());
     set("local-ipv4", instance.private_ip.clone());
     set("mac", instance.mac.clone());
+    for (name, content) in [
+        ("device-number", "0".to_owned()),
+        ("local-ipv4s", instance.private_ip.clone()),
+        ("mac", instance.mac.clone()),
+        ("security-group-ids", instance.security_groups.join("\n")),
+        ("subnet-id", instance.subnet_id.clone()),
+        ("vpc-id", VPC_ID.to_owned()),
+    ] {
+        set(&format!("network/interfaces/macs/{}/{name}", instance.mac), content);
+    }
     set("placement/availability-zone", instance.availability_zone.clone());
     if let Ok(zone) = region.zone(&instance.availability_zone) {
         set("placement/availability-zone-id", zone.id.clone());

@@ -1,4 +1,4 @@
-//! What bun itself reads from the same files: bun must be installed, as for every test of the agent.
+//! What bun itself reads from the same files: bun must be installed.
 
 use std::process::Command;
 
