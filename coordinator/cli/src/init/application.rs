@@ -211,7 +211,7 @@ mod tests {
         let at = fs::canonicalize(directory.path()).expect("a path");
         let process = |name: &str| Pm2Process { name: name.to_owned(), pm_cwd: at.clone(), user: "ubuntu".to_owned() };
         let listed = [process("worker"), process("web")];
-        assert_eq!(candidates(&listed), [at.clone()]);
+        assert_eq!(candidates(&listed), std::slice::from_ref(&at));
         let found = look(directory.path(), None, &listed).expect("found");
         assert_eq!((found.install, found.ecosystem.as_deref()), (Some("npm ci"), Some("ecosystem.config.cjs")));
         assert_eq!((found.user.as_deref(), found.processes.len()), (Some("ubuntu"), 2));
