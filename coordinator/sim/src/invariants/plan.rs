@@ -396,7 +396,8 @@ impl World {
             self.coordinators[c].state().instances().any(|it| {
                 let Some(ready_at) = it.ready_at else { return false };
                 let ended_early = it.ended_suddenly_at.is_some_and(|at| at.since(ready_at) < EARLY);
-                !ended_early && (first..=now.0).contains(&(ready_at + EARLY).0)
+                let lasted_at = self.told_as_local(c, ready_at + EARLY);
+                !ended_early && (first..=now.0).contains(&lasted_at.0)
             })
         };
         let wait = ms(config.breaker_backoff);
