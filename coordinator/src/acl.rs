@@ -160,12 +160,28 @@ fn below(prefix: &str) -> String {
     if is_plain { pattern } else { format!("\"{}\"", pattern.replace('\\', "\\\\").replace('"', "\\\"")) }
 }
 
-/// The same server with another user and password.
+/// The same server with another user and password, and without the one that it has.
 fn with_login(url: &str, login: &str) -> String {
+    let (url, query) = url.split_once('?').unwrap_or((url, ""));
+    let is_kept = |part: &&str| {
+        let name = part.split('=').next().unwrap_or_default();
+        !part.is_empty() && !["user", "username", "pass", "password"].contains(&name)
+    };
+    let kept: Vec<&str> = query.split('&').filter(is_kept).collect();
+    let is_socket = url.starts_with('/') || url.split_once("://").is_some_and(|(scheme, _)| scheme.ends_with("unix"));
+    if is_socket {
+        // A socket's URL has its login behind the path.
+        let (user, password) = login.split_once(':').unwrap_or((login, ""));
+        let (user, password) = (format!("user={user}"), format!("pass={password}"));
+        let query: Vec<&str> = kept.into_iter().chain([user.as_str(), password.as_str()]).collect();
+        let path = url.split_once("://").map_or(url, |(_, path)| path);
+        return format!("redis+unix://{path}?{}", query.join("&"));
+    }
+    let query = if kept.is_empty() { String::new() } else { format!("?{}", kept.join("&")) };
     let (scheme, rest) = url.split_once("://").unwrap_or(("redis", url));
-    let authority = rest.find(['/', '?']).unwrap_or(rest.len());
+    let authority = rest.find('/').unwrap_or(rest.len());
     let host = rest[..authority].rfind('@').map_or(0, |at| at + 1);
-    format!("{scheme}://{login}@{}", &rest[host..])
+    format!("{scheme}://{login}@{}{query}", &rest[host..])
 }
 
 /// The user of `redis.url`, where it may write the ledger. None where it may not, or where that cannot be known now.
@@ -192,6 +208,13 @@ mod tests {
         assert_eq!(of("redis://10.0.0.5:6379/2"), "redis://me:x@10.0.0.5:6379/2");
         assert_eq!(of("rediss://:p%40ss@cache.example:6380"), "rediss://me:x@cache.example:6380");
         assert_eq!(of("redis://u:a@b@h:1/0?x=@"), "redis://me:x@h:1/0?x=@");
+        assert_eq!(of("redis://h:1?username=u&password=old&protocol=resp3"), "redis://me:x@h:1?protocol=resp3");
+        assert_eq!(of("/run/redis.sock"), "redis+unix:///run/redis.sock?user=me&pass=x");
+        let socket = "redis+unix:///run/redis.sock?user=u&pass=old&db=2";
+        assert_eq!(of(socket), "redis+unix:///run/redis.sock?db=2&user=me&pass=x");
+        for url in [of("/run/redis.sock"), of(socket), of("redis://h:1?password=old")] {
+            assert!(spillway_redis_url::RedisUrl::parse(&url).is_ok(), "{url}");
+        }
     }
 
     fn rules(prefix: &str, version: Option<&str>) -> Result<String, NoSelectors> {

@@ -7,6 +7,7 @@
 mod application;
 mod files;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 
@@ -14,6 +15,7 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use serde_json::json;
 use spillway_coordinator::cloud::{self, Machine};
+use spillway_coordinator::config::{self, Needs};
 use spillway_coordinator::queue::{self, FoundQueue, QueueObserver};
 use spillway_coordinator::redis_client::Redis;
 use spillway_output::{errln, outln};
@@ -82,36 +84,51 @@ struct Answers {
 struct Report {
     found: Vec<(&'static str, String)>,
     notes: Vec<String>,
+    /// So many of `found` are on the terminal.
+    printed: usize,
+}
+
+/// Names of Redis' and PM2's without control characters: somebody may have chosen them for this terminal.
+fn plain(text: &str) -> String {
+    text.chars().filter(|it| !it.is_control()).take(300).collect()
 }
 
 impl Report {
     fn found(&mut self, what: &'static str, value: Option<impl Into<String>>) {
         let value = value.map_or_else(|| "not found".to_owned(), Into::into);
-        self.found.push((what, value));
+        self.found.push((what, plain(&value)));
     }
 
-    fn print(&self) {
-        for (what, value) in &self.found {
+    /// What was not printed yet.
+    fn print(&mut self) {
+        for (what, value) in &self.found[self.printed..] {
             outln!("  {what:<COLUMN$} {value}");
         }
-        for note in &self.notes {
-            outln!("  note: {note}");
-        }
+        self.printed = self.found.len();
     }
 }
 
 pub(super) async fn init(options: Options) -> anyhow::Result<()> {
     let may_ask = !options.yes && !options.json && io::stdin().is_terminal();
+    if !may_ask && !options.yes && !options.dry_run {
+        bail!("nobody can be asked here: --yes writes what is found, --dry-run shows it");
+    }
     let mut report = Report::default();
     let machine = cloud::this_machine().await;
     about_machine(machine.as_ref(), &mut report);
     let processes = application::pm2_processes();
+    if may_ask {
+        report.print();
+    }
     let directory = directory(&options, &processes, may_ask)?;
     let application = application::look(&directory, options.env_file.as_deref(), &processes)?;
     about_application(&application, &mut report);
-    let redis_url =
-        given("--redis-url", options.redis_url.clone(), application.environment.get("REDIS_URL").cloned(), may_ask)
-            .context("it is not known where BullMQ's Redis is")?;
+    if may_ask {
+        report.print();
+    }
+    let found_url = application.environment.get("REDIS_URL").cloned();
+    let redis_url = given("--redis-url", options.redis_url.clone(), found_url, may_ask)
+        .context("it is not known where BullMQ's Redis is")?;
     let (queues, prefix) = queues(&options, &application, &redis_url, may_ask, &mut report).await?;
     let private = machine.as_ref().and_then(|machine| machine.private_address.clone());
     let address = given("--address", options.address.clone(), private, may_ask)
@@ -126,9 +143,14 @@ pub(super) async fn init(options: Options) -> anyhow::Result<()> {
     let installation = options.installation.clone();
     let answers = Answers { installation, region, address, redis_url, queues, prefix, operators, application, machine };
     let files = files::all(&answers);
+    check(&answers, &files)?;
     if !options.json {
         report.print();
+        report.notes.iter().for_each(|note| outln!("  note: {note}"));
     }
+    // Before anything is written: what cannot be is said once, and nothing is half done.
+    let looked = files.iter().map(|file| Ok(files::outlook(&options.output, file, options.force)?.0));
+    let outlook: Vec<Written> = looked.collect::<anyhow::Result<_>>()?;
     if may_ask && !options.dry_run {
         let question = format!("Write {} files to {}? [Y/n] ", files.len(), options.output.display());
         if !["", "y", "yes"].contains(&ask(&question)?.to_lowercase().as_str()) {
@@ -136,15 +158,44 @@ pub(super) async fn init(options: Options) -> anyhow::Result<()> {
         }
     }
     let mut done = Vec::new();
-    for file in &files {
-        let outcome = match options.dry_run {
-            true => None,
-            false => Some(files::write(&options.output, file, options.force)?),
-        };
-        let path = outcome.as_ref().map_or_else(|| options.output.join(file.name), |(path, _)| path.clone());
-        done.push((path, outcome.map(|(_, written)| written)));
+    for (file, outlook) in files.iter().zip(outlook) {
+        let path = options.output.join(file.name);
+        done.push(match options.dry_run {
+            true => (path, outlook),
+            false => files::write(&options.output, file, options.force)?,
+        });
     }
     say_done(&options, &report, &done);
+    let kept = done.iter().filter(|(_, written)| *written == Written::Kept).count();
+    if kept > 0 && !options.dry_run {
+        bail!(
+            "{kept} files have another text and were kept: compare them, or --force (what was there stays as NAME.before-init)"
+        );
+    }
+    Ok(())
+}
+
+/// What is to be written is read as `spillway run` would read it: nothing of it is refused later, or means another
+/// thing.
+fn check(answers: &Answers, files: &[files::File]) -> anyhow::Result<()> {
+    let place = tempfile::tempdir().context("cannot make a temporary directory")?;
+    for file in files {
+        files::write(place.path(), file, false).context("cannot check the settings")?;
+    }
+    let environment = BTreeMap::from([("HOME".to_owned(), "/nonexistent".to_owned())]);
+    let file = place.path().join("coordinator.toml");
+    let settings = config::load(Some(&file), &environment, Needs::Everything).map_err(|error| {
+        let words = error.to_string().replace(&format!("{}/", place.path().display()), "");
+        anyhow::anyhow!("these settings could not be used: {words}")
+    })?;
+    let pool = settings.pools.first().context("the settings have no pool")?;
+    let is_same = settings.redis_url == answers.redis_url
+        && pool.queues == answers.queues
+        && pool.prefix == answers.prefix
+        && settings.installation.as_deref() == Some(answers.installation.as_str());
+    if !is_same || answers.redis_url.chars().any(char::is_control) {
+        bail!("a value has characters that settings cannot say: look at REDIS_URL, --queues and --installation");
+    }
     Ok(())
 }
 
@@ -199,7 +250,7 @@ fn directory(options: &Options, processes: &[Pm2Process], may_ask: bool) -> anyh
     let candidates = application::candidates(processes);
     match candidates.as_slice() {
         [only] => Ok(only.clone()),
-        [] if may_ask => Ok(PathBuf::from(ask("The application's directory: ")?)),
+        [] if may_ask => Ok(PathBuf::from(ask_for("The application's directory: ")?)),
         [] => bail!("no PM2 list has a process whose package.json names bullmq (pm2 save writes it): use --directory"),
         several => {
             let named: Vec<String> = several.iter().map(|directory| directory.display().to_string()).collect();
@@ -218,7 +269,14 @@ async fn queues(
 ) -> anyhow::Result<(Vec<String>, String)> {
     let mut redis = Redis::new("--redis-url", redis_url)?;
     report.found("Redis", Some(redis.address().to_owned()));
-    let (found, is_whole) = queue::discover(&mut redis).await.context("cannot look for queues")?;
+    // Who has told everything need not permit a search.
+    let (found, is_whole) = match (&options.prefix, options.queues.as_slice()) {
+        (Some(prefix), [_, ..]) => {
+            let named = |queue: &String| FoundQueue { prefix: prefix.clone(), queue: queue.clone() };
+            (options.queues.iter().map(named).collect(), true)
+        }
+        _ => queue::discover(&mut redis).await.context("cannot look for queues: name them by --queues and --prefix")?,
+    };
     if !is_whole {
         report.notes.push("Redis has too many keys to see all queues: name them by --queues".to_owned());
     }
@@ -228,6 +286,9 @@ async fn queues(
             let (queue, waiting, active) = (&report_of.queue, report_of.demand, report_of.active);
             report.found("queue", Some(format!("{queue} (prefix {prefix}): {waiting} ready to run, {active} running")));
         }
+    }
+    if may_ask {
+        report.print();
     }
     let of_environment: Vec<String> = application
         .environment
@@ -239,7 +300,7 @@ async fn queues(
         queues = match found.as_slice() {
             [only] => vec![only.queue.clone()],
             _ if may_ask => {
-                ask("Queues to watch, separated by commas: ")?.split(',').map(|it| it.trim().to_owned()).collect()
+                ask_for("Queues to watch, separated by commas: ")?.split(',').map(|it| it.trim().to_owned()).collect()
             }
             [] => bail!("Redis has no BullMQ queue, and nothing names one: use --queues"),
             several => {
@@ -252,12 +313,18 @@ async fn queues(
     for queue in queues.iter().filter(|queue| of(queue).is_none()) {
         report.notes.push(format!("queue {queue} has never existed in Redis: BullMQ makes it with its first job"));
     }
+    let named = found.iter().filter(|found| queues.contains(&found.queue));
+    let prefixes: BTreeSet<&str> = named.map(|found| found.prefix.as_str()).collect();
+    if options.prefix.is_none() && prefixes.len() > 1 {
+        let named: Vec<&str> = prefixes.into_iter().collect();
+        bail!("these queues are below several prefixes ({}): choose by --prefix, one pool has one", named.join(", "));
+    }
     let prefix = options.prefix.clone().or_else(|| queues.iter().find_map(of)).unwrap_or_else(|| "bull".to_owned());
     Ok((queues, prefix))
 }
 
-fn by_prefix(found: &[FoundQueue]) -> std::collections::BTreeMap<String, Vec<String>> {
-    let mut by_prefix: std::collections::BTreeMap<String, Vec<String>> = std::collections::BTreeMap::new();
+fn by_prefix(found: &[FoundQueue]) -> BTreeMap<String, Vec<String>> {
+    let mut by_prefix: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for FoundQueue { prefix, queue } in found {
         by_prefix.entry(prefix.clone()).or_default().push(queue.clone());
     }
@@ -268,7 +335,7 @@ fn by_prefix(found: &[FoundQueue]) -> std::collections::BTreeMap<String, Vec<Str
 fn given(flag: &str, told: Option<String>, found: Option<String>, may_ask: bool) -> anyhow::Result<String> {
     match told.or(found).filter(|value| !value.is_empty()) {
         Some(value) => Ok(value),
-        None if may_ask => ask(&format!("{}: ", flag.trim_start_matches('-').replace('-', " "))),
+        None if may_ask => ask_for(&format!("{}: ", flag.trim_start_matches('-').replace('-', " "))),
         None => bail!("use {flag}"),
     }
 }
@@ -283,20 +350,34 @@ fn ask(question: &str) -> anyhow::Result<String> {
     Ok(line.trim().to_owned())
 }
 
+/// Asks until something is answered.
+fn ask_for(question: &str) -> anyhow::Result<String> {
+    loop {
+        let answer = ask(question)?;
+        if !answer.is_empty() {
+            return Ok(answer);
+        }
+    }
+}
+
 fn names_loopback(url: &str) -> bool {
     let host = url.split_once("://").map_or(url, |(_, rest)| rest);
     let host = host.split(['/', '?']).next().unwrap_or_default();
-    let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
-    host.starts_with("127.") || host.starts_with("localhost") || host.starts_with("[::1]")
+    let host = host.rsplit_once('@').map_or(host, |(_, host)| host).to_lowercase();
+    let is_socket = url.starts_with('/') || url.split_once("://").is_some_and(|(scheme, _)| scheme.ends_with("unix"));
+    let here = ["127.", "localhost", "[::1]", "[::ffff:127.", "0.0.0.0", ":"];
+    is_socket || host.is_empty() || here.iter().any(|name| host.starts_with(name))
 }
 
-fn say_done(options: &Options, report: &Report, done: &[(PathBuf, Option<Written>)]) {
-    let word = |written: &Option<Written>| match written {
-        None => "would be written",
-        Some(Written::New) => "written",
-        Some(Written::Replaced) => "replaced",
-        Some(Written::Unchanged) => "unchanged",
-        Some(Written::Kept) => "kept: it has another text (--force replaces it)",
+fn say_done(options: &Options, report: &Report, done: &[(PathBuf, Written)]) {
+    let word = |written: &Written| match (written, options.dry_run) {
+        (Written::New, true) => "would be written",
+        (Written::Replaced, true) => "would be replaced",
+        (Written::New, false) => "written",
+        (Written::Replaced, false) => "replaced",
+        (Written::Unchanged, _) => "unchanged",
+        (Written::Kept, true) => "would be kept: it has another text (--force replaces it)",
+        (Written::Kept, false) => "kept: it has another text (--force replaces it)",
     };
     if options.json {
         let found: Vec<_> = report.found.iter().map(|(what, value)| json!({ "what": what, "value": value })).collect();

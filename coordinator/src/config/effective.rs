@@ -102,8 +102,9 @@ fn shown(path: &str, value: &Value) -> String {
 
 /// The URL without its password, and without its query, which may have one too.
 fn without_password(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
-    let (rest, query) = rest.split_once('?').map_or((rest, ""), |(rest, _)| (rest, "?…"));
+    let (url, query) = url.split_once('?').map_or((url, ""), |(url, _)| (url, "?…"));
+    // A socket's path has no login.
+    let Some((scheme, rest)) = url.split_once("://") else { return format!("{url}{query}") };
     let end = rest.find('/').unwrap_or(rest.len());
     let Some(login) = rest[..end].rfind('@') else { return format!("{scheme}://{rest}{query}") };
     let user = rest[..login].split_once(':').map(|(user, _)| format!("{user}:")).unwrap_or_default();
@@ -123,6 +124,8 @@ mod tests {
             ("redis://secret@h", "redis://********@h"),
             ("redis://u:sec@ret@h:1", "redis://u:********@h:1"),
             ("/run/redis.sock", "/run/redis.sock"),
+            ("/run/redis.sock?password=secret", "/run/redis.sock?…"),
+            ("redis+unix:///run/redis.sock?user=u&pass=secret", "redis+unix:///run/redis.sock?…"),
         ] {
             assert_eq!(without_password(url), expected, "{url}");
         }

@@ -42,14 +42,33 @@ pub(super) async fn examine(settings: &Settings, say: &mut impl FnMut(Finding)) 
         say(hand_back(&mut redis, pool).await.of(&pool.name));
     }
     ledger(settings, say).await;
-    say(match acl::writes_ledger(settings).await {
-        None => Finding::ok("ledger.protected", "the user of redis.url cannot write the ledger"),
-        Some(user) => Finding::warn(
-            "ledger.protected",
+    say(protected(settings, &mut redis).await);
+}
+
+/// Whether the user of `redis.url` is kept out of the ledger: only a refusal for want of permission shows it.
+async fn protected(settings: &Settings, redis: &mut Redis) -> Finding {
+    const ID: &str = "ledger.protected";
+    if let Some(user) = acl::writes_ledger(settings).await {
+        return Finding::warn(
+            ID,
             format!("Redis user \"{user}\" of redis.url may write the ledger, as may every process with its password"),
             "give the ledger a user of its own: spillway acl",
-        ),
-    });
+        );
+    }
+    let is_another = Redis::new("ledger.url", &settings.ledger_url).is_ok_and(|it| it.address() != redis.address());
+    let mut write = pipe();
+    write.cmd("SET").arg(format!("{}pool::state", settings.ledger_prefix)).arg("x").arg("XX");
+    let refused = redis.query_each(&mut write).await.ok().and_then(|answers| answers.into_iter().find_map(Result::err));
+    match refused {
+        _ if is_another => Finding::ok(ID, "the ledger is on another server"),
+        Some(error) if error.code() == Some("NOPERM") => {
+            Finding::ok(ID, "the user of redis.url cannot write the ledger")
+        }
+        Some(error) => {
+            Finding::warn(ID, format!("it is not known who may write the ledger: {error}"), "mend that first")
+        }
+        None => Finding::warn(ID, "it is not known who may write the ledger", "mend what fails above first"),
+    }
 }
 
 fn unreachable(id: &'static str, problem: &RedisProblem) -> Finding {
@@ -171,11 +190,25 @@ async fn hand_back(redis: &mut Redis, pool: &Pool) -> Finding {
             Ok(answers) => answers,
             Err(problem) => return unreachable(ID, &problem),
         };
-        let is_denied = answers.iter().filter_map(|answer| answer.as_ref().err()).any(|it| it.code() == Some("NOPERM"));
-        denied.extend(is_denied.then_some(name));
+        let refused = answers.iter().find_map(|answer| answer.as_ref().err());
+        match refused.map(|error| (error.code(), error)) {
+            // What does not exist yet is no refusal.
+            None | Some((Some("NOSCRIPT"), _)) => {}
+            Some((Some("NOPERM"), _)) => denied.push(name),
+            Some((_, error)) => {
+                return Finding::fail(
+                    ID,
+                    format!("{name} is refused: {error}"),
+                    "mend that: until then no job is handed back",
+                );
+            }
+        }
     }
     if denied.is_empty() {
-        return Finding::ok(ID, "jobs of ended instances can be handed back");
+        return Finding::ok(
+            ID,
+            "the permissions for handing jobs back are there, but for RPUSH and HINCRBY, which are not tried",
+        );
     }
     Finding::fail(
         ID,
@@ -210,7 +243,10 @@ async fn ledger(settings: &Settings, say: &mut impl FnMut(Finding)) {
         Some(error) => Finding::fail(
             ID,
             format!("the ledger cannot be written: {error}"),
-            "give the user of ledger.url the permissions that spillway acl prints",
+            match error.code() {
+                Some("NOPERM") => "give the user of ledger.url the permissions that spillway acl prints",
+                _ => "mend that: nothing is launched while the ledger cannot be written",
+            },
         ),
     });
 }

@@ -15,7 +15,7 @@ use spillway_tests::{QUEUE, binaries, jobs};
 
 const PASSWORD: &str = "planted-redis-password";
 /// What a file that somebody has edited says.
-const EDITED: &str = "# mine\n";
+const EDITED: &str = "coordinator = \"https://10.0.0.9:7443\"\n";
 
 /// What a primary's own environment has.
 fn environment(home: &Path, metadata: Option<u16>) -> Environment {
@@ -69,8 +69,11 @@ async fn a_primary_is_found_out_and_its_settings_are_written_once() {
     assert!(notes.iter().any(|note| note.contains("names this machine itself")), "{notes:?}");
     assert!(!text(&looked.stdout).contains(PASSWORD), "a password is shown");
 
+    // As the package leaves it.
+    fs::create_dir_all(&written).expect("a directory");
+    fs::write(written.join("coordinator.env"), "# REDIS_URL=\n").expect("written");
     let (_, _, states) = found(&init(&on_ec2, &written, &["--json"]));
-    assert_eq!(states, ["written"; 4]);
+    assert_eq!(states, ["written", "replaced", "written", "written"]);
     let mode = |name: &str| fs::metadata(written.join(name)).expect("a file").permissions().mode() & 0o777;
     assert_eq!((mode("coordinator.env"), mode("coordinator.toml")), (0o600, 0o644));
     let mut check = spillway(&Environment::new());
@@ -87,11 +90,62 @@ async fn a_primary_is_found_out_and_its_settings_are_written_once() {
     }
 
     fs::write(written.join("agent.toml"), EDITED).expect("written");
-    let (_, _, states) = found(&init(&on_ec2, &written, &["--json"]));
+    let kept = init(&on_ec2, &written, &["--json"]);
+    assert_eq!(kept.status.code(), Some(1), "a script can tell: {kept:?}");
+    let (_, _, states) = found(&kept);
     assert_eq!(states.iter().filter(|state| *state == "unchanged").count(), 3, "{states:?}");
     assert_eq!(fs::read_to_string(written.join("agent.toml")).expect("it"), EDITED, "nothing is overwritten");
     let (_, _, states) = found(&init(&on_ec2, &written, &["--json", "--force"]));
     assert!(states.contains(&"replaced".to_owned()), "{states:?}");
+    assert_eq!(fs::read_to_string(written.join("agent.toml.before-init")).expect("it"), EDITED);
+}
+
+/// Whoever owns the application must not become who runs the coordinator, or who is root on a worker.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_of_the_applications_gets_further_than_its_place() {
+    let stage = Stage::without_coordinator(Setup::default()).await;
+    let (home, written) = (stage.directory.path().join("home"), stage.directory.path().join("written"));
+    jobs::add(&stage.redis, 1, 1.0);
+    let copy = stage.copy_of_app("app").await;
+    let (nowhere, directory) = (environment(&home, None), copy.display().to_string());
+    let with = ["--directory", &*directory, "--address", "10.0.0.5", "--json"];
+    let url = stage.redis.url();
+    let injected = format!("REDIS_URL=\"{url}/0?x=1\nSPILLWAY_POOL_MAX_INSTANCES=99\nLD_PRELOAD=/tmp/x.so\"\n");
+    fs::write(copy.join(".env"), injected).expect("written");
+    let out = init(&nowhere, &written, &with);
+    assert!(!out.status.success() && !written.exists(), "{out:?}");
+
+    let password = r#"a$b'c\d e"f"#;
+    let _: String = stage.redis.ask(&["ACL", "SETUSER", "odd", "on", &format!(">{password}"), "~*", "&*", "+@all"]);
+    let odd = url.replace("redis://", &format!("redis://odd:{}@", password.replace('"', "%22")));
+    let git = |arguments: &[&str]| {
+        let out = output(command("git").arg("-C").arg(&copy).args(arguments));
+        assert!(out.status.success(), "{out:?}");
+    };
+    git(&["remote", "set-url", "origin", "https://user:planted-t@ken@example.org/a/b?private_token=planted"]);
+    git(&["checkout", "-q", "-b", "x;touch${IFS}pwned"]);
+    let told = [&with[..], &["--redis-url", &odd]].concat();
+    fs::write(copy.join(".env"), "").expect("written");
+    let out = init(&nowhere, &written, &told);
+    assert!(out.status.success() && !text(&out.stdout).contains("planted"), "{out:?}");
+    assert!(!fs::read_to_string(written.join("agent.toml")).expect("it").contains("pwned"));
+    let mut queues = spillway(&Environment::new());
+    let queues = output(queues.arg("--config").arg(written.join("coordinator.toml")).arg("queues"));
+    assert!(
+        queues.status.success() && text(&queues.stdout).contains(QUEUE),
+        "the password is read as it was: {queues:?}"
+    );
+
+    for wrong in [["--installation", "a b"], ["--queues", "a:b"], ["--address", "http://10.0.0.5"]] {
+        let out = init(&nowhere, &stage.directory.path().join("another"), &[&told[..], &wrong].concat());
+        assert!(!out.status.success() && !stage.directory.path().join("another").exists(), "{wrong:?}: {out:?}");
+    }
+    let linked = stage.directory.path().join("linked");
+    fs::create_dir(&linked).expect("a directory");
+    std::os::unix::fs::symlink("/nowhere/coordinator.toml", linked.join("coordinator.toml")).expect("a link");
+    let out = init(&nowhere, &linked, &[&told[..], &["--force"]].concat());
+    assert!(!out.status.success() && text(&out.stderr).contains("is a link"), "{out:?}");
+    assert_eq!(fs::read_dir(&linked).expect("it").count(), 1, "nothing is half done");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

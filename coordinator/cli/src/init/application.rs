@@ -29,6 +29,9 @@ const INSTALLS: [(&str, &str); 5] = [
     ("yarn.lock", "yarn install --immutable"),
 ];
 
+/// A list of PM2's is smaller, and a pipe in its place would never end.
+const LONGEST_LIST: u64 = 16 * 1024 * 1024;
+
 /// A process in PM2's saved list.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub(super) struct Pm2Process {
@@ -87,10 +90,14 @@ pub(super) fn pm2_processes() -> Vec<Pm2Process> {
     });
     let mut found: Vec<Pm2Process> = Vec::new();
     for (home, user) in own.into_iter().chain(homes) {
-        let Ok(text) = fs::read_to_string(home.join("dump.pm2")) else { continue };
-        let listed: Vec<Pm2Process> = serde_json::from_str(&text).unwrap_or_default();
-        for process in listed {
-            let process = Pm2Process { user: user.clone(), ..process };
+        let file = home.join("dump.pm2");
+        let is_list = fs::symlink_metadata(&file).is_ok_and(|it| it.is_file() && it.len() <= LONGEST_LIST);
+        let Some(text) = fs::read_to_string(&file).ok().filter(|_| is_list) else { continue };
+        // Each by itself: one that is odd does not hide the others.
+        let listed: Vec<serde_json::Value> = serde_json::from_str(&text).unwrap_or_default();
+        for process in listed.into_iter().filter_map(|it| serde_json::from_value::<Pm2Process>(it).ok()) {
+            let pm_cwd = fs::canonicalize(&process.pm_cwd).unwrap_or(process.pm_cwd);
+            let process = Pm2Process { user: user.clone(), name: process.name, pm_cwd };
             if !found.contains(&process) {
                 found.push(process);
             }
@@ -130,7 +137,8 @@ pub(super) fn look(directory: &Path, env_file: Option<&Path>, processes: &[Pm2Pr
     let of_it: Vec<&Pm2Process> = processes.iter().filter(|process| process.pm_cwd == directory).collect();
     let owner = fs::metadata(&directory).ok().and_then(|it| name_of(it.uid()));
     let user = of_it.first().map(|process| process.user.clone()).or(owner);
-    let env_file = env_file.map(Path::to_owned).or_else(|| Some(directory.join(".env")).filter(|file| file.is_file()));
+    let told = env_file.map(|file| fs::canonicalize(file).with_context(|| format!("--env-file {}", file.display())));
+    let env_file = told.transpose()?.or_else(|| Some(directory.join(".env")).filter(|file| file.is_file()));
     let environment = match &env_file {
         Some(file) => {
             let text = fs::read(file).with_context(|| format!("cannot read {}: use sudo", file.display()))?;
@@ -143,7 +151,7 @@ pub(super) fn look(directory: &Path, env_file: Option<&Path>, processes: &[Pm2Pr
     Ok(Application {
         ecosystem: ECOSYSTEMS.iter().find(|name| exists(name)).map(|name| (*name).to_owned()),
         install: INSTALLS.iter().find(|(lock, _)| exists(lock)).map(|(_, install)| *install),
-        branch: git(&directory, &["rev-parse", "--abbrev-ref", "HEAD"]).filter(|branch| branch != "HEAD"),
+        branch: git(&directory, &["rev-parse", "--abbrev-ref", "HEAD"]).filter(|branch| is_plain(branch)),
         remote: git(&directory, &["remote", "get-url", "origin"]).map(|url| without_login(&url)),
         processes: of_it.iter().map(|process| process.name.clone()).collect(),
         directory,
@@ -158,18 +166,25 @@ pub(super) fn look(directory: &Path, env_file: Option<&Path>, processes: &[Pm2Pr
 /// One line of git's; it asks nobody, and the owner of the repository may be another.
 fn git(directory: &Path, arguments: &[&str]) -> Option<String> {
     let mut git = Command::new("git");
-    git.arg("-c").arg(format!("safe.directory={}", directory.display())).arg("-C").arg(directory).args(arguments);
+    git.args(["-c", "safe.directory=*", "-C"]).arg(directory).args(arguments);
     let out = git.env("GIT_TERMINAL_PROMPT", "0").stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
     let text = String::from_utf8_lossy(&out.stdout).trim().to_owned();
     (out.status.success() && !text.is_empty()).then_some(text)
 }
 
-/// A token in the URL is nobody's to see.
+/// A branch that a shell takes as one word, whatever it is called.
+fn is_plain(branch: &str) -> bool {
+    branch != "HEAD" && branch.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._/+-".contains(&byte))
+}
+
+/// A token in the URL is nobody's to see, before the host or behind the path.
 fn without_login(url: &str) -> String {
-    match url.split_once("://").and_then(|(scheme, rest)| Some((scheme, rest.split_once('@')?.1))) {
-        Some((scheme, rest)) => format!("{scheme}://{rest}"),
-        None => url.to_owned(),
-    }
+    let url = url.split(['?', '#']).next().unwrap_or_default();
+    let (scheme, rest) =
+        url.split_once("://").map_or((String::new(), url), |(scheme, rest)| (format!("{scheme}://"), rest));
+    let end = rest.find('/').unwrap_or(rest.len());
+    let host = rest[..end].rfind('@').map_or(0, |at| at + 1);
+    format!("{scheme}{}", &rest[host..])
 }
 
 /// Where the user's programs are beside the usual places, and how PM2 is called.
@@ -197,7 +212,15 @@ mod tests {
     #[test]
     fn a_remotes_token_is_not_shown() {
         assert_eq!(without_login("https://x-access-token:ghp_1@github.com/a/b"), "https://github.com/a/b");
-        assert_eq!(without_login("git@github.com:a/b.git"), "git@github.com:a/b.git");
+        assert_eq!(without_login("https://user:p@ss@github.com/a/@scope/b"), "https://github.com/a/@scope/b");
+        assert_eq!(without_login("https://github.com/a/b?private_token=x"), "https://github.com/a/b");
+        assert_eq!(without_login("token:x@github.com:a/b.git"), "github.com:a/b.git");
+    }
+
+    #[test]
+    fn a_branch_is_one_word_of_a_shell_or_none() {
+        assert!(is_plain("main") && is_plain("release/1.2-rc+1"));
+        assert!(!["HEAD", "x;touch${IFS}y", "$(id)", "a b", "a'b"].iter().any(|branch| is_plain(branch)));
     }
 
     #[test]

@@ -2,10 +2,10 @@
 
 use std::fs;
 use std::io::{self, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use serde_json::json;
 use toml::Value;
 
@@ -86,8 +86,20 @@ fn coordinator(answers: &Answers) -> String {
 fn environment(answers: &Answers) -> String {
     format!(
         "# Written by spillway init: what coordinator.toml leaves out because it is secret.\nREDIS_URL={}\n",
-        answers.redis_url
+        quoted(&answers.redis_url)
     )
+}
+
+/// As systemd reads a variable's value: in double quotes a backslash stands before what would mean something.
+fn quoted(value: &str) -> String {
+    if value.bytes().all(|byte| byte.is_ascii_alphanumeric() || b":/@%._+-?&=".contains(&byte)) {
+        return value.to_owned();
+    }
+    let escaped: String = value
+        .chars()
+        .flat_map(|it| matches!(it, '"' | '\\' | '`' | '$').then_some('\\').into_iter().chain([it]))
+        .collect();
+    format!("\"{escaped}\"")
 }
 
 fn agent(answers: &Answers) -> String {
@@ -100,7 +112,7 @@ fn agent(answers: &Answers) -> String {
             text(&run)
         ));
     };
-    if let Some(branch) = &application.branch {
+    if let Some(branch) = application.branch.as_ref().filter(|_| application.remote.is_some()) {
         step("pull", format!("git pull origin {branch}"), "1m", 2);
     }
     if let Some(install) = application.install {
@@ -161,33 +173,75 @@ fn parameters(answers: &Answers) -> String {
     format!("{}\n", serde_json::to_string_pretty(&known).unwrap_or_default())
 }
 
+/// Nothing but comments: as the package leaves it.
+fn says_nothing(text: &str) -> bool {
+    text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#'))
+}
+
+/// What would become of a file, and its text of before.
+///
+/// # Errors
+/// Something is there that cannot be read, or that is no plain file.
+pub(super) fn outlook(directory: &Path, file: &File, force: bool) -> anyhow::Result<(Written, Option<String>)> {
+    let path = directory.join(file.name);
+    match fs::symlink_metadata(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((Written::New, None)),
+        Err(error) => return Err(error).with_context(|| format!("cannot look at {}: use sudo", path.display())),
+        Ok(found) if !found.is_file() => {
+            bail!("{} is a link, or no file: init writes plain files alone. Remove it, or use --output", path.display())
+        }
+        Ok(_) => {}
+    }
+    let before = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let outlook = match () {
+        () if before == file.text => Written::Unchanged,
+        () if force || says_nothing(&before) => Written::Replaced,
+        () => Written::Kept,
+    };
+    Ok((outlook, Some(before)))
+}
+
 /// Writes one file into the directory, unless something else is there and `force` does not allow to replace it.
 ///
 /// # Errors
 /// The directory or the file cannot be written.
 pub(super) fn write(directory: &Path, file: &File, force: bool) -> anyhow::Result<(PathBuf, Written)> {
     let path = directory.join(file.name);
-    let before = match fs::read_to_string(&path) {
-        Ok(text) => Some(text),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-        Err(error) => return Err(error).with_context(|| format!("cannot read {}: use sudo", path.display())),
-    };
-    let written = match before {
-        Some(before) if before == file.text => return Ok((path, Written::Unchanged)),
-        Some(_) if !force => return Ok((path, Written::Kept)),
-        Some(_) => Written::Replaced,
-        None => Written::New,
-    };
+    let (written, before) = outlook(directory, file, force)?;
+    if matches!(written, Written::Unchanged | Written::Kept) {
+        return Ok((path, written));
+    }
     let failed = || format!("cannot write {}: use sudo, or --output", path.display());
     fs::create_dir_all(directory).with_context(failed)?;
     let mode = if file.is_secret { 0o600 } else { 0o644 };
-    let new = directory.join(format!(".{}.new", file.name));
-    let _ = fs::remove_file(&new);
-    let opened = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&new);
-    let mut opened = opened.with_context(failed)?;
-    opened.write_all(file.text.as_bytes()).and_then(|()| opened.sync_all()).with_context(failed)?;
-    // Whatever the umask took away.
-    opened.set_permissions(fs::Permissions::from_mode(mode)).with_context(failed)?;
-    fs::rename(&new, &path).with_context(failed)?;
+    // What was there is kept beside it: it may have secrets that nothing else has.
+    if let Some(before) = before.filter(|before| !says_nothing(before)) {
+        place(&directory.join(format!("{}.before-init", file.name)), &before, 0o600).with_context(failed)?;
+    }
+    place(&path, &file.text, mode).with_context(failed)?;
     Ok((path, written))
+}
+
+/// Whole, or not at all.
+fn place(path: &Path, text: &str, mode: u32) -> io::Result<()> {
+    let directory = path.parent().unwrap_or(Path::new("/"));
+    let mut new = tempfile::Builder::new().prefix(".init-").tempfile_in(directory)?;
+    new.write_all(text.as_bytes())?;
+    new.as_file().set_permissions(fs::Permissions::from_mode(mode))?;
+    new.as_file().sync_all()?;
+    new.persist(path).map(drop).map_err(|error| error.error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_variable_is_read_as_it_was() {
+        for value in ["redis://:p%40ss@h:1/0?x=1", r#"redis://:a$b'c\d e"f`g@h:1"#, "redis://:#x@h"] {
+            let line = format!("REDIS_URL={}\n", quoted(value));
+            let read = spillway_settings::parse_environment_file(&line).expect("it is read");
+            assert_eq!(read[0].value, value, "{line}");
+        }
+    }
 }
