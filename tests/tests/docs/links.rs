@@ -7,7 +7,7 @@ use spillway_tests::binaries::workspace;
 use super::pages::{self, Page};
 
 /// The top level's folders: a span of code that begins with one of them is a path.
-const FOLDERS: [&str; 7] = ["coordinator/", "agent/", "proto/", "ami/", "tests/", ".github/", ".ci/"];
+const FOLDERS: [&str; 8] = ["coordinator/", "agent/", "proto/", "ami/", "packaging/", "tests/", ".github/", ".ci/"];
 
 #[test]
 fn every_link_leads_to_a_page_and_a_heading_of_it() {
