@@ -21,10 +21,12 @@ for service in "${services[@]}"; do
   fi
 done
 
-agent=/usr/local/bin/spillway-agent config=/etc/spillway/agent.toml token=/etc/spillway/join-token
-[ -x $agent ] || fail "$agent is missing: copy it from target/release"
+config=/etc/spillway/agent.toml token=/etc/spillway/join-token
+agent=$(command -v spillway-agent) || fail "spillway-agent is missing: install its package"
 [ -s $config ] || fail "$config is missing: edit ami/agent.toml and copy it"
-[ -s /etc/systemd/system/spillway-agent.service ] || fail "the unit is missing: copy ami/spillway-agent.service to /etc/systemd/system"
+if [ ! -s /etc/systemd/system/spillway-agent.service ] && [ ! -s /usr/lib/systemd/system/spillway-agent.service ]; then
+  fail "the unit is missing: install the agent's package, or copy ami/spillway-agent.service to /etc/systemd/system"
+fi
 # The first value of a key in the agent's configuration.
 value() { sed -n "s/^ *$1 *= *\"\([^\"]*\)\".*/\1/p" $config | head -n 1; }
 # Where agents prove themselves by their instance profile there is none.
@@ -43,10 +45,12 @@ for program in git bun pm2; do
   runuser -u "${user:-root}" -- bash -lc "command -v $program" >/dev/null || fail "$program is not in ${user:-root}'s PATH"
 done
 # Found here rather than removed: the application may need another way to them first.
-$agent check-image --config $config "$@" >&2 || fail "what is named above must not be in an image. Nothing was changed"
+"$agent" check-image --config $config "$@" >&2 || fail "what is named above must not be in an image. Nothing was changed"
 
 say "no service of the primary starts here: ${services[*]}"
 systemctl disable --quiet "${services[@]}" 2>/dev/null || true # those that are not there
+# It says nothing of a package that is not there.
+if command -v dpkg >/dev/null; then dpkg --purge spillway >/dev/null 2>&1 || fail "the coordinator's package cannot be purged: try dpkg --purge spillway"; fi
 rm -rf /etc/systemd/system/spillway.service{,.d} /etc/systemd/system/pm2-*.service{,.d}
 rm -f /usr/local/bin/spillway /etc/spillway/coordinator.*
 # Its state: which installation this is, and the key of the CA by which agents know the coordinator.
@@ -63,8 +67,8 @@ say "Redis's copy of the queues is gone"
 rm -rf /var/lib/redis/*
 
 say "the agent's files are root's; a token is nobody else's. User data starts the agent"
-chown root:root $agent $config
-chmod 0755 $agent
+chown root:root "$agent" $config
+chmod 0755 "$agent"
 chmod 0644 $config
 if [ -e $token ]; then chown root:root $token && chmod 0600 $token; fi
 rm -f /etc/spillway/agent.env

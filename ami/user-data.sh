@@ -15,7 +15,7 @@ REPLACE_CA
 say() { echo "spillway user data: $*"; } # cloud-init shows it on the console: aws ec2 get-console-output
 trap 'say "FAILED at line $LINENO: $BASH_COMMAND. The agent was not started; the coordinator ends this instance at its boot deadline."' ERR
 
-for file in /etc/spillway/agent.toml /usr/local/bin/spillway-agent; do
+for file in /etc/spillway/agent.toml "$(command -v spillway-agent || echo spillway-agent)"; do
   if [ ! -s "$file" ]; then
     say "$file is missing or empty: the image was not prepared (ami/prepare-image.sh)"
     exit 1

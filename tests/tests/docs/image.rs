@@ -11,8 +11,8 @@ use tempfile::TempDir;
 
 /// What only reads. The agent's own check is the program under test.
 const REAL: [&str; 7] = ["basename", "cat", "cut", "grep", "head", "sed", "env"];
-const NOTED: [&str; 10] =
-    ["apt-get", "chmod", "chown", "cloud-init", "find", "journalctl", "rm", "sync", "systemctl", "truncate"];
+const NOTED: [&str; 11] =
+    ["apt-get", "chmod", "chown", "cloud-init", "dpkg", "find", "journalctl", "rm", "sync", "systemctl", "truncate"];
 
 const ENV: &str = "REDIS_URL=redis://:sesame@10.0.0.5:6379\nAWS_REGION=us-east-1\n";
 
@@ -117,12 +117,22 @@ fn only_the_builders_own_homes_and_etc_are_looked_at() {
 }
 
 #[test]
+fn an_agent_that_is_nowhere_is_asked_for() {
+    let builder = Builder::new(ENV);
+    fs::remove_file(builder.0.path().join("bin/spillway-agent")).expect("the agent");
+    let (succeeded, said, changed) = builder.prepare(&[]);
+    assert!(!succeeded && said.contains("spillway-agent is missing") && changed.is_empty(), "{said}{changed}");
+}
+
+#[test]
 fn an_image_without_them_is_prepared() {
     let (succeeded, said, changed) = Builder::new(ENV).prepare(&[]);
     assert!(succeeded && said.contains("Ready."), "{said}");
     let state = "rm -rf /var/lib/spillway /var/lib/private/spillway\n";
     assert!(changed.contains(state), "the CA's key stays in the image: {changed}");
-    for call in ["systemctl disable", "rm -rf", "truncate -s 0 /etc/machine-id", "cloud-init clean"] {
+    for call in
+        ["systemctl disable", "dpkg --purge spillway\n", "rm -rf", "truncate -s 0 /etc/machine-id", "cloud-init clean"]
+    {
         assert!(changed.contains(call), "{call}: {changed}");
     }
 }
