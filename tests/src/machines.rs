@@ -189,6 +189,13 @@ impl Machine<'_> {
         assert!(out.status.success(), "{path}: {}", text(&out.stderr));
     }
 
+    /// Installs a Debian package there, as a person does who has copied it.
+    pub async fn install_package(&self, package: &Path) {
+        let copy = "/tmp/package.deb";
+        fs::copy(package, self.outside(copy)).unwrap_or_else(|error| panic!("{}: {error}", package.display()));
+        self.run(&format!("DEBIAN_FRONTEND=noninteractive apt-get install -q -y {copy} && rm {copy}")).await;
+    }
+
     /// The end of its console.
     pub fn console(&self) -> String {
         excerpt::end(&self.id, &self.account.emulator.console(&self.id).unwrap_or_default())

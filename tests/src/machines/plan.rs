@@ -1,7 +1,9 @@
 //! The plan's set-up on booted machines: the primary as a team has it, then Spillway as the documentation says to
-//! install it (`coordinator/deploy/README.md`, `ami/README.md`), with the files of the repository as they are.
+//! install it (`coordinator/deploy/README.md`, `ami/README.md`): by its packages where `SPILLWAY_PACKAGES` says that
+//! there are some, otherwise by hand, with the files of the repository as they are.
 
 use std::fs;
+use std::path::PathBuf;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -33,6 +35,17 @@ const DURATIONS: &str = "SPILLWAY_POOL_INTERVAL=1s\n\
 fn file(name: &str) -> String {
     let path = binaries::workspace().join(name);
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// A package of the directory that `SPILLWAY_PACKAGES` names: `old`, or `new`, which has a higher version. None where
+/// it names none.
+pub fn package(name: &str, which: &str) -> Option<PathBuf> {
+    let directory = PathBuf::from(std::env::var_os("SPILLWAY_PACKAGES")?).join(which);
+    let found = fs::read_dir(&directory).unwrap_or_else(|error| panic!("{}: {error}", directory.display()));
+    let is_it =
+        |path: &PathBuf| path.file_name().is_some_and(|file| file.to_string_lossy().starts_with(&format!("{name}_")));
+    let package = found.flatten().map(|entry| entry.path()).find(is_it);
+    Some(package.unwrap_or_else(|| panic!("no package {name} in {}", directory.display())))
 }
 
 /// The primary before Spillway: Redis with a password, the application from its repository, its worker under PM2.
@@ -76,8 +89,12 @@ pub async fn worker_image(account: &Account, primary: &Machine<'_>) -> String {
     let copy = account.create_image(primary, "primary-copy").await;
     primary.run("systemctl enable redis-server pm2-ubuntu git-daemon").await;
     let builder = account.launch(&copy, "builder").await;
-    builder.install(&binaries::agent(), "/usr/local/bin/spillway-agent");
-    builder.write("/etc/systemd/system/spillway-agent.service", &file("ami/spillway-agent.service"));
+    if let Some(package) = package("spillway-agent", "old") {
+        builder.install_package(&package).await;
+    } else {
+        builder.install(&binaries::agent(), "/usr/local/bin/spillway-agent");
+        builder.write("/etc/systemd/system/spillway-agent.service", &file("ami/spillway-agent.service"));
+    }
     let agent = file("ami/agent.toml").replace("10.0.0.5", &primary.address());
     builder.run("install -d /etc/spillway").await;
     builder.write("/etc/spillway/agent.toml", &agent);
@@ -109,8 +126,12 @@ pub async fn launch_template(account: &Account, image: &str, primary: &Machine<'
 
 /// Installs the coordinator, as `coordinator/deploy/README.md` says, and starts it.
 pub async fn coordinator(account: &Account, primary: &Machine<'_>) {
-    primary.install(&binaries::spillway(), "/usr/local/bin/spillway");
-    primary.write("/etc/systemd/system/spillway.service", &file("coordinator/deploy/spillway.service"));
+    if let Some(package) = package("spillway", "old") {
+        primary.install_package(&package).await;
+    } else {
+        primary.install(&binaries::spillway(), "/usr/local/bin/spillway");
+        primary.write("/etc/systemd/system/spillway.service", &file("coordinator/deploy/spillway.service"));
+    }
     let settings = file("coordinator/deploy/coordinator.env")
         .replace("redis://127.0.0.1:6379\n", &format!("redis://:{PASSWORD}@127.0.0.1:6379\n"))
         .replace("lt-0123456789abcdef0", "spillway-worker");

@@ -54,6 +54,7 @@ async fn the_plans_set_up_works_off_floods_and_survives_what_machines_do() {
     operator.survives_an_interruption(&mut steps).await;
     operator.is_restarted_by_systemd(&mut steps).await;
     operator.reboots(&mut steps).await;
+    operator.upgrades(&mut steps).await;
     account.stop().await;
 }
 
@@ -202,5 +203,35 @@ impl Operator<'_> {
         self.until_completed(110).await;
         self.until_zero().await;
         steps.done("the jobs of before are worked off, and no instance is left");
+    }
+
+    /// Newer packages under jobs: of the coordinator, then of an instance's agent. The worker stays.
+    async fn upgrades(&self, steps: &mut Steps) {
+        let (Some(spillway), Some(agent)) = (plan::package("spillway", "new"), plan::package("spillway-agent", "new"))
+        else {
+            println!("NOT RUN: upgrades of the packages, without SPILLWAY_PACKAGES (.ci/run makes some)");
+            return;
+        };
+        self.add(20, 4).await;
+        let ready = self.until_ready(1).await;
+        let (pid, _) = self.coordinator().await;
+        self.primary.install_package(&spillway).await;
+        self.until_restarted("an upgrade", &pid).await;
+        steps.done("20 jobs, and an upgrade of the coordinator, which answers again");
+
+        let instance = self.account.machine(&ready[0]);
+        let worker = instance.run("ps -C bun -o pid=,lstart=").await;
+        let agent_pid = instance.run("systemctl show spillway-agent -p MainPID --value").await;
+        instance.install_package(&agent).await;
+        let now = instance.run("systemctl show spillway-agent -p MainPID --value").await;
+        assert!(now != agent_pid && now.trim() != "0", "the agent is another process: {agent_pid}{now}");
+        assert_eq!(instance.run("ps -C bun -o pid=,lstart=").await, worker, "the worker is the one of before");
+        self.until("its agent is heard again", async || self.in_phase("ready").await.contains(&ready[0]).then_some(()))
+            .await;
+        self.until_completed(130).await;
+        assert_eq!(self.count("HLEN spillway-demo:runs").await, 130, "each job ran once");
+        steps.done("an upgrade of an instance's agent under its worker, and the jobs are worked off");
+        self.until_zero().await;
+        steps.done("no instance is left");
     }
 }
