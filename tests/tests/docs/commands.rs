@@ -12,7 +12,8 @@ use super::pages::{self, Page};
 use super::shell::{check_syntax, lines, simple_commands, words};
 
 /// What cannot run here, and why.
-const ELSEWHERE: [(&str, &str); 6] = [
+const ELSEWHERE: [(&str, &str); 7] = [
+    ("apt", "needs root, and the packages"),
     ("aws", "needs an AWS account"),
     ("sudo", "needs root on a primary or a builder"),
     ("sync", "flushes the disk of the machine that is copied next"),
@@ -25,8 +26,8 @@ const ELSEWHERE: [(&str, &str); 6] = [
 const LONG: [&str; 3] = ["chaos", "figures", "interruptions"];
 
 /// Prefixes of a span of code that is a command.
-const IN_PROSE: [&str; 7] =
-    ["spillway ", "spillway-agent ", "spillway-sim ", "cargo ", "tests/setup", ".ci/run", ".ci/readme"];
+const IN_PROSE: [&str; 8] =
+    ["spillway ", "spillway-agent ", "spillway-sim ", "cargo ", "tests/setup", ".ci/run", ".ci/readme", "packaging/"];
 
 #[test]
 fn every_command_in_a_block_is_known_and_does_what_it_can_here() {
@@ -117,6 +118,13 @@ fn check(at: &str, shown: &str) {
         "spillway-sim" => understood(at, &built("spillway-sim"), arguments),
         "cargo" => cargo(at, arguments),
         "tests/setup" | ".ci/run" | ".ci/readme" => script(at, program, arguments),
+        // Other spans are files.
+        name if name.starts_with("packaging/") => {
+            assert!(workspace().join(name).exists(), "{at}: there is no {name}");
+            if !arguments.is_empty() {
+                script(at, name, arguments);
+            }
+        }
         // `running` runs them, `authority`, and `what_makes_files_makes_good_ones`.
         "grpcurl" | "sed" | "cat" | "printf" | "curl" | "openssl" => {}
         other => assert!(ELSEWHERE.iter().any(|(name, _)| *name == other), "{at}: {other}: how is it checked?"),
