@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use aws_sdk_ec2::types::{Filter, ImageState, LaunchTemplateHttpTokensState, ShutdownBehavior};
-use spillway_brain::LaunchToken;
+use spillway_brain::{LaunchToken, RefusalClass};
 
 use super::volumes::{describe_version, image_id};
 use super::{Cloud, INSTALLATION_TAG, MANAGED_BY, Refused};
@@ -71,8 +71,13 @@ impl Cloud {
         let request = self.launch_request(pool, installation, &token).await;
         match request.dry_run(true).send().await.map_err(Refused::from) {
             Err(refused) if refused.code == WOULD_SUCCEED => Ok(()),
-            // It cannot be: EC2 answers a dry run with an error.
-            Ok(_) => Ok(()),
+            // EC2 answers a dry run with an error: whatever this is, it has launched.
+            Ok(_) => Err(Refused {
+                class: RefusalClass::Configuration,
+                code: "NoDryRun".to_owned(),
+                message: "what answers as EC2 has launched an instance although a dry run was asked for: terminate it"
+                    .to_owned(),
+            }),
             Err(refused) => Err(refused),
         }
     }
