@@ -5,12 +5,14 @@
 mod describe;
 mod filters;
 mod fleet;
+mod groups;
 mod images;
 mod instances;
 mod launch;
 mod network;
 mod pages;
 mod run;
+mod snapshots;
 mod spot;
 mod tag_actions;
 mod template_actions;
@@ -31,13 +33,16 @@ pub(crate) use template_actions::{add as add_template, check_new as check_new_te
 
 /// Every action that the emulator implements.
 const ACTIONS: &[&str] = &[
+    "AuthorizeSecurityGroupEgress",
     "CancelSpotInstanceRequests",
     "CreateFleet",
     "CreateImage",
     "CreateLaunchTemplate",
     "CreateLaunchTemplateVersion",
+    "CreateSecurityGroup",
     "CreateTags",
     "DeleteLaunchTemplate",
+    "DeleteSnapshot",
     "DeleteTags",
     "DeleteVolume",
     "DeregisterImage",
@@ -47,12 +52,16 @@ const ACTIONS: &[&str] = &[
     "DescribeInstances",
     "DescribeLaunchTemplateVersions",
     "DescribeLaunchTemplates",
+    "DescribeSecurityGroups",
+    "DescribeSnapshots",
     "DescribeSpotInstanceRequests",
     "DescribeSpotPriceHistory",
     "DescribeSubnets",
     "DescribeTags",
     "DescribeVolumes",
+    "GetConsoleOutput",
     "ModifyLaunchTemplate",
+    "RevokeSecurityGroupEgress",
     "RunInstances",
     "TerminateInstances",
 ];
@@ -98,7 +107,7 @@ pub(crate) fn call(shared: &Arc<Shared>, action: &str, mut params: Params) -> Re
         ));
     }
     let dry_run = params.boolean("DryRun")?.unwrap_or(false);
-    if action.starts_with("Describe") {
+    if action.starts_with("Describe") || action == "GetConsoleOutput" {
         let (resources, now_ms, page_size) = {
             let state = shared.state();
             let now_ms = shared.clock.now_ms();
@@ -122,28 +131,35 @@ fn describe(view: &View<'_>, action: &str, params: Params) -> Result<Xml, ApiErr
         "DescribeInstances" => describe::instances(view, params),
         "DescribeLaunchTemplateVersions" => template_xml::describe_versions(view, params),
         "DescribeLaunchTemplates" => template_xml::describe_templates(view, params),
+        "DescribeSecurityGroups" => groups::describe(view, params),
+        "DescribeSnapshots" => snapshots::describe(view, params),
         "DescribeSpotInstanceRequests" => spot::describe(view, params),
         "DescribeSpotPriceHistory" => network::spot_prices(view, params),
         "DescribeSubnets" => network::subnets(view, params),
         "DescribeTags" => tag_actions::describe(view, params),
         "DescribeVolumes" => volumes::describe(view, params),
+        "GetConsoleOutput" => instances::console(view, params),
         _ => Err(ApiError::new("InvalidAction", action)),
     }
 }
 
 fn change(change: &mut Change<'_>, action: &str, params: Params) -> Result<Xml, ApiError> {
     match action {
+        "AuthorizeSecurityGroupEgress" => groups::authorize_egress(change, params),
         "CancelSpotInstanceRequests" => spot::cancel(change, params),
         "CreateFleet" => fleet::create(change, params),
         "CreateImage" => images::create(change, params),
         "CreateLaunchTemplate" => template_actions::create(change, params),
         "CreateLaunchTemplateVersion" => template_actions::create_version(change, params),
+        "CreateSecurityGroup" => groups::create(change, params),
         "CreateTags" => tag_actions::create(change, params),
         "DeleteLaunchTemplate" => template_actions::delete(change, params),
+        "DeleteSnapshot" => snapshots::delete(change, params),
         "DeleteTags" => tag_actions::delete(change, params),
         "DeleteVolume" => volumes::delete(change, params),
         "DeregisterImage" => images::deregister(change, params),
         "ModifyLaunchTemplate" => template_actions::modify(change, params),
+        "RevokeSecurityGroupEgress" => groups::revoke_egress(change, params),
         "RunInstances" => run::run_instances(change, params),
         "TerminateInstances" => instances::terminate(change, params),
         _ => Err(ApiError::new("InvalidAction", action)),

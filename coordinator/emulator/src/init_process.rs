@@ -37,6 +37,8 @@ pub(crate) struct Setup {
     pub(crate) imds_port: u16,
     /// Where the instance is a machine.
     pub(crate) machine: Option<Plan>,
+    /// It reaches its metadata alone.
+    pub(crate) is_cut_off: bool,
 }
 
 type Job = (Command, oneshot::Sender<io::Result<Child>>);

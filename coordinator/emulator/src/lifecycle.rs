@@ -139,11 +139,13 @@ impl Life {
             if instance.fails_with.is_some() {
                 return Err(Started::TakenBack);
             }
+            let is_cut_off = state.resources.are_closed(&instance.security_groups);
             let setup = Setup {
                 id: self.id.clone(),
                 user_data: instance.user_data.clone(),
                 imds_port: instance.imds_port,
-                machine: self.shared.machines.as_ref().map(|machines| machines.plan(instance)),
+                machine: self.shared.machines.as_ref().map(|machines| machines.plan(instance, is_cut_off)),
+                is_cut_off,
             };
             state.resources.change_instance(&self.id, |instance| {
                 instance.state = InstanceState::Running;
@@ -175,11 +177,13 @@ impl Life {
     }
 
     async fn spawn(&self, setup: Setup) -> io::Result<InitProcess> {
-        let is_machine = setup.machine.is_some();
+        let (is_machine, is_cut_off) = (setup.machine.is_some(), setup.is_cut_off);
         let mut init = self.shared.spawner.start(&self.shared.options, setup).await?;
         if is_machine {
             let network = init.network().await?;
-            self.serve_api_in(network).await?;
+            if !is_cut_off {
+                self.serve_api_in(network).await?;
+            }
             init.boot().await;
         }
         Ok(init)

@@ -26,6 +26,8 @@ pub(crate) use images::{Copy, copy};
 
 /// The length of the VPC's prefix.
 const PREFIX: u8 = 16;
+/// That of a network of one machine.
+const ALONE: u8 = 32;
 /// Where every machine finds its metadata.
 const METADATA: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)), 80);
 /// What machines are made with, and the packages of Debian's that have it.
@@ -87,12 +89,14 @@ impl Machines {
         listen(self.vpc_pid, METADATA).await.map_err(StartError::Network)
     }
 
-    /// What an instance is booted from.
-    pub(crate) fn plan(&self, instance: &Instance) -> Plan {
+    /// What an instance is booted from. One that is cut off has an address, and no network beside it: it reaches its
+    /// metadata and nobody else, and nobody gets an answer from it.
+    pub(crate) fn plan(&self, instance: &Instance, is_cut_off: bool) -> Plan {
+        let prefix = if is_cut_off { ALONE } else { PREFIX };
         Plan {
             image: self.folder.join(&instance.image_id),
             name: instance.id.clone(),
-            address: format!("{}/{PREFIX}", instance.private_ip),
+            address: format!("{}/{prefix}", instance.private_ip),
             mac: instance.mac.clone(),
             vpc: self.vpc_pid,
         }

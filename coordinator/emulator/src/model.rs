@@ -295,3 +295,47 @@ pub(crate) struct Image {
     /// Deregistered images stay known, so that their use is refused.
     pub(crate) deregistered: bool,
 }
+
+/// A snapshot of a volume, made with an image.
+#[derive(Clone, Debug)]
+pub(crate) struct Snapshot {
+    pub(crate) seq: u64,
+    pub(crate) id: String,
+    /// The volume that it was made of.
+    pub(crate) volume: String,
+    pub(crate) size_gib: String,
+    pub(crate) start_ms: u64,
+    pub(crate) tags: Tags,
+}
+
+/// An outbound rule of a security group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Egress {
+    pub(crate) protocol: String,
+    pub(crate) cidr: String,
+}
+
+impl Egress {
+    /// What a new group has.
+    pub(crate) fn everything() -> Self {
+        Self { protocol: "-1".to_owned(), cidr: "0.0.0.0/0".to_owned() }
+    }
+}
+
+/// A security group.
+#[derive(Clone, Debug)]
+pub(crate) struct Group {
+    pub(crate) seq: u64,
+    pub(crate) id: String,
+    pub(crate) name: String,
+    pub(crate) description: String,
+    pub(crate) egress: Vec<Egress>,
+    pub(crate) tags: Tags,
+}
+
+impl Group {
+    /// Nothing that its rules allow leaves an instance.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.egress.iter().all(|rule| rule.cidr.starts_with("127."))
+    }
+}

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::error::ApiError;
 use crate::launch_data::is_id;
-use crate::model::{Image, Instance, InstanceState, SpotRequest, Tags, Volume};
+use crate::model::{Group, Image, Instance, InstanceState, Snapshot, SpotRequest, Tags, Volume};
 use crate::ssm::Parameters;
 use crate::templates::Template;
 
@@ -28,6 +28,8 @@ pub(crate) struct Resources {
     pub(crate) templates: BTreeMap<String, Arc<Template>>,
     pub(crate) images: BTreeMap<String, Arc<Image>>,
     pub(crate) volumes: BTreeMap<String, Arc<Volume>>,
+    pub(crate) snapshots: BTreeMap<String, Arc<Snapshot>>,
+    pub(crate) groups: BTreeMap<String, Arc<Group>>,
     /// Of Systems Manager.
     pub(crate) parameters: Parameters,
 }
@@ -96,7 +98,16 @@ impl Resources {
         if let Some(image) = self.images.get_mut(id) {
             return Some(&mut Arc::make_mut(image).tags);
         }
+        if let Some(snapshot) = self.snapshots.get_mut(id) {
+            return Some(&mut Arc::make_mut(snapshot).tags);
+        }
         Some(&mut Arc::make_mut(self.volumes.get_mut(id)?).tags)
+    }
+
+    /// Whether an instance in these groups reaches nobody: all of them are closed.
+    pub(crate) fn are_closed(&self, groups: &[String]) -> bool {
+        let is_closed = |group: &String| self.groups.get(group).is_some_and(|group| group.is_closed());
+        !groups.is_empty() && groups.iter().all(is_closed)
     }
 
     /// The volumes that are attached to an instance, in the order of their devices.

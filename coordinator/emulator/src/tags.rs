@@ -20,6 +20,7 @@ const TAGGABLE: &[&str] = &[
     "fleet",
     "image",
     "snapshot",
+    "security-group",
 ];
 
 /// `TagSpecification.N`: tags by resource type.

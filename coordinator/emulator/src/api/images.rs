@@ -1,13 +1,14 @@
 //! DescribeImages, CreateImage, DeregisterImage. Behind a record is a directory tree where instances are machines, and
 //! nothing where they are processes.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::describe::tags_xml;
 use super::filters::{Filters, is_tag_filter, tag_values};
 use super::pages::Page;
 use super::volumes::devices;
-use super::{Change, View};
+use super::{Change, View, snapshots};
 use crate::clock::iso_milliseconds;
 use crate::error::ApiError;
 use crate::launch_data::{LaunchData, check_image_id};
@@ -15,6 +16,7 @@ use crate::machines;
 use crate::model::{Device, Image, ImageState, InstanceState};
 use crate::query::Params;
 use crate::region::ACCOUNT_ID;
+use crate::resources::Resources;
 use crate::shared::new_id;
 use crate::tags;
 use crate::xml::Xml;
@@ -71,11 +73,19 @@ pub(super) fn create(change: &mut Change<'_>, mut params: Params) -> Result<Xml,
     change.stop_if_dry_run()?;
     // As they are on the instance, where the call says nothing else.
     let attached = change.state.resources.volumes_of(&instance_id).into_iter();
-    let copied = attached.map(|volume| Device { snapshot_id: new_id("snap-"), ..volume.device.clone() });
-    let devices = devices(&copied.collect::<Vec<_>>(), &asked.block_devices);
+    let mut volumes = BTreeMap::new();
+    let copied = attached.map(|volume| {
+        let snapshot_id = new_id("snap-");
+        volumes.insert(snapshot_id.clone(), volume.id.clone());
+        Device { snapshot_id, ..volume.device.clone() }
+    });
+    let copied = copied.collect::<Vec<_>>();
+    let devices = devices(&copied, &asked.block_devices);
     let (id, booted_from) = (new_id("ami-"), instance.image_id.clone());
     let state =
         if copy_tree(change, &id, &instance_id, &booted_from) { ImageState::Pending } else { ImageState::Available };
+    let of_snapshots = tags.remove("snapshot").unwrap_or_default();
+    snapshots::create(change.state, change.now_ms, &devices, &volumes, &of_snapshots);
     let image = Image {
         seq: change.state.next_seq(),
         id,
@@ -123,8 +133,12 @@ pub(super) fn deregister(change: &mut Change<'_>, mut params: Params) -> Result<
     change.stop_if_dry_run()?;
     let mut xml = Xml::new();
     xml.text("return", "true");
-    if let Some(image) = change.state.resources.images.get_mut(&id).map(Arc::make_mut) {
+    let Resources { images, snapshots, .. } = &mut change.state.resources;
+    if let Some(image) = images.get_mut(&id).map(Arc::make_mut) {
         image.deregistered = true;
+        if with_snapshots {
+            image.devices.iter().for_each(|device| drop(snapshots.remove(&device.snapshot_id)));
+        }
         xml.list("deleteSnapshotResultSet", image.devices.iter().filter(|_| with_snapshots), |xml, device| {
             xml.text("snapshotId", &device.snapshot_id).text("returnCode", "success");
         });

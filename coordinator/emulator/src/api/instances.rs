@@ -1,11 +1,16 @@
-//! TerminateInstances.
+//! TerminateInstances, GetConsoleOutput.
 
 use std::collections::BTreeSet;
 
-use super::Change;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+
 use super::describe::state_xml;
+use super::{Change, View};
+use crate::clock::iso_milliseconds;
 use crate::endings;
 use crate::error::ApiError;
+use crate::instance_control;
 use crate::lifecycle::{self, Command};
 use crate::model::InstanceState;
 use crate::query::Params;
@@ -50,5 +55,18 @@ pub(super) fn terminate(change: &mut Change<'_>, mut params: Params) -> Result<X
         state_xml(xml, "currentState", after);
         state_xml(xml, "previousState", before);
     });
+    Ok(xml)
+}
+
+/// Whatever its state: the console of an instance that has ended can still be read for a while.
+pub(super) fn console(view: &View<'_>, mut params: Params) -> Result<Xml, ApiError> {
+    let id = params.require("InstanceId")?;
+    params.boolean("Latest")?;
+    params.finish()?;
+    view.resources.instance(&id)?;
+    let text = instance_control::console(view.shared, &id)
+        .map_err(|error| ApiError::new("InternalError", error.to_string()))?;
+    let mut xml = Xml::new();
+    xml.text("instanceId", &id).text("timestamp", iso_milliseconds(view.now_ms)).text("output", BASE64.encode(text));
     Ok(xml)
 }

@@ -102,6 +102,7 @@ pub(super) fn describe(view: &View<'_>, mut params: Params) -> Result<Xml, ApiEr
     view.resources.spot_requests.values().for_each(|request| add(&request.id, "spot-instances-request", &request.tags));
     view.resources.templates.values().for_each(|template| add(&template.id, "launch-template", &template.tags));
     view.resources.images.values().for_each(|image| add(&image.id, "image", &image.tags));
+    view.resources.snapshots.values().for_each(|snapshot| add(&snapshot.id, "snapshot", &snapshot.tags));
     all.sort_unstable();
     let found = (1_u64..).zip(all).filter(|(_, (id, kind, key, value))| {
         filters.match_all(|name| match name {

@@ -2,6 +2,7 @@
 
 mod api;
 mod faults;
+mod images;
 mod key;
 mod machines;
 mod metadata;
