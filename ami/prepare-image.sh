@@ -1,24 +1,31 @@
 #!/bin/bash
 # Run as root on the builder, a machine made from a copy of the primary: takes out what a worker must not have, checks
-# what it needs, and leaves the machine ready for `aws ec2 create-image`. ami/README.md says when. Never on the primary:
-# it deletes the coordinator, Redis's data and PM2's saved list.
+# what it needs, and leaves the machine ready for an image. `spillway bake` runs it as user data; ami/README.md says how
+# it is run by hand. Never on the primary: it deletes the coordinator, Redis's data and PM2's saved list.
+#
+#   prepare-image.sh --this-is-the-builder [--stop-services] [--allow NAME]...
+#
+# --stop-services is for a builder that nobody can reach and that reaches nobody: the primary's services run there until
+# this stops them. --allow NAME is for the agent's check of credentials.
 set -euo pipefail
 
 fail() { printf 'prepare-image: %s\n' "$*" >&2 && exit 1; }
 say() { printf '%s\n' "- $*"; }
 
 [ "${1:-}" = --this-is-the-builder ] || fail "deletes the coordinator and Redis's data from this machine. If it is the builder, say --this-is-the-builder"
-shift # what is left is for the agent's check: --allow NAME
+shift
+stops=no
+[ "${1:-}" != --stop-services ] || { stops=yes && shift; }
 [ "$(id -u)" = 0 ] || fail "needs root"
 
 # What runs on the primary and must never start on a worker. Add what else is yours.
 shopt -s nullglob
-services=(spillway redis-server)
+services=(spillway redis-server redis)
 for unit in /etc/systemd/system/pm2-*.service; do services+=("$(basename "$unit" .service)"); done
 for service in "${services[@]}"; do
-  if systemctl is-active --quiet "$service"; then
-    fail "$service is running. On the primary: stop here. On the builder: it was not disabled for the copy, and may have worked jobs twice; make the copy again"
-  fi
+  systemctl is-active --quiet "$service" || continue
+  [ $stops = yes ] || fail "$service is running. On the primary: stop here. On the builder: it was not disabled for the copy, and may have worked jobs twice; make the copy again"
+  systemctl stop "$service"
 done
 
 config=/etc/spillway/agent.toml token=/etc/spillway/join-token
@@ -41,30 +48,79 @@ users_home=$(getent passwd "${user:-root}" | cut -d: -f6)
 if grep -qE '^(export +)?REDIS_URL=.*(127\.|localhost|\[::1\]|unix:)' "$env_file"; then
   fail "REDIS_URL in $env_file is this machine's own Redis: write the primary's private address"
 fi
-for program in git bun pm2; do
-  runuser -u "${user:-root}" -- bash -lc "command -v $program" >/dev/null || fail "$program is not in ${user:-root}'s PATH"
-done
-# Found here rather than removed: the application may need another way to them first.
-"$agent" check-image --config $config "$@" >&2 || fail "what is named above must not be in an image. Nothing was changed"
+has() { runuser -u "${user:-root}" -- bash -lc "PATH=\$HOME/.bun/bin:\$PATH command -v $1" >/dev/null; }
+for program in git bun; do has $program || fail "$program is not in ${user:-root}'s PATH"; done
+has pm2 || has npx || fail "neither pm2 nor npx is in ${user:-root}'s PATH"
+
+if [ $stops = no ]; then
+  # Found here rather than removed: the application may need another way to them first.
+  "$agent" check-image --config $config "$@" >&2 || fail "what is named above must not be in an image. Nothing was changed"
+fi
+
+# Overwritten before they are deleted: a snapshot has what blocks hold, not what files name.
+erase() {
+  local place
+  for place in "$@"; do
+    if [ -e "$place" ]; then find "$place" -xdev -type f -exec shred --force --iterations=0 --zero {} +; fi
+    rm -rf "$place"
+  done
+}
+
+# In memory: secrets of the primary's that must be nowhere on the disk in the end.
+marks=$(mktemp /run/spillway-marks.XXXXXX) removed=$(mktemp -u /run/spillway-removed.XXXXXX)
+trap 'rm -f "$marks" "$marks.left" "$removed"' EXIT
+stays() { case $1 in "$config" | "$token" | /etc/spillway/ca.pem | /etc/spillway/redis-url | /etc/spillway/agent.env) ;; *) false ;; esac; }
+secrets() {
+  local file home
+  find /var/lib/spillway /var/lib/private/spillway -type f -size -64k -exec cat {} + 2>/dev/null | grep -a -v CERTIFICATE || true
+  for file in /etc/spillway/*; do
+    case $file in /etc/spillway/coordinator.*) continue ;; esac
+    stays "$file" || cat "$file"
+  done
+  # Of the coordinator's settings: what a name calls a secret, and passwords in URLs.
+  sed -n -E -e 's/^[^=#]*(token|secret|password|key)[^=]*= *["'\'']?([^/"'\''][^"'\'']*).*/\2/Ip' -e 's#.*://[^:/]*:([^@]*)@.*#\1#p' \
+    /etc/spillway/coordinator.{env,toml} 2>/dev/null || true
+  for home in /root /home/* "$users_home"; do sed -n 's/^[^=]*= *//p' "$home"/.aws/* 2>/dev/null || true; done
+}
+secrets | tr -d '\0' | grep -a -E '^[^ #].{15}' | sort -u >"$marks" || true
+
+if [ $stops = yes ]; then
+  say "credentials are taken out of the application's environment files: a worker has its role's"
+  for home in /root /home/* "$users_home"; do erase "$home/.aws"; done
+  "$agent" check-image --config $config --remove --removed "$removed" "$@" >&2 || fail "what is named above must not be in an image: take it out on the primary, or --allow it"
+  cat "$removed" >>"$marks" 2>/dev/null || true
+fi
+# What stays in the image by intention is no mark.
+while IFS= read -r mark; do
+  for kept in "$env_file" $token $config /etc/spillway/ca.pem /etc/spillway/redis-url; do
+    if [ -f "$kept" ] && grep -a -q -F -- "$mark" "$kept"; then continue 2; fi
+  done
+  printf '%s\n' "$mark"
+done <"$marks" >"$marks.left"
+mv "$marks.left" "$marks"
 
 say "no service of the primary starts here: ${services[*]}"
 systemctl disable --quiet "${services[@]}" 2>/dev/null || true # those that are not there
+for table in /var/spool/cron/crontabs/* /var/spool/cron/*; do
+  if [ -f "$table" ]; then sed -i -E '/^@reboot.*(pm2|bun|node|spillway)/s/^/# not on a worker: /' "$table"; fi
+done
+erase /var/lib/spillway /var/lib/private/spillway /etc/spillway/coordinator.* /etc/spillway/operator*
+for file in /etc/spillway/*; do stays "$file" || erase "$file"; done
 # It says nothing of a package that is not there.
 if command -v dpkg >/dev/null; then dpkg --purge spillway >/dev/null 2>&1 || fail "the coordinator's package cannot be purged: try dpkg --purge spillway"; fi
-rm -rf /etc/systemd/system/spillway.service{,.d} /etc/systemd/system/pm2-*.service{,.d}
-rm -f /usr/local/bin/spillway /etc/spillway/coordinator.*
-# Its state: which installation this is, and the key of the CA by which agents know the coordinator.
-rm -rf /var/lib/spillway /var/lib/private/spillway
+rm -rf /etc/systemd/system/spillway.service{,.d} /etc/systemd/system/pm2-*.service{,.d} /usr/local/bin/spillway
 systemctl daemon-reload
 
 say "PM2's saved list and logs are gone: the agent starts the worker, and only it"
 for home in /root /home/* "$users_home"; do
-  rm -rf "$home"/.pm2/{dump.pm2,dump.pm2.bak,logs,pids,pm2.log,pm2.pid,rpc.sock,pub.sock}
-  rm -rf "$home"/.aws "$home"/.bash_history "$home"/.lesshst "$home"/.viminfo "$home"/.ssh/authorized_keys
+  erase "$home"/.pm2/{dump.pm2,dump.pm2.bak,logs,pm2.log} "$home"/{.aws,.bash_history,.lesshst,.viminfo,.ssh/authorized_keys}
+  rm -rf "$home"/.pm2/{pids,pm2.pid,rpc.sock,pub.sock}
 done
 
 say "Redis's copy of the queues is gone"
-rm -rf /var/lib/redis/*
+data=$(sed -n 's/^ *dir \+"\?\([^"]*\)"\? *$/\1/p' /etc/redis/redis.conf /etc/redis.conf 2>/dev/null | tail -n 1) || true
+data=${data:-/var/lib/redis}
+[ "$data" = / ] || erase "${data%/}"/*
 
 say "the agent's files are root's; a token is nobody else's. User data starts the agent"
 chown root:root "$agent" $config
@@ -77,13 +133,46 @@ systemctl disable --quiet spillway-agent.service 2>/dev/null || true
 say "identity and traces are gone: machine-id, host keys, logs, cloud-init's memory"
 rm -f /etc/ssh/ssh_host_*_key /etc/ssh/ssh_host_*_key.pub /var/lib/systemd/random-seed
 journalctl --quiet --rotate --vacuum-time=1s || true # no journal on disk
-find /var/log -type f -exec truncate -s 0 {} +
+find /var/log -type f -exec shred --force --iterations=0 --zero {} + -exec truncate -s 0 {} +
 rm -rf /tmp/* /var/tmp/*
-apt-get clean
+apt-get clean 2>/dev/null || true
 cloud-init clean --logs
 truncate -s 0 /etc/machine-id
 rm -f /var/lib/dbus/machine-id
 sync
+
+# Every disk, what was deleted long ago included; where there is none (an emulated machine), the files. Redis' files are
+# known by their beginnings, since their contents have no mark.
+mapfile -t disks < <(lsblk -dnpo NAME,TYPE 2>/dev/null | sed -n 's/ *disk$//p')
+mapfile -t mounts < <(findmnt -rno TARGET,SOURCE | sed -n 's# /dev/.*##p' | sort -u)
+case $(findmnt -no SOURCE /) in /dev/*) ;; *) disks=() mounts=(/) ;; esac
+named() {
+  find "${mounts[@]}" -xdev -type f \( -name '*.rdb' -o -name 'appendonly.aof*' -o -exec grep -a -q -F -f "$marks" {} \; \) -print 2>/dev/null | head -n 5 | tr '\n' ' '
+}
+# Past the cache, which would show what was there before.
+count() { dd if="$1" iflag=direct bs=4M status=none | tr '\0' '\n' | { LC_ALL=C grep -a -c "${@:2}" || true; }; }
+is_on_disk() {
+  local disk number
+  for disk in "${disks[@]}"; do
+    # A disk that cannot be read counts as one that has it.
+    number=$(count "$disk" -F -f "$marks") && [ "$number" = 0 ] || return 0
+    number=$(count "$disk" -E 'REDIS0[0-9]{3}.{0,3}redis-ver') && [ "$number" = 0 ] || return 0
+  done
+  return 1
+}
+say "looking for $(wc -l <"$marks") secrets of the primary's, and for Redis' files, on ${disks[*]:-"the files of /"}"
+if [ ${#disks[@]} = 0 ] || is_on_disk; then
+  found=$(named)
+  [ -z "$found" ] || fail "a secret of the primary's, or Redis' data, is also in $found: take it out on the primary, or let the script know the place"
+fi
+if is_on_disk; then
+  say "found in what was deleted before: the free space is overwritten"
+  for mount in "${mounts[@]}"; do
+    dd if=/dev/zero of="$mount/spillway-zero" bs=4M status=none 2>/dev/null || true
+    sync && rm -f "$mount/spillway-zero" && sync
+  done
+  if is_on_disk; then fail "a secret of the primary's is still on ${disks[*]}, outside of its files: build the image from a plain server (ami/README.md)"; fi
+fi
 
 cat <<TEXT
 Ready. What stays in the image, and can be read by whoever may launch it: $env_file, $token where

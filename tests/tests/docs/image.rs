@@ -10,9 +10,22 @@ use spillway_tests::process::{command, output, text};
 use tempfile::TempDir;
 
 /// What only reads. The agent's own check is the program under test.
-const REAL: [&str; 7] = ["basename", "cat", "cut", "grep", "head", "sed", "env"];
-const NOTED: [&str; 11] =
-    ["apt-get", "chmod", "chown", "cloud-init", "dpkg", "find", "journalctl", "rm", "sync", "systemctl", "truncate"];
+const REAL: [&str; 13] =
+    ["basename", "cat", "cut", "grep", "head", "sed", "env", "mktemp", "mv", "sort", "tail", "tr", "wc"];
+const NOTED: [&str; 12] = [
+    "apt-get",
+    "chmod",
+    "chown",
+    "cloud-init",
+    "dd",
+    "dpkg",
+    "find",
+    "journalctl",
+    "rm",
+    "sync",
+    "systemctl",
+    "truncate",
+];
 
 const ENV: &str = "REDIS_URL=redis://:sesame@10.0.0.5:6379\nAWS_REGION=us-east-1\n";
 
@@ -22,7 +35,7 @@ impl Builder {
     fn new(env: &str) -> Self {
         let builder = Self(tempfile::tempdir().expect("a directory"));
         let at = builder.0.path();
-        for name in ["bin", "app", "spillway", "units"] {
+        for name in ["bin", "app", "spillway", "units", "run", "cron"] {
             fs::create_dir(at.join(name)).expect("a directory");
         }
         for name in REAL {
@@ -35,6 +48,9 @@ impl Builder {
             let note = format!("#!/bin/bash\n{is_active}echo {name} \"$@\" >>{}\n", at.join("calls").display());
             builder.program(name, &note);
         }
+        // This machine's disks are not read.
+        builder.program("lsblk", "#!/bin/bash\n");
+        builder.program("findmnt", "#!/bin/bash\necho overlay\n");
         builder.program("id", "#!/bin/bash\necho 0\n");
         builder.program("runuser", "#!/bin/bash\n");
         builder.program("getent", "#!/bin/bash\necho ubuntu:x:1000:1000::/nonexistent:/bin/sh\n");
@@ -65,7 +81,9 @@ impl Builder {
         let script = script
             .replace("/usr/local/bin/", &format!("{}/", at("bin")))
             .replace("/etc/spillway/", &format!("{}/", at("spillway")))
-            .replace("/etc/systemd/system/", &format!("{}/", at("units")));
+            .replace("/etc/systemd/system/", &format!("{}/", at("units")))
+            .replace("/run/", &format!("{}/", at("run")))
+            .replace("/var/spool/cron/", &format!("{}/", at("cron")));
         let mut bash = command("/bin/bash");
         bash.arg("-c")
             .arg(script)
@@ -126,10 +144,16 @@ fn an_agent_that_is_nowhere_is_asked_for() {
 
 #[test]
 fn an_image_without_them_is_prepared() {
-    let (succeeded, said, changed) = Builder::new(ENV).prepare(&[]);
+    let builder = Builder::new(ENV);
+    let crontab = builder.0.path().join("cron/ubuntu");
+    fs::write(&crontab, "@reboot npx pm2 resurrect\n5 4 * * * true\n").expect("a crontab");
+    let (succeeded, said, changed) = builder.prepare(&[]);
     assert!(succeeded && said.contains("Ready."), "{said}");
-    let state = "rm -rf /var/lib/spillway /var/lib/private/spillway\n";
-    assert!(changed.contains(state), "the CA's key stays in the image: {changed}");
+    let started = fs::read_to_string(crontab).expect("the crontab");
+    assert_eq!(started, "# not on a worker: @reboot npx pm2 resurrect\n5 4 * * * true\n");
+    for state in ["rm -rf /var/lib/spillway\n", "rm -rf /var/lib/private/spillway\n"] {
+        assert!(changed.contains(state), "the CA's key stays in the image: {changed}");
+    }
     for call in
         ["systemctl disable", "dpkg --purge spillway\n", "rm -rf", "truncate -s 0 /etc/machine-id", "cloud-init clean"]
     {
