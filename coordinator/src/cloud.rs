@@ -14,6 +14,7 @@
 
 mod classify;
 mod codes;
+pub mod images;
 mod launch;
 mod list;
 mod look;
@@ -66,17 +67,8 @@ impl Cloud {
     /// # Errors
     /// The SDK cannot use a proxy's URL.
     pub async fn connect(region: Option<&str>, proxies: &Proxies) -> Result<Self, ProxyError> {
-        let http = proxy::client(proxies)?;
-        let timeouts =
-            TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).operation_timeout(CALL_TIMEOUT).build();
-        let mut loader = aws_config::defaults(BehaviorVersion::latest())
-            .http_client(http)
-            .retry_config(RetryConfig::disabled())
-            .timeout_config(timeouts);
-        if let Some(region) = region {
-            loader = loader.region(aws_config::Region::new(region.to_owned()));
-        }
-        Ok(Cloud { client: Client::new(&loader.load().await), volumes: Volumes::default() })
+        let client = Client::new(&sdk_config(region, proxies, RetryConfig::disabled()).await?);
+        Ok(Cloud { client, volumes: Volumes::default() })
     }
 
     /// The region that calls go to; None where nothing says which.
@@ -98,4 +90,22 @@ impl Cloud {
             Err(error) => Err(Refused::from(error)),
         }
     }
+}
+
+/// What every client of AWS' is made with.
+async fn sdk_config(
+    region: Option<&str>,
+    proxies: &Proxies,
+    retries: RetryConfig,
+) -> Result<aws_config::SdkConfig, ProxyError> {
+    let http = proxy::client(proxies)?;
+    let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).operation_timeout(CALL_TIMEOUT).build();
+    let mut loader = aws_config::defaults(BehaviorVersion::latest())
+        .http_client(http)
+        .retry_config(retries)
+        .timeout_config(timeouts);
+    if let Some(region) = region {
+        loader = loader.region(aws_config::Region::new(region.to_owned()));
+    }
+    Ok(loader.load().await)
 }

@@ -31,7 +31,7 @@ use spillway_brain as brain;
 use thiserror::Error;
 
 pub use effective::EffectiveSetting;
-pub use load::{OperatorAddress, effective, load, operator_address};
+pub use load::{OperatorAddress, effective, load, operator_address, proxies};
 pub use loopback::{beside_for_operators, for_operators};
 pub use proxies::{Proxies, ProxyUrl};
 pub use trust::TrustKind;

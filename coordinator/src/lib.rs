@@ -7,6 +7,7 @@
 
 pub mod acl;
 pub mod agents;
+pub mod bake;
 pub mod beside;
 pub mod clock;
 pub mod cloud;

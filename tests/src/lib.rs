@@ -44,6 +44,7 @@ pub mod recorded_worker;
 pub mod recording;
 pub mod redis_server;
 pub mod secure;
+pub mod stack;
 pub mod stage;
 pub mod strangers;
 pub mod terminal;

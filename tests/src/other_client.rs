@@ -43,12 +43,28 @@ pub async fn send(emulator: &Emulator, form: &[(impl AsRef<str>, impl AsRef<str>
     let body = format!("Version=2016-11-15&{}", body.join("&"));
     let form = ("content-type", "application/x-www-form-urlencoded");
     let mut request = http.post(emulator.endpoint()).header(form.0, form.1);
-    for (name, value) in signature(emulator, form, &body) {
+    for (name, value) in signature(emulator, "ec2", form, &body) {
         request = request.header(name, value);
     }
     let answer = request.body(body).send().await.map_err(|error| error.to_string())?;
     let (is_success, text) = (answer.status().is_success(), answer.text().await.unwrap_or_default());
     if is_success { Ok(text) } else { Err(text) }
+}
+
+/// Has a parameter of Systems Manager name an image.
+pub async fn put_image(emulator: &Emulator, parameter: &str, image: &str) {
+    let put = serde_json::json!({
+        "Name": parameter, "Value": image, "Type": "String", "DataType": "aws:ec2:image", "Overwrite": true,
+    });
+    let http = reqwest::Client::builder().no_proxy().build().expect("a client");
+    let (kind, body) = (("content-type", "application/x-amz-json-1.1"), put.to_string());
+    let mut request =
+        http.post(emulator.endpoint()).header(kind.0, kind.1).header("x-amz-target", "AmazonSSM.PutParameter");
+    for (name, value) in signature(emulator, "ssm", kind, &body) {
+        request = request.header(name, value);
+    }
+    let answer = request.body(body).send().await.expect("an answer");
+    assert!(answer.status().is_success(), "{:?}", answer.text().await);
 }
 
 /// Percent-encoded, as in a form.
@@ -59,9 +75,9 @@ fn encoded(value: &str) -> String {
 
 /// The headers that sign a call, by AWS's own crate.
 #[expect(clippy::disallowed_methods, reason = "a signature is of the wall clock's time")]
-fn signature(emulator: &Emulator, header: (&str, &str), body: &str) -> Vec<(String, String)> {
+fn signature(emulator: &Emulator, service: &str, header: (&str, &str), body: &str) -> Vec<(String, String)> {
     let identity = Credentials::new("other", ec2::secret(emulator), None, None, "test").into();
-    let params = v4::SigningParams::builder().identity(&identity).region("us-east-1").name("ec2");
+    let params = v4::SigningParams::builder().identity(&identity).region("us-east-1").name(service);
     let params = params.time(std::time::SystemTime::now()).settings(SigningSettings::default());
     let params = params.build().expect("parameters").into();
     let endpoint = emulator.endpoint();

@@ -115,6 +115,8 @@ pub enum Command {
         #[command(subcommand)]
         what: crate::config::What,
     },
+    /// Make the workers' image from a copy of the primary, try it, and have launches take it; for operators and CI
+    Bake(crate::bake::Options),
     /// Print Redis' ACL commands: users for BullMQ, the coordinator, the agents and the ledger, each with what it needs
     Acl,
     /// See it work: everything on this machine, no AWS account

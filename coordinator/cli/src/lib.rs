@@ -16,6 +16,7 @@
 
 mod acl;
 pub mod arguments;
+mod bake;
 mod config;
 mod demo;
 mod doctor;
@@ -99,6 +100,7 @@ async fn dispatch(arguments: Arguments) -> anyhow::Result<()> {
         Command::Init(options) => init::init(options).await,
         Command::Doctor { json } => doctor::doctor(config, json).await,
         Command::Config { what } => config::config(config, &what),
+        Command::Bake(options) => bake::bake(options).await,
         Command::Acl => acl::acl(config).await,
         Command::Demo(options) => demo::run(options).await,
         Command::Emulator(arguments) => spillway_emulator::cli::run(arguments).await,

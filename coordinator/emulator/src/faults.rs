@@ -279,7 +279,8 @@ fn matches(rule: Option<&str>, value: &str) -> bool {
 }
 
 fn check(action: &str, calls: u32) -> Result<(), ControlError> {
-    if action != "*" && !crate::api::is_action(action) && action != crate::sts::ACTION {
+    let is_known = crate::api::is_action(action) || action == crate::sts::ACTION || crate::ssm::is_action(action);
+    if action != "*" && !is_known {
         return Err(ControlError::BadRequest(format!("unknown action {action}: `*` stands for every action")));
     }
     if calls == 0 {

@@ -68,6 +68,13 @@ struct AllNamed {
     names: Vec<String>,
 }
 
+/// Every action that it has.
+const ACTIONS: [&str; 5] = ["DeleteParameter", "GetParameter", "GetParameterHistory", "GetParameters", "PutParameter"];
+
+pub(crate) fn is_action(name: &str) -> bool {
+    ACTIONS.contains(&name)
+}
+
 /// Whether the request's signature is for Systems Manager.
 pub(crate) fn is_meant(parts: &Parts) -> bool {
     signature::of(parts).is_some_and(|signed| signed.service() == Some(SERVICE))

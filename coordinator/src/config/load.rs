@@ -141,6 +141,14 @@ fn parse_all(origin: &str, text: &str, variables: &Variables, needs: Needs) -> R
     Ok(Loaded { table, origins, settings })
 }
 
+/// The proxies that the environment sets, for a command that needs no other settings.
+///
+/// # Errors
+/// A variable has no proxy's URL.
+pub fn proxies(environment: &Environment) -> Result<Proxies, ConfigError> {
+    Proxies::of(&Variables::of_process(environment))
+}
+
 fn document(origin: &str, text: &str) -> Result<Document, ConfigError> {
     Document::parse(text).map_err(|syntax| ConfigError::Syntax {
         origin: format!("{origin}:{}", syntax.line),

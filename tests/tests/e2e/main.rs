@@ -3,6 +3,7 @@
 
 mod acl;
 mod attacks;
+mod bake;
 mod boot;
 mod chaos;
 mod closed_pipe;

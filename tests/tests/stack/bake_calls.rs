@@ -116,7 +116,9 @@ fn others(stack: &Stack) -> Vec<Row> {
         rows.push(yes(of, &format!("{action} of the image"), [call(&action, &image)]));
         rows.push(no(of, &format!("{action} of another one"), [call(&action, &parameter("/app/database-url"))]));
     }
-    for what in ["Images", "Instances", "InstanceStatus", "LaunchTemplateVersions", "Snapshots", "Volumes"] {
+    for what in
+        ["Images", "Instances", "InstanceStatus", "LaunchTemplateVersions", "SecurityGroups", "Snapshots", "Volumes"]
+    {
         rows.push(yes(of, &format!("describe {what}"), [call(&format!("ec2:Describe{what}"), "*")]));
     }
     // Another machine becomes one that may be copied, or a worker that the coordinator terminates.

@@ -1,0 +1,97 @@
+//! The user data of builder and canary.
+
+use crate::cloud::images::WorkerTemplate;
+
+/// As EC2 has it, before it is encoded.
+#[cfg(test)]
+const LONGEST: usize = 16 * 1024;
+
+const BUILDER: &str = include_str!("builder.sh");
+const CANARY: &str = include_str!("canary.sh");
+const PREPARE: &str = include_str!("../../../ami/prepare-image.sh");
+
+const BEGINS: &str = "-----BEGIN CERTIFICATE-----";
+const ENDS: &str = "-----END CERTIFICATE-----";
+
+/// What the builder runs. `allowed`: variables and files of the application that may have credentials all the same.
+pub fn builder(bake: &str, allowed: &[String]) -> String {
+    let allowed: Vec<String> = allowed.iter().map(|name| format!("--allow {}", quoted(name))).collect();
+    BUILDER.replace("@BAKE@", bake).replace("@ALLOWED@", &allowed.join(" ")).replace("@PREPARE@", &brief(PREPARE))
+}
+
+/// What the canary runs. It is told of the coordinator what the template's user data tells workers.
+pub fn canary(bake: &str, template: &WorkerTemplate) -> String {
+    let told = &template.user_data;
+    let coordinator = told.lines().find_map(|line| line.trim().strip_prefix("coordinator="));
+    let is_url = |text: &&str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b":/.-[]".contains(&byte));
+    let ca = match (told.find(BEGINS), told.rfind(ENDS)) {
+        (Some(from), Some(to)) if from < to => &told[from..to + ENDS.len()],
+        _ => "",
+    };
+    let is_pem = ca.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+/=- \r\n".contains(&byte));
+    CANARY
+        .replace("@BAKE@", bake)
+        .replace("@COORDINATOR@", coordinator.filter(is_url).unwrap_or_default())
+        .replace("@CA@", if is_pem { ca } else { "" })
+}
+
+/// Without the lines that only a reader needs: user data has little room.
+fn brief(script: &str) -> String {
+    let needed = script.lines().filter(|line| !line.trim_start().starts_with("# "));
+    needed.collect::<Vec<_>>().join("\n")
+}
+
+/// A word of a shell's.
+fn quoted(word: &str) -> String {
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn template(user_data: &str) -> WorkerTemplate {
+        WorkerTemplate {
+            image: String::new(),
+            instance_type: String::new(),
+            subnet: None,
+            groups: Vec::new(),
+            user_data: user_data.to_owned(),
+        }
+    }
+
+    #[test]
+    fn user_data_fits_and_has_no_placeholder_left() {
+        let ca = format!("{BEGINS}\nQUJD\n{ENDS}\n{BEGINS}\nREVG\n{ENDS}");
+        let told = format!("#!/bin/bash\ncoordinator=https://10.0.0.5:7443\nca='\n{ca}\n'\n");
+        let canary = canary("b", &template(&told));
+        assert!(
+            canary.contains("coordinator=https://10.0.0.5:7443\n") && canary.contains(&format!("ca='{ca}'")),
+            "{canary}"
+        );
+        let builder = builder("b", &["AWS_ACCESS_KEY_ID".to_owned(), "it's".to_owned()]);
+        assert!(builder.contains(r"--allow 'AWS_ACCESS_KEY_ID' --allow 'it'\''s'"), "{builder}");
+        for script in [builder, canary] {
+            assert!(
+                script.starts_with("#!/bin/bash\n") && !script.contains('@') || script.contains("@reboot"),
+                "{script}"
+            );
+            assert!(script.len() < LONGEST, "{} bytes", script.len());
+            for name in ["@BAKE@", "@PREPARE@", "@ALLOWED@", "@CA@", "@COORDINATOR@"] {
+                assert!(!script.contains(name), "{name}");
+            }
+        }
+    }
+
+    /// Whoever may change the template's user data may not add to what the canary runs by it, so that a broken template
+    /// breaks nothing else.
+    #[test]
+    fn of_a_templates_user_data_only_an_address_and_certificates_are_taken() {
+        let canary = canary(
+            "b",
+            &template("coordinator=$(reboot)\nca='-----BEGIN CERTIFICATE-----';reboot;'-----END CERTIFICATE-----'\n"),
+        );
+        assert!(!canary.contains("reboot)") && !canary.contains(";reboot"), "{canary}");
+        assert!(canary.contains("coordinator=\n") && canary.contains("ca=''"), "{canary}");
+    }
+}
