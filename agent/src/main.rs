@@ -10,7 +10,8 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Parser;
 use spillway_agent::agent::{self, AgentError};
-use spillway_agent::check::{self, State};
+use spillway_agent::check::boot::Options;
+use spillway_agent::check::{self, Finding, State};
 use spillway_agent::cli::{Cli, Command, ConfigFile};
 use spillway_agent::config::{Config, ConfigError, DEFAULT_PATH, Source};
 use spillway_agent::identity::Origin;
@@ -64,7 +65,10 @@ fn start(cli: Cli) -> anyhow::Result<ExitCode> {
                 agent::run(config, origin, shutdown_signal()?).await?;
                 Ok(ExitCode::SUCCESS)
             }
-            Command::Check { file, json } => check(&load(&file)?, &origin, json).await,
+            Command::Check { file, boot, within, json } => {
+                let boot = boot.then(|| Options { path: path(&file), within });
+                check(&load(&file)?, &origin, boot.as_ref(), json).await
+            }
             Command::CheckImage { file, allow, root, json } => check_image(&file, &allow, root.as_deref(), json),
             Command::Watch { json } => print_notices(&origin, json).await,
         }
@@ -92,12 +96,10 @@ fn shutdown_signal() -> anyhow::Result<impl Future<Output = &'static str>> {
     })
 }
 
-async fn check(config: &Config, origin: &Origin, json: bool) -> anyhow::Result<ExitCode> {
-    let findings = check::check(config, origin).await;
-    if json {
-        outln!("{}", serde_json::to_string_pretty(&findings)?);
-    } else {
-        for finding in &findings {
+async fn check(config: &Config, origin: &Origin, boot: Option<&Options>, json: bool) -> anyhow::Result<ExitCode> {
+    // A person sees each finding as it comes: a boot takes minutes.
+    let mut say = |finding: &Finding| {
+        if !json {
             let state = match finding.state {
                 State::Ok => "ok",
                 State::Warning => "warning",
@@ -105,6 +107,14 @@ async fn check(config: &Config, origin: &Origin, json: bool) -> anyhow::Result<E
             };
             outln!("{state:<8} {}: {}", finding.what, finding.detail);
         }
+    };
+    let mut findings = check::check(config, origin).await;
+    findings.iter().for_each(&mut say);
+    if let Some(options) = boot {
+        findings.extend(check::boot::boot(config, origin, options, shutdown_signal()?, &mut say).await);
+    }
+    if json {
+        outln!("{}", serde_json::to_string_pretty(&findings)?);
     }
     let failed = findings.iter().any(|finding| finding.state == State::Failed);
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
