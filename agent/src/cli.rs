@@ -53,6 +53,12 @@ pub enum Command {
         /// A variable, or a file, that the worker needs all the same. May be given several times.
         #[arg(long, value_name = "NAME|FILE")]
         allow: Vec<String>,
+        /// First remove them from the application's .env files: whole assignments, in place. Nothing else is changed.
+        #[arg(long)]
+        remove: bool,
+        /// Write the removed values there, one a line: a new file that only root can read, best on a tmpfs such as /run.
+        #[arg(long, value_name = "FILE", requires = "remove")]
+        removed: Option<PathBuf>,
         /// Where /etc and the homes that its passwd names are, such as a mounted image. The configuration's own paths
         /// stay as they are.
         #[arg(long, value_name = "DIR", hide = true)]

@@ -15,7 +15,7 @@ use spillway_agent::check::{self, Finding, State};
 use spillway_agent::cli::{Cli, Command, ConfigFile};
 use spillway_agent::config::{Config, ConfigError, DEFAULT_PATH, Source};
 use spillway_agent::identity::Origin;
-use spillway_agent::image::{self, Places};
+use spillway_agent::image::{self, Places, Removed};
 use spillway_agent::imds::Notice;
 use spillway_agent::imds::poll::{self, ReadNotice, Seen};
 use spillway_output::{errln, outln};
@@ -69,7 +69,10 @@ fn start(cli: Cli) -> anyhow::Result<ExitCode> {
                 let boot = boot.then(|| Options { path: path(&file), within });
                 check(&load(&file)?, &origin, boot.as_ref(), json).await
             }
-            Command::CheckImage { file, allow, root, json } => check_image(&file, &allow, root.as_deref(), json),
+            Command::CheckImage { file, allow, remove, removed, root, json } => {
+                let remove = remove.then_some(removed.as_deref());
+                check_image(&file, &allow, remove, root.as_deref(), json)
+            }
             Command::Watch { json } => print_notices(&origin, json).await,
         }
     })
@@ -120,13 +123,29 @@ async fn check(config: &Config, origin: &Origin, boot: Option<&Options>, json: b
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-fn check_image(file: &ConfigFile, allowed: &[String], root: Option<&Path>, json: bool) -> anyhow::Result<ExitCode> {
+/// `remove`: credentials are removed first, and where their values are written to.
+fn check_image(
+    file: &ConfigFile,
+    allowed: &[String],
+    remove: Option<Option<&Path>>,
+    root: Option<&Path>,
+    json: bool,
+) -> anyhow::Result<ExitCode> {
     // The file alone: what is in this shell's environment is not in the image.
     let path = path(file);
     let places = Places::of(&path, &Source::read(&path, file.config.is_some(), [])?, root)?;
+    let removed = remove.map(|record| image::remove(&places, allowed, record)).transpose()?;
+    if let Some(Removed { removed, not_changed }) = removed.as_ref().filter(|_| !json) {
+        removed.iter().for_each(|it| outln!("removed {it}"));
+        not_changed.iter().for_each(|it| outln!("{}: not changed: {}", it.place.display(), it.why));
+    }
     let report = image::check(&places, allowed)?;
     if json {
-        outln!("{}", serde_json::to_string_pretty(&report)?);
+        let mut printed = serde_json::to_value(&report)?;
+        if let (Some(printed), Some(removed)) = (printed.as_object_mut(), &removed) {
+            printed.extend(serde_json::to_value(removed)?.as_object().cloned().unwrap_or_default());
+        }
+        outln!("{}", serde_json::to_string_pretty(&printed)?);
     } else {
         report.found.iter().for_each(|finding| outln!("{finding}"));
         report.not_searched.iter().for_each(|skipped| outln!("{skipped}"));
