@@ -114,7 +114,16 @@ async fn check(config: &Config, origin: &Origin, boot: Option<&Options>, json: b
     let mut findings = check::check(config, origin).await;
     findings.iter().for_each(&mut say);
     if let Some(options) = boot {
-        findings.extend(check::boot::boot(config, origin, options, shutdown_signal()?, &mut say).await);
+        // A terminal that goes must not leave a worker behind, and rules.
+        let mut hangup = signal(SignalKind::hangup()).context("cannot install a signal handler")?;
+        let shutdown = shutdown_signal()?;
+        let leave = async {
+            tokio::select! {
+                why = shutdown => why,
+                _ = hangup.recv() => "the agent received SIGHUP",
+            }
+        };
+        findings.extend(check::boot::boot(config, origin, options, leave, &mut say).await);
     }
     if json {
         outln!("{}", serde_json::to_string_pretty(&findings)?);

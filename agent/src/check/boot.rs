@@ -2,6 +2,7 @@
 //! check's own in place of the real one, which is made unreachable meanwhile. Owns the order, and that nothing of the
 //! check is left running; the proof is the one of `run`.
 
+mod alone;
 mod course;
 mod environment;
 mod guard;
@@ -9,7 +10,7 @@ mod server;
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -20,11 +21,11 @@ use tokio::time::{Instant, sleep, timeout};
 use super::{Finding, Findings, State};
 use crate::boot::launcher::Launcher;
 use crate::clock::Clock;
-use crate::config::{Config, DEFAULT_PATH, RedisUrl};
+use crate::config::{Config, RedisUrl};
 use crate::identity::Origin;
 use crate::imds::Document;
 use crate::secret::Secret;
-use crate::shim::{Installed, Place, Shims};
+use crate::shim::{Place, ShimUpdate, Shims};
 use crate::worker::clients::WorkerIdentity;
 use crate::worker::evidence::Redis;
 use crate::worker::pm2::Pm2;
@@ -111,7 +112,7 @@ async fn try_boot(
     let first = launcher(&config)?;
     // Of all that PM2 runs, whatever worker.process names: all of it is stopped at the end.
     let pm2 = Pm2::new(first.clone(), Vec::new());
-    nothing_runs(&config, &options.path, &pm2).await.map_err(|problem| ("boot worker", problem))?;
+    alone::nothing_runs(&config, &options.path, &pm2).await.map_err(|problem| ("boot worker", problem))?;
     let had_daemon = pm2.daemon().is_some();
 
     let like = application_redis(&config);
@@ -124,17 +125,11 @@ async fn try_boot(
     let real: Vec<environment::Place> = [&like, &config.redis].into_iter().filter_map(environment::Place::of).collect();
     let mut guard = Guard::raise(&real).await.map_err(|problem| ("boot guard", problem))?;
     let blocked = guard.addresses();
-    said.ok(
-        "boot guard",
-        &match blocked.is_empty() {
-            true => format!("nothing to guard: {like} is this machine's own, and nothing answers there"),
-            false => format!("{blocked} cannot be reached from here until the check ends"),
-        },
-    );
+    said.ok("boot guard", &guarded(&blocked, &like));
 
     replace_redis(&mut config, &real, &server);
     let mut launcher = launcher(&config)?;
-    let (shims, updates, no_shim) = load_shim(&config, &mut launcher);
+    let (shims, mark_of_fence, updates, no_shim) = load_shim(&config, &mut launcher);
     let pm2 = Pm2::new(launcher.clone(), Vec::new());
     let before = server.connections().await;
     let course = Course {
@@ -143,7 +138,8 @@ async fn try_boot(
         pm2: &pm2,
         document,
         within: options.within,
-        shims: updates,
+        shims: shims.clone(),
+        updates,
         no_shim,
     };
     let ended = course.run(observer(&config, &launcher, document).await, said, pin!(shutdown)).await;
@@ -153,7 +149,7 @@ async fn try_boot(
     conclude(said, ended, was_connected, &blocked);
 
     let left = clean_up(&pm2, &document.instance_id, had_daemon, &mark, server).await;
-    drop(shims);
+    drop((shims, mark_of_fence));
     if !left.is_empty() {
         said.failed("boot worker", &format!("still running in spite of SIGKILL: processes {}", left.join(", ")));
     }
@@ -161,6 +157,13 @@ async fn try_boot(
         said.failed("boot guard", &format!("the real Redis stays unreachable from here: {problem}"));
     }
     Ok(())
+}
+
+fn guarded(blocked: &str, real: &RedisUrl) -> String {
+    match blocked {
+        "" => format!("nothing to guard: {real} is this machine's own, and nothing answers there"),
+        _ => format!("{blocked} cannot be reached from here until the check ends"),
+    }
 }
 
 /// The Redis of the application, by its own account: the agent may have another one.
@@ -189,20 +192,35 @@ fn replace_redis(config: &mut Config, real: &[environment::Place], server: &Serv
     config.redis = server.url.clone();
 }
 
-/// As `run` loads it: a listener for its processes, and why there is none.
+/// The file that fences a process which starts, in good time before the first of them, and until all have ended.
+struct FenceMark(PathBuf);
+
+impl Drop for FenceMark {
+    fn drop(&mut self) {
+        // It is gone once the fence was lifted.
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// As `run` loads it, and fenced from the start: a Worker that finds another Redis takes no job there. With what changes
+/// in the processes, and why there is no shim.
 fn load_shim(
     config: &Config,
     launcher: &mut Launcher,
-) -> (Option<Shims>, mpsc::Receiver<crate::shim::ShimUpdate>, Option<String>) {
+) -> (Shims, Option<FenceMark>, mpsc::Receiver<ShimUpdate>, Option<String>) {
     let (updates, received) = mpsc::channel(64);
     match crate::agent::install(config, launcher) {
         Ok((place, listener)) => {
-            // The fence of an agent that was here before would hold the worker for ever.
-            let _ = std::fs::remove_file(Installed::mark(&place));
+            let mark = FenceMark(place.mark());
+            if let Err(error) = std::fs::write(&mark.0, "") {
+                tracing::warn!(%error, "cannot fence the worker before it starts: it is fenced once it has connected");
+            }
             let of = Place { prefix: config.worker.prefix.clone(), queues: config.worker.queues.clone() };
-            (Some(Shims::listen(&place, listener, Clock::start(), of, updates)), received, None)
+            let shims = Shims::listen(&place, listener, Clock::start(), of, updates);
+            shims.fence(true);
+            (shims, Some(mark), received, None)
         }
-        Err(why) => (None, received, Some(why)),
+        Err(why) => (Shims::none(), None, received, Some(why)),
     }
 }
 
@@ -235,10 +253,7 @@ fn not_proven(why: &NotProven, was_connected: bool, blocked: &str) -> String {
         false => format!("Nothing real was reached, since {blocked} was blocked"),
     };
     let words = match (*is_elsewhere, was_connected, *is_up) {
-        (true, ..) => format!(
-            "{problem}. The worker was stopped at once; that Redis was not blocked, so that it may have taken a job there"
-        ),
-        (false, true, _) => problem.clone(),
+        (true, ..) | (false, true, _) => problem.clone(),
         (false, false, true) => format!(
             "the worker never connected to the check's own Redis: it takes its Redis address from somewhere else than REDIS_URL. {reached}. \
              What the proof lacks: {problem}"
@@ -246,43 +261,6 @@ fn not_proven(why: &NotProven, was_connected: bool, blocked: &str) -> String {
         (false, false, false) => format!("{problem}. The worker never connected to the check's own Redis. {reached}"),
     };
     words + &indented("the worker's log ends with", log)
-}
-
-/// An agent or a worker that lives here must not be disturbed: this is the primary, or a worker.
-async fn nothing_runs(config: &Config, path: &Path, pm2: &Pm2) -> Result<(), String> {
-    const ELSEWHERE: &str =
-        "run the boot check on an instance that was launched from the image, and that nothing else uses";
-    let socket = config.state_directory.join("worker.sock");
-    let listens = timeout(Duration::from_secs(1), tokio::net::UnixStream::connect(socket)).await;
-    if matches!(listens, Ok(Ok(_))) || agents(path).next().is_some() {
-        return Err(format!("an agent is active here: {ELSEWHERE}"));
-    }
-    if pm2.daemon().is_none() {
-        return Ok(());
-    }
-    let processes = pm2.list().await.map_err(|error| format!("cannot tell whether a worker runs here: {error}"))?;
-    let running: Vec<&str> =
-        processes.iter().filter(|process| !process.is_stopped()).map(|process| process.name.as_str()).collect();
-    match running.is_empty() {
-        true => Ok(()),
-        false => Err(format!("PM2 already runs {} here: {ELSEWHERE}", running.join(", "))),
-    }
-}
-
-/// Agents that run with this configuration: without the shim none of them has a socket.
-fn agents(path: &Path) -> impl Iterator<Item = u32> {
-    let wanted = path.canonicalize();
-    proc::all().filter(move |pid| {
-        let arguments = proc::arguments(*pid);
-        let is_agent = arguments.first().is_some_and(|it| Path::new(it).file_name() == Some("spillway-agent".as_ref()));
-        if !is_agent || !arguments.iter().any(|it| it == "run") {
-            return false;
-        }
-        let at = arguments.iter().position(|it| it == "--config").and_then(|at| arguments.get(at + 1));
-        let joined = arguments.iter().find_map(|it| it.strip_prefix("--config="));
-        let named = at.map(String::as_str).or(joined).unwrap_or(DEFAULT_PATH);
-        wanted.as_ref().is_ok_and(|wanted| Path::new(named).canonicalize().is_ok_and(|it| it == *wanted))
-    })
 }
 
 /// Ends the worker, PM2 where it was not there before, everything else that the boot steps have left running, and the

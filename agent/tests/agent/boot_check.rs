@@ -2,7 +2,7 @@
 //! own, in which the real Redis has an address that is not loopback.
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::{Command, Stdio};
 
 use crate::namespace::{self, REMOTE};
@@ -49,7 +49,9 @@ fn left_nothing(stage: &Stage) {
     assert_eq!(stage.pids(), Vec::<i32>::new(), "still running");
     assert_eq!(namespace::rules(), "");
     let left: Vec<_> = fs::read_dir(stage.path("state")).expect("state").flatten().map(|it| it.file_name()).collect();
-    assert!(!left.iter().any(|name| name.to_string_lossy().contains("boot-check")), "{left:?}");
+    let ours =
+        |name: &&std::ffi::OsString| ["boot-check", "fenced"].iter().any(|it| name.to_string_lossy().contains(it));
+    assert_eq!(left.iter().find(ours), None);
     let count = |list: &str| stage.redis(&["LLEN", &format!("bull:q:{list}")]);
     assert_eq!((count("wait"), count("active"), stage.completed()), ("1".to_owned(), "0".to_owned(), 0));
 }
@@ -87,6 +89,43 @@ fn a_worker_is_booted_proven_and_stopped_and_the_real_job_waits_on() {
 }
 
 #[test]
+fn the_worker_and_its_redis_run_as_the_applications_user() {
+    namespace::run(|| {
+        namespace::make_remote();
+        let mut stage = stage("worker.js");
+        stage.environment("HOME", &stage.path("home").display().to_string());
+        let redis = "redis-cli -u $REDIS_URL info server | tr -d '\\r' | sed -n 's/^process_id://p'";
+        let run =
+            format!("id -un > $HOME/users; ps -o user= -p $({redis}) >> $HOME/users; pm2 start ecosystem.config.js");
+        stage.configure(&format!("user = \"nobody\"\nsteps = [{{ name = \"start\", run = {run:?} }}]"), "");
+        fs::create_dir(stage.path("pm2")).expect("a directory");
+        fs::set_permissions(stage.path(""), fs::Permissions::from_mode(0o755)).expect("a mode");
+        let mut own = Command::new("chown");
+        own.args(["-R", "nobody"]).args(["app", "home", "pm2"].map(|name| stage.path(name)));
+        assert!(own.status().expect("chown").success());
+        let (code, out) = checked(&stage, &[]);
+        assert_eq!(code, Some(0), "{out}");
+        says(&out, &["ok       boot worker: "]);
+        assert_eq!(stage.log("home/users"), "nobody\nnobody\n");
+        left_nothing(&stage);
+    });
+}
+
+/// The check's own Redis sees it come from loopback, as it would see everybody.
+#[test]
+fn a_worker_without_a_name_and_without_the_shim_is_proven_by_its_address() {
+    namespace::run(|| {
+        namespace::make_remote();
+        let stage = stage("elsewhere.js");
+        stage.configure("", "shim = false");
+        let (code, out) = checked(&stage, &[]);
+        assert_eq!(code, Some(0), "{out}");
+        says(&out, &["ok       boot worker: "]);
+        left_nothing(&stage);
+    });
+}
+
+#[test]
 fn an_application_with_a_fixed_address_reaches_no_job_and_is_told_so() {
     namespace::run(|| {
         namespace::make_remote();
@@ -113,6 +152,29 @@ fn an_application_with_a_fixed_address_reaches_no_job_and_is_told_so() {
         stage.wait("the job to be taken", |stage| stage.completed() == 1);
         worker.kill().expect("it runs");
         worker.wait().expect("it ran");
+    });
+}
+
+/// It is at an address that nobody configured, so that nothing blocks it.
+#[test]
+fn a_worker_that_reaches_another_redis_takes_no_job_there() {
+    namespace::run(|| {
+        namespace::make_remote();
+        let mut stage = stage("fixed.js");
+        stage.environment("QUEUE_AT", &format!("127.0.0.1 {}", stage.redis_port));
+        let (code, out) = checked(&stage, &[]);
+        assert_eq!(code, Some(1), "{out}");
+        says(
+            &out,
+            &[
+                &format!(
+                    "FAILED   boot worker: the worker is connected to another Redis or database at 127.0.0.1:{}",
+                    stage.redis_port
+                ),
+                "It was fenced from its start, so that it took no job there",
+            ],
+        );
+        left_nothing(&stage);
     });
 }
 
