@@ -346,7 +346,7 @@ impl Agent {
 }
 
 /// Puts the shim in place and into the environment of all that is started; else returns why there is none.
-fn install(config: &Config, launcher: &mut Launcher) -> Result<(Installed, UnixListener), String> {
+pub(crate) fn install(config: &Config, launcher: &mut Launcher) -> Result<(Installed, UnixListener), String> {
     if !config.worker.shim {
         return Err("worker.shim is false: jobs that cannot finish in time are killed, then handed back by the agent"
             .to_owned());

@@ -1,5 +1,7 @@
 //! `spillway-agent check`: whether a boot can succeed here, found out without one. Owns the checks and their
-//! order; changes nothing.
+//! order; changes nothing. With `--boot` it is found out with one: [`boot`].
+
+pub mod boot;
 
 use std::time::Duration;
 
@@ -22,7 +24,7 @@ use crate::worker::{Baseline, Observer, Pace};
 use crate::{clock::Clock, imds::Document};
 
 /// The result of one check.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Finding {
     /// What was checked.
     pub what: String,
@@ -30,6 +32,19 @@ pub struct Finding {
     pub state: State,
     /// In the reader's words.
     pub detail: String,
+    /// How long it took, where that is of interest: of a boot step, and of the proof of the worker.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<f64>,
+}
+
+impl Finding {
+    fn new(what: impl Into<String>, state: State, detail: impl Into<String>) -> Self {
+        Self { what: what.into(), state, detail: detail.into(), seconds: None }
+    }
+
+    fn took(self, took: Duration) -> Self {
+        Self { seconds: Some((took.as_secs_f64() * 10.0).round() / 10.0), ..self }
+    }
 }
 
 /// How something is.
@@ -85,11 +100,11 @@ impl Findings {
             Ok(detail) => (State::Ok, detail),
             Err(detail) => (State::Failed, detail),
         };
-        self.0.push(Finding { what: what.to_owned(), state, detail });
+        self.0.push(Finding::new(what, state, detail));
     }
 
     fn warn(&mut self, what: &str, detail: String) {
-        self.0.push(Finding { what: what.to_owned(), state: State::Warning, detail });
+        self.0.push(Finding::new(what, State::Warning, detail));
     }
 }
 

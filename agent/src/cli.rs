@@ -1,6 +1,7 @@
 //! The command line. Owns what can be typed; what it says is done elsewhere.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
@@ -33,6 +34,13 @@ pub enum Command {
         /// Where the configuration is.
         #[command(flatten)]
         file: ConfigFile,
+        /// Boot the worker too, with a Redis of the check's own, and stop it again. The real Redis is unreachable meanwhile, so
+        /// that no job is taken. For an instance that is thrown away, as root.
+        #[arg(long)]
+        boot: bool,
+        /// How long the worker may take to wait for a job once the boot steps are done.
+        #[arg(long, value_name = "TIME", default_value = "5m", requires = "boot", value_parser = within)]
+        within: Duration,
         /// Print JSON.
         #[arg(long)]
         json: bool,
@@ -45,6 +53,12 @@ pub enum Command {
         /// A variable, or a file, that the worker needs all the same. May be given several times.
         #[arg(long, value_name = "NAME|FILE")]
         allow: Vec<String>,
+        /// First remove them from the application's .env files: whole assignments, in place. Nothing else is changed.
+        #[arg(long)]
+        remove: bool,
+        /// Write the removed values there, one a line: a new file that only root can read, best on a tmpfs such as /run.
+        #[arg(long, value_name = "FILE", requires = "remove")]
+        removed: Option<PathBuf>,
         /// Where /etc and the homes that its passwd names are, such as a mounted image. The configuration's own paths
         /// stay as they are.
         #[arg(long, value_name = "DIR", hide = true)]
@@ -59,6 +73,10 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+}
+
+fn within(text: &str) -> Result<Duration, String> {
+    crate::config::duration(text, Duration::from_secs(1)..=Duration::from_secs(86_400))
 }
 
 /// Where the configuration is.

@@ -89,6 +89,8 @@ pub struct Config {
     pub imds_interval: Duration,
     /// The application's own environment file.
     pub env_file: Option<PathBuf>,
+    /// The application's variables, as far as they are known: of `env_file`, and where its Redis and queues are.
+    pub application: BTreeMap<String, Secret>,
     /// BullMQ's Redis.
     pub redis: RedisUrl,
     /// The application's secrets, and this agent's: never shown.
@@ -176,6 +178,7 @@ impl Config {
                 None => redis(source, env_file.as_ref(), &application)?,
             },
             env_file,
+            application: application.into_iter().map(|(name, value)| (name, Secret::new(value))).collect(),
         })
     }
 }

@@ -1,10 +1,13 @@
 //! `spillway-agent check-image`: whether credentials that only the primary needs would be baked into the image. Owns
 //! where it looks; what counts as a credential is `secrets`'. It changes nothing, asks nobody, and never shows a value.
+//! Only `--remove` changes something, which is `removal`'s.
 
 mod places;
+mod removal;
 mod secrets;
 
 pub use places::Places;
+pub use removal::{Removed, remove};
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -107,6 +110,12 @@ pub enum ImageError {
     /// What cannot be read may hold anything.
     #[error("what {} holds is unknown: run this as root, and check boot.directory", .0.display())]
     Unreadable(PathBuf, #[source] io::Error),
+    /// What was to be removed may stand there still.
+    #[error("{} cannot be rewritten: run this as root, and look at the file", .0.display())]
+    Unwritable(PathBuf, #[source] io::Error),
+    /// Nothing was removed.
+    #[error("{} cannot be made, so nothing was removed: --removed names a file that is not there yet, in a directory that is", .0.display())]
+    NoRecord(PathBuf, #[source] io::Error),
 }
 
 /// Everything that was found, by place, and what was not searched; what is `allowed` by its name or its file is left
@@ -147,11 +156,14 @@ pub fn check(places: &Places, allowed: &[String]) -> Result<Report, ImageError> 
     for file in std::mem::take(&mut search.credential_files) {
         search.file(&file, false)?;
     }
-    let is_allowed = |it: &Finding| allowed.iter().any(|name| *name == it.name || Path::new(name) == it.file);
     Ok(Report {
-        found: search.found.into_iter().filter(|finding| !is_allowed(finding)).collect(),
+        found: search.found.into_iter().filter(|finding| !is_allowed(finding, allowed)).collect(),
         not_searched: search.skipped.into_iter().collect(),
     })
+}
+
+fn is_allowed(it: &Finding, allowed: &[String]) -> bool {
+    allowed.iter().any(|name| *name == it.name || Path::new(name) == it.file)
 }
 
 /// Units of the primary, which `prepare-image.sh` removes.

@@ -10,11 +10,12 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Parser;
 use spillway_agent::agent::{self, AgentError};
-use spillway_agent::check::{self, State};
+use spillway_agent::check::boot::Options;
+use spillway_agent::check::{self, Finding, State};
 use spillway_agent::cli::{Cli, Command, ConfigFile};
 use spillway_agent::config::{Config, ConfigError, DEFAULT_PATH, Source};
 use spillway_agent::identity::Origin;
-use spillway_agent::image::{self, Places};
+use spillway_agent::image::{self, Places, Removed};
 use spillway_agent::imds::Notice;
 use spillway_agent::imds::poll::{self, ReadNotice, Seen};
 use spillway_output::{errln, outln};
@@ -64,8 +65,14 @@ fn start(cli: Cli) -> anyhow::Result<ExitCode> {
                 agent::run(config, origin, shutdown_signal()?).await?;
                 Ok(ExitCode::SUCCESS)
             }
-            Command::Check { file, json } => check(&load(&file)?, &origin, json).await,
-            Command::CheckImage { file, allow, root, json } => check_image(&file, &allow, root.as_deref(), json),
+            Command::Check { file, boot, within, json } => {
+                let boot = boot.then(|| Options { path: path(&file), within });
+                check(&load(&file)?, &origin, boot.as_ref(), json).await
+            }
+            Command::CheckImage { file, allow, remove, removed, root, json } => {
+                let remove = remove.then_some(removed.as_deref());
+                check_image(&file, &allow, remove, root.as_deref(), json)
+            }
             Command::Watch { json } => print_notices(&origin, json).await,
         }
     })
@@ -92,12 +99,10 @@ fn shutdown_signal() -> anyhow::Result<impl Future<Output = &'static str>> {
     })
 }
 
-async fn check(config: &Config, origin: &Origin, json: bool) -> anyhow::Result<ExitCode> {
-    let findings = check::check(config, origin).await;
-    if json {
-        outln!("{}", serde_json::to_string_pretty(&findings)?);
-    } else {
-        for finding in &findings {
+async fn check(config: &Config, origin: &Origin, boot: Option<&Options>, json: bool) -> anyhow::Result<ExitCode> {
+    // A person sees each finding as it comes: a boot takes minutes.
+    let mut say = |finding: &Finding| {
+        if !json {
             let state = match finding.state {
                 State::Ok => "ok",
                 State::Warning => "warning",
@@ -105,18 +110,51 @@ async fn check(config: &Config, origin: &Origin, json: bool) -> anyhow::Result<E
             };
             outln!("{state:<8} {}: {}", finding.what, finding.detail);
         }
+    };
+    let mut findings = check::check(config, origin).await;
+    findings.iter().for_each(&mut say);
+    if let Some(options) = boot {
+        // A terminal that goes must not leave a worker behind, and rules.
+        let mut hangup = signal(SignalKind::hangup()).context("cannot install a signal handler")?;
+        let shutdown = shutdown_signal()?;
+        let leave = async {
+            tokio::select! {
+                why = shutdown => why,
+                _ = hangup.recv() => "the agent received SIGHUP",
+            }
+        };
+        findings.extend(check::boot::boot(config, origin, options, leave, &mut say).await);
+    }
+    if json {
+        outln!("{}", serde_json::to_string_pretty(&findings)?);
     }
     let failed = findings.iter().any(|finding| finding.state == State::Failed);
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-fn check_image(file: &ConfigFile, allowed: &[String], root: Option<&Path>, json: bool) -> anyhow::Result<ExitCode> {
+/// `remove`: credentials are removed first, and where their values are written to.
+fn check_image(
+    file: &ConfigFile,
+    allowed: &[String],
+    remove: Option<Option<&Path>>,
+    root: Option<&Path>,
+    json: bool,
+) -> anyhow::Result<ExitCode> {
     // The file alone: what is in this shell's environment is not in the image.
     let path = path(file);
     let places = Places::of(&path, &Source::read(&path, file.config.is_some(), [])?, root)?;
+    let removed = remove.map(|record| image::remove(&places, allowed, record)).transpose()?;
+    if let Some(Removed { removed, not_changed }) = removed.as_ref().filter(|_| !json) {
+        removed.iter().for_each(|it| outln!("removed {it}"));
+        not_changed.iter().for_each(|it| outln!("{}: not changed: {}", it.place.display(), it.why));
+    }
     let report = image::check(&places, allowed)?;
     if json {
-        outln!("{}", serde_json::to_string_pretty(&report)?);
+        let mut printed = serde_json::to_value(&report)?;
+        if let (Some(printed), Some(removed)) = (printed.as_object_mut(), &removed) {
+            printed.extend(serde_json::to_value(removed)?.as_object().cloned().unwrap_or_default());
+        }
+        outln!("{}", serde_json::to_string_pretty(&printed)?);
     } else {
         report.found.iter().for_each(|finding| outln!("{finding}"));
         report.not_searched.iter().for_each(|skipped| outln!("{skipped}"));

@@ -57,18 +57,34 @@ pub fn variables(text: &[u8]) -> BTreeMap<String, String> {
     dotenv::parse(text, &BTreeMap::new())
 }
 
+/// A credential that an environment file sets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Assigned {
+    pub secret: Secret,
+    pub assignment: dotenv::Assignment,
+    /// Variables of the same file from which it has its value: they hold the credential.
+    pub sources: Vec<String>,
+}
+
 /// Of an environment file: also what a later line overrides, since it stands there all the same.
-pub fn in_environment(text: &[u8], is_sample: bool) -> BTreeSet<Secret> {
+pub fn assigned(text: &[u8], is_sample: bool) -> Vec<Assigned> {
     let expanded = variables(text);
+    let lossy = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let found = dotenv::assignments(text).into_iter().filter_map(|it| {
-        let (name, value) =
-            (String::from_utf8_lossy(&it.name).into_owned(), String::from_utf8_lossy(&it.value).into_owned());
+        let (name, value) = (lossy(&it.name), lossy(&it.value));
         let values = [Some(&value), expanded.get(&name)];
         let mut meant = values.into_iter().flatten().filter(|value| !(is_sample && is_example(value)));
         let what = meant.find_map(|value| in_variable(&name, value))?;
-        Some(Secret { line: it.line, name, what })
+        let sources = it.references().into_iter().map(lossy);
+        let sources = sources.filter(|it| *it != name && expanded.contains_key(it)).collect();
+        Some(Assigned { secret: Secret { line: it.line, name, what }, assignment: it, sources })
     });
     found.collect()
+}
+
+/// The same, without where it stands.
+pub fn in_environment(text: &[u8], is_sample: bool) -> BTreeSet<Secret> {
+    assigned(text, is_sample).into_iter().map(|it| it.secret).collect()
 }
 
 /// Of any other text: a script, a unit, a configuration, comments. One assignment a line is looked for.

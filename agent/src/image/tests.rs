@@ -1,5 +1,7 @@
 //! Each place, each way to write a credential, and what is none.
 
+mod removal;
+
 use super::*;
 use crate::config::Source;
 

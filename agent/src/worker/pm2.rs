@@ -180,6 +180,11 @@ impl Pm2 {
         found
     }
 
+    /// Ends the daemon and all that it runs.
+    pub async fn end_daemon(&self) -> Result<(), Pm2Error> {
+        self.call("kill", &[], Duration::from_secs(30)).await.map(drop)
+    }
+
     /// Kills the daemon, which does not answer, so that it starts nothing again.
     pub fn kill_daemon(&self) {
         if let Some(pid) = self.daemon().and_then(ProcessId::of) {

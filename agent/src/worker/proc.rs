@@ -138,7 +138,8 @@ pub fn with_variable(name: &str, value: &str) -> BTreeSet<ProcessId> {
     all().filter(|pid| variable(*pid, name).as_deref() == Some(value)).filter_map(ProcessId::of).collect()
 }
 
-fn all() -> impl Iterator<Item = u32> {
+/// Every process of this machine.
+pub fn all() -> impl Iterator<Item = u32> {
     std::fs::read_dir(Path::new("/proc"))
         .into_iter()
         .flatten()

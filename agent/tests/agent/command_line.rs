@@ -72,6 +72,36 @@ fn check_says_what_is_wrong_and_then_that_all_is_well() {
 }
 
 #[test]
+fn check_image_removes_credentials_where_it_is_told_to_and_then_checks() {
+    let stage = Stage::new("worker.js");
+    let (root, env, record) = (stage.path("machine"), stage.path("app/.env"), stage.path("removed"));
+    std::fs::create_dir_all(root.join("etc")).expect("a directory");
+    std::fs::write(root.join("etc/passwd"), format!("x:x:{}:0::/x:/bin/sh\n", rustix::process::geteuid().as_raw()))
+        .expect("passwd");
+    std::fs::write(&env, "A=1\nAWS_SECRET_ACCESS_KEY=hush-hush\n# AWS_SECRET_ACCESS_KEY=old-one\n").expect(".env");
+    let run = |arguments: &[&str]| ran(stage.program(&[&["check-image"], arguments].concat()).arg("--root").arg(&root));
+    let (code, out, _) = run(&[]);
+    assert!(code == Some(1) && out.contains(".env:2: AWS_SECRET_ACCESS_KEY: AWS credentials"), "{out}");
+    let told = record.display().to_string();
+    assert_eq!(run(&["--removed", &told]).0, Some(2), "without --remove it has no meaning");
+    let (code, out, _) = run(&["--remove", "--removed", &told]);
+    let removed = format!("removed {}:2: AWS_SECRET_ACCESS_KEY: AWS credentials\n", env.display());
+    assert!(code == Some(1) && out.starts_with(&removed) && !out.contains("hush-hush"), "{out}");
+    assert!(out.contains(".env:2: AWS_SECRET_ACCESS_KEY: AWS"), "a comment is a person's to remove: {out}");
+    assert_eq!(std::fs::read_to_string(&record).expect("a record"), "hush-hush\n");
+    std::fs::write(&env, "A=1\nAWS_SECRET_ACCESS_KEY=hush-hush\n").expect(".env");
+    let (code, out, error) = run(&["--remove", "--json"]);
+    let json: serde_json::Value = serde_json::from_str(&out).expect("JSON");
+    assert_eq!(
+        (code, &json["removed"][0]["line"], &json["found"]),
+        (Some(0), &2.into(), &serde_json::json!([])),
+        "{out}{error}"
+    );
+    assert_eq!(stage.log("app/.env"), "A=1\n");
+    assert!(run(&["--remove"]).1.starts_with("no AWS credentials and no secrets"));
+}
+
+#[test]
 fn watch_prints_notices_as_they_come() {
     let stage = Stage::new("worker.js");
     stage.imds.answer(

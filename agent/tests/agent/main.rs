@@ -2,6 +2,7 @@
 //! metadata service that the test plays. What is missing on this machine fails the test: `tests/setup` installs it.
 
 mod boot;
+mod boot_check;
 mod command_line;
 mod coordinator;
 mod dead_man;
@@ -11,6 +12,7 @@ mod forward;
 mod hand_back;
 mod imds;
 mod life;
+mod namespace;
 mod ports;
 mod proof;
 mod redis_server;

@@ -249,6 +249,11 @@ impl Stage {
         self.pids_with(&format!("PM2_HOME={}", self.path("pm2").display()), Some("pm_id="))
     }
 
+    /// Everything that was started for this stage's PM2, PM2 itself among it.
+    pub fn pids(&self) -> Vec<i32> {
+        self.pids_with(&format!("PM2_HOME={}", self.path("pm2").display()), None)
+    }
+
     /// A commit of the application that the image does not have yet.
     pub fn push_commit(&self) -> String {
         let other = self.path("other");

@@ -3,6 +3,7 @@
 //! at where it is used.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 /// What may stand around names and values.
 const BLANKS: [u8; 6] = [b'\t', 0x0B, 0x0C, b' ', b'\n', b'\r'];
@@ -43,11 +44,28 @@ pub struct Assignment {
     pub line: usize,
     pub name: Vec<u8>,
     pub value: Vec<u8>,
+    /// Where all of it stands in the text: its lines, with what precedes and follows it on them.
+    pub span: Range<usize>,
+}
+
+impl Assignment {
+    /// The variables that its value refers to.
+    pub fn references(&self) -> Vec<&[u8]> {
+        let at = |at: usize| self.value[at] == b'$' && (at == 0 || self.value[at - 1] != b'\\');
+        let names = (0..self.value.len()).filter(|it| at(*it)).map(|at| {
+            let rest = &self.value[at + 1..];
+            let rest = rest.strip_prefix(b"{").unwrap_or(rest);
+            &rest[..name_length(rest)]
+        });
+        names.filter(|name| !name.is_empty()).collect()
+    }
 }
 
 /// All of them, in the order of the file.
 pub fn assignments(text: &[u8]) -> Vec<Assignment> {
+    let whole = text;
     let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
+    let mark = whole.len() - text.len();
     let mut parser = Parser { text, at: 0 };
     let mut found = Vec::new();
     // The name's own line: blank lines before it are skipped with it.
@@ -59,11 +77,27 @@ pub fn assignments(text: &[u8]) -> Vec<Assignment> {
                 let start = name.as_ptr().addr() - text.as_ptr().addr();
                 line += text[counted..start].iter().filter(|byte| **byte == b'\n').count();
                 counted = start;
-                found.push(Assignment { line, name: name.to_vec(), value: parser.value() });
+                let value = parser.value();
+                let span = lines(text, start, parser.at);
+                let span = span.start + mark..span.end + mark;
+                found.push(Assignment { line, name: name.to_vec(), value, span });
             }
         }
     }
     found
+}
+
+/// From the start of the line of `start` to the end of that of `end`, which may be the start of the next one.
+fn lines(text: &[u8], start: usize, end: usize) -> Range<usize> {
+    let is_end = |byte: &u8| b"\r\n".contains(byte);
+    let first = text[..start].iter().rposition(is_end).map_or(0, |at| at + 1);
+    let last = match end > first && text[..end].last().is_some_and(is_end) {
+        true => end,
+        false => text[end..].iter().position(is_end).map_or(text.len(), |at| end + at + 1),
+    };
+    // Both characters of the end of a line are one.
+    let is_split = text[..last].ends_with(b"\r") && text.get(last) == Some(&b'\n');
+    first..last + usize::from(is_split)
 }
 
 struct Parser<'a> {

@@ -96,3 +96,13 @@ proptest::proptest! {
         let _ = parse(text.as_bytes(), &BTreeMap::new());
     }
 }
+
+#[test]
+fn an_assignment_says_which_lines_it_takes_and_what_it_refers_to() {
+    let text = "\u{feff}A=1 # c\n  export B='x\ny' # c\r\nC=\r\nD: \"z\"\rE=$F${G:-h}\\$I";
+    let found = assignments(text.as_bytes());
+    let taken: Vec<&str> = found.iter().map(|it| &text[it.span.clone()]).collect();
+    assert_eq!(taken, ["A=1 # c\n", "  export B='x\ny' # c\r\n", "C=\r\n", "D: \"z\"\r", "E=$F${G:-h}\\$I"]);
+    assert_eq!(found[4].references(), [b"F", b"G"]);
+    assert_eq!(found[0].references(), Vec::<&[u8]>::new());
+}
