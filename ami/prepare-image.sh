@@ -82,13 +82,13 @@ secrets() {
     /etc/spillway/coordinator.{env,toml} 2>/dev/null || true
   for home in /root /home/* "$users_home"; do sed -n 's/^[^=]*= *//p' "$home"/.aws/* 2>/dev/null || true; done
 }
-secrets | tr -d '\0' | grep -a -E '^[^ #].{15}' | sort -u >"$marks" || true
+secrets | tr -d '\0' | grep -a -E '^[^ #].{15}' | grep -a -v '^-----' | sort -u >"$marks" || true
 
 if [ $stops = yes ]; then
   say "credentials are taken out of the application's environment files: a worker has its role's"
   for home in /root /home/* "$users_home"; do erase "$home/.aws"; done
   "$agent" check-image --config $config --remove --removed "$removed" "$@" >&2 || fail "what is named above must not be in an image: take it out on the primary, or --allow it"
-  cat "$removed" >>"$marks" 2>/dev/null || true
+  grep -a -E "^.{16}" "$removed" >>"$marks" 2>/dev/null || true
 fi
 # What stays in the image by intention is no mark.
 while IFS= read -r mark; do
@@ -100,7 +100,7 @@ done <"$marks" >"$marks.left"
 mv "$marks.left" "$marks"
 
 # The CA by which agents know the coordinator, where it runs already. Its key is erased below. User data may bring another.
-for ca in /var/lib/private/spillway/ca.pem /var/lib/spillway/ca.pem; do
+for ca in /var/lib/private/spillway/tls/ca.pem /var/lib/spillway/tls/ca.pem; do
   if [ -s "$ca" ]; then install -m 0644 "$ca" /etc/spillway/ca.pem && break; fi
 done
 
@@ -168,7 +168,7 @@ is_on_disk() {
 say "looking for $(wc -l <"$marks") secrets of the primary's, and for Redis' files, on ${disks[*]:-"the files of /"}"
 if [ ${#disks[@]} = 0 ] || is_on_disk; then
   found=$(named)
-  [ -z "$found" ] || fail "a secret of the primary's, or Redis' data, is also in $found: take it out on the primary, or let the script know the place"
+  [ -z "$found" ] || fail "a secret of the primary's, or Redis' data, is also in $found: remove it there, on the primary, and bake again"
 fi
 if is_on_disk; then
   say "found in what was deleted before: the free space is overwritten"

@@ -14,6 +14,7 @@
 
 mod classify;
 mod codes;
+mod image_yet;
 pub mod images;
 mod launch;
 mod list;

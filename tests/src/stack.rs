@@ -18,9 +18,8 @@ pub async fn call(emulator: &Emulator, form: &[(&str, &str)]) -> String {
     send(emulator, form).await.unwrap_or_else(|error| panic!("{form:?}: {error}"))
 }
 
-/// Makes it all; the id of the builder's group.
-pub async fn make(emulator: &Emulator, user_data: &str) -> String {
-    put_image(emulator, PARAMETER, PLAIN).await;
+/// The workers' security group and the builder's, which is closed.
+pub async fn groups(emulator: &Emulator) -> (String, String) {
     let group = |name: &'static str| {
         [
             ("Action", "CreateSecurityGroup"),
@@ -36,6 +35,13 @@ pub async fn make(emulator: &Emulator, user_data: &str) -> String {
     {
         egress(emulator, action, &builder, range).await;
     }
+    (worker, builder)
+}
+
+/// Makes it all; the id of the builder's group.
+pub async fn make(emulator: &Emulator, user_data: &str) -> String {
+    put_image(emulator, PARAMETER, PLAIN).await;
+    let (worker, builder) = groups(emulator).await;
     let (image, user_data) = (format!("resolve:ssm:{PARAMETER}"), base64(user_data));
     let template = [
         ("Action", "CreateLaunchTemplate"),

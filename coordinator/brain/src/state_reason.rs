@@ -123,6 +123,10 @@ pub(crate) fn remedy(code: &str) -> Option<&'static str> {
             "EC2 says no more. Where it goes on, look at the image's devices, their snapshots and their KMS key, or launch \
              another instance type"
         }
+        "NoImageYet" => {
+            "There is no image of the workers yet: make one with spillway bake, then spillway resume. One that was made by \
+             hand needs the tag spillway:installation"
+        }
         _ => return None,
     })
 }

@@ -15,6 +15,9 @@ use crate::config::Pool;
 impl Cloud {
     /// Idempotent: for the same token, pool and installation EC2 answers with the first instance.
     pub async fn launch(&self, pool: &Pool, installation: &str, token: &LaunchToken) -> Result<InstanceId, Refused> {
+        if let Some(refused) = self.no_image_yet(pool, installation).await {
+            return Err(refused);
+        }
         let request = self.launch_request(pool, installation, token).await;
         let answer = request.send().await.map_err(Refused::from)?;
         let id = answer.instances().first().and_then(|instance| instance.instance_id());

@@ -65,8 +65,11 @@ impl Cloud {
         }))
     }
 
-    /// Whether EC2 would accept a launch as this pool makes it.
+    /// Whether EC2 would accept a launch as this pool makes it, and it would be made.
     pub async fn would_launch(&self, pool: &Pool, installation: &str) -> Result<(), Refused> {
+        if let Some(refused) = self.no_image_yet(pool, installation).await {
+            return Err(refused);
+        }
         let token = LaunchToken("spillway-doctor".to_owned());
         let request = self.launch_request(pool, installation, &token).await;
         match request.dry_run(true).send().await.map_err(Refused::from) {

@@ -108,6 +108,7 @@ async fn of_pool(cloud: &Cloud, pool: &Pool, installation: &str, trust: TrustKin
 
 fn launch_remedy(refused: &Refused) -> &'static str {
     match refused.class {
+        _ if refused.code == "NoImageYet" => "make the workers' image: spillway bake",
         RefusalClass::Configuration => {
             "give the primary's role ami/coordinator-policy.json, and compare template and image"
         }

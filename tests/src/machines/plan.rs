@@ -10,13 +10,13 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::Value;
 
 use super::{Account, Machine, SERVER};
-use crate::{QUEUE, app, binaries};
+use crate::other_client::put_image;
+use crate::process::text;
+use crate::{QUEUE, app, binaries, stack};
 
 /// Of the primary's Redis.
 pub const PASSWORD: &str = "not-a-secret-of-anybody";
 const APPLICATION: &str = "/opt/scalereach";
-/// What the primary starts when it boots, and a copy of it must not.
-const SERVICES: &str = "spillway redis-server pm2-ubuntu git-daemon";
 
 /// The application's repository, which instances pull from.
 const GIT_DAEMON: &str = "[Unit]\nDescription=The application's repository\n\
@@ -82,40 +82,91 @@ pub async fn primary(account: &Account) -> Machine<'_> {
     primary
 }
 
-/// The image that instances are launched from: steps 4 and 5 of `ami/README.md`.
-pub async fn worker_image(account: &Account, primary: &Machine<'_>) -> String {
-    let disable = format!("systemctl disable {SERVICES} 2>/dev/null; sync");
-    primary.run(&disable).await;
-    let copy = account.create_image(primary, "primary-copy").await;
-    primary.run("systemctl enable redis-server pm2-ubuntu git-daemon").await;
-    let builder = account.launch(&copy, "builder").await;
+/// Installs the agent on the primary, which does not start it: images are copies of the primary.
+pub async fn agent(primary: &Machine<'_>) {
     if let Some(package) = package("spillway-agent", "old") {
-        builder.install_package(&package).await;
+        primary.install_package(&package).await;
     } else {
-        builder.install(&binaries::agent(), "/usr/local/bin/spillway-agent");
-        builder.write("/etc/systemd/system/spillway-agent.service", &file("ami/spillway-agent.service"));
+        primary.install(&binaries::agent(), "/usr/local/bin/spillway-agent");
+        primary.write("/etc/systemd/system/spillway-agent.service", &file("ami/spillway-agent.service"));
     }
     let agent = file("ami/agent.toml").replace("10.0.0.5", &primary.address());
-    builder.run("install -d /etc/spillway").await;
-    builder.write("/etc/spillway/agent.toml", &agent);
-    builder.write("/root/prepare-image.sh", &file("ami/prepare-image.sh"));
-    let said = builder.run("bash /root/prepare-image.sh --this-is-the-builder").await;
-    assert!(said.contains("Ready."), "{said}");
-    let image = account.create_image(&builder, "spillway-worker").await;
-    account.call(&[("Action", "TerminateInstances"), ("InstanceId.1", &*builder.id)]).await;
-    image
+    primary.run("install -d /etc/spillway").await;
+    primary.write("/etc/spillway/agent.toml", &agent);
 }
 
-/// The launch template of step 6, from the files with their placeholders replaced. The coordinator runs already: it
+/// What no image may have, in each of the places of the primary where it is, and what it is called there.
+pub const SECRETS: [(&str, &str); 5] = [
+    ("AWS keys in .env", "b4ked-Application0SecretKey0123456789abcd"),
+    ("AWS keys of the user", "b4ked-Profile0SecretKey0123456789abcdefg"),
+    ("an operators' token", "b4ked-operator-token-0123456789"),
+    ("Redis' data", "b4ked-queue-data-0123456789"),
+    ("PM2's saved list", "b4ked-pm2-environment-0123456789"),
+];
+
+/// Puts them there, as careless people do.
+pub async fn secrets(primary: &Machine<'_>) {
+    let [env, profile, operator, queue, pm2] = SECRETS.map(|(_, secret)| secret);
+    primary
+        .run_as_user(&format!(
+            "printf 'AWS_ACCESS_KEY_ID=AKIAB4KEDB4KEDB4KEDB\nAWS_SECRET_ACCESS_KEY={env}\n' >>{APPLICATION}/.env \
+             && mkdir -p ~/.aws && printf '[default]\naws_secret_access_key = {profile}\n' >~/.aws/credentials \
+             && cd {APPLICATION} && EXTRA={pm2} pm2 restart all --update-env && pm2 save"
+        ))
+        .await;
+    primary
+        .run(&format!(
+            "install -m 600 /dev/null /etc/spillway/operator-token && echo {operator} >/etc/spillway/operator-token"
+        ))
+        .await;
+    let redis = format!("redis-cli --no-auth-warning -a {PASSWORD}");
+    primary.run(&format!("{redis} SET app:note {queue} && {redis} SAVE")).await;
+}
+
+/// The workers' image, by `spillway bake` on another machine than the primary.
+pub async fn bake(account: &Account, primary: &Machine<'_>) -> String {
+    stack::may_be_copied(&account.emulator, &primary.id).await;
+    let mut command = tokio::process::Command::new(binaries::spillway());
+    command.args(["bake", "--json"]).current_dir("/").env_clear();
+    command.envs(spillway_stage::ec2::client_environment(&account.emulator)).env("AWS_REGION", "us-east-1");
+    let out = command.output().await.expect("spillway bake");
+    let consoles =
+        || account.emulator.instances().iter().map(|it| account.machine(&it.id).console()).collect::<String>();
+    let said = text(&[&*out.stdout, &*out.stderr].concat());
+    assert!(out.status.success(), "{said}\n{}", consoles());
+    let said: Value = serde_json::from_slice(&out.stdout).unwrap_or_else(|error| panic!("{error}: {said}"));
+    println!("          bake's steps, in seconds: {}", said["steps"]);
+    said["image"].as_str().expect("an image").to_owned()
+}
+
+/// Nothing of [`SECRETS`] is in the image's files, nor the key of the coordinator's CA.
+pub fn has_no_secret(account: &Account, image: &str) {
+    let tree = account.directory().join("images").join(image);
+    let marks = SECRETS.map(|(_, secret)| secret).join("\n");
+    let mut grep = std::process::Command::new("grep");
+    let out = grep.args(["-r", "-l", "-a", "-F", "-e", &marks]).arg(&tree).output().expect("grep");
+    assert_eq!(text(&out.stdout), "", "in the image");
+    for place in
+        ["var/lib/spillway", "var/lib/private/spillway", "etc/spillway/coordinator.env", "etc/spillway/operator-token"]
+    {
+        assert!(!tree.join(place).exists(), "{place}");
+    }
+    assert!(tree.join("etc/spillway/ca.pem").exists(), "the coordinator's CA is there");
+    assert_eq!(fs::read_dir(tree.join("var/lib/redis")).map(Iterator::count).unwrap_or(0), 0, "Redis' data");
+}
+
+/// What the stack makes, from the files with their placeholders replaced. The coordinator runs already: it
 /// made the CA that agents pin.
-pub async fn launch_template(account: &Account, image: &str, primary: &Machine<'_>) {
+pub async fn stack(account: &Account, primary: &Machine<'_>) {
+    put_image(&account.emulator, stack::PARAMETER, SERVER).await;
+    let (group, _) = stack::groups(&account.emulator).await;
     let ca = primary.run_as_user("cat /run/spillway/ca.pem").await;
     let user_data = file("ami/user-data.sh").replace("10.0.0.5", &primary.address());
     let user_data = user_data.replace("\nREPLACE_CA\n", &format!("\n{ca}"));
     let template = file("ami/launch-template.json")
-        .replace("REPLACE_IMAGE_ID", image)
+        .replace("REPLACE_IMAGE_ID", &format!("resolve:ssm:{}", stack::PARAMETER))
         .replace("REPLACE_SUBNET_ID", "subnet-0e00000000000000a")
-        .replace("REPLACE_WORKER_SECURITY_GROUP_ID", "sg-0e000000000000001")
+        .replace("REPLACE_WORKER_SECURITY_GROUP_ID", &group)
         .replace("REPLACE_USER_DATA_IN_BASE64", &BASE64.encode(&user_data));
     let template: Value = serde_json::from_str(&template).expect("a template");
     let mut form = vec![("Action".to_owned(), "CreateLaunchTemplate".to_owned())];

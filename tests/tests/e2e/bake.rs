@@ -8,12 +8,12 @@ use std::time::Duration;
 use serde_json::Value;
 use spillway_emulator::{Delay, Emulator, FailLaunch, Lose, Refuse};
 use spillway_stage::ec2;
-use spillway_tests::coordinator::{Environment, spillway};
+use spillway_tests::coordinator::{Coordinator, Environment, spillway};
 use spillway_tests::moto::all;
 use spillway_tests::process::{Process, output, text};
 use spillway_tests::stack::{self, PLAIN};
-use spillway_tests::stage::directory;
-use spillway_tests::{binaries, wait};
+use spillway_tests::stage::{Setup, Stage, directory};
+use spillway_tests::{binaries, jobs, ports, wait};
 use tempfile::TempDir;
 
 /// An account with the stack, and a primary that may be copied.
@@ -273,4 +273,25 @@ async fn two_bakes_at_once_come_to_one_image() {
     let baked = stack::baked(&world.emulator).await;
     assert!(baked.instances.is_empty() && baked.images.contains(&image), "{baked:?}");
     world.emulator.stop().await;
+}
+
+/// A coordinator whose template names the stack's parameter launches nothing before the first bake, and says why.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn before_the_first_bake_nothing_is_launched_and_the_remedy_is_said() {
+    let stage = Stage::without_coordinator(Setup::default()).await;
+    let mut environment = stage.environment.clone();
+    environment.insert("SPILLWAY_INSTALLATION".to_owned(), stack::NAME.to_owned());
+    environment.insert("EC2_LAUNCH_TEMPLATE_ID".to_owned(), "spillway-worker".to_owned());
+    stack::make(stage.emulator(), "#!/bin/sh\n").await;
+    let coordinator = Coordinator::start(stage.directory.path(), &environment, ports::free()).await;
+    jobs::add(&stage.redis, 6, 1.0);
+    wait::until(
+        "it says that there is no image",
+        async || coordinator.process.tail(),
+        async || coordinator.explained("spillway bake").then_some(()),
+    )
+    .await;
+    assert!(stage.emulator().instances().is_empty(), "{}", coordinator.process.tail());
+    let text = text(&coordinator.command(&["status"]).stdout);
+    assert!(text.contains(stack::PARAMETER) && text.contains(PLAIN) && text.contains("spillway bake"), "{text}");
 }

@@ -1,5 +1,5 @@
 //! The whole path on booted machines: a primary with Redis, worker and coordinator under its unit; instances from an
-//! image that `prepare-image.sh` made, whose user data cloud-init runs and whose agent its unit starts.
+//! image that `spillway bake` made, whose user data cloud-init runs and whose agent its unit starts.
 //!
 //! A program of its own, so that nothing else competes for the processors that its machines boot on. Root's alone, with
 //! the tree that `tests/setup` makes; otherwise it prints `NOT RUN`, and `.ci/run` says so at its end.
@@ -43,12 +43,16 @@ async fn the_plans_set_up_works_off_floods_and_survives_what_machines_do() {
     let mut steps = Steps { since: Instant::now(), list: String::new() };
     let primary = plan::primary(&account).await;
     steps.done("the primary is booted; Redis, repository and worker are set up");
-    let image = plan::worker_image(&account, &primary).await;
-    steps.done("a copy of it is booted as the builder, prepared, and made the workers' image");
+    plan::agent(&primary).await;
     plan::coordinator(&account, &primary).await;
     plan::init(&primary).await;
-    plan::launch_template(&account, &image, &primary).await;
+    plan::stack(&account, &primary).await;
     steps.done("the coordinator is installed, its unit is active, and its CA is in the launch template");
+    plan::secrets(&primary).await;
+    let image = plan::bake(&account, &primary).await;
+    plan::has_no_secret(&account, &image);
+    assert_eq!(primary.run("systemctl is-active redis-server pm2-ubuntu spillway").await.matches("active").count(), 3);
+    steps.done("spillway bake: a copy of it is prepared, made the workers' image, and tried");
     let operator = Operator { account: &account, primary: &primary };
     operator.works_off_a_flood(&mut steps).await;
     operator.survives_an_interruption(&mut steps).await;

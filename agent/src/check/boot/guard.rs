@@ -150,7 +150,8 @@ fn rule(verb: &str, address: SocketAddr) -> Result<(), String> {
         "to",
         &ip,
         "ipproto",
-        "tcp",
+        // TCP by its number: /etc/protocols, which has the names, is missing on minimal servers.
+        "6",
         "dport",
         &port,
         "unreachable",

@@ -48,7 +48,7 @@ export SYSTEMD_NSPAWN_API_VFS_WRITABLE=network     # /sys is then made of parts,
 rebooted=133 status=133
 while [ $status = $rebooted ]; do
   systemd-nspawn --quiet --register=no "${scope[@]}" --settings=no --link-journal=no --resolv-conf=off --timezone=off \
-    --network-namespace-path=/proc/self/ns/net --bind-ro="$directory/hypervisor:/sys/hypervisor" \
+    --network-namespace-path=/proc/self/ns/net --capability=CAP_NET_ADMIN --bind-ro="$directory/hypervisor:/sys/hypervisor" \
     --console=read-only --machine="$name" --directory="$directory/root" --boot &
   machine=$!
   trap 'kill -TERM $machine' TERM # it halts in order
