@@ -90,6 +90,11 @@ if [ $stops = yes ]; then
   "$agent" check-image --config $config --remove --removed "$removed" "$@" >&2 || fail "what is named above must not be in an image: take it out on the primary, or --allow it"
   grep -a -E "^.{16}" "$removed" >>"$marks" 2>/dev/null || true
 fi
+# The CA by which agents know the coordinator, where it runs already. Its key is erased below. User data may bring another.
+for ca in /var/lib/private/spillway/tls/ca.pem /var/lib/spillway/tls/ca.pem; do
+  if [ -s "$ca" ]; then install -m 0644 "$ca" /etc/spillway/ca.pem && break; fi
+done
+
 # What stays in the image by intention is no mark.
 while IFS= read -r mark; do
   for kept in "$env_file" $token $config /etc/spillway/ca.pem /etc/spillway/redis-url; do
@@ -98,11 +103,6 @@ while IFS= read -r mark; do
   printf '%s\n' "$mark"
 done <"$marks" >"$marks.left"
 mv "$marks.left" "$marks"
-
-# The CA by which agents know the coordinator, where it runs already. Its key is erased below. User data may bring another.
-for ca in /var/lib/private/spillway/tls/ca.pem /var/lib/spillway/tls/ca.pem; do
-  if [ -s "$ca" ]; then install -m 0644 "$ca" /etc/spillway/ca.pem && break; fi
-done
 
 say "no service of the primary starts here: ${services[*]}"
 systemctl disable --quiet "${services[@]}" 2>/dev/null || true # those that are not there

@@ -34,8 +34,8 @@ pub enum Command {
         /// Where the configuration is.
         #[command(flatten)]
         file: ConfigFile,
-        /// Boot the worker too, with a Redis of the check's own, and stop it again. The real Redis is unreachable meanwhile, so
-        /// that no job is taken. For an instance that is thrown away, as root.
+        /// Boot the worker too, with a Redis of the check's own, and stop it again. The real Redis is unreachable
+        /// meanwhile, so that no job is taken. For an instance that is thrown away, as root.
         #[arg(long)]
         boot: bool,
         /// How long the worker may take to wait for a job once the boot steps are done.
@@ -56,7 +56,8 @@ pub enum Command {
         /// First remove them from the application's .env files: whole assignments, in place. Nothing else is changed.
         #[arg(long)]
         remove: bool,
-        /// Write the removed values there, one a line: a new file that only root can read, best on a tmpfs such as /run.
+        /// Write the removed values there, one a line: a new file that only root can read, best on a tmpfs such as
+        /// /run.
         #[arg(long, value_name = "FILE", requires = "remove")]
         removed: Option<PathBuf>,
         /// Where /etc and the homes that its passwd names are, such as a mounted image. The configuration's own paths

@@ -202,8 +202,8 @@ impl Drop for FenceMark {
     }
 }
 
-/// As `run` loads it, and fenced from the start: a Worker that finds another Redis takes no job there. With what changes
-/// in the processes, and why there is no shim.
+/// As `run` loads it, and fenced from the start: a Worker that finds another Redis takes no job there. With what
+/// changes in the processes, and why there is no shim.
 fn load_shim(
     config: &Config,
     launcher: &mut Launcher,

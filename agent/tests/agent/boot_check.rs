@@ -1,5 +1,5 @@
-//! `check --boot`: a real boot with a Redis of its own, while the real one keeps its jobs. Each test has a network of its
-//! own, in which the real Redis has an address that is not loopback.
+//! `check --boot`: a real boot with a Redis of its own, while the real one keeps its jobs. Each test has a network of
+//! its own, in which the real Redis has an address that is not loopback.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};

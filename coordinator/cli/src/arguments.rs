@@ -117,6 +117,13 @@ pub enum Command {
     },
     /// Make the workers' image from a copy of the primary, try it, and have launches take it; for operators and CI
     Bake(crate::bake::Options),
+    /// Hold and drain the fleet, then remove images, snapshots and the parameter; says what stays
+    Uninstall {
+        #[command(flatten)]
+        options: crate::uninstall::Options,
+        #[command(flatten)]
+        server: Server,
+    },
     /// Print Redis' ACL commands: users for BullMQ, the coordinator, the agents and the ledger, each with what it needs
     Acl,
     /// See it work: everything on this machine, no AWS account

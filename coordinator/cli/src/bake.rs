@@ -202,7 +202,7 @@ fn print_plan(plan: &Plan, options: &Options) {
     outln!("\nNothing was made. EC2 would let the primary be copied; what comes later cannot be asked without a copy.");
 }
 
-fn in_words(removal: &Removal) -> String {
+pub(super) fn in_words(removal: &Removal) -> String {
     match removal {
         Removal::Terminate(id) => format!("the instance {id}"),
         Removal::Deregister(id) => format!("the image {id} with its snapshots"),

@@ -25,6 +25,7 @@ mod init;
 mod operators;
 mod queues;
 mod run;
+mod uninstall;
 
 use std::process::ExitCode;
 
@@ -101,6 +102,7 @@ async fn dispatch(arguments: Arguments) -> anyhow::Result<()> {
         Command::Doctor { json } => doctor::doctor(config, json).await,
         Command::Config { what } => config::config(config, &what),
         Command::Bake(options) => bake::bake(options).await,
+        Command::Uninstall { options, server } => uninstall::uninstall(&server.address(config), options).await,
         Command::Acl => acl::acl(config).await,
         Command::Demo(options) => demo::run(options).await,
         Command::Emulator(arguments) => spillway_emulator::cli::run(arguments).await,

@@ -50,6 +50,11 @@ pub fn leftovers(baked: &Baked, current: Option<&str>) -> Vec<Removal> {
     removals
 }
 
+/// All of it, the images that launches take too: where an installation ends.
+pub fn everything(baked: &Baked) -> Vec<Removal> {
+    leftovers(&Baked { history: Vec::new(), ..baked.clone() }, None)
+}
+
 /// Images that launches took once and that are older than the newest `keeps`: never the one that the parameter names,
 /// and none of which there is an instance.
 pub fn pruned(baked: &Baked, keeps: usize) -> Vec<Removal> {
@@ -94,6 +99,13 @@ mod tests {
         assert_eq!(leftovers(&baked, Some(BAKE)), of_others);
         let all: Vec<String> = leftovers(&baked, None).iter().map(|removal| removal.id().to_owned()).collect();
         assert_eq!(all, ["i-builder", "i-left", "snap-ami-gone", "ami-failed", "ami-copy"]);
+    }
+
+    #[test]
+    fn an_installation_that_ends_keeps_no_image() {
+        let good = image("ami-good", Part::Image, "good");
+        let baked = Baked { images: vec![good], history: vec!["ami-good".to_owned()], ..Baked::default() };
+        assert_eq!(everything(&baked), [Removal::Deregister("ami-good".to_owned())]);
     }
 
     /// EC2 lists a new image before it lists its devices.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::next::{Step, Verdicts, next, unfinished};
-use super::removals::{Removal, leftovers, pruned};
+use super::removals::{Removal, everything, leftovers, pruned};
 use super::rollback::{RollbackError, earlier};
 use super::verdict::{self, Verdict};
 use super::{copy_name, image_name, scripts};
@@ -54,6 +54,16 @@ pub struct Plan {
     pub pruned: Vec<Removal>,
     /// What launches take now.
     pub current: Option<String>,
+}
+
+/// What `spillway uninstall` removes.
+#[derive(Clone, Debug)]
+pub struct Uninstalls {
+    /// Instances that are not terminated.
+    pub workers: Vec<String>,
+    pub removals: Vec<Removal>,
+    /// None: it is not there.
+    pub parameter: Option<String>,
 }
 
 /// How far it is.
@@ -254,6 +264,33 @@ impl Baker {
             }
             sleep(POLLS.0).await;
         }
+    }
+
+    /// What there is to remove of this installation, once none of its instances is left.
+    pub async fn uninstalls(&self, template: &str) -> Result<Uninstalls, BakeError> {
+        let found = self.images.template(template).await.map_err(while_doing("cannot read the launch template"))?;
+        // Where the stack is gone already, its parameter is where it was.
+        let parameter = match &found {
+            Some(found) => parameter(found, template)?,
+            None => format!("/spillway/{}/image", self.images.installation()),
+        };
+        let baked = self.images.look(&parameter).await.map_err(while_doing("cannot look at the images there are"))?;
+        let workers = self.images.workers().await.map_err(while_doing("cannot look for instances"))?;
+        Ok(Uninstalls {
+            workers,
+            removals: everything(&baked),
+            parameter: Some(parameter).filter(|_| !baked.history.is_empty()),
+        })
+    }
+
+    /// Removes one thing; it may be gone already.
+    pub async fn remove(&self, removal: &Removal) -> Result<(), BakeError> {
+        remove(&self.images, removal).await.map_err(while_doing("cannot remove what bakes have made"))
+    }
+
+    /// Launches have no image any more.
+    pub async fn delete_parameter(&self, parameter: &str) -> Result<(), BakeError> {
+        self.images.delete_parameter(parameter).await.map_err(while_doing("cannot delete the parameter"))
     }
 
     /// Has launches take an earlier image again; which one, and which they took until now.

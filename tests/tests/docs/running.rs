@@ -1,10 +1,12 @@
 //! What pages show of a running coordinator is asked of one.
 
+use spillway_emulator::InstanceState;
+use spillway_stage::ec2;
 use spillway_tests::coordinator::ServingStatus;
 use spillway_tests::process::{command, output, text};
 use spillway_tests::redis_server::RedisServer;
 use spillway_tests::stage::{Setup, Stage, directory};
-use spillway_tests::{QUEUE, binaries, jobs, programs};
+use spillway_tests::{QUEUE, binaries, jobs, other_client, programs, stack};
 
 use super::pages;
 use super::shell::{lines, simple_commands};
@@ -23,6 +25,10 @@ async fn commands_and_probes_are_answered_as_shown() {
     stage
         .until_async("it serves", async || stage.coordinator().try_health("").await == Some(ServingStatus::Serving))
         .await;
+    // For `spillway bake`: the stack, and a primary.
+    stack::make(stage.emulator(), "#!/bin/sh\n").await;
+    assert!(other_client::launch(&stage, &[("spillway:bake-from", stack::NAME)]).await);
+    stage.until("the primary runs", || stage.instances().iter().all(|it| it.state == InstanceState::Running)).await;
     let programs = binaries::spillway().parent().expect("a directory").to_owned();
     let grpcurl = programs::tools().join("bin");
     let path = std::env::var("PATH").expect("PATH");
@@ -35,6 +41,7 @@ async fn commands_and_probes_are_answered_as_shown() {
         bash.env("PATH", format!("{}:{}:{path}", programs.display(), grpcurl.display()));
         bash.env("SPILLWAY_SERVER", stage.coordinator().server());
         bash.env("REDIS_URL", stage.redis.url()).env("QUEUE_NAMES", QUEUE);
+        bash.envs(ec2::client_environment(stage.emulator())).env("AWS_REGION", "us-east-1");
         let out = output(&mut bash);
         assert!(out.status.success(), "{shown}: {}{}", text(&out.stdout), text(&out.stderr));
         text(&out.stdout)
@@ -43,7 +50,12 @@ async fn commands_and_probes_are_answered_as_shown() {
     let spillway = shown("spillway");
     assert!(spillway.len() > 3, "{spillway:?}");
     for shown in spillway {
-        let words = if shown == "spillway queues" { QUEUE } else { "demand" };
+        let words = match &*shown {
+            "spillway queues" => QUEUE,
+            "spillway bake" => "launches take ami-",
+            "spillway bake --dry-run" => "Nothing was made",
+            _ => "demand",
+        };
         let said = ask(&shown);
         assert!(said.contains(words) || shown == "spillway status" && said.contains("max 2"), "{shown}: {said}");
     }

@@ -6,14 +6,14 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use serde_json::Value;
-use spillway_emulator::{Delay, Emulator, FailLaunch, Lose, Refuse};
+use spillway_emulator::{Delay, Emulator, FailLaunch, InstanceState, Lose, Refuse};
 use spillway_stage::ec2;
 use spillway_tests::coordinator::{Coordinator, Environment, spillway};
 use spillway_tests::moto::all;
 use spillway_tests::process::{Process, output, text};
 use spillway_tests::stack::{self, PLAIN};
 use spillway_tests::stage::{Setup, Stage, directory};
-use spillway_tests::{binaries, jobs, ports, wait};
+use spillway_tests::{binaries, jobs, other_client, ports, wait};
 use tempfile::TempDir;
 
 /// An account with the stack, and a primary that may be copied.
@@ -50,7 +50,7 @@ impl World {
             async || String::new(),
             async || {
                 let records = emulator.instances();
-                records.iter().all(|it| it.state == spillway_emulator::InstanceState::Running).then_some(())
+                records.iter().all(|it| it.state == InstanceState::Running).then_some(())
             },
         )
         .await;
@@ -294,4 +294,38 @@ async fn before_the_first_bake_nothing_is_launched_and_the_remedy_is_said() {
     assert!(stage.emulator().instances().is_empty(), "{}", coordinator.process.tail());
     let text = text(&coordinator.command(&["status"]).stdout);
     assert!(text.contains(stack::PARAMETER) && text.contains(PLAIN) && text.contains("spillway bake"), "{text}");
+}
+
+/// The fleet goes first, where operators are answered; then what bakes have made, and launches have no image any more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_installation_is_taken_down_after_its_last_instance() {
+    let mut stage = Stage::without_coordinator(Setup::default()).await;
+    stack::make(stage.emulator(), "#!/bin/sh\n").await;
+    let of_a_primary = [("spillway:bake-from", stack::NAME)];
+    assert!(other_client::launch(&stage, &of_a_primary).await);
+    stage.until("the primary runs", || stage.instances().iter().all(|it| it.state == InstanceState::Running)).await;
+    stage.environment.insert("SPILLWAY_INSTALLATION".to_owned(), stack::NAME.to_owned());
+    stage.start_coordinator().await;
+    let mut environment: Environment = ec2::client_environment(stage.emulator()).into_iter().collect();
+    environment.insert("AWS_REGION".to_owned(), "us-east-1".to_owned());
+    environment.insert("SPILLWAY_SERVER".to_owned(), stage.coordinator().server());
+    let run = |arguments: &[&str]| output(spillway(&environment).args(arguments).current_dir("/"));
+    let baked = run(&["bake"]);
+    assert!(baked.status.success(), "{baked:?}");
+    jobs::add(&stage.redis, 6, 0.5);
+    let ready = stage.until_ready(1).await;
+
+    let early = run(&["uninstall", "--images-only"]);
+    assert!(!early.status.success() && text(&early.stderr).contains(&ready[0]), "{early:?}");
+    let dry = run(&["uninstall", "--dry-run"]);
+    let said = text(&dry.stdout);
+    assert!(dry.status.success() && said.contains(&ready[0]) && said.contains(stack::PARAMETER), "{dry:?}");
+    let done = run(&["uninstall", "--json"]);
+    let said: Value = serde_json::from_slice(&done.stdout).unwrap_or_else(|error| panic!("{error}: {done:?}"));
+    assert!(done.status.success() && said["ok"] == true && said["drained"][0] == ready[0], "{done:?}");
+    assert_eq!(said["parameter"], stack::PARAMETER);
+    let baked = stack::baked(stage.emulator()).await;
+    assert_eq!((baked.images.len(), baked.snapshots.len(), baked.instances.len()), (0, 0, 0), "{baked:?}");
+    let again = run(&["uninstall", "--images-only"]);
+    assert!(again.status.success() && text(&again.stdout).contains("What stays"), "{again:?}");
 }

@@ -8,7 +8,7 @@ use super::{
     BakeInstance, Baked, BakedImage, BakedSnapshot, FROM_TAG, Group, ImageState, Images, InstanceState, Source,
     WorkerTemplate, of_bake, tag,
 };
-use crate::cloud::{INSTALLATION_TAG, Refused};
+use crate::cloud::{INSTALLATION_TAG, MANAGED_BY, Refused};
 
 const PAGE: i32 = 100;
 
@@ -132,6 +132,21 @@ impl Images {
         }
         values.sort();
         Ok(values.into_iter().map(|(_, value)| value).collect())
+    }
+
+    /// Instances that the coordinator has launched for this installation and that are not terminated.
+    pub async fn workers(&self) -> Result<Vec<String>, Refused> {
+        let by = |key: &str, value: &str| Filter::builder().name(format!("tag:{key}")).values(value).build();
+        let request = self.ec2.describe_instances().filters(by(MANAGED_BY.0, MANAGED_BY.1));
+        let mut pages =
+            request.filters(by(INSTALLATION_TAG, &self.installation)).into_paginator().page_size(PAGE).send();
+        let mut workers = Vec::new();
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(Refused::from)?;
+            let found = page.reservations().iter().flat_map(|reservation| reservation.instances());
+            workers.extend(found.map(instance).filter(|it| it.state != InstanceState::Ended).map(|it| it.id));
+        }
+        Ok(workers)
     }
 
     /// Whether it is an image of this installation's workers that can be launched: a plain server's, which the
