@@ -153,7 +153,8 @@ fn heartbeat(beat: &v1::Heartbeat) -> Value {
     })
 }
 
-fn step(step: &v1::BootStep) -> Value {
+/// One step of a boot.
+pub fn step(step: &v1::BootStep) -> Value {
     json!({
         "name": step.name,
         "command": step.command,
