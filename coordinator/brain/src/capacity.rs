@@ -33,13 +33,14 @@ pub(crate) fn decide(state: &mut State, now: Timestamp, config: &Config, plan: &
     plan.notes.extend(state.backlog.as_ref().and_then(|(backlog, _)| cannot_help::paused(backlog)));
     plan.notes.extend(state.backlog.as_ref().and_then(|(backlog, _)| cannot_help::rate_limited(backlog)));
     drill::launch(state, now, config, plan);
-    drill::settle(state, now, config, wanted.desired, plan);
-    if let Some(reason) = &state.hold {
-        plan.notes.push(Note::Held { reason: or_empty::some(reason.clone()) });
+    if let Some(reason) = state.hold.clone() {
+        drill::settle(state, now, config, wanted.desired, plan);
+        plan.notes.push(Note::Held { reason: or_empty::some(reason) });
         return;
     }
     scale_in::scale_in(state, now, config, &wanted, plan);
     rebalance::drain_recommended(state, now, config, plan);
+    drill::settle(state, now, config, wanted.desired, plan);
     scale_out::scale_out(state, now, config, wanted.desired, plan);
     rebalance::launch_replacements(state, now, config, plan);
 }

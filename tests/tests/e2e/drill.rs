@@ -130,17 +130,19 @@ async fn demand_that_comes_meanwhile_keeps_its_instance_and_control_c_ends_nothi
     assert_eq!(status.code(), Some(1));
     let said = following.log();
     assert!(said.contains("drill 1 of pool spillway goes on, and ends its instances by itself"), "{said}");
-    jobs::add(&stage.redis, 10, 1.0);
+    // Those that it takes last longer than it takes until the demand is sustained.
+    jobs::add(&stage.redis, 12, 10.0);
     let stays = |pool: &spillway_proto::v1::Pool| {
         let drill = pool.drill.clone().filter(|drill| drill.ended_at.is_some())?;
         Some(drill.instances[0].clone())
     };
     let kept = stage.until_pool("the drill is over", stays).await;
-    // Where it was ready before the demand was sustained, its drain is cancelled.
+    // Where it was ready before the demand was sustained, its drain is cancelled instead of booting another.
     let is_kept =
         ["demand came, and the policy wants it (1 desired)", "its drain was cancelled"].contains(&&*kept.stays);
     assert!(kept.outcome == "ready" && is_kept, "{kept:?}");
-    stage.until("all jobs are completed", || jobs::completed(&stage.redis) == 10).await;
-    stage.until_zero().await;
-    none_is_left(&stage, 1);
+    stage.until_ready(1).await;
+    assert_eq!(stage.calls("RunInstances").len(), 1);
+    let is_marked = stage.coordinator().pool().await.instances.iter().any(|instance| instance.for_drill);
+    assert!(!is_marked, "it is an ordinary instance");
 }

@@ -66,8 +66,32 @@ pub(crate) fn launchable(state: &State, now: Timestamp, config: &Config) -> (u32
     (room.min(tried), Some(note))
 }
 
+/// Takes in what an event or a tick has changed. Only a leader hears the agents.
+pub(crate) fn follow(state: &mut State, now: Timestamp) {
+    let State { drill, instances, leader: true, .. } = state else { return };
+    let Some(drill) = drill.as_mut().filter(|drill| drill.ended_at.is_none()) else { return };
+    for tried in &mut drill.tried {
+        let Some(token) = &tried.token else { continue };
+        let instance = instances.iter_mut().find(|instance| instance.token == *token);
+        match instance {
+            Some(instance) => {
+                tried.follow(now, instance);
+                let is_working =
+                    matches!(instance.phase_kind(), PhaseKind::Launching | PhaseKind::Booting | PhaseKind::Ready);
+                instance.is_for_drill &= is_working && tried.stays.is_none();
+            }
+            None => tried.is_forgotten(now),
+        }
+    }
+    if drill.tried.iter().all(|tried| tried.is_over()) {
+        drill.ended_at = Some(now);
+    }
+}
+
 /// Once all have an outcome: drains those that still work, or leaves them to the policy.
 pub(super) fn settle(state: &mut State, now: Timestamp, config: &Config, desired: u32, plan: &mut Plan) {
+    // Others may have been drained by this very tick.
+    follow(state, now);
     let is_settled = |drill: &&Drill| drill.ended_at.is_none() && drill.has_all_outcomes();
     if state.drill.as_ref().filter(is_settled).is_none() {
         return;

@@ -10,7 +10,7 @@ use crate::drill::Drill;
 use crate::event::Event;
 use crate::note::Note;
 use crate::or_empty;
-use crate::phase::{Phase, PhaseKind};
+use crate::phase::Phase;
 use crate::plan::Plan;
 use crate::state::State;
 use crate::time::Timestamp;
@@ -117,28 +117,6 @@ pub(super) fn begin(state: &mut State, now: Timestamp, event: Event, config: &Co
     if check(state, now, instances, config).is_ok() {
         let number = state.drill.as_ref().map_or(0, |drill| drill.number) + 1;
         state.drill = Some(Drill::new(number, now, instances, by, or_empty::some(reason)));
-    }
-}
-
-/// Takes in what an event or a tick has changed. Only a leader hears the agents.
-pub(super) fn follow(state: &mut State, now: Timestamp) {
-    let State { drill, instances, leader: true, .. } = state else { return };
-    let Some(drill) = drill.as_mut().filter(|drill| drill.ended_at.is_none()) else { return };
-    for tried in &mut drill.tried {
-        let Some(token) = &tried.token else { continue };
-        let instance = instances.iter_mut().find(|instance| instance.token == *token);
-        match instance {
-            Some(instance) => {
-                tried.follow(now, instance);
-                let is_working =
-                    matches!(instance.phase_kind(), PhaseKind::Launching | PhaseKind::Booting | PhaseKind::Ready);
-                instance.is_for_drill &= is_working && tried.stays.is_none();
-            }
-            None => tried.is_forgotten(now),
-        }
-    }
-    if drill.tried.iter().all(|tried| tried.is_over()) {
-        drill.ended_at = Some(now);
     }
 }
 

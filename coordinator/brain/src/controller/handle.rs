@@ -2,6 +2,7 @@
 
 use super::{agent, drill, hand_back, leadership, listing, nothing_taken, operator, two_agents, unknown};
 use crate::backlog::{Backlog, JobsByInstance};
+use crate::capacity;
 use crate::config::Config;
 use crate::event::{Ec2State, Event};
 use crate::hand_back::HandBack;
@@ -14,7 +15,7 @@ use crate::time::Timestamp;
 
 pub(super) fn handle(state: &mut State, now: Timestamp, event: Event, config: &Config) {
     take_in(state, now, event, config);
-    drill::follow(state, now);
+    capacity::drill::follow(state, now);
 }
 
 fn take_in(state: &mut State, now: Timestamp, event: Event, config: &Config) {

@@ -29,7 +29,7 @@ pub(super) fn tick(state: &mut State, now: Timestamp, config: &Config) -> Plan {
     if !is_blind {
         each_instance(state, now, config, &mut plan);
         drill::unanswered(state, now);
-        drill::follow(state, now);
+        capacity::drill::follow(state, now);
         capacity::decide(state, now, config, &mut plan);
     } else {
         plan.notes.extend(unknown.notes());
@@ -42,7 +42,7 @@ pub(super) fn tick(state: &mut State, now: Timestamp, config: &Config) -> Plan {
         hand_back::tick(state, now, config, &mut plan);
     }
     plan.decisions.append(&mut state.pending);
-    drill::follow(state, now);
+    capacity::drill::follow(state, now);
     drill::note(state, &mut plan);
     gone::forget(state);
     summarize(state, &mut plan);
