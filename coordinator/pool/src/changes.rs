@@ -1,6 +1,6 @@
 //! What has changed between two saves and is worth a line in the log: an instance's phase, desired capacity, a
-//! back-off, the breaker, a threshold's window, a drill. Compared only after a save, so that what was undone is never told, and
-//! a change that lasts is told once.
+//! back-off, the breaker, a threshold's window, a drill. Compared only after a save, so that what was undone is never
+//! told, and a change that lasts is told once.
 
 use std::time::Duration;
 

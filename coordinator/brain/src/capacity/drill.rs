@@ -1,5 +1,5 @@
-//! What a drill launches, and what becomes of its instances once each was ready or will not be: they are drained, unless
-//! the policy asks for them by then or an operator holds the pool.
+//! What a drill launches, and what becomes of its instances once each was ready or will not be: they are drained,
+//! unless the policy asks for them by then or an operator holds the pool.
 //!
 //! Its instances count as capacity for scale-out, so that demand which comes meanwhile launches none beside them;
 //! scale-in counts without them, and leaves them alone.

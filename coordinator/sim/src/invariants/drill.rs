@@ -10,8 +10,8 @@ use crate::agenda::C;
 use crate::clock::{HOUR, MINUTE};
 use crate::world::World;
 
-/// Beyond a launch, a boot, a drain and a termination, while the same coordinator leads: for what is unknown in between,
-/// and for what EC2 ends by itself.
+/// Beyond a launch, a boot, a drain and a termination, while the same coordinator leads: for what is unknown in
+/// between, and for what EC2 ends by itself.
 const MARGIN: Duration = Duration::from_millis(HOUR);
 
 impl World {
