@@ -211,7 +211,8 @@ impl Follow {
             }
         }
         news.retain(|(_, text)| !self.told.contains(text));
-        news.sort();
+        // Steps at one moment stay in their order.
+        news.sort_by_key(|(after, _)| *after);
         for (after, text) in news {
             let when = if after == Duration::MAX { self.began.elapsed() } else { after };
             self.begun.say(&format!("{:>9}  {text}", format!("{:.1} s", when.as_secs_f64())));

@@ -24,7 +24,7 @@ pub const MUTANTS: &[Mutant] = &[
         "    if let Some(reason) = &state.hold {\n        return (0, Some(Note::Held { reason: or_empty::some(reason.clone()) }));\n    }\n",
         "",
     )
-    .shown_by(Shown::Scenario("drill/what_leaves_no_room")),
+    .shown_by(Shown::Scenario("drill/what_keeps_its_instance")),
     bug(
         "drill-scaled-in",
         "scale-in takes a drill's instances before they are ready",
