@@ -179,6 +179,7 @@ if is_on_disk; then
   if is_on_disk; then fail "a secret of the primary's is still on ${disks[*]}, outside of its files: build the image from a plain server (ami/README.md)"; fi
 fi
 
+[ $stops = no ] || exit 0
 cat <<TEXT
 Ready. What stays in the image, and can be read by whoever may launch it: $env_file, $token where
 there is one, and the key by which $directory is pulled (let it read that one repository and nothing else).

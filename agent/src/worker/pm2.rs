@@ -92,7 +92,7 @@ impl Pm2 {
     /// The worker's processes; none where no daemon runs.
     pub async fn list(&self) -> Result<Vec<Process>, Pm2Error> {
         if self.daemon().is_none() {
-            return if self.launcher.find("pm2").is_some() { Ok(Vec::new()) } else { Err(Pm2Error::NotInstalled) };
+            return self.program().map(|_| Vec::new()).ok_or(Pm2Error::NotInstalled);
         }
         let out = self.call("jlist", &[], LIST_TIMEOUT).await?;
         let mut processes = parse_list(&out).ok_or(Pm2Error::NoList)?;
@@ -197,13 +197,25 @@ impl Pm2 {
         variable("PM2_HOME").or_else(|| Some(variable("HOME")?.join(".pm2"))).unwrap_or_default()
     }
 
+    fn program(&self) -> Option<Way> {
+        way(|program| self.launcher.find(program).is_some())
+    }
+
     async fn call(&self, verb: &'static str, arguments: &[&str], limit: Duration) -> Result<String, Pm2Error> {
-        if self.launcher.find("pm2").is_none() {
-            return Err(Pm2Error::NotInstalled);
-        }
-        let command = self.launcher.program("pm2", [verb].into_iter().chain(arguments.iter().copied()));
+        let (program, before) = self.program().ok_or(Pm2Error::NotInstalled)?;
+        let arguments = before.iter().copied().chain([verb]).chain(arguments.iter().copied());
+        let command = self.launcher.program(program, arguments);
         process::output(command, limit).await.map_err(|problem| Pm2Error::Failed(verb, problem))
     }
+}
+
+/// A program, and what stands before PM2's own arguments.
+type Way = (&'static str, &'static [&'static str]);
+
+/// PM2, or npx, which has it where the boot steps start it so.
+fn way(has: impl Fn(&str) -> bool) -> Option<Way> {
+    let ways: [Way; 2] = [("pm2", &[]), ("npx", &["--prefer-offline", "pm2"])];
+    ways.into_iter().find(|(program, _)| has(program))
 }
 
 #[derive(Deserialize)]
@@ -371,6 +383,13 @@ mod tests {
         std::fs::write(path.join(".pm2/pm2.pid"), own_pid.to_string()).unwrap();
         assert_eq!(pm2.foreign_daemon(), None, "it is the worker's own");
         let _ = own.kill().await;
+    }
+
+    #[test]
+    fn where_there_is_no_pm2_npx_has_it() {
+        assert_eq!(way(|program| program != "npx"), Some(("pm2", &[][..])));
+        assert_eq!(way(|program| program == "npx"), Some(("npx", &["--prefer-offline", "pm2"][..])));
+        assert_eq!(way(|_| false), None);
     }
 
     proptest::proptest! {

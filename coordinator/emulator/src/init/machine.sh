@@ -40,6 +40,12 @@ read -r _
 mkdir -p "$directory"/{root,changes,work,hypervisor}
 echo ec2e0000-0000-4000-8000-000000000000 >"$directory/hypervisor/uuid" # by which cloud-init knows an instance of EC2's
 mount -t overlay overlay -o "lowerdir=$image,upperdir=$directory/changes,workdir=$directory/work" "$directory/root"
+# Nobody answers DHCP in this network, and each machine has its address: a client, as cloud-init starts one, would wait for
+# a minute.
+masked=()
+for client in dhclient dhcpcd udhcpc; do
+  if [ -e "$directory/root/usr/sbin/$client" ]; then masked+=("--bind-ro=/dev/null:/usr/sbin/$client"); fi
+done
 # Without a systemd on this host there is nobody to make a scope for the machine.
 scope=()
 [ -d /run/systemd/system ] || scope=(--keep-unit)
@@ -48,7 +54,8 @@ export SYSTEMD_NSPAWN_API_VFS_WRITABLE=network     # /sys is then made of parts,
 rebooted=133 status=133
 while [ $status = $rebooted ]; do
   systemd-nspawn --quiet --register=no "${scope[@]}" --settings=no --link-journal=no --resolv-conf=off --timezone=off \
-    --network-namespace-path=/proc/self/ns/net --capability=CAP_NET_ADMIN --bind-ro="$directory/hypervisor:/sys/hypervisor" \
+    --network-namespace-path=/proc/self/ns/net --capability=CAP_NET_ADMIN "${masked[@]}" \
+    --bind-ro="$directory/hypervisor:/sys/hypervisor" \
     --console=read-only --machine="$name" --directory="$directory/root" --boot &
   machine=$!
   trap 'kill -TERM $machine' TERM # it halts in order
