@@ -1,6 +1,6 @@
 //! A bake, performed: looks, has `next` decide, acts, waits. Prints nothing: it tells its progress.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
@@ -213,6 +213,7 @@ impl Baker {
             asked: BTreeMap::new(),
             said: Vec::new(),
             last: None,
+            kept: BTreeSet::new(),
             is_new: true,
         };
         work.remove(&plan.leftovers).await.map_err(while_doing("cannot remove what an earlier bake left"))?;
@@ -257,7 +258,10 @@ impl Baker {
                 return Ok(all);
             }
             for removal in left {
-                remove(&self.images, &removal).await.map_err(while_doing("cannot remove what a bake has made"))?;
+                match remove(&self.images, &removal).await {
+                    Err(refused) if refused.code == "InvalidSnapshot.InUse" => continue,
+                    removed => removed.map_err(while_doing("cannot remove what a bake has made"))?,
+                }
                 if !all.contains(&removal) {
                     all.push(removal);
                 }
@@ -345,6 +349,8 @@ struct Work<'a> {
     /// The end of the console of what failed.
     said: Vec<String>,
     last: Option<(Step, Instant)>,
+    /// What cannot be removed, since somebody else uses it.
+    kept: BTreeSet<String>,
     /// The last step was another than the one before.
     is_new: bool,
 }
@@ -352,6 +358,11 @@ struct Work<'a> {
 impl Work<'_> {
     /// One step; the image once all is done.
     async fn step(&mut self, baked: &Baked, tell: &mut impl FnMut(Progress)) -> Result<Option<String>, Trouble> {
+        // Somebody else's copy was there first: EC2 has its name once. Both go on with that bake.
+        let has_begun = baked.images.iter().any(|image| image.bake == self.bake);
+        if let Some(other) = unfinished(baked).filter(|other| *other != self.bake && !has_begun) {
+            other.clone_into(&mut self.bake);
+        }
         let step = next(baked, &self.bake, &self.verdicts, self.way.keeps, self.way.tries);
         let is_new = self.last.as_ref().is_none_or(|(last, _)| !is_same(last, &step));
         self.is_new = is_new;
@@ -384,11 +395,25 @@ impl Work<'_> {
             }
             Step::ReadConsole(part, instance) => self.read(part, &instance).await?,
             Step::SetParameter(image) => {
+                // Systems Manager looks at the image before it shows the new value.
+                if let Some(at) = self.asked.get("parameter") {
+                    return if at.elapsed() < LISTED_WITHIN {
+                        Ok(None)
+                    } else {
+                        Err(unseen(&self.plan.parameter, &image))
+                    };
+                }
                 let set = self.images.set(&self.plan.parameter, &image).await;
                 set.map_err(|refused| Trouble::Refused("cannot set the parameter", refused))?;
+                self.asked.insert("parameter", Instant::now());
             }
             Step::Remove(removals) => {
-                let removed = self.remove(&removals).await;
+                let left: Vec<Removal> = removals.into_iter().filter(|it| !self.kept.contains(it.id())).collect();
+                if left.is_empty() {
+                    let image = baked.images.iter().find(|it| it.bake == self.bake && it.part == Some(Part::Image));
+                    return Ok(image.map(|image| image.id.clone()));
+                }
+                let removed = self.remove(&left).await;
                 removed.map_err(|refused| Trouble::Refused("cannot remove what is not needed any more", refused))?;
             }
             Step::AwaitImage(..) | Step::AwaitInstance(..) => {}
@@ -479,12 +504,30 @@ impl Work<'_> {
         }
     }
 
-    async fn remove(&self, removals: &[Removal]) -> Result<(), Refused> {
+    async fn remove(&mut self, removals: &[Removal]) -> Result<(), Refused> {
         for removal in removals {
-            remove(self.images, removal).await?;
+            match remove(self.images, removal).await {
+                // Somebody has made an image of it: it is theirs now.
+                Err(refused) if refused.code == "InvalidSnapshot.InUse" => {
+                    self.kept.insert(removal.id().to_owned());
+                }
+                removed => removed?,
+            }
         }
         Ok(())
     }
+}
+
+/// The parameter was set, and does not show it: whether launches take the image is not known, so it stays.
+fn unseen(parameter: &str, image: &str) -> Trouble {
+    let refused = Refused {
+        class: RefusalClass::Configuration,
+        code: "NotShown".to_owned(),
+        message: format!(
+            "{parameter} was set to {image} and does not show it: look at it (aws ssm get-parameter --name {parameter}), then run this again"
+        ),
+    };
+    Trouble::Refused("Systems Manager does not take the image", refused)
 }
 
 async fn remove(images: &Images, removal: &Removal) -> Result<(), Refused> {

@@ -126,10 +126,14 @@ const ATTACKS: [Attack; 28] = [
     there(
         24,
         "the join token is the only secret",
-        "settings: `a_token_off_loopback_is_warned_of`; the rest waits for doctor",
+        "settings: `a_token_off_loopback_is_warned_of`, which doctor shows as well",
     ),
-    waits(25, "a public image of the same name", "bake and doctor"),
-    waits(26, "a permission to tag is one to launch", "a table of the policies"),
+    there(
+        25,
+        "a public image of the same name",
+        "`bake::before_the_first_bake_nothing_is_launched_and_the_remedy_is_said`: by the tag, which no other account sets",
+    ),
+    there(26, "a permission to tag is one to launch", "the rows `CreateTags` of the table in tests/tests/stack"),
     there(
         27,
         "another CA, or none",

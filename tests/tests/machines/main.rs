@@ -148,7 +148,7 @@ impl Operator<'_> {
         let ready = self.until_ready(1).await;
         self.account.emulator.interrupt(&ready[0], Duration::from_secs(20)).expect("an interruption");
         self.until_completed(60).await;
-        let reason = self.account.record(&ready[0]).state_reason.expect("a reason");
+        let reason = self.until("EC2 has ended it", async || self.account.record(&ready[0]).state_reason).await;
         assert_eq!(reason.code, "Server.SpotInstanceTermination");
         assert_eq!(self.count("HLEN spillway-demo:runs").await, 60);
         self.until_zero().await;
