@@ -77,7 +77,7 @@ async fn run(options: &Options) -> anyhow::Result<()> {
         match options.json {
             true => outln!("{}", json!({ "ok": true, "image": image, "before": before })),
             false => {
-                outln!("launches take {image} from now on, instead of {before}. Instances that run stay as they are")
+                outln!("launches take {image} from now on (before: {before})\ninstances that run stay as they are")
             }
         }
         return Ok(());
@@ -126,9 +126,9 @@ async fn make(baker: &Baker, plan: &Plan, options: &Options) -> anyhow::Result<(
             match options.json {
                 true => outln!("{}", json!({ "ok": true, "bake": done.bake, "image": done.image, "steps": seconds })),
                 false => outln!(
-                    "launches take {} from now on{}. Instances that run stay as they are; back to the one before: spillway bake --rollback",
+                    "launches take {} from now on{}\ninstances that run stay as they are; back: spillway bake --rollback",
                     done.image,
-                    plan.current.as_ref().map(|before| format!(", instead of {before}")).unwrap_or_default()
+                    plan.current.as_ref().map(|before| format!(" (before: {before})")).unwrap_or_default()
                 ),
             }
             Ok(())
@@ -199,7 +199,12 @@ fn print_plan(plan: &Plan, options: &Options) {
     for removal in &plan.pruned {
         line("prunes", &format!("{}, older than the newest {}", in_words(removal), options.keep));
     }
-    outln!("\nNothing was made. EC2 would let the primary be copied; what comes later cannot be asked without a copy.");
+    let copied = if plan.resumes.is_some() {
+        ""
+    } else {
+        " EC2 would let the primary be copied;\nwhat comes later cannot be asked without a copy."
+    };
+    outln!("\nNothing was made.{copied}");
 }
 
 pub(super) fn in_words(removal: &Removal) -> String {

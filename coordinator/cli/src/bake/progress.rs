@@ -126,12 +126,10 @@ impl Shown {
 
     fn about(&self, stage: Stage) -> String {
         let (number, of) = match stage {
-            Stage::Copy => (1, "an image of the primary, without a reboot; of a large disk it takes many minutes"),
-            Stage::Builder => {
-                (2, "a copy of the primary, where it reaches nobody, becomes a worker's disk; at most 40 min")
-            }
+            Stage::Copy => (1, "an image of the primary; a large disk takes many minutes"),
+            Stage::Builder => (2, "the copy becomes a worker's disk, cut off; at most 40 min"),
             Stage::Image => (3, "the workers' image, of the builder's disks"),
-            Stage::Canary => (4, "an instance of it boots a worker, away from the real queue; at most 25 min"),
+            Stage::Canary => (4, "it boots a worker, away from the real queue; at most 25 min"),
             Stage::Parameter => (5, "launches take the image"),
             Stage::CleanUp => (6, "builder, canary, copy and old images go"),
         };
