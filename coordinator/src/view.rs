@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use spillway_brain::{Backlog, Controller, Instance, InstanceId, Next, Plan, Refusal, Timestamp};
+use spillway_brain::{
+    Backlog, Controller, Drill, Instance, InstanceId, Next, Outcome, Plan, Refusal, Timestamp, Tried,
+};
 use spillway_proto::times::duration;
 use spillway_proto::v1;
 
@@ -39,6 +41,44 @@ pub fn pool(
         terminated_total: state.terminated_total(),
         jobs_handed_back_total: state.handed_back_total(),
         launches_blocked: state.refusals().filter(|it| state.is_leader() && it.blocks(now)).map(blocked).collect(),
+        drill: state.drill().map(drill),
+    }
+}
+
+fn drill(drill: &Drill) -> v1::Drill {
+    v1::Drill {
+        number: drill.number,
+        by: drill.by.clone(),
+        reason: drill.reason.clone().unwrap_or_default(),
+        at: Some(timestamp(drill.at)),
+        ended_at: drill.ended_at.map(timestamp),
+        instances: drill.tried.iter().map(tried).collect(),
+    }
+}
+
+fn tried(tried: &Tried) -> v1::DrillInstance {
+    let (outcome, cause) = match &tried.outcome {
+        None => ("", String::new()),
+        Some(Outcome::Ready) => ("ready", String::new()),
+        Some(Outcome::Failed { cause }) => ("failed", cause.clone()),
+    };
+    let times = &tried.times;
+    v1::DrillInstance {
+        token: tried.token.as_ref().map(|token| token.0.clone()).unwrap_or_default(),
+        id: tried.id.as_ref().map(|id| id.0.clone()).unwrap_or_default(),
+        outcome: outcome.to_owned(),
+        cause,
+        stays: tried.stays.map(|why| why.to_string()).unwrap_or_default(),
+        is_free: tried.is_free,
+        planned_at: times.planned_at.map(timestamp),
+        accepted_at: times.accepted_at.map(timestamp),
+        running_at: times.running_at.map(timestamp),
+        registered_at: times.registered_at.map(timestamp),
+        ready_at: times.ready_at.map(timestamp),
+        draining_at: times.draining_at.map(timestamp),
+        drained_at: times.drained_at.map(timestamp),
+        terminating_at: times.terminating_at.map(timestamp),
+        gone_at: times.gone_at.map(timestamp),
     }
 }
 
@@ -76,6 +116,7 @@ fn instance(
         hand_back: hand_back(instance).to_owned(),
         terminate_problem: instance.not_terminated.as_ref().map(|it| it.detail.clone()).unwrap_or_default(),
         worker_log: instance.agent.worker_log.clone().unwrap_or_default(),
+        for_drill: instance.is_for_drill,
     }
 }
 

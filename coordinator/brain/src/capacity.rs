@@ -1,7 +1,8 @@
-//! How many instances there should be, and what is done about it: the policy (`steps`), then scale-in, rebalance
-//! recommendations and scale-out with the guards above every policy.
+//! How many instances there should be, and what is done about it: the policy (`steps`), then an operator's drill,
+//! scale-in, rebalance recommendations and scale-out with the guards above every policy.
 
 mod cannot_help;
+pub(crate) mod drill;
 pub(crate) mod early_ends;
 pub(crate) mod rebalance;
 pub(crate) mod scale_in;
@@ -31,12 +32,15 @@ pub(crate) fn decide(state: &mut State, now: Timestamp, config: &Config, plan: &
     plan.notes.extend(steps::kept_by_little(&config.policy, &state.sustain, wanted.desired));
     plan.notes.extend(state.backlog.as_ref().and_then(|(backlog, _)| cannot_help::paused(backlog)));
     plan.notes.extend(state.backlog.as_ref().and_then(|(backlog, _)| cannot_help::rate_limited(backlog)));
-    if let Some(reason) = &state.hold {
-        plan.notes.push(Note::Held { reason: or_empty::some(reason.clone()) });
+    drill::launch(state, now, config, plan);
+    if let Some(reason) = state.hold.clone() {
+        drill::settle(state, now, config, wanted.desired, plan);
+        plan.notes.push(Note::Held { reason: or_empty::some(reason) });
         return;
     }
     scale_in::scale_in(state, now, config, &wanted, plan);
     rebalance::drain_recommended(state, now, config, plan);
+    drill::settle(state, now, config, wanted.desired, plan);
     scale_out::scale_out(state, now, config, wanted.desired, plan);
     rebalance::launch_replacements(state, now, config, plan);
 }

@@ -2,6 +2,7 @@
 //! is in `phases` and `capacity`, which only it calls.
 
 mod agent;
+mod drill;
 mod hand_back;
 mod handle;
 mod invariants;
@@ -15,6 +16,7 @@ mod tick;
 mod two_agents;
 mod unknown;
 
+pub use drill::NoDrill;
 pub use operator::Rejection;
 pub use resume::{Cleared, Resumed};
 

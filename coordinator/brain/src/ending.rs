@@ -40,6 +40,11 @@ pub(crate) fn in_words(instance: &Instance, reason: Option<&StateReason>) -> Str
     }
 }
 
+/// Why it works no more: why it drains, or what ended it.
+pub(crate) fn so_far(instance: &Instance) -> String {
+    instance.ended_for.clone().unwrap_or_else(|| instance.phase_reason.clone())
+}
+
 /// Why it is gone that EC2 no longer lists.
 pub(crate) fn unlisted(instance: &Instance) -> String {
     const UNLISTED: &str = "EC2 no longer lists it";

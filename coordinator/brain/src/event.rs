@@ -120,6 +120,12 @@ pub enum Event {
         id: InstanceId,
         by: String,
     },
+    /// So many instances are to be launched, to be ready once, and to be ended after that.
+    OperatorDrill {
+        instances: u32,
+        by: String,
+        reason: String,
+    },
 }
 
 /// EC2's answer to a launch.

@@ -115,6 +115,9 @@ pub struct Instance {
     /// Two agents have proved to be it: it is not worked with any more.
     #[serde(default, skip_serializing_if = "core::ops::Not::not")]
     pub has_two_agents: bool,
+    /// It was launched for a drill that is under way, and not drained yet: scale-in leaves it alone.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub is_for_drill: bool,
 }
 
 /// What EC2 says of an instance, in its lists and by its agent's IMDS.
@@ -151,6 +154,13 @@ pub struct SaidByEc2 {
     /// It accepted the launch, and ended the instance before anything ran there.
     #[serde(default, skip_serializing_if = "core::ops::Not::not")]
     pub took_back: bool,
+}
+
+impl SaidByEc2 {
+    /// It is shutting down, or terminated: EC2 bills no more.
+    pub(crate) fn has_ended(&self) -> bool {
+        matches!(self.state, Some(Ec2State::ShuttingDown | Ec2State::Terminated))
+    }
 }
 
 /// What its agent says of an instance; by its last report, where nothing else is said.
@@ -249,6 +259,7 @@ impl Instance {
             is_replacement: false,
             replaces: None,
             has_two_agents: false,
+            is_for_drill: false,
         }
     }
 
@@ -289,9 +300,8 @@ impl Instance {
 
     /// EC2 ends it, or it is there no more, and nobody here has decided that.
     pub(crate) fn ends_by_itself(&mut self, now: Timestamp) {
-        let is_stopped = matches!(self.phase, Phase::Draining { drained_at: Some(_), .. });
         let is_decided = matches!(self.phase_kind(), PhaseKind::Terminating | PhaseKind::Gone);
-        if !is_stopped && !is_decided && !self.had_notice(now) {
+        if !self.is_stopped() && !is_decided && !self.had_notice(now) {
             self.ended_suddenly_at = Some(now);
         }
     }
@@ -302,8 +312,14 @@ impl Instance {
         self.ec2.interrupted_at.is_some() && self.ec2.noticed_at.is_none_or(is_in_time)
     }
 
+    /// Only because it was not needed.
     pub(crate) fn is_draining_for_scale_in(&self) -> bool {
-        matches!(self.phase, Phase::Draining { cause: DrainCause::ScaleIn, .. })
+        matches!(self.phase, Phase::Draining { cause: DrainCause::ScaleIn | DrainCause::Drill, .. })
+    }
+
+    /// It drains, and its agent has said that the worker is stopped.
+    pub(crate) fn is_stopped(&self) -> bool {
+        matches!(self.phase, Phase::Draining { drained_at: Some(_), .. })
     }
 
     /// It drains by choice, and its worker is neither stopped yet nor failed to start: it can go back to work.
@@ -311,7 +327,11 @@ impl Instance {
         matches!(
             self.phase,
             Phase::Draining {
-                cause: DrainCause::ScaleIn | DrainCause::Operator | DrainCause::Rebalance | DrainCause::ScheduledEvent,
+                cause: DrainCause::ScaleIn
+                    | DrainCause::Operator
+                    | DrainCause::Rebalance
+                    | DrainCause::ScheduledEvent
+                    | DrainCause::Drill,
                 drained_at: None,
                 ..
             }

@@ -14,7 +14,7 @@
 //!
 //! ```text
 //!   controller     what each event does (handle), what time does (tick), what operators may ask (operator)
-//!   capacity       how many instances: the policy (steps), scale_out, scale_in, rebalance
+//!   capacity       how many instances: the policy (steps), scale_out, scale_in, rebalance, drill
 //!   phases         one instance's life, one file a phase: what ends it, by an event or by the time
 //!   state          what is known of the pool; under it data that calls nobody above it
 //! ```
@@ -28,6 +28,7 @@ mod breaker;
 mod capacity;
 mod config;
 mod controller;
+mod drill;
 mod early_ends;
 mod ending;
 mod event;
@@ -54,7 +55,8 @@ mod words;
 pub use backlog::{Backlog, JobsByInstance, QueueBacklog, RateLimit};
 pub use breaker::Breaker;
 pub use config::{Config, OnRebalance, Step, Steps};
-pub use controller::{Cleared, Controller, Rejection, Resumed};
+pub use controller::{Cleared, Controller, NoDrill, Rejection, Resumed};
+pub use drill::{Drill, Outcome, Stays, Times, Tried};
 pub use early_ends::{EARLY, EarlyEnds};
 pub use event::{AgentPhase, Ec2State, Event, LaunchAnswer, Listed, Report};
 pub use hand_back::{HandBack, Next, Suspect};

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::drill::Stays;
 use crate::id::{InstanceId, LaunchToken};
 use crate::refusal_class::RefusalClass;
 
@@ -37,6 +38,18 @@ pub enum Note {
     Resumed {
         #[serde(with = "crate::or_empty")]
         by: Option<String>,
+    },
+    /// A drill is under way: `ready` of its instances were, and `failed` will not be.
+    Drill {
+        instances: u32,
+        asked: String,
+        ready: u32,
+        failed: u32,
+    },
+    /// A drill's instance stays although the drill is over.
+    DrillStays {
+        name: String,
+        why: Stays,
     },
     NothingWaits,
     Idle {

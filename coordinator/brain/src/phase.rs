@@ -121,6 +121,8 @@ pub enum DrainCause {
     TakesNoJob,
     /// Two agents have proved to be it.
     TwoAgents,
+    /// It was launched for a drill, which is over.
+    Drill,
 }
 
 impl DrainCause {
@@ -137,6 +139,7 @@ impl DrainCause {
             DrainCause::ScheduledEvent => "scheduled event",
             DrainCause::TakesNoJob => "no job taken",
             DrainCause::TwoAgents => "two agents",
+            DrainCause::Drill => "drill",
         }
     }
 }

@@ -185,6 +185,15 @@ pub enum Reason {
     StoppedUnseen {
         cause: DrainCause,
     },
+    Drill {
+        instances: u32,
+        asked: String,
+    },
+    /// `after`: how long it took to be ready; `problem`: why it was not, or nobody could tell.
+    DrillOver {
+        after: Option<Duration>,
+        problem: Option<String>,
+    },
     RebalanceRecommended,
     Replaces {
         id: InstanceId,

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::backlog::Backlog;
 use crate::breaker::Breaker;
+use crate::drill::Drill;
 use crate::early_ends::EarlyEnds;
 use crate::id::{InstanceId, LaunchToken};
 use crate::instance::Instance;
@@ -55,6 +56,9 @@ pub struct State {
     /// Who has resumed since the last tick.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) resumed: Option<String>,
+    /// The one that is under way, or the last one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) drill: Option<Drill>,
     pub(crate) breaker: Breaker,
     #[serde(default, skip_serializing_if = "EarlyEnds::is_none")]
     pub(crate) early_ends: EarlyEnds,
@@ -88,12 +92,19 @@ pub struct Counts {
     pub interrupted: u32,
     /// Those on the way that are to take the place of one that is still ready.
     pub replacements: u32,
+    /// Those ready or on the way that a drill has launched.
+    pub drilled: u32,
 }
 
 impl Counts {
     /// Capacity once all that is on the way is ready, and what is replaced is gone.
     pub(crate) fn capacity_to_be(self) -> u32 {
         (self.ready + self.on_the_way).saturating_sub(self.replacements)
+    }
+
+    /// The same without those of a drill, which end with it.
+    pub(crate) fn capacity_without_drill(self) -> u32 {
+        self.capacity_to_be().saturating_sub(self.drilled)
     }
 }
 
@@ -117,6 +128,7 @@ impl State {
             strangers: Vec::new(),
             hold: None,
             resumed: None,
+            drill: None,
             breaker: Breaker::default(),
             early_ends: EarlyEnds::default(),
             refusal: None,

@@ -94,6 +94,17 @@ pub enum Command {
         #[arg(long, help = JSON)]
         json: bool,
     },
+    /// Launch instances, see each become ready, and end them: a test without a flood, within max_instances
+    Drill {
+        #[command(flatten)]
+        options: crate::drill::Options,
+        #[command(flatten)]
+        pool: PoolArgument,
+        #[command(flatten)]
+        server: Server,
+        #[arg(long, help = JSON)]
+        json: bool,
+    },
     /// Interrupt one instance as EC2 would, and report what became of its jobs
     Gameday {
         #[command(flatten)]

@@ -6,6 +6,7 @@
 //! - `arguments`: what may be written on the command line
 //! - `run`: the coordinator itself; `queues`: what Redis shows, without a coordinator
 //! - `operators`: `status`, `explain`, `drain`, `hold`, `resume`
+//! - `drill`: launches instances, sees them ready, and has them ended
 //! - `gameday`: interrupts one instance and scores what became of its jobs
 //! - `init`: the settings of a primary, by what is found there
 //! - `acl`: Redis' users; `config`: the settings, checked and shown; `doctor`: what they rest on
@@ -20,6 +21,7 @@ mod bake;
 mod config;
 mod demo;
 mod doctor;
+mod drill;
 mod gameday;
 mod init;
 mod operators;
@@ -94,6 +96,9 @@ async fn dispatch(arguments: Arguments) -> anyhow::Result<()> {
             operators::hold(&server.address(config), pool, reason, json).await
         }
         Command::Resume { pool, server, json } => operators::resume(&server.address(config), pool, json).await,
+        Command::Drill { options, pool, server, json } => {
+            drill::run(&server.address(config), options, pool, json).await
+        }
         Command::Gameday { options, server, json } => {
             gameday::run(config, &server.address(config), options, json).await
         }

@@ -27,9 +27,41 @@ fn pool(pool: &v1::Pool) -> Value {
         "launches_blocked": pool.launches_blocked.iter().map(blocked).collect::<Vec<_>>(),
         "instances": pool.instances.iter().map(instance).collect::<Vec<_>>(),
         "plan": pool.plan.as_ref().map(plan),
+        "drill": pool.drill.as_ref().map(drill),
         "launched_total": pool.launched_total,
         "terminated_total": pool.terminated_total,
         "jobs_handed_back_total": pool.jobs_handed_back_total,
+    })
+}
+
+fn drill(drill: &v1::Drill) -> Value {
+    json!({
+        "number": drill.number,
+        "by": or_null(&drill.by),
+        "reason": or_null(&drill.reason),
+        "at": time(drill.at.as_ref()),
+        "ended_at": time(drill.ended_at.as_ref()),
+        "instances": drill.instances.iter().map(drilled).collect::<Vec<_>>(),
+    })
+}
+
+fn drilled(it: &v1::DrillInstance) -> Value {
+    json!({
+        "id": or_null(&it.id),
+        "token": or_null(&it.token),
+        "outcome": or_null(&it.outcome),
+        "cause": or_null(&it.cause),
+        "stays": or_null(&it.stays),
+        "is_free": it.is_free,
+        "planned_at": time(it.planned_at.as_ref()),
+        "accepted_at": time(it.accepted_at.as_ref()),
+        "running_at": time(it.running_at.as_ref()),
+        "registered_at": time(it.registered_at.as_ref()),
+        "ready_at": time(it.ready_at.as_ref()),
+        "draining_at": time(it.draining_at.as_ref()),
+        "drained_at": time(it.drained_at.as_ref()),
+        "terminating_at": time(it.terminating_at.as_ref()),
+        "gone_at": time(it.gone_at.as_ref()),
     })
 }
 
@@ -88,6 +120,7 @@ fn instance(instance: &v1::Instance) -> Value {
         "hand_back": or_null(&instance.hand_back),
         "terminate_problem": or_null(&instance.terminate_problem),
         "worker_log": or_null(&instance.worker_log),
+        "for_drill": instance.for_drill,
     })
 }
 
@@ -120,7 +153,8 @@ fn heartbeat(beat: &v1::Heartbeat) -> Value {
     })
 }
 
-fn step(step: &v1::BootStep) -> Value {
+/// One step of a boot.
+pub fn step(step: &v1::BootStep) -> Value {
     json!({
         "name": step.name,
         "command": step.command,

@@ -72,6 +72,9 @@ fn write_pool(out: &mut String, pool: &v1::Pool, now: SystemTime) -> std::fmt::R
     if !pool.listing_problem.is_empty() {
         writeln!(out, "  PROBLEM    EC2: {}", pool.listing_problem)?;
     }
+    for line in pool.drill.iter().flat_map(|drill| drill_lines(drill, now)) {
+        writeln!(out, "  {line}")?;
+    }
     for blocked in &pool.launches_blocked {
         writeln!(out, "  {}", blocked_line(blocked, now))?;
     }
@@ -94,6 +97,28 @@ fn write_pool(out: &mut String, pool: &v1::Pool, now: SystemTime) -> std::fmt::R
         }
     }
     Ok(())
+}
+
+/// Who asked for a drill, and what has come of it; of one that was over some time ago nothing.
+fn drill_lines(drill: &v1::Drill, now: SystemTime) -> Vec<String> {
+    if drill.ended_at.is_some() && since(drill.ended_at.as_ref(), now) > GONE_SHOWN {
+        return Vec::new();
+    }
+    let count = |outcome: &str| drill.instances.iter().filter(|it| it.outcome == outcome).count();
+    let when = match &drill.ended_at {
+        None => format!("under way for {}", in_words(since(drill.at.as_ref(), now))),
+        Some(at) => format!("over {}", ago(Some(at), now)),
+    };
+    let why = if drill.reason.is_empty() { String::new() } else { format!("{}, ", drill.reason) };
+    let (ready, failed, of) = (count("ready"), count("failed"), drill.instances.len());
+    let failed = if failed > 0 { format!(", {failed} failed") } else { String::new() };
+    let mut lines = vec![format!("drill      {when} ({why}by {}): {ready} of {of} ready{failed}", drill.by)];
+    for it in &drill.instances {
+        let name = if it.id.is_empty() { "one" } else { &it.id };
+        lines.extend((!it.cause.is_empty()).then(|| format!("           {name} was not ready: {}", it.cause)));
+        lines.extend((!it.stays.is_empty()).then(|| format!("           {name} stays: {}", it.stays)));
+    }
+    lines
 }
 
 /// Why EC2 launches nothing. What lasts until a person acts is a problem; a lack of capacity comes and goes.
@@ -135,7 +160,9 @@ fn write_instance(out: &mut String, instance: &v1::Instance, now: SystemTime) ->
     let kind = [&instance.capacity_type, &instance.instance_type, &instance.availability_zone];
     let kind: Vec<&str> = kind.into_iter().map(String::as_str).filter(|part| !part.is_empty()).collect();
     let agent = Some(format!("agent {}", instance.agent_version)).filter(|_| !instance.agent_version.is_empty());
-    let kind: Vec<String> = Some(kind.join(" ")).filter(|kind| !kind.is_empty()).into_iter().chain(agent).collect();
+    let drill = instance.for_drill.then(|| "for the drill".to_owned());
+    let kind = Some(kind.join(" ")).filter(|kind| !kind.is_empty());
+    let kind: Vec<String> = kind.into_iter().chain(agent).chain(drill).collect();
     writeln!(
         out,
         "  {name:<20} {:<11} {:<12} {}",
@@ -394,6 +421,38 @@ mod tests {
             "{text}"
         );
         assert!(!shown(Some(0)).contains("volume") && !shown(None).contains("volume"));
+    }
+
+    #[test]
+    fn a_drill_says_who_asked_for_it_and_what_failed_until_it_is_long_over() {
+        let at = |seconds: u64| {
+            Some(spillway_proto::times::timestamp(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)))
+        };
+        let shown = |ended_at: Option<u64>, now: u64| {
+            let failed = v1::DrillInstance {
+                id: "i-2".to_owned(),
+                outcome: "failed".to_owned(),
+                cause: "boot failed: install".to_owned(),
+                ..v1::DrillInstance::default()
+            };
+            let ready = v1::DrillInstance { outcome: "ready".to_owned(), ..v1::DrillInstance::default() };
+            let drill = v1::Drill {
+                by: "root (uid 0)".to_owned(),
+                reason: "a new image".to_owned(),
+                at: at(100),
+                ended_at: ended_at.and_then(at),
+                instances: vec![ready, failed],
+                ..v1::Drill::default()
+            };
+            let pool = v1::Pool { drill: Some(drill), ..v1::Pool::default() };
+            fleet(&of(pool), SystemTime::UNIX_EPOCH + Duration::from_secs(now))
+        };
+        let text = shown(None, 160);
+        let said = "  drill      under way for 1 min (a new image, by root (uid 0)): 1 of 2 ready, 1 failed\n             i-2 was not \
+                    ready: boot failed: install\n";
+        assert!(text.contains(said), "{text}");
+        assert!(shown(Some(200), 230).contains("  drill      over 30 s ago (a new image"));
+        assert!(!shown(Some(200), 2000).contains("drill"));
     }
 
     #[test]

@@ -1,10 +1,12 @@
 //! What has changed between two saves and is worth a line in the log: an instance's phase, desired capacity, a
-//! back-off, the breaker, a threshold's window. Compared only after a save, so that what was undone is never told, and
-//! a change that lasts is told once.
+//! back-off, the breaker, a threshold's window, a drill. Compared only after a save, so that what was undone is never
+//! told, and a change that lasts is told once.
 
 use std::time::Duration;
 
-use spillway_brain::{Config, Decision, Instance, LaunchToken, PhaseKind, Plan, State, Timestamp, Window};
+use spillway_brain::{
+    Config, Decision, Drill, Instance, LaunchToken, Outcome, PhaseKind, Plan, State, Timestamp, Tried, Window,
+};
 
 use crate::Happening;
 
@@ -17,6 +19,8 @@ pub(crate) struct Changes {
     back_off: Option<String>,
     breaker: Option<Timestamp>,
     windows: Vec<Window>,
+    /// The drill's number, and whether it was under way.
+    drill: Option<(u64, bool)>,
 }
 
 #[derive(Debug)]
@@ -36,6 +40,7 @@ impl Changes {
             back_off: state.back_off(now).map(|it| it.code.to_owned()),
             breaker: breaker(state).0,
             windows: state.windows().collect(),
+            drill: state.drill().map(drill),
         }
     }
 
@@ -47,6 +52,7 @@ impl Changes {
         self.desired(state, plan, &mut happenings);
         self.back_off(now, state, &mut happenings);
         self.breaker(now, state, &mut happenings);
+        self.drill(state, &mut happenings);
         self.instances(state, plan, &mut happenings);
         happenings
     }
@@ -130,6 +136,21 @@ impl Changes {
         }
     }
 
+    fn drill(&mut self, state: &State, happenings: &mut Vec<Happening>) {
+        let Some(is) = state.drill().filter(|is| self.drill != Some(drill(is))) else { return };
+        let before = self.drill.replace(drill(is));
+        let asked = is.asked();
+        if before.is_none_or(|(number, _)| number != is.number) {
+            let instances = u32::try_from(is.tried.len()).unwrap_or(u32::MAX);
+            happenings.push(Happening::DrillBegan { instances, asked: asked.clone() });
+        }
+        if is.ended_at.is_some() {
+            let (ready, failed) = is.outcomes();
+            let why = is.tried.iter().filter_map(why).collect::<Vec<_>>().join("; ");
+            happenings.push(Happening::DrillEnded { asked, ready, failed, why });
+        }
+    }
+
     /// Only of steps that would raise desired capacity.
     fn windows(&mut self, state: &State, config: &Config, happenings: &mut Vec<Happening>) {
         let desired = state.desired().unwrap_or(0);
@@ -143,6 +164,22 @@ impl Changes {
         self.windows.clear();
         self.windows.extend(state.windows());
     }
+}
+
+fn drill(drill: &Drill) -> (u64, bool) {
+    (drill.number, drill.ended_at.is_none())
+}
+
+/// Why one of a drill's instances was not ready, or stays.
+fn why(tried: &Tried) -> Option<String> {
+    let name = tried.id.as_ref().map_or("one", |id| id.0.as_str());
+    let failed = match &tried.outcome {
+        Some(Outcome::Failed { cause }) => Some(format!("{name} was not ready: {cause}")),
+        _ => None,
+    };
+    let stays = tried.stays.map(|why| format!("{name} stays: {why}"));
+    let both: Vec<String> = failed.into_iter().chain(stays).collect();
+    (!both.is_empty()).then(|| both.join("; "))
 }
 
 /// Of failed boots or of early ends: until when the one that lasts longer is open, and what opened it.

@@ -132,6 +132,18 @@ pub enum Happening {
         id: String,
         token: LaunchToken,
     },
+    /// An operator's drill has begun.
+    DrillBegan {
+        instances: u32,
+        asked: String,
+    },
+    /// It is over: how many of its instances were ready, and why the others were not, or what stays.
+    DrillEnded {
+        asked: String,
+        ready: u32,
+        failed: u32,
+        why: String,
+    },
     /// By no decision: those have a line of their own. `id` is the launch token before EC2 accepted the launch; `after`
     /// is how long it took to be ready, or how long the instance lived.
     PhaseChanged {

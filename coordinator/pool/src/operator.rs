@@ -22,6 +22,12 @@ pub enum Wish {
         id: InstanceId,
         by: String,
     },
+    /// So many instances are to be launched, to be ready once, and to be ended after that.
+    Drill {
+        instances: u32,
+        by: String,
+        reason: String,
+    },
     /// An agent is to behave as if EC2 took its instance in so long.
     Rehearse {
         id: InstanceId,
@@ -43,6 +49,12 @@ pub enum Granted {
     },
     WorksAgain {
         id: InstanceId,
+    },
+    /// The pool's drill of this number; `within`: what a boot may take.
+    Drills {
+        number: u64,
+        instances: u32,
+        within: Duration,
     },
     Rehearses {
         id: InstanceId,
@@ -90,6 +102,11 @@ impl Wish {
             }
             Wish::Drain { id, .. } => Granted::Drains { id: id.clone() },
             Wish::CancelDrain { id, .. } => Granted::WorksAgain { id: id.clone() },
+            Wish::Drill { instances, .. } => Granted::Drills {
+                number: state.drill().map_or(0, |last| last.number) + 1,
+                instances: *instances,
+                within: controller.config().boot_timeout,
+            },
             Wish::Rehearse { id, notice } => {
                 let instance = state.instance(id).ok_or_else(|| Rejection::NoSuchInstance { id: id.clone() })?;
                 let (phase, interrupted) = (instance.phase_kind(), instance.ec2.interrupted_at.is_some());
@@ -108,6 +125,7 @@ impl Wish {
             Wish::Resume { by } => Event::OperatorResume { by },
             Wish::Drain { id, reason } => Event::OperatorDrain { id, reason },
             Wish::CancelDrain { id, by } => Event::OperatorCancelDrain { id, by },
+            Wish::Drill { instances, by, reason } => Event::OperatorDrill { instances, by, reason },
             Wish::Rehearse { .. } => return None,
         })
     }
@@ -126,6 +144,18 @@ impl fmt::Display for Granted {
             Granted::Drains { id } => write!(f, "{id} takes no new job; it is terminated once its jobs are finished"),
             Granted::KeptNoLonger { id } => write!(f, "{id} is kept no longer: it is terminated at the next tick"),
             Granted::WorksAgain { id } => write!(f, "{id} goes back to work"),
+            Granted::Drills { instances, within, .. } => {
+                let (launched, each) = match instances {
+                    1 => ("1 instance is".to_owned(), "it"),
+                    many => (format!("{many} instances are"), "each"),
+                };
+                write!(
+                    f,
+                    "{launched} launched for this drill: {each} must be ready within {} of its launch, and is drained and \
+                     terminated after that, unless the policy wants it by then",
+                    in_words(*within)
+                )
+            }
             Granted::Rehearses { id, notice } => write!(
                 f,
                 "{id} behaves as if EC2 reclaimed it in {}: it takes no new job, hands back the jobs that cannot finish in \

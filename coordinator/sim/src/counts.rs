@@ -154,6 +154,7 @@ occurrences! {
     OperatorDrain "drains by an operator",
     OperatorCancel "drains cancelled by an operator",
     Rehearsal "rehearsals",
+    Drill "drills",
     Rejected "operators' commands rejected",
     Paused "queues paused",
     Limited "queues with a concurrency limit",

@@ -76,6 +76,7 @@ pub enum Fault {
     OperatorDrain,
     OperatorCancel,
     Rehearse,
+    Drill,
     Obliterate,
     Unreadable,
 }
@@ -138,6 +139,7 @@ impl Fault {
         Fault::OperatorDrain,
         Fault::OperatorCancel,
         Fault::Rehearse,
+        Fault::Drill,
         Fault::Obliterate,
         Fault::Unreadable,
     ];
@@ -170,7 +172,9 @@ impl World {
             }
             Fault::Reconfigure => self.reconfigures(),
             Fault::EndsItsInstance => self.dangerous_job_arrives(),
-            Fault::Hold | Fault::OperatorDrain | Fault::OperatorCancel | Fault::Rehearse => self.operator(fault),
+            Fault::Hold | Fault::OperatorDrain | Fault::OperatorCancel | Fault::Rehearse | Fault::Drill => {
+                self.operator(fault);
+            }
             Fault::RedisDown
             | Fault::DeleteLedger
             | Fault::ForgeLedger

@@ -5,6 +5,7 @@
 //! what is carried out against what is saved, `policy` computes desired capacity a second time, `state` compares the
 //! leader's state with the world.
 
+mod drill;
 mod effects;
 mod plan;
 mod policy;

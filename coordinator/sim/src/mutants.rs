@@ -4,6 +4,7 @@
 
 mod capacity;
 mod drains;
+mod drill;
 mod list;
 mod pool;
 mod seen;

@@ -95,7 +95,10 @@ impl Setup {
         let long = rng.one_in(2);
         let skew = |rng: &mut Rng| rng.between(0, 4000) as i64 - 2000;
         let coordinators = if rng.one_in(3) { 2 } else { 1 };
-        let mut every: Vec<_> = Fault::ALL.iter().map(|fault| (*fault, every(*fault, rng))).collect();
+        // Drills are drawn apart, so that a run without one is what it was before there were any.
+        let mut apart = Rng::new(!seed);
+        let mut every = |fault: Fault| every(fault, if fault == Fault::Drill { &mut apart } else { rng });
+        let mut every: Vec<_> = Fault::ALL.iter().map(|fault| (*fault, every(*fault))).collect();
         if coordinators == 2 && rng.one_in(2) {
             // Leadership changes often, and the ledger is deleted in between.
             let often = rng.octaves(HOUR / 2, 4 * HOUR);

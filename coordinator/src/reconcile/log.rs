@@ -85,6 +85,13 @@ impl Reconciler {
                     "boot failed: the instance is kept for a person, with its worker stopped"
                 );
             }
+            Happening::DrillBegan { instances, asked } => tracing::info!(pool, instances, asked, "drill begun"),
+            Happening::DrillEnded { asked, ready, failed: 0, why } => {
+                tracing::info!(pool, asked, ready, why, "drill over: each instance was ready");
+            }
+            Happening::DrillEnded { asked, ready, failed, why } => {
+                tracing::warn!(pool, asked, ready, failed, why, "drill over: instances were not ready");
+            }
             Happening::DesiredChanged { from, to, reason } => {
                 tracing::info!(pool, from, to, reason, "desired capacity changed");
             }
@@ -118,6 +125,7 @@ impl Reconciler {
             Wish::Resume { .. } => ("resume", "", ""),
             Wish::Drain { id, reason } => ("drain", id.0.as_str(), reason.as_str()),
             Wish::CancelDrain { id, .. } => ("cancel drain", id.0.as_str(), ""),
+            Wish::Drill { reason, .. } => ("drill", "", reason.as_str()),
             Wish::Rehearse { id, .. } => ("rehearse", id.0.as_str(), ""),
         };
         let pool = &self.config.name;

@@ -60,6 +60,16 @@ impl Service {
         Ok(request(&pool, by, wish).await?.to_string())
     }
 
+    /// The pool of this name, or the only one.
+    fn only_pool(&self, name: &str) -> Result<PoolHandle, Status> {
+        let mut pools = self.pools(name)?;
+        if pools.len() > 1 {
+            let names: Vec<String> = pools.into_iter().map(|pool| pool.name).collect();
+            return Err(Status::invalid_argument(format!("which pool? Name one with --pool: {}", names.join(", "))));
+        }
+        pools.pop().ok_or_else(|| Status::not_found("no pool here"))
+    }
+
     fn pool_of(&self, id: &str) -> Result<PoolHandle, Status> {
         let has = |pool: &&PoolHandle| pool.status.borrow().view.instances.iter().any(|instance| instance.id == id);
         let pool = self.context.pools.shown().into_iter().find(|pool| has(&pool));
@@ -174,6 +184,16 @@ impl OperatorService for Service {
         let wish = Wish::Rehearse { id: InstanceId(request.instance_id.clone()), notice };
         let message = self.request_for(&request.instance_id, by, wish).await?;
         Ok(Response::new(v1::RehearseResponse { message }))
+    }
+
+    async fn drill(&self, request: Request<v1::DrillRequest>) -> Result<Response<v1::DrillResponse>, Status> {
+        let by = self.access.admit(&request).await?;
+        let v1::DrillRequest { pool, instances, reason } = request.into_inner();
+        let pool = self.only_pool(&pool)?;
+        let wish = Wish::Drill { instances: instances.unwrap_or(1), by: by.clone(), reason };
+        let granted = self::request(&pool, by, wish).await?;
+        let number = if let Granted::Drills { number, .. } = &granted { *number } else { 0 };
+        Ok(Response::new(v1::DrillResponse { message: granted.to_string(), pool: pool.name, number }))
     }
 
     async fn hold(&self, request: Request<v1::HoldRequest>) -> Result<Response<v1::HoldResponse>, Status> {

@@ -13,6 +13,7 @@ mod demo;
 mod demo_screen;
 mod doctor;
 mod drain;
+mod drill;
 mod failover;
 mod faults;
 mod first_hour;

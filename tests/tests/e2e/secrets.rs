@@ -25,6 +25,7 @@ const COMMANDS: &[&[&str]] = &[
     &["resume", "--json"],
     &["drain", "i-0123456789abcdef0"],
     &["gameday", "--wait", "1s"],
+    &["drill", "--instances", "0"],
     &["acl"],
     &["config", "check"],
     &["config", "show", "--effective"],

@@ -31,9 +31,10 @@ pub(crate) fn excess(state: &State, now: Timestamp, desired: u32) -> Vec<LaunchT
     // What EC2 has not accepted yet cannot be drained. Nothing else goes in its place: it will, once it boots.
     let launching = match desired {
         0 => 0,
-        _ => state.instances.iter().filter(is_launching).filter(|it| it.replaces.is_none()).count(),
+        _ => state.instances.iter().filter(is_launching).filter(|it| it.replaces.is_none() && !it.is_for_drill).count(),
     };
-    let excess = (state.counts(now).capacity_to_be().saturating_sub(desired) as usize).saturating_sub(launching);
+    let excess = state.counts(now).capacity_without_drill().saturating_sub(desired) as usize;
+    let excess = excess.saturating_sub(launching);
     if excess == 0 {
         return Vec::new();
     }
@@ -42,7 +43,8 @@ pub(crate) fn excess(state: &State, now: Timestamp, desired: u32) -> Vec<LaunchT
         state.instances.iter().find(replaces).filter(|_| old.is_capacity())
     };
     let can_be_drained = |it: &&Instance| it.phase_kind() == PhaseKind::Booting || it.is_capacity();
-    let candidates = || state.instances.iter().filter(can_be_drained);
+    // Those of a drill end with it.
+    let candidates = || state.instances.iter().filter(|it| !it.is_for_drill).filter(can_be_drained);
     let goes_with_another =
         |it: &Instance| candidates().any(|old| replacement_of(old).is_some_and(|by| by.token == it.token));
     let mut alone: Vec<&Instance> = candidates().filter(|it| !goes_with_another(it)).collect();

@@ -1,7 +1,8 @@
 //! What each event changes. Nothing is decided here but what an event decides by itself; that waits for the next tick.
 
-use super::{agent, hand_back, leadership, listing, nothing_taken, operator, two_agents, unknown};
+use super::{agent, drill, hand_back, leadership, listing, nothing_taken, operator, two_agents, unknown};
 use crate::backlog::{Backlog, JobsByInstance};
+use crate::capacity;
 use crate::config::Config;
 use crate::event::{Ec2State, Event};
 use crate::hand_back::HandBack;
@@ -13,6 +14,11 @@ use crate::stepped::Stepped;
 use crate::time::Timestamp;
 
 pub(super) fn handle(state: &mut State, now: Timestamp, event: Event, config: &Config) {
+    take_in(state, now, event, config);
+    capacity::drill::follow(state, now);
+}
+
+fn take_in(state: &mut State, now: Timestamp, event: Event, config: &Config) {
     match event {
         Event::Started => leadership::started(state, now, config),
         Event::ClockStepped { by_ms } => state.step(by_ms),
@@ -64,6 +70,7 @@ pub(super) fn handle(state: &mut State, now: Timestamp, event: Event, config: &C
         Event::OperatorResume { by } => operator::resume(state, now, by),
         Event::OperatorDrain { id, reason } => operator::drain(state, now, id, reason, config),
         Event::OperatorCancelDrain { id, by } => operator::cancel_drain(state, now, id, by, config),
+        event @ Event::OperatorDrill { .. } => drill::begin(state, now, event, config),
     }
 }
 

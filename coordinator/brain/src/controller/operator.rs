@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::drill::{self, NoDrill};
 use crate::capacity::{early_ends, scale_in};
 use crate::config::Config;
 use crate::event::{AgentPhase, Event};
@@ -38,6 +39,7 @@ pub enum Rejection {
         id: InstanceId,
         desired: u32,
     },
+    NoDrill(NoDrill),
     NotAnOperators,
 }
 
@@ -65,6 +67,7 @@ impl fmt::Display for Rejection {
                     counted(*desired, "instance")
                 )
             }
+            Rejection::NoDrill(why) => why.fmt(f),
             Rejection::NotAnOperators => write!(f, "not an operator's request"),
         }
     }
@@ -93,6 +96,9 @@ pub(super) fn check(state: &State, now: Timestamp, event: &Event, config: &Confi
                 Some(desired) => Err(Rejection::WouldDrainAgain { id: id.clone(), desired }),
                 None => Ok(()),
             }
+        }
+        Event::OperatorDrill { instances, .. } => {
+            drill::check(state, now, *instances, config).map_err(Rejection::NoDrill)
         }
         _ => Err(Rejection::NotAnOperators),
     }

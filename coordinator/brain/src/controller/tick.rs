@@ -2,7 +2,7 @@
 //! hand-backs.
 
 use super::unknown::{self, Unknown};
-use super::{hand_back, invariants, nothing_taken, strangers, two_agents};
+use super::{drill, hand_back, invariants, nothing_taken, strangers, two_agents};
 use crate::capacity::{self, early_ends, rebalance};
 use crate::config::Config;
 use crate::note::Note;
@@ -28,10 +28,13 @@ pub(super) fn tick(state: &mut State, now: Timestamp, config: &Config) -> Plan {
     unknown::clear(state, &unknown);
     if !is_blind {
         each_instance(state, now, config, &mut plan);
+        drill::unanswered(state, now);
+        capacity::drill::follow(state, now);
         capacity::decide(state, now, config, &mut plan);
     } else {
         plan.notes.extend(unknown.notes());
         unknown::tick(state, now, config, &unknown, &mut plan);
+        drill::unseen(state, now, &unknown, config);
     }
     strangers::notes(state, now, config, &mut plan);
     // What EC2 and the agent have said stays true while EC2 does not answer; without Redis it cannot be done.
@@ -39,6 +42,8 @@ pub(super) fn tick(state: &mut State, now: Timestamp, config: &Config) -> Plan {
         hand_back::tick(state, now, config, &mut plan);
     }
     plan.decisions.append(&mut state.pending);
+    capacity::drill::follow(state, now);
+    drill::note(state, &mut plan);
     gone::forget(state);
     summarize(state, &mut plan);
     invariants::check(state, now, config, &plan, is_blind);
@@ -65,7 +70,7 @@ fn each_instance(state: &mut State, now: Timestamp, config: &Config, plan: &mut 
         && state.demand().is_some_and(|demand| demand > 0);
     let mut failed_boots = Vec::new();
     let (mut overdue, mut refused) = (Vec::new(), Vec::new());
-    let led_since = state.led_since;
+    let (led_since, is_held) = (state.led_since, state.hold.is_some());
     for instance in &mut state.instances {
         if let Some(planned) = terminating::stopped_by_ec2(instance, now, config) {
             plan.decisions.push(planned);
@@ -75,7 +80,10 @@ fn each_instance(state: &mut State, now: Timestamp, config: &Config, plan: &mut 
         let planned = draining::scheduled(instance, now, config, plan);
         plan.decisions.extend(planned);
         match instance.phase {
-            Phase::Launching { .. } => launching::tick(instance, now, wants_launches, plan),
+            Phase::Launching { .. } => {
+                let is_wanted = wants_launches || (instance.is_for_drill && !is_held);
+                launching::tick(instance, now, is_wanted, plan);
+            }
             Phase::Booting { .. } => {
                 failed_boots.extend(booting::tick(instance, now, config, plan).then_some(instance.planned_at));
             }

@@ -50,6 +50,15 @@ impl Unknown {
         self.queues.is_none() && self.instances.is_none()
     }
 
+    /// What has not been seen for so long that what was seen last is out of date.
+    pub(super) fn for_too_long(&self, state: &State, now: Timestamp, config: &Config) -> Option<&Note> {
+        let is_old = |last, most| span_since(state, now, last) > most;
+        let queues = is_old(state.backlog.as_ref().map(|(_, at)| *at), config.longest_gap());
+        let instances = is_old(state.listed_at, config.longest_listing_age());
+        let queues = self.queues.as_ref().filter(|_| queues);
+        queues.or_else(|| self.instances.as_ref().filter(|_| instances))
+    }
+
     pub(super) fn notes(&self) -> impl Iterator<Item = Note> {
         self.queues.iter().chain(&self.instances).cloned()
     }
@@ -79,13 +88,8 @@ pub(super) fn missing(state: &mut State, backlog: &Backlog) -> Option<String> {
 /// Only called while something is unknown.
 pub(super) fn tick(state: &mut State, now: Timestamp, config: &Config, unknown: &Unknown, plan: &mut Plan) {
     let bound = config.unknown_bound();
-    // What nobody looked at while nobody led is not held against anybody.
-    let span_since = |last: Option<Timestamp>| {
-        let since = last.max(state.led_since);
-        since.map_or(Duration::ZERO, |since| now.since(since))
-    };
-    let queues_for = span_since(state.backlog.as_ref().map(|(_, at)| *at));
-    let instances_for = span_since(state.listed_at);
+    let queues_for = span_since(state, now, state.backlog.as_ref().map(|(_, at)| *at));
+    let instances_for = span_since(state, now, state.listed_at);
     if let Some(note) = unknown.queues.as_ref().filter(|_| queues_for >= bound) {
         state.raise(AlertKind::QueuesUnknown, Reason::QueuesUnknown { span: queues_for, detail: why(note) });
     }
@@ -97,6 +101,12 @@ pub(super) fn tick(state: &mut State, now: Timestamp, config: &Config, unknown: 
         Some(_) => {}
         None => each_instance(state, now, config, queues_for, plan),
     }
+}
+
+/// How long it was not looked at. That nobody looked while nobody led is not held against anybody.
+fn span_since(state: &State, now: Timestamp, last: Option<Timestamp>) -> Duration {
+    let since = last.max(state.led_since);
+    since.map_or(Duration::ZERO, |since| now.since(since))
 }
 
 fn why(note: &Note) -> String {

@@ -59,6 +59,14 @@ impl fmt::Display for Note {
             Note::Resumed { by: Some(by) } => write!(f, "an operator resumed the pool ({by})"),
             Note::Resumed { by: None } => f.write_str("an operator resumed the pool"),
 
+            Note::Drill { instances, asked, ready, failed } => {
+                write!(f, "a drill of {} is under way ({asked}): {ready} ready", counted(*instances, "instance"))?;
+                if *failed > 0 { write!(f, ", {failed} failed") } else { Ok(()) }
+            }
+            Note::DrillStays { name, why } => {
+                write!(f, "the drill is over, and {name} stays as an ordinary instance: {why}")
+            }
+
             // The policy.
             Note::PoolRetired => f.write_str(
                 "this pool is in no settings any more: 0 desired, and its instances are drained. To keep it, put its \

@@ -69,6 +69,9 @@ impl fmt::Display for Reason {
             Reason::Replaces { id } => {
                 write!(f, "EC2 recommends a rebalance of {id}: its replacement is launched first, then it is drained")
             }
+            Reason::Drill { instances, asked } => {
+                write!(f, "a drill of {}, requested by an operator: {asked}", counted(*instances, "instance"))
+            }
             Reason::ReplacesScheduled { id, code, left } => write!(
                 f,
                 "EC2 has scheduled {code} of {id}{}: its replacement is launched first, then it is drained",
@@ -176,6 +179,14 @@ impl fmt::Display for Reason {
             Reason::ReplacedScheduled { code, left, by } => {
                 write!(f, "EC2 has scheduled {code}{}, and the replacement {by} is ready", when(*left))
             }
+
+            Reason::DrillOver { problem: Some(problem), .. } => {
+                write!(f, "the drill is over, and this instance did not become ready: {problem}")
+            }
+            Reason::DrillOver { after: Some(after), .. } => {
+                write!(f, "the drill is over: its worker was ready {} after its launch", in_words(*after))
+            }
+            Reason::DrillOver { .. } => f.write_str("the drill is over"),
 
             // Terminations.
             Reason::Drained { cause } => {

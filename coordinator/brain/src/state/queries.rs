@@ -3,6 +3,7 @@
 use super::{Counts, State};
 use crate::backlog::Backlog;
 use crate::breaker::Breaker;
+use crate::drill::Drill;
 use crate::early_ends::EarlyEnds;
 use crate::id::InstanceId;
 use crate::instance::{Instance, NotTerminated};
@@ -57,6 +58,11 @@ impl State {
     /// The operator's reason, while the pool is held.
     pub fn hold(&self) -> Option<&str> {
         self.hold.as_deref()
+    }
+
+    /// The drill that is under way, or the last one.
+    pub fn drill(&self) -> Option<&Drill> {
+        self.drill.as_ref()
     }
 
     /// Instances with the pool's tag and a launch token that is not ours.
@@ -130,6 +136,7 @@ impl State {
             counts.billing = counts.billing.saturating_add(u32::from(may_bill));
             counts.interrupted += u32::from(may_bill && instance.ec2.interrupted_at.is_some());
             counts.replacements += u32::from(is_on_its_way && instance.replaces.is_some());
+            counts.drilled += u32::from((is_on_its_way || instance.is_capacity()) && instance.is_for_drill);
         }
         counts
     }

@@ -32,6 +32,7 @@ impl Stepped for State {
             foreign: _,
             hold: _,
             resumed: _,
+            drill,
             breaker,
             early_ends,
             refusal,
@@ -50,6 +51,7 @@ impl Stepped for State {
         sustain.step(by);
         nothing_taken_since.step(by);
         instances.step(by);
+        drill.step(by);
         breaker.step(by);
         early_ends.step(by);
         refusal.step(by);
@@ -91,6 +93,7 @@ impl Stepped for Instance {
             is_replacement: _,
             replaces: _,
             has_two_agents: _,
+            is_for_drill: _,
         } = self;
         phase.step(by);
         phase_since.step(by);

@@ -241,6 +241,15 @@ impl World {
                 }
                 self.tell(event);
             }
+            "drill" => {
+                let (instances, by) = (word(1).parse().expect("a number"), "root".to_owned());
+                let event = Event::OperatorDrill { instances, by, reason: words[2..].join(" ") };
+                if let Err(rejection) = self.controller.check_operator(self.now, &event) {
+                    self.said.push(format!("rejected: {rejection}"));
+                }
+                self.tell(event);
+            }
+            "show-drill" => self.show_drill(),
             "hold" => self.tell(Event::OperatorHold { reason: String::new() }),
             "resume" => {
                 self.said.push(self.controller.would_resume(self.now).to_string());

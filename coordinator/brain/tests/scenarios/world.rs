@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use spillway_brain::{
     AgentPhase, Backlog, Config, Controller, Decision, Ec2State, Event, Instance, InstanceId, JobsByInstance,
-    LaunchAnswer, LaunchToken, Listed, QueueBacklog, RateLimit, RefusalClass, Report, Schedule, StateReason, Timestamp,
+    LaunchAnswer, LaunchToken, Listed, Outcome, QueueBacklog, RateLimit, RefusalClass, Report, Schedule, StateReason,
+    Timestamp, Tried,
 };
 
 use crate::recorder;
@@ -255,6 +256,14 @@ impl World {
         clock(at.stepped(-self.ahead))
     }
 
+    fn show_drill(&mut self) {
+        let Some(drill) = self.controller.state().drill() else { return self.said.push("no drill".to_owned()) };
+        let ended = drill.ended_at.map_or("under way".to_owned(), |at| format!("over at {}", self.clock(at)));
+        let said = format!("drill {} ({}): {ended}", drill.number, drill.asked());
+        let lines: Vec<String> = drill.tried.iter().map(|it| tried(it, self.ahead)).collect();
+        self.said.extend([said].into_iter().chain(lines));
+    }
+
     fn show(&mut self) {
         let state = self.controller.state();
         let desired = state.desired().map_or_else(|| "unknown".to_owned(), |desired| desired.to_string());
@@ -262,6 +271,32 @@ impl World {
         self.said.push(format!("pool: desired {desired}, {handed_back} jobs handed back"));
         self.said.extend(state.instances().map(|instance| shown(instance, self.ahead)));
     }
+}
+
+/// One of a drill's instances: what came of it, and when each step was seen.
+fn tried(tried: &Tried, ahead: i64) -> String {
+    let name = tried.id.as_ref().map(|id| &id.0).or(tried.token.as_ref().map(|token| &token.0));
+    let times = &tried.times;
+    let steps = [
+        ("accepted", times.accepted_at),
+        ("running", times.running_at),
+        ("registered", times.registered_at),
+        ("ready", times.ready_at),
+        ("draining", times.draining_at),
+        ("drained", times.drained_at),
+        ("terminating", times.terminating_at),
+        ("gone", times.gone_at),
+    ];
+    let steps = steps.iter().filter_map(|(step, at)| Some(format!("{step} {}", clock(at.as_ref()?.stepped(-ahead)))));
+    let outcome = match &tried.outcome {
+        None => "no outcome yet".to_owned(),
+        Some(Outcome::Ready) => "was ready".to_owned(),
+        Some(Outcome::Failed { cause }) => format!("failed: {cause}"),
+    };
+    let stays = tried.stays.map(|why| format!("stays: {why}"));
+    let free = tried.is_free.then(|| "not billed".to_owned());
+    let parts: Vec<String> = [outcome].into_iter().chain(stays).chain(free).chain(steps).collect();
+    format!("{}: {}", name.map_or("not launched", String::as_str), parts.join("; "))
 }
 
 /// `STARTED/LEFT`, with `/ALLOWS` where the limit is known.

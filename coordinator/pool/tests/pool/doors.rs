@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use spillway_brain::{AgentPhase, Ec2State, InstanceId, Rejection};
-use spillway_pool::{Denied, Effect, FromAgent, Granted, Input, NotAdmitted, Wish};
+use spillway_brain::{AgentPhase, Ec2State, InstanceId, NoDrill, Rejection};
+use spillway_pool::{Denied, Effect, FromAgent, Granted, Happening, Input, NotAdmitted, Wish};
 
 use crate::support::{Stage, acts, id, listed, report};
 
@@ -55,6 +55,26 @@ fn what_is_not_there_and_whoever_does_not_lead_is_said() {
     stage.tell(Input::StandBy);
     assert_eq!(ask(&mut stage, Wish::Hold { reason: String::new() }), Err(Denied::NotTheLeader));
     assert!(stage.pool.state().hold().is_none());
+}
+
+#[test]
+fn a_drill_is_granted_once_and_told_in_the_log_and_its_plan_launches() {
+    let mut stage = Stage::leading();
+    let drill = || Wish::Drill { instances: 1, by: "root".to_owned(), reason: "a new image".to_owned() };
+    stage.tell(Input::Observed(Err("NOPERM".to_owned())));
+    stage.effects_and_saves();
+    let unknown = ask(&mut stage, drill()).expect_err("the queues are unknown").to_string();
+    assert!(unknown.contains("no drill is begun: cannot read the queues (NOPERM)"), "{unknown}");
+    stage.sees(0, Vec::new());
+    stage.effects_and_saves();
+    let granted = ask(&mut stage, drill()).expect("there is room");
+    assert!(matches!(granted, Granted::Drills { number: 1, instances: 1, .. }), "{granted:?}");
+    let done = stage.saves();
+    assert_eq!(acts(&done), ["launch"]);
+    let begun = Happening::DrillBegan { instances: 1, asked: "a new image, by root".to_owned() };
+    assert!(done.iter().any(|it| matches!(it, Effect::Happened(happened) if *happened == begun)), "{done:?}");
+    let rejected = ask(&mut stage, drill()).expect_err("one at a time");
+    assert!(matches!(rejected, Denied::Rejected(Rejection::NoDrill(NoDrill::UnderWay { .. }))), "{rejected:?}");
 }
 
 #[test]

@@ -106,6 +106,7 @@ impl World {
                 self.count(Occurrence::OperatorCancel);
                 self.coordinators[c].obligations.promised = Some((id, "cancel_drain"));
             }
+            Ok(Granted::Drills { .. }) => self.count(Occurrence::Drill),
             Ok(Granted::Rehearses { .. }) => self.count(Occurrence::Rehearsal),
             Err(denied) => {
                 say!(self, "an operator's command is rejected: {denied}");

@@ -182,6 +182,7 @@ impl World {
                 };
                 Wish::CancelDrain { id, by: String::new() }
             }
+            (Fault::Drill, _) => Wish::Drill { instances: self.rng.between(1, 2) as u32, by: String::new(), reason },
             (Fault::Rehearse, Some(id)) => Wish::Rehearse { id, notice: Duration::from_secs(120) },
             _ => return,
         };

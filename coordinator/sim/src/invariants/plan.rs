@@ -36,6 +36,7 @@ impl World {
         self.check_events(c, now);
         self.check_blind(c, plan, now);
         self.check_bound(c, now);
+        self.check_drill(c, &plan.decisions);
         let launches = plan.decisions.iter().filter(|planned| self.is_new_launch(planned)).count();
         self.check_breaker(c, launches, now);
         self.check_taken_back(c);

@@ -126,8 +126,8 @@ pub const MUTANTS: &[Mutant] = &[
         "hold-ignored",
         "a held pool is scaled",
         "coordinator/brain/src/capacity.rs",
-        "plan.notes.push(Note::Held { reason: or_empty::some(reason.clone()) });\n        return;",
-        "plan.notes.push(Note::Held { reason: or_empty::some(reason.clone()) });",
+        "plan.notes.push(Note::Held { reason: or_empty::some(reason) });\n        return;",
+        "plan.notes.push(Note::Held { reason: or_empty::some(reason) });",
     ),
     bug(
         "burst-of-launches",

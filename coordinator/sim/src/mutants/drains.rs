@@ -213,8 +213,8 @@ pub const MUTANTS: &[Mutant] = &[
         "sudden-end-not-told",
         "the end of an instance without notice is not told from any other",
         "coordinator/brain/src/instance.rs",
-        "if !is_stopped && !is_decided && !self.had_notice(now) {",
-        "if !is_stopped && !is_decided && self.had_notice(now) {",
+        "if !self.is_stopped() && !is_decided && !self.had_notice(now) {",
+        "if !self.is_stopped() && !is_decided && self.had_notice(now) {",
     ),
     bug(
         "notice-of-any-time",
