@@ -144,6 +144,7 @@ fn heartbeat(beat: &v1::Heartbeat) -> Value {
         "redis_round_trip_seconds": seconds(beat.redis_round_trip.as_ref()),
         "git_commit": or_null(&beat.git_commit),
         "image_id": or_null(&beat.image_id),
+        "lockfile": or_null(&beat.lockfile),
         "cpu_percent": beat.cpu_percent,
         "memory_used_bytes": beat.memory_used_bytes,
         "memory_total_bytes": beat.memory_total_bytes,
