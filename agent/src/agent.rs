@@ -24,6 +24,7 @@ use crate::config::Config;
 use crate::identity::{self, Origin};
 use crate::imds::poll::{self, ReadNotice, Seen};
 use crate::imds::{Document, ImdsError};
+use crate::lockfile;
 use crate::report::{FlightRecord, Reporter};
 use crate::saved::SavedState;
 use crate::session::messages::{envelope, farewell, phase};
@@ -70,6 +71,7 @@ enum Input {
     Outlook(Seen),
     WorkerChecked(u64, Box<WorkerCheck>),
     Commit(String),
+    Lockfile(Option<String>),
     Shim(ShimUpdate),
 }
 
@@ -329,6 +331,7 @@ impl Agent {
         self.schedule.send_modify(|schedule| schedule.pace = pace);
         if matches!(self.machine.phase(), Phase::Proving) {
             self.read_commit();
+            self.read_lockfile();
         }
     }
 
@@ -340,6 +343,17 @@ impl Agent {
             match process::output(command, Duration::from_secs(10)).await {
                 Ok(commit) => drop(inputs.send(Input::Commit(commit.trim().to_owned())).await),
                 Err(problem) => tracing::debug!(problem, "cannot read the application's git commit"),
+            }
+        });
+    }
+
+    fn read_lockfile(&self) {
+        let (directory, inputs) = (self.launcher.directory().to_owned(), self.inputs.clone());
+        tokio::spawn(async move {
+            match tokio::task::spawn_blocking(move || lockfile::hash(&directory)).await {
+                Ok(Ok(hash)) => drop(inputs.send(Input::Lockfile(hash)).await),
+                Ok(Err(error)) => tracing::debug!(%error, "cannot read the application's lockfile"),
+                Err(error) => tracing::debug!(%error, "the lockfile was not read"),
             }
         });
     }

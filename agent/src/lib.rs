@@ -12,6 +12,7 @@ pub mod config;
 pub mod identity;
 pub mod image;
 pub mod imds;
+pub mod lockfile;
 pub mod mask;
 pub mod report;
 pub mod saved;

@@ -68,6 +68,7 @@ pub struct Reporter {
     steps: Vec<String>,
     signal: DrainSignal,
     commit: Option<String>,
+    lockfile: Option<String>,
     check: WorkerCheck,
     shims: Seen,
     /// Why there is no shim at all.
@@ -92,6 +93,7 @@ impl Reporter {
             steps: config.boot.steps.iter().map(|step| step.name.clone()).collect(),
             signal: config.drain.signal,
             commit: None,
+            lockfile: None,
             check: WorkerCheck::default(),
             shims: Seen::default(),
             no_shim: None,
@@ -131,6 +133,11 @@ impl Reporter {
         self.commit = Some(commit);
     }
 
+    /// The hash of the application's lockfile; None where it has none.
+    pub fn set_lockfile(&mut self, hash: Option<String>) {
+        self.lockfile = hash;
+    }
+
     /// What EC2 has scheduled for the instance.
     pub fn set_schedule(&mut self, events: Vec<ScheduledEvent>) {
         self.schedule = Some(events);
@@ -155,6 +162,7 @@ impl Reporter {
             redis_round_trip: redis.map(|redis| duration(redis.round_trip)),
             git_commit: self.commit.clone().unwrap_or_default(),
             image_id: self.image_id.clone(),
+            lockfile: self.lockfile.clone().unwrap_or_default(),
             cpu_percent: vitals.cpu_percent,
             memory_used_bytes: vitals.memory_used_bytes,
             memory_total_bytes: vitals.memory_total_bytes,

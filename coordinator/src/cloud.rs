@@ -17,6 +17,7 @@ mod codes;
 mod image_yet;
 pub mod images;
 mod launch;
+mod launch_image;
 mod list;
 mod look;
 mod machine;
@@ -36,6 +37,8 @@ use spillway_brain::InstanceId;
 use crate::config::Proxies;
 
 pub use classify::{Refused, class_of};
+pub use launch_image::LaunchImage;
+use launch_image::LaunchImages;
 pub use list::{Interruption, Known, ListedInstance, Listing};
 pub use look::{Image, Template};
 pub use machine::{Machine, this_machine};
@@ -58,6 +61,7 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 pub struct Cloud {
     client: Client,
     volumes: Volumes,
+    launch_images: LaunchImages,
 }
 
 impl Cloud {
@@ -69,7 +73,7 @@ impl Cloud {
     /// The SDK cannot use a proxy's URL.
     pub async fn connect(region: Option<&str>, proxies: &Proxies) -> Result<Self, ProxyError> {
         let client = Client::new(&sdk_config(region, proxies, RetryConfig::disabled()).await?);
-        Ok(Cloud { client, volumes: Volumes::default() })
+        Ok(Cloud { client, volumes: Volumes::default(), launch_images: LaunchImages::default() })
     }
 
     /// The region that calls go to; None where nothing says which.

@@ -14,7 +14,12 @@
 //! | `spillway_registrations_total` | counter | `outcome`: accepted, refused, unavailable (STS or the ledger did not answer) |
 //! | `spillway_certificate_expiry_timestamp_seconds` | gauge | of: ca, server (set by `tls`) |
 //! | `spillway_left_volumes` | gauge | none: volumes that ended instances of the installation left behind |
+//! | `spillway_image_age_seconds` | gauge | `pool`: of the image that launches take; NaN while that is not known, and of a standby |
+//! | `spillway_instances_stale` | gauge | `pool`: instances of another image than launches take; NaN likewise |
+//! | `spillway_boot_step_seconds` | gauge | `pool`, `step` (16 of a pool): the median of the last boots |
 //! | `spillway_instances_launched_total`, `spillway_instances_terminated_total` | counter | `pool` |
+
+mod images;
 
 use std::sync::OnceLock;
 
@@ -105,6 +110,7 @@ pub fn record(pools: &[PoolStatus]) {
             set("spillway_instances_desired", f64::from(desired));
         }
         set("spillway_instances_max", f64::from(view.max_instances));
+        images::record(&pool, view);
         for (outcome, launches) in &status.launches.outcomes {
             let (pool, capacity_type) = (pool.clone(), CAPACITY_TYPE);
             counter!("spillway_launches_total", "pool" => pool, "capacity_type" => capacity_type, "outcome" => *outcome)

@@ -1,5 +1,7 @@
 //! A pool's status as `spillway.v1` messages: the brain's state, and what its agents reported last.
 
+pub mod images;
+
 use std::collections::BTreeMap;
 
 use spillway_brain::{
@@ -42,6 +44,7 @@ pub fn pool(
         jobs_handed_back_total: state.handed_back_total(),
         launches_blocked: state.refusals().filter(|it| state.is_leader() && it.blocks(now)).map(blocked).collect(),
         drill: state.drill().map(drill),
+        ..v1::Pool::default()
     }
 }
 
@@ -117,6 +120,7 @@ fn instance(
         terminate_problem: instance.not_terminated.as_ref().map(|it| it.detail.clone()).unwrap_or_default(),
         worker_log: instance.agent.worker_log.clone().unwrap_or_default(),
         for_drill: instance.is_for_drill,
+        other_image: None,
     }
 }
 

@@ -58,6 +58,7 @@ impl Agent {
                 Event::Observed(observation)
             }
             Input::Commit(commit) => return self.reporter.set_commit(commit),
+            Input::Lockfile(hash) => return self.reporter.set_lockfile(hash),
             Input::Shim(ShimUpdate::Event(event)) => event,
             Input::Shim(ShimUpdate::Seen(seen)) => {
                 let processes = seen.processes.clone();

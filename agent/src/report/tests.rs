@@ -14,6 +14,7 @@ fn reporter(check: WorkerCheck, workers: Vec<wire::Worker>) -> Reporter {
         steps: Vec::new(),
         signal: DrainSignal::Auto,
         commit: None,
+        lockfile: None,
         check,
         shims: Seen { workers, ..Seen::default() },
         no_shim: None,

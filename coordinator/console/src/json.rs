@@ -28,6 +28,18 @@ fn pool(pool: &v1::Pool) -> Value {
         "instances": pool.instances.iter().map(instance).collect::<Vec<_>>(),
         "plan": pool.plan.as_ref().map(plan),
         "drill": pool.drill.as_ref().map(drill),
+        "launch_image": pool.launch_image.as_ref().map(|image| json!({
+            "id": image.id,
+            "made_at": time(image.made_at.as_ref()),
+            "at": time(image.at.as_ref()),
+        })),
+        "newest_commit": or_null(&pool.newest_commit),
+        "boot_step_medians": pool.step_medians.iter().map(|step| json!({
+            "name": step.name,
+            "took_seconds": seconds(step.took.as_ref()),
+            "boots": step.boots,
+            "installs": step.installs,
+        })).collect::<Vec<_>>(),
         "launched_total": pool.launched_total,
         "terminated_total": pool.terminated_total,
         "jobs_handed_back_total": pool.jobs_handed_back_total,
@@ -121,6 +133,7 @@ fn instance(instance: &v1::Instance) -> Value {
         "terminate_problem": or_null(&instance.terminate_problem),
         "worker_log": or_null(&instance.worker_log),
         "for_drill": instance.for_drill,
+        "other_image": instance.other_image,
     })
 }
 
@@ -144,6 +157,7 @@ fn heartbeat(beat: &v1::Heartbeat) -> Value {
         "redis_round_trip_seconds": seconds(beat.redis_round_trip.as_ref()),
         "git_commit": or_null(&beat.git_commit),
         "image_id": or_null(&beat.image_id),
+        "lockfile": or_null(&beat.lockfile),
         "cpu_percent": beat.cpu_percent,
         "memory_used_bytes": beat.memory_used_bytes,
         "memory_total_bytes": beat.memory_total_bytes,

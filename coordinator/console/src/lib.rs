@@ -7,6 +7,7 @@
 
 pub mod client;
 pub mod graph;
+mod images;
 pub mod json;
 pub mod style;
 pub mod times;

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use spillway_proto::v1;
 use spillway_words::{counted, in_words};
 
+use crate::images;
 use crate::times::{self, ago, since, span, until};
 
 /// Instances that ended less long ago are still shown, with what went wrong.
@@ -78,12 +79,15 @@ fn write_pool(out: &mut String, pool: &v1::Pool, now: SystemTime) -> std::fmt::R
     for blocked in &pool.launches_blocked {
         writeln!(out, "  {}", blocked_line(blocked, now))?;
     }
+    for line in images::of_pool(pool, now) {
+        writeln!(out, "  image      {line}")?;
+    }
     let alive: Vec<_> = pool.instances.iter().filter(|instance| instance.phase != "gone").collect();
     if alive.is_empty() {
         writeln!(out, "  instances  none")?;
     }
     for instance in alive {
-        write_instance(out, instance, now)?;
+        write_instance(out, instance, pool, now)?;
     }
     for instance in pool.instances.iter().filter(|instance| instance.phase == "gone") {
         write_gone(out, instance, now)?;
@@ -155,14 +159,15 @@ pub fn backlog_line(backlog: &v1::Backlog, now: SystemTime) -> String {
     parts.join(", ")
 }
 
-fn write_instance(out: &mut String, instance: &v1::Instance, now: SystemTime) -> std::fmt::Result {
+fn write_instance(out: &mut String, instance: &v1::Instance, pool: &v1::Pool, now: SystemTime) -> std::fmt::Result {
     let name = if instance.id.is_empty() { &instance.token } else { &instance.id };
     let kind = [&instance.capacity_type, &instance.instance_type, &instance.availability_zone];
     let kind: Vec<&str> = kind.into_iter().map(String::as_str).filter(|part| !part.is_empty()).collect();
     let agent = Some(format!("agent {}", instance.agent_version)).filter(|_| !instance.agent_version.is_empty());
     let drill = instance.for_drill.then(|| "for the drill".to_owned());
     let kind = Some(kind.join(" ")).filter(|kind| !kind.is_empty());
-    let kind: Vec<String> = kind.into_iter().chain(agent).chain(drill).collect();
+    let kind: Vec<String> =
+        kind.into_iter().chain(agent).chain(drill).chain(images::of_instance(instance, pool)).collect();
     writeln!(
         out,
         "  {name:<20} {:<11} {:<12} {}",

@@ -207,12 +207,18 @@ impl Reconciler {
                 None => drop(known.unanswered.insert(instance.token.clone())),
             }
         }
+        let launches = self.pool.is_leader() && !self.config.brain.retired;
         self.calls.spawn(async move {
             let asked_at = clock::up();
             let answer = match installation {
                 Some(installation) => {
                     let answer = cloud.list(&config, &installation, &known).await;
-                    tokio::spawn(async move { cloud.look_for_left_volumes(&installation).await });
+                    tokio::spawn(async move {
+                        cloud.look_for_left_volumes(&installation).await;
+                        if launches {
+                            cloud.look_for_launch_image(&config).await;
+                        }
+                    });
                     answer
                 }
                 None => Err(not_identified()),

@@ -88,6 +88,7 @@ fn heartbeat(beat: v1::Heartbeat) -> v1::Heartbeat {
     v1::Heartbeat {
         git_commit: name(&beat.git_commit),
         image_id: name(&beat.image_id),
+        lockfile: name(&beat.lockfile),
         problem: sentence(&beat.problem),
         unprotected: beat.unprotected.iter().take(SENTENCES).map(|text| sentence(text)).collect(),
         queues: beat.queues.into_iter().take(QUEUES).map(queue).collect(),
@@ -171,6 +172,7 @@ mod tests {
         let beat = v1::Heartbeat {
             problem: long.clone(),
             git_commit: long.clone(),
+            lockfile: long.clone(),
             unprotected: vec![long.clone(); 1000],
             queues: vec![v1::WorkerQueue { queue: "q".into(), prefix: long.clone(), limiter_max: None }; 1000],
             worker: Some(worker),

@@ -174,6 +174,7 @@ fn anything(random: &mut Random) -> v1::SessionRequest {
             memory_used_bytes: u64::MAX,
             problem: text(random),
             git_commit: text(random),
+            lockfile: text(random),
             ..v1::Heartbeat::default()
         }),
         1 => Said::BootStep(v1::BootStep {

@@ -36,6 +36,7 @@ mod restart;
 mod scheduled;
 mod secrets;
 mod settings;
+mod stale;
 mod strangers;
 mod suspect;
 mod taken_back;
