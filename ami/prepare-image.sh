@@ -3,10 +3,11 @@
 # what it needs, and leaves the machine ready for an image. `spillway bake` runs it as user data; ami/README.md says how
 # it is run by hand. Never on the primary: it deletes the coordinator, Redis's data and PM2's saved list.
 #
-#   prepare-image.sh --this-is-the-builder [--stop-services] [--allow NAME]...
+#   prepare-image.sh --this-is-the-builder [--stop-services] [--stop SERVICE]... [--erase PATH]... [--allow NAME]...
 #
 # --stop-services is for a builder that nobody can reach and that reaches nobody: the primary's services run there until
-# this stops them. --allow NAME is for the agent's check of credentials.
+# this stops them. --stop names another service that no worker may start, --erase what no worker may have. --allow NAME is
+# for the agent's check of credentials.
 set -euo pipefail
 
 fail() { printf 'prepare-image: %s\n' "$*" >&2 && exit 1; }
@@ -14,13 +15,24 @@ say() { printf '%s\n' "- $*"; }
 
 [ "${1:-}" = --this-is-the-builder ] || fail "deletes the coordinator and Redis's data from this machine. If it is the builder, say --this-is-the-builder"
 shift
-stops=no
-[ "${1:-}" != --stop-services ] || { stops=yes && shift; }
+stops=no services=(spillway redis-server redis redis6 valkey valkey-server) places=() others=()
+while [ $# -gt 0 ]; do
+  case $1 in
+    --stop-services) stops=yes ;;
+    --stop) services+=("${2:?--stop needs a service}") && shift ;;
+    --erase) places+=("${2:?--erase needs a path}") && shift ;;
+    *) others+=("$1") ;;
+  esac
+  shift
+done
+for place in "${places[@]}"; do
+  case $place in /*/*) ;; *) fail "--erase $place: name a path below a directory, such as /data/redis" ;; esac
+done
+set -- "${others[@]}" # for the agent's check
 [ "$(id -u)" = 0 ] || fail "needs root"
 
 # What runs on the primary and must never start on a worker. Add what else is yours.
 shopt -s nullglob
-services=(spillway redis-server redis)
 for unit in /etc/systemd/system/pm2-*.service; do services+=("$(basename "$unit" .service)"); done
 for service in "${services[@]}"; do
   systemctl is-active --quiet "$service" || continue
@@ -45,7 +57,7 @@ user=$(value user) directory=$(value directory) env_file=$(value env_file)
 users_home=$(getent passwd "${user:-root}" | cut -d: -f6)
 [ -d "$directory" ] || fail "$config names the directory $directory, which is not there"
 [ -s "$env_file" ] || fail "$config names the environment file $env_file, which is not there"
-if grep -qE '^(export +)?REDIS_URL=.*(127\.|localhost|\[::1\]|unix:)' "$env_file"; then
+if grep -qE '^(export +)?REDIS_URL=.*((://|@)(127\.|localhost|\[::1\])|unix:)' "$env_file"; then
   fail "REDIS_URL in $env_file is this machine's own Redis: write the primary's private address"
 fi
 has() { runuser -u "${user:-root}" -- bash -lc "PATH=\$HOME/.bun/bin:\$PATH command -v $1" >/dev/null; }
@@ -124,8 +136,9 @@ done
 
 say "Redis's copy of the queues is gone"
 data=$(sed -n 's/^ *dir \+"\?\([^"]*\)"\? *$/\1/p' /etc/redis/redis.conf /etc/redis.conf 2>/dev/null | tail -n 1) || true
-data=${data:-/var/lib/redis}
-[ "$data" = / ] || erase "${data%/}"/*
+# A directory that is not named whole would be this script's own.
+case $data in /*/*) ;; *) data=/var/lib/redis ;; esac
+erase "${data%/}"/* /var/lib/redis/* /var/lib/redis6/* /var/lib/valkey/* "${places[@]}"
 
 say "the agent's files are root's; a token is nobody else's. User data starts the agent"
 chown root:root "$agent" $config
@@ -160,15 +173,16 @@ is_on_disk() {
   local disk number
   for disk in "${disks[@]}"; do
     # A disk that cannot be read counts as one that has it.
-    number=$(count "$disk" -F -f "$marks") && [ "$number" = 0 ] || return 0
-    number=$(count "$disk" -E 'REDIS0[0-9]{3}.{0,3}redis-ver') && [ "$number" = 0 ] || return 0
+    # Without a mark grep would not read to the end, which looks like a disk that cannot be read.
+    if [ -s "$marks" ]; then number=$(count "$disk" -F -f "$marks") && [ "$number" = 0 ] || return 0; fi
+    number=$(count "$disk" -E '(REDIS|VALKEY)[0-9]{3,4}.{0,3}(redis|valkey)-ver') && [ "$number" = 0 ] || return 0
   done
   return 1
 }
 say "looking for $(wc -l <"$marks") secrets of the primary's, and for Redis' files, on ${disks[*]:-"the files of /"}"
 if [ ${#disks[@]} = 0 ] || is_on_disk; then
   found=$(named)
-  [ -z "$found" ] || fail "a secret of the primary's, or Redis' data, is also in $found: remove it there, on the primary, and bake again"
+  [ -z "$found" ] || fail "a secret of the primary's, or Redis' data, is also in $found: no image may have it. Have it deleted here, on the copy (spillway bake --erase PATH); on the primary it may be in use"
 fi
 if is_on_disk; then
   say "found in what was deleted before: the free space is overwritten"

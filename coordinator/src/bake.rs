@@ -26,7 +26,7 @@ mod verdict;
 pub use next::{Step, Verdicts, next, unfinished};
 pub use removals::{Removal, leftovers, pruned};
 pub use rollback::{RollbackError, earlier};
-pub use run::{BakeError, Baker, Done, Plan, Progress, Uninstalls, Way};
+pub use run::{BakeError, Baker, Done, Plan, Progress, Uninstalls, Way, stacks_parameter};
 pub use verdict::Verdict;
 
 /// The name of an installation's copy.

@@ -9,10 +9,11 @@ use std::time::SystemTime;
 use anyhow::Context as _;
 use clap::Args;
 use serde_json::json;
-use spillway_coordinator::bake::{BakeError, Baker, Plan, Progress, Removal, Way};
+use spillway_coordinator::bake::{BakeError, Baker, Plan, Progress, Removal, Way, stacks_parameter};
 use spillway_coordinator::cloud::images::Images;
 use spillway_coordinator::{clock, config};
 use spillway_output::{errln, outln};
+use spillway_words::shown::visible;
 
 use progress::Shown;
 
@@ -37,6 +38,12 @@ pub struct Options {
     /// A variable or a file that may have credentials in the image all the same; may be given several times
     #[arg(long, value_name = "NAME|FILE")]
     allow: Vec<String>,
+    /// A service of the primary's that no worker may start, such as another worker's; may be given several times
+    #[arg(long, value_name = "SERVICE")]
+    stop: Vec<String>,
+    /// What is deleted from the image, such as another program's data; may be given several times
+    #[arg(long, value_name = "PATH")]
+    erase: Vec<String>,
     /// Do not try the image before launches take it
     #[arg(long)]
     no_canary: bool,
@@ -44,7 +51,7 @@ pub struct Options {
     #[arg(long)]
     keep_failed: bool,
     /// Say what would be done, and whether EC2 would let it; make nothing
-    #[arg(long, conflicts_with_all = ["rollback", "discard"])]
+    #[arg(long, conflicts_with_all = ["rollback", "discard", "restart"])]
     dry_run: bool,
     /// Begin anew instead of going on with a bake that was begun
     #[arg(long, conflicts_with_all = ["rollback", "discard"])]
@@ -69,7 +76,11 @@ pub(super) async fn bake(options: Options) -> anyhow::Result<()> {
 
 async fn run(options: &Options) -> anyhow::Result<()> {
     let images = connect(options.region.as_deref(), &options.installation).await?;
-    let template = options.template.clone().unwrap_or_else(|| format!("{}-worker", options.installation));
+    let template = options
+        .template
+        .clone()
+        .filter(|name| !name.is_empty())
+        .unwrap_or_else(|| format!("{}-worker", options.installation));
     let baker = Baker::new(images);
     if let Some(asked) = &options.rollback {
         let asked = Some(asked.as_str()).filter(|asked| !asked.is_empty());
@@ -82,16 +93,15 @@ async fn run(options: &Options) -> anyhow::Result<()> {
         }
         return Ok(());
     }
-    let keeps = usize::from(options.keep);
-    let mut plan = baker.plan(options.from.as_deref(), &template, keeps).await?;
-    if options.discard || options.restart && plan.resumes.is_some() {
-        let removed = baker.discard(&plan.parameter).await?;
+    if options.discard || options.restart {
+        // It rests on nothing else: the primary or the stack may be gone.
+        let removed = baker.discard(&stacks_parameter(&options.installation), |_| true).await?;
         if options.discard {
             print_discarded(&removed, options.json);
             return Ok(());
         }
-        plan = baker.plan(options.from.as_deref(), &template, keeps).await?;
     }
+    let plan = baker.plan(options.from.as_deref(), &template, usize::from(options.keep)).await?;
     if options.dry_run {
         if plan.resumes.is_none() {
             baker.would_copy(&plan).await?;
@@ -108,6 +118,8 @@ async fn make(baker: &Baker, plan: &Plan, options: &Options) -> anyhow::Result<(
         tries: !options.no_canary,
         keeps_failed: options.keep_failed,
         allowed: options.allow.clone(),
+        stopped: options.stop.clone(),
+        erased: options.erase.clone(),
     };
     let mut shown = Shown::new(plan, !options.no_canary, options.json, std::io::stderr().is_terminal());
     let fresh = name_of_a_bake(clock::system_now());
@@ -124,7 +136,10 @@ async fn make(baker: &Baker, plan: &Plan, options: &Options) -> anyhow::Result<(
         Ok(done) => {
             let seconds = shown.seconds();
             match options.json {
-                true => outln!("{}", json!({ "ok": true, "bake": done.bake, "image": done.image, "steps": seconds })),
+                true => outln!(
+                    "{}",
+                    json!({ "ok": true, "bake": done.bake, "image": done.image, "resumed": plan.resumes.is_some(), "steps": seconds })
+                ),
                 false => outln!(
                     "launches take {} from now on{}\ninstances that run stay as they are; back: spillway bake --rollback",
                     done.image,
@@ -134,20 +149,30 @@ async fn make(baker: &Baker, plan: &Plan, options: &Options) -> anyhow::Result<(
             Ok(())
         }
         Err(error) => {
+            if let BakeError::Refused { .. } = &error {
+                errln!("what was made stays, and is billed: the same command goes on, and --discard removes it");
+            }
             if let BakeError::Failed { said, kept, .. } = &error {
-                said.iter().for_each(|line| errln!("  | {line}"));
+                said.iter().for_each(|line| errln!("  | {}", visible(line)));
                 match kept {
                     true => errln!("what was made stays, and is billed: spillway bake --discard removes it"),
                     false => errln!("what was made for it is removed; launches take the image of before"),
                 }
             }
-            Err(error.into())
+            // A console's words are in it.
+            Err(anyhow::anyhow!(visible(&error.to_string())))
         }
     }
 }
 
 /// With the credentials that AWS's own tools would use here.
 pub(super) async fn connect(region: Option<&str>, installation: &str) -> anyhow::Result<Images> {
+    // An input that CI leaves empty is none.
+    let region = region.filter(|region| !region.is_empty());
+    anyhow::ensure!(
+        !installation.is_empty(),
+        "--installation or SPILLWAY_INSTALLATION is empty: it is the stack's name"
+    );
     let proxies = config::proxies(&config::process_environment())?;
     let images = Images::connect(region, &proxies, installation).await.context("HTTPS_PROXY cannot be used")?;
     anyhow::ensure!(images.region().is_some(), "nothing says in which region: --region, or AWS_REGION");

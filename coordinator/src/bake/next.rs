@@ -34,9 +34,20 @@ pub enum Step {
     Failed(String),
 }
 
-/// The bake that is under way, by its copy.
+/// The bake that is under way, by its copy. A tag that no bake has set names none.
 pub fn unfinished(baked: &Baked) -> Option<&str> {
-    baked.images.iter().find(|image| image.part == Some(Part::Copy)).map(|image| image.bake.as_str())
+    let copy = baked.images.iter().find(|image| image.part == Some(Part::Copy) && is_name(&image.bake));
+    copy.map(|image| image.bake.as_str())
+}
+
+/// Whether it is the name of a bake: `20261129T031245Z`. It becomes part of scripts.
+fn is_name(bake: &str) -> bool {
+    let has = |place: usize, byte: u8| match place {
+        8 => byte == b'T',
+        15 => byte == b'Z',
+        _ => byte.is_ascii_digit(),
+    };
+    bake.len() == 16 && bake.bytes().enumerate().all(|(place, byte)| has(place, byte))
 }
 
 /// The next step of a bake. `keeps`: how many images stay that launches took once. `tries`: the image is tried on a
@@ -45,7 +56,13 @@ pub fn next(baked: &Baked, bake: &str, verdicts: &Verdicts, keeps: usize, tries:
     let image = |part| baked.images.iter().find(|image| image.bake == bake && image.part == Some(part));
     let instance = |part| baked.instances.iter().find(|it| it.bake == bake && it.part == Some(part));
     if let Some(image) = image(Part::Image).filter(|image| baked.history.contains(&image.id)) {
-        return finish(baked, image, keeps);
+        return match baked.history.last() {
+            Some(current) if *current != image.id => Step::Failed(format!(
+                "launches took {} of this bake, and somebody has had them take {current} since",
+                image.id
+            )),
+            _ => finish(baked, image, keeps),
+        };
     }
     let Some(copy) = image(Part::Copy) else { return Step::MakeCopy };
     if let Some(step) = until_available(baked, copy, Part::Copy) {
@@ -77,7 +94,9 @@ pub fn next(baked: &Baked, bake: &str, verdicts: &Verdicts, keeps: usize, tries:
 
 /// The instances go before the copy, which says that there is something to go on with.
 fn finish(baked: &Baked, image: &BakedImage, keeps: usize) -> Step {
-    let removals: Vec<Removal> = leftovers(baked, None).into_iter().chain(pruned(baked, keeps)).collect();
+    // A bake that began later is somebody else's.
+    let left = leftovers(baked, |bake| bake <= image.bake.as_str());
+    let removals: Vec<Removal> = left.into_iter().chain(pruned(baked, keeps)).collect();
     match removals.is_empty() {
         true => Step::Done(image.id.clone()),
         false => Step::Remove(removals),
@@ -131,6 +150,7 @@ pub(super) mod tests {
             bake: bake.to_owned(),
             state: ImageState::Available,
             made_at: bake.to_owned(),
+            source: None,
             devices: vec![("/dev/sda1".to_owned(), format!("snap-{id}"))],
         }
     }
@@ -200,6 +220,26 @@ pub(super) mod tests {
         baked.images[0].state = ImageState::Failed("failed Client.InternalError".to_owned());
         let Step::Failed(why) = step(&baked, &Verdicts::default()) else { panic!("it goes on") };
         assert!(why.contains("Client.InternalError"), "{why}");
+    }
+
+    #[test]
+    fn a_copy_whose_tag_names_no_bake_is_gone_on_with_by_nobody() {
+        let of = |bake: &str| Baked { images: vec![image("ami-copy", Part::Copy, bake)], ..Baked::default() };
+        assert_eq!(unfinished(&of(BAKE)), Some(BAKE));
+        for bake in ["", "x; reboot", "20261129T03124 Z", "20261129T031245Z; reboot", "20261129X031245Z"] {
+            assert_eq!(unfinished(&of(bake)), None, "{bake}");
+        }
+    }
+
+    #[test]
+    fn an_image_that_launches_have_left_is_no_success() {
+        let baked = Baked {
+            images: vec![image("ami-new", Part::Image, BAKE)],
+            history: ["ami-old", "ami-new", "ami-old"].map(str::to_owned).to_vec(),
+            ..Baked::default()
+        };
+        let Step::Failed(why) = step(&baked, &Verdicts::default()) else { panic!("it is done") };
+        assert!(why.contains("take ami-old since"), "{why}");
     }
 
     /// What an earlier bake left does not stand in for a part of this one.

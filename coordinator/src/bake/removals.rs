@@ -24,13 +24,12 @@ impl Removal {
     }
 }
 
-/// What is of no bake but `current`: instances, images that launches never took, and snapshots without an image. A copy
-/// comes last. With no current one, everything of that kind.
-pub fn leftovers(baked: &Baked, current: Option<&str>) -> Vec<Removal> {
-    let is_current = |bake: &str| Some(bake) == current;
+/// What the bakes that `is_over` names have left and nothing needs: instances, images that launches never took and of
+/// which there is no instance, and snapshots without an image. A copy comes last.
+pub fn leftovers(baked: &Baked, is_over: impl Fn(&str) -> bool) -> Vec<Removal> {
     let mut removals = Vec::new();
     for instance in &baked.instances {
-        if instance.state != InstanceState::Ended && !is_current(&instance.bake) {
+        if instance.state != InstanceState::Ended && is_over(&instance.bake) {
             removals.push(Removal::Terminate(instance.id.clone()));
         }
     }
@@ -39,20 +38,28 @@ pub fn leftovers(baked: &Baked, current: Option<&str>) -> Vec<Removal> {
     // An image that is still being made may not tell its snapshots yet.
     let is_told = |bake: &str| !baked.images.iter().any(|image| image.bake == bake && image.devices.is_empty());
     for snapshot in &baked.snapshots {
-        if !of_images.contains(snapshot.id.as_str()) && !is_current(&snapshot.bake) && is_told(&snapshot.bake) {
+        if !of_images.contains(snapshot.id.as_str()) && is_over(&snapshot.bake) && is_told(&snapshot.bake) {
             removals.push(Removal::DeleteSnapshot(snapshot.id.clone()));
         }
     }
-    let is_left = |image: &&BakedImage| !is_current(&image.bake) && !baked.history.contains(&image.id);
+    let ends: BTreeSet<&str> = removals.iter().map(Removal::id).collect();
+    // Builder and canary are themselves instances of the copy and of the image.
+    let is_used = |image: &BakedImage| match baked.in_use.get(&image.id) {
+        None => false,
+        Some(users) => users.iter().any(|user| !ends.contains(user.as_str())),
+    };
+    let is_left = |image: &&BakedImage| is_over(&image.bake) && !baked.history.contains(&image.id) && !is_used(image);
     let (copies, others): (Vec<_>, Vec<_>) =
         baked.images.iter().filter(is_left).partition(|image| image.part == Some(Part::Copy));
-    removals.extend(others.into_iter().chain(copies).map(|image| Removal::Deregister(image.id.clone())));
+    let images = others.into_iter().chain(copies).map(|image| Removal::Deregister(image.id.clone()));
+    let images: Vec<Removal> = images.collect();
+    removals.extend(images);
     removals
 }
 
 /// All of it, the images that launches take too: where an installation ends.
 pub fn everything(baked: &Baked) -> Vec<Removal> {
-    leftovers(&Baked { history: Vec::new(), ..baked.clone() }, None)
+    leftovers(&Baked { history: Vec::new(), ..baked.clone() }, |_| true)
 }
 
 /// Images that launches took once and that are older than the newest `keeps`: never the one that the parameter names,
@@ -66,7 +73,7 @@ pub fn pruned(baked: &Baked, keeps: usize) -> Vec<Removal> {
         .collect();
     images.sort_by(|one, other| (&other.made_at, &other.id).cmp(&(&one.made_at, &one.id)));
     let old = images.into_iter().skip(keeps.max(1));
-    let old = old.filter(|image| Some(&image.id) != current && !baked.in_use.contains(&image.id));
+    let old = old.filter(|image| Some(&image.id) != current && !baked.in_use.contains_key(&image.id));
     old.map(|image| Removal::Deregister(image.id.clone())).collect()
 }
 
@@ -96,9 +103,22 @@ mod tests {
             Removal::DeleteSnapshot("snap-ami-gone".to_owned()),
             Removal::Deregister("ami-failed".to_owned()),
         ];
-        assert_eq!(leftovers(&baked, Some(BAKE)), of_others);
-        let all: Vec<String> = leftovers(&baked, None).iter().map(|removal| removal.id().to_owned()).collect();
+        assert_eq!(leftovers(&baked, |bake| bake != BAKE), of_others);
+        let all: Vec<String> = leftovers(&baked, |_| true).iter().map(|removal| removal.id().to_owned()).collect();
         assert_eq!(all, ["i-builder", "i-left", "snap-ami-gone", "ami-failed", "ami-copy"]);
+    }
+
+    /// As after the parameter was deleted and made again, which forgets what launches took.
+    #[test]
+    fn an_image_of_which_an_instance_runs_is_never_left_over() {
+        let good = image("ami-good", Part::Image, "good");
+        let mut baked = Baked { images: vec![good], ..Baked::default() };
+        assert_eq!(leftovers(&baked, |_| true).len(), 1);
+        baked.in_use.insert("ami-good".to_owned(), vec!["i-worker".to_owned()]);
+        assert_eq!(leftovers(&baked, |_| true), []);
+        baked.instances.push(instance("i-canary", Part::Canary, "good", InstanceState::Stopped));
+        baked.in_use.insert("ami-good".to_owned(), vec!["i-canary".to_owned()]);
+        assert_eq!(leftovers(&baked, |_| true).len(), 2, "its own canary goes with it");
     }
 
     #[test]
@@ -114,7 +134,7 @@ mod tests {
         let copy = image("ami-copy", Part::Copy, BAKE);
         let snapshots = vec![snapshot(&copy)];
         let baked = Baked { images: vec![BakedImage { devices: Vec::new(), ..copy }], snapshots, ..Baked::default() };
-        assert_eq!(leftovers(&baked, None), [Removal::Deregister("ami-copy".to_owned())]);
+        assert_eq!(leftovers(&baked, |_| true), [Removal::Deregister("ami-copy".to_owned())]);
     }
 
     #[test]
@@ -128,7 +148,7 @@ mod tests {
         let removed =
             |baked: &Baked, keeps| pruned(baked, keeps).iter().map(|it| it.id().to_owned()).collect::<Vec<_>>();
         assert_eq!(removed(&baked, 3), ["ami-2", "ami-1"]);
-        baked.in_use.insert("ami-2".to_owned());
+        baked.in_use.insert("ami-2".to_owned(), vec!["i-1".to_owned()]);
         assert_eq!(removed(&baked, 3), ["ami-1"]);
         // Rolled back: the newest is not the one that launches take.
         baked.history.push("ami-1".to_owned());

@@ -20,6 +20,10 @@ const POLLS: (Duration, Duration) = (Duration::from_millis(500), Duration::from_
 const LISTED_WITHIN: Duration = Duration::from_secs(180);
 /// A stopped instance's console is there within it.
 const CONSOLE_WITHIN: Duration = Duration::from_secs(600);
+/// An image of a large disk takes hours.
+const IMAGE_WITHIN: Duration = Duration::from_secs(6 * 3600);
+/// Beyond what builder and canary allow themselves.
+const INSTANCE_WITHIN: Duration = Duration::from_secs(50 * 60);
 /// Looks that fail one after the other, about half an hour of them, end a bake; what is there stays.
 const FAILURES: u32 = 180;
 /// Lines of a console that are shown where something failed.
@@ -36,6 +40,10 @@ pub struct Way {
     pub keeps_failed: bool,
     /// Variables and files that may have credentials.
     pub allowed: Vec<String>,
+    /// Services of the primary's that no worker may start.
+    pub stopped: Vec<String>,
+    /// Paths that no worker may have.
+    pub erased: Vec<String>,
 }
 
 /// What a bake rests on, found out before anything is made.
@@ -93,14 +101,14 @@ pub enum BakeError {
     /// With what was removed: all that this bake had made, unless it is kept.
     #[error("{why}")]
     Failed { why: String, said: Vec<String>, kept: bool },
-    #[error("{doing}: {source}")]
-    Refused { doing: &'static str, source: Refused },
+    #[error("{doing}: {refused}")]
+    Refused { doing: &'static str, refused: Refused },
     #[error(transparent)]
     Rollback(#[from] RollbackError),
 }
 
 fn while_doing(doing: &'static str) -> impl Fn(Refused) -> BakeError {
-    move |source| BakeError::Refused { doing, source }
+    move |refused| BakeError::Refused { doing, refused }
 }
 
 /// Makes images, of one installation.
@@ -127,13 +135,20 @@ impl Baker {
                 self.images.region().unwrap_or_default()
             ))
         })?;
-        let parameter = parameter(&found, template)?;
+        let parameter = parameter(&found, template, installation)?;
         let source = self.source(from).await?;
         let builder_group = self.builder_group().await?;
         let baked = self.images.look(&parameter).await.map_err(while_doing("cannot look at the images there are"))?;
         let resumes = unfinished(&baked).map(str::to_owned);
+        let copy = baked.images.iter().find(|it| it.part == Some(Part::Copy) && resumes.as_ref() == Some(&it.bake));
+        if let Some(copied) = copy.and_then(|copy| copy.source.as_ref()).filter(|copied| **copied != source.id) {
+            return Err(BakeError::Unfit(format!(
+                "a bake was begun from {copied}, and {} is to be copied: --restart begins anew, --discard removes it",
+                source.id
+            )));
+        }
         Ok(Plan {
-            leftovers: leftovers(&baked, resumes.as_deref()),
+            leftovers: leftovers(&baked, |bake| resumes.as_deref() != Some(bake)),
             pruned: pruned(&baked, keeps),
             current: baked.history.last().cloned(),
             template: found,
@@ -213,6 +228,7 @@ impl Baker {
             asked: BTreeMap::new(),
             said: Vec::new(),
             last: None,
+            has_copied: false,
             kept: BTreeSet::new(),
             is_new: true,
         };
@@ -226,40 +242,62 @@ impl Baker {
             };
             match acted {
                 Ok(Some(image)) => return Ok(Done { bake: work.bake, image }),
-                Ok(None) => failures = 0,
+                Ok(None) => {
+                    failures = 0;
+                    pause = if work.is_new { POLLS.0 } else { pause };
+                }
                 // What was asked for may have been done: the next look says.
                 Err(Trouble::Refused(_, refused)) if refused.class == RefusalClass::Retry && failures < FAILURES => {
                     failures += 1;
                     tell(Progress::Retries(refused.to_string()));
                 }
-                Err(Trouble::Refused(doing, source)) => return Err(BakeError::Refused { doing, source }),
+                Err(Trouble::Refused(doing, refused)) => return Err(BakeError::Refused { doing, refused }),
                 Err(Trouble::Failed(why)) => {
                     let said = std::mem::take(&mut work.said);
                     let kept = way.keeps_failed;
-                    if !kept {
-                        self.discard(&plan.parameter).await?;
-                    }
+                    let removed = match kept {
+                        true => Ok(Vec::new()),
+                        // Another's bake may have begun meanwhile.
+                        false => self.discard(&plan.parameter, |bake| bake == work.bake).await,
+                    };
+                    let (why, kept) = match removed {
+                        Ok(_) => (why, kept),
+                        Err(error) => (format!("{why}. Not all that was made could be removed: {error}"), true),
+                    };
                     return Err(BakeError::Failed { why, said, kept });
                 }
             }
-            pause = if work.is_new { POLLS.0 } else { (pause * 3 / 2).min(POLLS.1) };
             sleep(pause).await;
+            pause = (pause * 3 / 2).min(POLLS.1);
         }
     }
 
-    /// Removes everything that bakes have made and launches never took; what it was.
-    pub async fn discard(&self, parameter: &str) -> Result<Vec<Removal>, BakeError> {
+    /// Removes everything that these bakes have made and launches never took; what it was.
+    ///
+    /// # Errors
+    /// EC2 refuses, or still lists some of it after minutes.
+    pub async fn discard(&self, parameter: &str, is_meant: impl Fn(&str) -> bool) -> Result<Vec<Removal>, BakeError> {
         let mut all: Vec<Removal> = Vec::new();
+        let mut kept: BTreeSet<String> = BTreeSet::new();
         let until = Instant::now() + LISTED_WITHIN;
         loop {
             let baked = self.images.look(parameter).await.map_err(while_doing("cannot look at what there is"))?;
-            let left = leftovers(&baked, None);
-            if left.is_empty() || Instant::now() > until {
+            let left = leftovers(&baked, &is_meant);
+            let left: Vec<Removal> = left.into_iter().filter(|it| !kept.contains(it.id())).collect();
+            if left.is_empty() {
                 return Ok(all);
+            }
+            if Instant::now() > until {
+                let ids: Vec<&str> = left.iter().map(Removal::id).collect();
+                return Err(BakeError::Unfit(format!("EC2 still lists {}: look at them by hand", ids.join(", "))));
             }
             for removal in left {
                 match remove(&self.images, &removal).await {
-                    Err(refused) if refused.code == "InvalidSnapshot.InUse" => continue,
+                    // Somebody has made an image of it: it is theirs now.
+                    Err(refused) if refused.code == "InvalidSnapshot.InUse" => {
+                        kept.insert(removal.id().to_owned());
+                        continue;
+                    }
                     removed => removed.map_err(while_doing("cannot remove what a bake has made"))?,
                 }
                 if !all.contains(&removal) {
@@ -275,8 +313,8 @@ impl Baker {
         let found = self.images.template(template).await.map_err(while_doing("cannot read the launch template"))?;
         // Where the stack is gone already, its parameter is where it was.
         let parameter = match &found {
-            Some(found) => parameter(found, template)?,
-            None => format!("/spillway/{}/image", self.images.installation()),
+            Some(found) => parameter(found, template, self.images.installation())?,
+            None => stacks_parameter(self.images.installation()),
         };
         let baked = self.images.look(&parameter).await.map_err(while_doing("cannot look at the images there are"))?;
         let workers = self.images.workers().await.map_err(while_doing("cannot look for instances"))?;
@@ -301,7 +339,7 @@ impl Baker {
     pub async fn rollback(&self, template: &str, asked: Option<&str>) -> Result<(String, String), BakeError> {
         let found = self.images.template(template).await.map_err(while_doing("cannot read the launch template"))?;
         let found = found.ok_or_else(|| BakeError::Unfit(format!("there is no launch template {template}")))?;
-        let parameter = parameter(&found, template)?;
+        let parameter = parameter(&found, template, self.images.installation())?;
         let baked = self.images.look(&parameter).await.map_err(while_doing("cannot look at the images there are"))?;
         let current = baked.history.last().cloned().unwrap_or_default();
         for image in earlier(&baked.history, asked)? {
@@ -318,16 +356,22 @@ impl Baker {
     }
 }
 
-/// The name of the parameter that the template's image is.
-fn parameter(template: &WorkerTemplate, name: &str) -> Result<String, BakeError> {
-    let parameter = template.image.strip_prefix("resolve:ssm:").map(|rest| rest.split(':').next().unwrap_or(rest));
-    parameter.map(str::to_owned).ok_or_else(|| {
-        BakeError::Unfit(format!(
-            "the launch template {name} names the image {} itself, and a bake sets a parameter: let it say resolve:ssm:/spillway/NAME/image, as \
-             ami/stack.yaml's does",
+/// Where the stack's template has launches read the image's id.
+pub fn stacks_parameter(installation: &str) -> String {
+    format!("/spillway/{installation}/image")
+}
+
+/// The name of the parameter that the template's image is: the stack's, and no version of it. By its history it is told
+/// which images launches took, so no other may stand there.
+fn parameter(template: &WorkerTemplate, name: &str, installation: &str) -> Result<String, BakeError> {
+    let parameter = stacks_parameter(installation);
+    match template.image == format!("resolve:ssm:{parameter}") {
+        true => Ok(parameter),
+        false => Err(BakeError::Unfit(format!(
+            "the launch template {name} has the image {}, and a bake sets {parameter}: let it say resolve:ssm:{parameter}, as ami/stack.yaml's does",
             template.image
-        ))
-    })
+        ))),
+    }
 }
 
 enum Trouble {
@@ -349,6 +393,8 @@ struct Work<'a> {
     /// The end of the console of what failed.
     said: Vec<String>,
     last: Option<(Step, Instant)>,
+    /// EC2 has listed the copy.
+    has_copied: bool,
     /// What cannot be removed, since somebody else uses it.
     kept: BTreeSet<String>,
     /// The last step was another than the one before.
@@ -363,6 +409,7 @@ impl Work<'_> {
         if let Some(other) = unfinished(baked).filter(|other| *other != self.bake && !has_begun) {
             other.clone_into(&mut self.bake);
         }
+        self.has_copied |= unfinished(baked) == Some(self.bake.as_str());
         let step = next(baked, &self.bake, &self.verdicts, self.way.keeps, self.way.tries);
         let is_new = self.last.as_ref().is_none_or(|(last, _)| !is_same(last, &step));
         self.is_new = is_new;
@@ -374,6 +421,9 @@ impl Work<'_> {
         }
         let installation = self.images.installation();
         match step {
+            Step::MakeCopy if self.has_copied => {
+                return Err(gone("its copy is not there any more: another bake has begun, or somebody has removed it"));
+            }
             Step::MakeCopy => {
                 let name = copy_name(installation);
                 let source = self.plan.source.id.clone();
@@ -381,7 +431,9 @@ impl Work<'_> {
             }
             Step::LaunchBuilder(image) => {
                 let groups = [self.plan.builder_group.clone()];
-                let user_data = scripts::builder(&self.bake, &self.way.allowed);
+                // It was closed when the bake began, which may be long ago.
+                self.is_still_closed().await?;
+                let user_data = scripts::builder(&self.bake, self.way);
                 self.launch("builder", Part::Builder, &image, &groups, &user_data).await?;
             }
             Step::MakeImage(builder) => {
@@ -416,7 +468,8 @@ impl Work<'_> {
                 let removed = self.remove(&left).await;
                 removed.map_err(|refused| Trouble::Refused("cannot remove what is not needed any more", refused))?;
             }
-            Step::AwaitImage(..) | Step::AwaitInstance(..) => {}
+            Step::AwaitImage(part, _) => self.waits(IMAGE_WITHIN, part, "")?,
+            Step::AwaitInstance(part, id) => self.waits(INSTANCE_WITHIN, part, &id)?,
             Step::Done(image) => return Ok(Some(image)),
             Step::Failed(why) => {
                 self.tell_console(baked).await;
@@ -424,6 +477,33 @@ impl Work<'_> {
             }
         }
         Ok(None)
+    }
+
+    /// Whether a step may go on; it has a limit of its own, since who should keep to another may not run at all.
+    fn waits(&self, most: Duration, part: Part, id: &str) -> Result<(), Trouble> {
+        match &self.last {
+            Some((_, since)) if since.elapsed() > most => Err(Trouble::Failed(format!(
+                "the {} {id} is not ready after {}: its console may say why",
+                part.name(),
+                spillway_words::in_words(most)
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    async fn is_still_closed(&self) -> Result<(), Trouble> {
+        let name = format!("{}-builder", self.images.installation());
+        let found = self.images.groups(&name).await;
+        let found = found.map_err(|refused| Trouble::Refused("cannot read the builder's security group", refused))?;
+        match found.iter().find(|group| group.id == self.plan.builder_group) {
+            Some(group) if group.open_to.is_empty() => Ok(()),
+            Some(group) => Err(Trouble::Failed(format!(
+                "the security group {} ({name}) has been opened to {} since the bake began",
+                group.id,
+                group.open_to.join(", ")
+            ))),
+            None => Err(Trouble::Failed(format!("the security group {name} is gone"))),
+        }
     }
 
     /// Has it been asked for already? EC2 lists it in a moment, or has forgotten it.
@@ -442,10 +522,18 @@ impl Work<'_> {
             return Ok(());
         }
         let made = self.images.create_image(instance, name, (&self.bake, part), false).await;
-        // None: an image of that name is there. Ours is listed in a moment; another's is not, and the time runs out.
-        made.map_err(|refused| Trouble::Refused("EC2 does not make an image", refused))?;
-        self.asked.insert(what, Instant::now());
-        Ok(())
+        let made = made.map_err(|refused| Trouble::Refused("EC2 does not make an image", refused))?;
+        if made.is_some() {
+            self.asked.insert(what, Instant::now());
+            return Ok(());
+        }
+        // An image of that name is there. One of ours is listed in a moment; another's may go, and is asked for again.
+        match &self.last {
+            Some((_, since)) if since.elapsed() > LISTED_WITHIN => Err(gone(&format!(
+                "an image called {name} is there that is none of this installation's bakes: deregister it"
+            ))),
+            _ => Ok(()),
+        }
     }
 
     async fn launch(
@@ -516,6 +604,12 @@ impl Work<'_> {
         }
         Ok(())
     }
+}
+
+/// The bake cannot go on, and what it has made is somebody else's by now, or stays for the next try.
+fn gone(message: &str) -> Trouble {
+    let (class, code) = (RefusalClass::Configuration, "NotOurs".to_owned());
+    Trouble::Refused("the bake cannot go on", Refused { class, code, message: message.to_owned() })
 }
 
 /// The parameter was set, and does not show it: whether launches take the image is not known, so it stays.

@@ -1,5 +1,6 @@
 //! The user data of builder and canary.
 
+use super::run::Way;
 use crate::cloud::images::WorkerTemplate;
 
 /// As EC2 has it, before it is encoded.
@@ -13,10 +14,12 @@ const PREPARE: &str = include_str!("../../../ami/prepare-image.sh");
 const BEGINS: &str = "-----BEGIN CERTIFICATE-----";
 const ENDS: &str = "-----END CERTIFICATE-----";
 
-/// What the builder runs. `allowed`: variables and files of the application that may have credentials all the same.
-pub fn builder(bake: &str, allowed: &[String]) -> String {
-    let allowed: Vec<String> = allowed.iter().map(|name| format!("--allow {}", quoted(name))).collect();
-    BUILDER.replace("@BAKE@", bake).replace("@ALLOWED@", &allowed.join(" ")).replace("@PREPARE@", &brief(PREPARE))
+/// What the builder runs.
+pub fn builder(bake: &str, way: &Way) -> String {
+    let options = [("--stop", &way.stopped), ("--erase", &way.erased), ("--allow", &way.allowed)];
+    let words = options.into_iter().flat_map(|(option, names)| names.iter().map(move |name| (option, name)));
+    let words: Vec<String> = words.map(|(option, name)| format!("{option} {}", quoted(name))).collect();
+    BUILDER.replace("@BAKE@", bake).replace("@ALLOWED@", &words.join(" ")).replace("@PREPARE@", &brief(PREPARE))
 }
 
 /// What the canary runs. It is told of the coordinator what the template's user data tells workers.
@@ -69,7 +72,16 @@ mod tests {
             canary.contains("coordinator=https://10.0.0.5:7443\n") && canary.contains(&format!("ca='{ca}'")),
             "{canary}"
         );
-        let builder = builder("b", &["AWS_ACCESS_KEY_ID".to_owned(), "it's".to_owned()]);
+        let way = Way {
+            keeps: 1,
+            tries: true,
+            keeps_failed: false,
+            allowed: vec!["AWS_ACCESS_KEY_ID".to_owned(), "it's".to_owned()],
+            stopped: vec!["docker".to_owned()],
+            erased: vec!["/data/redis".to_owned()],
+        };
+        let builder = builder("b", &way);
+        assert!(builder.contains("--stop-services --stop 'docker' --erase '/data/redis' --allow 'AWS"), "{builder}");
         assert!(builder.contains(r"--allow 'AWS_ACCESS_KEY_ID' --allow 'it'\''s'"), "{builder}");
         for script in [builder, canary] {
             assert!(

@@ -6,7 +6,7 @@
 mod calls;
 mod look;
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::config::retry::RetryConfig;
@@ -82,6 +82,8 @@ pub struct BakedImage {
     pub state: ImageState,
     /// As EC2 writes it; text that sorts by time.
     pub made_at: String,
+    /// The instance that it was made of.
+    pub source: Option<String>,
     /// Names of its devices, each with its snapshot.
     pub devices: Vec<(String, String)>,
 }
@@ -112,8 +114,8 @@ pub struct Baked {
     pub images: Vec<BakedImage>,
     pub instances: Vec<BakeInstance>,
     pub snapshots: Vec<BakedSnapshot>,
-    /// Images of which some instance of the account is, whosever it is.
-    pub in_use: BTreeSet<String>,
+    /// Images of which some instances of the account are, whosever, with their ids.
+    pub in_use: BTreeMap<String, Vec<String>>,
     /// What the parameter has been, the newest last; empty where there is none.
     pub history: Vec<String>,
 }

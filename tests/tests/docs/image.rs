@@ -160,3 +160,39 @@ fn an_image_without_them_is_prepared() {
         assert!(changed.contains(call), "{call}: {changed}");
     }
 }
+
+/// What was taken out is looked for everywhere: whatever still has it, no image is made.
+#[test]
+fn an_image_that_still_has_a_secret_somewhere_fails() {
+    let builder = Builder::new(ENV);
+    builder.program("find", "#!/bin/bash\ncase $* in *rdb*) echo /home/ubuntu/backup/ca.key ;; esac\n");
+    let (succeeded, said, _) = builder.prepare(&[]);
+    assert!(!succeeded && said.contains("is also in /home/ubuntu/backup/ca.key"), "{said}");
+
+    // A disk is read as it is, and one that cannot be read counts as one that has it.
+    let builder = Builder::new(ENV);
+    builder.program("findmnt", "#!/bin/bash\ncase $* in *TARGET,*) echo '/ /dev/disk' ;; *) echo /dev/disk ;; esac\n");
+    builder.program("lsblk", "#!/bin/bash\necho '/dev/disk disk'\n");
+    let secret = "a-token-of-operators-0123456789";
+    let disks = [
+        ("echo nothing of it".to_owned(), false),
+        (format!("echo before {secret} after"), false),
+        ("printf 'REDIS0011\\xfa\\tredis-ver'".to_owned(), true),
+        ("exit 1".to_owned(), true),
+    ];
+    for (dd, fails) in disks {
+        for has_secret in [false, true] {
+            let file = builder.0.path().join("spillway/operator-token");
+            let _ = fs::remove_file(&file);
+            if has_secret {
+                fs::write(&file, format!("{secret}\n")).expect("a token");
+            }
+            builder.program("dd", &format!("#!/bin/bash\ncase $1 in if=/dev/disk) {dd} ;; esac\n"));
+            let (succeeded, said, _) = builder.prepare(&[]);
+            let fails = fails || has_secret && dd.contains(secret);
+            assert_eq!(!succeeded && said.contains("still on /dev/disk"), fails, "{dd}: {said}");
+            assert_eq!(said.contains("the free space is overwritten"), fails, "{dd}: {said}");
+            assert!(!said.contains(secret), "{said}");
+        }
+    }
+}

@@ -184,7 +184,7 @@ fn left(step: &Step, since: Duration) -> String {
             format!("{passed}, {percent} %, about {} left", in_words(Duration::from_secs(rest.round() as u64)))
         }
         Step::AwaitInstance(_, id) => format!("{passed}, {id} works"),
-        Step::ReadConsole(_, id) => format!("{passed}, {id} has stopped; its console comes within minutes"),
+        Step::ReadConsole(_, id) => format!("{passed}, {id} stopped, awaiting its console"),
         _ => passed,
     }
 }

@@ -15,10 +15,7 @@ const PAGE: i32 = 100;
 impl Images {
     /// Everything that this installation's bakes have made, and what the parameter says.
     pub async fn look(&self, parameter: &str) -> Result<Baked, Refused> {
-        // Of images and their snapshots, the images first: a snapshot of an image that is made meanwhile is not taken
-        // for one that no image has.
-        let history = self.history(parameter).await?;
-        let mut baked = Baked { history, ..Baked::default() };
+        let mut baked = Baked::default();
         let request = self.ec2.describe_images().owners("self").set_filters(Some(self.ours()));
         let mut pages = request.into_paginator().page_size(PAGE).send();
         let mut images = Vec::new();
@@ -36,13 +33,15 @@ impl Images {
             for each in page.reservations().iter().flat_map(|reservation| reservation.instances()) {
                 let is_ours = self.ours().iter().all(|filter| has(each, filter));
                 let found = instance(each);
-                if found.state != InstanceState::Ended {
-                    baked.in_use.extend(each.image_id().map(str::to_owned));
+                if let (true, Some(image)) = (found.state != InstanceState::Ended, each.image_id()) {
+                    baked.in_use.entry(image.to_owned()).or_default().push(found.id.clone());
                 }
                 baked.instances.extend(Some(found).filter(|_| is_ours));
             }
         }
         baked.images = images;
+        // Last: an image that launches take by now is seen to be one of those.
+        baked.history = self.history(parameter).await?;
         Ok(baked)
     }
 
@@ -189,6 +188,7 @@ fn image(image: &Image) -> BakedImage {
             }
         },
         made_at: image.creation_date().unwrap_or_default().to_owned(),
+        source: image.source_instance_id().map(str::to_owned),
         devices: devices.collect(),
     }
 }
