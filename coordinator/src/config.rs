@@ -238,6 +238,7 @@ struct PoolSection {
     interrupted_counts: Option<bool>,
     rebalance: Option<String>,
     rebalance_limit: Option<u32>,
+    on_drift: Option<String>,
     policy: PolicySection,
 }
 

@@ -51,6 +51,9 @@ pub struct Config {
     pub rebalance: OnRebalance,
     /// Instances drained or replaced on EC2's recommendation in any hour, at the most.
     pub rebalance_limit: u32,
+    /// What follows when an instance is of another image than launches take.
+    #[serde(default)]
+    pub on_drift: OnDrift,
     pub policy: Steps,
 }
 
@@ -64,6 +67,17 @@ pub enum OnRebalance {
     Fence,
     /// A replacement is made ready first.
     #[default]
+    Replace,
+}
+
+/// What follows when an instance is of another image than launches take.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnDrift {
+    /// It is told, and works on.
+    #[default]
+    Report,
+    /// A replacement is made ready first, one after the other.
     Replace,
 }
 
@@ -116,6 +130,7 @@ impl Default for Config {
             interrupted_counts: true,
             rebalance: OnRebalance::default(),
             rebalance_limit: 2,
+            on_drift: OnDrift::default(),
             policy: Steps::default(),
         }
     }

@@ -43,6 +43,10 @@ pub enum Event {
         asked_at: Timestamp,
         instances: Vec<Listed>,
     },
+    /// Which image a launch would take now, as EC2 answers; None where it did not tell.
+    LaunchImageRead {
+        image: Option<String>,
+    },
     ListingFailed {
         detail: String,
     },
@@ -147,6 +151,9 @@ pub struct Listed {
     /// Which of the tags that its launch set are no longer what they were, in words: anyone may edit a tag.
     #[serde(default)]
     pub retagged: Option<String>,
+    /// What it was launched from; None where EC2 does not tell.
+    #[serde(default)]
+    pub image: Option<String>,
     pub state: Ec2State,
     /// Why EC2 ends it, where it says so.
     pub state_reason: Option<StateReason>,

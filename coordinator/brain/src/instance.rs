@@ -9,6 +9,7 @@ use crate::config::Config;
 use crate::event::{AgentPhase, Ec2State};
 use crate::hand_back::{HandBack, Suspect};
 use crate::id::{InstanceId, LaunchToken};
+use crate::launch_image::LaunchImage;
 use crate::phase::{DrainCause, Phase, PhaseKind};
 use crate::refusal_class::RefusalClass;
 use crate::scheduled::ScheduledEvent;
@@ -106,7 +107,10 @@ pub struct Instance {
     /// EC2 refuses to terminate it; None where it has not been asked, or has accepted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_terminated: Option<NotTerminated>,
-    /// It was launched to replace another, which EC2 recommended or has scheduled an event for.
+    /// The image for which it was drained: it is not drained for that again, also when an operator cancels the drain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drained_for_image: Option<String>,
+    /// It was launched to replace another: EC2 recommended it or has scheduled an event, or its image is another.
     #[serde(default)]
     pub is_replacement: bool,
     /// The one it is to replace, which works on until this one is ready.
@@ -129,6 +133,9 @@ pub struct SaidByEc2 {
     /// When it was launched, where it was adopted; else `accepted_at` is that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub launched_at: Option<Timestamp>,
+    /// What it was launched from, by the last list that told it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
     /// When a list last had it.
     pub last_listed: Option<Timestamp>,
     /// When the first list was asked for that did not show it; None while the last one did.
@@ -256,6 +263,7 @@ impl Instance {
             owed: Owed::default(),
             token_used: false,
             not_terminated: None,
+            drained_for_image: None,
             is_replacement: false,
             replaces: None,
             has_two_agents: false,
@@ -331,6 +339,7 @@ impl Instance {
                     | DrainCause::Operator
                     | DrainCause::Rebalance
                     | DrainCause::ScheduledEvent
+                    | DrainCause::Drift
                     | DrainCause::Drill,
                 drained_at: None,
                 ..
@@ -390,6 +399,13 @@ impl Instance {
     pub(crate) fn scheduled_and_due(&self, now: Timestamp, config: &Config) -> Option<&ScheduledEvent> {
         let is_due = |event: &&ScheduledEvent| !event.answered && now >= event.replaced_from(config);
         self.ec2.scheduled.as_ref().filter(is_due)
+    }
+
+    /// It is of another image than launches take, and was launched before that was known.
+    pub(crate) fn is_drifted(&self, image: &LaunchImage) -> bool {
+        self.planned_at < image.since
+            && self.ec2.image.as_ref().is_some_and(|of| *of != image.id)
+            && self.drained_for_image.as_ref() != Some(&image.id)
     }
 
     /// Its boot failed, and it is not terminated yet: a person may look at it.

@@ -199,6 +199,16 @@ pub enum Note {
         id: InstanceId,
         why: WorksOn,
     },
+    DriftWaits {
+        id: InstanceId,
+        image: String,
+        replacement: String,
+    },
+    DriftHeld {
+        id: InstanceId,
+        image: String,
+        why: WorksOn,
+    },
     /// `acts_in`: until it is replaced.
     EventScheduled {
         id: InstanceId,

@@ -123,6 +123,8 @@ pub enum DrainCause {
     TwoAgents,
     /// It was launched for a drill, which is over.
     Drill,
+    /// Launches take another image.
+    Drift,
 }
 
 impl DrainCause {
@@ -140,6 +142,7 @@ impl DrainCause {
             DrainCause::TakesNoJob => "no job taken",
             DrainCause::TwoAgents => "two agents",
             DrainCause::Drill => "drill",
+            DrainCause::Drift => "another image",
         }
     }
 }

@@ -201,6 +201,16 @@ pub enum Reason {
     Replaced {
         by: String,
     },
+    /// `image`: what launches take.
+    ReplacesImage {
+        id: InstanceId,
+        image: String,
+    },
+    /// `by`: its replacement; None where there is no room for one.
+    ReplacedImage {
+        image: String,
+        by: Option<String>,
+    },
     EventScheduled {
         code: String,
         left: Duration,

@@ -14,6 +14,7 @@ use crate::drill::Drill;
 use crate::early_ends::EarlyEnds;
 use crate::id::{InstanceId, LaunchToken};
 use crate::instance::Instance;
+use crate::launch_image::LaunchImage;
 use crate::plan::{AlertKind, Decision, Planned};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
@@ -41,6 +42,8 @@ pub struct State {
     pub(crate) seen_queues: BTreeSet<String>,
     pub(crate) listed_at: Option<Timestamp>,
     pub(crate) listing_problem: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) launch_image: Option<LaunchImage>,
     pub(crate) sustain: Sustain,
     pub(crate) desired: Option<u32>,
     /// Since when every observation showed jobs that could start, none that ran, and a ready instance.
@@ -120,6 +123,7 @@ impl State {
             seen_queues: BTreeSet::new(),
             listed_at: None,
             listing_problem: None,
+            launch_image: None,
             sustain: Sustain::default(),
             desired: None,
             nothing_taken_since: None,

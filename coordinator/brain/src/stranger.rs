@@ -68,7 +68,8 @@ mod tests {
             let installation = installation.map(str::to_owned);
             let (id, state) = (InstanceId("i-1".to_owned()), Ec2State::Running);
             let launched_at = Timestamp(0);
-            let entry = Listed { id, token, installation, retagged: None, state, state_reason: None, launched_at };
+            let entry =
+                Listed { id, token, installation, retagged: None, image: None, state, state_reason: None, launched_at };
             Whose::of(&entry, ours, "spillway-a1")
         };
         let ours = |token: &str| Whose::Ours(LaunchToken(token.to_owned()));

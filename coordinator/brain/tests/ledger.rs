@@ -165,6 +165,7 @@ fn listed(now: Timestamp, known: &[Instance]) -> Event {
             installation: None,
             retagged: None,
             state: instance.ec2.state.unwrap_or(Ec2State::Running),
+            image: None,
             state_reason: None,
             launched_at: now,
         })

@@ -22,6 +22,8 @@ pub enum Input {
         asked_at: Duration,
         answer: Result<Vec<Listed>, Refused>,
     },
+    /// Which image a launch would take now; None where EC2 did not tell.
+    LaunchImage(Option<String>),
     /// The answer to `ListInterruptions`: instances that EC2 has marked for interruption.
     Interruptions(Vec<InstanceId>),
     LaunchAnswered {

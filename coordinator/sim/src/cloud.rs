@@ -180,6 +180,7 @@ impl World {
                 token: machine.token.clone().or(theirs),
                 installation: installation.map(str::to_owned),
                 retagged,
+                image: None,
                 state: machine.state_at(as_of)?,
                 state_reason: machine.reason.map(|code| StateReason::new(code, "")),
                 launched_at: Timestamp(machine.launched_at),

@@ -1,5 +1,5 @@
 //! Which image a launch would take now: the launch template's, with what stands behind its parameter, and when it was
-//! made. For operators: nothing is decided by it. What cannot be read is not known, and never guessed.
+//! made. What cannot be read is not known, and never guessed.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -29,12 +29,9 @@ pub struct LaunchImage {
     pub at: Timestamp,
 }
 
-/// What EC2 answered last, shared by all copies of a [`Cloud`].
+/// What EC2 answered last, by pool; shared by all copies of a [`Cloud`].
 #[derive(Clone, Debug, Default)]
-pub(super) struct LaunchImages(Arc<Mutex<BTreeMap<Version, Known>>>);
-
-/// A launch template and its version, as the settings name them.
-type Version = (String, String);
+pub(super) struct LaunchImages(Arc<Mutex<BTreeMap<String, Known>>>);
 
 #[derive(Clone, Debug)]
 struct Known {
@@ -44,29 +41,29 @@ struct Known {
 }
 
 impl LaunchImages {
-    fn with<T>(&self, work: impl FnOnce(&mut BTreeMap<Version, Known>) -> T) -> T {
+    fn with<T>(&self, work: impl FnOnce(&mut BTreeMap<String, Known>) -> T) -> T {
         work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Whether it is time to ask; then it counts as asked, and what was answered before stays until the next answer.
-    fn is_due(&self, of: &Version, now: Instant) -> bool {
+    fn is_due(&self, of: &str, now: Instant) -> bool {
         self.with(|known| match known.get_mut(of) {
             Some(known) if now.duration_since(known.asked_at) < ASKED_EACH => false,
             Some(known) => {
                 known.asked_at = now;
                 true
             }
-            None => known.insert(of.clone(), Known { asked_at: now, answer: None }).is_none(),
+            None => known.insert(of.to_owned(), Known { asked_at: now, answer: None }).is_none(),
         })
     }
 
     /// The id that was answered before.
-    fn answered(&self, of: Version, now: Instant, answer: Option<LaunchImage>) -> Option<String> {
-        let before = self.with(|known| known.insert(of, Known { asked_at: now, answer }));
+    fn answered(&self, of: &str, now: Instant, answer: Option<LaunchImage>) -> Option<String> {
+        let before = self.with(|known| known.insert(of.to_owned(), Known { asked_at: now, answer }));
         Some(before?.answer?.id)
     }
 
-    fn known(&self, of: &Version, now: Instant) -> Option<LaunchImage> {
+    fn known(&self, of: &str, now: Instant) -> Option<LaunchImage> {
         let is_recent = |known: &&Known| now.duration_since(known.asked_at) < KEPT;
         self.with(|known| known.get(of).filter(is_recent)?.answer.clone())
     }
@@ -75,26 +72,26 @@ impl LaunchImages {
 impl Cloud {
     /// The image that a launch of this pool would take, by EC2's last answer; None where that is not known.
     pub fn launch_image(&self, pool: &Pool) -> Option<LaunchImage> {
-        self.launch_images.known(&version(pool), Instant::now())
+        self.launch_images.known(&pool.name, Instant::now())
     }
 
-    /// Asks EC2 for it, once in a minute.
-    pub async fn look_for_launch_image(&self, pool: &Pool) {
-        let of = version(pool);
-        if !self.launch_images.is_due(&of, Instant::now()) {
-            return;
+    /// Asks EC2 for it, once in a minute: the image's id, where EC2 tells it. None before it is time to ask.
+    pub async fn look_for_launch_image(&self, pool: &Pool) -> Option<Option<String>> {
+        if !self.launch_images.is_due(&pool.name, Instant::now()) {
+            return None;
         }
         let answer = self.read_launch_image(pool).await.unwrap_or_else(|Refused { code, message, .. }| {
             tracing::debug!(pool = pool.name, code, message, "cannot read which image launches take");
             None
         });
         let image = answer.as_ref().map(|image| image.id.clone());
-        let before = self.launch_images.answered(of, Instant::now(), answer);
-        if let (Some(before), Some(image)) = (before, image)
-            && before != image
+        let before = self.launch_images.answered(&pool.name, Instant::now(), answer);
+        if let (Some(before), Some(image)) = (before, &image)
+            && before != *image
         {
             tracing::info!(pool = pool.name, image, before, "launches take another image");
         }
+        Some(image)
     }
 
     async fn read_launch_image(&self, pool: &Pool) -> Result<Option<LaunchImage>, Refused> {
@@ -116,10 +113,6 @@ impl Cloud {
     }
 }
 
-fn version(pool: &Pool) -> Version {
-    (pool.launch_template.clone(), pool.launch_template_version.clone())
-}
-
 /// A time as EC2 writes it.
 fn timestamp(text: &str) -> Option<Timestamp> {
     let millis = DateTime::from_str(text, DateTimeFormat::DateTime).ok()?.to_millis().ok()?;
@@ -133,20 +126,20 @@ mod tests {
     #[test]
     fn ec2_is_asked_once_in_a_minute_and_what_it_does_not_answer_is_not_known() {
         let (images, began) = (LaunchImages::default(), Instant::now());
-        let (of, another) = (("lt-1".to_owned(), "$Default".to_owned()), ("lt-2".to_owned(), "$Default".to_owned()));
+        let (of, another) = ("video", "audio");
         let at = |seconds| began + Duration::from_secs(seconds);
         let image = |id: &str| Some(LaunchImage { id: id.to_owned(), made_at: None, at: Timestamp(1) });
-        assert_eq!([0, 0, 59].map(|seconds| images.is_due(&of, at(seconds))), [true, false, false]);
-        assert!(images.is_due(&another, at(0)) && images.known(&of, at(0)).is_none());
-        assert_eq!(images.answered(of.clone(), at(1), image("ami-1")), None);
-        assert!(images.is_due(&of, at(61)));
-        assert_eq!(images.known(&of, at(62)), image("ami-1"), "while EC2 is asked again");
-        assert_eq!(images.answered(of.clone(), at(62), image("ami-2")).as_deref(), Some("ami-1"));
-        assert_eq!(images.known(&of, at(62 + 179)), image("ami-2"));
-        assert_eq!(images.known(&of, at(62 + 180)), None, "nobody has asked since");
-        assert_eq!(images.known(&another, at(1)), None);
-        images.answered(of.clone(), at(300), None);
-        assert_eq!(images.known(&of, at(300)), None);
+        assert_eq!([0, 0, 59].map(|seconds| images.is_due(of, at(seconds))), [true, false, false]);
+        assert!(images.is_due(another, at(0)) && images.known(of, at(0)).is_none());
+        assert_eq!(images.answered(of, at(1), image("ami-1")), None);
+        assert!(images.is_due(of, at(61)));
+        assert_eq!(images.known(of, at(62)), image("ami-1"), "while EC2 is asked again");
+        assert_eq!(images.answered(of, at(62), image("ami-2")).as_deref(), Some("ami-1"));
+        assert_eq!(images.known(of, at(62 + 179)), image("ami-2"));
+        assert_eq!(images.known(of, at(62 + 180)), None, "nobody has asked since");
+        assert_eq!(images.known(another, at(1)), None);
+        images.answered(of, at(300), None);
+        assert_eq!(images.known(of, at(300)), None);
     }
 
     #[test]

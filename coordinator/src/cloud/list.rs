@@ -201,6 +201,7 @@ fn read(instance: &Instance, id: InstanceId, tags: &Tags<'_>, retagged: Option<S
             token: tags.token(),
             installation: tags.installation().map(str::to_owned),
             retagged,
+            image: instance.image_id().filter(|id| !id.is_empty()).map(str::to_owned),
             state: state(instance.state().and_then(|state| state.name())),
             state_reason: instance.state_reason().and_then(state_reason),
             launched_at: Timestamp(u64::try_from(launched_ms).unwrap_or_default()),

@@ -67,6 +67,7 @@ pub(super) const KEYS: &[(&str, Kind, &str)] = &[
     ("pool.interrupted_counts", Flag, "true"),
     ("pool.rebalance", Text, r#""replace""#),
     ("pool.rebalance_limit", Number, "2"),
+    ("pool.on_drift", Text, r#""report""#),
     ("pool.policy.kind", Text, r#""steps""#),
     ("pool.policy.idle", Span, r#""10m""#),
     (

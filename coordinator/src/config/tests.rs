@@ -89,8 +89,10 @@ fn interruptions_and_recommendations_are_answered_as_the_pool_says() {
         parse("f", text, &environment(&variables), Needs::Everything).unwrap().pools[0].brain.clone()
     };
     let usual = brain("", &[]);
-    let usual = (usual.interrupted_counts, usual.rebalance, usual.rebalance_limit);
-    assert_eq!(usual, (true, brain::OnRebalance::Replace, 2));
+    let usual = (usual.interrupted_counts, usual.rebalance, usual.rebalance_limit, usual.on_drift);
+    assert_eq!(usual, (true, brain::OnRebalance::Replace, 2, brain::OnDrift::Report));
+    assert_eq!(brain("", &[("SPILLWAY_POOL_ON_DRIFT", "replace")]).on_drift, brain::OnDrift::Replace);
+    assert_eq!(brain("[[pool]]\non_drift = \"replace\"", &[]).on_drift, brain::OnDrift::Replace);
     let file = "[[pool]]\ninterrupted_counts = false\nrebalance = \"fence\"\nrebalance_limit = 0";
     let other = brain(file, &[("SPILLWAY_POOL_REBALANCE", "ignore"), ("SPILLWAY_POOL_INTERRUPTED_COUNTS", "true")]);
     let other = (other.interrupted_counts, other.rebalance, other.rebalance_limit);

@@ -25,11 +25,26 @@ const PLANS_RESTORED: usize = 100;
 /// The outcome of a call that ran concurrently with the loop.
 #[derive(Debug)]
 pub(super) enum Outcome {
-    Observed { observer: Box<QueueObserver>, took: Duration, answer: Result<Observation, ObservationProblem> },
-    Listed { asked_at: Duration, answer: Result<Listing, cloud::Refused> },
+    Observed {
+        observer: Box<QueueObserver>,
+        took: Duration,
+        answer: Result<Observation, ObservationProblem>,
+    },
+    Listed {
+        asked_at: Duration,
+        answer: Result<Listing, cloud::Refused>,
+    },
+    /// None: it was not time to ask.
+    LaunchImage(Option<Option<String>>),
     Interruptions(Result<Vec<Interruption>, cloud::Refused>),
-    Launched { token: LaunchToken, answer: Result<InstanceId, cloud::Refused> },
-    Terminated { id: InstanceId, answer: Result<(), cloud::Refused> },
+    Launched {
+        token: LaunchToken,
+        answer: Result<InstanceId, cloud::Refused>,
+    },
+    Terminated {
+        id: InstanceId,
+        answer: Result<(), cloud::Refused>,
+    },
     HandedBack(Attempt),
 }
 
@@ -172,6 +187,8 @@ impl Reconciler {
                 self.tell(Input::Observed(answer.map_err(|problem| problem.to_string())));
             }
             Outcome::Listed { asked_at, answer } => self.listed(asked_at, answer),
+            Outcome::LaunchImage(Some(image)) => self.tell(Input::LaunchImage(image)),
+            Outcome::LaunchImage(None) => {}
             Outcome::Interruptions(Ok(found)) => {
                 self.tell(Input::Interruptions(found.into_iter().map(|interruption| interruption.id).collect()));
             }
@@ -199,6 +216,10 @@ impl Reconciler {
     }
 
     fn list(&mut self) {
+        if self.pool.is_leader() && !self.config.brain.retired {
+            let (cloud, config) = (self.cloud.clone(), self.config.clone());
+            self.calls.spawn(async move { Outcome::LaunchImage(cloud.look_for_launch_image(&config).await) });
+        }
         let (cloud, config, installation) = (self.cloud.clone(), self.config.clone(), self.installation.clone());
         let mut known = Known::default();
         for instance in self.pool.state().instances().filter(|instance| !instance.is_gone()) {
@@ -207,18 +228,12 @@ impl Reconciler {
                 None => drop(known.unanswered.insert(instance.token.clone())),
             }
         }
-        let launches = self.pool.is_leader() && !self.config.brain.retired;
         self.calls.spawn(async move {
             let asked_at = clock::up();
             let answer = match installation {
                 Some(installation) => {
                     let answer = cloud.list(&config, &installation, &known).await;
-                    tokio::spawn(async move {
-                        cloud.look_for_left_volumes(&installation).await;
-                        if launches {
-                            cloud.look_for_launch_image(&config).await;
-                        }
-                    });
+                    tokio::spawn(async move { cloud.look_for_left_volumes(&installation).await });
                     answer
                 }
                 None => Err(not_identified()),

@@ -18,8 +18,9 @@ const PARAMETER: &str = "/worker/image";
 const ALWAYS: u32 = 1_000_000;
 
 /// A stage whose instances stay, and whose launch template has a parameter name its image.
-async fn stage() -> Stage {
-    let environment = vec![("SPILLWAY_POOL_POLICY_IDLE", "1h".to_owned())];
+async fn stage(on_drift: &str) -> Stage {
+    let environment =
+        vec![("SPILLWAY_POOL_POLICY_IDLE", "1h".to_owned()), ("SPILLWAY_POOL_ON_DRIFT", on_drift.to_owned())];
     let stage = Stage::without_coordinator(Setup { environment, ..Setup::default() }).await;
     put_image(stage.emulator(), PARAMETER, &first_image()).await;
     let (template, image) = (&*stage.environment["EC2_LAUNCH_TEMPLATE_ID"], format!("resolve:ssm:{PARAMETER}"));
@@ -76,7 +77,7 @@ async fn until_metrics(stage: &Stage, what: &str, is_so: impl Fn(&BTreeMap<Strin
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_instance_of_an_older_image_is_told_with_the_images_age() {
-    let mut stage = stage().await;
+    let mut stage = stage("report").await;
     stage.start_coordinator().await;
     jobs::add(&stage.redis, 6, 1.0);
     let instance = stage.until_ready(1).await.remove(0);
@@ -126,8 +127,28 @@ async fn an_instance_of_an_older_image_is_told_with_the_images_age() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_instance_of_an_older_image_is_replaced_where_that_is_set() {
+    let mut stage = stage("replace").await;
+    stage.start_coordinator().await;
+    // Longer than the test: there is demand while the replacement boots.
+    jobs::add(&stage.redis, 14, 15.0);
+    let first = stage.until_ready(1).await.remove(0);
+    stage.until("its image is known", || is_other(&stage) == false).await;
+    let another = take_another(&stage, &first).await;
+    restart_coordinator(&mut stage).await;
+    stage.until("it is of another image", || is_other(&stage) == true).await;
+    let second = stage.until_replaced(&first).await;
+    let images: Vec<String> = stage.instances().into_iter().map(|record| record.image_id).collect();
+    assert_eq!(images, [first_image(), another.clone()]);
+    let why = format!("launches take {another}, and {first} is of another image: its replacement is launched first");
+    assert!(stage.coordinator().explained(&why), "{}", stage.diagnosis().await);
+    let why = format!("launches take {another}, another image than its own, and the replacement {second} is ready");
+    assert!(stage.coordinator().explained(&why), "{}", stage.diagnosis().await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ec2_is_asked_once_in_a_minute_and_not_by_a_standby() {
-    let mut stage = stage().await;
+    let mut stage = stage("report").await;
     stage.start_coordinator().await;
     stage.until("the image is known", || pool(&stage)["launch_image"].is_object()).await;
     let standby = stage.another_coordinator().await;

@@ -1,8 +1,9 @@
 //! Instances that are to be replaced. Of one with a rebalance recommendation EC2 may reclaim it soon, or never; of one
-//! with a scheduled event EC2 says when. It keeps working and is capacity until its replacement is ready
-//! (`launch_replacements`, `drain_replaced`), or is drained at once (`drain_recommended`). One at a time. Of
-//! recommendations a few in any hour, and a replacement is not replaced in turn: where all of EC2's pools are
-//! recommended against, nothing churns. An event is of one host, and comes to pass.
+//! with a scheduled event EC2 says when. One of another image than launches take works on as well as before. It keeps
+//! working and is capacity until its replacement is ready (`launch_replacements`, `drain_replaced`), or is drained at
+//! once (`drain_recommended`). One at a time. Of recommendations a few in any hour, and a replacement is not replaced in
+//! turn: where all of EC2's pools are recommended against, nothing churns. An event is of one host, and comes to pass. An
+//! image replaces only what was launched before it was known.
 //!
 //! ```text
 //!   recommended, or scheduled ──► replacement launched ──► replacement ready ──► drained
@@ -14,9 +15,10 @@
 use std::time::Duration;
 
 use super::scale_out;
-use crate::config::{Config, OnRebalance};
+use crate::config::{Config, OnDrift, OnRebalance};
 use crate::id::{InstanceId, LaunchToken};
 use crate::instance::Instance;
+use crate::launch_image::LaunchImage;
 use crate::note::{Note, WorksOn};
 use crate::phase::{DrainCause, PhaseKind};
 use crate::phases::{draining, launching};
@@ -32,11 +34,12 @@ pub(crate) const HOUR: Duration = Duration::from_secs(3600);
 pub(crate) fn drain_replaced(state: &mut State, now: Timestamp, config: &Config, plan: &mut Plan) {
     let under_way = |instance: &Instance| Some((instance.token.clone(), instance.replaces.clone()?));
     let pairs: Vec<(LaunchToken, InstanceId)> = state.instances.iter().filter_map(under_way).collect();
+    let image = state.launch_image.clone();
     for (token, id) in pairs {
         let Some(by) = state.by_token(&token) else { continue };
         let (is_ready, is_coming) = (by.is_capacity(), by.is_on_its_way(now));
         let (by, was_refused) = (by.name().to_owned(), by.is_gone() && by.id.is_none());
-        let why = state.by_id(&id).and_then(|instance| Why::of(instance, now, config));
+        let why = state.by_id(&id).and_then(|instance| Why::of(instance, now, image.as_ref(), config));
         let replaced = state.by_id(&id).filter(|instance| instance.is_capacity() && (is_ready || is_coming));
         let (Some(instance), Some(why)) = (replaced, &why) else {
             state.by_token(&token).into_iter().for_each(|by| by.replaces = None);
@@ -46,6 +49,9 @@ pub(crate) fn drain_replaced(state: &mut State, now: Timestamp, config: &Config,
             continue;
         };
         if is_ready {
+            if let Why::Drift { image } = why {
+                instance.drained_for_image = Some(image.clone());
+            }
             begin_drain(instance, now, config, why.replaced(by), plan);
             state.by_token(&token).into_iter().for_each(|by| by.replaces = None);
         } else {
@@ -58,6 +64,10 @@ pub(crate) fn drain_replaced(state: &mut State, now: Timestamp, config: &Config,
 #[derive(Clone, Debug, PartialEq)]
 enum Why {
     Rebalance,
+    /// Launches take this image, and it is of another.
+    Drift {
+        image: String,
+    },
     /// An event of this kind begins in `left`, and in `drained_in` there is no time for a replacement any more.
     Scheduled {
         code: String,
@@ -67,18 +77,23 @@ enum Why {
 }
 
 impl Why {
-    /// What EC2 has scheduled outweighs what it recommends.
-    fn of(instance: &Instance, now: Timestamp, config: &Config) -> Option<Why> {
+    /// What EC2 has scheduled outweighs what it recommends, and that an older image.
+    fn of(instance: &Instance, now: Timestamp, image: Option<&LaunchImage>, config: &Config) -> Option<Why> {
         if let Some(event) = instance.scheduled_and_due(now, config) {
             let (left, drained_in) = (now.until(event.at), now.until(event.drained_from(config)));
             return Some(Why::Scheduled { code: event.code.clone(), left, drained_in });
         }
-        instance.is_rebalance_due().then_some(Why::Rebalance)
+        let image = image.filter(|image| config.on_drift == OnDrift::Replace && instance.is_drifted(image));
+        if instance.is_rebalance_due() && (config.rebalance == OnRebalance::Replace || image.is_none()) {
+            return Some(Why::Rebalance);
+        }
+        image.map(|image| Why::Drift { image: image.id.clone() })
     }
 
     fn replaces(self, id: InstanceId) -> Reason {
         match self {
             Why::Rebalance => Reason::Replaces { id },
+            Why::Drift { image } => Reason::ReplacesImage { id, image },
             Why::Scheduled { code, left, .. } => Reason::ReplacesScheduled { id, code, left },
         }
     }
@@ -86,6 +101,7 @@ impl Why {
     fn replaced(&self, by: String) -> Reason {
         match self.clone() {
             Why::Rebalance => Reason::Replaced { by },
+            Why::Drift { image } => Reason::ReplacedImage { image, by: Some(by) },
             Why::Scheduled { code, left, .. } => Reason::ReplacedScheduled { code, left, by },
         }
     }
@@ -93,6 +109,7 @@ impl Why {
     fn waits(&self, id: InstanceId, replacement: String) -> Note {
         match self.clone() {
             Why::Rebalance => Note::RebalanceWaits { id, replacement },
+            Why::Drift { image } => Note::DriftWaits { id, image, replacement },
             Why::Scheduled { code, left, .. } => Note::EventWaits { id, code, left, replacement },
         }
     }
@@ -100,6 +117,7 @@ impl Why {
     fn held(self, id: InstanceId, why: WorksOn) -> Note {
         match self {
             Why::Rebalance => Note::RebalanceHeld { id, why },
+            Why::Drift { image } => Note::DriftHeld { id, image, why },
             Why::Scheduled { code, left, drained_in } => Note::EventHeld { id, code, left, drained_in, why },
         }
     }
@@ -132,10 +150,20 @@ pub(super) fn launch_replacements(state: &mut State, now: Timestamp, config: &Co
         let recommended = recommended(state, Instance::is_capacity).into_iter();
         waiting.extend(recommended.filter(|id| !waiting.contains(id)).collect::<Vec<_>>());
     }
+    let image = state.launch_image.clone().filter(|image| image.is_known);
+    let drifted = image.as_ref().map(|image| drifted(state, image, config)).unwrap_or_default();
+    waiting.extend(drifted.into_iter().filter(|id| !waiting.contains(id)).collect::<Vec<_>>());
     waiting.retain(|id| !is_replaced(id));
     for id in waiting {
-        let Some(why) = state.by_id(&id).and_then(|instance| Why::of(instance, now, config)) else { continue };
+        let why = state.by_id(&id).and_then(|instance| Why::of(instance, now, image.as_ref(), config));
+        let Some(why) = why else { continue };
         if let Some(works_on) = not_replaced(state, now, config, &id, &why) {
+            if let Why::Drift { image } = &why
+                && makes_room(state, now, config, works_on)
+            {
+                drain_for_room(state, now, config, (&id, image), plan);
+                return;
+            }
             plan.notes.push(why.held(id, works_on));
             continue;
         }
@@ -173,11 +201,46 @@ fn scheduled(state: &State, now: Timestamp, config: &Config) -> Vec<InstanceId> 
     due.into_iter().map(|(_, id)| id).collect()
 }
 
+/// Instances of another image than launches take, the first launched first.
+fn drifted(state: &State, image: &LaunchImage, config: &Config) -> Vec<InstanceId> {
+    let is_due = |instance: &&Instance| instance.is_capacity() && instance.is_drifted(image);
+    let due = state.instances.iter().filter(|_| config.on_drift == OnDrift::Replace).filter(is_due);
+    due.filter_map(|instance| instance.id.clone()).collect()
+}
+
+/// At the cap the first goes before its replacement comes, and only while no job is ready to run.
+fn makes_room(state: &State, now: Timestamp, config: &Config, works_on: WorksOn) -> bool {
+    works_on == WorksOn::NotWanted
+        && state.demand() == Some(0)
+        && scale_out::room(state.counts(now), config) == 0
+        && !drains_for_image(state)
+}
+
+fn drain_for_room(
+    state: &mut State,
+    now: Timestamp,
+    config: &Config,
+    (id, image): (&InstanceId, &str),
+    plan: &mut Plan,
+) {
+    let Some(instance) = state.by_id(id) else { return };
+    instance.drained_for_image = Some(image.to_owned());
+    let (image, until) = (image.to_owned(), now + config.drain_timeout);
+    let reason = Reason::ReplacedImage { image, by: None };
+    plan.decisions.extend(draining::begin(instance, now, until, DrainCause::Drift, reason));
+}
+
+/// One that is drained for its image is not gone yet.
+fn drains_for_image(state: &State) -> bool {
+    state.instances.iter().any(|it| it.phase_kind() == PhaseKind::Draining && it.drained_for_image.is_some())
+}
+
 fn begin_drain(instance: &mut Instance, now: Timestamp, config: &Config, reason: Reason, plan: &mut Plan) {
     if let Some(rebalance) = &mut instance.ec2.rebalance {
         rebalance.answered = true;
     }
-    let mut cause = DrainCause::Rebalance;
+    let is_for_image = matches!(reason, Reason::ReplacedImage { .. });
+    let mut cause = if is_for_image { DrainCause::Drift } else { DrainCause::Rebalance };
     if instance.scheduled_and_due(now, config).is_some()
         && let Some(event) = &mut instance.ec2.scheduled
     {
@@ -208,7 +271,7 @@ fn not_replaced(state: &mut State, now: Timestamp, config: &Config, id: &Instanc
     if !is_wanted {
         return Some(WorksOn::NotWanted);
     }
-    if counts.replacements > 0 {
+    if counts.replacements > 0 || (matches!(why, Why::Drift { .. }) && drains_for_image(state)) {
         return Some(WorksOn::OneAtATime);
     }
     // An event comes to pass: no limit keeps it off.

@@ -54,6 +54,7 @@ fn comes_back(instance: &mut Instance, now: Timestamp, config: &Config) {
 fn lists_anew(state: &mut State, now: Timestamp) {
     state.led_since = Some(now);
     state.listed_at = None;
+    state.launch_image.iter_mut().for_each(|image| image.is_known = false);
 }
 
 /// What its agent said was said to another leader, or before a while in which it may have worked again: it counts once

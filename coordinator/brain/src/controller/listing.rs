@@ -68,6 +68,7 @@ fn take_in(state: &mut State, now: Timestamp, entry: &Listed, config: &Config, o
     instance.ec2.last_listed = Some(now);
     // The ledger is believed before the tags: EC2 itself gave it this id, and anyone may edit a tag.
     instance.ec2.retagged.clone_from(&entry.retagged);
+    instance.ec2.image = entry.image.clone().or(instance.ec2.image.take());
     if instance.id.is_none() {
         if instance.is_gone() && ends(entry.state) {
             // EC2 has said so before: no boot has failed. What it may have held is handed back in its name.

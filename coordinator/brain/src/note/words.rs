@@ -271,6 +271,13 @@ impl fmt::Display for Note {
                 )
             }
             Note::RebalanceHeld { id, why } => write!(f, "EC2 recommends a rebalance of {id}; it keeps working: {why}"),
+            Note::DriftWaits { id, image, replacement } => write!(
+                f,
+                "launches take {image}, and {id} is of another image: it keeps working until its replacement {replacement} is ready"
+            ),
+            Note::DriftHeld { id, image, why } => {
+                write!(f, "launches take {image}, and {id} is of another image; it keeps working: {why}")
+            }
             Note::EventScheduled { id, code, left, acts_in } => write!(
                 f,
                 "EC2 has scheduled {code} of {id}{}: it is replaced, then drained, in {}",

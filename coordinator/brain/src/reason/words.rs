@@ -69,6 +69,9 @@ impl fmt::Display for Reason {
             Reason::Replaces { id } => {
                 write!(f, "EC2 recommends a rebalance of {id}: its replacement is launched first, then it is drained")
             }
+            Reason::ReplacesImage { id, image } => {
+                write!(f, "launches take {image}, and {id} is of another image: its replacement is launched first")
+            }
             Reason::Drill { instances, asked } => {
                 write!(f, "a drill of {}, requested by an operator: {asked}", counted(*instances, "instance"))
             }
@@ -175,6 +178,12 @@ impl fmt::Display for Reason {
                 in_words(*jobless)
             ),
             Reason::Replaced { by } => write!(f, "EC2 recommends a rebalance, and the replacement {by} is ready"),
+            Reason::ReplacedImage { image, by: Some(by) } => {
+                write!(f, "launches take {image}, another image than its own, and the replacement {by} is ready")
+            }
+            Reason::ReplacedImage { image, by: None } => {
+                write!(f, "launches take {image}, another image than its own, and no job is ready to run")
+            }
             Reason::EventScheduled { code, left } => write!(f, "EC2 has scheduled {code}{}", when(*left)),
             Reason::ReplacedScheduled { code, left, by } => {
                 write!(f, "EC2 has scheduled {code}{}, and the replacement {by} is ready", when(*left))

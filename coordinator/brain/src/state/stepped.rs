@@ -25,6 +25,7 @@ impl Stepped for State {
             seen_queues: _,
             listed_at,
             listing_problem: _,
+            launch_image,
             sustain,
             desired: _,
             nothing_taken_since,
@@ -48,6 +49,7 @@ impl Stepped for State {
         led_since.step(by);
         backlog.step(by);
         listed_at.step(by);
+        launch_image.step(by);
         sustain.step(by);
         nothing_taken_since.step(by);
         instances.step(by);
@@ -90,6 +92,7 @@ impl Stepped for Instance {
             owed,
             token_used: _,
             not_terminated,
+            drained_for_image: _,
             is_replacement: _,
             replaces: _,
             has_two_agents: _,
@@ -145,6 +148,7 @@ impl Stepped for SaidByEc2 {
         let SaidByEc2 {
             state: _,
             launched_at,
+            image: _,
             last_listed,
             missing_since,
             interrupted_at,

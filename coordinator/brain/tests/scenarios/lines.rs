@@ -76,6 +76,12 @@ impl World {
                     self.tell(Event::LaunchAnswered { token, answer: LaunchAnswer::Accepted { id: InstanceId(id) } });
                 }
             }
+            // EC2 launches from another image than it told.
+            "accept-as" => {
+                let told = self.image.replace(word(1).to_owned());
+                self.happens("accept");
+                self.image = told;
+            }
             "lose-answer" => {
                 for token in std::mem::take(&mut self.unanswered) {
                     self.launch(token);
@@ -127,6 +133,12 @@ impl World {
                 self.hidden.remove(word(1));
             }
             "list" => self.list(),
+            // What launches take from now on, as EC2 tells; `?` where it does not.
+            "launch-image" => {
+                let image = Some(word(1).to_owned()).filter(|image| image != "?");
+                self.image = image.clone().or(self.image.take());
+                self.tell(Event::LaunchImageRead { image });
+            }
             // A list that was asked for so many seconds ago and whose answer comes now.
             "late-list" => {
                 let asked_at = self.now - Duration::from_secs(word(1).parse().expect("seconds"));

@@ -30,12 +30,13 @@ struct AtEc2 {
     state: Ec2State,
     reason: Option<StateReason>,
     launched_at: Timestamp,
+    image: Option<String>,
 }
 
 impl AtEc2 {
     fn running(token: Option<LaunchToken>, installation: Option<&str>, launched_at: Timestamp) -> Self {
         let installation = installation.map(str::to_owned);
-        AtEc2 { token, installation, retagged: None, state: Ec2State::Running, reason: None, launched_at }
+        AtEc2 { token, installation, retagged: None, state: Ec2State::Running, reason: None, launched_at, image: None }
     }
 }
 
@@ -57,6 +58,8 @@ pub struct World {
     schedules: BTreeMap<String, Schedule>,
     redis_jobs: BTreeMap<InstanceId, u32>,
     launched: u32,
+    /// What launches take, whether EC2 tells it or not.
+    image: Option<String>,
     /// What EC2's list does not show.
     hidden: BTreeSet<String>,
     unlisted: bool,
@@ -84,6 +87,7 @@ impl World {
             schedules: BTreeMap::new(),
             redis_jobs: BTreeMap::new(),
             launched: 0,
+            image: None,
             hidden: BTreeSet::new(),
             unlisted: false,
             named: true,
@@ -165,6 +169,7 @@ impl World {
                 token: it.token.clone(),
                 installation: it.installation.clone(),
                 retagged: it.retagged.clone(),
+                image: it.image.clone(),
                 state: it.state,
                 state_reason: it.reason.clone(),
                 launched_at: it.launched_at,
@@ -178,7 +183,8 @@ impl World {
         }
         self.launched += 1;
         let id = format!("i-{}", self.launched);
-        self.ec2.insert(id.clone(), AtEc2::running(Some(token), Some(OURS), self.now));
+        let running = AtEc2::running(Some(token), Some(OURS), self.now);
+        self.ec2.insert(id.clone(), AtEc2 { image: self.image.clone(), ..running });
         id
     }
 

@@ -18,6 +18,7 @@ impl Pool {
         match input {
             Input::Observed(answer) => self.observed(now, answer),
             Input::Listed { asked_at, answer } => self.listed(now, asked_at, answer),
+            Input::LaunchImage(image) => self.tell(now, Event::LaunchImageRead { image }),
             Input::Interruptions(ids) => {
                 for id in ids {
                     let at = self.time(now) + NOTICE;

@@ -150,6 +150,7 @@ pub fn report(phase: AgentPhase) -> Report {
 
 pub fn listed(token: LaunchToken, state: Ec2State) -> Listed {
     Listed {
+        image: None,
         id: id(),
         token: Some(token),
         installation: Some("ours".to_owned()),

@@ -207,4 +207,52 @@ pub const MUTANTS: &[Mutant] = &[
         "*deadline = (*deadline).max(now + config.heartbeat_timeout / 1_000_000);",
     )
     .shown_by(Shown::Scenario("launch/a_boot_is_not_judged_before")),
+    bug(
+        "drift-always-replaced",
+        "an instance of another image is replaced although that is only to be told",
+        "coordinator/brain/src/capacity/rebalance.rs",
+        "state.instances.iter().filter(|_| config.on_drift == OnDrift::Replace).filter(is_due)",
+        "state.instances.iter().filter(is_due)",
+    )
+    .shown_by(Shown::Scenario("image/an_instance_of_another_image")),
+    bug(
+        "drift-guesses",
+        "an image that EC2 does not tell any more begins replacements",
+        "coordinator/brain/src/capacity/rebalance.rs",
+        "state.launch_image.clone().filter(|image| image.is_known)",
+        "state.launch_image.clone()",
+    )
+    .shown_by(Shown::Scenario("image/an_instance_of_another_image")),
+    bug(
+        "drift-churns",
+        "what was launched after an image became known is replaced for it",
+        "coordinator/brain/src/instance.rs",
+        "self.planned_at < image.since\n            && ",
+        "",
+    )
+    .shown_by(Shown::Scenario("image/an_instance_of_another_image")),
+    bug(
+        "drift-two-at-once",
+        "the next instance of another image is replaced while the one before it still drains",
+        "coordinator/brain/src/capacity/rebalance.rs",
+        "(matches!(why, Why::Drift { .. }) && drains_for_image(state))",
+        "(matches!(why, Why::Drift { .. }) && drains_for_image(state) && counts.replacements > 0)",
+    )
+    .shown_by(Shown::Scenario("image/an_instance_of_another_image")),
+    bug(
+        "drift-drains-busy",
+        "at the cap an instance of another image goes while jobs wait",
+        "coordinator/brain/src/capacity/rebalance.rs",
+        "works_on == WorksOn::NotWanted\n        && state.demand() == Some(0)",
+        "works_on != WorksOn::OneAtATime",
+    )
+    .shown_by(Shown::Scenario("image/at_the_cap")),
+    bug(
+        "drift-drained-again",
+        "a drain for another image begins again after an operator has cancelled it",
+        "coordinator/brain/src/instance.rs",
+        "\n            && self.drained_for_image.as_ref() != Some(&image.id)",
+        "",
+    )
+    .shown_by(Shown::Scenario("image/at_the_cap")),
 ];

@@ -117,6 +117,7 @@ impl Check<'_> {
             interrupted_counts: section.interrupted_counts.unwrap_or(defaults.interrupted_counts),
             rebalance: self.rebalance(index, section)?,
             rebalance_limit: section.rebalance_limit.unwrap_or(defaults.rebalance_limit),
+            on_drift: self.on_drift(index, section)?,
             policy: self.policy(index, section, defaults.policy)?,
         };
         for (key, number, least) in [
@@ -142,6 +143,18 @@ impl Check<'_> {
             Some(other) => {
                 let detail = format!("\"{other}\" is not a rebalance mode: write \"replace\", \"fence\" or \"ignore\"");
                 Err(self.bad(&format!("pool[{index}].rebalance"), detail))
+            }
+        }
+    }
+
+    fn on_drift(&self, index: usize, section: &PoolSection) -> Result<brain::OnDrift, ConfigError> {
+        match section.on_drift.as_deref() {
+            None => Ok(brain::OnDrift::default()),
+            Some("report") => Ok(brain::OnDrift::Report),
+            Some("replace") => Ok(brain::OnDrift::Replace),
+            Some(other) => {
+                let detail = format!("\"{other}\" is not what can follow: write \"report\" or \"replace\"");
+                Err(self.bad(&format!("pool[{index}].on_drift"), detail))
             }
         }
     }

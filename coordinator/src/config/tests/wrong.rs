@@ -83,6 +83,10 @@ fn what_the_file_cannot_mean_is_said_with_line_key_and_remedy() {
         ),
         ("[[pool]]\ninterval = \"10ms\"", "f:2: pool.interval: must be at least 100ms"),
         (
+            "[[pool]]\non_drift = \"bake\"",
+            "f:2: pool.on_drift: \"bake\" is not what can follow: write \"report\" or \"replace\"",
+        ),
+        (
             "[[pool]]\nrebalance = \"always\"",
             "f:2: pool.rebalance: \"always\" is not a rebalance mode: write \"replace\"",
         ),
