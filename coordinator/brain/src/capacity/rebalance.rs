@@ -1,9 +1,9 @@
 //! Instances that are to be replaced. Of one with a rebalance recommendation EC2 may reclaim it soon, or never; of one
 //! with a scheduled event EC2 says when. One of another image than launches take works on as well as before. It keeps
 //! working and is capacity until its replacement is ready (`launch_replacements`, `drain_replaced`), or is drained at
-//! once (`drain_recommended`). One at a time. Of recommendations a few in any hour, and a replacement is not replaced in
-//! turn: where all of EC2's pools are recommended against, nothing churns. An event is of one host, and comes to pass. An
-//! image replaces only what was launched before it was known.
+//! once (`drain_recommended`). One at a time. Of recommendations a few in any hour, and a replacement is not replaced
+//! in turn: where all of EC2's pools are recommended against, nothing churns. An event is of one host, and comes to
+//! pass. An image replaces only what was launched before it was known.
 //!
 //! ```text
 //!   recommended, or scheduled ──► replacement launched ──► replacement ready ──► drained
@@ -34,7 +34,7 @@ pub(crate) const HOUR: Duration = Duration::from_secs(3600);
 pub(crate) fn drain_replaced(state: &mut State, now: Timestamp, config: &Config, plan: &mut Plan) {
     let under_way = |instance: &Instance| Some((instance.token.clone(), instance.replaces.clone()?));
     let pairs: Vec<(LaunchToken, InstanceId)> = state.instances.iter().filter_map(under_way).collect();
-    let image = state.launch_image.clone();
+    let image = replaced_for(state, config);
     for (token, id) in pairs {
         let Some(by) = state.by_token(&token) else { continue };
         let (is_ready, is_coming) = (by.is_capacity(), by.is_on_its_way(now));
@@ -83,7 +83,7 @@ impl Why {
             let (left, drained_in) = (now.until(event.at), now.until(event.drained_from(config)));
             return Some(Why::Scheduled { code: event.code.clone(), left, drained_in });
         }
-        let image = image.filter(|image| config.on_drift == OnDrift::Replace && instance.is_drifted(image));
+        let image = image.filter(|image| instance.is_drifted(image));
         if instance.is_rebalance_due() && (config.rebalance == OnRebalance::Replace || image.is_none()) {
             return Some(Why::Rebalance);
         }
@@ -150,8 +150,8 @@ pub(super) fn launch_replacements(state: &mut State, now: Timestamp, config: &Co
         let recommended = recommended(state, Instance::is_capacity).into_iter();
         waiting.extend(recommended.filter(|id| !waiting.contains(id)).collect::<Vec<_>>());
     }
-    let image = state.launch_image.clone().filter(|image| image.is_known);
-    let drifted = image.as_ref().map(|image| drifted(state, image, config)).unwrap_or_default();
+    let image = replaced_for(state, config).filter(|image| image.is_known);
+    let drifted = image.as_ref().map(|image| drifted(state, image)).unwrap_or_default();
     waiting.extend(drifted.into_iter().filter(|id| !waiting.contains(id)).collect::<Vec<_>>());
     waiting.retain(|id| !is_replaced(id));
     for id in waiting {
@@ -201,11 +201,15 @@ fn scheduled(state: &State, now: Timestamp, config: &Config) -> Vec<InstanceId> 
     due.into_iter().map(|(_, id)| id).collect()
 }
 
+/// The image for which instances of another one are replaced; None where they are not.
+fn replaced_for(state: &State, config: &Config) -> Option<LaunchImage> {
+    state.launch_image.clone().filter(|_| config.on_drift == OnDrift::Replace)
+}
+
 /// Instances of another image than launches take, the first launched first.
-fn drifted(state: &State, image: &LaunchImage, config: &Config) -> Vec<InstanceId> {
+fn drifted(state: &State, image: &LaunchImage) -> Vec<InstanceId> {
     let is_due = |instance: &&Instance| instance.is_capacity() && instance.is_drifted(image);
-    let due = state.instances.iter().filter(|_| config.on_drift == OnDrift::Replace).filter(is_due);
-    due.filter_map(|instance| instance.id.clone()).collect()
+    state.instances.iter().filter(is_due).filter_map(|instance| instance.id.clone()).collect()
 }
 
 /// At the cap the first goes before its replacement comes, and only while no job is ready to run.

@@ -211,16 +211,16 @@ pub const MUTANTS: &[Mutant] = &[
         "drift-always-replaced",
         "an instance of another image is replaced although that is only to be told",
         "coordinator/brain/src/capacity/rebalance.rs",
-        "state.instances.iter().filter(|_| config.on_drift == OnDrift::Replace).filter(is_due)",
-        "state.instances.iter().filter(is_due)",
+        "state.launch_image.clone().filter(|_| config.on_drift == OnDrift::Replace)",
+        "state.launch_image.clone().filter(|_| config.on_drift != OnDrift::Report || config.max_instances > 0)",
     )
     .shown_by(Shown::Scenario("image/an_instance_of_another_image")),
     bug(
         "drift-guesses",
         "an image that EC2 does not tell any more begins replacements",
         "coordinator/brain/src/capacity/rebalance.rs",
-        "state.launch_image.clone().filter(|image| image.is_known)",
-        "state.launch_image.clone()",
+        "replaced_for(state, config).filter(|image| image.is_known)",
+        "replaced_for(state, config)",
     )
     .shown_by(Shown::Scenario("image/an_instance_of_another_image")),
     bug(
