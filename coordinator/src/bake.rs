@@ -17,16 +17,19 @@
 //! `next` decides, without a clock or a call; `run` performs.
 
 mod next;
+mod plan;
 mod removals;
 mod rollback;
 mod run;
 mod scripts;
 mod verdict;
+mod work;
 
 pub use next::{Step, Verdicts, next, unfinished};
+pub use plan::{Plan, stacks_parameter};
 pub use removals::{Removal, leftovers, pruned};
 pub use rollback::{RollbackError, earlier};
-pub use run::{BakeError, Baker, Done, Plan, Progress, Uninstalls, Way, stacks_parameter};
+pub use run::{BakeError, Baker, Done, Progress, Uninstalls, Way};
 pub use verdict::Verdict;
 
 /// The name of an installation's copy.
