@@ -1,5 +1,6 @@
 //! Booted machines: the emulator's instances with a systemd of their own, and what a person does on them as root.
 
+pub mod install;
 pub mod plan;
 
 use std::fs;
@@ -152,9 +153,10 @@ impl Machine<'_> {
         text(&out.stdout)
     }
 
-    /// The same as the application's user.
+    /// The same as the application's user, in an interactive shell: where bun's installer put bun into PATH.
     pub async fn run_as_user(&self, script: &str) -> String {
-        self.run(&format!("runuser --login ubuntu --command {}", quoted(script))).await
+        let shell = format!("exec bash -i -c {}", quoted(script));
+        self.run(&format!("runuser --login ubuntu --command {}", quoted(&shell))).await
     }
 
     /// None while it does not run.

@@ -1,5 +1,6 @@
-//! The whole path on booted machines: a primary with Redis, worker and coordinator under its unit; instances from an
-//! image that `spillway bake` made, whose user data cloud-init runs and whose agent its unit starts.
+//! What a new user does by README.md, on booted machines: Spillway is installed on the plan's primary, `init` writes its
+//! settings, the stack is deployed with them, `bake` makes the image. Then what happens later: floods, interruptions,
+//! restarts, a reboot, upgrades, and a primary that is a new one.
 //!
 //! A program of its own, so that nothing else competes for the processors that its machines boot on. Root's alone, with
 //! the tree that `tests/setup` makes; otherwise it prints `NOT RUN`, and `.ci/run` says so at its end.
@@ -9,7 +10,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use spillway_emulator::{InstanceState, Lifecycle};
-use spillway_tests::machines::{Account, Machine, TIMEOUT, plan, tree};
+use spillway_tests::machines::{Account, Machine, TIMEOUT, install, plan, tree};
 use spillway_tests::wait;
 use tokio::time::Instant;
 
@@ -43,22 +44,28 @@ async fn the_plans_set_up_works_off_floods_and_survives_what_machines_do() {
     let mut steps = Steps { since: Instant::now(), list: String::new() };
     let primary = plan::primary(&account).await;
     steps.done("the primary is booted; Redis, repository and worker are set up");
-    plan::agent(&primary).await;
-    plan::coordinator(&account, &primary).await;
-    plan::init(&primary).await;
-    plan::stack(&account, &primary).await;
-    steps.done("the coordinator is installed, its unit is active, and its CA is in the launch template");
+    let began = Instant::now();
+    install::programs(&primary).await;
+    install::init(&primary).await;
+    steps.done("both packages are installed, and spillway init has written the settings");
+    install::stack(&account, &primary).await;
+    steps.done("the stack is deployed with the parameters that init wrote");
+    install::start(&account, &primary).await;
+    steps.done("the coordinator's unit is active, and doctor misses an image and nothing else");
     plan::secrets(&primary).await;
     let image = plan::bake(&account, &primary).await;
     plan::has_no_secret(&account, &image);
     assert_eq!(primary.run("systemctl is-active redis-server pm2-ubuntu spillway").await.matches("active").count(), 3);
     steps.done("spillway bake: a copy of it is prepared, made the workers' image, and tried");
+    assert_eq!(install::failing(&account, &primary).await, [""; 0], "after it");
+    println!("{:>7.1} s  in all, from the packages to an image", began.elapsed().as_secs_f64());
     let operator = Operator { account: &account, primary: &primary };
     operator.works_off_a_flood(&mut steps).await;
     operator.survives_an_interruption(&mut steps).await;
     operator.is_restarted_by_systemd(&mut steps).await;
     operator.reboots(&mut steps).await;
     operator.upgrades(&mut steps).await;
+    operator.is_a_new_primary(&mut steps).await;
     account.stop().await;
 }
 
@@ -129,6 +136,11 @@ impl Operator<'_> {
         .await;
     }
 
+    /// Spot instances that were ever launched.
+    fn launched(&self) -> usize {
+        self.account.emulator.instances().iter().filter(|it| it.lifecycle == Lifecycle::Spot).count()
+    }
+
     async fn works_off_a_flood(&self, steps: &mut Steps) {
         self.add(40, 3).await;
         let first = self.until_ready(1).await;
@@ -173,8 +185,7 @@ impl Operator<'_> {
     async fn is_restarted_by_systemd(&self, steps: &mut Steps) {
         self.add(20, 4).await;
         self.until_ready(2).await;
-        let spot = || self.account.emulator.instances().iter().filter(|it| it.lifecycle == Lifecycle::Spot).count();
-        let launched = spot();
+        let launched = self.launched();
         let (pid, restarts) = self.coordinator().await;
         assert_eq!(restarts, "0", "it was never restarted until now");
         self.primary.run(&format!("kill -9 {pid}")).await;
@@ -188,7 +199,7 @@ impl Operator<'_> {
         steps.done("a hang of the coordinator, the watchdog, and it answers again");
         self.until_completed(80).await;
         self.until_zero().await;
-        assert_eq!(spot(), launched, "a restart launches nothing that it knows of already");
+        assert_eq!(self.launched(), launched, "a restart launches nothing that it knows of already");
         steps.done("the jobs are worked off, and no instance is left");
     }
 
@@ -211,7 +222,8 @@ impl Operator<'_> {
 
     /// Newer packages under jobs: of the coordinator, then of an instance's agent. The worker stays.
     async fn upgrades(&self, steps: &mut Steps) {
-        let (Some(spillway), Some(agent)) = (plan::package("spillway", "new"), plan::package("spillway-agent", "new"))
+        let (Some(spillway), Some(agent)) =
+            (install::package("spillway", "new"), install::package("spillway-agent", "new"))
         else {
             println!("NOT RUN: upgrades of the packages, without SPILLWAY_PACKAGES (.ci/run makes some)");
             return;
@@ -237,5 +249,36 @@ impl Operator<'_> {
         steps.done("an upgrade of an instance's agent under its worker, and the jobs are worked off");
         self.until_zero().await;
         steps.done("no instance is left");
+    }
+
+    /// A primary that was lost and set up anew by a copy of its disk that was made earlier: with Redis as it was then,
+    /// and with an empty one. Jobs of since then are gone; the instances are not.
+    async fn is_a_new_primary(&self, steps: &mut Steps) {
+        let redis = "/var/lib/redis/dump.rdb";
+        let redis_cli = format!("redis-cli --no-auth-warning -a {}", plan::PASSWORD);
+        self.primary.run(&format!("{redis_cli} SAVE && cp -p {redis} /root/backup.rdb")).await;
+        let restored = format!("cp -p /root/backup.rdb {redis}");
+        for (what, becomes) in
+            [("Redis as it was before the flood", &*restored), ("an empty Redis", "rm -f /var/lib/redis/dump.rdb")]
+        {
+            self.add(30, 4).await;
+            let ready = self.until_ready(1).await;
+            let launched = self.launched();
+            self.primary.run("systemctl stop spillway && systemctl kill -s KILL redis-server").await;
+            self.primary.run(&format!("systemctl stop redis-server && {becomes}")).await;
+            self.primary.run("systemctl start redis-server").await;
+            // The application goes on, and what it adds is work for the instances.
+            self.add(20, 4).await;
+            self.primary.run("systemctl start spillway").await;
+            self.until("its instances are ready again", async || {
+                let now = self.in_phase("ready").await;
+                ready.iter().all(|id| now.contains(id)).then_some(())
+            })
+            .await;
+            steps.done(&format!("a new primary with {what} finds its instances again"));
+            self.until_zero().await;
+            assert_eq!(self.launched(), launched, "with {what} nothing was launched that it had already");
+            steps.done("no instance is left");
+        }
     }
 }
