@@ -1,5 +1,7 @@
 //! What is decided: a plan of decisions, each with its reason, and the notes that say why nothing more.
 
+use std::mem::discriminant;
+
 use serde::{Deserialize, Serialize};
 
 use crate::id::{InstanceId, LaunchToken};
@@ -18,6 +20,15 @@ pub struct Plan {
     pub desired: Option<u32>,
     pub decisions: Vec<Planned>,
     pub notes: Vec<Note>,
+}
+
+impl Plan {
+    /// Nothing was decided in either, for the same kinds of reasons: only the numbers moved on.
+    pub fn is_repeated_by(&self, next: &Plan) -> bool {
+        let of_one_kind = || self.notes.iter().map(discriminant).eq(next.notes.iter().map(discriminant));
+        let decides_nothing = self.decisions.is_empty() && next.decisions.is_empty();
+        decides_nothing && self.desired == next.desired && self.at <= next.at && of_one_kind()
+    }
 }
 
 /// A decision with its reason.

@@ -2,7 +2,6 @@
 //! an entry in the ledger's record.
 
 use std::collections::VecDeque;
-use std::mem::discriminant;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,7 +39,7 @@ pub struct History {
 impl History {
     pub(crate) fn push(&mut self, plan: Arc<Plan>) {
         if let Some(last) = self.entries.back_mut()
-            && is_same(&last.plan, &plan)
+            && last.plan.is_repeated_by(&plan)
         {
             last.times += 1;
             last.plan = plan;
@@ -82,10 +81,4 @@ impl History {
     pub(crate) fn recorded(&mut self, plan: &Plan, state: &State) {
         self.recorded = Some(Recorded { at: plan.at, observed_at: state.backlog().map(|(_, at)| *at) });
     }
-}
-
-/// Nothing was decided in either, for the same kinds of reasons: only the numbers moved on.
-fn is_same(a: &Plan, b: &Plan) -> bool {
-    let of_one_kind = || a.notes.iter().map(discriminant).eq(b.notes.iter().map(discriminant));
-    a.decisions.is_empty() && b.decisions.is_empty() && a.desired == b.desired && a.at <= b.at && of_one_kind()
 }

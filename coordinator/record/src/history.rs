@@ -1,0 +1,418 @@
+//! What a coordinator keeps of the record in memory: the last two hours as they were seen, thirty days by minutes, the
+//! decisions, and the lives of instances. Every part is bounded.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::buckets::{Buckets, Waits, most};
+use crate::frame::{Decided, Frame, Interval, Look};
+use crate::lanes::Lane;
+use crate::recorder::UNCHANGED_EACH_MS;
+
+const MINUTE: u64 = 60_000;
+/// What is kept as it was seen.
+const FINE_MS: u64 = 2 * 3_600_000;
+const FINE: usize = 15_000;
+/// What does not change is not kept more often.
+const DENSE_MS: u64 = 5000;
+/// What is kept by minutes.
+const KEPT_MS: u64 = 30 * 86_400_000;
+const DECISIONS: usize = 10_000;
+const PLANS: usize = 3000;
+const LANES: usize = 1000;
+/// Intervals of one answer.
+const MOST_BUCKETS: u64 = 720;
+/// Decisions and instances of one answer.
+const TOLD: usize = 500;
+
+/// A decision of the past.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Told {
+    pub at: u64,
+    pub kind: String,
+    /// EC2's id, or the launch token before it is known.
+    pub instance: String,
+    pub reason: String,
+}
+
+/// The most of each value in a minute, and the jobs that ended in it.
+#[derive(Clone, Debug, Default)]
+struct Sums {
+    demand: Option<u64>,
+    active: Option<u64>,
+    oldest_ms: Option<u64>,
+    desired: Option<u32>,
+    ready: Option<u32>,
+    on_the_way: Option<u32>,
+    draining: Option<u32>,
+    jobs: Option<Jobs>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Jobs {
+    arrived: u64,
+    started: u64,
+    finished: u64,
+    failed: u64,
+    waits: Waits,
+}
+
+impl Sums {
+    fn saw(&mut self, look: &Look) {
+        self.demand = most(self.demand, look.demand);
+        self.oldest_ms = most(self.oldest_ms, look.oldest_ms);
+        self.desired = most(self.desired, look.desired);
+        if look.demand.is_some() {
+            self.active = most(self.active, Some(look.active));
+        }
+        self.ready = most(self.ready, Some(look.ready));
+        self.on_the_way = most(self.on_the_way, Some(look.on_the_way));
+        self.draining = most(self.draining, Some(look.draining));
+    }
+
+    fn ran(&mut self, jobs: &Jobs) {
+        let sums = self.jobs.get_or_insert_default();
+        sums.arrived += jobs.arrived;
+        sums.started += jobs.started;
+        sums.finished += jobs.finished;
+        sums.failed += jobs.failed;
+        sums.waits.merge(&jobs.waits);
+    }
+
+    fn and(&mut self, other: &Sums) {
+        self.demand = most(self.demand, other.demand);
+        self.active = most(self.active, other.active);
+        self.oldest_ms = most(self.oldest_ms, other.oldest_ms);
+        self.desired = most(self.desired, other.desired);
+        self.ready = most(self.ready, other.ready);
+        self.on_the_way = most(self.on_the_way, other.on_the_way);
+        self.draining = most(self.draining, other.draining);
+        if let Some(jobs) = &other.jobs {
+            self.ran(jobs);
+        }
+    }
+}
+
+impl From<&Interval> for Jobs {
+    fn from(interval: &Interval) -> Self {
+        let mut waits = Waits::default();
+        interval.starts.iter().for_each(|(_, _, waited)| waits.add(*waited, 1));
+        let Interval { arrived, finished, failed, .. } = *interval;
+        Jobs { arrived, started: interval.starts.len() as u64, finished, failed, waits }
+    }
+}
+
+/// The record of one pool, in memory.
+#[derive(Debug, Default)]
+pub struct History {
+    fine: VecDeque<Look>,
+    fine_jobs: VecDeque<(u64, Jobs)>,
+    /// By minutes since the epoch.
+    minutes: BTreeMap<u64, Sums>,
+    last_look: Option<Look>,
+    decisions: VecDeque<Told>,
+    plans: VecDeque<Arc<Decided>>,
+    /// By launch token.
+    lanes: BTreeMap<String, Lane>,
+    begins: Option<u64>,
+}
+
+impl History {
+    /// What was written, oldest first; `is_live`: it was seen by this coordinator, whose intervals come by `ran`.
+    pub fn add(&mut self, frame: &Frame, is_live: bool) {
+        let at = frame.at();
+        if at > 0 {
+            self.begins = Some(self.begins.map_or(at, |begins| begins.min(at)));
+        }
+        match frame {
+            Frame::Look(look) if !is_live => self.look(look),
+            Frame::Look(_) | Frame::Unknown => {}
+            Frame::Interval(interval) if !is_live => self.ran(interval),
+            Frame::Interval(_) => {}
+            Frame::Decided(decided) => self.decided(decided),
+            Frame::Ids(ids) => self.lane(&ids.token).is(ids),
+            Frame::Phase(began) => self.lane(&began.instance).enters(began),
+            Frame::Step(step) => self.lane(&step.instance).steps_on(step),
+            Frame::Holds { at, instance, jobs } => self.lane(instance).holds(*at, *jobs),
+        }
+    }
+
+    /// The pool as it is seen, whether that is written or not.
+    pub fn look(&mut self, look: &Look) {
+        let is_dense = |last: &Look| look.at.saturating_sub(last.at) < DENSE_MS && look.says_no_more_than(last);
+        if self.last_look.as_ref().is_some_and(is_dense) {
+            return;
+        }
+        let last = self.last_look.replace(look.clone());
+        // What was not written again did not change.
+        if let Some(last) = last.filter(|last| look.at.saturating_sub(last.at) <= UNCHANGED_EACH_MS + MINUTE) {
+            let between = last.at / MINUTE + 1..look.at / MINUTE;
+            for minute in between {
+                let aged = last.oldest_ms.map(|age| age + (minute * MINUTE).saturating_sub(last.at));
+                self.minutes.entry(minute).or_default().saw(&Look { oldest_ms: aged, ..last.clone() });
+            }
+        }
+        self.minutes.entry(look.at / MINUTE).or_default().saw(look);
+        self.fine.push_back(look.clone());
+        let oldest = look.at.saturating_sub(FINE_MS);
+        while self.fine.len() > FINE || self.fine.front().is_some_and(|first| first.at < oldest) {
+            self.fine.pop_front();
+        }
+        let first = look.at.saturating_sub(KEPT_MS) / MINUTE;
+        while self.minutes.first_key_value().is_some_and(|(minute, _)| *minute < first) {
+            self.minutes.pop_first();
+        }
+        self.begins = self.begins.map(|begins| begins.max(first * MINUTE));
+    }
+
+    /// What happened to jobs.
+    pub fn ran(&mut self, interval: &Interval) {
+        let jobs = Jobs::from(interval);
+        self.minutes.entry(interval.at.saturating_sub(1) / MINUTE).or_default().ran(&jobs);
+        self.fine_jobs.push_back((interval.at, jobs));
+        let oldest = interval.at.saturating_sub(FINE_MS);
+        while self.fine_jobs.len() > FINE || self.fine_jobs.front().is_some_and(|(at, _)| *at < oldest) {
+            self.fine_jobs.pop_front();
+        }
+    }
+
+    fn decided(&mut self, decided: &Decided) {
+        for planned in &decided.plan.decisions {
+            let instance = planned.decision.subject().to_owned();
+            let (kind, reason) = (planned.decision.kind().to_owned(), planned.reason.to_string());
+            self.decisions.push_back(Told { at: decided.plan.at.0, kind, instance, reason });
+        }
+        self.plans.push_back(Arc::new(decided.clone()));
+        let (decisions, plans) = (self.decisions.len(), self.plans.len());
+        self.decisions.drain(..decisions.saturating_sub(DECISIONS));
+        self.plans.drain(..plans.saturating_sub(PLANS));
+    }
+
+    fn lane(&mut self, token: &str) -> &mut Lane {
+        if self.lanes.len() >= LANES && !self.lanes.contains_key(token) {
+            // The one that ended first; where all live, any: there are never so many.
+            let ended = |lane: &Lane| lane.ended_at.unwrap_or(u64::MAX);
+            let first = self.lanes.iter().min_by_key(|(_, lane)| ended(lane)).map(|(token, _)| token.clone());
+            first.and_then(|token| self.lanes.remove(&token));
+        }
+        self.lanes.entry(token.to_owned()).or_insert_with(|| Lane { instance: token.to_owned(), ..Lane::default() })
+    }
+
+    /// A time range in at most so many equal intervals; `now` is where the newest ends.
+    pub fn buckets(&self, from: u64, to: u64, count: u64, now: u64) -> Buckets {
+        let to = to.max(from + 1);
+        let count = count.clamp(1, MOST_BUCKETS);
+        let is_fine = from >= now.saturating_sub(FINE_MS) && to - from <= FINE_MS;
+        // Of whole seconds, or of whole minutes: what is there of before is by minutes.
+        let unit = if is_fine { 1000 } else { MINUTE };
+        let bucket_ms = (to - from).div_ceil(count).div_ceil(unit).max(1) * unit;
+        let begins = from / bucket_ms * bucket_ms;
+        let columns = usize::try_from((to - begins).div_ceil(bucket_ms)).unwrap_or(usize::MAX);
+        let mut sums = vec![Sums::default(); columns];
+        let index =
+            |at: u64| usize::try_from(at.checked_sub(begins)? / bucket_ms).ok().filter(|index| *index < columns);
+        if is_fine {
+            let mut last: Option<&Look> = None;
+            for look in &self.fine {
+                // What lasts fills what lies between two looks.
+                if let Some(last) = last.filter(|last| look.at.saturating_sub(last.at) <= UNCHANGED_EACH_MS + MINUTE) {
+                    let end = index(look.at).unwrap_or(if look.at < begins { 0 } else { columns });
+                    let start = index(last.at).map_or(if last.at < begins { 0 } else { columns }, |start| start + 1);
+                    (start..end).for_each(|column| sums[column].saw(last));
+                }
+                if let Some(column) = index(look.at) {
+                    sums[column].saw(look);
+                }
+                last = Some(look);
+            }
+            for (at, jobs) in &self.fine_jobs {
+                if let Some(column) = index(at.saturating_sub(1)) {
+                    sums[column].ran(jobs);
+                }
+            }
+        } else {
+            for (minute, seen) in self.minutes.range(begins / MINUTE..to.div_ceil(MINUTE)) {
+                if let Some(column) = index(minute * MINUTE) {
+                    sums[column].and(seen);
+                }
+            }
+        }
+        self.columns(&sums, (begins, to, bucket_ms, now))
+    }
+
+    fn columns(&self, sums: &[Sums], (from, to, bucket_ms, now): (u64, u64, u64, u64)) -> Buckets {
+        #[expect(clippy::cast_precision_loss, reason = "an age in milliseconds")]
+        let seconds = |ms: u64| ms as f64 / 1000.0;
+        // Where the queues were seen and no job did anything, none is a number.
+        let count = |sum: &Sums, of: fn(&Jobs) -> u64| sum.jobs.as_ref().map(of).or(sum.demand.map(|_| 0));
+        let wait = |sum: &Sums, share| sum.jobs.as_ref().and_then(|jobs| jobs.waits.quantile(share));
+        let all = |of: &dyn Fn(&Sums) -> Option<u64>| sums.iter().map(of).collect::<Vec<_>>();
+        let few = |of: &dyn Fn(&Sums) -> Option<u32>| sums.iter().map(of).collect::<Vec<_>>();
+        let real = |of: &dyn Fn(&Sums) -> Option<f64>| sums.iter().map(of).collect::<Vec<_>>();
+        Buckets {
+            from,
+            to,
+            bucket_ms,
+            unfinished_from: now / bucket_ms * bucket_ms,
+            begins: self.begins,
+            at: (0..sums.len() as u64).map(|column| from + column * bucket_ms).collect(),
+            backlog: all(&|it| it.demand),
+            active: all(&|it| it.active),
+            oldest_age: real(&|it| it.oldest_ms.map(seconds)),
+            arrived: all(&|it| count(it, |jobs| jobs.arrived)),
+            started: all(&|it| count(it, |jobs| jobs.started)),
+            finished: all(&|it| count(it, |jobs| jobs.finished)),
+            failed: all(&|it| count(it, |jobs| jobs.failed)),
+            wait_p50: real(&|it| wait(it, 0.5)),
+            wait_p95: real(&|it| wait(it, 0.95)),
+            desired: few(&|it| it.desired),
+            ready: few(&|it| it.ready),
+            on_the_way: few(&|it| it.on_the_way),
+            draining: few(&|it| it.draining),
+        }
+    }
+
+    /// The newest decisions of a time range, oldest first, and how many more there were.
+    pub fn decisions(&self, from: u64, to: u64) -> (Vec<Told>, usize) {
+        let within: Vec<&Told> = self.decisions.iter().filter(|it| (from..=to).contains(&it.at)).collect();
+        let left_out = within.len().saturating_sub(TOLD);
+        // A launch is decided before EC2 has given its instance an id.
+        let named = |it: &&Told| match self.lanes.get(&it.instance) {
+            Some(lane) => Told { instance: lane.instance.clone(), ..Told::clone(it) },
+            None => Told::clone(it),
+        };
+        (within[left_out..].iter().map(named).collect(), left_out)
+    }
+
+    /// The instances that lived in a time range, those that began last at the end.
+    pub fn lanes(&self, from: u64, to: u64) -> Vec<Lane> {
+        let mut found: Vec<&Lane> = self.lanes.values().filter(|lane| lane.lives_within(from, to)).collect();
+        found.sort_by_key(|lane| lane.began());
+        let left_out = found.len().saturating_sub(TOLD);
+        found[left_out..].iter().map(|lane| Lane::clone(lane)).collect()
+    }
+
+    /// The plan that was in force at a time, and those before it, newest first.
+    pub fn plans(&self, at: u64, limit: usize) -> Vec<Arc<Decided>> {
+        self.plans.iter().rev().filter(|it| it.plan.at.0 <= at).take(limit).map(Arc::clone).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use spillway_brain::{Plan, Timestamp};
+
+    use super::*;
+    use crate::frame::{Ids, PhaseBegan};
+
+    fn look(at: u64, demand: u64) -> Look {
+        Look { at, demand: Some(demand), ..Look::default() }
+    }
+
+    fn interval(at: u64, waits: &[u64]) -> Interval {
+        let starts = waits.iter().map(|wait| (0, 0, *wait)).collect();
+        Interval {
+            at,
+            millis: 10_000,
+            queue: "q".into(),
+            arrived: 3,
+            names: vec!["a".into()],
+            starts,
+            ..Interval::default()
+        }
+    }
+
+    #[test]
+    fn a_short_range_is_in_seconds_and_what_lasts_fills_the_gaps() {
+        let mut history = History::default();
+        for (at, demand) in [(0, 1), (10_000, 5), (40_000, 2)] {
+            history.look(&look(at, demand));
+        }
+        history.ran(&interval(10_000, &[2000]));
+        let buckets = history.buckets(0, 50_000, 5, 50_000);
+        assert_eq!((buckets.bucket_ms, buckets.at.len()), (10_000, 5));
+        assert_eq!(buckets.backlog, [Some(1), Some(5), Some(5), Some(5), Some(2)]);
+        assert_eq!(
+            buckets.arrived,
+            [Some(3), Some(0), Some(0), Some(0), Some(0)],
+            "an interval belongs to where it ends"
+        );
+        assert!(buckets.wait_p95[0].is_some() && buckets.wait_p95[1].is_none());
+        assert_eq!(buckets.unfinished_from, 50_000);
+    }
+
+    #[test]
+    fn a_gap_is_not_known_and_no_news_is_what_was_before() {
+        let mut history = History::default();
+        let hour = 3_600_000;
+        history.look(&look(0, 4));
+        history.look(&look(300_000, 4));
+        history.look(&look(hour, 0));
+        for now in [hour, 10 * hour] {
+            let buckets = history.buckets(0, hour + 60_000, 61, now);
+            assert_eq!(buckets.bucket_ms, 60_000, "by the looks, and by minutes");
+            assert_eq!(&buckets.backlog[..6], [Some(4); 6], "{now}");
+            assert!(buckets.backlog[6..60].iter().all(Option::is_none), "{now}");
+            assert_eq!(buckets.backlog[60], Some(0), "{now}");
+        }
+    }
+
+    #[test]
+    fn thirty_days_are_kept_by_minutes_and_no_more() {
+        let mut history = History::default();
+        for minute in 0..45_000 {
+            history.look(&look(minute * MINUTE, minute % 7));
+        }
+        let now = 45_000 * MINUTE;
+        assert!(history.minutes.len() <= 43_201, "{}", history.minutes.len());
+        assert!(history.fine.len() <= 121, "{}", history.fine.len());
+        let buckets = history.buckets(now - KEPT_MS, now, 10_000, now);
+        assert_eq!((buckets.at.len(), buckets.bucket_ms), (720, 60 * MINUTE));
+        assert!(buckets.backlog.iter().all(|it| *it == Some(6)));
+    }
+
+    #[test]
+    fn decisions_name_the_instance_and_the_plan_of_a_time_is_found() {
+        use spillway_brain::{Decision, LaunchToken, Planned, Reason};
+        let mut history = History::default();
+        let plan = |at, launch: bool| {
+            let reason = Reason::BelowDesired { demand: 7, desired: 1, ready: 0, on_the_way: 0 };
+            let decision = Decision::Launch { token: LaunchToken("t".into()) };
+            let decisions = if launch { vec![Planned { decision, reason }] } else { vec![] };
+            Frame::Decided(Box::new(Decided {
+                plan: Plan { at: Timestamp(at), decisions, ..Plan::default() },
+                backlog: None,
+            }))
+        };
+        let ids = Ids { at: 1, token: "t".into(), id: "i-1".into(), ..Ids::default() };
+        for frame in [plan(1, false), plan(5, true), Frame::Ids(Box::new(ids))] {
+            history.add(&frame, false);
+        }
+        let (told, left_out) = history.decisions(0, 10);
+        assert_eq!((told[0].at, &*told[0].kind, &*told[0].instance, left_out), (5, "launch", "i-1", 0));
+        assert!(told[0].reason.contains('7'), "{}", told[0].reason);
+        assert_eq!(history.plans(4, 5).len(), 1);
+        assert_eq!(history.plans(9, 5)[0].plan.at.0, 5);
+    }
+
+    #[test]
+    fn lanes_are_bounded_and_those_that_live_stay() {
+        let mut history = History::default();
+        let phase = |at, instance: &str, phase: &str| {
+            Frame::Phase(PhaseBegan { at, instance: instance.into(), phase: phase.into(), reason: "why".into() })
+        };
+        history.add(&phase(1, "lives", "ready"), false);
+        for number in 0..2000 {
+            history.add(&phase(number, &number.to_string(), "booting"), false);
+            history.add(&phase(number + 5, &number.to_string(), "gone"), false);
+        }
+        assert!(history.lanes.len() <= LANES);
+        let lanes = history.lanes(0, 10_000);
+        assert!(lanes.len() == TOLD, "{}", lanes.len());
+        assert!(history.lanes.contains_key("lives"));
+        let last = lanes.last().expect("a lane");
+        assert_eq!((last.phases[0].to, last.ended.as_deref()), (Some(2004), Some("why")));
+    }
+}

@@ -1,0 +1,21 @@
+//! What is kept of a pool's past: every decision with the inputs that it rests on, the backlog, the jobs that were seen
+//! to start and to end, and the lives of its instances. Pure: no clock, no I/O.
+//!
+//! - `frame`: one entry, as it is written; what is written of a look at the pool, and what is not
+//! - `jobs`: from looks at the active jobs to starts and ends
+//! - `history`: what a coordinator keeps in memory of the entries, bounded
+//! - `buckets`, `lanes`: what is drawn of it: equal intervals of a time range, and instances over time
+
+mod buckets;
+mod frame;
+mod history;
+mod jobs;
+mod lanes;
+mod recorder;
+
+pub use buckets::Buckets;
+pub use frame::{Decided, Frame, Ids, Interval, Look, PhaseBegan, Step, StepState};
+pub use history::{History, Told};
+pub use jobs::{ActiveJob, JobsSeen, Seen};
+pub use lanes::{Lane, Span, StepSpan};
+pub use recorder::Recorder;
