@@ -79,6 +79,8 @@ pub struct Settings {
     pub ledger_url: String,
     /// Prefix of the ledger's keys.
     pub ledger_prefix: String,
+    /// Bytes that the record of a pool may have in Redis; 0: none is kept there.
+    pub record_bytes: u64,
     pub region: Option<String>,
     pub grpc_listen: SocketAddr,
     /// The address under which agents reach this coordinator: a standby redirects agents to the leader's. None:
@@ -136,6 +138,7 @@ pub struct OwnCertificate {
 
 /// One pool's settings, checked.
 #[derive(Clone, Debug)]
+#[cfg_attr(test, derive(Default))]
 pub struct Pool {
     pub name: String,
     pub queues: Vec<String>,
@@ -173,6 +176,7 @@ struct RedisSection {
 struct LedgerSection {
     url: Option<String>,
     prefix: Option<String>,
+    record_megabytes: Option<u32>,
 }
 
 #[derive(Debug, Default, Deserialize)]

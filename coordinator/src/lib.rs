@@ -3,7 +3,7 @@
 //!
 //! `run` starts everything; `reconcile` is one I/O loop for each pool. Dependencies point one way: `reconcile` uses
 //! `queue`, `hand_back`, `cloud`, `ledger` and `agents`; `rpc` and `web` show what it publishes, and pass it what
-//! agents and operators send. The text of `/` is made elsewhere, and passed to `run`.
+//! agents and operators send. The text and the JSON that `web` shows are made elsewhere, and passed to `run`.
 
 pub mod acl;
 pub mod agents;
@@ -23,8 +23,10 @@ pub mod operators;
 pub mod pools;
 pub mod queue;
 pub mod reconcile;
+pub mod record;
 pub mod redis_client;
 pub mod registration;
+mod requests;
 mod retire;
 pub mod rpc;
 pub mod run;

@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use crate::agents::Agents;
 use crate::beside::Beside;
@@ -13,6 +13,7 @@ use crate::hand_back::HandBacks;
 use crate::ledger::{Lease, Ledger, RETIRES, Sessions};
 use crate::queue::QueueObserver;
 use crate::reconcile::{Parts, PoolHandle, Reconciler};
+use crate::record::{Past, Recording, Store};
 use crate::redis_client::Redis;
 
 /// All pools of this process.
@@ -82,7 +83,19 @@ impl Starter {
         let retires = if pool.brain.retired { RETIRES } else { "" };
         let holder = format!("{retires}{}", self.holder);
         let ledger = || Redis::new("ledger.url", &settings.ledger_url);
+        let past = Past::default();
+        let frames = match settings.record_bytes {
+            0 => None,
+            most => {
+                let (sender, frames) = mpsc::unbounded_channel();
+                let store = Store::new(ledger()?, &settings.ledger_prefix, &pool.name, most, past.clone());
+                tokio::spawn(store.run(frames));
+                Some(sender)
+            }
+        };
         let parts = Parts {
+            recording: Recording::new(past.clone(), frames),
+            past,
             cloud: self.cloud.clone(),
             agents: self.agents.clone(),
             ledger: Ledger::new(ledger()?, &settings.ledger_prefix, &pool.name),

@@ -5,8 +5,10 @@
 //! - `reading`: one pipeline for all queues, and the oldest job's age
 //! - `workers`: the connected workers, and which instance holds which active job
 //! - `throughput`: how fast jobs finish, and how long they take
+//! - `jobs`: which jobs started and ended between two looks
 
 mod discover;
+mod jobs;
 mod keys;
 mod reading;
 mod reply;
@@ -18,10 +20,12 @@ use std::time::Duration;
 
 use serde::Serialize;
 use spillway_brain::{Backlog, InstanceId, JobsByInstance, QueueBacklog};
+use spillway_record::{Interval, JobsSeen};
 use thiserror::Error;
 
 use crate::redis_client::{Redis, RedisProblem};
 pub use discover::{FoundQueue, discover};
+use jobs::Counted;
 pub use keys::QueueKeys;
 use reading::Reading;
 use throughput::Finished;
@@ -70,12 +74,16 @@ pub struct QueueObserver {
     redis: Redis,
     queues: Vec<QueueKeys>,
     last: BTreeMap<String, Finished>,
+    /// By queue: what the last observation counted, and the jobs that were seen.
+    counted: BTreeMap<String, Counted>,
+    jobs: BTreeMap<String, JobsSeen>,
 }
 
 impl QueueObserver {
     pub fn new(redis: Redis, prefix: &str, queues: &[String]) -> Self {
         let queues = queues.iter().map(|queue| QueueKeys::new(prefix, queue)).collect();
-        QueueObserver { redis, queues, last: BTreeMap::new() }
+        let (last, counted, jobs) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        QueueObserver { redis, queues, last, counted, jobs }
     }
 
     /// One observation: three round trips, whatever the number of queues or jobs. Fails as a whole if one queue cannot
@@ -91,8 +99,26 @@ impl QueueObserver {
                 _ => Err(problem),
             },
         };
-        let queues = self.read_all().await?.into_iter().map(one).collect::<Result<_, _>>()?;
+        let readings = self.read_all().await?;
+        self.counted = readings
+            .iter()
+            .flatten()
+            .map(|it| (it.queue.clone(), Counted { finished: it.finished, failed: it.failed }))
+            .collect();
+        let queues = readings.into_iter().map(one).collect::<Result<_, _>>()?;
         Ok(Backlog { queues })
+    }
+
+    /// What happened to jobs between the observation before the last one and the last, for the record. Costs two round
+    /// trips a queue, and four values for each job that started.
+    pub async fn jobs(&mut self) -> Result<Vec<Interval>, RedisProblem> {
+        let mut intervals = Vec::new();
+        for keys in &self.queues {
+            let Some(counted) = self.counted.remove(&keys.queue) else { continue };
+            let seen = self.jobs.entry(keys.queue.clone()).or_insert_with(|| JobsSeen::new(&keys.queue));
+            intervals.extend(jobs::look(&mut self.redis, keys, counted, seen).await?);
+        }
+        Ok(intervals)
     }
 
     /// A report on each queue, in the order in which they were given.

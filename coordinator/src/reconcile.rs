@@ -32,6 +32,7 @@ use crate::cloud::{Cloud, LeftVolumes, ListedInstance};
 use crate::hand_back::HandBacks;
 use crate::ledger::{Ledger, Sessions};
 use crate::queue::QueueObserver;
+use crate::record::{Past, Recording};
 use crate::registration::Expected;
 use crate::{clock, config};
 use perform::Outcome;
@@ -122,6 +123,9 @@ pub struct PoolHandle {
     pub leader: watch::Receiver<Option<String>>,
     /// It is in no settings any more.
     pub is_retired: bool,
+    /// Its settings, for whoever shows them.
+    pub config: Arc<config::Pool>,
+    pub past: Past,
 }
 
 #[cfg(test)]
@@ -138,6 +142,8 @@ impl PoolHandle {
             status: watch::channel(PoolStatus::default()).1,
             leader: watch::channel(None).1,
             is_retired: false,
+            config: Arc::default(),
+            past: Past::default(),
         };
         (pool, receiver)
     }
@@ -157,6 +163,7 @@ pub struct Reconciler {
     ledger: Ledger,
     observer: Option<QueueObserver>,
     hand_backs: HandBacks,
+    recording: Recording,
     /// EC2's details of instances, for operators.
     listed: BTreeMap<InstanceId, ListedInstance>,
     placed: Arc<BTreeMap<InstanceId, Expected>>,
@@ -173,6 +180,8 @@ pub struct Reconciler {
 /// The parts that a pool's loop works with.
 #[derive(Debug)]
 pub struct Parts {
+    pub recording: Recording,
+    pub past: Past,
     pub cloud: Cloud,
     pub agents: Agents,
     pub ledger: Ledger,
@@ -193,8 +202,18 @@ impl Reconciler {
         let (name, is_retired) = (config.name.clone(), config.brain.retired);
         let (queues, prefix) = (config.queues.clone(), config.prefix.clone());
         let holder = parts.holder.clone();
-        let handle =
-            PoolHandle { name, queues, prefix, holder, messages: sender, status: receiver, leader, is_retired };
+        let handle = PoolHandle {
+            name,
+            queues,
+            prefix,
+            holder,
+            messages: sender,
+            status: receiver,
+            leader,
+            is_retired,
+            config: Arc::new(config.clone()),
+            past: parts.past,
+        };
         let reconciler = Reconciler {
             pool: Pool::new(clock::both(), config.brain.clone(), nonce()),
             config,
@@ -206,6 +225,7 @@ impl Reconciler {
             ledger: parts.ledger,
             observer: Some(parts.observer),
             hand_backs: parts.hand_backs,
+            recording: parts.recording,
             listed: BTreeMap::new(),
             placed: Arc::default(),
             sessions: parts.sessions,

@@ -5,7 +5,7 @@
 mod access;
 mod agent;
 mod bounds;
-mod caller;
+pub(crate) mod caller;
 mod choice;
 mod health;
 mod log_tail;

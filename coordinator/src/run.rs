@@ -26,7 +26,7 @@ use crate::registration::Proofs;
 use crate::rpc::{self, Context, Registration, Trust};
 use crate::settling::Settling;
 use crate::tls::{self, Keeper};
-use crate::web::StatusPage;
+use crate::web::{Pages, Served};
 use crate::{leading, operators, retire, telemetry, web};
 
 /// For stopping the pools and releasing the lease: within systemd's five seconds.
@@ -52,7 +52,7 @@ const SESSIONS_BESIDE: usize = 32;
 /// It cannot listen, a URL of Redis is invalid, or a server stopped.
 pub async fn run(
     settings: Settings,
-    page: StatusPage,
+    pages: Pages,
     started: impl FnOnce(Addresses),
     mut stop: watch::Receiver<bool>,
 ) -> anyhow::Result<()> {
@@ -86,7 +86,9 @@ pub async fn run(
         servers.spawn(rpc::serve_operators(socket, context.clone(), stopped(stop.clone())));
     }
     servers.spawn(rpc::serve_until(grpc, context, stopped(stop.clone())));
-    servers.spawn(web::serve(http, pools.list.clone(), metrics, page, stopped(stop.clone())));
+    let served =
+        Served { pools: pools.list.clone(), metrics, pages, listen: addresses.http, operators: settings.operators };
+    servers.spawn(web::serve(http, served, stopped(stop.clone())));
     tracing::info!(grpc = %addresses.grpc, http = %addresses.http, pools = pools.list.configured().len(), "started");
     started(addresses);
     let reporting = tokio::spawn(report_state(pools.list.clone(), agents));

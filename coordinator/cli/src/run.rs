@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
-use spillway_console::words;
+use spillway_console::{json, words};
 use spillway_coordinator::config::{self, Needs};
+use spillway_coordinator::web::Pages;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -19,5 +20,6 @@ pub(super) async fn run(file: Option<&Path>) -> anyhow::Result<()> {
         }
         let _ = stop.send(true);
     });
-    spillway_coordinator::run::run(settings, words::fleet, |_| {}, stopping).await
+    let pages = Pages { text: words::fleet, status: json::fleet };
+    spillway_coordinator::run::run(settings, pages, |_| {}, stopping).await
 }

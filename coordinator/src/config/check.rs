@@ -21,6 +21,8 @@ use super::{
 use crate::installation::is_name;
 use crate::redis_client::{Redis, RedisProblem};
 
+/// Megabytes of a pool's record.
+const DEFAULT_RECORD: u32 = 64;
 const SHORTEST_DURATION: Duration = Duration::from_millis(100);
 
 /// Keys whose values an application or an operator chooses freely: a placeholder in them is only what nobody would
@@ -70,6 +72,7 @@ pub(super) fn check(
         ledger_url,
         redis_url,
         ledger_prefix: file.ledger.prefix.unwrap_or_else(|| "spillway:".to_owned()),
+        record_bytes: u64::from(file.ledger.record_megabytes.unwrap_or(DEFAULT_RECORD)) * 1_000_000,
         region: check.region(file.ec2.region)?,
         grpc_advertise: check.advertise(file.grpc.advertise, grpc_listen)?,
         grpc_listen,

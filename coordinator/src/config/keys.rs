@@ -27,6 +27,7 @@ pub(super) const KEYS: &[(&str, Kind, &str)] = &[
     ("ledger.url", Text, "redis.url"),
     ("ledger.url_file", Text, "none"),
     ("ledger.prefix", Text, r#""spillway:""#),
+    ("ledger.record_megabytes", Number, "64"),
     ("ec2.region", Text, "none"),
     ("grpc.listen", Text, r#""0.0.0.0:7443""#),
     ("grpc.advertise", Text, "grpc.listen"),

@@ -43,6 +43,11 @@ pub struct Peer {
 }
 
 impl Peer {
+    /// Where it connects from; None where the kernel does not tell.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.address.remote_addr()
+    }
+
     /// Whether the connection keeps an agent's session from now on; see [`Session`].
     pub fn holds_session(&self) -> Session {
         self.pass.holds_session()

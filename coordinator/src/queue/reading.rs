@@ -21,7 +21,7 @@ use crate::redis_client::{Redis, RedisProblem};
 /// Priorities in which the oldest job is searched. Each costs a round trip; more of them in use are rare.
 const PRIORITY_CLASSES: usize = 8;
 /// A job's timestamp before it (in 2001) is none in milliseconds.
-const EARLIEST_MS: u64 = 1_000_000_000_000;
+pub(super) const EARLIEST_MS: u64 = 1_000_000_000_000;
 /// A priority's position in a score of `prioritized`.
 const PRIORITY_SHIFT: f64 = 4_294_967_296.0;
 /// A millisecond's position in a score of `delayed`.
@@ -222,7 +222,7 @@ async fn first_of_each_priority(redis: &mut Redis, keys: &QueueKeys) -> Result<V
 
 /// The delay that the producer asked for, in ms. The job's `delay` field is reset to 0 on promotion: only `opts` keeps
 /// it.
-fn original_delay(opts: Option<&str>) -> u64 {
+pub(super) fn original_delay(opts: Option<&str>) -> u64 {
     #[derive(serde::Deserialize)]
     struct Opts {
         #[serde(default)]

@@ -8,6 +8,7 @@ use spillway_brain::{InstanceId, LaunchAnswer, LaunchToken, PhaseKind, Plan, Ref
 use spillway_pool::{Attempt, Command, Effect, Happening, Input, Observation, Refused, Rehearsal, Save, Saved};
 use spillway_proto::v1::session_response::Command as WireCommand;
 use spillway_proto::{times, v1};
+use spillway_record::Interval;
 use tokio::time::Instant;
 
 use super::Reconciler;
@@ -29,6 +30,8 @@ pub(super) enum Outcome {
         observer: Box<QueueObserver>,
         took: Duration,
         answer: Result<Observation, ObservationProblem>,
+        /// What happened to jobs, for the record.
+        intervals: Vec<Interval>,
     },
     Listed {
         asked_at: Duration,
@@ -124,7 +127,10 @@ impl Reconciler {
                 Ok(Observation { backlog, jobs: jobs.map(|seen| (asked_at, seen)) })
             }
             .await;
-            Outcome::Observed { observer: Box::new(observer), took: started.elapsed(), answer }
+            let took = started.elapsed();
+            // The record goes without what cannot be read.
+            let intervals = if answer.is_ok() { observer.jobs().await.unwrap_or_default() } else { Vec::new() };
+            Outcome::Observed { observer: Box::new(observer), took, answer, intervals }
         });
     }
 
@@ -147,7 +153,11 @@ impl Reconciler {
             plan: Plan::clone(plan),
             backlog: state.backlog().map(|(backlog, _)| backlog.clone()),
         });
+        let backlog = state.backlog().map(|(backlog, _)| backlog.clone());
         let saved = self.ledger.save(&self.holder, epoch, (now, state), recorded.as_ref()).await;
+        if let (Ok(_), Some(plan)) = (&saved, &plan) {
+            self.recording.decided(plan, backlog.as_ref());
+        }
         if let (Err(problem), None) = (&saved, &plan) {
             tracing::warn!(pool = self.config.name, %problem, "cannot save the ledger while stopping: it keeps what was saved before");
         }
@@ -181,8 +191,11 @@ impl Reconciler {
             }
         };
         match outcome {
-            Outcome::Observed { observer, took, answer } => {
+            Outcome::Observed { observer, took, answer, intervals } => {
                 self.observer = Some(*observer);
+                if self.pool.is_leader() {
+                    self.recording.ran(intervals);
+                }
                 self.observation_took = Some(took);
                 self.tell(Input::Observed(answer.map_err(|problem| problem.to_string())));
             }

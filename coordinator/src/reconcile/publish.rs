@@ -19,6 +19,9 @@ impl Reconciler {
         if let (Some(problem), None) = (pool.ledger_problem(), pool.state().observation_problem()) {
             view.observation_problem = format!("ledger: {problem}");
         }
+        if pool.is_leader() && pool.ticked_at().is_some() {
+            self.recording.saw(&view, pool.time(now).0);
+        }
         self.status.send_replace(PoolStatus {
             view,
             admission: pool.admission(),

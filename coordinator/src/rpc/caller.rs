@@ -11,17 +11,26 @@ const LONGEST_NAME: usize = 32;
 /// The account at the other end, as `NAME (uid N)`; its address where the kernel does not tell.
 pub(super) fn of<T>(request: &Request<T>) -> String {
     let Some(peer) = request.remote_addr() else { return "unknown".to_owned() };
-    let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-    // Not below /proc/net, which the unit's ProcSubset=pid hides.
-    let file = if peer.is_ipv4() { "/proc/self/net/tcp" } else { "/proc/self/net/tcp6" };
-    let sockets = std::fs::read_to_string(file).unwrap_or_default();
-    let Some(uid) = owner(&sockets, peer) else { return peer.to_string() };
+    let Some(uid) = uid_of(peer) else { return peer.to_string() };
     let account = account(uid);
     let agent = request.metadata().get("user-agent").and_then(|agent| agent.to_str().ok());
     match agent.and_then(sudo_user).filter(|_| uid == 0) {
         Some(user) => format!("{account}, sudo by {user}"),
         None => account,
     }
+}
+
+/// The account at the other end of a connection over loopback, as `NAME (uid N)`; its address where the kernel does not
+/// tell.
+pub(crate) fn of_peer(peer: SocketAddr) -> String {
+    uid_of(peer).map_or_else(|| peer.to_string(), account)
+}
+
+fn uid_of(peer: SocketAddr) -> Option<u32> {
+    let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+    // Not below /proc/net, which the unit's ProcSubset=pid hides.
+    let file = if peer.is_ipv4() { "/proc/self/net/tcp" } else { "/proc/self/net/tcp6" };
+    owner(&std::fs::read_to_string(file).unwrap_or_default(), peer)
 }
 
 /// An account as the log names it: `NAME (uid N)`.

@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use spillway_brain::{InstanceId, in_words};
-use spillway_pool::{Denied, Granted, Wish};
+use spillway_pool::{Granted, Wish};
 use spillway_proto::v1::operator_service_server::OperatorService;
 use spillway_proto::{times, v1};
 use tokio::sync::{mpsc, oneshot};
@@ -15,7 +15,8 @@ use tonic::{Request, Response, Status};
 use super::Context;
 use super::access::Access;
 use super::health::changed;
-use crate::reconcile::{self, Message, PoolHandle};
+use crate::reconcile::{Message, PoolHandle};
+use crate::requests::{self, Rejected, signed};
 use crate::{clock, fleet};
 
 const PLANS_SHOWN: usize = 20;
@@ -37,27 +38,16 @@ impl Service {
 
     /// The pool of this name, or all pools if it is empty.
     fn pools(&self, name: &str) -> Result<Vec<PoolHandle>, Status> {
-        let pools: Vec<PoolHandle> =
-            self.context.pools.shown().into_iter().filter(|pool| name.is_empty() || pool.name == name).collect();
-        if pools.is_empty() {
-            let known: Vec<String> = self.context.pools.shown().into_iter().map(|pool| pool.name).collect();
-            return Err(Status::not_found(format!("no pool \"{name}\" here: the pools are {}", known.join(", "))));
-        }
-        Ok(pools)
+        Ok(requests::pools(&self.context.pools, name)?)
     }
 
     async fn request_of_all(&self, pool: &str, by: String, wish: Wish) -> Result<String, Status> {
-        let mut answers = Vec::new();
-        for pool in self.pools(pool)? {
-            let answer = request(&pool, by.clone(), wish.clone()).await?;
-            answers.push(format!("{}: {answer}", pool.name));
-        }
-        Ok(answers.join("\n"))
+        Ok(requests::request_of_all(&self.context.pools, pool, &by, &wish).await?)
     }
 
     async fn request_for(&self, id: &str, by: String, wish: Wish) -> Result<String, Status> {
-        let pool = self.pool_of(id)?;
-        Ok(request(&pool, by, wish).await?.to_string())
+        let pool = requests::pool_of(&self.context.pools, id)?;
+        Ok(requests::request(&pool, by, wish).await?.to_string())
     }
 
     /// The pool of this name, or the only one.
@@ -69,30 +59,17 @@ impl Service {
         }
         pools.pop().ok_or_else(|| Status::not_found("no pool here"))
     }
-
-    fn pool_of(&self, id: &str) -> Result<PoolHandle, Status> {
-        let has = |pool: &&PoolHandle| pool.status.borrow().view.instances.iter().any(|instance| instance.id == id);
-        let pool = self.context.pools.shown().into_iter().find(|pool| has(&pool));
-        pool.ok_or_else(|| Status::not_found(format!("no instance {id} here: `spillway status` lists them")))
-    }
 }
 
-/// Sends a request to the pool's loop. Returns what will happen; the error says why the request is rejected.
-async fn request(pool: &PoolHandle, by: String, wish: Wish) -> Result<Granted, Status> {
-    let stopping = || Status::unavailable("the coordinator is stopping");
-    let denied = |denied: Denied| Status::failed_precondition(denied.to_string());
-    // A standby's loop may take a while to answer.
-    if !pool.status.borrow().leading {
-        return Err(denied(Denied::NotTheLeader));
+impl From<Rejected> for Status {
+    fn from(rejected: Rejected) -> Self {
+        let text = rejected.to_string();
+        match rejected {
+            Rejected::NoPool { .. } | Rejected::NoInstance(_) => Status::not_found(text),
+            Rejected::Denied(_) => Status::failed_precondition(text),
+            Rejected::Stopping => Status::unavailable(text),
+        }
     }
-    let (reply, answer) = oneshot::channel();
-    pool.messages.send(Message::Operator(reconcile::Request { wish, by }, reply)).await.map_err(|_| stopping())?;
-    answer.await.map_err(|_| stopping())?.map_err(denied)
-}
-
-/// Who asked for it and why, for `spillway explain`.
-fn signed(by: &str, reason: &str) -> String {
-    if reason.is_empty() { format!("by {by}") } else { format!("{reason}, by {by}") }
 }
 
 fn fleet(pools: &[PoolHandle]) -> v1::GetFleetResponse {
@@ -191,7 +168,7 @@ impl OperatorService for Service {
         let v1::DrillRequest { pool, instances, reason } = request.into_inner();
         let pool = self.only_pool(&pool)?;
         let wish = Wish::Drill { instances: instances.unwrap_or(1), by: by.clone(), reason };
-        let granted = self::request(&pool, by, wish).await?;
+        let granted = requests::request(&pool, by, wish).await?;
         let number = if let Granted::Drills { number, .. } = &granted { *number } else { 0 };
         Ok(Response::new(v1::DrillResponse { message: granted.to_string(), pool: pool.name, number }))
     }

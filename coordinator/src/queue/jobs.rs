@@ -1,0 +1,80 @@
+//! Which jobs started and ended between two looks: the ids in `active`, and the hashes of those that are new there.
+
+use redis::{Value, pipe};
+use spillway_record::{ActiveJob, Interval, JobsSeen, Seen};
+
+use super::keys::QueueKeys;
+use super::reading::{EARLIEST_MS, original_delay};
+use super::reply::{decoration, lossy, whole};
+use super::throughput::Finished;
+use crate::redis_client::{Redis, RedisProblem};
+
+/// Active jobs of a queue that are read; with more of them, jobs are counted only.
+const ACTIVE_READ: usize = 1000;
+
+/// What the last observation counted in one queue.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Counted {
+    pub finished: Finished,
+    pub failed: u64,
+}
+
+/// One queue's jobs since the last look, in two round trips. Of a queue that cannot be read nothing is told.
+pub(super) async fn look(
+    redis: &mut Redis,
+    keys: &QueueKeys,
+    counted: Counted,
+    seen: &mut JobsSeen,
+) -> Result<Option<Interval>, RedisProblem> {
+    let mut pipeline = pipe();
+    pipeline.cmd("LRANGE").arg(keys.key("active")).arg(0).arg(ACTIVE_READ);
+    let answer = redis.query_each(&mut pipeline).await?.into_iter().next();
+    let Some(ids) = answer.and_then(decoration::<Vec<Vec<u8>>>) else { return Ok(None) };
+    let active = (ids.len() <= ACTIVE_READ).then(|| ids.into_iter().map(lossy).collect::<Vec<String>>());
+    let mut found = Vec::new();
+    let unknown = active.as_deref().map(|active| seen.unknown(active)).unwrap_or_default();
+    if !unknown.is_empty() {
+        let mut pipeline = pipe();
+        for id in &unknown {
+            pipeline.cmd("HMGET").arg(keys.key(id)).arg("name").arg("timestamp").arg("processedOn").arg("opts");
+        }
+        let answers = redis.query_each(&mut pipeline).await?;
+        let jobs = unknown.iter().zip(answers).filter_map(|(id, answer)| job(id, decoration(answer)?));
+        found.extend(jobs);
+    }
+    let Finished { at_ms, added, unfinished } = counted.finished;
+    seen.saw(Seen { at: at_ms, active, found, added, unfinished, failed: counted.failed });
+    Ok(seen.take(1))
+}
+
+type Fields = (Option<Vec<u8>>, Value, Value, Option<Vec<u8>>);
+
+/// None where the hash has no time at which a worker took the job.
+fn job(id: &str, (name, added, started, opts): Fields) -> Option<ActiveJob> {
+    let time = |value| whole(value).filter(|at| *at >= EARLIEST_MS);
+    let delay = original_delay(opts.map(lossy).as_deref());
+    let started_at = Some(time(started)?);
+    let ready_at = time(added).map(|added| added.saturating_add(delay));
+    Some(ActiveJob { id: id.to_owned(), name: name.map(lossy).unwrap_or_default(), ready_at, started_at })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_jobs_wait_begins_when_its_delay_is_over_and_nonsense_is_none() {
+        let text = |text: &str| Value::BulkString(text.as_bytes().to_vec());
+        let (added, started) = ("1764000000000", "1764000009000");
+        let found =
+            job("7", (Some(b"encode".to_vec()), text(added), text(started), Some(b"{\"delay\":4000}".to_vec())));
+        let found = found.expect("a job");
+        assert_eq!(
+            (&*found.name, found.ready_at, found.started_at),
+            ("encode", Some(1_764_000_004_000), Some(1_764_000_009_000))
+        );
+        assert_eq!(job("7", (None, Value::Nil, Value::Nil, None)), None, "no worker has taken it");
+        assert_eq!(job("7", (None, Value::Nil, text("soon"), None)), None);
+        assert_eq!(job("7", (None, text("x"), text(started), None)).expect("a job").ready_at, None);
+    }
+}

@@ -1,0 +1,136 @@
+//! What the page shows, as JSON: times in milliseconds since the epoch, spans in seconds, null where nothing is known.
+//! `status` alone is the document of `spillway status --json`.
+
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use spillway_record::Decided;
+
+use super::Context;
+use super::guard::{refused, viewers_only};
+use crate::reconcile::PoolHandle;
+use crate::{VERSION, clock, requests};
+
+const HOUR_MS: u64 = 3_600_000;
+const BUCKETS: u64 = 240;
+const PLANS: usize = 20;
+const MOST_PLANS: usize = 200;
+
+pub(super) async fn session(State(context): State<Context>) -> Response {
+    let why_not = viewers_only(context.served.listen, context.served.operators);
+    let pools: Vec<String> = context.served.pools.shown().iter().map(|pool| pool.name.clone()).collect();
+    axum::Json(json!({
+        "version": VERSION,
+        "pools": pools,
+        "may_act": why_not.is_none(),
+        "why_not": why_not.unwrap_or_default(),
+        "now": clock::now().0,
+    }))
+    .into_response()
+}
+
+pub(super) async fn status(State(context): State<Context>) -> Response {
+    axum::Json((context.served.pages.status)(&context.fleet())).into_response()
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Range {
+    #[serde(default)]
+    pool: String,
+    from: Option<u64>,
+    to: Option<u64>,
+    buckets: Option<u64>,
+}
+
+/// The pool of this name, or the first.
+fn pool(context: &Context, name: &str) -> Result<PoolHandle, Response> {
+    let found = requests::pools(&context.served.pools, name).map(|mut pools| pools.swap_remove(0));
+    found.map_err(|why| refused(StatusCode::NOT_FOUND, &why.to_string(), ""))
+}
+
+pub(super) async fn history(State(context): State<Context>, Query(range): Query<Range>) -> Response {
+    let pool = match pool(&context, &range.pool) {
+        Ok(pool) => pool,
+        Err(response) => return response,
+    };
+    let now = clock::now().0;
+    let to = range.to.unwrap_or(now).min(now.saturating_add(HOUR_MS));
+    let from = range.from.unwrap_or(to.saturating_sub(HOUR_MS)).min(to);
+    let (buckets, decisions, left_out, lanes) = {
+        let past = pool.past.look();
+        let buckets = past.buckets(from, to, range.buckets.unwrap_or(BUCKETS), now);
+        let (decisions, left_out) = past.decisions(from, to);
+        (buckets, decisions, left_out, past.lanes(from, to))
+    };
+    let policy = &pool.config.brain.policy;
+    let steps: Vec<Value> = policy
+        .steps
+        .iter()
+        .map(|step| json!({ "jobs": step.jobs, "for": step.over.as_secs_f64(), "instances": step.instances }))
+        .collect();
+    let mut answer = json!(buckets);
+    answer["pool"] = json!(pool.name);
+    answer["steps"] = json!(steps);
+    answer["idle"] = json!(policy.idle.as_secs_f64());
+    answer["decisions"] = json!(decisions);
+    answer["decisions_left_out"] = json!(left_out);
+    answer["lanes"] = json!(lanes);
+    // What an instance costs is not known here yet, and of the primary only its jobs are.
+    answer["primary"] = json!([]);
+    axum::Json(answer).into_response()
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct At {
+    #[serde(default)]
+    pool: String,
+    at: Option<u64>,
+    limit: Option<usize>,
+}
+
+pub(super) async fn plans(State(context): State<Context>, Query(asked): Query<At>) -> Response {
+    let pool = match pool(&context, &asked.pool) {
+        Ok(pool) => pool,
+        Err(response) => return response,
+    };
+    let limit = asked.limit.unwrap_or(PLANS).min(MOST_PLANS);
+    let at = asked.at.unwrap_or_else(|| clock::now().0);
+    let found = pool.past.look().plans(at, limit);
+    let mut until = at;
+    let plans: Vec<Value> = found
+        .iter()
+        .map(|decided| {
+            let shown = plan(decided, until);
+            until = decided.plan.at.0;
+            shown
+        })
+        .collect();
+    axum::Json(json!({ "plans": plans })).into_response()
+}
+
+/// `until`: when the next one was made.
+fn plan(decided: &Decided, until: u64) -> Value {
+    let plan = &decided.plan;
+    let decisions: Vec<Value> = plan
+        .decisions
+        .iter()
+        .map(|it| json!({ "kind": it.decision.kind(), "instance": it.decision.subject(), "reason": it.reason.to_string() }))
+        .collect();
+    json!({
+        "at": plan.at.0,
+        "until": until,
+        "times": 1,
+        "demand": plan.demand,
+        "desired": plan.desired,
+        "decisions": decisions,
+        "notes": plan.notes.iter().map(ToString::to_string).collect::<Vec<_>>(),
+    })
+}
+
+/// Nobody asks AWS for prices yet: unknown is not zero.
+pub(super) async fn money() -> Response {
+    axum::Json(json!({ "known": false, "why_unknown": "this version does not ask AWS for prices", "currency": "USD" }))
+        .into_response()
+}
