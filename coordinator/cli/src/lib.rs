@@ -39,7 +39,7 @@ use spillway_coordinator::installation::IdentityProblem;
 use spillway_coordinator::redis_client::RedisProblem;
 use spillway_coordinator::telemetry;
 use spillway_coordinator::tls::TlsProblem;
-use spillway_output::errln;
+use spillway_output::{errln, outln};
 
 use arguments::{Arguments, Command};
 
@@ -112,6 +112,14 @@ async fn dispatch(arguments: Arguments) -> anyhow::Result<()> {
         Command::Demo(options) => demo::run(options).await,
         Command::Emulator(arguments) => spillway_emulator::cli::run(arguments).await,
     }
+}
+
+/// Says an error on standard output as well, where that is to be JSON.
+fn or_json(result: anyhow::Result<()>, as_json: bool) -> anyhow::Result<()> {
+    if let (Err(error), true) = (&result, as_json) {
+        outln!("{}", serde_json::json!({ "ok": false, "error": format!("{error:#}") }));
+    }
+    result
 }
 
 fn failed(error: &anyhow::Error) -> ExitCode {
