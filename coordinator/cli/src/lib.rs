@@ -61,8 +61,13 @@ pub fn main() -> ExitCode {
             return if is_help { ExitCode::SUCCESS } else { ExitCode::from(USAGE) };
         }
     };
-    // The demo has a screen of its own.
-    let usual = if matches!(arguments.command, Command::Demo(_)) { "error" } else { "info" };
+    let usual = match arguments.command {
+        // It has a screen of its own.
+        Command::Demo(_) => "error",
+        // What the AWS SDK warns of is a finding, in words of its own.
+        Command::Doctor { .. } => "error,spillway_coordinator=warn",
+        _ => "info",
+    };
     if let Err(problem) = telemetry::install_logs(arguments.log.as_deref().unwrap_or(usual), arguments.log_json) {
         errln!("spillway: --log or SPILLWAY_LOG: {problem}");
         return ExitCode::from(USAGE);
