@@ -21,7 +21,10 @@ mod launch_image;
 mod list;
 mod look;
 mod machine;
+mod permitted;
 mod proxy;
+mod quotas;
+mod roles;
 mod tags;
 mod volumes;
 
@@ -43,6 +46,8 @@ pub use list::{Interruption, Known, ListedInstance, Listing};
 pub use look::{Image, Template};
 pub use machine::{Machine, this_machine};
 pub(crate) use proxy::connector;
+pub use quotas::{Market, RunningInstance, VcpuQuota};
+pub use roles::{Role, SPOT_ROLE};
 pub use volumes::LeftVolumes;
 use volumes::Volumes;
 
@@ -60,6 +65,8 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 #[derive(Clone, Debug)]
 pub struct Cloud {
     client: Client,
+    /// For what is asked of other services now and then.
+    config: aws_config::SdkConfig,
     volumes: Volumes,
     launch_images: LaunchImages,
 }
@@ -72,8 +79,9 @@ impl Cloud {
     /// # Errors
     /// The SDK cannot use a proxy's URL.
     pub async fn connect(region: Option<&str>, proxies: &Proxies) -> Result<Self, ProxyError> {
-        let client = Client::new(&sdk_config(region, proxies, RetryConfig::disabled()).await?);
-        Ok(Cloud { client, volumes: Volumes::default(), launch_images: LaunchImages::default() })
+        let config = sdk_config(region, proxies, RetryConfig::disabled()).await?;
+        let client = Client::new(&config);
+        Ok(Cloud { client, config, volumes: Volumes::default(), launch_images: LaunchImages::default() })
     }
 
     /// The region that calls go to; None where nothing says which.

@@ -2,14 +2,23 @@
 //! it is not. Changes nothing: not in Redis, not at EC2, not on this machine.
 //!
 //! - `redis`: Redis, the queues, the ledger, and what its users may do
-//! - `aws`: credentials, the launch template and its image, whether a launch would be accepted
+//! - `aws`: credentials, the launch template and its image, whether a launch would be accepted; with `endpoints`,
+//!   `permissions`, `template`, `address`, `roles` and `quotas`
+//! - `clocks`: this machine's clock and those that it is compared with
 //! - `local`: ports, certificates, how agents and operators are known
 //!
 //! Ids are stable: monitors name them.
 
+mod address;
 mod aws;
+mod clocks;
+mod endpoints;
 mod local;
+mod permissions;
+mod quotas;
 mod redis;
+mod roles;
+mod template;
 
 use serde::Serialize;
 

@@ -354,10 +354,11 @@ pub fn environment(
         ("SPILLWAY_GRPC_HEARTBEAT_INTERVAL", "1s"),
         ("SPILLWAY_GRPC_TRUST", "aws"),
     ];
-    // The emulator answers for STS too, which is asked over plain HTTP on loopback alone.
-    let sts = ec2.starts_with("http://127.").then_some(("AWS_ENDPOINT_URL_STS", ec2));
+    // The emulator answers for others too; STS is asked over plain HTTP on loopback alone.
+    let others = ["AWS_ENDPOINT_URL_STS", "AWS_ENDPOINT_URL_IAM", "AWS_ENDPOINT_URL_SERVICE_QUOTAS"];
+    let others = others.into_iter().filter(|_| ec2.starts_with("http://127.")).map(|name| (name, ec2));
     let mut environment: Environment =
-        plan.into_iter().chain(sts).map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        plan.into_iter().chain(others).map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
     environment.extend(more.into_iter().map(|(name, value)| (name.to_owned(), value)));
     environment
 }

@@ -68,10 +68,7 @@ pub struct Options {
 
 pub(super) async fn bake(options: Options) -> anyhow::Result<()> {
     let result = run(&options).await;
-    if let (Err(error), true) = (&result, options.json) {
-        outln!("{}", json!({ "ok": false, "error": format!("{error:#}") }));
-    }
-    result
+    crate::or_json(result, options.json)
 }
 
 async fn run(options: &Options) -> anyhow::Result<()> {

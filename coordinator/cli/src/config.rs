@@ -7,6 +7,8 @@ use serde_json::json;
 use spillway_coordinator::config::{self, DEFAULT_FILE, EffectiveSetting};
 use spillway_output::{errln, outln};
 
+use crate::or_json;
+
 /// What a new installation begins with.
 const EXAMPLE: &str = include_str!("../../deploy/coordinator.toml");
 /// Where a value's origin stands beside it, unless the value is longer.
@@ -35,8 +37,8 @@ pub enum What {
 
 pub(super) fn config(file: Option<&Path>, what: &What) -> anyhow::Result<()> {
     match what {
-        What::Check { file: given, json } => check(given.as_deref().or(file), *json),
-        What::Show { effective, json } => show(file, *effective, *json),
+        What::Check { file: given, json } => or_json(check(given.as_deref().or(file), *json), *json),
+        What::Show { effective, json } => or_json(show(file, *effective, *json), *json),
         What::Example => {
             outln!("{}", EXAMPLE.trim_end());
             Ok(())

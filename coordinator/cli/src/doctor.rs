@@ -6,6 +6,7 @@ use serde_json::json;
 use spillway_coordinator::config::{self, Needs};
 use spillway_coordinator::doctor::{self, Finding, Level};
 use spillway_output::outln;
+use spillway_words::shown::visible_line;
 
 /// An id and what it is about.
 const COLUMN: usize = 36;
@@ -44,9 +45,9 @@ fn print(finding: &Finding) {
         Level::Fail => "FAIL",
     };
     let subject = finding.subject.as_ref().map(|subject| format!(" ({subject})")).unwrap_or_default();
-    let about = format!("{}{subject}", finding.id);
-    outln!("{word}  {about:<COLUMN$} {}", finding.detail);
+    let about = visible_line(&format!("{}{subject}", finding.id));
+    outln!("{word}  {about:<COLUMN$} {}", visible_line(&finding.detail));
     if let Some(remedy) = &finding.remedy {
-        outln!("      {:COLUMN$} {remedy}", "");
+        outln!("      {:COLUMN$} {}", "", visible_line(remedy));
     }
 }

@@ -20,6 +20,7 @@ use spillway_coordinator::queue::{self, FoundQueue, QueueObserver};
 use spillway_coordinator::redis_client::Redis;
 use spillway_output::{errln, outln};
 
+use crate::or_json;
 use application::{Application, Pm2Process};
 use files::Written;
 
@@ -108,7 +109,15 @@ impl Report {
     }
 }
 
+/// What is written or would be; with `--json` one object is printed whatever happens.
 pub(super) async fn init(options: Options) -> anyhow::Result<()> {
+    let (as_json, mut is_said) = (options.json, false);
+    let result = write_settings(options, &mut is_said).await;
+    // Where files were kept the object has been printed, with which they are.
+    or_json(result, as_json && !is_said)
+}
+
+async fn write_settings(options: Options, is_said: &mut bool) -> anyhow::Result<()> {
     let may_ask = !options.yes && !options.json && io::stdin().is_terminal();
     if !may_ask && !options.yes && !options.dry_run {
         bail!("nobody can be asked here: --yes writes what is found, --dry-run shows it");
@@ -166,6 +175,7 @@ pub(super) async fn init(options: Options) -> anyhow::Result<()> {
         });
     }
     say_done(&options, &report, &done);
+    *is_said = true;
     let kept = done.iter().filter(|(_, written)| *written == Written::Kept).count();
     if kept > 0 && !options.dry_run {
         bail!(

@@ -39,7 +39,7 @@ use spillway_coordinator::installation::IdentityProblem;
 use spillway_coordinator::redis_client::RedisProblem;
 use spillway_coordinator::telemetry;
 use spillway_coordinator::tls::TlsProblem;
-use spillway_output::errln;
+use spillway_output::{errln, outln};
 
 use arguments::{Arguments, Command};
 
@@ -61,8 +61,13 @@ pub fn main() -> ExitCode {
             return if is_help { ExitCode::SUCCESS } else { ExitCode::from(USAGE) };
         }
     };
-    // The demo has a screen of its own.
-    let usual = if matches!(arguments.command, Command::Demo(_)) { "error" } else { "info" };
+    let usual = match arguments.command {
+        // It has a screen of its own.
+        Command::Demo(_) => "error",
+        // What the AWS SDK warns of is a finding, in words of its own.
+        Command::Doctor { .. } => "error,spillway_coordinator=warn",
+        _ => "info",
+    };
     if let Err(problem) = telemetry::install_logs(arguments.log.as_deref().unwrap_or(usual), arguments.log_json) {
         errln!("spillway: --log or SPILLWAY_LOG: {problem}");
         return ExitCode::from(USAGE);
@@ -112,6 +117,14 @@ async fn dispatch(arguments: Arguments) -> anyhow::Result<()> {
         Command::Demo(options) => demo::run(options).await,
         Command::Emulator(arguments) => spillway_emulator::cli::run(arguments).await,
     }
+}
+
+/// Says an error on standard output as well, where that is to be JSON.
+fn or_json(result: anyhow::Result<()>, as_json: bool) -> anyhow::Result<()> {
+    if let (Err(error), true) = (&result, as_json) {
+        outln!("{}", serde_json::json!({ "ok": false, "error": format!("{error:#}") }));
+    }
+    result
 }
 
 fn failed(error: &anyhow::Error) -> ExitCode {

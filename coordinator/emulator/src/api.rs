@@ -17,6 +17,7 @@ mod spot;
 mod tag_actions;
 mod template_actions;
 mod template_xml;
+mod types;
 mod volumes;
 
 use std::sync::Arc;
@@ -49,6 +50,7 @@ const ACTIONS: &[&str] = &[
     "DescribeAvailabilityZones",
     "DescribeImages",
     "DescribeInstanceStatus",
+    "DescribeInstanceTypes",
     "DescribeInstances",
     "DescribeLaunchTemplateVersions",
     "DescribeLaunchTemplates",
@@ -128,6 +130,7 @@ fn describe(view: &View<'_>, action: &str, params: Params) -> Result<Xml, ApiErr
         "DescribeAvailabilityZones" => network::availability_zones(view, params),
         "DescribeImages" => images::describe(view, params),
         "DescribeInstanceStatus" => describe::instance_status(view, params),
+        "DescribeInstanceTypes" => types::describe(view, params),
         "DescribeInstances" => describe::instances(view, params),
         "DescribeLaunchTemplateVersions" => template_xml::describe_versions(view, params),
         "DescribeLaunchTemplates" => template_xml::describe_templates(view, params),

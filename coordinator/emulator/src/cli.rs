@@ -130,6 +130,8 @@ fn announce(endpoint: &str, args: &Args, directory: &Path) -> anyhow::Result<()>
              Point AWS clients at it ({credentials}):\n\n    \
              export AWS_ENDPOINT_URL_EC2={endpoint}\n    \
              export AWS_ENDPOINT_URL_STS={endpoint}\n    \
+             export AWS_ENDPOINT_URL_IAM={endpoint}\n    \
+             export AWS_ENDPOINT_URL_SERVICE_QUOTAS={endpoint}\n    \
              export AWS_REGION={region}\n    \
              export AWS_ACCESS_KEY_ID=emulator\n    \
              export AWS_SECRET_ACCESS_KEY={secret}\n\n\

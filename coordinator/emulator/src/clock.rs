@@ -14,6 +14,8 @@ const EVENT: &[FormatItem<'_>] =
     format_description!("[day padding:none] [month repr:short] [year] [hour]:[minute]:[second] GMT");
 const TRANSITION: &[FormatItem<'_>] = format_description!("[year]-[month]-[day] [hour]:[minute]:[second] GMT");
 
+const HTTP: &[FormatItem<'_>] =
+    format_description!("[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT");
 const BASIC: &[FormatItem<'_>] = format_description!("[year][month][day]T[hour][minute][second]Z");
 
 /// Wall-clock time that never goes backwards.
@@ -73,6 +75,11 @@ pub(crate) fn basic(text: &str) -> Option<u64> {
     u64::try_from(at.unix_timestamp()).ok()?.checked_mul(1000)
 }
 
+/// `Mon, 21 Jan 2019 09:00:43 GMT`, as in the header `Date`.
+pub(crate) fn http_date(at_ms: u64) -> String {
+    format(at_ms, HTTP)
+}
+
 fn format(at_ms: u64, description: &[FormatItem<'_>]) -> String {
     OffsetDateTime::from_unix_timestamp_nanos(i128::from(at_ms) * 1_000_000)
         .ok()
@@ -91,6 +98,7 @@ mod tests {
         assert_eq!(iso_seconds(at_ms), "2019-01-21T09:00:43Z");
         assert_eq!(event_time(at_ms), "21 Jan 2019 09:00:43 GMT");
         assert_eq!(transition_time(at_ms), "2019-01-21 09:00:43 GMT");
+        assert_eq!(http_date(at_ms), "Mon, 21 Jan 2019 09:00:43 GMT");
         assert_eq!(iso_seconds(u64::MAX), "");
         assert_eq!(basic("20190121T090043Z"), Some(at_ms - 7));
         assert_eq!((basic("20190121T090043"), basic("19190121T090043Z")), (None, None));

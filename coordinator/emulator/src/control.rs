@@ -1,5 +1,5 @@
 //! The control API under `/_emulator/`: what EC2 does not offer, in JSON. Each path calls a function of
-//! `instance_control` or `faults`.
+//! `instance_control`, `faults`, `iam` or `quotas`.
 
 use hyper::body::Bytes;
 use hyper::http::request::Parts;
@@ -11,7 +11,9 @@ use serde_json::{Value, json};
 use crate::error::ControlError;
 use crate::faults::{Canned, Capacity, Delay, FailLaunch, Lose, RefuseOrder};
 use crate::http::{Answer, respond};
+use crate::iam;
 use crate::instance_control::{self, ImageDevice, Interrupt, Rebalance, ScheduleMaintenance};
+use crate::quotas;
 use crate::shared::Shared;
 
 const PREFIX: &str = "/_emulator";
@@ -20,6 +22,28 @@ const PREFIX: &str = "/_emulator";
 #[serde(deny_unknown_fields)]
 struct Stale {
     seconds: f64,
+}
+
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Date {
+    /// How far answers are ahead of the time, or behind it.
+    seconds: i64,
+}
+
+/// Who may assume a role.
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Trust {
+    role: String,
+    policy: Value,
+}
+
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Quota {
+    code: String,
+    value: f64,
 }
 
 #[derive(Debug, serde::Deserialize)]
@@ -63,6 +87,15 @@ fn route(shared: &Shared, parts: &Parts, body: &Bytes) -> Result<Reply, ControlE
         ["delay"] => |shared, body| done(shared.state().faults.delay(parse::<Delay>(body)?)),
         ["answer"] => |shared, body| done(shared.state().faults.answer(parse::<Canned>(body)?)),
         ["stale"] => |shared, body| done(shared.state().faults.stale(parse::<Stale>(body)?.seconds)),
+        ["date"] => |shared, body| done(shared.state().faults.date(parse::<Date>(body)?.seconds)),
+        ["trust"] => |shared, body| {
+            let Trust { role, policy } = parse(body)?;
+            done(iam::set_trust(shared, &role, &policy))
+        },
+        ["quota"] => |shared, body| {
+            let Quota { code, value } = parse(body)?;
+            done(quotas::set(shared, &code, value))
+        },
         ["pages"] => |shared, body| done(shared.state().faults.pages(parse::<Pages>(body)?.size)),
         ["capacity"] => |shared, body| done(shared.state().faults.capacity(parse::<Capacity>(body)?)),
         _ => {
@@ -113,6 +146,9 @@ const PATHS: &[&str] = &[
     "POST /_emulator/answer {action, calls, status, body, content_type?, location?}",
     "POST /_emulator/stale {seconds}",
     "POST /_emulator/pages {size}",
+    "POST /_emulator/date {seconds}",
+    "POST /_emulator/trust {role, policy}",
+    "POST /_emulator/quota {code, value}",
     "POST /_emulator/capacity {instance_type?, availability_zone?, lifecycle?, available}",
 ];
 

@@ -14,7 +14,7 @@ use crate::instance_control::{self, ImageDevice, Interrupt, Rebalance, ScheduleM
 use crate::launch_data::{LaunchData, MetadataRequest, Spot, check_image_id, decode_user_data};
 use crate::model::{Interruption, ShutdownBehavior};
 use crate::record::{InstanceRecord, VolumeRecord};
-use crate::{Emulator, faults};
+use crate::{Emulator, faults, iam, quotas};
 
 /// A launch template's first version, as far as it matters here.
 #[derive(Clone, Debug)]
@@ -174,6 +174,21 @@ impl Emulator {
     /// Answers Describe calls from the state that was current `lag` ago.
     pub fn stale(&self, lag: Duration) -> Result<(), ControlError> {
         self.shared.state().faults.stale(lag.as_secs_f64())
+    }
+
+    /// Dates answers so many seconds ahead of the time, or behind it.
+    pub fn date_off(&self, seconds: i64) -> Result<(), ControlError> {
+        self.shared.state().faults.date(seconds)
+    }
+
+    /// Who may assume a role: a trust policy.
+    pub fn trust(&self, role: &str, policy: &serde_json::Value) -> Result<(), ControlError> {
+        iam::set_trust(&self.shared, role, policy)
+    }
+
+    /// A quota's value.
+    pub fn quota(&self, code: &str, value: f64) -> Result<(), ControlError> {
+        quotas::set(&self.shared, code, value)
     }
 
     /// Ends all faults.

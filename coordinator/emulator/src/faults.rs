@@ -1,5 +1,5 @@
 //! Injected faults: errors, launches that fail after they were accepted, lost answers, delays, stale answers, small
-//! pages, insufficient capacity.
+//! pages, insufficient capacity, a wrong date.
 //!
 //! Each is bounded by a number of calls or lasts until it is cleared. `*` as an action means every action.
 
@@ -16,6 +16,7 @@ use crate::resources::HISTORY_MS;
 /// Faults of one kind that may be pending at once.
 const MAX_FAULTS: usize = 256;
 const MAX_DELAY_MS: u64 = 5 * 60 * 1000;
+const MAX_DATE_OFF_SECONDS: u64 = 366 * 86_400;
 
 /// The next `calls` calls of `action` are answered with this error, and have no effect.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -125,6 +126,8 @@ pub(crate) struct Faults {
     exhausted: VecDeque<Capacity>,
     stale_ms: u64,
     page_size: Option<usize>,
+    /// By how much the date of answers is off.
+    date_off_seconds: i64,
 }
 
 impl Faults {
@@ -186,6 +189,18 @@ impl Faults {
         };
         self.stale_ms = u64::try_from(lag.as_millis()).unwrap_or(0);
         Ok(())
+    }
+
+    pub(crate) fn date(&mut self, off_seconds: i64) -> Result<(), ControlError> {
+        if off_seconds.unsigned_abs() > MAX_DATE_OFF_SECONDS {
+            return Err(ControlError::BadRequest(format!("seconds must be at most {MAX_DATE_OFF_SECONDS}")));
+        }
+        self.date_off_seconds = off_seconds;
+        Ok(())
+    }
+
+    pub(crate) fn date_off_seconds(&self) -> i64 {
+        self.date_off_seconds
     }
 
     pub(crate) fn pages(&mut self, size: usize) -> Result<(), ControlError> {
@@ -279,7 +294,10 @@ fn matches(rule: Option<&str>, value: &str) -> bool {
 }
 
 fn check(action: &str, calls: u32) -> Result<(), ControlError> {
-    let is_known = crate::api::is_action(action) || action == crate::sts::ACTION || crate::ssm::is_action(action);
+    let is_known = crate::api::is_action(action)
+        || [crate::sts::ACTION, crate::quotas::ACTION].contains(&action)
+        || crate::ssm::is_action(action)
+        || crate::iam::is_action(action);
     if action != "*" && !is_known {
         return Err(ControlError::BadRequest(format!("unknown action {action}: `*` stands for every action")));
     }
@@ -319,6 +337,8 @@ fn take<T: Clone>(faults: &mut VecDeque<T>, action: &str, parts: impl Fn(&mut T)
 fn message_for(code: &str) -> &'static str {
     match code {
         "RequestLimitExceeded" => "Request limit exceeded.",
+        "AccessDenied" | "AccessDeniedException" => "User is not authorized to perform this action",
+        "NoSuchEntity" => "The name cannot be found.",
         "UnauthorizedOperation" => "You are not authorized to perform this operation.",
         "InternalError" => "An internal error has occurred",
         "InsufficientInstanceCapacity" => "There is no Spot capacity available that matches your request.",

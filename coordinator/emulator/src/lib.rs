@@ -13,10 +13,10 @@
 //! path is not intercepted.
 //!
 //! Map: `server` takes requests, `signature` and `key` say whose; `api` is EC2's API, `control` the rest, which calls
-//! `instance_control` and `faults`; both work on `resources`, behind the lock in `shared`. `sts` and `ssm` are two more
-//! of AWS' services. `lifecycle` is an instance's task in the emulator, `init_process` its handle on the processes,
-//! and `init` the process at their root; `machines` is what machines need besides. `imds` is an instance's metadata
-//! service. Nothing here depends on Spillway.
+//! `instance_control` and `faults`; both work on `resources`, behind the lock in `shared`. `sts`, `ssm`, `iam` and
+//! `quotas` are more of AWS' services. `lifecycle` is an instance's task in the emulator, `init_process` its handle on
+//! the processes, and `init` the process at their root; `machines` is what machines need besides. `imds` is an
+//! instance's metadata service. Nothing here depends on Spillway.
 
 mod api;
 mod calls;
@@ -29,6 +29,7 @@ mod endings;
 mod error;
 mod faults;
 mod http;
+mod iam;
 mod idempotency;
 mod imds;
 pub mod init;
@@ -40,10 +41,12 @@ mod lifecycle;
 mod machines;
 mod model;
 mod query;
+mod quotas;
 mod record;
 mod region;
 mod resources;
 mod server;
+mod service;
 mod shared;
 mod signature;
 mod ssm;

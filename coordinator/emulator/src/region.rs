@@ -100,6 +100,13 @@ fn size_factor(instance_type: &str) -> f64 {
     }
 }
 
+/// As many as current families have in this size.
+pub(crate) fn vcpus(instance_type: &str) -> u32 {
+    let of_xlarge = (4.0 * size_factor(instance_type)) as u32;
+    // No size of a current family has less.
+    of_xlarge.max(2)
+}
+
 /// `family.size`.
 pub(crate) fn check_instance_type(name: &str) -> Result<(), ApiError> {
     let valid = name.split_once('.').is_some_and(|(family, size)| {
@@ -128,5 +135,11 @@ mod tests {
         let spot = |zone| region.price("c6i.xlarge", zone, Lifecycle::Spot);
         assert!(spot("us-east-1a") < spot("us-east-1b") && spot("us-east-1b") < 0.17);
         assert!(Region::new("Nowhere!").is_none());
+    }
+
+    #[test]
+    fn vcpus_follow_the_size() {
+        let types = ["t3.micro", "c6i.large", "c6i.xlarge", "m7i.4xlarge", "c6i.metal"];
+        assert_eq!(types.map(vcpus), [2, 2, 4, 16, 128]);
     }
 }

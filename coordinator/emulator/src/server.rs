@@ -1,23 +1,25 @@
-//! The EC2 port: the EC2 API at `/`, and STS and Systems Manager for what is signed for them; the control API under
-//! `/_emulator/`.
+//! The EC2 port: the EC2 API at `/`, and STS, Systems Manager, IAM and Service Quotas for what is signed for them; the
+//! control API under `/_emulator/`.
 //!
-//! Where the emulator has a key, nothing is done for a request that does not prove it. Then faults meet calls: a delay,
-//! then a refusal or the effect, then perhaps the loss of the answer.
+//! Where the emulator has a key, nothing is done for a request that does not prove it. Then faults meet calls: a
+//! delay, then a refusal or the effect, then perhaps the loss of the answer.
 
 use std::sync::Arc;
 
 use hyper::body::Bytes;
-use hyper::header::{AUTHORIZATION, HeaderName, HeaderValue, WWW_AUTHENTICATE};
+use hyper::header::{AUTHORIZATION, DATE, HeaderName, HeaderValue, WWW_AUTHENTICATE};
 use hyper::http::request::Parts;
 use hyper::{Method, StatusCode};
 
 use crate::api;
 use crate::calls::Call;
-use crate::clock::wall_clock_ms;
+use crate::clock::{http_date, wall_clock_ms};
 use crate::control;
 use crate::error::ApiError;
 use crate::http::{Answer, Lost, respond, text};
+use crate::iam;
 use crate::query::Params;
+use crate::quotas;
 use crate::shared::Shared;
 use crate::signature;
 use crate::ssm;
@@ -28,20 +30,37 @@ const VERSION: &str = "2016-11-15";
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 
 pub(crate) async fn handle(shared: Arc<Shared>, parts: Parts, body: Bytes) -> Result<Answer, Lost> {
+    let mut answer = route(&shared, parts, body).await?;
+    let off = shared.state().faults.date_off_seconds();
+    if off != 0
+        && let Ok(date) = HeaderValue::from_str(&http_date(wall_clock_ms().saturating_add_signed(off * 1000)))
+    {
+        answer.headers_mut().insert(DATE, date);
+    }
+    Ok(answer)
+}
+
+async fn route(shared: &Arc<Shared>, parts: Parts, body: Bytes) -> Result<Answer, Lost> {
     if parts.uri.path().starts_with("/_emulator") {
-        if let Some(refused) = not_the_owner(&shared, &parts) {
+        if let Some(refused) = not_the_owner(shared, &parts) {
             return Ok(refused);
         }
-        return Ok(control::handle(&shared, &parts, &body));
+        return Ok(control::handle(shared, &parts, &body));
     }
     if parts.uri.path() != "/" {
         return Ok(text(StatusCode::NOT_FOUND, "The EC2 API is at /, the control API under /_emulator/"));
     }
     if sts::is_meant(&parts) {
-        return sts::handle(&shared, &parts, &body).await;
+        return sts::handle(shared, &parts, &body).await;
     }
     if ssm::is_meant(&parts) {
-        return ssm::handle(&shared, &parts, &body).await;
+        return ssm::handle(shared, &parts, &body).await;
+    }
+    if iam::is_meant(&parts) {
+        return iam::handle(shared, &parts, &body).await;
+    }
+    if quotas::is_meant(&parts) {
+        return quotas::handle(shared, &parts, &body).await;
     }
     let form: &[u8] = match parts.method {
         Method::POST => &body,
@@ -56,7 +75,7 @@ pub(crate) async fn handle(shared: Arc<Shared>, parts: Parts, body: Bytes) -> Re
         let request_id = uuid::Uuid::new_v4().to_string();
         return Ok(xml_answer(error.http_status(), xml::error(&error.code, &error.message, &request_id), &request_id));
     }
-    ec2(&shared, &parts, form).await
+    ec2(shared, &parts, form).await
 }
 
 /// The answer to a request for the control API that does not have the key.

@@ -13,10 +13,12 @@ use crate::Options;
 use crate::calls::Calls;
 use crate::clock::Clock;
 use crate::faults::Faults;
+use crate::iam::Trusts;
 use crate::idempotency::Tokens;
 use crate::init_process::Spawner;
 use crate::lifecycle::Command;
 use crate::machines::Machines;
+use crate::quotas::Quotas;
 use crate::region::Region;
 use crate::resources::{History, Resources};
 
@@ -28,6 +30,10 @@ pub(crate) struct State {
     pub(crate) tokens: Tokens,
     pub(crate) faults: Faults,
     pub(crate) calls: Calls,
+    /// Of IAM.
+    pub(crate) trusts: Trusts,
+    /// Of Service Quotas.
+    pub(crate) quotas: Quotas,
     /// Channels to the tasks of instances that are not terminated.
     pub(crate) commands: HashMap<String, mpsc::Sender<Command>>,
     /// Each task keeps a copy; once all are dropped, no task is left. None once the emulator ends.
@@ -43,6 +49,8 @@ impl State {
             tokens: Tokens::default(),
             faults: Faults::default(),
             calls: Calls::default(),
+            trusts: Trusts::default(),
+            quotas: Quotas::default(),
             commands: HashMap::new(),
             alive: Some(alive),
             next: 0,

@@ -13,14 +13,12 @@ use hyper::http::request::Parts;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::calls::Call;
-use crate::clock::wall_clock_ms;
 use crate::error::ApiError;
 use crate::http::{Answer, Lost, respond};
 use crate::launch_data::check_image_id;
 use crate::region::ACCOUNT_ID;
+use crate::service;
 use crate::shared::{Shared, State};
-use crate::signature;
 
 const SERVICE: &str = "ssm";
 const TARGET: &str = "x-amz-target";
@@ -77,38 +75,18 @@ pub(crate) fn is_action(name: &str) -> bool {
 
 /// Whether the request's signature is for Systems Manager.
 pub(crate) fn is_meant(parts: &Parts) -> bool {
-    signature::of(parts).is_some_and(|signed| signed.service() == Some(SERVICE))
+    service::is_meant(parts, SERVICE)
 }
 
 pub(crate) async fn handle(shared: &Arc<Shared>, parts: &Parts, body: &Bytes) -> Result<Answer, Lost> {
     let target = parts.headers.get(TARGET).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let action = target.strip_prefix(TARGET_PREFIX).unwrap_or_default();
-    // A name goes into the log.
-    let action: String = action.chars().filter(char::is_ascii_alphanumeric).take(64).collect();
-    if let Some(key) = &shared.options.key
-        && let Err(error) = signature::check_for(SERVICE, key, parts, body, wall_clock_ms())
-    {
-        return Ok(refused(&error));
-    }
-    let delay = shared.state().faults.take_delay(&action);
-    if let Some(delay) = delay {
-        tokio::time::sleep(delay).await;
-    }
-    let refusal = shared.state().faults.take_refusal(&action);
-    let lost = shared.state().faults.take_loss(&action);
-    let result = match refusal {
-        Some(error) => Err(error),
-        None => shared.change(|state, now_ms| call(state, now_ms, &action, body)),
-    };
-    let answer = match &result {
+    let action = service::action_name(target.strip_prefix(TARGET_PREFIX).unwrap_or_default());
+    let effect = || shared.change(|state, now_ms| call(state, now_ms, &action, body));
+    let write = |result: &Result<Value, ApiError>| match result {
         Ok(value) => respond(StatusCode::OK, CONTENT, value.to_string()),
         Err(error) => refused(error),
     };
-    let code = result.err().map_or_else(|| "OK".to_owned(), |error| error.code);
-    tracing::debug!(action, code, lost, "SSM call");
-    let (at_ms, status) = (shared.clock.now_ms(), answer.status().as_u16());
-    shared.state().calls.record(Call { number: 0, at_ms, action, client_token: None, code, status, lost });
-    if lost { Err(Lost) } else { Ok(answer) }
+    service::call(shared, SERVICE, action.clone(), (parts, body), effect, write).await
 }
 
 fn call(state: &mut State, now_ms: u64, action: &str, body: &[u8]) -> Result<Value, ApiError> {

@@ -3,22 +3,27 @@
 
 use std::collections::BTreeMap;
 
-use aws_sdk_ec2::types::{Filter, ImageState, LaunchTemplateHttpTokensState, ShutdownBehavior};
+use aws_sdk_ec2::types::{
+    Filter, ImageState, LaunchTemplateHttpTokensState, LaunchTemplateIamInstanceProfileSpecification, ShutdownBehavior,
+};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use spillway_brain::{LaunchToken, RefusalClass};
 
+use super::permitted::WOULD_SUCCEED;
 use super::volumes::{describe_version, image_id};
 use super::{Cloud, INSTALLATION_TAG, MANAGED_BY, Refused};
 use crate::config::Pool;
-
-/// EC2's word for a call that would have been carried out.
-const WOULD_SUCCEED: &str = "DryRunOperation";
 
 /// What the version of a launch template says that launches rest on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Template {
     pub image: Option<String>,
-    pub has_profile: bool,
-    pub has_user_data: bool,
+    pub instance_type: Option<String>,
+    /// The name of its instance profile.
+    pub profile: Option<String>,
+    /// Decoded; empty where there is none.
+    pub user_data: String,
     /// Metadata by IMDSv2 alone.
     pub requires_tokens: bool,
     /// Of metadata's answers; None where EC2's default holds.
@@ -36,6 +41,20 @@ pub struct Image {
     pub made_at: Option<String>,
 }
 
+/// The name, which is also the end of its ARN.
+fn profile_name(profile: &LaunchTemplateIamInstanceProfileSpecification) -> String {
+    let of_arn = || profile.arn().and_then(|arn| arn.rsplit('/').next());
+    profile.name().or_else(of_arn).unwrap_or_default().to_owned()
+}
+
+/// What user data says; as it is where it is no base64, which is not taken here for nothing.
+fn text_of(user_data: &str) -> String {
+    match BASE64.decode(user_data) {
+        Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+        Err(_) => user_data.to_owned(),
+    }
+}
+
 impl Cloud {
     /// The version of the launch template that launches name; None where there is none.
     pub async fn template(&self, pool: &Pool) -> Result<Option<Template>, Refused> {
@@ -46,8 +65,9 @@ impl Cloud {
         let metadata = data.metadata_options();
         Ok(Some(Template {
             image: image_id(data)?.map(str::to_owned),
-            has_profile: data.iam_instance_profile().is_some(),
-            has_user_data: data.user_data().is_some_and(|text| !text.is_empty()),
+            instance_type: data.instance_type().map(|it| it.as_str().to_owned()),
+            profile: data.iam_instance_profile().map(profile_name),
+            user_data: data.user_data().map(text_of).unwrap_or_default(),
             requires_tokens: metadata.and_then(|it| it.http_tokens()) == Some(&LaunchTemplateHttpTokensState::Required),
             hop_limit: metadata.and_then(|it| it.http_put_response_hop_limit()),
             terminates_on_shutdown: data.instance_initiated_shutdown_behavior() == Some(&ShutdownBehavior::Terminate),

@@ -1,16 +1,22 @@
-//! AWS: region, credentials, the launch template and its image, whether a launch would be accepted, STS.
+//! AWS, one thing after the other: region, endpoints, clock, credentials, permissions, the launch template with what it
+//! names, whether a launch would be accepted, quotas, STS.
 
 use spillway_brain::RefusalClass;
 use spillway_proto::sts::Endpoint;
 
-use super::Finding;
-use crate::cloud::{Cloud, Image, Refused, Template};
-use crate::config::{Pool, Settings, TrustKind};
+use super::quotas::Wanted;
+use super::template::{in_image, in_template};
+use super::{Finding, address, clocks, endpoints, permissions, quotas, roles};
+use crate::cloud::{Cloud, Refused, Template};
+use crate::config::{self, Pool, Settings, TrustKind};
 use crate::installation;
 use crate::registration;
 
 /// A pool without a name of its own for its installation: what a launch is tried with.
 const NOT_SETTLED: &str = "not-settled-yet";
+/// EC2's words where it does not know whose signature it is, or takes it for an old one.
+const UNKNOWN_SIGNER: [&str; 5] =
+    ["AuthFailure", "SignatureDoesNotMatch", "InvalidClientTokenId", "ExpiredToken", "RequestExpired"];
 
 pub(super) async fn examine(settings: &Settings, say: &mut impl FnMut(Finding)) {
     let cloud = match Cloud::connect(settings.region.as_deref(), &settings.proxies).await {
@@ -22,6 +28,12 @@ pub(super) async fn examine(settings: &Settings, say: &mut impl FnMut(Finding)) 
         return say(Finding::fail("aws.region", "nothing says in which region instances are launched", remedy));
     };
     say(Finding::ok("aws.region", region.clone()));
+    let environment = config::process_environment();
+    if let Some(wrong) = endpoints::of_ec2(&environment) {
+        return say(wrong);
+    }
+    endpoints::of_others(&environment).into_iter().for_each(&mut *say);
+    say(clocks::aws(&cloud).await);
     let ours = match cloud.installations().await {
         Ok(found) => {
             say(Finding::ok("aws.credentials", "EC2 answers these credentials (ec2:DescribeInstances)"));
@@ -31,9 +43,14 @@ pub(super) async fn examine(settings: &Settings, say: &mut impl FnMut(Finding)) 
         }
         Err(refused) => return say(no_answer(&refused)),
     };
+    permissions::examine(&cloud, ours.as_deref(), say).await;
+    let mut wanted = Vec::new();
     for pool in &settings.pools {
-        of_pool(&cloud, pool, ours.as_deref().unwrap_or(NOT_SETTLED), settings.trust, say).await;
+        let template = of_pool(&cloud, pool, ours.as_deref().unwrap_or(NOT_SETTLED), settings, say).await;
+        wanted.extend(template.and_then(|template| wants(pool, template, say)));
     }
+    quotas::examine(&cloud, &wanted, ours.as_deref(), say).await;
+    say(roles::spot(&cloud).await);
     if settings.trust == TrustKind::Aws {
         say(sts(settings, &region).await);
     }
@@ -41,7 +58,12 @@ pub(super) async fn examine(settings: &Settings, say: &mut impl FnMut(Finding)) 
 
 fn no_answer(refused: &Refused) -> Finding {
     let remedy = match refused.class {
-        RefusalClass::Configuration => "allow ec2:DescribeInstances to the primary's role: ami/coordinator-policy.json",
+        _ if UNKNOWN_SIGNER.contains(&refused.code.as_str()) => {
+            "compare the credentials with IAM's, and this machine's clock with EC2's (clock.aws)"
+        }
+        RefusalClass::Permission | RefusalClass::Configuration => {
+            "allow ec2:DescribeInstances to the primary's role: ami/coordinator-policy.json"
+        }
         _ if refused.code == "NotSent" => {
             "give this machine a role (an instance profile), or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
         }
@@ -70,12 +92,34 @@ fn others(found: &std::collections::BTreeMap<String, usize>, ours: Option<&str>)
     }
 }
 
-async fn of_pool(cloud: &Cloud, pool: &Pool, installation: &str, trust: TrustKind, say: &mut impl FnMut(Finding)) {
+/// What is launched from a template, for the quotas.
+fn wants(pool: &Pool, template: Template, say: &mut impl FnMut(Finding)) -> Option<Wanted> {
+    let Some(instance_type) = template.instance_type else {
+        let detail = "the launch template names no instance type, and EC2's default is an old one";
+        say(Finding::warn("aws.template_type", detail, "set its InstanceType").of(&pool.name));
+        return None;
+    };
+    Some(Wanted { instance_type, max_instances: pool.brain.max_instances })
+}
+
+/// What EC2 says of one pool; its template, where there is one.
+async fn of_pool(
+    cloud: &Cloud,
+    pool: &Pool,
+    installation: &str,
+    settings: &Settings,
+    say: &mut impl FnMut(Finding),
+) -> Option<Template> {
     let mut say = |finding: Finding| say(finding.of(&pool.name));
-    match cloud.template(pool).await {
+    let template = cloud.template(pool).await;
+    match &template {
         Ok(Some(template)) => {
             say(Finding::ok("aws.template", format!("{} {}", pool.launch_template, pool.launch_template_version)));
-            in_template(&template, trust).into_iter().for_each(&mut say);
+            in_template(template, settings.trust).into_iter().for_each(&mut say);
+            say(address::examine(&template.user_data, settings.grpc_advertise.as_deref()).await);
+            if let Some(profile) = &template.profile {
+                say(roles::worker(cloud, profile, settings.role.as_deref(), settings.trust).await);
+            }
             match &template.image {
                 None => say(Finding::fail("aws.image", "the launch template names no image", "set its ImageId")),
                 Some(id) => match cloud.image(id).await {
@@ -101,81 +145,20 @@ async fn of_pool(cloud: &Cloud, pool: &Pool, installation: &str, trust: TrustKin
         )),
     }
     say(match cloud.would_launch(pool, installation).await {
-        Ok(()) => Finding::ok("aws.launch", "EC2 would accept a launch (dry run)"),
+        Ok(()) => Finding::ok("aws.launch", "EC2 would accept a launch, with its tags and role (dry run)"),
         Err(refused) => Finding::fail("aws.launch", refused.to_string(), launch_remedy(&refused)),
     });
+    template.ok().flatten()
 }
 
 fn launch_remedy(refused: &Refused) -> &'static str {
     match refused.class {
         _ if refused.code == "NoImageYet" => "make the workers' image: spillway bake",
-        RefusalClass::Configuration => {
+        RefusalClass::Permission | RefusalClass::Configuration => {
             "give the primary's role ami/coordinator-policy.json, and compare template and image"
         }
         RefusalClass::Quota => "ask AWS for a higher quota of spot instances",
         _ => "try again; a dry run neither reserves capacity nor tells whether there is any",
-    }
-}
-
-fn in_template(template: &Template, trust: TrustKind) -> Vec<Finding> {
-    let mut found = Vec::new();
-    found.push(match (template.has_profile, trust) {
-        (true, _) => Finding::ok("aws.template_profile", "instances have a profile"),
-        (false, TrustKind::Token) => {
-            Finding::ok("aws.template_profile", "none, and none is needed (grpc.trust = \"token\")")
-        }
-        (false, TrustKind::Aws) => Finding::fail(
-            "aws.template_profile",
-            "instances have no profile: their agents cannot prove which instance they are",
-            "set IamInstanceProfile in the launch template",
-        ),
-    });
-    found.push(match template.has_user_data {
-        true => Finding::ok("aws.template_user_data", "instances have user data"),
-        false => Finding::warn(
-            "aws.template_user_data",
-            "there is no user data: nothing starts the agent or tells it the coordinator's CA",
-            "put ami/user-data.sh there, unless the image starts the agent by itself",
-        ),
-    });
-    let is_near = template.hop_limit.is_none_or(|limit| limit <= 1);
-    found.push(match template.requires_tokens && is_near {
-        true => Finding::ok("aws.template_metadata", "metadata by IMDSv2 alone, and not from containers"),
-        false => Finding::warn(
-            "aws.template_metadata",
-            "whoever can make the worker fetch a URL can read the instance's credentials",
-            "set MetadataOptions to HttpTokens = required, HttpPutResponseHopLimit = 1",
-        ),
-    });
-    found.push(match template.terminates_on_shutdown {
-        true => Finding::ok("aws.template_shutdown", "an instance that powers itself off is terminated"),
-        false => Finding::warn(
-            "aws.template_shutdown",
-            "the template does not say that a power-off terminates; launches of the coordinator say it",
-            "set InstanceInitiatedShutdownBehavior = terminate, for launches by hand",
-        ),
-    });
-    found
-}
-
-fn in_image(id: &str, image: Option<&Image>) -> Finding {
-    const ID: &str = "aws.image";
-    match image {
-        None => {
-            Finding::fail(ID, format!("there is no image {id}"), "set the launch template's ImageId to one that exists")
-        }
-        Some(image) if !image.is_available => {
-            Finding::fail(ID, format!("{id} is not available yet, or failed"), "wait for it, or make it again")
-        }
-        Some(image) if image.is_public => Finding::warn(
-            ID,
-            format!("{id} is public: whoever launches it reads the application's .env"),
-            "aws ec2 reset-image-attribute --attribute launchPermission, and change what was in it",
-        ),
-        Some(image) => {
-            let made = image.made_at.as_deref().map(|at| format!(", made {at}")).unwrap_or_default();
-            Finding::ok(ID, format!("{id}{made}"))
-        }
     }
 }
 

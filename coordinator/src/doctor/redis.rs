@@ -1,21 +1,17 @@
 //! Redis, the queues, the ledger, and what the users of both may do.
 
-use std::time::Duration;
-
 use redis::{Cmd, pipe};
 
-use super::Finding;
+use super::{Finding, clocks};
+use crate::acl;
 use crate::config::{Pool, Settings};
 use crate::queue::{ObservationProblem, QueueObserver, QueueReport};
 use crate::redis_client::{Redis, RedisProblem};
-use crate::{acl, clock};
 
 /// The oldest that BullMQ's own documentation names.
 const OLDEST: (u32, u32) = (6, 2);
 /// A user's permissions for single keys: see `acl`.
 const FIRST_WITH_SELECTORS: u32 = 7;
-/// Clocks of two machines that keep time differ by less.
-const SKEW: Duration = Duration::from_secs(2);
 /// No queue has this name: nothing is there that a command could change.
 const NO_QUEUE: &str = "spillway-doctor-looks";
 
@@ -36,7 +32,7 @@ pub(super) async fn examine(settings: &Settings, say: &mut impl FnMut(Finding)) 
     say(version(&server));
     say(role(&mut redis, &replication));
     say(eviction(&memory));
-    say(clocks(&mut redis).await);
+    say(clocks::redis(&mut redis).await);
     for pool in &settings.pools {
         queues(settings, pool, say).await;
         say(hand_back(&mut redis, pool).await.of(&pool.name));
@@ -120,22 +116,6 @@ fn eviction(memory: &str) -> Finding {
         (policy, 0) => Finding::warn(ID, format!("maxmemory-policy {policy}, and no maxmemory yet"), remedy),
         (policy, _) => Finding::fail(ID, format!("maxmemory-policy {policy}: a full Redis drops jobs"), remedy),
     }
-}
-
-async fn clocks(redis: &mut Redis) -> Finding {
-    const ID: &str = "clock.redis";
-    let before = clock::now().0;
-    let Ok(((seconds, microseconds),)) = redis.query::<((u64, u64),)>(pipe().cmd("TIME")).await else {
-        return Finding::warn(ID, "Redis does not tell its time", "allow TIME: spillway acl");
-    };
-    // Of the moment in between.
-    let here = before.midpoint(clock::now().0);
-    let skew = Duration::from_millis(here.abs_diff(seconds * 1000 + microseconds / 1000));
-    if skew <= SKEW {
-        return Finding::ok(ID, format!("this machine's clock and Redis' differ by {} ms", skew.as_millis()));
-    }
-    let detail = format!("this machine's clock and Redis' differ by {}", spillway_words::in_words(skew));
-    Finding::warn(ID, detail, "have chrony or systemd-timesyncd set both clocks: ages and deadlines compare them")
 }
 
 async fn queues(settings: &Settings, pool: &Pool, say: &mut impl FnMut(Finding)) {

@@ -29,11 +29,13 @@ pub fn key_file(directory: &Path) -> PathBuf {
 }
 
 /// Variables by which an AWS client finds the emulator and signs for it; no real account is reached.
-pub fn client_environment(emulator: &Emulator) -> [(String, String); 6] {
+pub fn client_environment(emulator: &Emulator) -> [(String, String); 8] {
     [
         ("AWS_ENDPOINT_URL_EC2", emulator.endpoint()),
         ("AWS_ENDPOINT_URL_STS", emulator.endpoint()),
         ("AWS_ENDPOINT_URL_SSM", emulator.endpoint()),
+        ("AWS_ENDPOINT_URL_IAM", emulator.endpoint()),
+        ("AWS_ENDPOINT_URL_SERVICE_QUOTAS", emulator.endpoint()),
         ("AWS_ACCESS_KEY_ID", "emulator".to_owned()),
         ("AWS_SECRET_ACCESS_KEY", secret(emulator).to_owned()),
         ("AWS_EC2_METADATA_DISABLED", "true".to_owned()),

@@ -1,4 +1,7 @@
-//! `spillway doctor`, against real parts that are well, and with one of them broken at a time.
+//! `spillway doctor`, against real parts that are well, and with one of them broken at a time. What it asks AWS is in
+//! `aws`.
+
+mod aws;
 
 use std::collections::BTreeMap;
 

@@ -3,6 +3,7 @@
 
 use std::fs;
 
+use serde_json::Value;
 use spillway_tests::coordinator::{Environment, spillway};
 use spillway_tests::ports;
 use spillway_tests::process::{output, text};
@@ -109,4 +110,21 @@ fn config_checks_as_run_does_and_shows_what_is_in_effect() {
     fs::write(&file, &shown).expect("written");
     let again = text(&config(&["show", "--effective"]).stdout);
     assert_eq!(values(&again), values(&shown));
+}
+
+#[test]
+fn what_prints_json_prints_it_where_it_fails_too() {
+    let environment = Environment::from([("REDIS_URL".to_owned(), "nonsense".to_owned())]);
+    for (arguments, words) in [
+        (&["config", "check", "--json"][..], "REDIS_URL"),
+        (&["config", "show", "--json"], "REDIS_URL"),
+        (&["init", "--json"], "--yes"),
+        (&["init", "--json", "--yes", "--directory", "/nonexistent"], "/nonexistent"),
+    ] {
+        let out = output(spillway(&environment).args(arguments).current_dir("/"));
+        assert!(!out.status.success(), "{arguments:?}: {out:?}");
+        let said: Value = serde_json::from_slice(&out.stdout).unwrap_or_else(|error| panic!("{error}: {out:?}"));
+        assert_eq!(said["ok"], false, "{said}");
+        assert!(said["error"].as_str().is_some_and(|error| error.contains(words)), "{arguments:?}: {said}");
+    }
 }

@@ -159,8 +159,9 @@ fn others(of: Of, stack: &Stack) -> Vec<Row> {
         no(of, "set the image", [call("ssm:PutParameter", &image)]),
         no(of, "assume the role for bake", [call("sts:AssumeRole", &role("spillway-bake"))]),
     ];
-    let looks = ["Images", "Instances", "LaunchTemplateVersions", "SpotInstanceRequests", "Volumes"];
+    let looks = ["Images", "Instances", "InstanceTypes", "LaunchTemplateVersions", "SpotInstanceRequests", "Volumes"];
     rows.extend(looks.map(|what| yes(of, &format!("describe {what}"), [call(&format!("ec2:Describe{what}"), "*")])));
+    rows.extend(account_looks(of));
     for (action, resource) in [
         ("ec2:CreateLaunchTemplateVersion", template.clone()),
         ("ec2:ModifyLaunchTemplate", template.clone()),
@@ -184,4 +185,25 @@ fn others(of: Of, stack: &Stack) -> Vec<Row> {
         rows.push(no(of, action, [call(action, &resource).on(&ours)]));
     }
     rows
+}
+
+/// What `spillway doctor` reads of the account: roles by their names, quotas, and nothing else of both.
+fn account_looks(of: Of) -> Vec<Row> {
+    let role = |name: &str| format!("arn:aws:iam::{ACCOUNT}:role/{name}");
+    let profile = |name: &str| format!("arn:aws:iam::{ACCOUNT}:instance-profile/{name}");
+    let spot_role = role("aws-service-role/spot.amazonaws.com/AWSServiceRoleForEC2Spot");
+    let fleet_role = role("aws-service-role/spotfleet.amazonaws.com/AWSServiceRoleForEC2SpotFleet");
+    vec![
+        yes(of, "read a quota", [call("servicequotas:GetServiceQuota", "*")]),
+        yes(of, "read the service-linked role for spot", [call("iam:GetRole", &spot_role)]),
+        yes(of, "read the workers' profile", [call("iam:GetInstanceProfile", &profile("spillway-worker"))]),
+        no(of, "read another service-linked role", [call("iam:GetRole", &fleet_role)]),
+        no(of, "read another role", [call("iam:GetRole", &role("admin"))]),
+        no(of, "read another profile", [call("iam:GetInstanceProfile", &profile("other-worker"))]),
+        no(of, "list roles", [call("iam:ListRoles", &role("*"))]),
+        no(of, "read a policy of the worker's role", [call("iam:GetRolePolicy", &role("spillway-worker"))]),
+        no(of, "make the service-linked role", [call("iam:CreateServiceLinkedRole", &spot_role)]),
+        no(of, "ask for a higher quota", [call("servicequotas:RequestServiceQuotaIncrease", "*")]),
+        no(of, "list quotas", [call("servicequotas:ListServiceQuotas", "*")]),
+    ]
 }

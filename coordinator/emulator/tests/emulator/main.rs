@@ -1,5 +1,6 @@
 //! The emulator from outside: its EC2 API, its metadata service, its control API, and what its instances run.
 
+mod account;
 mod api;
 mod faults;
 mod images;
