@@ -16,18 +16,24 @@ export function h(tag, attributes = {}, ...children) {
 
 const painted = new WeakMap();
 
+// What is pressed stays where it is until it is let go: a click on a node that was replaced meanwhile would be lost.
+let pressed = null;
+addEventListener('pointerdown', (event) => (pressed = event.target), true);
+for (const end of ['pointerup', 'pointercancel']) {
+  addEventListener(end, () => setTimeout(() => (pressed = null)), true);
+}
+
 /**
  * Fills `host` with what `build` returns, where `model` is another than the last time: what did not change keeps its
  * focus, its selection and its scroll. Where it did change, the focus goes to the node with the same `data-key`.
  */
 export function paint(host, model, build) {
   const now = JSON.stringify(model);
-  if (painted.get(host) === now) return false;
+  if (painted.get(host) === now || (pressed && host.contains(pressed))) return;
   painted.set(host, now);
   const focused = host.contains(document.activeElement) ? document.activeElement.dataset.key : undefined;
   host.replaceChildren(...[build()].flat(Infinity).filter(Boolean));
   if (focused !== undefined) host.querySelector(`[data-key="${CSS.escape(focused)}"]`)?.focus();
-  return true;
 }
 
 /** Text that changes only where it is another: a live region is not announced again for nothing. */

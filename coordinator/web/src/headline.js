@@ -97,6 +97,12 @@ function works(pool, now) {
       level: 'warn',
       text: `The queue is paused with ${counted(pool.backlog.waiting, 'job')} waiting: more instances cannot help.`,
     };
+  if (note(pool, AT_CAP)) {
+    return {
+      level: 'busy',
+      text: `At the cap of ${counted(pool.max_instances, 'instance')}: ${demand} ready to run; ${instances.join(', ')}.`,
+    };
+  }
   if (starting > 0) {
     return {
       level: 'busy',

@@ -21,7 +21,7 @@ export function render(host, scene) {
     from: history?.from,
     to: history?.to,
     chosen: scene.chosen,
-    act: scene.mayAct,
+    whyNot: scene.whyNot,
   };
   const again = () => render(host, scene);
   paint(host, model, () => [

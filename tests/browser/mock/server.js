@@ -5,6 +5,7 @@ import { createServer } from 'node:http';
 import { readFileSync, readdirSync } from 'node:fs';
 import { brotliCompressSync } from 'node:zlib';
 
+import { pack } from '../../../coordinator/web/pack.js';
 import { Scenario } from './scenarios.js';
 
 const WEB = new URL('../../../coordinator/web/', import.meta.url);
@@ -21,23 +22,30 @@ const TYPES = {
   js: 'text/javascript; charset=utf-8',
 };
 
-/** The page's files as they go over the wire. Without uPlot its two are empty, as a coordinator's build without it has. */
-export function assets(withUplot = true) {
-  const files = new Map();
-  for (const name of readdirSync(new URL('src/', WEB))) files.set(name, readFileSync(new URL(`src/${name}`, WEB)));
-  for (const name of ['uPlot.iife.min.js', 'uPlot.min.css']) {
-    files.set(name, withUplot ? readFileSync(new URL(`node_modules/uplot/dist/${name}`, WEB)) : Buffer.from(''));
+/**
+ * The page's files as they go over the wire: packed as for the coordinator, or the modules as they are. Without uPlot its
+ * two files are empty, as a coordinator that was built without it serves them.
+ */
+export function assets({ uplot = true, modules = false } = {}) {
+  const files = pack();
+  if (modules) {
+    const names = readdirSync(new URL('src/', WEB));
+    names.forEach((name) => (files[name] = readFileSync(new URL(`src/${name}`, WEB), 'utf8')));
   }
-  return new Map([...files].map(([name, raw]) => [name, { raw, packed: brotliCompressSync(raw) }]));
+  if (!uplot)
+    Object.keys(files)
+      .filter((name) => name.startsWith('uPlot'))
+      .forEach((name) => (files[name] = ''));
+  return new Map(Object.entries(files).map(([name, text]) => [name, brotliCompressSync(text)]));
 }
 
 /**
- * `options`: `mayAct`, `whyNot`, `cutOffAfter` (seconds), `uplot`. The answer has `url`, `requests` (of actions, with
+ * `options`: `mayAct`, `whyNot`, `cutOffAfter` (seconds), `uplot`, `modules`. The answer has `url`, `requests` (of actions, with
  * their headers), `cut()` and `heal()` (of the stream), `push(change)` and `stop()`.
  */
 export async function serve(name, options = {}) {
   const scenario = new Scenario(name);
-  const files = assets(options.uplot !== false);
+  const files = assets(options);
   const streams = new Set();
   const requests = [];
   let isCut = false;
@@ -52,7 +60,7 @@ export async function serve(name, options = {}) {
     const file = (it) => {
       const found = files.get(it);
       if (!found) return answer(404, 'text/plain', 'not found\n');
-      return answer(200, TYPES[it.split('.').at(-1)], found.packed, {
+      return answer(200, TYPES[it.split('.').at(-1)], found, {
         'content-encoding': 'br',
         'cache-control': 'no-cache',
       });
