@@ -19,9 +19,10 @@ const painted = new WeakMap();
 // What is pressed stays where it is until it is let go: a click on a node that was replaced meanwhile would be lost.
 let pressed = null;
 addEventListener('pointerdown', (event) => (pressed = event.target), true);
-for (const end of ['pointerup', 'pointercancel']) {
-  addEventListener(end, () => setTimeout(() => (pressed = null)), true);
-}
+const release = () => (pressed = null);
+addEventListener('click', release, true);
+// After the click, where there is one: it comes in the same turn.
+for (const end of ['pointerup', 'pointercancel']) addEventListener(end, () => setTimeout(release), true);
 
 /**
  * Fills `host` with what `build` returns, where `model` is another than the last time: what did not change keeps its
