@@ -1,5 +1,7 @@
 // Makes and replaces nodes. What comes from the coordinator becomes text and never markup: no innerHTML anywhere.
 
+import { ago } from './words.js';
+
 /** An element with attributes, `on…` listeners, `style` and `data` by the DOM's API, and children (text or nodes). */
 export function h(tag, attributes = {}, ...children) {
   const node = document.createElement(tag);
@@ -42,8 +44,21 @@ export function write(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
 
+let clock = Date.now;
+
+/** The coordinator's clock, which ages are told by. */
+export const setClock = (now) => (clock = now);
+
 /** A time of which the age is shown, and kept right each second by `tickAges`. */
-export const age = (at, before = '') => h('time', { data: { since: at ?? '', before } });
+export const age = (at, before = '') => tickAge(h('time', { data: { since: at ?? '', before } }));
+
+export const tickAges = () => document.querySelectorAll('time[data-since]').forEach(tickAge);
+
+function tickAge(node) {
+  const since = node.dataset.since === '' ? null : Number(node.dataset.since);
+  write(node, `${node.dataset.before}${ago(since, clock())}`);
+  return node;
+}
 
 /** `` `command` `` as code. */
 export function ticks(text) {

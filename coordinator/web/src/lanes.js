@@ -2,7 +2,7 @@
 // the colours say nothing that the words do not say.
 
 import { instanceActions } from './actions.js';
-import { announce, h, paint } from './dom.js';
+import { age, announce, h, paint } from './dom.js';
 import { madeOf, noticeLine, stepLine } from './instance.js';
 import { lanes } from './lanes-model.js';
 import { clock, counted, dollars, inWords, short, time } from './words.js';
@@ -33,7 +33,7 @@ export function render(host, scene) {
     primaries(history),
     group('urgent', 'Needs a look', groups.urgent, scene, again),
     group('running', groups.urgent.length > 0 ? 'The others' : 'Instances', groups.running, scene, again),
-    groups.urgent.length + groups.running.length === 0 && h('p', { class: 'empty' }, nobody(scene)),
+    [...groups.urgent, ...groups.running].every((it) => it.isOver) && h('p', { class: 'empty' }, nobody(scene)),
     ended(groups.ended, scene, again),
   ]);
 }
@@ -44,7 +44,7 @@ function nobody({ isPast, pool }) {
   if (!pool) return 'There is no pool.';
   if (pool.listing_problem || pool.desired === null)
     return 'No instance is known. Whether one runs is unknown until EC2 can be listed.';
-  return 'No instance runs: nothing is billed.';
+  return 'No instance runs.';
 }
 
 /** The primary's own workers: they work the queue before any instance does. */
@@ -151,11 +151,7 @@ function lane(it, scene, again) {
       { class: 'lane-head' },
       h('span', { class: `badge ${it.phase}` }, it.phase.toUpperCase()),
       button,
-      h(
-        'span',
-        { class: 'muted' },
-        it.isOver ? lifetime(it, scene.now()) : [h('time', { data: { since: since ?? '', before: '' } })],
-      ),
+      h('span', { class: 'muted' }, it.isOver ? lifetime(it, scene.now()) : age(since)),
       h('span', { class: 'muted' }, it.kind),
       it.image.length > 0 && h('span', { class: 'tag' }, it.image.join(', ')),
       it.live?.for_drill && h('span', { class: 'tag' }, 'for the drill'),

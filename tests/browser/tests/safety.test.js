@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 
 import { close, said, show, text } from '../browser.js';
-import { XSS } from '../mock/scenarios.js';
+import { XSS } from '../mock/data.js';
 
 after(close);
 

@@ -57,7 +57,7 @@ const FINDINGS = [
   ['breaker', /The breaker is open/, /then resume/, /boots%20failed%20in%20a%20row/],
   ['standby', /This coordinator is not the leader/, /spillway\.leader/, /STANDBY/],
   ['held', /Held while jobs wait/, /Resume, unless/, /an%20operator%20holds/],
-  ['three-pools', /Mail needs attention too/, /Choose the pool above/, null],
+  ['three-pools', /Pool mail needs attention too/, /Choose the pool above/, null],
 ];
 
 for (const [scenario, title, todo, link] of FINDINGS) {
@@ -139,6 +139,15 @@ test('an instance that boots tells its step, and its lane opens to all that is k
     assert.match(words, /image ami-0e000000000000001, made 3 d ago; commit b0391d89; agent 0\.1\.0/);
     assert.match(words, /\$0\.0712 an hour/);
     assert.match(await text(page, '.primaries'), /PRIMARY 2 jobs/);
+  }));
+
+test('a boot that failed needs a look although its instance is gone, and its log is there', () =>
+  show('breaker', {}, async ({ page }) => {
+    await said(page, '.group.urgent', /Needs a look \(3\) ENDED i-\w+ .*boot step install failed/);
+    await page.locator('.group.urgent .lane-name').first().click();
+    const words = await said(page, '.lane-details', /install: FAILED: exit status 1: error: lockfile had changes/);
+    assert.match(words, /End of its worker’s log Error: Cannot find module/);
+    assert.match(await text(page, '#lanes'), /No instance runs/);
   }));
 
 test('an interrupted instance comes first, with its notice', () =>
