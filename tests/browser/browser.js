@@ -104,5 +104,6 @@ export async function shot(page, name) {
   const place = process.env.SPILLWAY_SHOTS;
   if (!place) return;
   mkdirSync(place, { recursive: true });
+  await page.evaluate(() => scrollTo(0, 0)); // The head sticks to the top of what is seen.
   await page.screenshot({ path: `${place}/${name}.png`, fullPage: true });
 }

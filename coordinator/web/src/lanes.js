@@ -30,7 +30,7 @@ export function render(host, scene) {
   };
   const again = () => render(host, scene);
   paint(host, model, () => [
-    primaries(history),
+    scene.isPast ? null : primaries(history),
     group('urgent', 'Needs a look', groups.urgent, scene, again),
     group('running', groups.urgent.length > 0 ? 'The others' : 'Instances', groups.running, scene, again),
     [...groups.urgent, ...groups.running].every((it) => it.isOver) && h('p', { class: 'empty' }, nobody(scene)),

@@ -227,7 +227,7 @@ export class Scenario {
         from,
         to,
         bucket_ms: width,
-        unfinished_from: Math.floor(to / width) * width,
+        unfinished_from: Math.floor(now / width) * width,
         begins,
         at,
         backlog,

@@ -128,6 +128,7 @@ test('a link to a time long ago shows that time, and says that it is not now', (
   return show('flood', { hash: `#range=1h&at=${at}` }, async ({ page }) => {
     await said(page, '#past', /^Shown: \d+ \w+ \d\d:\d\d to \d+ \w+ \d\d:\d\d, and not now\./);
     await said(page, '#why', /The plan that was in force at \d+ \w+/);
+    assert.doesNotMatch(await text(page, '#lanes'), /LAUNCHING|PRIMARY/);
     await shot(page, 'past');
     await page.locator('#past').getByRole('button', { name: 'Back to now' }).click();
     await said(page, '#lanes', /LAUNCHING/);
