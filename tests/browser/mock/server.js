@@ -49,6 +49,7 @@ export async function serve(name, options = {}) {
   const streams = new Set();
   const requests = [];
   let isCut = false;
+  let opened = 0;
   const status = () => JSON.stringify(scenario.status(Date.now()));
   const tell = (stream) => stream.write(`event: status\ndata: ${status()}\n\n`);
 
@@ -91,6 +92,7 @@ export async function serve(name, options = {}) {
     if (isCut) return response.destroy();
     response.writeHead(200, { ...SECURITY, 'content-type': 'text/event-stream', 'cache-control': 'no-store' });
     streams.add(response);
+    opened += 1;
     response.on('close', () => streams.delete(response));
     tell(response);
   }
@@ -118,6 +120,8 @@ export async function serve(name, options = {}) {
       streams.forEach((it) => it.destroy());
     },
     heal: () => (isCut = false),
+    /** How often a stream was opened. */
+    opened: () => opened,
     push(change) {
       change(scenario);
       streams.forEach(tell);

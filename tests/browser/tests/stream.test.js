@@ -15,8 +15,9 @@ test('a change is on the page without a reload', () =>
   }));
 
 test('comment lines alone keep it live', () =>
-  show('quiet', { cutOffAfter: 2, beat: 500 }, async ({ page }) => {
+  show('quiet', { cutOffAfter: 2, beat: 500 }, async ({ page, mock }) => {
     await page.waitForTimeout(3_500);
+    assert.equal(mock.opened(), 1);
     await said(page, '#marker', /^live /);
   }));
 
