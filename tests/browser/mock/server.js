@@ -32,10 +32,10 @@ export function assets({ uplot = true, modules = false } = {}) {
     const names = readdirSync(new URL('src/', WEB));
     names.forEach((name) => (files[name] = readFileSync(new URL(`src/${name}`, WEB), 'utf8')));
   }
-  if (!uplot)
-    Object.keys(files)
-      .filter((name) => name.startsWith('uPlot'))
-      .forEach((name) => (files[name] = ''));
+  for (const name of Object.keys(files).filter((it) => it.startsWith('uPlot'))) {
+    if (!uplot) files[name] = '';
+    if (uplot === 'missing') delete files[name];
+  }
   return new Map(Object.entries(files).map(([name, text]) => [name, brotliCompressSync(text)]));
 }
 

@@ -144,6 +144,12 @@ test('without uPlot the numbers are in tables, and a notice says so', () =>
     await shot(page, 'tables');
   }));
 
+test('uPlot files that are missing altogether lead to the tables too', () =>
+  show('flood', { uplot: 'missing', allows: /status of 404/ }, async ({ page }) => {
+    await said(page, '#no-charts', /built without the charting library/);
+    assert.equal(await page.locator('#charts table').count(), 4);
+  }));
+
 test('the lanes keep the axis of the charts', () =>
   show('flood', {}, async ({ page }) => {
     await drawn(page);
