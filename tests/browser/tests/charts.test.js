@@ -145,7 +145,7 @@ test('without uPlot the numbers are in tables, and a notice says so', () =>
   }));
 
 test('uPlot files that are missing altogether lead to the tables too', () =>
-  show('flood', { uplot: 'missing', allows: /status of 404/ }, async ({ page }) => {
+  show('flood', { uplot: 'missing', allows: /status of 404|MIME type/ }, async ({ page }) => {
     await said(page, '#no-charts', /built without the charting library/);
     assert.equal(await page.locator('#charts table').count(), 4);
   }));
