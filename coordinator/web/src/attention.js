@@ -2,7 +2,7 @@
 // the usual state.
 
 import { age, h, paint, ticks } from './dom.js';
-import { again, AT_CAP, BREAKER, note, sentence } from './headline.js';
+import { again, AT_CAP, BREAKER, needsAPerson, note, sentence } from './headline.js';
 import { imageWords, troubles } from './instance.js';
 import { clock, counted, inWords, number, time } from './words.js';
 
@@ -22,11 +22,11 @@ export const row = (text) => `/runbook#when-it-does-not-scale:~:text=${encodeURI
  * Findings, the worst first: `{ key, level: 'stop' | 'warn', title, detail, todo, link, since }`. What cannot be read is
  * the diagnosis' and not among them.
  */
-export function findings({ status, pool, history, session }, now) {
+export function findings({ status, pool, history, isPast, session }, now) {
   if (!status || !pool) return [];
   const found = [...leaderless(status), ...launches(pool, now), ...fleet(pool)];
   found.push(
-    ...growing(pool, history),
+    ...growing(pool, isPast ? null : history),
     ...held(pool, history, now),
     ...image(pool, now),
     ...volumes(status),
@@ -37,7 +37,7 @@ export function findings({ status, pool, history, session }, now) {
     found.push({
       key: 'pools',
       level: 'warn',
-      title: `${sentence(list(others)).slice(0, -1)} ${others.length === 1 ? 'needs' : 'need'} attention too`,
+      title: `${others.length === 1 ? 'Pool' : 'Pools'} ${list(others)} ${others.length === 1 ? 'needs' : 'need'} attention too`,
       todo: 'Choose the pool above.',
     });
   }
@@ -50,13 +50,6 @@ export function findings({ status, pool, history, session }, now) {
     });
   }
   return found.sort((one, other) => (one.level === 'stop' ? 0 : 1) - (other.level === 'stop' ? 0 : 1));
-}
-
-/** Whether a pool that is not shown is in a state that a person must end. */
-export function needsAPerson(pool) {
-  const blocked = (pool.launches_blocked ?? []).some((it) => it.needs_a_person);
-  const refused = (pool.instances ?? []).some((it) => it.terminate_problem);
-  return Boolean(pool.observation_problem || pool.listing_problem || blocked || refused || note(pool, BREAKER));
 }
 
 function leaderless(status) {

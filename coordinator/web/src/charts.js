@@ -4,7 +4,7 @@ import { columns, SECONDS, style, tick, ticks } from './axes.js';
 import { announce, h, write } from './dom.js';
 import { drawBehind, drawInFront } from './drawing.js';
 import { GLYPHS, marks } from './marks.js';
-import { bucketLine, CHARTS, gist, summary } from './series.js';
+import { bucketLine, CHARTS, gist, summary, valueAt } from './series.js';
 import { table } from './table.js';
 import { loadUplot } from './uplot.js';
 import { inWords } from './words.js';
@@ -139,7 +139,7 @@ function chart(definition, choices, { onPick, onChoice, now }) {
     definition.series.forEach((it, order) => {
       const button = legend.children[order];
       button.setAttribute('aria-pressed', String(!isHidden(it.key)));
-      write(button.lastChild, definition.format(history[it.key]?.[index] ?? null));
+      write(button.lastChild, valueAt(definition, it, history, index));
     });
   }
 
@@ -237,7 +237,7 @@ function chart(definition, choices, { onPick, onChoice, now }) {
   }
 
   function key(event) {
-    if (!u || !shown) return;
+    if (!u || !shown || shown.history.at.length === 0) return;
     const last = shown.history.at.length - 1;
     const here = cursor ?? last + 1;
     const to = {

@@ -1,9 +1,8 @@
 // The head of the page: the sentence, whether it is live, how old it is, the pools, the range, and the figures of
 // now.
 
-import { h, paint, write } from './dom.js';
-import { headline, phases } from './headline.js';
-import { needsAPerson } from './attention.js';
+import { h, paint, tickAges, write } from './dom.js';
+import { headline, needsAPerson, phases } from './headline.js';
 import { RANGES } from './choices.js';
 import { ago, clock, dollars, inWords, number, time, until, zone } from './words.js';
 
@@ -105,7 +104,7 @@ const delayed = (backlog) =>
   backlog?.delayed > backlog?.delayed_due ? `${number(backlog.delayed - backlog.delayed_due)} delayed` : '';
 
 /** Each second: the marker, and the age of everything that has one. */
-export function tickAges({ connection, status, now }) {
+export function tick({ connection, status, now }) {
   const marker = byId('marker');
   const at = time(status?.at);
   const [word, kind] = {
@@ -121,11 +120,7 @@ export function tickAges({ connection, status, now }) {
   const retry = connection.state === 'cut' && left > 0 ? `, next try in ${inWords(Math.ceil(left))}` : '';
   write(byId('updated'), `${age}${retry}`);
   byId('retry').hidden = connection.state !== 'cut';
-  document.querySelectorAll('time[data-since]').forEach((it) => {
-    const since = it.dataset.since === '' ? null : Number(it.dataset.since);
-    write(it, `${it.dataset.before}${ago(since, now())}`);
-    if (since !== null && !it.title) it.title = clock(since, now(), true);
-  });
+  tickAges();
 }
 
 /** The tab shows the state too: by its shape, and not by its colour alone. */

@@ -97,6 +97,12 @@ function works(pool, now) {
       level: 'warn',
       text: `The queue is paused with ${counted(pool.backlog.waiting, 'job')} waiting: more instances cannot help.`,
     };
+  if (note(pool, AT_CAP)) {
+    return {
+      level: 'busy',
+      text: `At the cap of ${counted(pool.max_instances, 'instance')}: ${demand} ready to run; ${instances.join(', ')}.`,
+    };
+  }
   if (starting > 0) {
     return {
       level: 'busy',
@@ -121,7 +127,16 @@ function works(pool, now) {
   };
 }
 
+/** With a capital, unless it begins with a name like `i-0abc`, and with an end. */
 export function sentence(text) {
   const trimmed = text.trim();
-  return `${trimmed.charAt(0).toUpperCase()}${trimmed.slice(1)}${/[.!?…]$/.test(trimmed) ? '' : '.'}`;
+  const isName = /^[a-z]+-\w/.test(trimmed);
+  return `${isName ? trimmed : trimmed.charAt(0).toUpperCase() + trimmed.slice(1)}${/[.!?…]$/.test(trimmed) ? '' : '.'}`;
+}
+
+/** Whether a pool that is not shown is in a state that a person must end. */
+export function needsAPerson(pool) {
+  const blocked = (pool.launches_blocked ?? []).some((it) => it.needs_a_person);
+  const refused = (pool.instances ?? []).some((it) => it.terminate_problem);
+  return Boolean(pool.observation_problem || pool.listing_problem || blocked || refused || note(pool, BREAKER));
 }

@@ -114,7 +114,7 @@ export function troubles(instance, now) {
   const beat = instance.heartbeat;
   if (instance.phase === 'ready' && beat?.worker && !beat.worker.proven) found.push('its worker is not ready');
   const failed = (instance.boot_steps ?? []).find((step) => step.state === 'failed');
-  if (failed && ['booting', 'draining'].includes(instance.phase)) found.push(`boot step ${failed.name} failed`);
+  if (failed && ['booting', 'draining', 'gone'].includes(instance.phase)) found.push(`boot step ${failed.name} failed`);
   const interruption = (instance.notices ?? []).find((it) => it.kind === 'interruption');
   if (interruption && instance.phase !== 'gone') found.push(noticeLine(interruption, now));
   if (instance.phase !== 'gone') (beat?.unprotected ?? []).forEach((what) => found.push(`not protected: ${what}`));

@@ -14,14 +14,15 @@ export function lanes(history, pool, isPast, now) {
   // Launched since the history was read.
   const fresh = [...live.values()].filter((it) => it.phase !== 'gone' && !known.has(it.id ?? it.token));
   const all = [...recorded, ...fresh.map((it) => joined(laneOf(it), it, pool, history, now))];
-  const isUrgent = (it) => !it.isOver && it.troubles.length > 0;
+  // One that is gone is in the status for some minutes, where its boot failed with what it said last.
+  const isUrgent = (it) => it.troubles.length > 0 && (!it.isOver || it.live?.phase === 'gone');
   const order = (it) => ORDER.indexOf(it.phase);
   return {
     urgent: all.filter(isUrgent),
     running: all
       .filter((it) => !it.isOver && !isUrgent(it))
       .sort((one, other) => order(one) - order(other) || other.begins - one.begins),
-    ended: all.filter((it) => it.isOver).sort((one, other) => (other.ends ?? 0) - (one.ends ?? 0)),
+    ended: all.filter((it) => it.isOver && !isUrgent(it)).sort((one, other) => (other.ends ?? 0) - (one.ends ?? 0)),
   };
 }
 
@@ -71,7 +72,7 @@ function laneOf(instance) {
   const launched = time(instance.launched_at);
   const phases = [];
   if (launched !== null && since !== null && launched < since)
-    phases.push({ phase: 'launching', from: launched, to: since, reason: '' });
+    phases.push({ phase: 'launched', from: launched, to: since, reason: 'its phases until then are not recorded' });
   if (since !== null) phases.push({ phase: instance.phase, from: since, to: null, reason: instance.phase_reason });
   const steps = (instance.boot_steps ?? [])
     .filter((it) => time(it.started_at) !== null)

@@ -2,15 +2,20 @@
 // the colours say nothing that the words do not say.
 
 import { instanceActions } from './actions.js';
-import { announce, h, paint } from './dom.js';
+import { age, announce, h, paint } from './dom.js';
 import { madeOf, noticeLine, stepLine } from './instance.js';
 import { lanes } from './lanes-model.js';
 import { clock, counted, dollars, inWords, short, time } from './words.js';
 
 const PAGE = 25;
 
-/** Lanes that are shown of each group, and which are open: it outlasts a repaint. */
-const view = { shown: { urgent: PAGE, running: PAGE, ended: PAGE }, open: new Set(), ended: false };
+/** Lanes that are shown of each group, which are open, and the phase that the arrows are at: it outlasts a repaint. */
+const view = {
+  shown: { urgent: PAGE, running: PAGE, ended: PAGE },
+  open: new Set(),
+  ended: false,
+  phase: { name: null, at: 0 },
+};
 
 export function render(host, scene) {
   const { history, pool, now } = scene;
@@ -21,14 +26,14 @@ export function render(host, scene) {
     from: history?.from,
     to: history?.to,
     chosen: scene.chosen,
-    act: scene.mayAct,
+    whyNot: scene.whyNot,
   };
   const again = () => render(host, scene);
   paint(host, model, () => [
-    primaries(history),
+    scene.isPast ? null : primaries(history),
     group('urgent', 'Needs a look', groups.urgent, scene, again),
     group('running', groups.urgent.length > 0 ? 'The others' : 'Instances', groups.running, scene, again),
-    groups.urgent.length + groups.running.length === 0 && h('p', { class: 'empty' }, nobody(scene)),
+    [...groups.urgent, ...groups.running].every((it) => it.isOver) && h('p', { class: 'empty' }, nobody(scene)),
     ended(groups.ended, scene, again),
   ]);
 }
@@ -39,7 +44,7 @@ function nobody({ isPast, pool }) {
   if (!pool) return 'There is no pool.';
   if (pool.listing_problem || pool.desired === null)
     return 'No instance is known. Whether one runs is unknown until EC2 can be listed.';
-  return 'No instance runs: nothing is billed.';
+  return 'No instance runs.';
 }
 
 /** The primary's own workers: they work the queue before any instance does. */
@@ -108,14 +113,17 @@ function page(name, all, scene, again) {
 function lane(it, scene, again) {
   const isOpen = view.open.has(it.name);
   const toggle = () => (isOpen ? view.open.delete(it.name) : view.open.add(it.name), again());
-  let at = it.phases.length - 1;
+  const last = it.phases.length - 1;
+  const at = () => (view.phase.name === it.name ? Math.min(last, view.phase.at) : last);
+  const phase = () => it.phases[at()];
+  const tell = () => hint(row, phase() ? phaseLine(phase(), scene.now()) : it.line);
   // The arrows go from phase to phase, as the pointer does on the track.
   const key = (event) => {
     const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
-    if (!step) return;
-    at = Math.max(0, Math.min(it.phases.length - 1, at + step));
-    announce(phaseLine(it.phases[at], scene.now()));
-    hint(row, phaseLine(it.phases[at], scene.now()));
+    if (!step || last < 0) return;
+    view.phase = { name: it.name, at: Math.max(0, Math.min(last, at() + step)) };
+    announce(phaseLine(phase(), scene.now()));
+    tell();
     event.preventDefault();
   };
   const since = it.phases.at(-1)?.from ?? null;
@@ -128,7 +136,8 @@ function lane(it, scene, again) {
       data: { key: `lane-${it.name}` },
       onclick: toggle,
       onkeydown: key,
-      onfocus: () => hint(row, words(it, scene)),
+      // Who came by the mouse has the tooltips of the track.
+      onfocus: (event) => event.target.matches(':focus-visible') && tell(),
       onblur: () => hint(row, null),
     },
     it.name,
@@ -142,11 +151,7 @@ function lane(it, scene, again) {
       { class: 'lane-head' },
       h('span', { class: `badge ${it.phase}` }, it.phase.toUpperCase()),
       button,
-      h(
-        'span',
-        { class: 'muted' },
-        it.isOver ? lifetime(it, scene.now()) : [h('time', { data: { since: since ?? '', before: '' } })],
-      ),
+      h('span', { class: 'muted' }, it.isOver ? lifetime(it, scene.now()) : age(since)),
       h('span', { class: 'muted' }, it.kind),
       it.image.length > 0 && h('span', { class: 'tag' }, it.image.join(', ')),
       it.live?.for_drill && h('span', { class: 'tag' }, 'for the drill'),
@@ -166,7 +171,6 @@ function lane(it, scene, again) {
 }
 
 const lifetime = (it, now) => (it.ends === null ? '' : `until ${clock(it.ends, now)}, lived ${it.lived}`);
-const words = (it, { now }) => (it.phases.length > 0 ? phaseLine(it.phases.at(-1), now()) : it.line);
 
 function phaseLine({ phase, from, to, reason }, now) {
   const when =

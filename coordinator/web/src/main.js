@@ -6,7 +6,7 @@ import * as attention from './attention.js';
 import { charts } from './charts.js';
 import * as choices from './choices.js';
 import { diagnosis } from './diagnosis.js';
-import { write } from './dom.js';
+import { setClock, write } from './dom.js';
 import * as header from './header.js';
 import * as lanes from './lanes.js';
 import * as money from './money.js';
@@ -37,6 +37,7 @@ const state = {
 };
 /** The coordinator's clock: what the page shows are its times. */
 const now = () => Date.now() + state.skew;
+setClock(now);
 
 const drawn = charts(byId('charts'), state.choices, { onPick: pick, onChoice: chosen, now });
 
@@ -68,7 +69,7 @@ function draw() {
     why.render(byId('why'), it);
     money.render(byId('money'), it);
     actions.render(byId('actions'), it);
-    header.tickAges(it);
+    header.tick(it);
   });
 }
 
@@ -197,7 +198,7 @@ setInterval(readMoney, MONEY_EVERY);
 setInterval(() => {
   // `heard` changes with each byte, and is no change of the connection's state.
   state.connection.heard = stream.connection.heard;
-  header.tickAges(scene());
+  header.tick(scene());
 }, 1000);
 document.addEventListener('visibilitychange', () => document.hidden || readHistory());
 addEventListener('hashchange', () => choose(choices.read()));

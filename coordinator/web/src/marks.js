@@ -48,20 +48,17 @@ export function marks(onPick, now) {
     const at = decisions.at(-1).at;
     const named = decisions.slice(0, NAMED).map(decisionLine);
     if (decisions.length > NAMED) named.push(`and ${decisions.length - NAMED} more`);
-    return h(
-      'button',
-      {
-        type: 'button',
-        class: `mark ${kind.name}`,
-        style: { left: `${x}px` },
-        tabindex: isStop ? '0' : '-1',
-        data: { at },
-        'aria-label': `${counts(decisions)} at ${clock(at, now(), true)}: ${named[0]}`,
-        title: `${clock(at, now(), true)}\n${named.join('\n')}`,
-        onclick: () => onPick(at),
-      },
-      h('span', { 'aria-hidden': 'true' }, kind.glyph, decisions.length > 1 && h('sub', {}, String(decisions.length))),
-    );
+    // The sign and the number are the style's: the label says both in words.
+    return h('button', {
+      type: 'button',
+      class: `mark ${kind.name}`,
+      style: { left: `${x}px` },
+      tabindex: isStop ? '0' : '-1',
+      data: { at, sign: kind.glyph, count: decisions.length > 1 ? decisions.length : '' },
+      'aria-label': `${counts(decisions)} at ${clock(at, now(), true)}: ${named[0]}`,
+      title: `${clock(at, now(), true)}\n${named.join('\n')}`,
+      onclick: () => onPick(at),
+    });
   }
 
   /** One stop of the Tab key for all marks; the arrows go from one to the next. */

@@ -27,9 +27,10 @@ export const CHARTS = [
     format: seconds,
     isTime: true,
     series: [
-      { key: 'oldest_age', label: 'oldest waiting', color: '--orange' },
-      { key: 'wait_p95', label: 'p95 of jobs that started', color: '--purple' },
-      { key: 'wait_p50', label: 'p50', color: '--blue' },
+      // Null means none where nothing waits, or none started.
+      { key: 'oldest_age', label: 'oldest waiting', color: '--orange', of: 'backlog' },
+      { key: 'wait_p95', label: 'p95 of jobs that started', color: '--purple', of: 'started' },
+      { key: 'wait_p50', label: 'p50', color: '--blue', of: 'started' },
     ],
   },
   {
@@ -61,11 +62,18 @@ export const CHARTS = [
   },
 ];
 
+/** The value of a series in a bucket, in words. */
+export function valueAt(chart, series, history, index) {
+  const value = history[series.key]?.[index] ?? null;
+  return value === null && series.of && history[series.of]?.[index] === 0 ? 'none' : chart.format(value);
+}
+
 /** `rising, highest 40 at 14:05`: of a chart's first series, in short. */
 export function gist(chart, history, now) {
   const values = history[chart.series[0].key] ?? [];
   const highest = peak(values);
   if (highest === null) return 'unknown';
+  if (values[highest] === 0) return 'none in this time';
   return `${trend(values, history)}highest ${chart.format(values[highest])} at ${clock(history.at[highest], now)}`;
 }
 
@@ -104,6 +112,6 @@ function trend(values, history) {
 /** One bucket in words, as the arrow keys tell it. */
 export function bucketLine(chart, history, index, now) {
   const filling = history.at[index] >= history.unfinished_from ? ' (still filling)' : '';
-  const said = chart.series.map((it) => `${it.label} ${chart.format(history[it.key]?.[index] ?? null)}`);
+  const said = chart.series.map((it) => `${it.label} ${valueAt(chart, it, history, index)}`);
   return `${clock(history.at[index], now, history.bucket_ms < 60_000)}${filling}: ${said.join(', ')}`;
 }

@@ -1,6 +1,7 @@
 // A chart as a table: the same numbers for whom a picture does not help, and where there is no charting library.
 
 import { h } from './dom.js';
+import { valueAt } from './series.js';
 import { clock, inWords } from './words.js';
 
 export function table(chart, history, now) {
@@ -36,7 +37,7 @@ export function table(chart, history, now) {
               clock(history.at[index], now, withSeconds),
               history.at[index] >= history.unfinished_from ? ' (still filling)' : '',
             ),
-            chart.series.map((it) => h('td', {}, chart.format(history[it.key]?.[index] ?? null))),
+            chart.series.map((it) => h('td', {}, valueAt(chart, it, history, index))),
           ),
         ),
       ),

@@ -117,7 +117,7 @@ fn check(at: &str, shown: &str) {
         "spillway-agent" => understood(at, &binaries::agent(), arguments),
         "spillway-sim" => understood(at, &built("spillway-sim"), arguments),
         "cargo" => cargo(at, arguments),
-        "tests/setup" | ".ci/run" | ".ci/readme" => script(at, program, arguments),
+        "tests/setup" | "tests/browser/run" | ".ci/run" | ".ci/readme" => script(at, program, arguments),
         // Other spans are files.
         name if name.starts_with("packaging/") => {
             assert!(workspace().join(name).exists(), "{at}: there is no {name}");
