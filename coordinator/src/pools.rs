@@ -3,6 +3,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use spillway_record::Frame;
 use tokio::sync::{mpsc, watch};
 
 use crate::agents::Agents;
@@ -74,6 +75,8 @@ pub(crate) struct Started {
     pub lease: Lease,
     /// Where the leader is, for the handle.
     pub leader: watch::Sender<Option<String>>,
+    /// Keeps the record in Redis, and ends after the loop; None where none is kept there.
+    pub store: Option<(Store, mpsc::UnboundedReceiver<Vec<Frame>>)>,
 }
 
 impl Starter {
@@ -84,13 +87,12 @@ impl Starter {
         let holder = format!("{retires}{}", self.holder);
         let ledger = || Redis::new("ledger.url", &settings.ledger_url);
         let past = Past::default();
-        let frames = match settings.record_bytes {
-            0 => None,
+        let (frames, store) = match settings.record_bytes {
+            0 => (None, None),
             most => {
                 let (sender, frames) = mpsc::unbounded_channel();
                 let store = Store::new(ledger()?, &settings.ledger_prefix, &pool.name, most, past.clone());
-                tokio::spawn(store.run(frames));
-                Some(sender)
+                (Some(sender), Some((store, frames)))
             }
         };
         let parts = Parts {
@@ -112,6 +114,6 @@ impl Starter {
         let (leader, address) = watch::channel(None);
         let (reconciler, handle) = Reconciler::new(pool.clone(), parts, address);
         let lease = Lease::new(ledger()?, &settings.ledger_prefix, &pool.name, &holder);
-        Ok(Started { reconciler, handle, lease, leader })
+        Ok(Started { reconciler, handle, lease, leader, store })
     }
 }

@@ -105,7 +105,10 @@ impl QueueObserver {
             .flatten()
             .map(|it| (it.queue.clone(), Counted { finished: it.finished, failed: it.failed }))
             .collect();
-        let queues = readings.into_iter().map(one).collect::<Result<_, _>>()?;
+        let queues = readings.into_iter().map(one).collect::<Result<Vec<_>, _>>()?;
+        for missing in queues.iter().filter(|it| it.missing.is_some()) {
+            self.jobs.entry(missing.queue.clone()).or_insert_with(|| JobsSeen::new(&missing.queue)).saw_nothing();
+        }
         Ok(Backlog { queues })
     }
 

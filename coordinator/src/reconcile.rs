@@ -327,6 +327,7 @@ impl Reconciler {
     async fn stop(mut self) {
         self.tell(Input::Stop);
         self.perform_effects().await;
+        self.recording.finish();
         self.calls.shutdown().await;
     }
 }

@@ -55,6 +55,13 @@ impl Recording {
         }
     }
 
+    /// The pool's loop ends: what is left is written.
+    pub fn finish(&mut self) {
+        if let Some(store) = self.frames.take() {
+            let _ = store.send(self.recorder.finish());
+        }
+    }
+
     /// A leader's pool as it is published, `now` in milliseconds since the epoch.
     pub fn saw(&mut self, view: &v1::Pool, now: u64) {
         let look = see::look(view, now);

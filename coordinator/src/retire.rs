@@ -148,8 +148,11 @@ impl Retired {
 
     /// Leads it until nothing of it is left, or somebody runs it again.
     async fn lead(&self, started: Started, config: &Pool) {
-        let Started { reconciler, handle, mut lease, leader } = started;
+        let Started { reconciler, handle, mut lease, leader, store } = started;
         let running = tokio::spawn(reconciler.run());
+        if let Some((store, frames)) = store {
+            tokio::spawn(store.run(frames));
+        }
         self.pools.add_retired(handle.clone());
         if identified(&handle, self.known.clone(), self.released.clone()).await {
             tracing::warn!(

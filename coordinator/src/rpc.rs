@@ -12,6 +12,7 @@ mod log_tail;
 #[cfg(test)]
 mod mutated;
 mod operator;
+mod past;
 mod refusals;
 mod register;
 mod schedule;

@@ -211,8 +211,11 @@ impl Pools {
         let settling = settling.settle_first(known, beside_seen.clone()).await?;
         let mut handles = Vec::new();
         for pool in &settings.pools {
-            let Started { reconciler, handle, lease, leader } = starter.start(pool)?;
+            let Started { reconciler, handle, lease, leader, store } = starter.start(pool)?;
             loops.spawn(reconciler.run());
+            if let Some((store, frames)) = store {
+                loops.spawn(store.run(frames));
+            }
             leading.spawn(leading::hold(lease, handle.clone(), leader, is_known.clone(), released.clone()));
             handles.push(handle);
         }

@@ -250,8 +250,13 @@ mod tests {
     fn finds_processes_by_what_they_were_started_with() {
         let mark = format!("mark-{}", std::process::id());
         let mut child = std::process::Command::new("sleep").arg("30").env("SPILLWAY_TEST_MARK", &mark).spawn().unwrap();
-        let found = with_variable("SPILLWAY_TEST_MARK", &mark);
-        assert!(found.iter().any(|known| known.pid == child.id()), "{found:?}");
+        // A parent goes on before the kernel has put the child's environment where /proc shows it.
+        let is_found = || with_variable("SPILLWAY_TEST_MARK", &mark).iter().any(|known| known.pid == child.id());
+        let end = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        while !is_found() {
+            assert!(std::time::Instant::now() < end, "it is not found");
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
         child.kill().unwrap();
         child.wait().unwrap();
         assert!(with_variable("SPILLWAY_TEST_MARK", &mark).is_empty());

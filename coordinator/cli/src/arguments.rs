@@ -47,6 +47,19 @@ pub enum Command {
         #[arg(long, short = 'n', value_name = "N", default_value_t = 20)]
         limit: u32,
         #[command(flatten)]
+        of: crate::past::Which,
+        #[command(flatten)]
+        pool: PoolArgument,
+        #[command(flatten)]
+        server: Server,
+        #[arg(long, help = JSON)]
+        json: bool,
+    },
+    /// Tell the floods of the past: when each rose, what was launched, how long jobs waited
+    History {
+        #[command(flatten)]
+        range: crate::past::Range,
+        #[command(flatten)]
         pool: PoolArgument,
         #[command(flatten)]
         server: Server,

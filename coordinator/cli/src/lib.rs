@@ -5,7 +5,8 @@
 //!
 //! - `arguments`: what may be written on the command line
 //! - `run`: the coordinator itself; `queues`: what Redis shows, without a coordinator
-//! - `operators`: `status`, `explain`, `drain`, `hold`, `resume`
+//! - `operators`: `status`, `drain`, `hold`, `resume`
+//! - `past`: `explain`, `history`; `when`: times as they are written there
 //! - `drill`: launches instances, sees them ready, and has them ended
 //! - `gameday`: interrupts one instance and scores what became of its jobs
 //! - `init`: the settings of a primary, by what is found there
@@ -25,9 +26,11 @@ mod drill;
 mod gameday;
 mod init;
 mod operators;
+mod past;
 mod queues;
 mod run;
 mod uninstall;
+mod when;
 
 use std::process::ExitCode;
 
@@ -92,8 +95,11 @@ async fn dispatch(arguments: Arguments) -> anyhow::Result<()> {
         Command::Status { watch, pool, server, json } => {
             operators::status(&server.address(config), pool, watch, json).await
         }
-        Command::Explain { pool, limit, server, json } => {
-            operators::explain(&server.address(config), pool, limit, json).await
+        Command::Explain { pool, limit, of, server, json } => {
+            past::explain(&server.address(config), pool, limit, of, json).await
+        }
+        Command::History { pool, range, server, json } => {
+            past::history(&server.address(config), pool, range, json).await
         }
         Command::Drain { instance, cancel, reason, server, json } => {
             operators::drain(&server.address(config), instance, cancel, reason, json).await

@@ -1,4 +1,4 @@
-//! `status`, `explain`, `drain`, `hold`, `resume`: what a running coordinator is asked.
+//! `status`, `drain`, `hold`, `resume`: what a running coordinator is asked.
 
 use std::io::IsTerminal as _;
 
@@ -11,10 +11,6 @@ use spillway_proto::v1;
 use spillway_words::shown::visible;
 
 use crate::arguments::PoolArgument;
-
-const NO_PLANS_YET: &str = "no plans yet: the first follows the first reading of the queues";
-const NO_PLANS_HERE: &str = "no plans: this coordinator is a standby, and only the leader decides. Run `spillway explain` on the \
-                             leader's host, where `spillway status` does not say STANDBY";
 
 pub(super) async fn status(server: &Address, pool: PoolArgument, watch: bool, as_json: bool) -> anyhow::Result<()> {
     let mut client = connect(server).await?;
@@ -46,21 +42,6 @@ fn show(fleet: &v1::GetFleetResponse, as_json: bool) {
     } else {
         out!("{}", visible(&words::fleet(fleet, clock::system_now())));
     }
-}
-
-pub(super) async fn explain(server: &Address, pool: PoolArgument, limit: u32, as_json: bool) -> anyhow::Result<()> {
-    let mut client = connect(server).await?;
-    let request = v1::ExplainRequest { pool: pool.pool.clone(), limit };
-    let plans = client.explain(request).await.map_err(refused)?.into_inner().plans;
-    if as_json {
-        outln!("{}", json!(plans.iter().map(json::plan).collect::<Vec<_>>()));
-    } else if plans.is_empty() {
-        let fleet = client.get_fleet(v1::GetFleetRequest { pool: pool.pool }).await.map_err(refused)?.into_inner();
-        outln!("{}", if fleet.leader { NO_PLANS_YET } else { NO_PLANS_HERE });
-    } else {
-        out!("{}", visible(&words::plans(&plans, clock::system_now())));
-    }
-    Ok(())
 }
 
 pub(super) async fn drain(

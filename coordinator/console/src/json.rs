@@ -208,6 +208,48 @@ pub fn plan(plan: &v1::PlanRecord) -> Value {
     })
 }
 
+/// The floods of the past.
+pub fn history(history: &v1::GetHistoryResponse) -> Value {
+    json!({
+        "begins": time(history.begins.as_ref()),
+        "floods": history.floods.iter().map(flood).collect::<Vec<_>>(),
+    })
+}
+
+fn flood(flood: &v1::Flood) -> Value {
+    let decision = |past: &v1::PastDecision| {
+        let decision = past.decision.clone().unwrap_or_default();
+        json!({
+            "at": time(past.at.as_ref()),
+            "kind": decision.kind,
+            "instance": or_null(&decision.instance),
+            "reason": decision.reason,
+        })
+    };
+    json!({
+        "pool": flood.pool,
+        "began_at": time(flood.began_at.as_ref()),
+        "wanted_at": time(flood.wanted_at.as_ref()),
+        "ended_at": time(flood.ended_at.as_ref()),
+        "most_waiting": flood.most_waiting,
+        "most_waiting_at": time(flood.most_waiting_at.as_ref()),
+        "most_desired": flood.most_desired,
+        "longest_wait_seconds": seconds(flood.longest_wait.as_ref()),
+        "jobs_started": flood.jobs_started,
+        "wait_median_seconds": seconds(flood.wait_median.as_ref()),
+        "wait_p95_seconds": seconds(flood.wait_p95.as_ref()),
+        "jobs_finished": flood.jobs_finished,
+        "jobs_failed": flood.jobs_failed,
+        "launched": flood.launched,
+        "first_ready_after_seconds": seconds(flood.first_ready_after.as_ref()),
+        "never_ready": flood.never_ready,
+        "interrupted": flood.interrupted,
+        "instance_seconds": seconds(flood.instance_time.as_ref()),
+        "decisions": flood.decisions.iter().map(decision).collect::<Vec<_>>(),
+        "decisions_left_out": flood.decisions_left_out,
+    })
+}
+
 fn or_null(text: &str) -> Option<&str> {
     (!text.is_empty()).then_some(text)
 }

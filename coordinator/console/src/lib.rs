@@ -2,10 +2,12 @@
 //!
 //! - `client`: the way to a running coordinator
 //! - `words`: the fleet and its plans as `status` and `explain` print them; `json`: the same for programs
+//! - `floods`: the floods of the past
 //! - `style`: lines with colours, cut by what is seen; `graph`: bars and sparklines
 //! - `times`: the protocol's times against a clock that is handed in
 
 pub mod client;
+pub mod floods;
 pub mod graph;
 mod images;
 pub mod json;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::buckets::{Buckets, Waits, most};
+use crate::floods::Sample;
 use crate::frame::{Decided, Frame, Interval, Look};
 use crate::lanes::Lane;
 use crate::recorder::UNCHANGED_EACH_MS;
@@ -50,13 +51,14 @@ struct Sums {
     jobs: Option<Jobs>,
 }
 
+/// What happened to jobs in some time.
 #[derive(Clone, Debug, Default)]
-struct Jobs {
-    arrived: u64,
-    started: u64,
-    finished: u64,
-    failed: u64,
-    waits: Waits,
+pub(crate) struct Jobs {
+    pub(crate) arrived: u64,
+    pub(crate) started: u64,
+    pub(crate) finished: u64,
+    pub(crate) failed: u64,
+    pub(crate) waits: Waits,
 }
 
 impl Sums {
@@ -120,6 +122,11 @@ pub struct History {
 }
 
 impl History {
+    /// Nothing is known of before; None: of no time.
+    pub fn begins(&self) -> Option<u64> {
+        self.begins
+    }
+
     /// What was written, oldest first; `is_live`: it was seen by this coordinator, whose intervals come by `ran`.
     pub fn add(&mut self, frame: &Frame, is_live: bool) {
         let at = frame.at();
@@ -274,16 +281,62 @@ impl History {
         }
     }
 
+    /// Everything that was seen, oldest first: by minutes, and what is newer as it was.
+    pub(crate) fn samples(&self) -> impl Iterator<Item = Sample> {
+        let fine_from = self.fine.front().map_or(u64::MAX, |look| look.at);
+        let minutes = self.minutes.iter().map(|(minute, sums)| {
+            let count = |of: Option<u32>| of.unwrap_or(0);
+            Sample {
+                at: minute * MINUTE,
+                demand: sums.demand,
+                oldest_ms: sums.oldest_ms,
+                desired: count(sums.desired),
+                instances: count(sums.ready) + count(sums.on_the_way) + count(sums.draining),
+            }
+        });
+        let fine = self.fine.iter().map(|look| Sample {
+            at: look.at,
+            demand: look.demand,
+            oldest_ms: look.oldest_ms,
+            desired: look.desired.unwrap_or(0),
+            instances: look.ready + look.on_the_way + look.draining,
+        });
+        minutes.filter(move |sample| sample.at + MINUTE <= fine_from).chain(fine)
+    }
+
+    /// What happened to jobs in a time range: as it was seen where that is kept, otherwise by minutes.
+    pub(crate) fn jobs(&self, from: u64, to: u64, mut of: impl FnMut(&Jobs)) {
+        // What was read at a start is by minutes alone.
+        let oldest = self.fine.front().map_or(u64::MAX, |look| look.at);
+        if from >= oldest {
+            self.fine_jobs.iter().filter(|(at, _)| (from..=to).contains(at)).for_each(|(_, jobs)| of(jobs));
+        } else {
+            let minutes = self.minutes.range(from / MINUTE..=to / MINUTE);
+            minutes.filter_map(|(_, sums)| sums.jobs.as_ref()).for_each(of);
+        }
+    }
+
     /// The newest decisions of a time range, oldest first, and how many more there were.
     pub fn decisions(&self, from: u64, to: u64) -> (Vec<Told>, usize) {
-        let within: Vec<&Told> = self.decisions.iter().filter(|it| (from..=to).contains(&it.at)).collect();
-        let left_out = within.len().saturating_sub(TOLD);
+        let is_within = |at: u64| (from..=to).contains(&at);
         // A launch is decided before EC2 has given its instance an id.
-        let named = |it: &&Told| match self.lanes.get(&it.instance) {
-            Some(lane) => Told { instance: lane.instance.clone(), ..Told::clone(it) },
-            None => Told::clone(it),
+        let named = |it: &Told| match self.lanes.get(&it.instance) {
+            Some(lane) => Told { instance: lane.instance.clone(), ..it.clone() },
+            None => it.clone(),
         };
-        (within[left_out..].iter().map(named).collect(), left_out)
+        let mut within: Vec<Told> = self.decisions.iter().filter(|it| is_within(it.at)).map(named).collect();
+        // What EC2 decides.
+        let interrupted = self.lanes.values().filter_map(|lane| Some((lane, lane.interrupted_at?)));
+        within.extend(interrupted.filter(|(_, at)| is_within(*at)).map(|(lane, at)| Told {
+            at,
+            kind: "interruption".to_owned(),
+            instance: lane.instance.clone(),
+            reason: "EC2 gave notice that it takes the instance back".to_owned(),
+        }));
+        within.sort_by_key(|it| it.at);
+        let left_out = within.len().saturating_sub(TOLD);
+        within.drain(..left_out);
+        (within, left_out)
     }
 
     /// The instances that lived in a time range, those that began last at the end.
@@ -297,6 +350,18 @@ impl History {
     /// The plan that was in force at a time, and those before it, newest first.
     pub fn plans(&self, at: u64, limit: usize) -> Vec<Arc<Decided>> {
         self.plans.iter().rev().filter(|it| it.plan.at.0 <= at).take(limit).map(Arc::clone).collect()
+    }
+
+    /// The plans since a time that decided about an instance, by EC2's id or its launch token; newest first.
+    pub fn plans_about(&self, instance: &str, (from, to): (u64, u64), limit: usize) -> Vec<Arc<Decided>> {
+        let by_id = self.lanes.iter().find(|(_, lane)| lane.instance == instance);
+        let token = by_id.map_or(instance, |(token, _)| token);
+        let is_about = |it: &&Arc<Decided>| {
+            let subjects = it.plan.decisions.iter().map(|planned| planned.decision.subject());
+            (from..=to).contains(&it.plan.at.0)
+                && subjects.into_iter().any(|subject| subject == instance || subject == token)
+        };
+        self.plans.iter().rev().filter(is_about).take(limit).map(Arc::clone).collect()
     }
 }
 
@@ -387,10 +452,13 @@ mod tests {
             }))
         };
         let ids = Ids { at: 1, token: "t".into(), id: "i-1".into(), ..Ids::default() };
-        for frame in [plan(1, false), plan(5, true), Frame::Ids(Box::new(ids))] {
+        let interrupted = Ids { interrupted_at: Some(3), ..ids.clone() };
+        for frame in [plan(1, false), plan(5, true), Frame::Ids(Box::new(ids)), Frame::Ids(Box::new(interrupted))] {
             history.add(&frame, false);
         }
-        let (told, left_out) = history.decisions(0, 10);
+        let (mut told, left_out) = history.decisions(0, 10);
+        let interruption = told.remove(0);
+        assert_eq!((interruption.at, &*interruption.kind, &*interruption.instance), (3, "interruption", "i-1"));
         assert_eq!((told[0].at, &*told[0].kind, &*told[0].instance, left_out), (5, "launch", "i-1", 0));
         assert!(told[0].reason.contains('7'), "{}", told[0].reason);
         assert_eq!(history.plans(4, 5).len(), 1);

@@ -67,6 +67,11 @@ impl JobsSeen {
         active.iter().filter(|id| !self.running.contains_key(*id)).take(room).collect()
     }
 
+    /// The queue does not exist yet: what is added from now on has arrived.
+    pub fn saw_nothing(&mut self) {
+        self.last.get_or_insert_with(Seen::default);
+    }
+
     /// A look.
     pub fn saw(&mut self, seen: Seen) {
         let is_first = self.last.is_none();
@@ -169,6 +174,16 @@ mod tests {
         assert_eq!(interval.ends, [(0, 20_500)]);
         jobs.saw(seen(31_000, &["2"], &[], (3, 2)));
         assert_eq!(jobs.take(0), None, "nothing happened");
+    }
+
+    #[test]
+    fn the_first_jobs_of_a_queue_have_arrived() {
+        let mut jobs = JobsSeen::new("q");
+        jobs.saw_nothing();
+        jobs.saw(seen(1000, &["1"], &[job("1", "encode", 400, 500)], (6, 6)));
+        jobs.saw(seen(2000, &["1"], &[], (6, 6)));
+        let interval = jobs.take(0).expect("an interval");
+        assert_eq!((interval.arrived, interval.starts.len()), (6, 1));
     }
 
     #[test]

@@ -4,9 +4,11 @@
 //! - `frame`: one entry, as it is written; what is written of a look at the pool, and what is not
 //! - `jobs`: from looks at the active jobs to starts and ends
 //! - `history`: what a coordinator keeps in memory of the entries, bounded
+//! - `floods`: times in which instances were wanted, and what each came to
 //! - `buckets`, `lanes`: what is drawn of it: equal intervals of a time range, and instances over time
 
 mod buckets;
+mod floods;
 mod frame;
 mod history;
 mod jobs;
@@ -14,6 +16,7 @@ mod lanes;
 mod recorder;
 
 pub use buckets::Buckets;
+pub use floods::Flood;
 pub use frame::{Decided, Frame, Ids, Interval, Look, PhaseBegan, Step, StepState};
 pub use history::{History, Told};
 pub use jobs::{ActiveJob, JobsSeen, Seen};

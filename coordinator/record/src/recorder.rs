@@ -114,6 +114,12 @@ impl Recorder {
         }
     }
 
+    /// What is to be written at the end, also of an interval that is not over.
+    pub fn finish(&mut self) -> Vec<Frame> {
+        self.frames.extend(std::mem::take(&mut self.intervals).into_values().map(Frame::Interval));
+        std::mem::take(&mut self.frames)
+    }
+
     /// What is to be written now.
     pub fn take(&mut self, now: u64) -> Vec<Frame> {
         self.finish_intervals(now);

@@ -20,6 +20,8 @@ const DAY_MS: u64 = 86_400_000;
 const DAYS: u64 = 30;
 /// Entries are written, and those of another leader read, this often.
 const EACH: Duration = Duration::from_secs(2);
+/// A Redis that does not answer keeps no coordinator from ending.
+const AT_THE_END: Duration = Duration::from_secs(1);
 /// Entries of one round trip.
 const CHUNK: usize = 500;
 /// Bytes of entries that wait for Redis; beyond, details are dropped first.
@@ -63,7 +65,7 @@ impl Store {
                 _ = interval.tick() => self.turn().await,
                 more = frames.recv() => match more {
                     Some(more) => self.keep(more),
-                    None => return self.turn().await,
+                    None => return drop(tokio::time::timeout(AT_THE_END, self.turn()).await),
                 },
             }
         }

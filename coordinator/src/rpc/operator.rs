@@ -15,6 +15,7 @@ use tonic::{Request, Response, Status};
 use super::Context;
 use super::access::Access;
 use super::health::changed;
+use super::past;
 use crate::reconcile::{Message, PoolHandle};
 use crate::requests::{self, Rejected, signed};
 use crate::{clock, fleet};
@@ -108,18 +109,32 @@ impl OperatorService for Service {
 
     async fn explain(&self, request: Request<v1::ExplainRequest>) -> Result<Response<v1::ExplainResponse>, Status> {
         self.access.admit(&request).await?;
-        let limit = match request.get_ref().limit {
+        let request = request.into_inner();
+        let limit = match request.limit {
             0 => PLANS_SHOWN,
             limit => limit as usize,
         };
         let mut plans = Vec::new();
-        for pool in self.pools(&request.get_ref().pool)? {
+        for pool in self.pools(&request.pool)? {
+            if let Some(past) = past::Asked::of(&request) {
+                plans.extend(past.plans(&pool, limit));
+                continue;
+            }
             let (reply, answer) = oneshot::channel();
             let stopping = || Status::unavailable("the coordinator is stopping");
             pool.messages.send(Message::Explain(limit, reply)).await.map_err(|_| stopping())?;
             plans.extend(answer.await.map_err(|_| stopping())?);
         }
         Ok(Response::new(v1::ExplainResponse { plans }))
+    }
+
+    async fn get_history(
+        &self,
+        request: Request<v1::GetHistoryRequest>,
+    ) -> Result<Response<v1::GetHistoryResponse>, Status> {
+        self.access.admit(&request).await?;
+        let request = request.into_inner();
+        Ok(Response::new(past::history(&self.pools(&request.pool)?, &request)))
     }
 
     async fn drain(&self, request: Request<v1::DrainRequest>) -> Result<Response<v1::DrainResponse>, Status> {

@@ -70,7 +70,7 @@ impl Watch {
         let request = v1::GetFleetRequest::default();
         let fleet = self.coordinator.get_fleet(request).await.context("the coordinator does not answer")?;
         self.pool = fleet.into_inner().pools.into_iter().next().unwrap_or_default();
-        let explained = self.coordinator.explain(v1::ExplainRequest { pool: String::new(), limit: PLANS }).await?;
+        let explained = self.coordinator.explain(v1::ExplainRequest { limit: PLANS, ..Default::default() }).await?;
         let again = self.jobs.observe().await?;
         self.records = stage.emulator.iter().flat_map(Emulator::instances).collect();
         self.peak = self.peak.max(self.records.iter().filter(|record| is_billing(record)).count());
