@@ -1,4 +1,5 @@
-//! Floods: times in which instances were wanted, from the rise of the backlog until none is left, and what each came to.
+//! Floods: times in which instances were wanted, from the rise of the backlog until none is left, and what each came
+//! to.
 
 use std::collections::BTreeSet;
 

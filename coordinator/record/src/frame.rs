@@ -115,8 +115,8 @@ pub struct Decided {
     pub backlog: Option<Backlog>,
 }
 
-/// The jobs of one queue in an interval. Counts are exact where nobody removes jobs by hand; what is told of single jobs
-/// is of those that were seen: a job that starts and ends between two looks is in the counts alone.
+/// The jobs of one queue in an interval. Counts are exact where nobody removes jobs by hand; what is told of single
+/// jobs is of those that were seen: a job that starts and ends between two looks is in the counts alone.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Interval {
     /// Its end.
@@ -138,9 +138,9 @@ pub struct Interval {
     #[serde(rename = "m", default, skip_serializing_if = "Vec::is_empty")]
     pub names: Vec<String>,
     /// Seen to start: which name, how long before the interval's end it started, and how long it had waited, in
-    /// milliseconds.
+    /// milliseconds; null where that is not known, as of a retry.
     #[serde(rename = "s", default, skip_serializing_if = "Vec::is_empty")]
-    pub starts: Vec<(u8, u64, u64)>,
+    pub starts: Vec<(u8, u64, Option<u64>)>,
     /// Seen to end: which name, and how long it took, in milliseconds.
     #[serde(rename = "e", default, skip_serializing_if = "Vec::is_empty")]
     pub ends: Vec<(u8, u64)>,

@@ -100,7 +100,7 @@ impl Sums {
 impl From<&Interval> for Jobs {
     fn from(interval: &Interval) -> Self {
         let mut waits = Waits::default();
-        interval.starts.iter().for_each(|(_, _, waited)| waits.add(*waited, 1));
+        interval.starts.iter().filter_map(|(_, _, waited)| *waited).for_each(|waited| waits.add(waited, 1));
         let Interval { arrived, finished, failed, .. } = *interval;
         Jobs { arrived, started: interval.starts.len() as u64, finished, failed, waits }
     }
@@ -377,7 +377,7 @@ mod tests {
     }
 
     fn interval(at: u64, waits: &[u64]) -> Interval {
-        let starts = waits.iter().map(|wait| (0, 0, *wait)).collect();
+        let starts = waits.iter().map(|wait| (0, 0, Some(*wait))).collect();
         Interval {
             at,
             millis: 10_000,

@@ -17,7 +17,8 @@ const LONGEST_NAME: usize = 64;
 pub struct ActiveJob {
     pub id: String,
     pub name: String,
-    /// When it could have started: when it was added, later by its delay.
+    /// When it could have started: when it was added, later by its delay. None where that is not known: a retry waits
+    /// since its attempt before failed, which no field has.
     pub ready_at: Option<u64>,
     /// When a worker took it.
     pub started_at: Option<u64>,
@@ -85,7 +86,7 @@ impl JobsSeen {
             let is_new = self.running.insert(job.id.clone(), Running { name: job.name.clone(), started_at }).is_none();
             // What ran before the first look started at a time that is not this interval's.
             if is_new && started_at >= began.min(before.at) && self.interval.starts.len() < TOLD && !is_first {
-                let waited = job.ready_at.map_or(0, |ready| started_at.saturating_sub(ready));
+                let waited = job.ready_at.map(|ready| started_at.saturating_sub(ready));
                 let name = self.name(&job.name);
                 self.interval.starts.push((name, started_at, waited));
             }
@@ -170,7 +171,7 @@ mod tests {
         let interval = jobs.take(20_000).expect("an interval");
         assert_eq!((interval.at, interval.millis, interval.arrived, interval.finished), (21_000, 20_000, 2, 1));
         assert_eq!(interval.names, ["encode"]);
-        assert_eq!(interval.starts, [(0, 12_000, 6000)], "it waited from 3 s to 9 s");
+        assert_eq!(interval.starts, [(0, 12_000, Some(6000))], "it waited from 3 s to 9 s");
         assert_eq!(interval.ends, [(0, 20_500)]);
         jobs.saw(seen(31_000, &["2"], &[], (3, 2)));
         assert_eq!(jobs.take(0), None, "nothing happened");

@@ -201,7 +201,7 @@ mod tests {
                 queue: "q".into(),
                 arrived: 1,
                 names,
-                starts: vec![(0, 4000, 7)],
+                starts: vec![(0, 4000, Some(7))],
                 ..Interval::default()
             });
             recorder.finish_intervals(at);
@@ -211,7 +211,7 @@ mod tests {
         assert_eq!((first.at, first.millis, first.arrived), (60_000, 60_000, 6));
         assert_eq!(
             (&*first.names, first.starts[0], first.starts[5]),
-            (&["a".to_owned(), "b".to_owned()][..], (0, 54_000, 7), (1, 4000, 7))
+            (&["a".to_owned(), "b".to_owned()][..], (0, 54_000, Some(7)), (1, 4000, Some(7)))
         );
         assert_eq!((second.at, second.arrived, second.names.len()), (120_000, 6, 1));
     }

@@ -36,7 +36,9 @@ pub(super) async fn look(
     if !unknown.is_empty() {
         let mut pipeline = pipe();
         for id in &unknown {
-            pipeline.cmd("HMGET").arg(keys.key(id)).arg("name").arg("timestamp").arg("processedOn").arg("opts");
+            // Starts are counted in `ats`; by BullMQ 3 and 4 in `attemptsMade`.
+            let fields = ["name", "timestamp", "processedOn", "opts", "ats", "attemptsMade"];
+            pipeline.cmd("HMGET").arg(keys.key(id)).arg(&fields);
         }
         let answers = redis.query_each(&mut pipeline).await?;
         let jobs = unknown.iter().zip(answers).filter_map(|(id, answer)| job(id, decoration(answer)?));
@@ -47,14 +49,15 @@ pub(super) async fn look(
     Ok(seen.take(1))
 }
 
-type Fields = (Option<Vec<u8>>, Value, Value, Option<Vec<u8>>);
+type Fields = (Option<Vec<u8>>, Value, Value, Option<Vec<u8>>, Value, Value);
 
 /// None where the hash has no time at which a worker took the job.
-fn job(id: &str, (name, added, started, opts): Fields) -> Option<ActiveJob> {
+fn job(id: &str, (name, added, started, opts, starts, starts_before_5): Fields) -> Option<ActiveJob> {
     let time = |value| whole(value).filter(|at| *at >= EARLIEST_MS);
     let delay = original_delay(opts.map(lossy).as_deref());
     let started_at = Some(time(started)?);
-    let ready_at = time(added).map(|added| added.saturating_add(delay));
+    let is_retry = whole(starts).or(whole(starts_before_5)).is_some_and(|starts| starts > 1);
+    let ready_at = time(added).filter(|_| !is_retry).map(|added| added.saturating_add(delay));
     Some(ActiveJob { id: id.to_owned(), name: name.map(lossy).unwrap_or_default(), ready_at, started_at })
 }
 
@@ -66,15 +69,18 @@ mod tests {
     fn a_jobs_wait_begins_when_its_delay_is_over_and_nonsense_is_none() {
         let text = |text: &str| Value::BulkString(text.as_bytes().to_vec());
         let (added, started) = ("1764000000000", "1764000009000");
-        let found =
-            job("7", (Some(b"encode".to_vec()), text(added), text(started), Some(b"{\"delay\":4000}".to_vec())));
+        let fields = |added, started, opts: Option<&str>, attempts| {
+            let opts = opts.map(|opts| opts.as_bytes().to_vec());
+            (Some(b"encode".to_vec()), added, started, opts, attempts, Value::Nil)
+        };
+        let found = job("7", fields(text(added), text(started), Some("{\"delay\":4000}"), text("1")));
         let found = found.expect("a job");
-        assert_eq!(
-            (&*found.name, found.ready_at, found.started_at),
-            ("encode", Some(1_764_000_004_000), Some(1_764_000_009_000))
-        );
-        assert_eq!(job("7", (None, Value::Nil, Value::Nil, None)), None, "no worker has taken it");
-        assert_eq!(job("7", (None, Value::Nil, text("soon"), None)), None);
-        assert_eq!(job("7", (None, text("x"), text(started), None)).expect("a job").ready_at, None);
+        let (ready, began) = (Some(1_764_000_004_000), Some(1_764_000_009_000));
+        assert_eq!((&*found.name, found.ready_at, found.started_at), ("encode", ready, began));
+        assert_eq!(job("7", fields(Value::Nil, Value::Nil, None, Value::Nil)), None, "no worker has taken it");
+        assert_eq!(job("7", fields(Value::Nil, text("soon"), None, Value::Nil)), None);
+        let ready_at = |fields| job("7", fields).expect("a job").ready_at;
+        assert_eq!(ready_at(fields(text("x"), text(started), None, Value::Nil)), None);
+        assert_eq!(ready_at(fields(text(added), text(started), None, text("2"))), None, "a retry");
     }
 }

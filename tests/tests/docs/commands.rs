@@ -136,6 +136,7 @@ fn filled(word: &str) -> String {
     match word {
         "ID" | "i-…" => "i-0",
         "N" | "S" => "3",
+        "TIME" => "2h",
         "TEXT" | "NAME" | "FILE" => "x",
         "HOST:PORT" => "127.0.0.1:7443",
         other => other,
