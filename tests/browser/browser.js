@@ -34,8 +34,18 @@ async function launched() {
  * exception, a violation of its policy or a request to elsewhere fails the test, but for what `allows` matches.
  */
 export async function show(scenario, options, test) {
-  const { size = 'desk', dark = false, hash = '', allows = null, wait = true, still = true, ...mocked } = options;
+  const { size, dark, hash, allows, wait, still, ...mocked } = options;
   const mock = await serve(scenario, mocked);
+  try {
+    await visit(mock.url, { size, dark, hash, allows, wait, still }, (page, problems) => test({ page, mock, problems }));
+  } finally {
+    await mock.stop();
+  }
+}
+
+/** Opens the page of whatever serves it at `url`, calls `test(page, problems)`, and judges it as `show` does. */
+export async function visit(url, options, test) {
+  const { size = 'desk', dark = false, hash = '', allows = null, wait = true, still = true } = options;
   const [width, height] = SIZES[size];
   const context = await (
     await launched()
@@ -53,7 +63,7 @@ export async function show(scenario, options, test) {
   page.on('pageerror', (it) => problems.push(`exception: ${it.stack}`));
   page.on(
     'request',
-    (it) => it.url().startsWith(mock.url) || it.url().startsWith('data:') || problems.push(`request: ${it.url()}`),
+    (it) => it.url().startsWith(url) || it.url().startsWith('data:') || problems.push(`request: ${it.url()}`),
   );
   await page.addInitScript(() => {
     document.addEventListener('securitypolicyviolation', (it) =>
@@ -61,17 +71,16 @@ export async function show(scenario, options, test) {
     );
   });
   try {
-    await page.goto(`${mock.url}${hash}`);
+    await page.goto(`${url}${hash}`);
     if (wait)
       await page.waitForFunction(
         () => document.querySelector('.marker.live') && document.querySelector('#money')?.textContent !== '',
       );
-    await test({ page, mock, problems });
+    await test(page, problems);
     const left = problems.filter((it) => !allows?.test(it));
     if (left.length > 0) throw new Error(`the page had problems:\n${left.join('\n')}`);
   } finally {
     await context.close();
-    await mock.stop();
   }
 }
 

@@ -5,6 +5,7 @@ mod acl;
 mod attacks;
 mod bake;
 mod boot;
+mod browser;
 mod chaos;
 mod closed_pipe;
 mod command_queues;
