@@ -297,6 +297,11 @@ impl Instance {
         matches!(self.phase, Phase::Ready) && self.ec2.interrupted_at.is_none()
     }
 
+    /// Its worker was ready once. An older ledger does not say when.
+    pub(crate) fn has_been_ready(&self) -> bool {
+        self.ready_at.is_some() || matches!(self.phase, Phase::Ready)
+    }
+
     /// It is on its way to be capacity, and holds back further launches until its deadline (invariant 6).
     pub fn is_on_its_way(&self, now: Timestamp) -> bool {
         self.ec2.interrupted_at.is_none()

@@ -111,6 +111,10 @@ pub enum Note {
         left: Duration,
     },
     BreakerTries,
+    /// Launches take this image, and no instance has become ready on it.
+    NewImage {
+        image: String,
+    },
     /// `left`: until one instance is tried; None while one is.
     EarlyEnds {
         ends: u32,
@@ -260,6 +264,7 @@ impl Note {
                 | Note::ConcurrencyReached { .. }
                 | Note::AtCap { .. }
                 | Note::BreakerOpen { .. }
+                | Note::NewImage { .. }
                 | Note::EarlyEnds { left: Some(_), .. }
                 | Note::BackOff { .. }
                 | Note::LaunchUnseen { .. }

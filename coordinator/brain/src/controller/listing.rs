@@ -69,6 +69,9 @@ fn take_in(state: &mut State, now: Timestamp, entry: &Listed, config: &Config, o
     // The ledger is believed before the tags: EC2 itself gave it this id, and anyone may edit a tag.
     instance.ec2.retagged.clone_from(&entry.retagged);
     instance.ec2.image = entry.image.clone().or(instance.ec2.image.take());
+    if let Some(image) = instance.ec2.image.as_ref().filter(|_| instance.has_been_ready()) {
+        state.proven_images.was_ready(image);
+    }
     if instance.id.is_none() {
         if instance.is_gone() && ends(entry.state) {
             // EC2 has said so before: no boot has failed. What it may have held is handed back in its name.

@@ -149,6 +149,10 @@ impl fmt::Display for Note {
                 in_words(EARLY)
             ),
             Note::BreakerTries => f.write_str("boots failed before: one instance is tried first"),
+            Note::NewImage { image } => write!(
+                f,
+                "image {image} has not run here yet: one instance tries it first; the rest follow once it is ready"
+            ),
             Note::BackOff { class, code, message, left, after_accept: true } => {
                 let (what, said, left) = (class.in_words(), said(code, message), in_words(*left));
                 write!(

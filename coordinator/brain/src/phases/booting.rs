@@ -39,8 +39,11 @@ pub(crate) fn reported(state: &mut State, now: Timestamp, id: &InstanceId) {
     let Some(instance) = state.by_id(id) else { return };
     if instance.agent.phase == Some(AgentPhase::Ready) && instance.agent.proven {
         instance.enter(now, Phase::Ready, "its worker is ready to process jobs");
-        instance.ready_at.get_or_insert(now);
+        let is_first = instance.ready_at.replace(instance.ready_at.unwrap_or(now)).is_none();
         instance.agent.worker_log = None;
+        if let Some(image) = instance.ec2.image.clone().filter(|_| is_first) {
+            state.proven_images.became_ready(image);
+        }
         state.breaker.succeeded();
         state.alerts.remove(&AlertKind::BootsFail);
     }

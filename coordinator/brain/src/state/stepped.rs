@@ -26,6 +26,7 @@ impl Stepped for State {
             listed_at,
             listing_problem: _,
             launch_image,
+            proven_images: _,
             sustain,
             desired: _,
             nothing_taken_since,

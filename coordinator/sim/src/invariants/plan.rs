@@ -42,6 +42,7 @@ impl World {
         self.check_taken_back(c);
         if launches > 0 {
             self.check_launches(c, launches, now);
+            self.check_new_image(c, launches);
         }
         let hand_backs = plan.decisions.iter().filter(|it| matches!(it.decision, Decision::HandBack { .. })).count();
         if hand_backs > HAND_BACKS {

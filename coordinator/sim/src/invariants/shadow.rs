@@ -80,6 +80,9 @@ pub struct Shadow {
     pub resumed_at: u64,
     pub failed: BTreeSet<N>,
     pub desired: Option<u32>,
+    /// The image that launches take, as told last, and those of which an instance was ready.
+    pub launch_image: Option<usize>,
+    pub ready_images: BTreeSet<usize>,
     pub terminated_at: BTreeMap<N, u64>,
     /// When they were first ready; which of them were told to drain, and which have ended or lasted.
     first_ready: BTreeMap<N, u64>,
@@ -135,6 +138,8 @@ impl Clone for Shadow {
         self.tries = other.tries;
         self.resumed_at = other.resumed_at;
         self.desired = other.desired;
+        self.launch_image = other.launch_image;
+        renew(&mut self.ready_images, &other.ready_images);
     }
 }
 
