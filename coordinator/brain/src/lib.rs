@@ -69,7 +69,7 @@ pub use note::{Note, WorksOn};
 pub use phase::{DrainCause, Phase, PhaseKind};
 pub use phases::draining::when_reclaimed;
 pub use plan::{AlertKind, Decision, Plan, Planned};
-pub use proven_images::ProvenImages;
+pub use proven_images::{NeverRan, ProvenImages};
 pub use reason::Reason;
 pub use refusal::Refusal;
 pub use refusal_class::RefusalClass;

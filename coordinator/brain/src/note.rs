@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::drill::Stays;
 use crate::id::{InstanceId, LaunchToken};
+use crate::proven_images::NeverRan;
 use crate::refusal_class::RefusalClass;
 
 /// Why not more, and why not less.
@@ -109,6 +110,8 @@ pub enum Note {
     BreakerOpen {
         failures: u32,
         left: Duration,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        never_ran: Option<NeverRan>,
     },
     BreakerTries,
     /// Launches take this image, and no instance has become ready on it.

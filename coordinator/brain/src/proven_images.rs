@@ -2,6 +2,7 @@
 //! agent's word. What is not among them has not run here yet.
 
 use std::collections::VecDeque;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -41,6 +42,33 @@ impl ProvenImages {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+}
+
+/// An image of which every boot since the last success failed, and on which no instance has ever become ready here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NeverRan {
+    pub image: String,
+    /// The last image that has run here; None where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_good: Option<String>,
+}
+
+impl fmt::Display for NeverRan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { image, last_good } = self;
+        match last_good {
+            Some(good) => write!(
+                f,
+                "All were of image {image}, which has never run here; the last one that has is {good}: run `spillway bake \
+                 --rollback {good}`"
+            ),
+            None => write!(
+                f,
+                "All were of image {image}, which has never run here; nor has any other: see the log of the boot, bake \
+                 again, then run `spillway resume`"
+            ),
+        }
     }
 }
 

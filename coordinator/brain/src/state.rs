@@ -66,6 +66,9 @@ pub struct State {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) drill: Option<Drill>,
     pub(crate) breaker: Breaker,
+    /// That of an image that never ran here, while launches take one that did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) breaker_set_aside: Option<Breaker>,
     #[serde(default, skip_serializing_if = "EarlyEnds::is_none")]
     pub(crate) early_ends: EarlyEnds,
     /// Of launches: the last refusal that still counts, and those of other kinds.
@@ -138,6 +141,7 @@ impl State {
             resumed: None,
             drill: None,
             breaker: Breaker::default(),
+            breaker_set_aside: None,
             early_ends: EarlyEnds::default(),
             refusal: None,
             other_refusals: Vec::new(),

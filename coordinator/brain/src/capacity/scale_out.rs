@@ -75,7 +75,9 @@ pub(super) fn launches_blocked(state: &State, now: Timestamp) -> Option<Note> {
     let boots = || {
         let failures = state.breaker.failures;
         match state.breaker.open_until? {
-            until if now < until => Some(Note::BreakerOpen { failures, left: now.until(until) }),
+            until if now < until => {
+                Some(Note::BreakerOpen { failures, left: now.until(until), never_ran: state.never_ran() })
+            }
             _ => (state.breaker.allows(now, state.counts(now).on_the_way) == 0).then_some(Note::BreakerTries),
         }
     };

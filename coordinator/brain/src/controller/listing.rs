@@ -117,8 +117,8 @@ fn take_in(state: &mut State, now: Timestamp, entry: &Listed, config: &Config, o
     // A standby hears no agent: to it every instance boots until it ends.
     let has_failed = state.leader && has_ended && was_booting && is_failure;
     if has_failed && booting::count_once(&mut state.instances[position]) {
-        let launched_at = state.instances[position].planned_at;
-        booting::count_failures(state, now, &[launched_at], config);
+        let failed = state.instances[position].failed_boot();
+        booting::count_failures(state, now, vec![failed], config);
     }
 }
 

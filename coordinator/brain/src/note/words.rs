@@ -129,12 +129,15 @@ impl fmt::Display for Note {
             Note::AtCap { max_instances, billing } => {
                 write!(f, "at the cap: {billing} of max_instances {max_instances} are running or starting")
             }
-            Note::BreakerOpen { failures, left } => write!(
-                f,
-                "{} failed in a row: no launch for {}. `spillway status` shows the boot step that failed",
-                counted(*failures, "boot"),
-                in_words(*left)
-            ),
+            Note::BreakerOpen { failures, left, never_ran } => {
+                write!(
+                    f,
+                    "{} failed in a row: no launch for {}. `spillway status` shows the boot step that failed",
+                    counted(*failures, "boot"),
+                    in_words(*left)
+                )?;
+                never_ran.as_ref().map_or(Ok(()), |it| write!(f, ". {it}"))
+            }
             Note::EarlyEnds { ends, left: Some(left) } => write!(
                 f,
                 "{} in a row ended without notice or took no job soon after becoming ready: no launch for {}",

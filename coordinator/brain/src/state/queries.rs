@@ -7,7 +7,7 @@ use crate::drill::Drill;
 use crate::early_ends::EarlyEnds;
 use crate::id::InstanceId;
 use crate::instance::{Instance, NotTerminated};
-use crate::proven_images::ProvenImages;
+use crate::proven_images::{NeverRan, ProvenImages};
 use crate::refusal::Refusal;
 use crate::stranger::Stranger;
 use crate::time::Timestamp;
@@ -136,6 +136,12 @@ impl State {
     pub fn unproven_image(&self) -> Option<&str> {
         let image = self.launch_image.as_ref().map(|image| image.id.as_str());
         image.filter(|image| !self.proven_images.contains(image))
+    }
+
+    /// What all boots since the last success failed on, where it has never run here.
+    pub fn never_ran(&self) -> Option<NeverRan> {
+        let image = self.breaker.image.clone().filter(|image| !self.proven_images.contains(image))?;
+        Some(NeverRan { image, last_good: self.proven_images.last().map(str::to_owned) })
     }
 
     pub fn counts(&self, now: Timestamp) -> Counts {

@@ -36,6 +36,7 @@ impl Stepped for State {
             resumed: _,
             drill,
             breaker,
+            breaker_set_aside,
             early_ends,
             refusal,
             other_refusals,
@@ -56,6 +57,7 @@ impl Stepped for State {
         instances.step(by);
         drill.step(by);
         breaker.step(by);
+        breaker_set_aside.step(by);
         early_ends.step(by);
         refusal.step(by);
         other_refusals.step(by);

@@ -13,12 +13,13 @@ use crate::world::World;
 impl World {
     /// Records which images were told to be launched from, and of which an instance was ready.
     pub(super) fn note_image(&mut self, c: C, input: &Input) {
-        let machines = &self.cloud.machines;
+        let (now, machines) = (self.local(c), &self.cloud.machines);
         let coordinator = &mut self.coordinators[c];
         for shadow in std::iter::once(&mut coordinator.shadow).chain(&mut coordinator.before_save) {
             match input {
                 Input::LaunchImage(Some(image)) => {
-                    shadow.launch_image = image.strip_prefix("ami-").and_then(|n| n.parse().ok());
+                    let number = image.strip_prefix("ami-").and_then(|number| number.parse().ok());
+                    number.into_iter().for_each(|number| shadow.takes_image(now, number));
                 }
                 Input::FromAgent(_, FromAgent::Reported(report)) if report.phase == AgentPhase::Ready => {
                     let image = machines.get(number(&report.id)).map(|machine| machine.image);

@@ -54,4 +54,36 @@ pub const MUTANTS: &[Mutant] = &[
         "image.filter(|image| !image.is_empty())",
     )
     .shown_by(Shown::Scenario("image/a_new_image")),
+    bug(
+        "image-breaker-stays",
+        "the breaker of an image that never ran here keeps launches of a proven one back",
+        "coordinator/brain/src/controller/launch_image.rs",
+        "if is_proven && failed_on_another {",
+        "if is_proven && failed_on_another && state.breaker.failures == 0 {",
+    )
+    .shown_by(Shown::Scenario("image/failed_boots")),
+    bug(
+        "image-breaker-forgotten",
+        "a parameter that goes to and fro has a bad image tried again at once",
+        "coordinator/brain/src/controller/launch_image.rs",
+        "        state.breaker = before;\n",
+        "",
+    )
+    .shown_by(Shown::Scenario("image/failed_boots")),
+    bug(
+        "image-breaker-closed-by-a-new-one",
+        "another image that never ran here closes the breaker too",
+        "coordinator/brain/src/controller/launch_image.rs",
+        "if is_proven && failed_on_another {",
+        "if failed_on_another {",
+    )
+    .shown_by(Shown::Scenario("image/failed_boots")),
+    bug(
+        "image-blamed-for-others",
+        "failed boots of several images are all told as of the last one",
+        "coordinator/brain/src/breaker.rs",
+        "is_first || self.image.as_ref() == Some(image)",
+        "is_first || self.image.as_ref() != Some(image) || self.failures > 0",
+    )
+    .shown_by(Shown::Scenario("image/failed_boots")),
 ];
