@@ -148,6 +148,8 @@ pub struct Pool {
     pub launch_template_version: String,
     /// Additional tags for instances, volumes and spot requests.
     pub tags: BTreeMap<String, String>,
+    /// The application's checkout on this machine, with whose commit instances are compared.
+    pub application: Option<PathBuf>,
     pub brain: brain::Config,
 }
 
@@ -223,6 +225,7 @@ struct PoolSection {
     prefix: Option<String>,
     launch_template: Option<String>,
     launch_template_version: Option<String>,
+    application: Option<String>,
     tags: BTreeMap<String, String>,
     max_instances: Option<u32>,
     interval: Option<WrittenDuration>,

@@ -9,6 +9,7 @@ pub mod acl;
 pub mod agents;
 pub mod bake;
 pub mod beside;
+mod checkout;
 pub mod clock;
 pub mod cloud;
 pub mod config;

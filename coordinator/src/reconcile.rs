@@ -13,6 +13,7 @@
 
 mod log;
 mod perform;
+mod primary;
 mod publish;
 
 use std::collections::BTreeMap;
@@ -170,6 +171,7 @@ pub struct Reconciler {
     sessions: Sessions,
     calls: JoinSet<Outcome>,
     observation_took: Option<Duration>,
+    primary: primary::Primary,
     /// Operators that wait for a reply.
     askers: BTreeMap<Asker, (Request, oneshot::Sender<Result<Granted, Denied>>)>,
     last_asker: Asker,
@@ -231,6 +233,7 @@ impl Reconciler {
             sessions: parts.sessions,
             calls: JoinSet::new(),
             observation_took: None,
+            primary: primary::Primary::default(),
             askers: BTreeMap::new(),
             last_asker: 0,
             messages,

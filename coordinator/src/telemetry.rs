@@ -16,6 +16,7 @@
 //! | `spillway_left_volumes` | gauge | none: volumes that ended instances of the installation left behind |
 //! | `spillway_image_age_seconds` | gauge | `pool`: of the image that launches take; NaN while that is not known, and of a standby |
 //! | `spillway_instances_stale` | gauge | `pool`: instances of another image than launches take; NaN likewise |
+//! | `spillway_instances_other_commit` | gauge | `pool`: instances of another commit than the primary; NaN while that is unknown |
 //! | `spillway_boot_step_seconds` | gauge | `pool`, `step` (16 of a pool): the median of the last boots |
 //! | `spillway_instances_launched_total`, `spillway_instances_terminated_total` | counter | `pool` |
 

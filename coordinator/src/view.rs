@@ -121,6 +121,7 @@ fn instance(
         worker_log: instance.agent.worker_log.clone().unwrap_or_default(),
         for_drill: instance.is_for_drill,
         other_image: None,
+        other_commit: None,
     }
 }
 

@@ -4,6 +4,7 @@
 mod cannot_help;
 pub(crate) mod drill;
 pub(crate) mod early_ends;
+mod new_image;
 pub(crate) mod rebalance;
 pub(crate) mod scale_in;
 mod scale_out;

@@ -6,6 +6,7 @@ mod drill;
 mod hand_back;
 mod handle;
 mod invariants;
+mod launch_image;
 mod leadership;
 mod listing;
 mod nothing_taken;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::breaker::FailedBoot;
 use crate::config::Config;
 use crate::event::{AgentPhase, Ec2State};
 use crate::hand_back::{HandBack, Suspect};
@@ -295,6 +296,16 @@ impl Instance {
     /// It is capacity: proven to process jobs, and not about to go (invariant 6).
     pub fn is_capacity(&self) -> bool {
         matches!(self.phase, Phase::Ready) && self.ec2.interrupted_at.is_none()
+    }
+
+    /// Its worker was ready once. An older ledger does not say when.
+    pub(crate) fn has_been_ready(&self) -> bool {
+        self.ready_at.is_some() || matches!(self.phase, Phase::Ready)
+    }
+
+    /// Its boot failed: what the breaker counts.
+    pub(crate) fn failed_boot(&self) -> FailedBoot {
+        FailedBoot { launched_at: self.planned_at, image: self.ec2.image.clone() }
     }
 
     /// It is on its way to be capacity, and holds back further launches until its deadline (invariant 6).

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::drill::Stays;
 use crate::id::{InstanceId, LaunchToken};
+use crate::proven_images::NeverRan;
 use crate::refusal_class::RefusalClass;
 
 /// Why not more, and why not less.
@@ -109,8 +110,14 @@ pub enum Note {
     BreakerOpen {
         failures: u32,
         left: Duration,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        never_ran: Option<NeverRan>,
     },
     BreakerTries,
+    /// Launches take this image, and no instance has become ready on it.
+    NewImage {
+        image: String,
+    },
     /// `left`: until one instance is tried; None while one is.
     EarlyEnds {
         ends: u32,
@@ -260,6 +267,7 @@ impl Note {
                 | Note::ConcurrencyReached { .. }
                 | Note::AtCap { .. }
                 | Note::BreakerOpen { .. }
+                | Note::NewImage { .. }
                 | Note::EarlyEnds { left: Some(_), .. }
                 | Note::BackOff { .. }
                 | Note::LaunchUnseen { .. }

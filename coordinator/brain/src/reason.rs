@@ -10,6 +10,7 @@ use crate::event::Ec2State;
 use crate::hand_back::Suspect;
 use crate::id::InstanceId;
 use crate::phase::DrainCause;
+use crate::proven_images::NeverRan;
 use crate::refusal_class::RefusalClass;
 use crate::time::Timestamp;
 
@@ -87,6 +88,8 @@ pub enum Reason {
         failures: u32,
         until: Timestamp,
         wait: Duration,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        never_ran: Option<NeverRan>,
     },
     Refused {
         class: RefusalClass,

@@ -16,6 +16,7 @@ use crate::id::{InstanceId, LaunchToken};
 use crate::instance::Instance;
 use crate::launch_image::LaunchImage;
 use crate::plan::{AlertKind, Decision, Planned};
+use crate::proven_images::ProvenImages;
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 use crate::refusal_class::RefusalClass;
@@ -44,6 +45,8 @@ pub struct State {
     pub(crate) listing_problem: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) launch_image: Option<LaunchImage>,
+    #[serde(default, skip_serializing_if = "ProvenImages::is_empty")]
+    pub(crate) proven_images: ProvenImages,
     pub(crate) sustain: Sustain,
     pub(crate) desired: Option<u32>,
     /// Since when every observation showed jobs that could start, none that ran, and a ready instance.
@@ -63,6 +66,9 @@ pub struct State {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) drill: Option<Drill>,
     pub(crate) breaker: Breaker,
+    /// That of an image that never ran here, while launches take one that did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) breaker_set_aside: Option<Breaker>,
     #[serde(default, skip_serializing_if = "EarlyEnds::is_none")]
     pub(crate) early_ends: EarlyEnds,
     /// Of launches: the last refusal that still counts, and those of other kinds.
@@ -124,6 +130,7 @@ impl State {
             listed_at: None,
             listing_problem: None,
             launch_image: None,
+            proven_images: ProvenImages::default(),
             sustain: Sustain::default(),
             desired: None,
             nothing_taken_since: None,
@@ -134,6 +141,7 @@ impl State {
             resumed: None,
             drill: None,
             breaker: Breaker::default(),
+            breaker_set_aside: None,
             early_ends: EarlyEnds::default(),
             refusal: None,
             other_refusals: Vec::new(),

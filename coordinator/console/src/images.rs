@@ -41,7 +41,10 @@ pub(crate) fn of_instance(instance: &v1::Instance, pool: &v1::Pool) -> Vec<Strin
         words.push(if is_older { "older image" } else { "another image" }.to_owned());
     }
     let commit = instance.heartbeat.as_ref().map_or("", |beat| beat.git_commit.as_str());
-    if instance.phase != "gone" && ![commit, &pool.newest_commit].contains(&"") && commit != pool.newest_commit {
+    let is_known = instance.phase != "gone" && ![commit, &pool.newest_commit].contains(&"");
+    if instance.other_commit == Some(true) {
+        words.push(format!("commit {} (primary {})", short(commit), short(&pool.primary_commit)));
+    } else if instance.other_commit.is_none() && is_known && commit != pool.newest_commit {
         words.push(format!("commit {} (newest {})", short(commit), short(&pool.newest_commit)));
     }
     words
@@ -95,5 +98,12 @@ mod tests {
         assert_eq!(words(Some(true), 100, ""), "another image");
         assert_eq!(words(Some(false), 99, "aaaaaaaaaaaa"), "commit aaaaaaaa (newest bbbbbbbb)");
         assert_eq!(words(None, 99, ""), "");
+        let of_primary = |other_commit| {
+            let heartbeat = Some(v1::Heartbeat { git_commit: "aaaaaaaaaaaa".to_owned(), ..v1::Heartbeat::default() });
+            let pool = v1::Pool { primary_commit: "cccccccccccc".to_owned(), ..pool(None, 1) };
+            of_instance(&v1::Instance { other_commit, heartbeat, ..v1::Instance::default() }, &pool).join(", ")
+        };
+        assert_eq!(of_primary(Some(true)), "commit aaaaaaaa (primary cccccccc)");
+        assert_eq!(of_primary(Some(false)), "", "the newest instance has pulled what the primary has not");
     }
 }

@@ -34,6 +34,7 @@ fn pool(pool: &v1::Pool) -> Value {
             "at": time(image.at.as_ref()),
         })),
         "newest_commit": or_null(&pool.newest_commit),
+        "primary_commit": or_null(&pool.primary_commit),
         "boot_step_medians": pool.step_medians.iter().map(|step| json!({
             "name": step.name,
             "took_seconds": seconds(step.took.as_ref()),
@@ -134,6 +135,7 @@ fn instance(instance: &v1::Instance) -> Value {
         "worker_log": or_null(&instance.worker_log),
         "for_drill": instance.for_drill,
         "other_image": instance.other_image,
+        "other_commit": instance.other_commit,
     })
 }
 

@@ -1,6 +1,7 @@
 //! EC2: the true states of instances over time, and what listings show of them. What happens inside one is its host's.
 
 mod calls;
+mod images;
 mod schedule;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,6 +25,7 @@ pub enum Stranger {
     Unknown,
 }
 
+pub use images::Images;
 pub use schedule::Event;
 
 /// The installation that the simulation is about, and the one beside it.
@@ -76,6 +78,9 @@ pub struct Machine {
     pub noticed_at: Option<u64>,
     pub rebalance_at: Option<u64>,
     pub event: Option<Event>,
+    /// The number of its image, and from when on lists say it.
+    pub image: usize,
+    pub image_listed_at: u64,
     /// A rehearsal counts as an interruption for the coordinator.
     pub rehearsed: bool,
     /// Its intent was deleted with the ledger before any listing could show it.
@@ -144,6 +149,7 @@ pub struct Cloud {
     pub no_termination: Cut,
     pub throttles: Cut,
     pub bad_image: Cut,
+    pub images: Images,
     /// The image's worker works another queue.
     pub other_queue: Cut,
 }
@@ -180,7 +186,7 @@ impl World {
                 token: machine.token.clone().or(theirs),
                 installation: installation.map(str::to_owned),
                 retagged,
-                image: None,
+                image: self.listed_image(*n, as_of),
                 state: machine.state_at(as_of)?,
                 state_reason: machine.reason.map(|code| StateReason::new(code, "")),
                 launched_at: Timestamp(machine.launched_at),
@@ -201,6 +207,7 @@ impl World {
             self.cloud.by_token.insert(token.clone(), (n, parameters));
         }
         let fails_with = self.takes_back().filter(|_| is_ours);
+        let image_listed_at = self.image_listed_at();
         self.cloud.machines.push(Machine {
             fails_with,
             id: InstanceId(format!("i-{n}")),
@@ -218,6 +225,8 @@ impl World {
             noticed_at: None,
             rebalance_at: None,
             event: None,
+            image: self.cloud.images.current,
+            image_listed_at,
             rehearsed: false,
             forgotten: false,
             is_protected: false,

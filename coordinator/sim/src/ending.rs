@@ -64,6 +64,7 @@ impl World {
         ] {
             cut.until = cut.until.min(self.now);
         }
+        self.image_is_good();
         for n in 0..self.cloud.machines.len() {
             let machine = &mut self.cloud.machines[n];
             for cut in [&mut machine.retagged, &mut machine.unlisted] {

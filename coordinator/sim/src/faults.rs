@@ -77,6 +77,7 @@ pub enum Fault {
     OperatorCancel,
     Rehearse,
     Drill,
+    NewImage,
     Obliterate,
     Unreadable,
 }
@@ -140,6 +141,7 @@ impl Fault {
         Fault::OperatorCancel,
         Fault::Rehearse,
         Fault::Drill,
+        Fault::NewImage,
         Fault::Obliterate,
         Fault::Unreadable,
     ];
@@ -171,6 +173,7 @@ impl World {
                 self.coordinator_fault(fault, c, until);
             }
             Fault::Reconfigure => self.reconfigures(),
+            Fault::NewImage => self.image_is_published(),
             Fault::EndsItsInstance => self.dangerous_job_arrives(),
             Fault::Hold | Fault::OperatorDrain | Fault::OperatorCancel | Fault::Rehearse | Fault::Drill => {
                 self.operator(fault);

@@ -7,6 +7,7 @@
 
 mod drill;
 mod effects;
+mod new_image;
 mod plan;
 mod policy;
 mod shadow;
@@ -51,6 +52,7 @@ pub enum Invariant {
     EventAnswered,
     LeftToEc2,
     FailedByItself,
+    OneTriesAnImage,
     Panics,
 }
 
@@ -82,6 +84,7 @@ impl Invariant {
             Invariant::FailedByItself => "breaker: what somebody else terminates, or EC2 takes back, is no failed boot",
             Invariant::EventAnswered => "events: an instance is drained before EC2 ends it as scheduled",
             Invariant::LeftToEc2 => "money: what EC2 reclaims in its first hour is left to EC2",
+            Invariant::OneTriesAnImage => "images: one that has not run here is tried by one instance at a time",
             Invariant::Panics => "nothing panics",
         }
     }

@@ -64,6 +64,8 @@
 //!   such runs the steady load only requires desired capacity.
 //! - **Drills**: that one ends is checked an hour beyond its deadlines, while one coordinator leads and sees for half
 //!   an hour, and not while the pool is held. A forged ledger may have a drill and not its instances.
+//! - **Images**: checked against the image that the coordinator was told last, which launches may take no longer. Where
+//!   EC2 lists an instance's image late, the brain waits for longer than is checked.
 //! - **9**: after a tick that decided nothing one in eight is repeated.
 //! - **11**: a coordinator that carries out a plan has saved it under a lease that has not expired by its own clock. A
 //!   request that left then may arrive up to 40 s later. Tokens, ids and the agents' epochs make that harmless, except

@@ -5,6 +5,7 @@
 mod capacity;
 mod drains;
 mod drill;
+mod images;
 mod list;
 mod pool;
 mod seen;

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use spillway_brain::{Config, OnRebalance, Step, Steps};
+use spillway_brain::{Config, OnDrift, OnRebalance, Step, Steps};
 use spillway_machine::Graceful;
 
 use crate::clock::{HOUR, MINUTE, NEVER, SECOND};
@@ -86,7 +86,7 @@ pub struct Calls {
 
 impl Setup {
     pub fn draw(seed: u64, rng: &mut Rng) -> Self {
-        let config = config(rng);
+        let mut config = config(rng);
         let naming = rng.pick(&[Naming::Shim, Naming::Shim, Naming::Shim, Naming::Shim, Naming::Pb, Naming::None]);
         let graceful = match naming {
             Naming::Shim => Graceful::Yes,
@@ -95,10 +95,17 @@ impl Setup {
         let long = rng.one_in(2);
         let skew = |rng: &mut Rng| rng.between(0, 4000) as i64 - 2000;
         let coordinators = if rng.one_in(3) { 2 } else { 1 };
-        // Drills are drawn apart, so that a run without one is what it was before there were any.
-        let mut apart = Rng::new(!seed);
-        let mut every = |fault: Fault| every(fault, if fault == Fault::Drill { &mut apart } else { rng });
+        // Drills and images are drawn apart, so that a run without them is what it was before there were any.
+        let (mut apart, mut of_images) = (Rng::new(!seed), Rng::new(seed.rotate_left(32)));
+        let mut every = |fault: Fault| match fault {
+            Fault::Drill => every(fault, &mut apart),
+            Fault::NewImage => every(fault, &mut of_images),
+            _ => every(fault, rng),
+        };
         let mut every: Vec<_> = Fault::ALL.iter().map(|fault| (*fault, every(*fault))).collect();
+        if of_images.one_in(2) && every.iter().any(|(fault, every)| *fault == Fault::NewImage && *every != NEVER) {
+            config.on_drift = OnDrift::Replace;
+        }
         if coordinators == 2 && rng.one_in(2) {
             // Leadership changes often, and the ledger is deleted in between.
             let often = rng.octaves(HOUR / 2, 4 * HOUR);

@@ -140,6 +140,7 @@ impl Check<'_> {
                 ("prefix", &pool.prefix),
                 ("launch_template", &pool.launch_template),
                 ("launch_template_version", &pool.launch_template_version),
+                ("application", &pool.application),
             ] {
                 self.placeholder(&at(key), &format!("pool.{key}"), text.as_deref())?;
             }

@@ -50,6 +50,7 @@ pub(super) const KEYS: &[(&str, Kind, &str)] = &[
     ("pool.launch_template", Text, "required"),
     ("pool.launch_template_version", Text, r#""$Default""#),
     ("pool.tags", Toml, "{}"),
+    ("pool.application", Text, "none"),
     ("pool.max_instances", Number, "2"),
     ("pool.interval", Span, r#""10s""#),
     ("pool.listing_interval", Span, r#""15s""#),

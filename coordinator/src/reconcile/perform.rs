@@ -11,7 +11,7 @@ use spillway_proto::{times, v1};
 use spillway_record::Interval;
 use tokio::time::Instant;
 
-use super::Reconciler;
+use super::{Reconciler, primary};
 use crate::agents::NotConnected;
 use crate::beside::Beside;
 use crate::cloud::{self, Interruption, Known, ListedInstance, Listing};
@@ -39,6 +39,8 @@ pub(super) enum Outcome {
     },
     /// None: it was not time to ask.
     LaunchImage(Option<Option<String>>),
+    /// The commit of the primary's application, or why it cannot be read.
+    PrimaryCommit(Result<String, String>),
     Interruptions(Result<Vec<Interruption>, cloud::Refused>),
     Launched {
         token: LaunchToken,
@@ -202,6 +204,7 @@ impl Reconciler {
             Outcome::Listed { asked_at, answer } => self.listed(asked_at, answer),
             Outcome::LaunchImage(Some(image)) => self.tell(Input::LaunchImage(image)),
             Outcome::LaunchImage(None) => {}
+            Outcome::PrimaryCommit(answer) => self.primary.read(&self.config.name, answer),
             Outcome::Interruptions(Ok(found)) => {
                 self.tell(Input::Interruptions(found.into_iter().map(|interruption| interruption.id).collect()));
             }
@@ -232,6 +235,11 @@ impl Reconciler {
         if self.pool.is_leader() && !self.config.brain.retired {
             let (cloud, config) = (self.cloud.clone(), self.config.clone());
             self.calls.spawn(async move { Outcome::LaunchImage(cloud.look_for_launch_image(&config).await) });
+        }
+        if let Some(application) = self.config.application.clone()
+            && self.primary.is_due(Instant::now())
+        {
+            self.calls.spawn_blocking(move || Outcome::PrimaryCommit(primary::look(&application)));
         }
         let (cloud, config, installation) = (self.cloud.clone(), self.config.clone(), self.installation.clone());
         let mut known = Known::default();

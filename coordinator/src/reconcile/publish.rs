@@ -16,6 +16,7 @@ impl Reconciler {
         let plan = pool.history().last().filter(|_| pool.is_leader()).map(|entry| record(name, entry));
         let mut view = view::pool(name, pool.controller(), &self.agents, &self.listed, pool.time(now), plan);
         view::images::add(&mut view, self.cloud.launch_image(&self.config).filter(|_| pool.is_leader()));
+        view::images::add_primary(&mut view, self.primary.commit.as_deref().filter(|_| pool.is_leader()));
         if let (Some(problem), None) = (pool.ledger_problem(), pool.state().observation_problem()) {
             view.observation_problem = format!("ledger: {problem}");
         }

@@ -21,6 +21,7 @@ static NAMED: Mutex<BTreeMap<String, BTreeSet<String>>> = Mutex::new(BTreeMap::n
 pub(super) fn record(pool: &str, view: &v1::Pool) {
     gauge!("spillway_image_age_seconds", "pool" => pool.to_owned()).set(age(view, clock::now()).unwrap_or(f64::NAN));
     gauge!("spillway_instances_stale", "pool" => pool.to_owned()).set(stale(view).unwrap_or(f64::NAN));
+    gauge!("spillway_instances_other_commit", "pool" => pool.to_owned()).set(other_commit(view).unwrap_or(f64::NAN));
     for step in &view.step_medians {
         let Some(took) = step.took.as_ref().and_then(from_duration).filter(|_| has_series(pool, &step.name)) else {
             continue;
@@ -40,6 +41,12 @@ fn age(view: &v1::Pool, now: Timestamp) -> Option<f64> {
 fn stale(view: &v1::Pool) -> Option<f64> {
     view.launch_image.as_ref()?;
     Some(view.instances.iter().filter(|instance| instance.other_image == Some(true)).count() as f64)
+}
+
+/// How many instances run another commit than the primary.
+fn other_commit(view: &v1::Pool) -> Option<f64> {
+    let is_known = !view.primary_commit.is_empty();
+    is_known.then(|| view.instances.iter().filter(|instance| instance.other_commit == Some(true)).count() as f64)
 }
 
 fn has_series(pool: &str, step: &str) -> bool {

@@ -37,6 +37,23 @@ pub fn add(pool: &mut v1::Pool, image: Option<LaunchImage>) {
     }
 }
 
+/// Adds how instances compare with the commit of the primary's application; None where that is not known.
+pub fn add_primary(pool: &mut v1::Pool, commit: Option<&str>) {
+    let Some(commit) = commit else { return };
+    for instance in pool.instances.iter_mut().filter(|instance| instance.phase != "gone") {
+        let of = instance.heartbeat.as_ref().map(|beat| beat.git_commit.as_str()).filter(|of| !of.is_empty());
+        instance.other_commit = of.map(|of| !is_same(of, commit));
+    }
+    commit.clone_into(&mut pool.primary_commit);
+}
+
+/// An agent may tell the beginning of one.
+fn is_same(one: &str, other: &str) -> bool {
+    const LEAST: usize = 7;
+    let length = one.len().min(other.len());
+    length >= LEAST && one.is_char_boundary(length) && one[..length].eq_ignore_ascii_case(&other[..length])
+}
+
 /// EC2's word before the agent's.
 fn image_of(instance: &v1::Instance) -> Option<&str> {
     let by_agent = instance.heartbeat.as_ref().map(|beat| beat.image_id.as_str());
@@ -127,6 +144,22 @@ mod tests {
         add(&mut pool, Some(LaunchImage { id: "ami-2".to_owned(), made_at: Some(Timestamp(5)), at: Timestamp(9) }));
         assert_eq!(told(&pool), [Some(false), Some(true), Some(true), None, None]);
         assert_eq!(pool.launch_image.and_then(|image| image.made_at), Some(timestamp(Timestamp(5))));
+    }
+
+    #[test]
+    fn an_instance_of_another_commit_than_the_primary_is_told_and_unknown_is_neither() {
+        let primary = "0123456789abcdef0123456789abcdef01234567";
+        let commits = [primary, "0123456", "0123450", "", "é", "012345"];
+        let mut instances: Vec<_> = commits.iter().map(|commit| instance("i", "ready", 1, commit)).collect();
+        instances.push(instance("gone", "gone", 1, "ffffffff"));
+        let mut pool = v1::Pool { instances, ..v1::Pool::default() };
+        let told = |pool: &v1::Pool| pool.instances.iter().map(|it| it.other_commit).collect::<Vec<_>>();
+        add_primary(&mut pool, None);
+        assert_eq!((told(&pool), pool.primary_commit.as_str()), (vec![None; 7], ""));
+        add_primary(&mut pool, Some(primary));
+        let (same, other) = (Some(false), Some(true));
+        assert_eq!(told(&pool), [same, same, other, None, other, other, None]);
+        assert_eq!(pool.primary_commit, primary);
     }
 
     #[test]

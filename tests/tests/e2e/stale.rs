@@ -48,6 +48,19 @@ async fn take_another(stage: &Stage, instance: &str) -> String {
     image
 }
 
+/// A checkout that is the primary's from the next start on, with a commit that no instance has; which one.
+async fn newer_checkout(stage: &mut Stage) -> String {
+    let checkout = stage.copy_of_app("primary").await;
+    let git = |arguments: &[&str]| {
+        let who = ["-c", "user.name=t", "-c", "user.email=t@example.com"];
+        text(&output(Command::new("git").current_dir(&checkout).args(who).args(arguments)).stdout)
+    };
+    git(&["commit", "--quiet", "--allow-empty", "--message", "newer"]);
+    let commit = git(&["rev-parse", "HEAD"]).trim().to_owned();
+    stage.environment.insert("SPILLWAY_POOL_APPLICATION".to_owned(), checkout.display().to_string());
+    commit
+}
+
 /// One that has asked EC2 nothing yet: the others ask once in a minute.
 async fn restart_coordinator(stage: &mut Stage) {
     stage.coordinator = None;
@@ -96,19 +109,25 @@ async fn an_instance_of_an_older_image_is_told_with_the_images_age() {
     until_metrics(&stage, "a metric has what the step took", |metrics| metrics.contains_key(&steps)).await;
 
     let another = take_another(&stage, &instance).await;
+    let primary = newer_checkout(&mut stage).await;
     restart_coordinator(&mut stage).await;
     stage.until("it is of another image", || is_other(&stage) == true).await;
+    stage.until("it is of another commit", || pool(&stage)["instances"][0]["other_commit"] == true).await;
     let shown = pool(&stage);
     assert_eq!(shown["launch_image"]["id"], json!(another), "{shown}");
+    assert_eq!(shown["primary_commit"], json!(primary), "{shown}");
     assert!(shown["launch_image"]["made_at"].is_string(), "{shown}");
     let status = text(&stage.coordinator().command(&["status"]).stdout);
     assert!(status.contains(&format!("  image      launches take {another}, made ")), "{status}");
     let line = status.lines().find(|line| line.contains(&instance)).unwrap_or_default();
-    assert!(line.ends_with(", older image"), "{status}");
+    assert!(line.contains(", older image, commit "), "{status}");
+    assert!(line.ends_with(&format!(" (primary {})", &primary[..8])), "{status}");
     let (age, stale) =
         (format!("spillway_image_age_seconds{{{pool_label}}}"), format!("spillway_instances_stale{{{pool_label}}}"));
+    let other_commit = format!("spillway_instances_other_commit{{{pool_label}}}");
     let is_told = |metrics: &BTreeMap<String, f64>| {
-        metrics.get(&stale) == Some(&1.0) && metrics.get(&age).is_some_and(|age| (0.0..3600.0).contains(age))
+        [&stale, &other_commit].iter().all(|name| metrics.get(*name) == Some(&1.0))
+            && metrics.get(&age).is_some_and(|age| (0.0..3600.0).contains(age))
     };
     until_metrics(&stage, "metrics have both", is_told).await;
     assert_eq!(stage.instances().len(), 1, "it is only told");

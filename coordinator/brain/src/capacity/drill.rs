@@ -4,7 +4,7 @@
 //! Its instances count as capacity for scale-out, so that demand which comes meanwhile launches none beside them;
 //! scale-in counts without them, and leaves them alone.
 
-use super::{early_ends, scale_out};
+use super::{early_ends, new_image, scale_out};
 use crate::config::Config;
 use crate::drill::{Drill, Outcome, Stays};
 use crate::id::LaunchToken;
@@ -30,7 +30,8 @@ pub(super) fn launch(state: &mut State, now: Timestamp, config: &Config, plan: &
     }
     let (possible, why) = launchable(state, now, config);
     let begun = waiting.min(possible).min(scale_out::launches_left(state, now, config));
-    for _ in 0..begun {
+    // Those that an untried image keeps back wait for the one that tries it: they are not given up.
+    for _ in 0..new_image::allows(state, now, begun, plan) {
         let token = launching::intend(state, now, config);
         state.by_token(&token).into_iter().for_each(|instance| instance.is_for_drill = true);
         let waits = state.drill.iter_mut().flat_map(|drill| &mut drill.tried).find(|tried| tried.waits());

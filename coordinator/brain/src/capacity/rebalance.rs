@@ -14,7 +14,7 @@
 
 use std::time::Duration;
 
-use super::scale_out;
+use super::{new_image, scale_out};
 use crate::config::{Config, OnDrift, OnRebalance};
 use crate::id::{InstanceId, LaunchToken};
 use crate::instance::Instance;
@@ -171,7 +171,7 @@ pub(super) fn launch_replacements(state: &mut State, now: Timestamp, config: &Co
             plan.notes.push(note);
             return;
         }
-        if scale_out::launches_left(state, now, config) == 0 {
+        if scale_out::launches_left(state, now, config) == 0 || new_image::allows(state, now, 1, plan) == 0 {
             return;
         }
         if why == Why::Rebalance {

@@ -1,7 +1,7 @@
 //! Scale-out: the guards above every policy, in the order in which a reader would ask, then the launches.
 
 use super::cannot_help::cannot_help;
-use super::early_ends;
+use super::{early_ends, new_image};
 use crate::config::{Config, OnRebalance};
 use crate::note::Note;
 use crate::phases::{draining, launching};
@@ -45,7 +45,8 @@ pub(super) fn scale_out(state: &mut State, now: Timestamp, config: &Config, desi
     if room < need {
         plan.notes.push(Note::AtCap { max_instances: config.max_instances, billing: counts.billing });
     }
-    for _ in 0..need.min(room).min(allowed).min(launches_left(state, now, config)) {
+    let launches = need.min(room).min(allowed).min(launches_left(state, now, config));
+    for _ in 0..new_image::allows(state, now, launches, plan) {
         let token = launching::intend(state, now, config);
         let reason = Reason::BelowDesired { demand, desired, ready: counts.ready, on_the_way: counts.on_the_way };
         plan.decisions.push(Planned::new(Decision::Launch { token }, reason));
@@ -74,7 +75,9 @@ pub(super) fn launches_blocked(state: &State, now: Timestamp) -> Option<Note> {
     let boots = || {
         let failures = state.breaker.failures;
         match state.breaker.open_until? {
-            until if now < until => Some(Note::BreakerOpen { failures, left: now.until(until) }),
+            until if now < until => {
+                Some(Note::BreakerOpen { failures, left: now.until(until), never_ran: state.never_ran() })
+            }
             _ => (state.breaker.allows(now, state.counts(now).on_the_way) == 0).then_some(Note::BreakerTries),
         }
     };

@@ -1,13 +1,12 @@
 //! What each event changes. Nothing is decided here but what an event decides by itself; that waits for the next tick.
 
-use super::{agent, drill, hand_back, leadership, listing, nothing_taken, operator, two_agents, unknown};
+use super::{agent, drill, hand_back, launch_image, leadership, listing, nothing_taken, operator, two_agents, unknown};
 use crate::backlog::{Backlog, JobsByInstance};
 use crate::capacity;
 use crate::config::Config;
 use crate::event::{Ec2State, Event};
 use crate::hand_back::HandBack;
 use crate::instance::Rebalance;
-use crate::launch_image::LaunchImage;
 use crate::phase::PhaseKind;
 use crate::phases::{booting, draining, launching, terminating};
 use crate::state::State;
@@ -29,9 +28,7 @@ fn take_in(state: &mut State, now: Timestamp, event: Event, config: &Config) {
         Event::ObservationFailed { detail } => state.observation_problem = Some(detail),
         Event::JobsSeen { asked_at, seen } => jobs_seen(state, asked_at, &seen),
         Event::InstancesListed { asked_at, instances } => listing::listed(state, now, asked_at, instances, config),
-        Event::LaunchImageRead { image } => {
-            state.launch_image = LaunchImage::told(state.launch_image.take(), now, image);
-        }
+        Event::LaunchImageRead { image } => launch_image::told(state, now, image),
         Event::ListingFailed { detail } => state.listing_problem = Some(detail),
         Event::LaunchAnswered { token, answer } => launching::answered(state, now, token, answer, config),
         // EC2's list confirms it, or it is retried.

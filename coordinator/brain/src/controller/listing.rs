@@ -69,6 +69,9 @@ fn take_in(state: &mut State, now: Timestamp, entry: &Listed, config: &Config, o
     // The ledger is believed before the tags: EC2 itself gave it this id, and anyone may edit a tag.
     instance.ec2.retagged.clone_from(&entry.retagged);
     instance.ec2.image = entry.image.clone().or(instance.ec2.image.take());
+    if let Some(image) = instance.ec2.image.as_ref().filter(|_| instance.has_been_ready()) {
+        state.proven_images.was_ready(image);
+    }
     if instance.id.is_none() {
         if instance.is_gone() && ends(entry.state) {
             // EC2 has said so before: no boot has failed. What it may have held is handed back in its name.
@@ -114,8 +117,8 @@ fn take_in(state: &mut State, now: Timestamp, entry: &Listed, config: &Config, o
     // A standby hears no agent: to it every instance boots until it ends.
     let has_failed = state.leader && has_ended && was_booting && is_failure;
     if has_failed && booting::count_once(&mut state.instances[position]) {
-        let launched_at = state.instances[position].planned_at;
-        booting::count_failures(state, now, &[launched_at], config);
+        let failed = state.instances[position].failed_boot();
+        booting::count_failures(state, now, vec![failed], config);
     }
 }
 

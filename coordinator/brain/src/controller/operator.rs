@@ -125,6 +125,7 @@ pub(super) fn resume(state: &mut State, now: Timestamp, by: String) {
     state.resumed = Some(by);
     state.forget_refusals();
     state.breaker.reset(now);
+    state.breaker_set_aside = None;
     state.alerts.remove(&AlertKind::BootsFail);
     for instance in &mut state.instances {
         launching::forget_back_off(instance, now);

@@ -85,7 +85,7 @@ fn each_instance(state: &mut State, now: Timestamp, config: &Config, plan: &mut 
                 launching::tick(instance, now, is_wanted, plan);
             }
             Phase::Booting { .. } => {
-                failed_boots.extend(booting::tick(instance, now, config, plan).then_some(instance.planned_at));
+                failed_boots.extend(booting::tick(instance, now, config, plan).then(|| instance.failed_boot()));
             }
             Phase::Ready => ready::tick(instance, now, config, plan),
             Phase::Draining { .. } => {
@@ -100,7 +100,7 @@ fn each_instance(state: &mut State, now: Timestamp, config: &Config, plan: &mut 
     rebalance::drain_replaced(state, now, config, plan);
     early_ends::tick(state, now, config);
     booting::keep_one(state, now, config);
-    booting::count_failures(state, now, &failed_boots, config);
+    booting::count_failures(state, now, failed_boots, config);
     alert(state, overdue, refused);
 }
 

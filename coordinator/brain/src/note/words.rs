@@ -129,12 +129,15 @@ impl fmt::Display for Note {
             Note::AtCap { max_instances, billing } => {
                 write!(f, "at the cap: {billing} of max_instances {max_instances} are running or starting")
             }
-            Note::BreakerOpen { failures, left } => write!(
-                f,
-                "{} failed in a row: no launch for {}. `spillway status` shows the boot step that failed",
-                counted(*failures, "boot"),
-                in_words(*left)
-            ),
+            Note::BreakerOpen { failures, left, never_ran } => {
+                write!(
+                    f,
+                    "{} failed in a row: no launch for {}. `spillway status` shows the boot step that failed",
+                    counted(*failures, "boot"),
+                    in_words(*left)
+                )?;
+                never_ran.as_ref().map_or(Ok(()), |it| write!(f, ". {it}"))
+            }
             Note::EarlyEnds { ends, left: Some(left) } => write!(
                 f,
                 "{} in a row ended without notice or took no job soon after becoming ready: no launch for {}",
@@ -149,6 +152,10 @@ impl fmt::Display for Note {
                 in_words(EARLY)
             ),
             Note::BreakerTries => f.write_str("boots failed before: one instance is tried first"),
+            Note::NewImage { image } => write!(
+                f,
+                "image {image} has not run here yet: one instance tries it first; the rest follow once it is ready"
+            ),
             Note::BackOff { class, code, message, left, after_accept: true } => {
                 let (what, said, left) = (class.in_words(), said(code, message), in_words(*left));
                 write!(

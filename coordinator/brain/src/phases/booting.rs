@@ -8,6 +8,7 @@
 use std::time::Duration;
 
 use super::draining;
+use crate::breaker::FailedBoot;
 use crate::config::Config;
 use crate::event::AgentPhase;
 use crate::id::InstanceId;
@@ -39,8 +40,11 @@ pub(crate) fn reported(state: &mut State, now: Timestamp, id: &InstanceId) {
     let Some(instance) = state.by_id(id) else { return };
     if instance.agent.phase == Some(AgentPhase::Ready) && instance.agent.proven {
         instance.enter(now, Phase::Ready, "its worker is ready to process jobs");
-        instance.ready_at.get_or_insert(now);
+        let is_first = instance.ready_at.replace(instance.ready_at.unwrap_or(now)).is_none();
         instance.agent.worker_log = None;
+        if let Some(image) = instance.ec2.image.clone().filter(|_| is_first) {
+            state.proven_images.became_ready(image);
+        }
         state.breaker.succeeded();
         state.alerts.remove(&AlertKind::BootsFail);
     }
@@ -119,18 +123,19 @@ pub(crate) fn keep_one(state: &mut State, now: Timestamp, config: &Config) {
     }
 }
 
-/// The boots of instances that were launched at these times failed: `boot_failures` in a row open the breaker, and a
-/// person is alerted.
-pub(crate) fn count_failures(state: &mut State, now: Timestamp, launched_at: &[Timestamp], config: &Config) {
+/// These boots failed: `boot_failures` in a row open the breaker, and a person is alerted.
+pub(crate) fn count_failures(state: &mut State, now: Timestamp, boots: Vec<FailedBoot>, config: &Config) {
     let mut opens = false;
-    for launched_at in launched_at {
-        opens |= state.breaker.failed(now, *launched_at, config.boot_failures, config.breaker_backoff);
+    for boot in boots {
+        opens |= state.breaker.failed(now, boot, config.boot_failures, config.breaker_backoff);
     }
     if opens {
         let until = state.breaker.open_until.unwrap_or(now);
         // Said again each time it opens, since the wait is another one.
         state.alerts.remove(&AlertKind::BootsFail);
         let failures = state.breaker.failures;
-        state.raise(AlertKind::BootsFail, Reason::BreakerOpened { failures, until, wait: until.since(now) });
+        let never_ran = state.never_ran();
+        let reason = Reason::BreakerOpened { failures, until, wait: until.since(now), never_ran };
+        state.raise(AlertKind::BootsFail, reason);
     }
 }

@@ -39,13 +39,16 @@ impl fmt::Display for Reason {
                 in_words(*retried_in),
                 remedy(*class, code)
             ),
-            Reason::BreakerOpened { failures, wait, .. } => write!(
-                f,
-                "{} failed in a row: no launch for {}, then one instance is tried. `spillway status` shows the boot step \
-                 that failed",
-                counted(*failures, "boot"),
-                in_words(*wait)
-            ),
+            Reason::BreakerOpened { failures, wait, never_ran, .. } => {
+                write!(
+                    f,
+                    "{} failed in a row: no launch for {}, then one instance is tried. `spillway status` shows the boot step \
+                     that failed",
+                    counted(*failures, "boot"),
+                    in_words(*wait)
+                )?;
+                never_ran.as_ref().map_or(Ok(()), |it| write!(f, ". {it}"))
+            }
             Reason::NothingTaken { id, demand, span } => write!(
                 f,
                 "{} ready to run and {id} is ready, but no job has been taken for {}: does its worker work this pool's \

@@ -7,6 +7,7 @@ use crate::drill::Drill;
 use crate::early_ends::EarlyEnds;
 use crate::id::InstanceId;
 use crate::instance::{Instance, NotTerminated};
+use crate::proven_images::{NeverRan, ProvenImages};
 use crate::refusal::Refusal;
 use crate::stranger::Stranger;
 use crate::time::Timestamp;
@@ -123,6 +124,24 @@ impl State {
     /// Instances that EC2 showed as gone, since this ledger began.
     pub fn terminated_total(&self) -> u64 {
         self.terminated_total
+    }
+
+    /// The images on which an instance has become ready, since this ledger began.
+    pub fn proven_images(&self) -> &ProvenImages {
+        &self.proven_images
+    }
+
+    /// The image that launches take, while no instance has become ready on it. One that EC2 has told and does not tell
+    /// now is still it: a call that fails must not end the trial of an image.
+    pub fn unproven_image(&self) -> Option<&str> {
+        let image = self.launch_image.as_ref().map(|image| image.id.as_str());
+        image.filter(|image| !self.proven_images.contains(image))
+    }
+
+    /// What all boots since the last success failed on, where it has never run here.
+    pub fn never_ran(&self) -> Option<NeverRan> {
+        let image = self.breaker.image.clone().filter(|image| !self.proven_images.contains(image))?;
+        Some(NeverRan { image, last_good: self.proven_images.last().map(str::to_owned) })
     }
 
     pub fn counts(&self, now: Timestamp) -> Counts {

@@ -26,6 +26,7 @@ impl Stepped for State {
             listed_at,
             listing_problem: _,
             launch_image,
+            proven_images: _,
             sustain,
             desired: _,
             nothing_taken_since,
@@ -35,6 +36,7 @@ impl Stepped for State {
             resumed: _,
             drill,
             breaker,
+            breaker_set_aside,
             early_ends,
             refusal,
             other_refusals,
@@ -55,6 +57,7 @@ impl Stepped for State {
         instances.step(by);
         drill.step(by);
         breaker.step(by);
+        breaker_set_aside.step(by);
         early_ends.step(by);
         refusal.step(by);
         other_refusals.step(by);

@@ -53,7 +53,13 @@ fn list(items: &[String]) -> String {
 }
 
 fn coordinator(answers: &Answers) -> String {
-    let Answers { installation, region, address, queues, prefix, operators, .. } = answers;
+    let Answers { installation, region, address, queues, prefix, operators, application, .. } = answers;
+    // What is no checkout has no commit to compare with.
+    let application = Some(&application.directory).filter(|directory| directory.join(".git").exists());
+    let application = application.map(|directory| {
+        let directory = text(&directory.display().to_string());
+        format!("# Its commit is compared with that of the instances, in spillway status.\napplication = {directory}\n")
+    });
     let region = match region {
         Some(region) => format!("\n[ec2]\nregion = {}\n", text(region)),
         None => String::new(),
@@ -73,13 +79,14 @@ fn coordinator(answers: &Answers) -> String {
          prefix = {}\n\
          # The stack's.\n\
          launch_template = {}\n\
-         launch_template_version = \"$Latest\"\n",
+         launch_template_version = \"$Latest\"\n{}",
         text(installation),
         text(&format!("{address}:{GRPC_PORT}")),
         list(operators),
         list(queues),
         text(prefix),
         text(&format!("{installation}-worker")),
+        application.unwrap_or_default(),
     )
 }
 

@@ -17,6 +17,8 @@ impl World {
         let calls = self.setup.calls;
         let by_chance = |world: &mut World, per_mille| !world.is_calm && is_ours && world.rng.per_mille(per_mille);
         let bad_step = self.cloud.bad_image.is_down(self.now).then(|| self.rng.below(STEPS as u64) as usize);
+        let image = self.cloud.machines[n].image;
+        let bad_step = if self.cloud.images.is_bad(image) { Some(image % STEPS) } else { bad_step };
         let slow = if by_chance(self, calls.slow_boot) { self.rng.between(5, 30) } else { 1 };
         let (slow, occurrence) =
             if by_chance(self, calls.never_boots) { (NEVER, Some(Occurrence::NeverBoots)) } else { (slow, None) };

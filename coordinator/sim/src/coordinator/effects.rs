@@ -58,6 +58,7 @@ impl World {
 
     fn list(&mut self, c: C) {
         self.check_listing(c);
+        self.asks_for_image(c);
         let asked_at = up(self.now);
         let answers_at = self.now + 2 * self.net.latency(self.now, &mut self.rng) + self.rng.between(20, 300);
         let throttled = self.cloud.throttles.is_down(self.now);

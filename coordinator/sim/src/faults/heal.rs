@@ -31,6 +31,8 @@ pub enum Heal {
     CancelDrain,
     UnmanagedEnds(N),
     Unprotect(N),
+    /// Launches take that image again.
+    RolledBack(usize),
     /// EC2 cancels what it had scheduled.
     EventCancelled(N),
     /// The partition begins now.
@@ -66,6 +68,8 @@ impl World {
             Heal::RateWindow => {}
             Heal::Resume => self.operator_resumes(),
             Heal::Unprotect(n) => self.cloud.machines[n].is_protected = false,
+            Heal::RolledBack(to) if !self.is_calm => self.image_is_rolled_back(to),
+            Heal::RolledBack(_) => {}
             Heal::EventCancelled(n) => self.ec2_cancels_event(n),
             Heal::CancelDrain => self.operator(Fault::OperatorCancel),
             Heal::CutBegins(c, until) => {

@@ -34,6 +34,7 @@ pub struct Obligations {
 impl World {
     pub(crate) fn check_input(&mut self, c: C, input: &Input) {
         self.note_told(input);
+        self.note_image(c, input);
         let (now, skew, up) = (self.local(c), self.setup.skew[c], up(self.now));
         let (coordinator, config) = (&mut self.coordinators[c], &self.setup.config);
         let is_leader = coordinator.pool.is_leader();

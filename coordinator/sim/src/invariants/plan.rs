@@ -11,6 +11,7 @@ use crate::clock::{HOUR, MINUTE, SECOND, ms};
 use crate::cloud::Stranger;
 use crate::coordinator::effects::TOLERATED;
 use crate::coordinator::number;
+use crate::faults::Fault;
 use crate::setup::Naming;
 use crate::world::World;
 
@@ -42,6 +43,7 @@ impl World {
         self.check_taken_back(c);
         if launches > 0 {
             self.check_launches(c, launches, now);
+            self.check_new_image(c, launches);
         }
         let hand_backs = plan.decisions.iter().filter(|it| matches!(it.decision, Decision::HandBack { .. })).count();
         if hand_backs > HAND_BACKS {
@@ -115,7 +117,8 @@ impl World {
                     let state = self.coordinators[c].state();
                     let planned_at = state.instance(id).map_or(now, |it| self.told_as_local(c, it.planned_at));
                     let until = state.breaker().open_until.map(|until| self.told_as_local(c, until).0);
-                    self.coordinators[c].shadow.boot_failed(n, now, planned_at, opens, until);
+                    let image = self.cloud.machines[n].image;
+                    self.coordinators[c].shadow.boot_failed(n, now, (planned_at, image), opens, until);
                 }
             }
             Decision::CancelDrain { .. } => self.coordinators[c].shadow.drain_is_cancelled(n),
@@ -343,7 +346,10 @@ impl World {
     fn check_breaker(&mut self, c: C, launches: usize, now: Timestamp) {
         let backoff = self.setup.config.breaker_backoff;
         let Some(until) = self.coordinators[c].state().breaker().open_until else {
-            self.coordinators[c].shadow.tries = 0;
+            // Weaker: with new images in the run it may be set aside, and come back with the tries of before.
+            if !self.setup.has(Fault::NewImage) {
+                self.coordinators[c].shadow.tries = 0;
+            }
             return;
         };
         let until = self.told_as_local(c, until);

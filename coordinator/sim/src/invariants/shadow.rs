@@ -72,6 +72,8 @@ pub struct Shadow {
     pub used: BTreeSet<LaunchToken>,
     pub held: bool,
     pub boots_failed: u32,
+    /// The images that these were of.
+    failed_images: BTreeSet<usize>,
     /// When the breaker opened last, by the failures that were seen here.
     pub breaker_opened_at: Option<u64>,
     /// Launches decided while it was open.
@@ -80,6 +82,9 @@ pub struct Shadow {
     pub resumed_at: u64,
     pub failed: BTreeSet<N>,
     pub desired: Option<u32>,
+    /// The image that launches take, as told last, and those of which an instance was ready.
+    pub launch_image: Option<usize>,
+    pub ready_images: BTreeSet<usize>,
     pub terminated_at: BTreeMap<N, u64>,
     /// When they were first ready; which of them were told to drain, and which have ended or lasted.
     first_ready: BTreeMap<N, u64>,
@@ -131,10 +136,13 @@ impl Clone for Shadow {
         renew(&mut self.ended, &other.ended);
         self.held = other.held;
         self.boots_failed = other.boots_failed;
+        renew(&mut self.failed_images, &other.failed_images);
         self.breaker_opened_at = other.breaker_opened_at;
         self.tries = other.tries;
         self.resumed_at = other.resumed_at;
         self.desired = other.desired;
+        self.launch_image = other.launch_image;
+        renew(&mut self.ready_images, &other.ready_images);
     }
 }
 
@@ -211,6 +219,7 @@ impl Shadow {
                 } else if report.proven && self.ready.insert(n) {
                     self.boots_failed = 0;
                     self.breaker_opened_at = None;
+                    self.failed_images.clear();
                     self.first_ready.entry(n).or_insert(now.0);
                 }
             }
@@ -231,13 +240,27 @@ impl Shadow {
             Input::Operator(_, Wish::Hold { .. }) => self.held = true,
             Input::Operator(_, Wish::Resume { .. }) => {
                 self.held = false;
-                (self.boots_failed, self.breaker_opened_at, self.resumed_at) = (0, None, now.0);
+                self.no_boot_has_failed(now);
                 self.forget_refusals();
                 // Terminations that were refused are retried at once.
                 self.terminated_at.values_mut().for_each(|at| *at = 0);
                 self.early_ends.clear();
             }
             _ => {}
+        }
+    }
+
+    fn no_boot_has_failed(&mut self, now: Timestamp) {
+        (self.boots_failed, self.breaker_opened_at, self.resumed_at) = (0, None, now.0);
+        self.failed_images.clear();
+    }
+
+    /// Launches take this image. Boots that failed on one other say nothing about one that has run. Weaker: not told
+    /// apart is whether that other one has.
+    pub fn takes_image(&mut self, now: Timestamp, image: usize) {
+        let is_other = self.failed_images.len() == 1 && !self.failed_images.contains(&image);
+        if self.launch_image.replace(image) != Some(image) && is_other && self.ready_images.contains(&image) {
+            self.no_boot_has_failed(now);
         }
     }
 
@@ -333,7 +356,7 @@ impl Shadow {
         &mut self,
         n: N,
         now: Timestamp,
-        planned_at: Timestamp,
+        (planned_at, image): (Timestamp, usize),
         (allowed, backoff): (u32, u64),
         until: Option<u64>,
     ) {
@@ -341,6 +364,7 @@ impl Shadow {
             return;
         }
         self.boots_failed += 1;
+        self.failed_images.insert(image);
         let is_try = self.breaker_opened_at.is_none_or(|at| planned_at.0 >= at + backoff);
         if self.boots_failed >= allowed && is_try {
             self.breaker_opened_at = Some(until.map_or(now.0, |until| now.0.min(until.saturating_sub(backoff))));

@@ -1,6 +1,7 @@
 //! One pool's settings, each by itself.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use spillway_brain as brain;
@@ -47,6 +48,7 @@ impl Check<'_> {
             return Err(self.bad(&at("launch_template_version"), detail));
         }
         self.tags(index, &section.tags)?;
+        let application = self.application(index, &section)?;
         let brain = self.brain_config(index, &section)?;
         Ok(Pool {
             name,
@@ -55,6 +57,7 @@ impl Check<'_> {
             launch_template,
             launch_template_version: version,
             tags: section.tags,
+            application,
             brain,
         })
     }
@@ -80,6 +83,18 @@ impl Check<'_> {
             return Err(self.bad(&format!("{at}.{key}"), detail));
         }
         Ok(())
+    }
+
+    fn application(&self, index: usize, section: &PoolSection) -> Result<Option<PathBuf>, ConfigError> {
+        match section.application.as_deref() {
+            None | Some("") => Ok(None),
+            Some(path) if Path::new(path).is_absolute() => Ok(Some(PathBuf::from(path))),
+            Some(path) => {
+                let detail =
+                    format!("\"{path}\" is no absolute path: write where the checkout is, such as \"/opt/app\"");
+                Err(self.bad(&format!("pool[{index}].application"), detail))
+            }
+        }
     }
 
     fn brain_config(&self, index: usize, section: &PoolSection) -> Result<brain::Config, ConfigError> {

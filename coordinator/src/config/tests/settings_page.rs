@@ -75,7 +75,11 @@ fn a_key_without_a_default_is_what_the_settings_page_says() {
             // Its variable is among the plan's in these tests.
             "none" => {
                 let is_secret = ["redis.url_file", "ledger.url_file", "grpc.join_token_file"].contains(&key);
-                let value = if is_secret { secret } else { "something" };
+                let value = match key {
+                    _ if is_secret => secret,
+                    "pool.application" => "/opt/app",
+                    _ => "something",
+                };
                 let with = shown(&[&PLAN[..], &[(name.as_str(), value)]].concat());
                 assert_ne!(with, shown(&PLAN), "{key} does nothing");
             }

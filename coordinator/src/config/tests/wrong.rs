@@ -87,6 +87,10 @@ fn what_the_file_cannot_mean_is_said_with_line_key_and_remedy() {
             "f:2: pool.on_drift: \"bake\" is not what can follow: write \"report\" or \"replace\"",
         ),
         (
+            "[[pool]]\napplication = \"app\"",
+            "f:2: pool.application: \"app\" is no absolute path: write where the checkout is, such as \"/opt/app\"",
+        ),
+        (
             "[[pool]]\nrebalance = \"always\"",
             "f:2: pool.rebalance: \"always\" is not a rebalance mode: write \"replace\"",
         ),
