@@ -15,6 +15,9 @@ pub const PAGE: &str = "index.html";
 /// `coordinator/deploy/operations.md` as a page.
 pub const RUNBOOK: &str = "runbook.html";
 
+/// uPlot's licence; there where uPlot is.
+pub const CHARTS_LICENSE: &str = "uPlot-LICENSE.txt";
+
 /// A file by its name.
 pub fn asset(name: &str) -> Option<&'static Asset> {
     ASSETS.iter().find(|asset| asset.name == name)
@@ -28,6 +31,7 @@ impl Asset {
             Some("css") => "text/css; charset=utf-8",
             Some("js") => "text/javascript; charset=utf-8",
             Some("svg") => "image/svg+xml",
+            Some("txt") => "text/plain; charset=utf-8",
             _ => "application/octet-stream",
         }
     }

@@ -80,4 +80,7 @@ if (process.argv[1] === new URL(import.meta.url).pathname) {
   if (!directory) throw new Error('usage: node pack.js DIRECTORY');
   mkdirSync(directory, { recursive: true });
   for (const [name, text] of Object.entries(pack())) writeFileSync(`${directory}/${name}`, text);
+  // Whoever passes uPlot on passes its licence on.
+  const license = new URL('node_modules/uplot/LICENSE', import.meta.url);
+  if (existsSync(license)) writeFileSync(`${directory}/uPlot-LICENSE.txt`, readFileSync(license));
 }

@@ -12,6 +12,8 @@ use anyhow::{Context as _, bail};
 use serde::Deserialize;
 
 const OURS: &str = "Apache-2.0";
+/// The crate whose program has the page in it.
+const COORDINATOR: &str = "spillway-cli";
 
 /// Of `cargo metadata`, what matters here.
 #[derive(Debug, Deserialize)]
@@ -74,6 +76,11 @@ pub fn print(package: &str, target: &str) -> anyhow::Result<()> {
     }
     let metadata = serde_json::from_slice(&out.stdout).context("cargo metadata")?;
     print!("{}", text(&linked(&metadata, package)?)?);
+    // No crate: the dashboard's charts.
+    if let Some(license) = spillway_web::asset(spillway_web::CHARTS_LICENSE).filter(|_| package == COORDINATOR) {
+        let license = String::from_utf8_lossy(license.plain);
+        print!("\n{}\nuPlot, in the dashboard's page: MIT:\n\n{}\n", "-".repeat(80), license.trim());
+    }
     Ok(())
 }
 
