@@ -12,7 +12,8 @@ use crate::config::Settings;
 use crate::redis_client::Redis;
 
 /// What the ledger's user may do, below its keys.
-const LEDGER: &str = "+get +set +del +exists +pexpire +pttl +time +xadd +xrevrange +eval +evalsha +script|load +ping";
+const LEDGER: &str = "+get +set +del +exists +pexpire +pttl +time +xadd +xrange +xrevrange +hgetall +hset +hincrby \
+                      +hdel +info +eval +evalsha +script|load +ping";
 /// What BullMQ's user may do, below its keys: BullMQ, and, where there are no users of their own for them, the agents'
 /// and the coordinator's look at it, and hand-backs. The shim unblocks a Worker that waits for a job when its instance
 /// drains.

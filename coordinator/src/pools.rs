@@ -3,8 +3,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use spillway_record::Frame;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 use crate::agents::Agents;
 use crate::beside::Beside;
@@ -14,7 +13,7 @@ use crate::hand_back::HandBacks;
 use crate::ledger::{Lease, Ledger, RETIRES, Sessions};
 use crate::queue::QueueObserver;
 use crate::reconcile::{Parts, PoolHandle, Reconciler};
-use crate::record::{Past, Recording, Store};
+use crate::record::{Frames, Recording, Store};
 use crate::redis_client::Redis;
 
 /// All pools of this process.
@@ -76,7 +75,7 @@ pub(crate) struct Started {
     /// Where the leader is, for the handle.
     pub leader: watch::Sender<Option<String>>,
     /// Keeps the record in Redis, and ends after the loop; None where none is kept there.
-    pub store: Option<(Store, mpsc::UnboundedReceiver<Vec<Frame>>)>,
+    pub store: Option<(Store, Frames)>,
 }
 
 impl Starter {
@@ -86,17 +85,18 @@ impl Starter {
         let retires = if pool.brain.retired { RETIRES } else { "" };
         let holder = format!("{retires}{}", self.holder);
         let ledger = || Redis::new("ledger.url", &settings.ledger_url);
-        let past = Past::default();
-        let (frames, store) = match settings.record_bytes {
-            0 => (None, None),
+        let (recording, past, store) = match settings.record_bytes {
+            0 => {
+                let (recording, past) = Recording::in_memory();
+                (recording, past, None)
+            }
             most => {
-                let (sender, frames) = mpsc::unbounded_channel();
-                let store = Store::new(ledger()?, &settings.ledger_prefix, &pool.name, most, past.clone());
-                (Some(sender), Some((store, frames)))
+                let (recording, past, store) = Recording::kept(ledger()?, &settings.ledger_prefix, &pool.name, most);
+                (recording, past, Some(store))
             }
         };
         let parts = Parts {
-            recording: Recording::new(past.clone(), frames),
+            recording,
             past,
             cloud: self.cloud.clone(),
             agents: self.agents.clone(),

@@ -31,6 +31,8 @@ use crate::{leading, operators, retire, telemetry, web};
 
 /// For stopping the pools and releasing the lease: within systemd's five seconds.
 const STOP_TIMEOUT: Duration = Duration::from_secs(4);
+/// And the records of their ends.
+const RECORD_TIMEOUT: Duration = Duration::from_secs(1);
 /// A pool's loop that has published nothing for this long hangs.
 const HANG_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -182,6 +184,8 @@ struct Pools {
     /// Renew the leases until `release` is dropped.
     leading: JoinSet<()>,
     release: watch::Sender<()>,
+    /// Write the records; each ends after its pool's loop.
+    stores: JoinSet<()>,
 }
 
 impl Pools {
@@ -203,7 +207,7 @@ impl Pools {
             beside,
             sessions: sessions.clone(),
         };
-        let (mut loops, mut leading) = (JoinSet::new(), JoinSet::new());
+        let (mut loops, mut leading, mut stores) = (JoinSet::new(), JoinSet::new(), JoinSet::new());
         let (release, released) = watch::channel(());
         let settling = Settling::begin(settings, cloud)?;
         let home = settling.home();
@@ -214,7 +218,7 @@ impl Pools {
             let Started { reconciler, handle, lease, leader, store } = starter.start(pool)?;
             loops.spawn(reconciler.run());
             if let Some((store, frames)) = store {
-                loops.spawn(store.run(frames));
+                stores.spawn(store.run(frames));
             }
             leading.spawn(leading::hold(lease, handle.clone(), leader, is_known.clone(), released.clone()));
             handles.push(handle);
@@ -223,7 +227,7 @@ impl Pools {
         let installation = is_known.clone();
         leading.spawn(retire::watch(starter, list.clone(), home, is_known, beside_seen, released));
         let settling = tokio::spawn(settling);
-        Ok(Self { list, region, installation, sessions, loops, settling, leading, release })
+        Ok(Self { list, region, installation, sessions, loops, settling, leading, release, stores })
     }
 
     /// Stops the loops, which save their state, and then releases the lease.
@@ -240,6 +244,11 @@ impl Pools {
         });
         if stopped.await.is_err() {
             tracing::warn!("stopping timed out: calls that still ran are abandoned; every decision is in the ledger");
+        }
+        // Behind the leases: the next leader does not wait for the record.
+        let written = tokio::time::timeout(RECORD_TIMEOUT, async { while self.stores.join_next().await.is_some() {} });
+        if written.await.is_err() {
+            tracing::warn!("the end of the record could not be written in time: history has a gap");
         }
     }
 }

@@ -58,14 +58,14 @@ impl Waits {
         if self.counts.len() <= class {
             self.counts.resize(class + 1, 0);
         }
-        self.counts[class] += times;
+        self.counts[class] = self.counts[class].saturating_add(times);
     }
 
     pub fn merge(&mut self, other: &Waits) {
         if self.counts.len() < other.counts.len() {
             self.counts.resize(other.counts.len(), 0);
         }
-        self.counts.iter_mut().zip(&other.counts).for_each(|(to, from)| *to += from);
+        self.counts.iter_mut().zip(&other.counts).for_each(|(to, from)| *to = to.saturating_add(*from));
     }
 
     pub fn count(&self) -> u64 {

@@ -7,6 +7,9 @@ use crate::buckets::Waits;
 use crate::history::{History, Told};
 use crate::lanes::Lane;
 
+/// Floods of one answer: the newest.
+const MOST: usize = 100;
+
 /// What was seen at one time.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Sample {
@@ -77,7 +80,8 @@ pub(crate) fn floods(samples: impl Iterator<Item = Sample>) -> Vec<Flood> {
         flood.longest_wait = flood.longest_wait.max(sample.oldest_ms);
         flood.most_desired = flood.most_desired.max(sample.desired);
         if !is_flood {
-            flood.ended = Some(sample.at);
+            // A clock that was set back shows an earlier time.
+            flood.ended = Some(sample.at.max(flood.began));
             found.extend(under_way.take());
         }
     }
@@ -86,11 +90,12 @@ pub(crate) fn floods(samples: impl Iterator<Item = Sample>) -> Vec<Flood> {
 }
 
 impl History {
-    /// The floods that were under way at some time from one to the other, oldest first; `now` is where one ends that is
+    /// The newest floods that were under way at some time from one to the other, oldest first; `now` is where one ends that is
     /// not over.
     pub fn floods(&self, from: u64, to: u64, now: u64) -> Vec<Flood> {
         let mut floods = floods(self.samples());
         floods.retain(|flood| flood.began <= to && flood.ended.unwrap_or(now) >= from);
+        floods.drain(..floods.len().saturating_sub(MOST));
         for flood in &mut floods {
             self.tell(flood, now);
         }
@@ -99,31 +104,32 @@ impl History {
 
     /// Jobs, instances and decisions of a flood.
     fn tell(&self, flood: &mut Flood, now: u64) {
-        let (from, to) = (flood.began, flood.ended.unwrap_or(now));
+        let (from, to) = (flood.began, flood.ended.unwrap_or(now).max(flood.began));
         let mut waits = Waits::default();
         self.jobs(from, to, |jobs| {
-            flood.started += jobs.started;
-            flood.finished += jobs.finished;
-            flood.failed += jobs.failed;
+            flood.started = flood.started.saturating_add(jobs.started);
+            flood.finished = flood.finished.saturating_add(jobs.finished);
+            flood.failed = flood.failed.saturating_add(jobs.failed);
             waits.merge(&jobs.waits);
         });
         (flood.wait_p50, flood.wait_p95) = (waits.quantile(0.5), waits.quantile(0.95));
         let mut seen = BTreeSet::new();
-        for lane in self.lanes(from, to) {
+        for lane in self.lanes_within(from, to) {
             let Some(began) = lane.began() else { continue };
-            if !seen.insert(lane.instance.clone()) {
+            if !seen.insert(&lane.instance) {
                 continue;
             }
             flood.launched += u32::from(began >= from);
             flood.interrupted += u32::from(lane.interrupted_at.is_some());
-            let ready = ready(&lane);
+            let ready = ready(lane);
             flood.never_ready += u32::from(ready.is_none() && lane.ended_at.is_some());
             let after = ready.map(|at| at.saturating_sub(began));
             flood.first_ready_after = match (flood.first_ready_after, after) {
                 (Some(a), Some(b)) => Some(a.min(b)),
                 (a, b) => a.or(b),
             };
-            flood.instance_ms += lane.ended_at.unwrap_or(now).min(to).saturating_sub(began.max(from));
+            flood.instance_ms =
+                flood.instance_ms.saturating_add(lane.ended_at.unwrap_or(now).min(to).saturating_sub(began.max(from)));
         }
         (flood.decisions, flood.decisions_left_out) = self.decisions(from, to);
     }

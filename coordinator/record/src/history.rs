@@ -1,7 +1,7 @@
 //! What a coordinator keeps of the record in memory: the last two hours as they were seen, thirty days by minutes, the
 //! decisions, and the lives of instances. Every part is bounded.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -76,10 +76,12 @@ impl Sums {
 
     fn ran(&mut self, jobs: &Jobs) {
         let sums = self.jobs.get_or_insert_default();
-        sums.arrived += jobs.arrived;
-        sums.started += jobs.started;
-        sums.finished += jobs.finished;
-        sums.failed += jobs.failed;
+        // Whatever the record says.
+        let add = |to: &mut u64, more: u64| *to = to.saturating_add(more);
+        add(&mut sums.arrived, jobs.arrived);
+        add(&mut sums.started, jobs.started);
+        add(&mut sums.finished, jobs.finished);
+        add(&mut sums.failed, jobs.failed);
         sums.waits.merge(&jobs.waits);
     }
 
@@ -104,6 +106,11 @@ impl From<&Interval> for Jobs {
         let Interval { arrived, finished, failed, .. } = *interval;
         Jobs { arrived, started: interval.starts.len() as u64, finished, failed, waits }
     }
+}
+
+/// Whatever the record says.
+fn sum(counts: [u32; 3]) -> u32 {
+    counts.into_iter().fold(0, u32::saturating_add)
 }
 
 /// The record of one pool, in memory.
@@ -157,7 +164,8 @@ impl History {
         if let Some(last) = last.filter(|last| look.at.saturating_sub(last.at) <= UNCHANGED_EACH_MS + MINUTE) {
             let between = last.at / MINUTE + 1..look.at / MINUTE;
             for minute in between {
-                let aged = last.oldest_ms.map(|age| age + (minute * MINUTE).saturating_sub(last.at));
+                let since = (minute * MINUTE).saturating_sub(last.at);
+                let aged = last.oldest_ms.map(|age| age.saturating_add(since));
                 self.minutes.entry(minute).or_default().saw(&Look { oldest_ms: aged, ..last.clone() });
             }
         }
@@ -291,7 +299,7 @@ impl History {
                 demand: sums.demand,
                 oldest_ms: sums.oldest_ms,
                 desired: count(sums.desired),
-                instances: count(sums.ready) + count(sums.on_the_way) + count(sums.draining),
+                instances: sum([sums.ready, sums.on_the_way, sums.draining].map(count)),
             }
         });
         let fine = self.fine.iter().map(|look| Sample {
@@ -299,13 +307,16 @@ impl History {
             demand: look.demand,
             oldest_ms: look.oldest_ms,
             desired: look.desired.unwrap_or(0),
-            instances: look.ready + look.on_the_way + look.draining,
+            instances: sum([look.ready, look.on_the_way, look.draining]),
         });
-        minutes.filter(move |sample| sample.at + MINUTE <= fine_from).chain(fine)
+        minutes.filter(move |sample| sample.at.saturating_add(MINUTE) <= fine_from).chain(fine)
     }
 
     /// What happened to jobs in a time range: as it was seen where that is kept, otherwise by minutes.
     pub(crate) fn jobs(&self, from: u64, to: u64, mut of: impl FnMut(&Jobs)) {
+        if from > to {
+            return;
+        }
         // What was read at a start is by minutes alone.
         let oldest = self.fine.front().map_or(u64::MAX, |look| look.at);
         if from >= oldest {
@@ -339,9 +350,19 @@ impl History {
         (within, left_out)
     }
 
+    pub(crate) fn lanes_within(&self, from: u64, to: u64) -> impl Iterator<Item = &Lane> {
+        self.lanes.values().filter(move |lane| lane.lives_within(from, to))
+    }
+
+    /// These are the instances that there are: others ended when they were seen last, whoever did not write it.
+    pub fn only(&mut self, tokens: &BTreeSet<String>) {
+        let gone = self.lanes.iter_mut().filter(|(token, lane)| lane.ended_at.is_none() && !tokens.contains(*token));
+        gone.for_each(|(_, lane)| lane.was_not_seen_again());
+    }
+
     /// The instances that lived in a time range, those that began last at the end.
     pub fn lanes(&self, from: u64, to: u64) -> Vec<Lane> {
-        let mut found: Vec<&Lane> = self.lanes.values().filter(|lane| lane.lives_within(from, to)).collect();
+        let mut found: Vec<&Lane> = self.lanes_within(from, to).collect();
         found.sort_by_key(|lane| lane.began());
         let left_out = found.len().saturating_sub(TOLD);
         found[left_out..].iter().map(|lane| Lane::clone(lane)).collect()

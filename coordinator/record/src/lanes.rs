@@ -77,6 +77,9 @@ impl Lane {
             last.to.get_or_insert(*at);
         }
         if phase == "gone" {
+            if self.ended_at.is_some() {
+                return;
+            }
             let last = self.phases.last().map(|last| last.reason.clone()).unwrap_or_default();
             self.ended = Some(if reason.is_empty() { last } else { reason.clone() });
             self.ended_at = Some(*at);
@@ -93,7 +96,8 @@ impl Lane {
     pub(crate) fn steps_on(&mut self, step: &Step) {
         let is_over = matches!(step.state, StepState::Succeeded | StepState::Failed);
         let to = is_over.then_some(step.at);
-        if let Some(same) = self.steps.iter_mut().rev().find(|it| it.name == step.name && it.to.is_none()) {
+        let is_same = |it: &&mut StepSpan| it.name == step.name && (it.to.is_none() || it.from == step.from);
+        if let Some(same) = self.steps.iter_mut().rev().find(is_same) {
             (same.state, same.to) = (step.state, to);
         } else if self.steps.len() < KEPT {
             self.steps.push(StepSpan { name: step.name.clone(), from: step.from, to, state: step.state });
@@ -102,6 +106,9 @@ impl Lane {
 
     pub(crate) fn holds(&mut self, at: u64, count: u32) {
         if let Some(last) = self.jobs.last_mut() {
+            if last.to.is_none() && last.count == count {
+                return;
+            }
             last.to.get_or_insert(at);
         }
         if self.jobs.len() == KEPT {
@@ -110,6 +117,15 @@ impl Lane {
         if count > 0 {
             self.jobs.push(Held { from: at, to: None, count });
         }
+    }
+
+    /// Nobody wrote how it ended.
+    pub(crate) fn was_not_seen_again(&mut self) {
+        let times =
+            self.phases.iter().map(|span| span.to.unwrap_or(span.from)).chain(self.steps.iter().map(|it| it.from));
+        let at = times.chain(self.jobs.iter().map(|held| held.from)).max().unwrap_or_default();
+        let reason = "it was not seen again: the record has a gap".to_owned();
+        self.enters(&PhaseBegan { at, phase: "gone".to_owned(), reason, ..PhaseBegan::default() });
     }
 
     /// When it began; None before its first phase.

@@ -133,7 +133,7 @@ impl Interval {
         const SINGLE: usize = 200;
         let shift = next.at.saturating_sub(self.at);
         self.starts.iter_mut().for_each(|(_, before_end, _)| *before_end += shift);
-        (self.at, self.millis) = (next.at, self.millis + shift);
+        (self.at, self.millis) = (next.at, self.millis.saturating_add(shift));
         self.arrived += next.arrived;
         self.finished += next.finished;
         self.failed += next.failed;

@@ -21,7 +21,7 @@ impl Reconciler {
             view.observation_problem = format!("ledger: {problem}");
         }
         if pool.is_leader() && pool.ticked_at().is_some() {
-            self.recording.saw(&view, pool.time(now).0);
+            self.recording.saw(&view, pool.epoch(), pool.time(now).0);
         }
         self.status.send_replace(PoolStatus {
             view,

@@ -6,12 +6,11 @@
 
 use std::time::Duration;
 
-use redis::{Pipeline, pipe};
-use spillway_record::Frame;
-use tokio::sync::mpsc;
+use redis::pipe;
+use spillway_record::{Frame, History};
 use tokio::time::MissedTickBehavior;
 
-use super::Past;
+use super::{Frames, Past};
 use crate::clock;
 use crate::redis_client::{Redis, RedisProblem};
 
@@ -28,11 +27,13 @@ const CHUNK: usize = 500;
 const WAITING: usize = 1024 * 1024;
 /// Nothing is written while Redis uses so many per cent of its maxmemory.
 const FULL_PERCENT: u64 = 90;
+/// Entries of later than this are of a clock that was wrong.
+const AHEAD_MS: u64 = 3_600_000;
 /// What an entry takes in a stream beside its text, measured with Redis 7: about a tenth, and a few bytes.
 const OVERHEAD: usize = 16;
 
 /// An entry of a stream: its id, and its fields.
-type Entry = (String, Vec<(String, String)>);
+type Entry = (String, Vec<(Vec<u8>, Vec<u8>)>);
 
 /// One pool's record.
 #[derive(Debug)]
@@ -57,7 +58,7 @@ impl Store {
     }
 
     /// Runs until the other end of the channel is gone; then what waits is written once more.
-    pub async fn run(mut self, mut frames: mpsc::UnboundedReceiver<Vec<Frame>>) {
+    pub async fn run(mut self, mut frames: Frames) {
         let mut interval = tokio::time::interval(EACH);
         interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -86,8 +87,7 @@ impl Store {
             self.catch_up().await?;
             self.write().await
         };
-        let problem = done.await.err();
-        let text = problem.as_ref().map(ToString::to_string);
+        let text = done.await.err().map(|problem| problem.to_string());
         if let Some(problem) = text.as_ref().filter(|text| self.problem.as_ref() != Some(*text)) {
             tracing::warn!(
                 key = self.prefix,
@@ -117,40 +117,67 @@ impl Store {
         Ok(days)
     }
 
-    /// Reads what was written since: all of it at the start, later what another leader writes.
+    /// Reads what was written since: all of it at the start, later what another leader writes. What this store wrote
+    /// itself, without hearing of it, waits no longer.
     async fn catch_up(&mut self) -> Result<(), RedisProblem> {
         let today = clock::now().0 / DAY_MS;
-        let first = self.read.as_ref().map(|(day, _)| *day);
-        let days: Vec<u64> = match first {
-            Some(first) => (first..=today).collect(),
-            None => self.days().await?.into_iter().map(|(day, _)| day).filter(|day| *day + DAYS >= today).collect(),
+        let mut whole = match &self.read {
+            Some(_) => None,
+            None => Some(History::default()),
         };
+        let days: Vec<u64> = match &self.read {
+            Some((first, _)) => ((*first).min(today)..=today).collect(),
+            None => self.days().await?.into_iter().map(|(day, _)| day).filter(|day| is_kept(*day, today)).collect(),
+        };
+        let mut read = self.read.clone();
         for day in days {
             loop {
-                let after = self.read.as_ref().filter(|(read, _)| *read == day);
+                let after = read.as_ref().filter(|(read, _)| *read == day);
                 let after = after.map_or_else(|| "-".to_owned(), |(_, id)| format!("({id}"));
                 let mut range = pipe();
                 range.cmd("XRANGE").arg(self.day(day)).arg(after).arg("+").arg("COUNT").arg(CHUNK);
-                let (entries,): (Vec<Entry>,) = self.redis.query(&range).await?;
+                let answer = self.redis.query_each(&mut range).await?.into_iter().next();
+                // A day that somebody has replaced does not hide the others.
+                let Some(entries) = answer.and_then(|it| redis::from_redis_value::<Vec<Entry>>(it.ok()?).ok()) else {
+                    break;
+                };
                 let Some((last, _)) = entries.last() else { break };
-                self.read = Some((day, last.clone()));
+                read = Some((day, last.clone()));
                 let is_all = entries.len() < CHUNK;
-                let mut past = self.past.look();
-                for (_, text) in entries.iter().flat_map(|(_, fields)| fields) {
-                    // One that is damaged does not hide the others.
-                    if let Ok(frame) = serde_json::from_str(text) {
-                        past.add(&frame, false);
-                    }
+                let texts = entries.iter().flat_map(|(_, fields)| fields).map(|(_, text)| text.as_slice());
+                let frames = self.unknown(texts);
+                match &mut whole {
+                    Some(whole) => frames.iter().for_each(|frame| whole.add(frame, false)),
+                    None => self.past.add(&frames),
                 }
                 if is_all {
                     break;
                 }
             }
         }
-        if self.read.is_none() {
-            self.read = Some((today, "0-0".to_owned()));
+        if let Some(whole) = whole {
+            self.past.is_read(whole);
         }
+        self.read = read.or_else(|| Some((today, "0-0".to_owned())));
         Ok(())
+    }
+
+    /// Of these entries those that this store did not write itself. One that is damaged, or of a time to come, is
+    /// skipped.
+    fn unknown<'a>(&mut self, texts: impl Iterator<Item = &'a [u8]>) -> Vec<Frame> {
+        let latest = clock::now().0.saturating_add(AHEAD_MS);
+        let mut frames = Vec::new();
+        let mut own = 0;
+        for text in texts {
+            // They were written in this order.
+            if self.waiting.get(own).is_some_and(|frame| serde_json::to_vec(frame).is_ok_and(|it| it == text)) {
+                own += 1;
+                continue;
+            }
+            frames.extend(serde_json::from_slice::<Frame>(text).ok().filter(|frame| frame.at() <= latest));
+        }
+        self.waiting.drain(..own);
+        frames
     }
 
     async fn write(&mut self) -> Result<(), RedisProblem> {
@@ -158,66 +185,82 @@ impl Store {
             return Ok(());
         }
         if let Some(percent) = self.used_percent().await?.filter(|percent| *percent >= FULL_PERCENT) {
-            let (address, detail) = (self.redis.address().to_owned(), format!("it uses {percent} % of its maxmemory"));
-            return Err(RedisProblem::Refused { address, detail });
+            return Err(self.refused(format!("it uses {percent} % of its maxmemory")));
         }
+        let today = clock::now().0 / DAY_MS;
         while !self.waiting.is_empty() {
             let count = self.waiting.len().min(CHUNK);
-            let (pipeline, days) = self.pipeline(count);
-            let ids: Vec<redis::Value> = self.redis.query(&pipeline).await?;
-            self.waiting.drain(..count);
-            // The last entry's id; those after it are of the bytes.
-            let id = ids.get(count - 1).and_then(|id| redis::from_redis_value_ref::<String>(id).ok());
-            if let (Some(id), Some(day)) = (id, days.last()) {
-                self.read = Some((*day, id));
-            }
+            self.write_some(today, count).await?;
         }
-        self.trim().await
+        self.trim(today).await
     }
 
-    /// Adds the first entries to their days.
-    fn pipeline(&self, count: usize) -> (Pipeline, Vec<u64>) {
-        let (mut pipeline, mut days) = (pipe(), Vec::<(u64, usize)>::new());
-        // Of the day on which it is written: entries of a stream are in order.
-        let today = clock::now().0 / DAY_MS;
+    /// Adds the first entries to the day, and their bytes to its size.
+    async fn write_some(&mut self, today: u64, count: usize) -> Result<(), RedisProblem> {
+        let (mut pipeline, mut bytes) = (pipe(), 0);
         for frame in &self.waiting[..count] {
             let text = serde_json::to_string(frame).unwrap_or_default();
-            match days.last_mut() {
-                Some((_, bytes)) => *bytes += text.len() + OVERHEAD,
-                None => days.push((today, text.len() + OVERHEAD)),
-            }
+            bytes += text.len() + OVERHEAD;
             pipeline.cmd("XADD").arg(self.day(today)).arg("*").arg("f").arg(text);
         }
-        for (day, bytes) in &days {
-            pipeline.cmd("HINCRBY").arg(self.bytes()).arg(day).arg(*bytes).ignore();
-            let over = (DAYS + 2) * DAY_MS;
-            pipeline.cmd("PEXPIRE").arg(self.day(*day)).arg(over).ignore();
+        pipeline.cmd("PEXPIRE").arg(self.day(today)).arg((DAYS + 2) * DAY_MS);
+        let mut answers = self.redis.query_each(&mut pipeline).await?.into_iter();
+        let mut written = 0;
+        for answer in answers.by_ref().take(count) {
+            let id = answer.map_err(|error| self.redis.failed(error));
+            let id = match id {
+                Ok(id) => redis::from_redis_value::<String>(id).unwrap_or_default(),
+                Err(problem) => {
+                    self.waiting.drain(..written);
+                    return Err(problem);
+                }
+            };
+            written += 1;
+            self.read = Some((today, id));
         }
-        (pipeline, days.into_iter().map(|(day, _)| day).collect())
+        self.waiting.drain(..written);
+        // By itself: what fails here is written all the same.
+        let counted =
+            self.redis.query::<()>(pipe().cmd("HINCRBY").arg(self.bytes()).arg(today).arg(bytes).ignore()).await;
+        match counted {
+            // Somebody has put something else into its place.
+            Err(RedisProblem::Refused { .. }) => {
+                self.redis.query(pipe().cmd("HSET").arg(self.bytes()).arg(today).arg(bytes).ignore()).await
+            }
+            other => other,
+        }
     }
 
-    /// Deletes days that are too old, and the oldest while all are too many bytes.
-    async fn trim(&mut self) -> Result<(), RedisProblem> {
+    fn refused(&self, detail: String) -> RedisProblem {
+        RedisProblem::Refused { address: self.redis.address().to_owned(), detail }
+    }
+
+    /// Deletes days that are too old, and the oldest while all are too many bytes. A day that is too large by itself
+    /// begins anew: it cannot grow without a bound.
+    async fn trim(&mut self, today: u64) -> Result<(), RedisProblem> {
         let mut days = self.days().await?;
-        let today = clock::now().0 / DAY_MS;
-        let mut bytes: u64 = days.iter().map(|(_, bytes)| bytes).sum();
-        let mut gone = Vec::new();
-        while let Some((day, of_day)) = days.first().copied() {
-            let is_too_old = day + DAYS < today;
-            if !is_too_old && (bytes <= self.most || days.len() == 1) {
+        let mut bytes: u64 = days.iter().fold(0, |sum, (_, bytes)| sum.saturating_add(*bytes));
+        let mut gone: Vec<u64> = days.iter().map(|(day, _)| *day).filter(|day| !is_kept(*day, today)).collect();
+        days.retain(|(day, of_day)| {
+            let is_kept = is_kept(*day, today);
+            bytes = if is_kept { bytes } else { bytes.saturating_sub(*of_day) };
+            is_kept
+        });
+        // Today is the last to go.
+        days.sort_by_key(|(day, _)| (*day == today, *day));
+        for (day, of_day) in days {
+            if bytes <= self.most {
                 break;
             }
-            if !is_too_old {
-                tracing::warn!(
-                    key = self.prefix,
-                    bytes,
-                    most = self.most,
-                    "the record's oldest day is deleted: it is at its bound"
-                );
-            }
+            tracing::warn!(
+                key = self.prefix,
+                day,
+                bytes,
+                most = self.most,
+                "a day of the record is deleted: it is at its bound"
+            );
             gone.push(day);
             bytes = bytes.saturating_sub(of_day);
-            days.remove(0);
         }
         if gone.is_empty() {
             return Ok(());
@@ -238,6 +281,11 @@ impl Store {
     }
 }
 
+/// A day that is neither too old nor of a time to come.
+fn is_kept(day: u64, today: u64) -> bool {
+    day.saturating_add(DAYS) >= today && day <= today.saturating_add(1)
+}
+
 /// By `INFO memory`.
 fn percent(info: &str) -> Option<u64> {
     let number = |name: &str| {
@@ -256,5 +304,11 @@ mod tests {
         assert_eq!(percent("# Memory\r\nused_memory:95\r\nmaxmemory:100\r\nmaxmemory_human:100B\r\n"), Some(95));
         assert_eq!(percent("used_memory:95\r\nmaxmemory:0\r\n"), None);
         assert_eq!(percent("NOPERM"), None);
+    }
+
+    #[test]
+    fn days_of_any_number_are_judged() {
+        let kept = [0, 69, 70, 100, 101, 102, u64::MAX].map(|day| is_kept(day, 100));
+        assert_eq!(kept, [false, false, true, true, true, false, false]);
     }
 }

@@ -32,7 +32,8 @@ impl Asked {
         if since.is_none() && until.is_none() && instance.is_empty() {
             return None;
         }
-        let to = until.as_ref().map_or_else(|| clock::now().0, |until| from_timestamp(until).0);
+        let now = clock::now().0;
+        let to = until.as_ref().map_or(now, |until| from_timestamp(until).0.min(now));
         let from = since.as_ref().map_or(0, |since| from_timestamp(since).0);
         Some(Asked { from, to, instance: instance.clone() })
     }
