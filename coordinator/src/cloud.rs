@@ -14,6 +14,7 @@
 
 mod classify;
 mod codes;
+mod counted;
 mod image_yet;
 pub mod images;
 mod launch;
@@ -80,7 +81,8 @@ impl Cloud {
     /// The SDK cannot use a proxy's URL.
     pub async fn connect(region: Option<&str>, proxies: &Proxies) -> Result<Self, ProxyError> {
         let config = sdk_config(region, proxies, RetryConfig::disabled()).await?;
-        let client = Client::new(&config);
+        let counting = aws_sdk_ec2::config::Builder::from(&config).interceptor(counted::Counted).build();
+        let client = Client::from_conf(counting);
         Ok(Cloud { client, config, volumes: Volumes::default(), launch_images: LaunchImages::default() })
     }
 

@@ -150,6 +150,8 @@ pub struct Pool {
     pub tags: BTreeMap<String, String>,
     /// The application's checkout on this machine, with whose commit instances are compared.
     pub application: Option<PathBuf>,
+    /// How long jobs should wait at most. Nothing is decided by it: metrics and alerts measure waits by it.
+    pub target: Duration,
     pub brain: brain::Config,
 }
 
@@ -228,6 +230,7 @@ struct PoolSection {
     application: Option<String>,
     tags: BTreeMap<String, String>,
     max_instances: Option<u32>,
+    target: Option<WrittenDuration>,
     interval: Option<WrittenDuration>,
     listing_interval: Option<WrittenDuration>,
     launch_timeout: Option<WrittenDuration>,

@@ -16,11 +16,11 @@ mod perform;
 mod primary;
 mod publish;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use spillway_brain::{InstanceId, Timestamp};
+use spillway_brain::{AlertKind, InstanceId, QueueBacklog, Timestamp};
 use spillway_pool::{Admission, Asker, Denied, FromAgent, Granted, Input, Now, Pool, Wish};
 use spillway_proto::v1;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -35,6 +35,7 @@ use crate::ledger::{Ledger, Sessions};
 use crate::queue::QueueObserver;
 use crate::record::{Past, Recording};
 use crate::registration::Expected;
+use crate::telemetry::{self, Lives};
 use crate::{clock, config};
 use perform::Outcome;
 
@@ -90,8 +91,14 @@ pub struct PoolStatus {
     pub ticked_at: Option<Timestamp>,
     /// When the loop last published, by `clock::up`: a loop that hangs does not.
     pub alive_at: Option<Duration>,
-    /// How long the last observation of the queues took.
-    pub observation_took: Option<Duration>,
+    /// As last observed, one by one.
+    pub queues: Vec<QueueBacklog>,
+    /// How long jobs should wait at most.
+    pub target: Duration,
+    /// The breaker holds launches back.
+    pub is_breaker_open: bool,
+    /// What a person was told of, and is not over.
+    pub alerts: BTreeSet<AlertKind>,
     /// Of the whole installation: every pool of a coordinator has the same.
     pub left_volumes: Option<LeftVolumes>,
     /// What EC2 says of the instances that it lists: what their agents must prove.
@@ -170,8 +177,8 @@ pub struct Reconciler {
     placed: Arc<BTreeMap<InstanceId, Expected>>,
     sessions: Sessions,
     calls: JoinSet<Outcome>,
-    observation_took: Option<Duration>,
     primary: primary::Primary,
+    lives: Lives,
     /// Operators that wait for a reply.
     askers: BTreeMap<Asker, (Request, oneshot::Sender<Result<Granted, Denied>>)>,
     last_asker: Asker,
@@ -232,8 +239,8 @@ impl Reconciler {
             placed: Arc::default(),
             sessions: parts.sessions,
             calls: JoinSet::new(),
-            observation_took: None,
             primary: primary::Primary::default(),
+            lives: Lives::default(),
             askers: BTreeMap::new(),
             last_asker: 0,
             messages,
@@ -313,8 +320,12 @@ impl Reconciler {
 
     /// Performs the pool's effects until none is due, and publishes if leadership or the tick changed.
     async fn perform_effects(&mut self) {
+        let (began, ticked_at) = (Instant::now(), self.pool.ticked_at());
         while let Some(effect) = self.pool.poll(self.now()) {
             self.perform(effect).await;
+        }
+        if self.pool.ticked_at() != ticked_at {
+            telemetry::ticked(&self.config.name, began.elapsed());
         }
         let is_published = {
             let status = self.status.borrow();

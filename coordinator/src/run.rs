@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use futures_util::future;
+use metrics_exporter_prometheus::PrometheusHandle;
 use sd_notify::NotifyState;
 use spillway_proto::sts::Endpoint;
 use tokio::net::TcpListener;
@@ -88,12 +89,17 @@ pub async fn run(
         servers.spawn(rpc::serve_operators(socket, context.clone(), stopped(stop.clone())));
     }
     servers.spawn(rpc::serve_until(grpc, context, stopped(stop.clone())));
-    let served =
-        Served { pools: pools.list.clone(), metrics, pages, listen: addresses.http, operators: settings.operators };
+    let served = Served {
+        pools: pools.list.clone(),
+        metrics: metrics.clone(),
+        pages,
+        listen: addresses.http,
+        operators: settings.operators,
+    };
     servers.spawn(web::serve(http, served, stopped(stop.clone())));
     tracing::info!(grpc = %addresses.grpc, http = %addresses.http, pools = pools.list.configured().len(), "started");
     started(addresses);
-    let reporting = tokio::spawn(report_state(pools.list.clone(), agents));
+    let reporting = tokio::spawn(report_state(pools.list.clone(), agents, metrics));
     let ended = tokio::select! {
         _ = stop.wait_for(|stop| *stop) => Ok(()),
         Some(server) = servers.join_next() => server.context("a server stopped unexpectedly")?,
@@ -266,7 +272,7 @@ async fn bind(address: std::net::SocketAddr, key: &str) -> anyhow::Result<TcpLis
 }
 
 /// Reports to systemd that the loops run (its watchdog restarts a coordinator that hangs), and updates the metrics.
-async fn report_state(pools: PoolList, agents: Agents) {
+async fn report_state(pools: PoolList, agents: Agents, metrics: PrometheusHandle) {
     let watchdog = sd_notify::watchdog_enabled();
     let mut interval = tokio::time::interval(Duration::from_secs(1));
     let mut is_ready = false;
@@ -276,6 +282,8 @@ async fn report_state(pools: PoolList, agents: Agents) {
         let statuses: Vec<PoolStatus> = pools.all().iter().map(|pool| pool.status.borrow().clone()).collect();
         let shown: Vec<PoolStatus> = pools.shown().iter().map(|pool| pool.status.borrow().clone()).collect();
         telemetry::record(&shown);
+        // What was timed is kept one by one until somebody asks, or until this.
+        metrics.run_upkeep();
         let is_alive = |status: &PoolStatus| status.alive_at.is_some_and(|at| now.saturating_sub(at) < HANG_TIMEOUT);
         let all_alive = statuses.iter().all(is_alive);
         if all_alive && !is_ready {

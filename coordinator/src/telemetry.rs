@@ -1,38 +1,43 @@
 //! Logs and metrics.
 //!
-//! | metric | type | labels |
-//! |---|---|---|
-//! | `spillway_queue_jobs` | gauge | `pool`, `state` (waiting, prioritized, delayed, delayed_due, active) |
-//! | `spillway_queue_demand` | gauge | `pool` |
-//! | `spillway_queue_oldest_age_seconds` | gauge | `pool` |
-//! | `spillway_observation_seconds` | gauge | `pool`: how long the last observation took |
-//! | `spillway_observation_up`, `spillway_cloud_up`, `spillway_leader` | gauge, 0 or 1 | `pool` |
-//! | `spillway_instances` | gauge | `pool`, `phase` |
-//! | `spillway_instances_desired`, `spillway_instances_max` | gauge | `pool` |
-//! | `spillway_launches_total` | counter | `pool`, `capacity_type`, `outcome` (accepted, refused_capacity, taken_back_capacity, …) |
-//! | `spillway_launches_blocked` | gauge, 0 or 1 | `pool`, `class` (capacity, quota, …, breaker) |
-//! | `spillway_registrations_total` | counter | `outcome`: accepted, refused, unavailable (STS or the ledger did not answer) |
-//! | `spillway_certificate_expiry_timestamp_seconds` | gauge | of: ca, server (set by `tls`) |
-//! | `spillway_left_volumes` | gauge | none: volumes that ended instances of the installation left behind |
-//! | `spillway_image_age_seconds` | gauge | `pool`: of the image that launches take; NaN while that is not known, and of a standby |
-//! | `spillway_instances_stale` | gauge | `pool`: instances of another image than launches take; NaN likewise |
-//! | `spillway_instances_other_commit` | gauge | `pool`: instances of another commit than the primary; NaN while that is unknown |
-//! | `spillway_boot_step_seconds` | gauge | `pool`, `step` (16 of a pool): the median of the last boots |
-//! | `spillway_instances_launched_total`, `spillway_instances_terminated_total` | counter | `pool` |
+//! Every metric, its kind and what it is, is in `names`; the page that operators read is `coordinator/README.md`, which
+//! a test holds to it. Labels are bounded: pools, queues, phases, kinds of reasons, steps; never an instance. There is
+//! no metric yet of offerings, budgets and money: they come with what they measure.
+//!
+//! - `names`: every metric
+//! - `queues`, `images`: gauges of a pool's queues and of its image
+//! - `happenings`: what is counted and timed when it happens; `lives`: what happened to instances, seen in their states
 
+mod happenings;
 mod images;
+mod lives;
+mod names;
+mod queues;
 
 use std::sync::OnceLock;
 
 use metrics::{counter, gauge};
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use metrics_exporter_prometheus::PrometheusHandle;
+use spillway_brain::{AlertKind, Timestamp};
+use spillway_proto::v1;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::FmtSpan;
 
+pub use happenings::{decided, lived, observed, ran, ticked};
+pub use lives::Lives;
+
+use crate::clock;
 use crate::reconcile::PoolStatus;
+use crate::wire_time::from_timestamp;
+use lives::Interrupted;
 
 /// Every launch is of a spot instance.
 const CAPACITY_TYPE: &str = "spot";
+/// Of the repository that this was built from, where whoever built it said so.
+const COMMIT: &str = match option_env!("SPILLWAY_COMMIT") {
+    Some(commit) => commit,
+    None => "unknown",
+};
 const PHASES: [&str; 5] = ["launching", "booting", "ready", "draining", "terminating"];
 
 /// Logs go to stderr, which is the journal under systemd (without times, since the journal has its own). `level` is as
@@ -64,10 +69,14 @@ pub fn install_metrics() -> PrometheusHandle {
     static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
     HANDLE
         .get_or_init(|| {
-            let recorder = PrometheusBuilder::new().build_recorder();
+            let recorder = names::builder().build_recorder();
             let handle = recorder.handle();
             // Fails only if another recorder is installed: then this one stays empty, and `/metrics` too.
-            let _ = metrics::set_global_recorder(recorder);
+            if metrics::set_global_recorder(recorder).is_ok() {
+                names::describe();
+                let version = env!("CARGO_PKG_VERSION");
+                gauge!("spillway_build_info", "version" => version, "commit" => COMMIT).set(1.0);
+            }
             handle
         })
         .clone()
@@ -80,49 +89,79 @@ pub fn record(pools: &[PoolStatus]) {
         gauge!("spillway_left_volumes").set(left.ids.len() as f64);
     }
     for status in pools {
-        let view = &status.view;
-        let pool = view.name.clone();
-        let set = |name: &'static str, value: f64| gauge!(name, "pool" => pool.clone()).set(value);
-        if let Some(backlog) = &view.backlog {
-            for (state, jobs) in [
-                ("waiting", backlog.waiting),
-                ("prioritized", backlog.prioritized),
-                ("delayed", backlog.delayed),
-                ("delayed_due", backlog.delayed_due),
-                ("active", backlog.active),
-            ] {
-                gauge!("spillway_queue_jobs", "pool" => pool.clone(), "state" => state).set(jobs as f64);
-            }
-            set("spillway_queue_demand", backlog.demand as f64);
-            let oldest = backlog.oldest_age.as_ref().map_or(0.0, |age| age.seconds as f64 + f64::from(age.nanos) / 1e9);
-            set("spillway_queue_oldest_age_seconds", oldest);
-        }
-        if let Some(took) = status.observation_took {
-            set("spillway_observation_seconds", took.as_secs_f64());
-        }
-        set("spillway_observation_up", f64::from(u8::from(status.queue_serving)));
-        set("spillway_cloud_up", f64::from(u8::from(status.cloud_serving)));
-        set("spillway_leader", f64::from(u8::from(status.leading)));
-        for phase in PHASES {
-            let count = view.instances.iter().filter(|instance| instance.phase == phase).count();
-            gauge!("spillway_instances", "pool" => pool.clone(), "phase" => phase).set(count as f64);
-        }
-        if let Some(desired) = view.desired {
-            set("spillway_instances_desired", f64::from(desired));
-        }
-        set("spillway_instances_max", f64::from(view.max_instances));
-        images::record(&pool, view);
-        for (outcome, launches) in &status.launches.outcomes {
-            let (pool, capacity_type) = (pool.clone(), CAPACITY_TYPE);
-            counter!("spillway_launches_total", "pool" => pool, "capacity_type" => capacity_type, "outcome" => *outcome)
-                .absolute(*launches);
-        }
-        for (class, is_blocked) in &status.launches.blocked {
-            gauge!("spillway_launches_blocked", "pool" => pool.clone(), "class" => *class)
-                .set(f64::from(u8::from(*is_blocked)));
-        }
-        counter!("spillway_instances_launched_total", "pool" => pool.clone()).absolute(view.launched_total);
-        counter!("spillway_instances_terminated_total", "pool" => pool.clone()).absolute(view.terminated_total);
-        counter!("spillway_jobs_handed_back_total", "pool" => pool.clone()).absolute(view.jobs_handed_back_total);
+        queues::record(status);
+        conditions(status);
+        instances(status);
+        images::record(&status.view.name, &status.view);
     }
 }
+
+/// Sets gauges of one pool.
+fn setter(pool: &str) -> impl Fn(&'static str, f64) + use<'_> {
+    move |name, value| gauge!(name, "pool" => pool.to_owned()).set(value)
+}
+
+fn flag(is_so: bool) -> f64 {
+    f64::from(u8::from(is_so))
+}
+
+/// What is so or is not.
+fn conditions(status: &PoolStatus) {
+    let view = &status.view;
+    let set = setter(&view.name);
+    set("spillway_observation_up", flag(status.queue_serving));
+    set("spillway_cloud_up", flag(status.cloud_serving));
+    set("spillway_leader", flag(status.leading));
+    set("spillway_hold", flag(view.held));
+    set("spillway_breaker_open", flag(status.is_breaker_open));
+    for (class, is_blocked) in &status.launches.blocked {
+        gauge!("spillway_launches_blocked", "pool" => view.name.clone(), "class" => *class).set(flag(*is_blocked));
+    }
+    for kind in AlertKind::ALL {
+        gauge!("spillway_alert", "pool" => view.name.clone(), "kind" => kind.as_str())
+            .set(flag(status.alerts.contains(&kind)));
+    }
+}
+
+fn instances(status: &PoolStatus) {
+    let view = &status.view;
+    let set = setter(&view.name);
+    for phase in PHASES {
+        for capacity_type in [CAPACITY_TYPE, "on-demand"] {
+            // Every launch is of a spot instance, also where EC2's list has not shown it yet.
+            let is_of = |it: &&v1::Instance| {
+                it.phase == phase && (it.capacity_type == "on-demand") == (capacity_type == "on-demand")
+            };
+            let count = view.instances.iter().filter(is_of).count();
+            gauge!("spillway_instances", "pool" => view.name.clone(), "phase" => phase, "capacity_type" => capacity_type)
+                .set(count as f64);
+        }
+    }
+    if let Some(desired) = view.desired {
+        set("spillway_instances_desired", f64::from(desired));
+    }
+    set("spillway_instances_max", f64::from(view.max_instances));
+    set("spillway_heartbeat_age_seconds", heartbeat_age(view, clock::now()));
+    for (outcome, launches) in &status.launches.outcomes {
+        let (pool, capacity_type) = (view.name.clone(), CAPACITY_TYPE);
+        counter!("spillway_launches_total", "pool" => pool, "capacity_type" => capacity_type, "outcome" => *outcome)
+            .absolute(*launches);
+    }
+    for how in Interrupted::ALL {
+        happenings::interruptions(&view.name, how).increment(0);
+    }
+    counter!("spillway_instances_launched_total", "pool" => view.name.clone()).absolute(view.launched_total);
+    counter!("spillway_instances_terminated_total", "pool" => view.name.clone()).absolute(view.terminated_total);
+    counter!("spillway_jobs_handed_back_total", "pool" => view.name.clone()).absolute(view.jobs_handed_back_total);
+}
+
+/// Of the agent that has been silent for longest, among those whose instances work or drain; 0 where there is none.
+fn heartbeat_age(view: &v1::Pool, now: Timestamp) -> f64 {
+    let is_worker = |it: &&v1::Instance| matches!(it.phase.as_str(), "booting" | "ready" | "draining");
+    let last = view.instances.iter().filter(is_worker).filter_map(|it| it.last_heartbeat_at.as_ref());
+    let oldest = last.map(from_timestamp).min();
+    oldest.map_or(0.0, |at| now.since(at).as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests;

@@ -32,6 +32,7 @@ pub mod forward;
 pub mod interruptions;
 pub mod jobs;
 pub mod machines;
+pub mod metrics;
 pub mod moto;
 pub mod neighbor;
 pub mod other_client;

@@ -128,6 +128,25 @@ pub enum DrainCause {
 }
 
 impl DrainCause {
+    /// As metrics write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            DrainCause::ScaleIn => "scale_in",
+            DrainCause::Interruption => "interruption",
+            DrainCause::BootFailed => "boot_failed",
+            DrainCause::AgentLost => "agent_lost",
+            DrainCause::Agent => "agent",
+            DrainCause::Operator => "operator",
+            DrainCause::Rebalance => "rebalance",
+            DrainCause::QueuesUnknown => "queues_unknown",
+            DrainCause::ScheduledEvent => "scheduled_event",
+            DrainCause::TakesNoJob => "takes_no_job",
+            DrainCause::TwoAgents => "two_agents",
+            DrainCause::Drill => "drill",
+            DrainCause::Drift => "drift",
+        }
+    }
+
     pub fn in_words(self) -> &'static str {
         match self {
             DrainCause::ScaleIn => "scale-in",

@@ -153,6 +153,55 @@ pub enum AlertKind {
 }
 
 impl AlertKind {
+    pub const ALL: [AlertKind; 20] = [
+        AlertKind::BootsFail,
+        AlertKind::Quota,
+        AlertKind::NotPermitted,
+        AlertKind::WrongConfiguration,
+        AlertKind::UnknownRefusal,
+        AlertKind::NotTerminated,
+        AlertKind::DrainOverdue,
+        AlertKind::UnknownInstance,
+        AlertKind::Strangers,
+        AlertKind::TagsChanged,
+        AlertKind::Unlisted,
+        AlertKind::HandBackFails,
+        AlertKind::JobsLeft,
+        AlertKind::SuspectJob,
+        AlertKind::NothingTaken,
+        AlertKind::QueuesUnknown,
+        AlertKind::InstancesUnknown,
+        AlertKind::QueueGone,
+        AlertKind::EarlyEnds,
+        AlertKind::TwoAgents,
+    ];
+
+    /// As metrics write it, and the ledger.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            AlertKind::BootsFail => "boots_fail",
+            AlertKind::Quota => "quota",
+            AlertKind::NotPermitted => "not_permitted",
+            AlertKind::WrongConfiguration => "wrong_configuration",
+            AlertKind::UnknownRefusal => "unknown_refusal",
+            AlertKind::NotTerminated => "not_terminated",
+            AlertKind::DrainOverdue => "drain_overdue",
+            AlertKind::UnknownInstance => "unknown_instance",
+            AlertKind::Strangers => "strangers",
+            AlertKind::TagsChanged => "tags_changed",
+            AlertKind::Unlisted => "unlisted",
+            AlertKind::HandBackFails => "hand_back_fails",
+            AlertKind::JobsLeft => "jobs_left",
+            AlertKind::SuspectJob => "suspect_job",
+            AlertKind::NothingTaken => "nothing_taken",
+            AlertKind::QueuesUnknown => "queues_unknown",
+            AlertKind::InstancesUnknown => "instances_unknown",
+            AlertKind::QueueGone => "queue_gone",
+            AlertKind::EarlyEnds => "early_ends",
+            AlertKind::TwoAgents => "two_agents",
+        }
+    }
+
     /// The alert that a refused launch raises, where it needs a person.
     pub(crate) fn of_refusal(class: RefusalClass) -> Option<AlertKind> {
         match class {

@@ -1,5 +1,6 @@
-//! Why a decision was taken; its sentences are in `words`.
+//! Why a decision was taken; its sentences are in `words`, its names for metrics in `name`.
 
+mod name;
 mod words;
 
 use std::time::Duration;

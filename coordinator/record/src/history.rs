@@ -365,7 +365,7 @@ impl History {
         let mut found: Vec<&Lane> = self.lanes_within(from, to).collect();
         found.sort_by_key(|lane| lane.began());
         let left_out = found.len().saturating_sub(TOLD);
-        found[left_out..].iter().map(|lane| Lane::clone(lane)).collect()
+        found[left_out..].iter().copied().cloned().collect()
     }
 
     /// The plan that was in force at a time, and those before it, newest first.

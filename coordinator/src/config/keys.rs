@@ -52,6 +52,7 @@ pub(super) const KEYS: &[(&str, Kind, &str)] = &[
     ("pool.tags", Toml, "{}"),
     ("pool.application", Text, "none"),
     ("pool.max_instances", Number, "2"),
+    ("pool.target", Span, r#""10m""#),
     ("pool.interval", Span, r#""10s""#),
     ("pool.listing_interval", Span, r#""15s""#),
     ("pool.launch_timeout", Span, r#""2m""#),

@@ -78,6 +78,14 @@ fn a_variable_of_ours_beats_the_file_and_the_file_beats_the_plans_variable() {
     ]);
     let settings = parse("f", DESIGN, &variables, Needs::Everything).unwrap();
     assert_eq!(settings.redis_url, "redis://127.0.0.1:6379");
+    let pool = |pairs: &[(&str, &str)], text: &str| {
+        let variables = PLAN.iter().chain(pairs).copied().collect::<Vec<_>>();
+        parse("f", text, &environment(&variables), Needs::Everything).unwrap().pools.remove(0)
+    };
+    let target = "[[pool]]\ntarget = \"90s\"";
+    assert_eq!(pool(&[], "").target, Duration::from_secs(600));
+    assert_eq!(pool(&[], target).target, Duration::from_secs(90));
+    assert_eq!(pool(&[("SPILLWAY_POOL_TARGET", "2m")], target).target, Duration::from_secs(120));
     assert_eq!(settings.pools[0].brain.max_instances, 7);
     assert_eq!(settings.pools[0].brain.policy.steps[0].over, Duration::from_secs(6));
 }

@@ -18,7 +18,7 @@ use crate::cloud::{self, Interruption, Known, ListedInstance, Listing};
 use crate::ledger::{LedgerProblem, Recorded};
 use crate::queue::{ObservationProblem, QueueObserver};
 use crate::registration::Expected;
-use crate::{clock, wire_time};
+use crate::{clock, telemetry, wire_time};
 
 /// Recorded plans that `explain` still shows after a restart.
 const PLANS_RESTORED: usize = 100;
@@ -64,7 +64,10 @@ impl Reconciler {
             }
             Effect::Load { epoch } => self.load(epoch).await,
             Effect::Save(save) => self.save(save).await,
-            Effect::Decided(planned) => self.log_decision(&planned),
+            Effect::Decided(planned) => {
+                telemetry::decided(&self.config.name, &planned);
+                self.log_decision(&planned);
+            }
             Effect::Launch { token } => {
                 let (cloud, config) = (self.cloud.clone(), self.config.clone());
                 let installation = self.installation.clone();
@@ -195,10 +198,11 @@ impl Reconciler {
         match outcome {
             Outcome::Observed { observer, took, answer, intervals } => {
                 self.observer = Some(*observer);
+                telemetry::observed(&self.config.name, took);
                 if self.pool.is_leader() {
+                    telemetry::ran(&self.config.name, self.config.target, &intervals);
                     self.recording.ran(intervals);
                 }
-                self.observation_took = Some(took);
                 self.tell(Input::Observed(answer.map_err(|problem| problem.to_string())));
             }
             Outcome::Listed { asked_at, answer } => self.listed(asked_at, answer),

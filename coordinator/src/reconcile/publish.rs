@@ -7,6 +7,7 @@ use spillway_pool::Entry;
 use spillway_proto::v1;
 
 use super::{Launches, PoolStatus, Reconciler};
+use crate::telemetry::{self, Lives};
 use crate::{view, wire_time};
 
 impl Reconciler {
@@ -22,6 +23,10 @@ impl Reconciler {
         }
         if pool.is_leader() && pool.ticked_at().is_some() {
             self.recording.saw(&view, pool.epoch(), pool.time(now).0);
+            telemetry::lived(&mut self.lives, name, pool.state(), &view);
+        } else {
+            // The next leadership begins with the instances of the ledger, whose lives others have told.
+            self.lives = Lives::default();
         }
         self.status.send_replace(PoolStatus {
             view,
@@ -35,7 +40,10 @@ impl Reconciler {
             epoch: pool.epoch(),
             ticked_at: pool.ticked_at(),
             alive_at: Some(now.up),
-            observation_took: self.observation_took,
+            queues: pool.state().backlog().map(|(backlog, _)| backlog.queues.clone()).unwrap_or_default(),
+            target: self.config.target,
+            is_breaker_open: pool.is_leader() && is_breaker_open(pool.state()),
+            alerts: pool.state().alerts().filter(|_| pool.is_leader()).collect(),
             left_volumes: self.cloud.left_volumes(),
             placed: Arc::clone(&self.placed),
         });
@@ -51,6 +59,11 @@ impl Reconciler {
 fn record(pool: &str, entry: &Entry) -> v1::PlanRecord {
     let newest = view::plan(pool, &entry.plan);
     v1::PlanRecord { at: Some(wire_time::timestamp(entry.since)), times: entry.times, ..newest }
+}
+
+/// By boots that fail, or by instances that end early.
+fn is_breaker_open(state: &State) -> bool {
+    state.breaker().open_until.is_some() || state.early_ends().open_until().is_some()
 }
 
 /// A standby launches nothing: it has no word on this.

@@ -49,7 +49,7 @@ fn other_commit(view: &v1::Pool) -> Option<f64> {
     is_known.then(|| view.instances.iter().filter(|instance| instance.other_commit == Some(true)).count() as f64)
 }
 
-fn has_series(pool: &str, step: &str) -> bool {
+pub(super) fn has_series(pool: &str, step: &str) -> bool {
     let mut named = NAMED.lock().unwrap_or_else(PoisonError::into_inner);
     let named = named.entry(pool.to_owned()).or_default();
     named.contains(step) || (named.len() < STEPS && named.insert(step.to_owned()))

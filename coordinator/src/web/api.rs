@@ -45,15 +45,15 @@ pub(super) struct Range {
 }
 
 /// The pool of this name, or the first.
-fn pool(context: &Context, name: &str) -> Result<PoolHandle, Response> {
+fn pool(context: &Context, name: &str) -> Result<PoolHandle, Box<Response>> {
     let found = requests::pools(&context.served.pools, name).map(|mut pools| pools.swap_remove(0));
-    found.map_err(|why| refused(StatusCode::NOT_FOUND, &why.to_string(), ""))
+    found.map_err(|why| Box::new(refused(StatusCode::NOT_FOUND, &why.to_string(), "")))
 }
 
 pub(super) async fn history(State(context): State<Context>, Query(range): Query<Range>) -> Response {
     let pool = match pool(&context, &range.pool) {
         Ok(pool) => pool,
-        Err(response) => return response,
+        Err(response) => return *response,
     };
     let now = clock::now().0;
     let to = range.to.unwrap_or(now).min(now.saturating_add(HOUR_MS));
@@ -93,7 +93,7 @@ pub(super) struct At {
 pub(super) async fn plans(State(context): State<Context>, Query(asked): Query<At>) -> Response {
     let pool = match pool(&context, &asked.pool) {
         Ok(pool) => pool,
-        Err(response) => return response,
+        Err(response) => return *response,
     };
     let limit = asked.limit.unwrap_or(PLANS).min(MOST_PLANS);
     let at = asked.at.unwrap_or_else(|| clock::now().0);

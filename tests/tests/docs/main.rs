@@ -2,6 +2,7 @@
 //! two commands are what CI runs, the image's script fails on what must not be in one. Settings are held to the code
 //! beside it (`config/tests/settings_page.rs` of coordinator and agent).
 
+mod alerts;
 mod authority;
 mod ci;
 mod commands;

@@ -101,12 +101,12 @@ async fn probes_and_metrics_say_how_it_is() {
     assert_eq!(status, StatusCode::OK);
     assert!(kind.starts_with("text/plain; version=0.0.4"), "{kind}");
     for line in [
-        "spillway_queue_jobs{pool=\"spillway\",state=\"waiting\"} 1",
+        "spillway_queue_jobs{pool=\"spillway\",queue=\"video-processing\",state=\"waiting\"} 1",
         "spillway_queue_demand{pool=\"spillway\"} 1",
         "spillway_observation_up{pool=\"spillway\"} 1",
         "spillway_cloud_up{pool=\"spillway\"} 1",
         "spillway_leader{pool=\"spillway\"} 1",
-        "spillway_instances{pool=\"spillway\",phase=\"ready\"} 0",
+        "spillway_instances{pool=\"spillway\",phase=\"ready\",capacity_type=\"spot\"} 0",
         "spillway_instances_max{pool=\"spillway\"} 2",
         "spillway_instances_launched_total{pool=\"spillway\"} 0",
         "spillway_launches_total{pool=\"spillway\",capacity_type=\"spot\",outcome=\"accepted\"} 0",

@@ -26,6 +26,7 @@ mod init;
 mod installations;
 mod interfaces;
 mod interruptions;
+mod metrics;
 mod moto;
 mod operators;
 mod page;

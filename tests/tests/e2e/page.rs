@@ -119,7 +119,9 @@ async fn the_numbers_are_those_of_status_and_buttons_do_what_commands_do() {
     };
     let shown = wait::until("page and command say the same", async || stage.diagnosis().await, same).await;
     let metrics = page.get("/metrics").await.text().await.expect("text");
-    let ready = metrics.lines().find(|line| line.starts_with("spillway_instances{") && line.contains("\"ready\""));
+    let ready = metrics
+        .lines()
+        .find(|line| line.starts_with("spillway_instances{") && line.contains("\"ready\",capacity_type=\"spot\""));
     assert!(ready.is_some_and(|line| line.ends_with(" 1")), "{metrics}");
 
     let history = page.json("/api/v1/history?buckets=60").await;

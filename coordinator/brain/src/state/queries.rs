@@ -7,6 +7,7 @@ use crate::drill::Drill;
 use crate::early_ends::EarlyEnds;
 use crate::id::InstanceId;
 use crate::instance::{Instance, NotTerminated};
+use crate::plan::AlertKind;
 use crate::proven_images::{NeverRan, ProvenImages};
 use crate::refusal::Refusal;
 use crate::stranger::Stranger;
@@ -69,6 +70,11 @@ impl State {
     /// Instances with the pool's tag and a launch token that is not ours.
     pub fn strangers(&self) -> &[Stranger] {
         &self.strangers
+    }
+
+    /// What a person was told of, and is not over.
+    pub fn alerts(&self) -> impl Iterator<Item = AlertKind> {
+        self.alerts.iter().copied()
     }
 
     pub fn is_leader(&self) -> bool {

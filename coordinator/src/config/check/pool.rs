@@ -14,6 +14,8 @@ const MOST_TAGS: usize = 40;
 const LONGEST_TAG_KEY: usize = 128;
 const LONGEST_TAG_VALUE: usize = 256;
 const MOST: u32 = 1000;
+/// A user's patience, where nobody says what it is.
+const TARGET: Duration = Duration::from_secs(600);
 
 impl Check<'_> {
     pub(super) fn pool(&self, index: usize, section: PoolSection) -> Result<Pool, ConfigError> {
@@ -50,6 +52,7 @@ impl Check<'_> {
         self.tags(index, &section.tags)?;
         let application = self.application(index, &section)?;
         let brain = self.brain_config(index, &section)?;
+        let target = self.duration(&at("target"), section.target, TARGET)?;
         Ok(Pool {
             name,
             queues: section.queues,
@@ -58,6 +61,7 @@ impl Check<'_> {
             launch_template_version: version,
             tags: section.tags,
             application,
+            target,
             brain,
         })
     }
