@@ -90,8 +90,8 @@ pub(crate) fn floods(samples: impl Iterator<Item = Sample>) -> Vec<Flood> {
 }
 
 impl History {
-    /// The newest floods that were under way at some time from one to the other, oldest first; `now` is where one ends that is
-    /// not over.
+    /// The newest floods that were under way at some time from one to the other, oldest first; `now` is where one ends
+    /// that is not over.
     pub fn floods(&self, from: u64, to: u64, now: u64) -> Vec<Flood> {
         let mut floods = floods(self.samples());
         floods.retain(|flood| flood.began <= to && flood.ended.unwrap_or(now) >= from);

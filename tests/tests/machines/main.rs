@@ -1,6 +1,6 @@
 //! What a new user does by README.md, on booted machines: Spillway is installed on the plan's primary, `init` writes
-//! its settings, the stack is deployed with them, `bake` makes the image. Then what happens later: floods, interruptions,
-//! restarts, a reboot, upgrades, and a primary that is a new one.
+//! its settings, the stack is deployed with them, `bake` makes the image. Then what happens later: floods,
+//! interruptions, restarts, a reboot, upgrades, and a primary that is a new one.
 //!
 //! A program of its own, so that nothing else competes for the processors that its machines boot on. Root's alone, with
 //! the tree that `tests/setup` makes; otherwise it prints `NOT RUN`, and `.ci/run` says so at its end.
