@@ -12,7 +12,8 @@
 //! | `pool:<name>:state` | STRING | `{"version":1,"epoch":…,"clocks":…,"state":…}`: intents, instances, timers, breaker |
 //! | `pool:<name>:session:<instance>` | STRING, expires | whose session token is whose: see `sessions` |
 //! | `pool:<name>:save` | STRING | the last save, as `EPOCH NUMBER`: a delayed save does not overwrite a later one |
-//! | `pool:<name>:plans` | STREAM, capped | every plan with the backlog it was made from: `explain`, replay |
+//! | `pool:<name>:plans` | STREAM, capped | the newest plans with the backlog that each was made from: `explain` after a restart |
+//! | `pool:<name>:record:<day>`, `pool:<name>:record:bytes` | STREAM, HASH | the record: see `record::store` |
 //!
 //! The state is saved before a plan is carried out, in one script that first checks that the lease is still held: a
 //! launch token is never forgotten, and a coordinator that is no longer the leader writes nothing. The script returns
