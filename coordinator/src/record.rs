@@ -138,14 +138,24 @@ impl Recording {
         self.frames = None;
     }
 
+    /// Another coordinator leads, or this one leads anew: what is left of before is written.
+    pub fn stands_by(&mut self) {
+        let left = std::mem::take(&mut self.recorder).finish();
+        let mut inner = self.past.inner();
+        left.iter().for_each(|frame| inner.history.add(frame, true));
+        let is_interval = |frame: &&Frame| matches!(frame, Frame::Interval(_));
+        inner.hold(left.iter().filter(|frame| !is_interval(frame)).cloned());
+        drop(inner);
+        self.write(left);
+    }
+
     /// A leader's pool as it is published in this epoch, `now` in milliseconds since the epoch of Unix.
     pub fn saw(&mut self, view: &v1::Pool, epoch: u64, now: u64) {
         let there: BTreeSet<String> = view.instances.iter().map(|it| it.token.clone()).collect();
         let begins = self.epoch != epoch;
         if begins {
             // What happened while others led is not this recorder's to tell.
-            let left = std::mem::take(&mut self.recorder).finish();
-            self.write(left);
+            self.stands_by();
             self.epoch = epoch;
         }
         let look = see::look(view, now);

@@ -33,7 +33,7 @@ use crate::{leading, operators, retire, telemetry, web};
 /// For stopping the pools and releasing the lease: within systemd's five seconds.
 const STOP_TIMEOUT: Duration = Duration::from_secs(4);
 /// And the records of their ends.
-const RECORD_TIMEOUT: Duration = Duration::from_secs(1);
+const RECORD_TIMEOUT: Duration = Duration::from_millis(500);
 /// A pool's loop that has published nothing for this long hangs.
 const HANG_TIMEOUT: Duration = Duration::from_secs(20);
 

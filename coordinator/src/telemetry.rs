@@ -112,7 +112,8 @@ fn conditions(status: &PoolStatus) {
     set("spillway_observation_up", flag(status.queue_serving));
     set("spillway_cloud_up", flag(status.cloud_serving));
     set("spillway_leader", flag(status.leading));
-    set("spillway_hold", flag(view.held));
+    // A standby's is of when it led.
+    set("spillway_hold", flag(status.leading && view.held));
     set("spillway_breaker_open", flag(status.is_breaker_open));
     for (class, is_blocked) in &status.launches.blocked {
         gauge!("spillway_launches_blocked", "pool" => view.name.clone(), "class" => *class).set(flag(*is_blocked));

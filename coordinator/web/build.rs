@@ -28,6 +28,8 @@ fn main() {
         Some(directory) => PathBuf::from(directory),
         None => packed(&out.join("web")).unwrap_or_else(|why| {
             println!("cargo::warning=the dashboard has tables in place of charts: {why}. Install Node with npm, or set {DIST}");
+            // There is no such file: the next build tries again.
+            println!("cargo::rerun-if-changed=tries-again");
             PathBuf::from("src")
         }),
     };

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use spillway_emulator::{Call, Emulator, InstanceRecord, InstanceState, LaunchTemplate};
+use spillway_emulator::{Call, Emulator, InstanceRecord, InstanceState, LaunchTemplate, Refuse};
 use spillway_proto::v1;
 use spillway_stage::repository::{Instance, Repository};
 use spillway_stage::{ec2, primary};
@@ -141,6 +141,14 @@ impl Stage {
             is_shown: AtomicBool::new(false),
             directory,
         }
+    }
+
+    /// EC2 does not tell which image launches take: instances are launched together, and none of them tries a new image
+    /// for the others.
+    pub fn hide_launch_image(&self) {
+        let (action, code) = ("DescribeLaunchTemplateVersions".to_owned(), "UnauthorizedOperation".to_owned());
+        let refusal = Refuse { action, code, calls: u32::MAX, message: None };
+        self.emulator().refuse(refusal).expect("a fault");
     }
 
     /// A launch template whose workers and agents use Redis by this URL.

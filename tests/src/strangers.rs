@@ -41,7 +41,10 @@ pub async fn stage(agents: u32) -> Stage {
         ("SPILLWAY_POOL_BOOT_TIMEOUT", "1h".to_owned()),
         ("SPILLWAY_POOL_HEARTBEAT_TIMEOUT", "10s".to_owned()),
     ];
-    let stage = Stage::start(Setup { environment, empty: true, trusts: true, ..Setup::default() }).await;
+    let setup = Setup { environment, empty: true, trusts: true, ..Setup::default() };
+    let mut stage = Stage::without_coordinator(setup).await;
+    stage.hide_launch_image();
+    stage.start_coordinator().await;
     jobs::add(&stage.redis, 1, 1.0);
     let known = |pool: &v1::Pool| (in_phase(pool, "booting").count() == agents as usize).then_some(());
     stage.until_pool("all instances are booting", known).await;

@@ -83,6 +83,8 @@ pub(crate) fn floods(samples: impl Iterator<Item = Sample>) -> Vec<Flood> {
             // A clock that was set back shows an earlier time.
             flood.ended = Some(sample.at.max(flood.began));
             found.extend(under_way.take());
+            // What still waits is the next one's.
+            rising = waits.then_some(sample.at);
         }
     }
     found.extend(under_way);
@@ -166,6 +168,14 @@ mod tests {
         assert_eq!((first.began, first.wanted, first.ended), (2, 3, Some(7)));
         assert_eq!((first.most_waiting, first.most_waiting_at, first.most_desired), (12, 4, 1));
         assert_eq!((second.began, second.wanted, second.ended), (10, 10, None), "what rose before was worked off");
+    }
+
+    #[test]
+    fn floods_of_a_queue_that_is_never_empty_do_not_overlap() {
+        let samples =
+            [sample(1, 3, 0, 0), sample(2, 9, 1, 0), sample(3, 2, 0, 0), sample(4, 8, 1, 0), sample(5, 2, 0, 0)];
+        let spans: Vec<_> = floods(samples.into_iter()).iter().map(|flood| (flood.began, flood.ended)).collect();
+        assert_eq!(spans, [(1, Some(3)), (3, Some(5))]);
     }
 
     #[test]

@@ -73,7 +73,8 @@ impl History {
     /// What was written, oldest first; `is_live`: it was seen by this coordinator, whose intervals come by `ran`.
     pub fn add(&mut self, frame: &Frame, is_live: bool) {
         let at = frame.at();
-        if at > 0 {
+        // Of an instance things are told that were before.
+        if matches!(frame, Frame::Look(_) | Frame::Decided(_) | Frame::Interval(_)) {
             self.begins = Some(self.begins.map_or(at, |begins| begins.min(at)));
         }
         match frame {

@@ -88,7 +88,7 @@ impl Recorder {
             }
         }
         if let Some(jobs) = jobs
-            && self.holds.get(&token).copied().unwrap_or(0) != jobs
+            && self.holds.get(&token) != Some(&jobs)
         {
             self.holds.insert(token.clone(), jobs);
             self.frames.push(Frame::Holds { at: now, instance: token, jobs });
@@ -223,7 +223,7 @@ mod tests {
         let step = |state| [Step { at: 3, from: 3, instance: "t".into(), name: "install".into(), state }];
         recorder.instance(ids(1, ""), ("launching", 1, "why"), &[], None);
         recorder.instance(ids(2, ""), ("launching", 1, "why"), &[], Some(0));
-        assert_eq!(recorder.take(0).len(), 2);
+        assert_eq!(recorder.take(0).len(), 3, "ids, phase, and that it holds no job");
         recorder.instance(ids(3, "i-1"), ("booting", 3, "accepted"), &step(StepState::Running), Some(0));
         recorder.instance(ids(4, "i-1"), ("booting", 3, "accepted"), &step(StepState::Succeeded), Some(2));
         assert_eq!(recorder.take(0).len(), 5, "ids, phase, two states of a step, jobs");

@@ -23,6 +23,9 @@ use crate::{clock, telemetry, wire_time};
 /// Recorded plans that `explain` still shows after a restart.
 const PLANS_RESTORED: usize = 100;
 
+/// What the record reads beside an observation takes no longer.
+const JOBS_WITHIN: Duration = Duration::from_millis(500);
+
 /// The outcome of a call that ran concurrently with the loop.
 #[derive(Debug)]
 pub(super) enum Outcome {
@@ -119,6 +122,7 @@ impl Reconciler {
     }
 
     fn observe(&mut self, with_jobs: bool) {
+        let leads = self.pool.is_leader();
         // The pool requests one observation at a time.
         let Some(mut observer) = self.observer.take() else { return };
         let known: BTreeSet<InstanceId> =
@@ -133,8 +137,14 @@ impl Reconciler {
             }
             .await;
             let took = started.elapsed();
-            // The record goes without what cannot be read.
-            let intervals = if answer.is_ok() { observer.jobs().await.unwrap_or_default() } else { Vec::new() };
+            // The record goes without what cannot be read, or not at once: the answer waits for it.
+            let mut intervals = Vec::new();
+            if answer.is_ok()
+                && leads
+                && let Ok(Ok(seen)) = tokio::time::timeout(JOBS_WITHIN, observer.jobs()).await
+            {
+                intervals = seen;
+            }
             Outcome::Observed { observer: Box::new(observer), took, answer, intervals }
         });
     }
@@ -160,7 +170,10 @@ impl Reconciler {
         });
         let backlog = state.backlog().map(|(backlog, _)| backlog.clone());
         let saved = self.ledger.save(&self.holder, epoch, (now, state), recorded.as_ref()).await;
-        if let (Ok(_), Some(plan)) = (&saved, &plan) {
+        // One whose lease ran out meanwhile is undone.
+        if let (Ok(until), Some(plan)) = (&saved, &plan)
+            && clock::up() < *until
+        {
             self.recording.decided(plan, backlog.as_ref());
         }
         if let (Err(problem), None) = (&saved, &plan) {

@@ -27,6 +27,7 @@ impl Reconciler {
         } else {
             // The next leadership begins with the instances of the ledger, whose lives others have told.
             self.lives = Lives::default();
+            self.recording.stands_by();
         }
         self.status.send_replace(PoolStatus {
             view,

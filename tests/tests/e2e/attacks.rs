@@ -56,7 +56,9 @@ impl Scene {
             ("SPILLWAY_POOL_DRAIN_TIMEOUT", "1h".to_owned()),
         ];
         let user_data = Some("#!/bin/sh\nexec sleep 100000\n");
-        let stage = Stage::start(Setup { user_data, environment, ..Setup::default() }).await;
+        let mut stage = Stage::without_coordinator(Setup { user_data, environment, ..Setup::default() }).await;
+        stage.hide_launch_image();
+        stage.start_coordinator().await;
         jobs::add(&stage.redis, 1, 1.0);
         let known = |pool: &v1::Pool| {
             (in_phase(pool, "booting").filter(|it| it.ec2_state == "running").count() == INSTANCES).then_some(())
@@ -139,7 +141,11 @@ const ATTACKS: [Attack; 28] = [
         "another CA, or none",
         "`tls::an_agent_trusts_the_cas_of_its_file_and_no_other_and_never_plaintext_over_the_network`",
     ),
-    waits(28, "a page in the operator's browser", "the dashboard"),
+    there(
+        28,
+        "a page in the operator's browser",
+        "`page::browsers_get_the_page_terminals_get_text_and_other_sites_nothing`",
+    ),
 ];
 
 const fn held(number: u32, name: &'static str, trial: for<'a> fn(&'a Scene) -> Trial<'a>) -> Attack {

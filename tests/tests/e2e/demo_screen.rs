@@ -32,7 +32,7 @@ const ILL: [&str; 17] = [
     "?",
 ];
 /// How a note begins that is true while all is well.
-const NOTES: [&str; 12] = [
+const NOTES: [&str; 13] = [
     "N job ready to run: N or more for ",
     "N job ready to run: below the next step",
     "N job ready to run: the highest step is reached, N instance desired",
@@ -45,6 +45,7 @@ const NOTES: [&str; 12] = [
     "I is left to ECN, which reclaims it in its first hour and does not bill it then",
     "the agent of I reports it drained; Redis has not confirmed it yet",
     "the queues have not been read yet",
+    "image ami-NeN has not run here yet: one instance tries it first; the rest follow once it is ready",
 ];
 
 /// Lines of text.

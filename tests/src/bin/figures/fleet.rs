@@ -73,6 +73,7 @@ pub(crate) async fn idle_memory_and_notices() {
 /// Agents that only register and send heartbeats, as the real ones do.
 pub(crate) async fn many_agents(count: u32) {
     let mut stage = Stage::without_coordinator(Setup { empty: true, trusts: true, ..setup(count) }).await;
+    stage.hide_launch_image();
     let usual = stage.environment.clone();
     // Launched as a fleet grows, some at a time, but soon; what is measured runs at its defaults, and began afterwards.
     for (name, value) in [("SPILLWAY_POOL_INTERVAL", "1s"), ("SPILLWAY_POOL_LAUNCHES_PER_TICK", "20")] {
