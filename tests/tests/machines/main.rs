@@ -55,8 +55,8 @@ async fn the_plans_set_up_works_off_floods_and_survives_what_machines_do() {
     plan::secrets(&primary).await;
     let image = plan::bake(&account, &primary).await;
     plan::has_no_secret(&account, &image);
-    let active = primary.run("systemctl is-active redis-server pm2-ubuntu spillway").await;
-    assert_eq!(active.lines().collect::<Vec<_>>(), ["active"; 3], "it is copied as it runs");
+    let active = primary.run("systemctl is-active redis-server spillway && ps -C bun -o user=").await;
+    assert_eq!(active.lines().collect::<Vec<_>>(), ["active", "active", "ubuntu"], "it is copied as it runs");
     steps.done("spillway bake: a copy of it is prepared, made the workers' image, and tried");
     assert_eq!(install::failing(&account, &primary).await, [""; 0], "after it");
     println!("{:>7.1} s  in all, from the packages to an image", began.elapsed().as_secs_f64());
