@@ -11,7 +11,7 @@ use crate::cloud::Cloud;
 use crate::config::{Pool, Settings};
 use crate::hand_back::HandBacks;
 use crate::ledger::{Lease, Ledger, RETIRES, Sessions};
-use crate::queue::QueueObserver;
+use crate::queue::{JobsObserver, QueueObserver};
 use crate::reconcile::{Parts, PoolHandle, Reconciler};
 use crate::record::{Frames, Recording, Store};
 use crate::redis_client::Redis;
@@ -85,6 +85,7 @@ impl Starter {
         let retires = if pool.brain.retired { RETIRES } else { "" };
         let holder = format!("{retires}{}", self.holder);
         let ledger = || Redis::new("ledger.url", &settings.ledger_url);
+        let queues = || Redis::new("redis.url", &settings.redis_url);
         let (recording, past, store) = match settings.record_bytes {
             0 => {
                 let (recording, past) = Recording::in_memory();
@@ -101,7 +102,8 @@ impl Starter {
             cloud: self.cloud.clone(),
             agents: self.agents.clone(),
             ledger: Ledger::new(ledger()?, &settings.ledger_prefix, &pool.name),
-            observer: QueueObserver::new(Redis::new("redis.url", &settings.redis_url)?, &pool.prefix, &pool.queues),
+            observer: QueueObserver::new(queues()?, &pool.prefix, &pool.queues),
+            jobs: JobsObserver::new(queues()?, &pool.prefix, &pool.queues),
             hand_backs: HandBacks {
                 redis_url: settings.redis_url.clone(),
                 prefix: pool.prefix.clone(),

@@ -5,7 +5,7 @@
 //! - `reading`: one pipeline for all queues, and the oldest job's age
 //! - `workers`: the connected workers, and which instance holds which active job
 //! - `throughput`: how fast jobs finish, and how long they take
-//! - `jobs`: which jobs started and ended between two looks
+//! - `jobs`: which jobs started and ended between two observations
 
 mod discover;
 mod jobs;
@@ -20,12 +20,11 @@ use std::time::Duration;
 
 use serde::Serialize;
 use spillway_brain::{Backlog, InstanceId, JobsByInstance, QueueBacklog};
-use spillway_record::{Interval, JobsSeen};
 use thiserror::Error;
 
 use crate::redis_client::{Redis, RedisProblem};
 pub use discover::{FoundQueue, discover};
-use jobs::Counted;
+pub use jobs::{Counts, JobsObserver};
 pub use keys::QueueKeys;
 use reading::Reading;
 use throughput::Finished;
@@ -74,21 +73,18 @@ pub struct QueueObserver {
     redis: Redis,
     queues: Vec<QueueKeys>,
     last: BTreeMap<String, Finished>,
-    /// By queue: what the last observation counted, and the jobs that were seen.
-    counted: BTreeMap<String, Counted>,
-    jobs: BTreeMap<String, JobsSeen>,
 }
 
 impl QueueObserver {
     pub fn new(redis: Redis, prefix: &str, queues: &[String]) -> Self {
         let queues = queues.iter().map(|queue| QueueKeys::new(prefix, queue)).collect();
-        let (last, counted, jobs) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        QueueObserver { redis, queues, last, counted, jobs }
+        QueueObserver { redis, queues, last: BTreeMap::new() }
     }
 
     /// One observation: three round trips, whatever the number of queues or jobs. Fails as a whole if one queue cannot
-    /// be read. One that does not exist is in it as missing: the ledger knows whether it ever did.
-    pub async fn observe(&mut self) -> Result<Backlog, ObservationProblem> {
+    /// be read. One that does not exist is in it as missing: the ledger knows whether it ever did. With what it counted,
+    /// for whoever sees jobs start and end.
+    pub async fn observe(&mut self) -> Result<(Backlog, Counts), ObservationProblem> {
         let one = |reading: Result<Reading, ObservationProblem>| match reading {
             Ok(reading) => Ok(reading.backlog()),
             Err(problem) => match &problem {
@@ -100,28 +96,11 @@ impl QueueObserver {
             },
         };
         let readings = self.read_all().await?;
-        self.counted = readings
-            .iter()
-            .flatten()
-            .map(|it| (it.queue.clone(), Counted { finished: it.finished, failed: it.failed }))
-            .collect();
+        let mut counts = Counts::default();
+        readings.iter().flatten().for_each(|reading| counts.read(reading));
         let queues = readings.into_iter().map(one).collect::<Result<Vec<_>, _>>()?;
-        for missing in queues.iter().filter(|it| it.missing.is_some()) {
-            self.jobs.entry(missing.queue.clone()).or_insert_with(|| JobsSeen::new(&missing.queue)).saw_nothing();
-        }
-        Ok(Backlog { queues })
-    }
-
-    /// What happened to jobs between the observation before the last one and the last, for the record. Costs two round
-    /// trips a queue, and four values for each job that started.
-    pub async fn jobs(&mut self) -> Result<Vec<Interval>, RedisProblem> {
-        let mut intervals = Vec::new();
-        for keys in &self.queues {
-            let Some(counted) = self.counted.remove(&keys.queue) else { continue };
-            let seen = self.jobs.entry(keys.queue.clone()).or_insert_with(|| JobsSeen::new(&keys.queue));
-            intervals.extend(jobs::look(&mut self.redis, keys, counted, seen).await?);
-        }
-        Ok(intervals)
+        queues.iter().filter(|it| it.missing.is_some()).for_each(|it| counts.missing(&it.queue));
+        Ok((Backlog { queues }, counts))
     }
 
     /// A report on each queue, in the order in which they were given.

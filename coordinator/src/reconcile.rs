@@ -32,7 +32,7 @@ use crate::beside::Beside;
 use crate::cloud::{Cloud, LeftVolumes, ListedInstance};
 use crate::hand_back::HandBacks;
 use crate::ledger::{Ledger, Sessions};
-use crate::queue::QueueObserver;
+use crate::queue::{JobsObserver, QueueObserver};
 use crate::record::{Past, Recording};
 use crate::registration::Expected;
 use crate::telemetry::{self, Lives};
@@ -170,6 +170,8 @@ pub struct Reconciler {
     agents: Agents,
     ledger: Ledger,
     observer: Option<QueueObserver>,
+    /// None while it looks.
+    jobs: Option<JobsObserver>,
     hand_backs: HandBacks,
     recording: Recording,
     /// EC2's details of instances, for operators.
@@ -195,6 +197,7 @@ pub struct Parts {
     pub agents: Agents,
     pub ledger: Ledger,
     pub observer: QueueObserver,
+    pub jobs: JobsObserver,
     pub hand_backs: HandBacks,
     /// This process' name in the leader lease.
     pub holder: String,
@@ -233,6 +236,7 @@ impl Reconciler {
             agents: parts.agents,
             ledger: parts.ledger,
             observer: Some(parts.observer),
+            jobs: Some(parts.jobs),
             hand_backs: parts.hand_backs,
             recording: parts.recording,
             listed: BTreeMap::new(),

@@ -115,8 +115,15 @@ pub struct Decided {
     pub backlog: Option<Backlog>,
 }
 
-/// The jobs of one queue in an interval. Counts are exact where nobody removes jobs by hand; what is told of single
-/// jobs is of those that were seen: a job that starts and ends between two looks is in the counts alone.
+/// Single jobs that are told of an interval.
+pub(crate) const SINGLE: usize = 200;
+/// Different names of an interval; others are told as the last one.
+pub(crate) const NAMES: usize = 32;
+const LONGEST_NAME: usize = 64;
+
+/// The jobs of one queue in an interval. `arrived` and `finished` are by BullMQ's counters: exact where nobody removes
+/// jobs by hand. Single jobs are those that were seen: one that starts and ends between two looks is in those counts
+/// alone.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Interval {
     /// Its end.
@@ -132,8 +139,12 @@ pub struct Interval {
     /// Jobs that ended, completed or failed.
     #[serde(rename = "-", default, skip_serializing_if = "is_zero")]
     pub finished: u64,
+    /// Failed jobs that Redis keeps, more than before: none where `removeOnFail` removes them at once.
     #[serde(rename = "f", default, skip_serializing_if = "is_zero")]
     pub failed: u64,
+    /// Seen to start; `starts` has the first of them.
+    #[serde(rename = "b", default, skip_serializing_if = "is_zero")]
+    pub started: u64,
     /// Names of the jobs below, each once.
     #[serde(rename = "m", default, skip_serializing_if = "Vec::is_empty")]
     pub names: Vec<String>,
@@ -150,6 +161,18 @@ impl Interval {
     /// There is nothing to tell.
     pub fn is_empty(&self) -> bool {
         self.arrived == 0 && self.finished == 0 && self.starts.is_empty() && self.ends.is_empty()
+    }
+
+    /// The position of a job's name among those of the interval.
+    pub(crate) fn name(&mut self, name: &str) -> u8 {
+        let name: String = name.chars().filter(|it| !it.is_control()).take(LONGEST_NAME).collect();
+        let position = self.names.iter().position(|it| *it == name).unwrap_or_else(|| {
+            if self.names.len() < NAMES {
+                self.names.push(name);
+            }
+            self.names.len() - 1
+        });
+        u8::try_from(position).unwrap_or(u8::MAX)
     }
 }
 

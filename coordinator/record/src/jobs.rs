@@ -3,14 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::frame::Interval;
+use crate::frame::{Interval, SINGLE};
 
-/// Single jobs that are told of an interval, and jobs that are remembered between looks.
-const TOLD: usize = 200;
+/// Jobs that are remembered between looks.
 const REMEMBERED: usize = 5000;
-/// Different names of an interval; others are told as the last one.
-const NAMES: usize = 32;
-const LONGEST_NAME: usize = 64;
 
 /// A job that is active, as its hash has it. Times are milliseconds since the epoch.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,7 +60,7 @@ impl JobsSeen {
 
     /// The ids of active jobs whose hashes are worth reading.
     pub fn unknown<'a>(&self, active: &'a [String]) -> Vec<&'a String> {
-        let room = REMEMBERED.saturating_sub(self.running.len()).min(TOLD);
+        let room = REMEMBERED.saturating_sub(self.running.len()).min(SINGLE);
         active.iter().filter(|id| !self.running.contains_key(*id)).take(room).collect()
     }
 
@@ -85,10 +81,13 @@ impl JobsSeen {
             let Some(started_at) = job.started_at else { continue };
             let is_new = self.running.insert(job.id.clone(), Running { name: job.name.clone(), started_at }).is_none();
             // What ran before the first look started at a time that is not this interval's.
-            if is_new && started_at >= began.min(before.at) && self.interval.starts.len() < TOLD && !is_first {
+            if is_new && started_at >= began.min(before.at) && !is_first {
+                self.interval.started += 1;
                 let waited = job.ready_at.map(|ready| started_at.saturating_sub(ready));
-                let name = self.name(&job.name);
-                self.interval.starts.push((name, started_at, waited));
+                let name = self.interval.name(&job.name);
+                if self.interval.starts.len() < SINGLE {
+                    self.interval.starts.push((name, started_at, waited));
+                }
             }
         }
         if !is_first {
@@ -111,29 +110,17 @@ impl JobsSeen {
         let gone: Vec<String> = self.running.keys().filter(|id| !is_active.contains(id)).cloned().collect();
         for id in gone {
             let Some(Running { name, started_at }) = self.running.remove(&id) else { continue };
-            if self.interval.ends.len() < TOLD {
-                let name = self.name(&name);
+            if self.interval.ends.len() < SINGLE {
+                let name = self.interval.name(&name);
                 self.interval.ends.push((name, at.saturating_sub(started_at)));
             }
         }
     }
 
-    fn name(&mut self, name: &str) -> u8 {
-        let name: String = name.chars().filter(|it| !it.is_control()).take(LONGEST_NAME).collect();
-        let names = &mut self.interval.names;
-        let position = names.iter().position(|it| *it == name).unwrap_or_else(|| {
-            if names.len() < NAMES {
-                names.push(name);
-            }
-            names.len() - 1
-        });
-        u8::try_from(position).unwrap_or(u8::MAX)
-    }
-
-    /// The interval, once it is so long; the next one begins.
-    pub fn take(&mut self, at_least_ms: u64) -> Option<Interval> {
+    /// The interval up to the last look, where some time has passed; the next one begins.
+    pub fn take(&mut self) -> Option<Interval> {
         let (began, at) = (self.began?, self.last.as_ref()?.at);
-        let millis = at.checked_sub(began).filter(|millis| *millis >= at_least_ms && *millis > 0)?;
+        let millis = at.checked_sub(began).filter(|millis| *millis > 0)?;
         self.began = Some(at);
         let queue = self.interval.queue.clone();
         let next = Interval { queue, ..Interval::default() };
@@ -148,6 +135,7 @@ impl JobsSeen {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::frame::NAMES;
 
     fn job(id: &str, name: &str, ready_at: u64, started_at: u64) -> ActiveJob {
         ActiveJob { id: id.into(), name: name.into(), ready_at: Some(ready_at), started_at: Some(started_at) }
@@ -162,19 +150,18 @@ mod tests {
     fn starts_waits_and_ends_are_seen_and_what_ran_before_the_first_look_only_ends() {
         let mut jobs = JobsSeen::new("q");
         jobs.saw(seen(1000, &["1"], &[job("1", "encode", 0, 500)], (1, 1)));
-        assert_eq!(jobs.take(0), None, "no time has passed");
+        assert_eq!(jobs.take(), None, "no time has passed");
         let active = ["1".to_owned(), "2".to_owned()];
         assert_eq!(jobs.unknown(&active), ["2"]);
         jobs.saw(seen(11_000, &["1", "2"], &[job("2", "encode", 3000, 9000)], (3, 3)));
         jobs.saw(seen(21_000, &["2"], &[], (3, 2)));
-        assert_eq!(jobs.take(60_000), None, "the interval is not over");
-        let interval = jobs.take(20_000).expect("an interval");
+        let interval = jobs.take().expect("an interval");
         assert_eq!((interval.at, interval.millis, interval.arrived, interval.finished), (21_000, 20_000, 2, 1));
         assert_eq!(interval.names, ["encode"]);
         assert_eq!(interval.starts, [(0, 12_000, Some(6000))], "it waited from 3 s to 9 s");
         assert_eq!(interval.ends, [(0, 20_500)]);
         jobs.saw(seen(31_000, &["2"], &[], (3, 2)));
-        assert_eq!(jobs.take(0), None, "nothing happened");
+        assert_eq!(jobs.take(), None, "nothing happened");
     }
 
     #[test]
@@ -183,7 +170,7 @@ mod tests {
         jobs.saw_nothing();
         jobs.saw(seen(1000, &["1"], &[job("1", "encode", 400, 500)], (6, 6)));
         jobs.saw(seen(2000, &["1"], &[], (6, 6)));
-        let interval = jobs.take(0).expect("an interval");
+        let interval = jobs.take().expect("an interval");
         assert_eq!((interval.arrived, interval.starts.len()), (6, 1));
     }
 
@@ -192,10 +179,10 @@ mod tests {
         let mut jobs = JobsSeen::new("q");
         jobs.saw(seen(1000, &[], &[], (0, 0)));
         jobs.saw(Seen { at: 2000, active: None, added: 9000, unfinished: 8000, ..Seen::default() });
-        let interval = jobs.take(0).expect("an interval");
+        let interval = jobs.take().expect("an interval");
         assert_eq!((interval.arrived, interval.finished, interval.starts.len()), (9000, 1000, 0));
         let many: Vec<String> = (0..9000).map(|id| id.to_string()).collect();
-        assert_eq!(jobs.unknown(&many).len(), TOLD);
+        assert_eq!(jobs.unknown(&many).len(), SINGLE);
     }
 
     #[test]
@@ -205,7 +192,7 @@ mod tests {
         let found: Vec<ActiveJob> =
             (0..40).map(|it| job(&it.to_string(), &format!("n\u{7}{it}"), 1000, 1500)).collect();
         jobs.saw(seen(2000, &["0"], &found, (40, 40)));
-        let interval = jobs.take(0).expect("an interval");
+        let interval = jobs.take().expect("an interval");
         assert_eq!((interval.names.len(), interval.starts.len()), (NAMES, 40));
         assert!(interval.names[0] == "n0" && usize::from(interval.starts[39].0) == NAMES - 1);
     }

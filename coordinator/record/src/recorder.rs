@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use spillway_brain::{Backlog, Plan};
 
-use crate::frame::{Decided, Frame, Ids, Interval, Look, PhaseBegan, Step, StepState};
+use crate::frame::{Decided, Frame, Ids, Interval, Look, PhaseBegan, SINGLE, Step, StepState};
 
 /// What does not change is written this often, so that a gap in the record can be told from a time without news.
 pub(crate) const UNCHANGED_EACH_MS: u64 = 300_000;
@@ -39,11 +39,10 @@ impl Recorder {
 
     /// A plan that was saved, and what it was made from.
     pub fn decided(&mut self, plan: &Plan, backlog: Option<&Backlog>) {
-        if self.plan.as_ref().is_some_and(|before| before.is_repeated_by(plan)) {
-            self.plan = Some(plan.clone());
+        let is_repeated = self.plan.replace(plan.clone()).is_some_and(|before| before.is_repeated_by(plan));
+        if is_repeated {
             return;
         }
-        self.plan = Some(plan.clone());
         self.frames.push(Frame::Decided(Box::new(Decided { plan: plan.clone(), backlog: backlog.cloned() })));
     }
 
@@ -130,23 +129,14 @@ impl Recorder {
 impl Interval {
     /// Both as one. Names and single jobs that have no room are in the counts alone.
     pub(crate) fn add(&mut self, next: Interval) {
-        const SINGLE: usize = 200;
         let shift = next.at.saturating_sub(self.at);
         self.starts.iter_mut().for_each(|(_, before_end, _)| *before_end += shift);
         (self.at, self.millis) = (next.at, self.millis.saturating_add(shift));
         self.arrived += next.arrived;
         self.finished += next.finished;
         self.failed += next.failed;
-        let mut renamed = Vec::new();
-        for name in &next.names {
-            let position = self.names.iter().position(|it| it == name).unwrap_or_else(|| {
-                if self.names.len() < 32 {
-                    self.names.push(name.clone());
-                }
-                self.names.len() - 1
-            });
-            renamed.push(u8::try_from(position).unwrap_or(u8::MAX));
-        }
+        self.started += next.started;
+        let renamed: Vec<u8> = next.names.iter().map(|name| self.name(name)).collect();
         let of = |name: u8| renamed.get(usize::from(name)).copied().unwrap_or(0);
         self.starts.extend(next.starts.into_iter().map(|(name, before_end, waited)| (of(name), before_end, waited)));
         self.ends.extend(next.ends.into_iter().map(|(name, took)| (of(name), took)));

@@ -1,10 +1,13 @@
-//! Which jobs started and ended between two looks: the ids in `active`, and the hashes of those that are new there.
+//! Which jobs started and ended between two observations: the ids in `active`, and the hashes of those that are new
+//! there. For the record and the metrics alone: a connection of its own, so that nothing waits for it.
+
+use std::collections::BTreeMap;
 
 use redis::{Value, pipe};
 use spillway_record::{ActiveJob, Interval, JobsSeen, Seen};
 
 use super::keys::QueueKeys;
-use super::reading::{EARLIEST_MS, original_delay};
+use super::reading::{EARLIEST_MS, Reading, original_delay};
 use super::reply::{decoration, lossy, whole};
 use super::throughput::Finished;
 use crate::redis_client::{Redis, RedisProblem};
@@ -12,15 +15,69 @@ use crate::redis_client::{Redis, RedisProblem};
 /// Active jobs of a queue that are read; with more of them, jobs are counted only.
 const ACTIVE_READ: usize = 1000;
 
-/// What the last observation counted in one queue.
+/// What an observation counted in one queue.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Counted {
-    pub finished: Finished,
-    pub failed: u64,
+struct Counted {
+    finished: Finished,
+    failed: u64,
 }
 
-/// One queue's jobs since the last look, in two round trips. Of a queue that cannot be read nothing is told.
-pub(super) async fn look(
+/// What an observation counted, by queue; None where the queue does not exist.
+#[derive(Clone, Debug, Default)]
+pub struct Counts(BTreeMap<String, Option<Counted>>);
+
+impl Counts {
+    pub(super) fn read(&mut self, reading: &Reading) {
+        let counted = Counted { finished: reading.finished, failed: reading.failed };
+        self.0.insert(reading.queue.clone(), Some(counted));
+    }
+
+    pub(super) fn missing(&mut self, queue: &str) {
+        self.0.insert(queue.to_owned(), None);
+    }
+}
+
+/// Sees jobs start and end.
+#[derive(Debug)]
+pub struct JobsObserver {
+    redis: Redis,
+    queues: Vec<QueueKeys>,
+    seen: BTreeMap<String, JobsSeen>,
+}
+
+impl JobsObserver {
+    pub fn new(redis: Redis, prefix: &str, queues: &[String]) -> Self {
+        let queues = queues.iter().map(|queue| QueueKeys::new(prefix, queue)).collect();
+        JobsObserver { redis, queues, seen: BTreeMap::new() }
+    }
+
+    /// Another coordinator sees them from now on: what it tells is not told again.
+    pub fn forget(&mut self) {
+        self.seen.clear();
+    }
+
+    /// What happened to jobs since the last look, by what an observation counted. Costs two round trips a queue, and six
+    /// values for each job that started. Of queues that cannot be read nothing is told.
+    pub async fn look(&mut self, counts: Counts) -> Vec<Interval> {
+        let mut intervals = Vec::new();
+        for keys in &self.queues {
+            let seen = self.seen.entry(keys.queue.clone()).or_insert_with(|| JobsSeen::new(&keys.queue));
+            match counts.0.get(&keys.queue) {
+                Some(Some(counted)) => match one(&mut self.redis, keys, *counted, seen).await {
+                    Ok(interval) => intervals.extend(interval),
+                    Err(problem) => {
+                        tracing::debug!(queue = keys.queue, %problem, "cannot read which jobs started and ended");
+                    }
+                },
+                Some(None) => seen.saw_nothing(),
+                None => {}
+            }
+        }
+        intervals
+    }
+}
+
+async fn one(
     redis: &mut Redis,
     keys: &QueueKeys,
     counted: Counted,
@@ -41,12 +98,11 @@ pub(super) async fn look(
             pipeline.cmd("HMGET").arg(keys.key(id)).arg(&fields);
         }
         let answers = redis.query_each(&mut pipeline).await?;
-        let jobs = unknown.iter().zip(answers).filter_map(|(id, answer)| job(id, decoration(answer)?));
-        found.extend(jobs);
+        found.extend(unknown.iter().zip(answers).filter_map(|(id, answer)| job(id, decoration(answer)?)));
     }
     let Finished { at_ms, added, unfinished } = counted.finished;
     seen.saw(Seen { at: at_ms, active, found, added, unfinished, failed: counted.failed });
-    Ok(seen.take(1))
+    Ok(seen.take())
 }
 
 type Fields = (Option<Vec<u8>>, Value, Value, Option<Vec<u8>>, Value, Value);

@@ -16,15 +16,12 @@ use crate::agents::NotConnected;
 use crate::beside::Beside;
 use crate::cloud::{self, Interruption, Known, ListedInstance, Listing};
 use crate::ledger::{LedgerProblem, Recorded};
-use crate::queue::{ObservationProblem, QueueObserver};
+use crate::queue::{Counts, JobsObserver, ObservationProblem, QueueObserver};
 use crate::registration::Expected;
 use crate::{clock, telemetry, wire_time};
 
 /// Recorded plans that `explain` still shows after a restart.
 const PLANS_RESTORED: usize = 100;
-
-/// What the record reads beside an observation takes no longer.
-const JOBS_WITHIN: Duration = Duration::from_millis(500);
 
 /// The outcome of a call that ran concurrently with the loop.
 #[derive(Debug)]
@@ -32,8 +29,11 @@ pub(super) enum Outcome {
     Observed {
         observer: Box<QueueObserver>,
         took: Duration,
-        answer: Result<Observation, ObservationProblem>,
-        /// What happened to jobs, for the record.
+        answer: Result<(Observation, Counts), ObservationProblem>,
+    },
+    /// What happened to jobs, for record and metrics.
+    JobsSeen {
+        jobs: Box<JobsObserver>,
         intervals: Vec<Interval>,
     },
     Listed {
@@ -122,7 +122,6 @@ impl Reconciler {
     }
 
     fn observe(&mut self, with_jobs: bool) {
-        let leads = self.pool.is_leader();
         // The pool requests one observation at a time.
         let Some(mut observer) = self.observer.take() else { return };
         let known: BTreeSet<InstanceId> =
@@ -130,23 +129,27 @@ impl Reconciler {
         self.calls.spawn(async move {
             let started = Instant::now();
             let answer = async {
-                let backlog = observer.observe().await?;
+                let (backlog, counts) = observer.observe().await?;
                 let asked_at = clock::up();
                 let jobs = if with_jobs { observer.jobs_by_instance(&known).await? } else { None };
-                Ok(Observation { backlog, jobs: jobs.map(|seen| (asked_at, seen)) })
+                Ok((Observation { backlog, jobs: jobs.map(|seen| (asked_at, seen)) }, counts))
             }
             .await;
-            let took = started.elapsed();
-            // The record goes without what cannot be read, or not at once: the answer waits for it.
-            let mut intervals = Vec::new();
-            if answer.is_ok()
-                && leads
-                && let Ok(Ok(seen)) = tokio::time::timeout(JOBS_WITHIN, observer.jobs()).await
-            {
-                intervals = seen;
-            }
-            Outcome::Observed { observer: Box::new(observer), took, answer, intervals }
+            Outcome::Observed { observer: Box::new(observer), took: started.elapsed(), answer }
         });
+    }
+
+    /// Beside the decisions. While a look is under way no other begins: the next one tells of both times.
+    fn see_jobs(&mut self, counts: Counts) {
+        let leads = self.pool.is_leader();
+        if let Some(jobs) = self.jobs.as_mut().filter(|_| !leads) {
+            jobs.forget();
+        } else if let Some(mut jobs) = self.jobs.take() {
+            self.calls.spawn(async move {
+                let intervals = jobs.look(counts).await;
+                Outcome::JobsSeen { jobs: Box::new(jobs), intervals }
+            });
+        }
     }
 
     async fn load(&mut self, epoch: u64) {
@@ -168,13 +171,12 @@ impl Reconciler {
             plan: Plan::clone(plan),
             backlog: state.backlog().map(|(backlog, _)| backlog.clone()),
         });
-        let backlog = state.backlog().map(|(backlog, _)| backlog.clone());
         let saved = self.ledger.save(&self.holder, epoch, (now, state), recorded.as_ref()).await;
         // One whose lease ran out meanwhile is undone.
         if let (Ok(until), Some(plan)) = (&saved, &plan)
             && clock::up() < *until
         {
-            self.recording.decided(plan, backlog.as_ref());
+            self.recording.decided(plan, self.pool.state().backlog().map(|(backlog, _)| backlog));
         }
         if let (Err(problem), None) = (&saved, &plan) {
             tracing::warn!(pool = self.config.name, %problem, "cannot save the ledger while stopping: it keeps what was saved before");
@@ -209,14 +211,22 @@ impl Reconciler {
             }
         };
         match outcome {
-            Outcome::Observed { observer, took, answer, intervals } => {
+            Outcome::Observed { observer, took, answer } => {
                 self.observer = Some(*observer);
                 telemetry::observed(&self.config.name, took);
+                let answer = answer.map(|(observation, counts)| {
+                    self.see_jobs(counts);
+                    observation
+                });
+                self.tell(Input::Observed(answer.map_err(|problem| problem.to_string())));
+            }
+            Outcome::JobsSeen { jobs, intervals } => {
+                self.jobs = Some(*jobs);
+                // What was seen while the lease was lost is another's to tell.
                 if self.pool.is_leader() {
                     telemetry::ran(&self.config.name, self.config.target, &intervals);
                     self.recording.ran(intervals);
                 }
-                self.tell(Input::Observed(answer.map_err(|problem| problem.to_string())));
             }
             Outcome::Listed { asked_at, answer } => self.listed(asked_at, answer),
             Outcome::LaunchImage(Some(image)) => self.tell(Input::LaunchImage(image)),
@@ -256,7 +266,7 @@ impl Reconciler {
         if let Some(application) = self.config.application.clone()
             && self.primary.is_due(Instant::now())
         {
-            self.calls.spawn_blocking(move || Outcome::PrimaryCommit(primary::look(&application)));
+            self.calls.spawn(async move { Outcome::PrimaryCommit(primary::look(application).await) });
         }
         let (cloud, config, installation) = (self.cloud.clone(), self.config.clone(), self.installation.clone());
         let mut known = Known::default();

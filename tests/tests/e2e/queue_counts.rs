@@ -185,7 +185,7 @@ async fn a_queue_that_never_existed_is_an_error_that_says_so() {
     assert!(problem.contains("prefix \"bull\"") && problem.contains(&redis.port().to_string()), "{problem}");
     // Whether it ever existed the ledger knows, not Redis: an observation says that it is missing, never that it is
     // empty.
-    let seen = reading.observe().await.expect("Redis answers").queues;
+    let seen = reading.observe().await.expect("Redis answers").0.queues;
     let missing: Vec<Option<&str>> = seen.iter().map(|queue| queue.missing.as_deref()).collect();
     assert_eq!(missing, [None, Some(problem.as_str())]);
 

@@ -69,6 +69,6 @@ impl From<&Interval> for Jobs {
         let mut waits = Waits::default();
         interval.starts.iter().filter_map(|(_, _, waited)| *waited).for_each(|waited| waits.add(waited, 1));
         let Interval { arrived, finished, failed, .. } = *interval;
-        Jobs { arrived, started: interval.starts.len() as u64, finished, failed, waits }
+        Jobs { arrived, started: interval.started, finished, failed, waits }
     }
 }

@@ -8,13 +8,15 @@ fn look(at: u64, demand: u64) -> Look {
 }
 
 fn interval(at: u64, waits: &[u64]) -> Interval {
-    let starts = waits.iter().map(|wait| (0, 0, Some(*wait))).collect();
+    let starts: Vec<_> = waits.iter().map(|wait| (0, 0, Some(*wait))).collect();
+    let started = starts.len() as u64;
     Interval {
         at,
         millis: 10_000,
         queue: "q".into(),
         arrived: 3,
         names: vec!["a".into()],
+        started,
         starts,
         ..Interval::default()
     }

@@ -34,7 +34,7 @@ pub(crate) async fn with_a_million_jobs() {
     let mut samples = Vec::new();
     for _ in 0..OBSERVATIONS {
         let began = Instant::now();
-        let seen = observer.observe().await.expect("an observation");
+        let (seen, _) = observer.observe().await.expect("an observation");
         samples.push(began.elapsed().as_secs_f64() * 1000.0);
         assert_eq!(seen.demand(), 1_200_000);
     }
