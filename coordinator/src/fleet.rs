@@ -3,8 +3,17 @@
 use spillway_brain::Timestamp;
 use spillway_proto::v1;
 
+use crate::clock;
+use crate::pools::PoolList;
 use crate::reconcile::PoolStatus;
 use crate::wire_time::timestamp;
+
+/// What is shown of all pools now; it leads where it leads each pool of the settings.
+pub fn shown(pools: &PoolList) -> v1::GetFleetResponse {
+    let statuses = pools.shown().iter().map(|pool| pool.status.borrow().clone()).collect();
+    let leader = pools.configured().iter().all(|pool| pool.status.borrow().leading);
+    v1::GetFleetResponse { leader, ..of(statuses, clock::now()) }
+}
 
 /// All pools' statuses at `now`.
 pub fn of(statuses: Vec<PoolStatus>, now: Timestamp) -> v1::GetFleetResponse {

@@ -133,28 +133,19 @@ impl Recording {
 
     /// The pool's loop ends: what is left is written.
     pub fn finish(&mut self) {
-        let frames = self.recorder.finish();
-        self.write(frames);
+        self.stands_by();
         self.frames = None;
     }
 
-    /// Another coordinator leads, or this one leads anew: what is left of before is written.
+    /// This coordinator leads no more: what is left is written, and what others do is not this recorder's to tell.
     pub fn stands_by(&mut self) {
         let left = std::mem::take(&mut self.recorder).finish();
-        let mut inner = self.past.inner();
-        left.iter().for_each(|frame| inner.history.add(frame, true));
-        let is_interval = |frame: &&Frame| matches!(frame, Frame::Interval(_));
-        inner.hold(left.iter().filter(|frame| !is_interval(frame)).cloned());
-        drop(inner);
-        self.write(left);
+        self.tell(left);
     }
 
     /// A leader's pool as it is published in this epoch, `now` in milliseconds since the epoch of Unix.
     pub fn saw(&mut self, view: &v1::Pool, epoch: u64, now: u64) {
-        let there: BTreeSet<String> = view.instances.iter().map(|it| it.token.clone()).collect();
-        let begins = self.epoch != epoch;
-        if begins {
-            // What happened while others led is not this recorder's to tell.
+        if self.epoch != epoch {
             self.stands_by();
             self.epoch = epoch;
         }
@@ -166,22 +157,30 @@ impl Recording {
             let phase = (instance.phase.as_str(), since, instance.phase_reason.as_str());
             self.recorder.instance(ids, phase, &steps, instance.jobs_in_redis);
         }
+        let there: BTreeSet<String> = view.instances.iter().map(|it| it.token.clone()).collect();
         self.recorder.only(&there, now);
-        let frames = self.recorder.take(now);
-        let mut inner = self.past.inner();
-        inner.history.look(&look);
-        frames.iter().for_each(|frame| inner.history.add(frame, true));
-        let is_interval = |frame: &&Frame| matches!(frame, Frame::Interval(_));
-        inner.hold(frames.iter().filter(|frame| !is_interval(frame)).cloned());
-        if inner.held.is_none() {
-            inner.history.only(&there);
+        {
+            let mut inner = self.past.inner();
+            inner.history.look(&look);
+            if inner.held.is_none() {
+                self.recorder.lost(inner.history.not_seen_again(&there));
+            }
         }
-        drop(inner);
-        self.write(frames);
+        let frames = self.recorder.take(now);
+        self.tell(frames);
     }
 
-    fn write(&self, frames: Vec<Frame>) {
-        if let Some(store) = self.frames.as_ref().filter(|_| !frames.is_empty()) {
+    /// To the history in memory, and to the store.
+    fn tell(&self, frames: Vec<Frame>) {
+        if frames.is_empty() {
+            return;
+        }
+        let mut inner = self.past.inner();
+        frames.iter().for_each(|frame| inner.history.add(frame, true));
+        // Those of jobs are held one by one, by `ran`.
+        inner.hold(frames.iter().filter(|frame| !matches!(frame, Frame::Interval(_))).cloned());
+        drop(inner);
+        if let Some(store) = &self.frames {
             // It ends with the process alone.
             let _ = store.send(frames);
         }

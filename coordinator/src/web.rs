@@ -58,15 +58,6 @@ struct Context {
     statuses: Statuses,
 }
 
-impl Context {
-    fn fleet(&self) -> v1::GetFleetResponse {
-        let pools = &self.served.pools;
-        let statuses = pools.shown().iter().map(|pool| pool.status.borrow().clone()).collect();
-        let leader = pools.configured().iter().all(|pool| pool.status.borrow().leading);
-        v1::GetFleetResponse { leader, ..fleet::of(statuses, clock::now()) }
-    }
-}
-
 /// Serves until `shutdown` completes.
 pub async fn serve(
     door: Door,
@@ -119,5 +110,5 @@ async fn front(State(context): State<Context>, headers: HeaderMap) -> Response {
         return files::page(&headers);
     }
     // Whoever fetches it may look at it in a terminal.
-    visible(&(context.served.pages.text)(&context.fleet(), clock::system_now())).into_response()
+    visible(&(context.served.pages.text)(&fleet::shown(&context.served.pools), clock::system_now())).into_response()
 }

@@ -6,7 +6,10 @@ use std::collections::BTreeSet;
 use crate::buckets::Waits;
 use crate::history::{History, Told};
 use crate::lanes::Lane;
+use crate::recorder::UNCHANGED_EACH_MS;
 
+/// What is not seen for so long was not recorded: what does not change is, more often.
+const GAP_MS: u64 = UNCHANGED_EACH_MS + 60_000;
 /// Floods of one answer: the newest.
 const MOST: usize = 100;
 
@@ -59,7 +62,16 @@ pub(crate) fn floods(samples: impl Iterator<Item = Sample>) -> Vec<Flood> {
     let mut under_way: Option<Flood> = None;
     // Since when there is a backlog.
     let mut rising: Option<u64> = None;
+    let mut last = 0;
     for sample in samples {
+        // Nobody saw how it went on.
+        if sample.at.saturating_sub(last) > GAP_MS
+            && let Some(cut) = under_way.take()
+        {
+            found.push(Flood { ended: Some(last.max(cut.began)), ..cut });
+            rising = None;
+        }
+        last = sample.at;
         let waits = sample.demand.is_some_and(|demand| demand > 0);
         rising = if waits {
             rising.or(Some(sample.at))
@@ -176,6 +188,14 @@ mod tests {
             [sample(1, 3, 0, 0), sample(2, 9, 1, 0), sample(3, 2, 0, 0), sample(4, 8, 1, 0), sample(5, 2, 0, 0)];
         let spans: Vec<_> = floods(samples.into_iter()).iter().map(|flood| (flood.began, flood.ended)).collect();
         assert_eq!(spans, [(1, Some(3)), (3, Some(5))]);
+    }
+
+    #[test]
+    fn a_gap_in_the_record_ends_a_flood_where_it_was_seen_last() {
+        let later = 10 + GAP_MS + 1;
+        let samples = [sample(5, 9, 1, 1), sample(10, 9, 1, 1), sample(later, 0, 0, 0), sample(later + 1, 4, 1, 0)];
+        let spans: Vec<_> = floods(samples.into_iter()).iter().map(|flood| (flood.began, flood.ended)).collect();
+        assert_eq!(spans, [(5, Some(10)), (later + 1, None)]);
     }
 
     #[test]

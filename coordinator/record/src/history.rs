@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use crate::buckets::Buckets;
 use crate::floods::Sample;
-use crate::frame::{Decided, Frame, Interval, Look};
+use crate::frame::{Decided, Frame, Interval, Look, PhaseBegan};
 use crate::lanes::Lane;
 use crate::recorder::UNCHANGED_EACH_MS;
 pub(crate) use sums::Jobs;
@@ -291,10 +291,10 @@ impl History {
         self.lanes.values().filter(move |lane| lane.lives_within(from, to))
     }
 
-    /// These are the instances that there are: others ended when they were seen last, whoever did not write it.
-    pub fn only(&mut self, tokens: &BTreeSet<String>) {
-        let gone = self.lanes.iter_mut().filter(|(token, lane)| lane.ended_at.is_none() && !tokens.contains(*token));
-        gone.for_each(|(_, lane)| lane.was_not_seen_again());
+    /// These are the instances that there are: others ended when they were seen last, and nobody wrote it.
+    pub fn not_seen_again(&self, tokens: &BTreeSet<String>) -> Vec<PhaseBegan> {
+        let lost = self.lanes.iter().filter(|(token, lane)| lane.ended_at.is_none() && !tokens.contains(*token));
+        lost.map(|(token, lane)| lane.not_seen_again(token)).collect()
     }
 
     /// The instances that lived in a time range, those that began last at the end.

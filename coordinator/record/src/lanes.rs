@@ -119,13 +119,13 @@ impl Lane {
         }
     }
 
-    /// Nobody wrote how it ended.
-    pub(crate) fn was_not_seen_again(&mut self) {
+    /// Its end, where nobody wrote one.
+    pub(crate) fn not_seen_again(&self, token: &str) -> PhaseBegan {
         let times =
             self.phases.iter().map(|span| span.to.unwrap_or(span.from)).chain(self.steps.iter().map(|it| it.from));
         let at = times.chain(self.jobs.iter().map(|held| held.from)).max().unwrap_or_default();
         let reason = "it was not seen again: the record has a gap".to_owned();
-        self.enters(&PhaseBegan { at, phase: "gone".to_owned(), reason, ..PhaseBegan::default() });
+        PhaseBegan { at, instance: token.to_owned(), phase: "gone".to_owned(), reason }
     }
 
     /// When it began; None before its first phase.

@@ -113,6 +113,11 @@ impl Recorder {
         }
     }
 
+    /// Ends that nobody wrote.
+    pub fn lost(&mut self, ends: Vec<PhaseBegan>) {
+        self.frames.extend(ends.into_iter().map(Frame::Phase));
+    }
+
     /// What is to be written at the end, also of an interval that is not over.
     pub fn finish(&mut self) -> Vec<Frame> {
         self.frames.extend(std::mem::take(&mut self.intervals).into_values().map(Frame::Interval));

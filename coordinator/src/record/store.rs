@@ -19,12 +19,10 @@ const DAY_MS: u64 = 86_400_000;
 const DAYS: u64 = 30;
 /// Entries are written, and those of another leader read, this often.
 const EACH: Duration = Duration::from_secs(2);
-/// A Redis that does not answer keeps no coordinator from ending.
-const AT_THE_END: Duration = Duration::from_secs(1);
 /// Entries of one round trip.
 const CHUNK: usize = 500;
-/// Bytes of entries that wait for Redis; beyond, details are dropped first.
-const WAITING: usize = 1024 * 1024;
+/// Entries that wait for Redis; beyond, details are dropped first.
+const WAITING: usize = 5000;
 /// Nothing is written while Redis uses so many per cent of its maxmemory.
 const FULL_PERCENT: u64 = 90;
 /// Entries of later than this are of a clock that was wrong.
@@ -66,7 +64,7 @@ impl Store {
                 _ = interval.tick() => self.turn().await,
                 more = frames.recv() => match more {
                     Some(more) => self.keep(more),
-                    None => return drop(tokio::time::timeout(AT_THE_END, self.turn()).await),
+                    None => return self.turn().await,
                 },
             }
         }
@@ -74,10 +72,9 @@ impl Store {
 
     fn keep(&mut self, frames: Vec<Frame>) {
         self.waiting.extend(frames);
-        // About 200 bytes each.
-        if self.waiting.len() > WAITING / 200 {
+        if self.waiting.len() > WAITING {
             self.waiting.retain(|frame| !frame.is_detail());
-            let left_out = self.waiting.len().saturating_sub(WAITING / 200);
+            let left_out = self.waiting.len().saturating_sub(WAITING);
             self.waiting.drain(..left_out);
         }
     }
@@ -110,7 +107,17 @@ impl Store {
 
     /// Days that there are, with their bytes, oldest first.
     async fn days(&mut self) -> Result<Vec<(u64, u64)>, RedisProblem> {
-        let (days,): (Vec<(String, String)>,) = self.redis.query(pipe().cmd("HGETALL").arg(self.bytes())).await?;
+        let answer = self.redis.query_each(pipe().cmd("HGETALL").arg(self.bytes())).await?.into_iter().next();
+        let answer = answer.unwrap_or(Ok(redis::Value::Nil)).and_then(|it| Ok(redis::from_redis_value(it)?));
+        let days: Vec<(String, String)> = match answer {
+            Ok(days) => days,
+            // Something else was put into its place: it is begun anew, and the days that there are expire.
+            Err(error) if error.code() == Some("WRONGTYPE") => {
+                self.redis.query::<()>(pipe().cmd("DEL").arg(self.bytes()).ignore()).await?;
+                Vec::new()
+            }
+            Err(error) => return Err(self.redis.failed(error)),
+        };
         let mut days: Vec<(u64, u64)> =
             days.into_iter().filter_map(|(day, bytes)| Some((day.parse().ok()?, bytes.parse().unwrap_or(0)))).collect();
         days.sort_unstable();

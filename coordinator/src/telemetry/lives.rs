@@ -55,6 +55,8 @@ struct Life {
     has_notice: bool,
     rebalance: Option<Timestamp>,
     ended_suddenly: bool,
+    /// It was there at the first look: its agent repeats to each coordinator what it did before.
+    is_old: bool,
     steps: BTreeSet<String>,
 }
 
@@ -66,7 +68,8 @@ impl Lives {
         let mut happened = Vec::new();
         let mut known = BTreeMap::new();
         for instance in state.instances() {
-            let mut life = before.remove(&instance.token).unwrap_or_default();
+            let unknown = || Life { is_old: is_first, ..Life::default() };
+            let mut life = before.remove(&instance.token).unwrap_or_else(unknown);
             life.look(instance, &mut happened);
             known.insert(instance.token.clone(), life);
         }
@@ -114,6 +117,7 @@ impl Life {
         for step in steps.iter().filter(|step| step.state() == v1::StepState::Succeeded) {
             if let Some(took) = step.took.as_ref().and_then(from_duration)
                 && self.steps.insert(step.name.clone())
+                && !self.is_old
             {
                 happened.push(Happened::Step(step.name.clone(), took));
             }
@@ -160,6 +164,22 @@ mod tests {
         ledger["instances"][0]["ended_suddenly_at"] = json!(720_000);
         assert_eq!(told(&mut lives, &ledger), [Happened::Interrupted(Interrupted::Silent)]);
         assert_eq!(told(&mut lives, &ledger), []);
+    }
+
+    #[test]
+    fn what_an_agent_repeats_to_the_next_leader_is_not_told_again() {
+        let (mut lives, ledger) = (Lives::default(), ledger());
+        assert_eq!(told(&mut lives, &ledger), []);
+        let step = v1::BootStep {
+            name: "install".to_owned(),
+            state: v1::StepState::Succeeded.into(),
+            took: Some(duration(Duration::from_secs(9))),
+            ..v1::BootStep::default()
+        };
+        let token = state(&ledger).instances().next().map(|it| it.token.0.clone()).expect("an instance");
+        let instance = v1::Instance { token, boot_steps: vec![step], ..v1::Instance::default() };
+        let view = v1::Pool { instances: vec![instance], ..v1::Pool::default() };
+        assert_eq!(lives.look(&state(&ledger), &view), []);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use spillway_record::Decided;
 use super::Context;
 use super::guard::{refused, viewers_only};
 use crate::reconcile::PoolHandle;
-use crate::{VERSION, clock, requests};
+use crate::{VERSION, clock, fleet, requests};
 
 const HOUR_MS: u64 = 3_600_000;
 const BUCKETS: u64 = 240;
@@ -32,7 +32,7 @@ pub(super) async fn session(State(context): State<Context>) -> Response {
 }
 
 pub(super) async fn status(State(context): State<Context>) -> Response {
-    axum::Json((context.served.pages.status)(&context.fleet())).into_response()
+    axum::Json((context.served.pages.status)(&fleet::shown(&context.served.pools))).into_response()
 }
 
 #[derive(Debug, Deserialize)]
@@ -121,7 +121,6 @@ fn plan(decided: &Decided, until: u64) -> Value {
     json!({
         "at": plan.at.0,
         "until": until,
-        "times": 1,
         "demand": plan.demand,
         "desired": plan.desired,
         "decisions": decisions,

@@ -17,8 +17,8 @@ use tokio_stream::wrappers::WatchStream;
 
 use super::Context;
 use super::guard::refused;
+use crate::fleet;
 use crate::pools::PoolList;
-use crate::{clock, fleet};
 
 /// Changes are gathered for so long: agents of a fleet report one after another.
 const GATHERED: Duration = Duration::from_millis(500);
@@ -47,9 +47,7 @@ impl Statuses {
                     before = Value::Null;
                     continue;
                 }
-                let seen: Vec<_> = pools.shown().iter().map(|pool| pool.status.borrow().clone()).collect();
-                let leader = pools.configured().iter().all(|pool| pool.status.borrow().leading);
-                let mut status = write(&v1::GetFleetResponse { leader, ..fleet::of(seen, clock::now()) });
+                let mut status = write(&fleet::shown(&pools));
                 // When it was made is no change.
                 let at = status["at"].take();
                 if status == before {
@@ -81,7 +79,7 @@ pub(super) async fn stream(State(context): State<Context>) -> Response {
         return refused(StatusCode::SERVICE_UNAVAILABLE, error, "close some: each of them follows this coordinator");
     }
     // The first at once, whoever listens already.
-    let first = (context.served.pages.status)(&context.fleet()).to_string();
+    let first = (context.served.pages.status)(&fleet::shown(&context.served.pools)).to_string();
     let later = WatchStream::from_changes(newest.subscribe()).map(|text| text.to_string());
     let events = futures_util::stream::once(async { first }).chain(later).map(move |text| {
         let _ = &listening;
