@@ -40,6 +40,13 @@ struct Inner {
 #[derive(Debug)]
 pub struct Looking<'a>(MutexGuard<'a, Inner>);
 
+impl Looking<'_> {
+    /// The record of before this start is not in it yet.
+    pub fn is_being_read(&self) -> bool {
+        self.0.held.is_some()
+    }
+}
+
 impl Deref for Looking<'_> {
     type Target = History;
 

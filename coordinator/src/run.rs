@@ -1,5 +1,6 @@
 //! `spillway run`: starts the pools and servers, reports its state to systemd, and stops within five seconds.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -276,12 +277,16 @@ async fn report_state(pools: PoolList, agents: Agents, metrics: PrometheusHandle
     let watchdog = sd_notify::watchdog_enabled();
     let mut interval = tokio::time::interval(Duration::from_secs(1));
     let mut is_ready = false;
+    let mut known = BTreeSet::new();
     loop {
         interval.tick().await;
         let now = clock::up();
         let statuses: Vec<PoolStatus> = pools.all().iter().map(|pool| pool.status.borrow().clone()).collect();
         let shown: Vec<PoolStatus> = pools.shown().iter().map(|pool| pool.status.borrow().clone()).collect();
         telemetry::record(&shown);
+        let names: BTreeSet<String> = shown.iter().map(|status| status.view.name.clone()).collect();
+        known.difference(&names).for_each(|pool| telemetry::gone(pool));
+        known = names;
         // What was timed is kept one by one until somebody asks, or until this.
         metrics.run_upkeep();
         let is_alive = |status: &PoolStatus| status.alive_at.is_some_and(|at| now.saturating_sub(at) < HANG_TIMEOUT);

@@ -96,6 +96,15 @@ pub fn record(pools: &[PoolStatus]) {
     }
 }
 
+/// A pool that this process runs no more, and whose series stay: nothing is so of it any more.
+pub fn gone(pool: &str) {
+    let set = setter(pool);
+    ["spillway_leader", "spillway_hold", "spillway_breaker_open"].into_iter().for_each(|name| set(name, 0.0));
+    for kind in AlertKind::ALL {
+        gauge!("spillway_alert", "pool" => pool.to_owned(), "kind" => kind.as_str()).set(0.0);
+    }
+}
+
 /// Sets gauges of one pool.
 fn setter(pool: &str) -> impl Fn(&'static str, f64) + use<'_> {
     move |name, value| gauge!(name, "pool" => pool.to_owned()).set(value)

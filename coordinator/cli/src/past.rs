@@ -16,7 +16,8 @@ use crate::arguments::PoolArgument;
 use crate::when::{self, FORMS};
 
 const NO_PLANS_YET: &str = "no plans yet: the first follows the first reading of the queues";
-const NO_PLANS_THEN: &str = "no plans of that time: the record has none (`spillway history` says where it begins)";
+const NO_PLANS_THEN: &str =
+    "no plans of that time are known: the newest 3,000 of the record are (`spillway history` says where it begins)";
 const NO_PLANS_HERE: &str = "no plans: this coordinator is a standby, and only the leader decides. Run `spillway explain` on the \
                              leader's host, where `spillway status` does not say STANDBY";
 

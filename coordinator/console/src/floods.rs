@@ -9,7 +9,7 @@ use spillway_words::{counted, in_words};
 use time::OffsetDateTime;
 use time::macros::format_description;
 
-use crate::times::{ago, between, span, system_time};
+use crate::times::{ago, between, clock, span, system_time};
 use crate::words::decision_line;
 
 /// Decisions that are told of one flood.
@@ -24,9 +24,10 @@ pub fn floods(history: &v1::GetHistoryResponse, now: SystemTime) -> String {
         let _ = write_flood(&mut text, flood, several, now);
     }
     if history.floods.is_empty() {
-        let _ = writeln!(text, "no flood in this time: no instance was wanted");
+        let _ = writeln!(text, "no flood of this time is known: no instance was seen to be wanted");
     }
     let _ = match &history.begins {
+        _ if history.is_being_read => writeln!(text, "the record is being read: ask again in some seconds"),
         Some(begins) => writeln!(text, "the record begins {} UTC, {}", date(begins), ago(Some(begins), now)),
         None => writeln!(text, "the record is empty: it begins with the first leadership of this version"),
     };
@@ -48,17 +49,24 @@ fn write_flood(out: &mut String, flood: &v1::Flood, with_pool: bool, now: System
     line(out, "rose", &format!("{} ready to run at {most}, the most{waited}", counted(flood.most_waiting, "job")))?;
     let wanted = flood.wanted_at.as_ref().map(clock).unwrap_or_default();
     line(out, "wanted", &format!("{} from {wanted}", counted(flood.most_desired, "instance")))?;
+    if flood.is_partial {
+        line(out, "", "its instances and decisions are not all known any more: newer ones took their room")?;
+    }
     line(out, "launched", &launched(flood))?;
     line(out, "worked", &worked(flood))?;
     let time = flood.instance_time.as_ref().map(words).unwrap_or_default();
     line(out, "cost", &format!("{time} of instances; dollars are unknown: this version asks for no prices"))?;
+    if flood.decisions_left_out > 0 {
+        let earlier = counted(flood.decisions_left_out, "earlier decision");
+        line(out, "", &format!("{earlier} are more than are told: explain --at has the plans"))?;
+    }
     for past in flood.decisions.iter().take(DECISIONS) {
         let (Some(at), Some(decision)) = (&past.at, &past.decision) else { continue };
         line(out, &clock(at), &decision_line(decision))?;
     }
-    let left_out = flood.decisions.len().saturating_sub(DECISIONS) + flood.decisions_left_out as usize;
-    if left_out > 0 {
-        line(out, "", &format!("and {}: --json has more", counted(left_out as u64, "later decision")))?;
+    let later = flood.decisions.len().saturating_sub(DECISIONS);
+    if later > 0 {
+        line(out, "", &format!("and {}: --json has them", counted(later as u64, "later decision")))?;
     }
     writeln!(out)
 }
@@ -77,7 +85,11 @@ fn launched(flood: &v1::Flood) -> String {
 }
 
 fn worked(flood: &v1::Flood) -> String {
-    let mut text = format!("{} finished, {} failed", counted(flood.jobs_finished, "job"), flood.jobs_failed);
+    let mut text = format!("{} finished", counted(flood.jobs_finished, "job"));
+    // Where none is kept, none may have failed, or `removeOnFail` has removed them.
+    if flood.jobs_failed > 0 {
+        let _ = write!(text, ", {} of them failed", flood.jobs_failed);
+    }
     if let (Some(median), Some(most)) = (&flood.wait_median, &flood.wait_p95) {
         let _ =
             write!(text, "; half of those that started had waited up to {}, 95 % up to {}", words(median), words(most));
@@ -98,11 +110,6 @@ fn words(time: &Duration) -> String {
 fn date(at: &Timestamp) -> String {
     let at = OffsetDateTime::from(system_time(Some(at)));
     at.format(format_description!("[year]-[month]-[day] [hour]:[minute]:[second]")).unwrap_or_default()
-}
-
-fn clock(at: &Timestamp) -> String {
-    let at = OffsetDateTime::from(system_time(Some(at)));
-    at.format(format_description!("[hour]:[minute]:[second]")).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -127,6 +134,7 @@ mod tests {
             wait_median: took(16),
             wait_p95: took(40),
             jobs_finished: 40,
+            jobs_failed: 3,
             launched: 2,
             first_ready_after: took(6),
             interrupted: 1,
@@ -135,13 +143,13 @@ mod tests {
             ..v1::Flood::default()
         };
         let now = system_time(at(3600).as_ref());
-        let history = v1::GetHistoryResponse { floods: vec![flood], begins: at(-60) };
+        let history = v1::GetHistoryResponse { floods: vec![flood], begins: at(-60), is_being_read: false };
         let expected = "\
 2026-11-29 06:26:10 to 06:27:12 UTC, 1 min 2 s
   rose      39 jobs ready to run at 06:26:11, the most; the oldest waited 44 s
   wanted    2 instances from 06:26:16
   launched  2 instances; one was ready after 6 s; 1 interrupted by EC2
-  worked    40 jobs finished, 0 failed; half of those that started had waited up to 16 s, 95 % up to 40 s
+  worked    40 jobs finished, 3 of them failed; half of those that started had waited up to 16 s, 95 % up to 40 s
   cost      1 min 50 s of instances; dollars are unknown: this version asks for no prices
   06:26:16  launch i-1: 39 jobs ready to run
 
@@ -149,6 +157,9 @@ the record begins 2026-11-29 06:25:10 UTC, 1 h ago
 ";
         assert_eq!(floods(&history, now), expected);
         let empty = floods(&v1::GetHistoryResponse::default(), now);
-        assert!(empty.starts_with("no flood in this time") && empty.contains("the record is empty"), "{empty}");
+        assert!(
+            empty.starts_with("no flood of this time is known") && empty.contains("the record is empty"),
+            "{empty}"
+        );
     }
 }

@@ -214,6 +214,7 @@ pub fn plan(plan: &v1::PlanRecord) -> Value {
 pub fn history(history: &v1::GetHistoryResponse) -> Value {
     json!({
         "begins": time(history.begins.as_ref()),
+        "being_read": history.is_being_read,
         "floods": history.floods.iter().map(flood).collect::<Vec<_>>(),
     })
 }
@@ -249,6 +250,7 @@ fn flood(flood: &v1::Flood) -> Value {
         "instance_seconds": seconds(flood.instance_time.as_ref()),
         "decisions": flood.decisions.iter().map(decision).collect::<Vec<_>>(),
         "decisions_left_out": flood.decisions_left_out,
+        "partial": flood.is_partial,
     })
 }
 

@@ -5,6 +5,8 @@ use std::time::{Duration, SystemTime};
 use prost_types::Timestamp;
 use spillway_proto::times;
 use spillway_words::in_words;
+use time::OffsetDateTime;
+use time::macros::format_description;
 
 /// How long ago it was; zero where it lies ahead, and since 1970 where it is unknown.
 pub fn since(at: Option<&Timestamp>, now: SystemTime) -> Duration {
@@ -34,6 +36,12 @@ pub fn ago(at: Option<&Timestamp>, now: SystemTime) -> String {
     let words = in_words(span);
     let first: Vec<&str> = words.split(' ').take(2).collect();
     format!("{} ago", first.join(" "))
+}
+
+/// `14:05:10`, in UTC.
+pub fn clock(at: &Timestamp) -> String {
+    let at = OffsetDateTime::from(system_time(Some(at)));
+    at.format(format_description!("[hour]:[minute]:[second]")).unwrap_or_default()
 }
 
 /// A span as the standard library has it; zero where it is negative.

@@ -54,6 +54,8 @@ pub struct Flood {
     pub instance_ms: u64,
     pub decisions: Vec<Told>,
     pub decisions_left_out: usize,
+    /// So old that some of its instances or decisions have given way to newer ones.
+    pub is_partial: bool,
 }
 
 /// Floods of samples in order; the last may not be over.
@@ -145,6 +147,7 @@ impl History {
             flood.instance_ms =
                 flood.instance_ms.saturating_add(lane.ended_at.unwrap_or(now).min(to).saturating_sub(began.max(from)));
         }
+        flood.is_partial = self.known_from() > from;
         (flood.decisions, flood.decisions_left_out) = self.decisions(from, to);
     }
 }

@@ -62,12 +62,19 @@ pub struct History {
     /// By launch token.
     lanes: BTreeMap<String, Lane>,
     begins: Option<u64>,
+    /// The newest instance or decision that has given way was of then.
+    gave_way_at: u64,
 }
 
 impl History {
     /// Nothing is known of before; None: of no time.
     pub fn begins(&self) -> Option<u64> {
         self.begins
+    }
+
+    /// All instances and decisions after it are known.
+    pub(crate) fn known_from(&self) -> u64 {
+        self.gave_way_at
     }
 
     /// What was written, oldest first; `is_live`: it was seen by this coordinator, whose intervals come by `ran`.
@@ -138,7 +145,8 @@ impl History {
         }
         self.plans.push_back(Arc::new(decided.clone()));
         let (decisions, plans) = (self.decisions.len(), self.plans.len());
-        self.decisions.drain(..decisions.saturating_sub(DECISIONS));
+        let gone = self.decisions.drain(..decisions.saturating_sub(DECISIONS)).map(|told| told.at).max();
+        self.gave_way_at = self.gave_way_at.max(gone.unwrap_or(0));
         self.plans.drain(..plans.saturating_sub(PLANS));
     }
 
@@ -147,7 +155,8 @@ impl History {
             // The one that ended first; where all live, any: there are never so many.
             let ended = |lane: &Lane| lane.ended_at.unwrap_or(u64::MAX);
             let first = self.lanes.iter().min_by_key(|(_, lane)| ended(lane)).map(|(token, _)| token.clone());
-            first.and_then(|token| self.lanes.remove(&token));
+            let gone = first.and_then(|token| self.lanes.remove(&token)?.ended_at);
+            self.gave_way_at = self.gave_way_at.max(gone.unwrap_or(0));
         }
         self.lanes.entry(token.to_owned()).or_insert_with(|| Lane { instance: token.to_owned(), ..Lane::default() })
     }

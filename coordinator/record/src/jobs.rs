@@ -64,6 +64,11 @@ impl JobsSeen {
         active.iter().filter(|id| !self.running.contains_key(*id)).take(room).collect()
     }
 
+    /// Another has seen the queue until now: what happens from now on is told.
+    pub fn starts_from(queue: &str, seen: Seen) -> Self {
+        JobsSeen { began: Some(seen.at), last: Some(seen), ..JobsSeen::new(queue) }
+    }
+
     /// The queue does not exist yet: what is added from now on has arrived.
     pub fn saw_nothing(&mut self) {
         self.last.get_or_insert_with(Seen::default);
@@ -172,6 +177,16 @@ mod tests {
         jobs.saw(seen(2000, &["1"], &[], (6, 6)));
         let interval = jobs.take().expect("an interval");
         assert_eq!((interval.arrived, interval.starts.len()), (6, 1));
+    }
+
+    #[test]
+    fn what_happened_before_another_is_followed_is_not_told() {
+        let before = Seen { at: 1000, added: 5, unfinished: 2, ..Seen::default() };
+        let mut jobs = JobsSeen::starts_from("q", before);
+        let found = [job("4", "encode", 0, 500), job("6", "encode", 1500, 2500)];
+        jobs.saw(seen(3000, &["4", "6"], &found, (6, 3)));
+        let interval = jobs.take().expect("an interval");
+        assert_eq!((interval.arrived, interval.started, interval.millis), (1, 1, 2000));
     }
 
     #[test]

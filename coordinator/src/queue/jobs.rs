@@ -22,6 +22,14 @@ struct Counted {
     failed: u64,
 }
 
+impl Counted {
+    /// Without the jobs themselves.
+    fn seen(self) -> Seen {
+        let Counted { finished: Finished { at_ms, added, unfinished }, failed } = self;
+        Seen { at: at_ms, added, unfinished, failed, ..Seen::default() }
+    }
+}
+
 /// What an observation counted, by queue; None where the queue does not exist.
 #[derive(Clone, Debug, Default)]
 pub struct Counts(BTreeMap<String, Option<Counted>>);
@@ -51,9 +59,17 @@ impl JobsObserver {
         JobsObserver { redis, queues, seen: BTreeMap::new() }
     }
 
-    /// Another coordinator sees them from now on: what it tells is not told again.
-    pub fn forget(&mut self) {
-        self.seen.clear();
+    /// Another coordinator sees them until now, by what an observation counted: what it tells is not told again.
+    pub fn leave_to_others(&mut self, counts: &Counts) {
+        for keys in &self.queues {
+            let mut seen = JobsSeen::new(&keys.queue);
+            match counts.0.get(&keys.queue) {
+                Some(Some(counted)) => seen = JobsSeen::starts_from(&keys.queue, counted.seen()),
+                Some(None) => seen.saw_nothing(),
+                None => continue,
+            }
+            self.seen.insert(keys.queue.clone(), seen);
+        }
     }
 
     /// What happened to jobs since the last look, by what an observation counted. Costs two round trips a queue, and six
@@ -100,8 +116,7 @@ async fn one(
         let answers = redis.query_each(&mut pipeline).await?;
         found.extend(unknown.iter().zip(answers).filter_map(|(id, answer)| job(id, decoration(answer)?)));
     }
-    let Finished { at_ms, added, unfinished } = counted.finished;
-    seen.saw(Seen { at: at_ms, active, found, added, unfinished, failed: counted.failed });
+    seen.saw(Seen { active, found, ..counted.seen() });
     Ok(seen.take())
 }
 

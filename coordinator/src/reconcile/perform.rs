@@ -143,7 +143,7 @@ impl Reconciler {
     fn see_jobs(&mut self, counts: Counts) {
         let leads = self.pool.is_leader();
         if let Some(jobs) = self.jobs.as_mut().filter(|_| !leads) {
-            jobs.forget();
+            jobs.leave_to_others(&counts);
         } else if let Some(mut jobs) = self.jobs.take() {
             self.calls.spawn(async move {
                 let intervals = jobs.look(counts).await;

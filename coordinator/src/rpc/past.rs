@@ -65,9 +65,10 @@ pub(super) fn history(pools: &[PoolHandle], request: &v1::GetHistoryRequest) -> 
     let to = request.until.as_ref().map_or(now, |until| from_timestamp(until).0);
     let from = request.since.as_ref().map_or(to.saturating_sub(WEEK_MS), |since| from_timestamp(since).0);
     let mut floods = Vec::new();
-    let mut begins: Option<u64> = None;
+    let (mut begins, mut is_being_read): (Option<u64>, bool) = (None, false);
     for pool in pools {
         let past = pool.past.look();
+        is_being_read |= past.is_being_read();
         begins = match (begins, past.begins()) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
@@ -75,7 +76,7 @@ pub(super) fn history(pools: &[PoolHandle], request: &v1::GetHistoryRequest) -> 
         floods.extend(past.floods(from, to, now).into_iter().map(|it| flood(&pool.name, it)));
     }
     floods.sort_by_key(|it| it.began_at.map(|at| (at.seconds, at.nanos)));
-    v1::GetHistoryResponse { floods, begins: begins.map(|at| timestamp(Timestamp(at))) }
+    v1::GetHistoryResponse { floods, begins: begins.map(|at| timestamp(Timestamp(at))), is_being_read }
 }
 
 fn flood(pool: &str, flood: Flood) -> v1::Flood {
@@ -103,6 +104,7 @@ fn flood(pool: &str, flood: Flood) -> v1::Flood {
         instance_time: Some(span(flood.instance_ms)),
         decisions: flood.decisions.into_iter().map(told).collect(),
         decisions_left_out: u32::try_from(flood.decisions_left_out).unwrap_or(u32::MAX),
+        is_partial: flood.is_partial,
     }
 }
 

@@ -106,6 +106,7 @@ fn lanes_are_bounded_and_those_that_live_stay() {
         history.add(&phase(number + 5, &number.to_string(), "gone"), false);
     }
     assert!(history.lanes.len() <= LANES);
+    assert!((1000..2000).contains(&history.known_from()), "{}", history.known_from());
     let lanes = history.lanes(0, 10_000);
     assert!(lanes.len() == TOLD, "{}", lanes.len());
     assert!(history.lanes.contains_key("lives"));
