@@ -82,8 +82,8 @@ impl QueueObserver {
     }
 
     /// One observation: three round trips, whatever the number of queues or jobs. Fails as a whole if one queue cannot
-    /// be read. One that does not exist is in it as missing: the ledger knows whether it ever did. With what it counted,
-    /// for whoever sees jobs start and end.
+    /// be read. One that does not exist is in it as missing: the ledger knows whether it ever did. With what it
+    /// counted, for whoever sees jobs start and end.
     pub async fn observe(&mut self) -> Result<(Backlog, Counts), ObservationProblem> {
         let one = |reading: Result<Reading, ObservationProblem>| match reading {
             Ok(reading) => Ok(reading.backlog()),

@@ -72,8 +72,8 @@ impl JobsObserver {
         }
     }
 
-    /// What happened to jobs since the last look, by what an observation counted. Costs two round trips a queue, and six
-    /// values for each job that started. Of queues that cannot be read nothing is told.
+    /// What happened to jobs since the last look, by what an observation counted. Costs two round trips a queue, and
+    /// six values for each job that started. Of queues that cannot be read nothing is told.
     pub async fn look(&mut self, counts: Counts) -> Vec<Interval> {
         let mut intervals = Vec::new();
         for keys in &self.queues {
