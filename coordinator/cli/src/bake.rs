@@ -73,11 +73,7 @@ pub(super) async fn bake(options: Options) -> anyhow::Result<()> {
 
 async fn run(options: &Options) -> anyhow::Result<()> {
     let images = connect(options.region.as_deref(), &options.installation).await?;
-    let template = options
-        .template
-        .clone()
-        .filter(|name| !name.is_empty())
-        .unwrap_or_else(|| format!("{}-worker", options.installation));
+    let template = workers_template(options.template.as_deref(), &options.installation);
     let baker = Baker::new(images);
     if let Some(asked) = &options.rollback {
         let asked = Some(asked.as_str()).filter(|asked| !asked.is_empty());
@@ -160,6 +156,11 @@ async fn make(baker: &Baker, plan: &Plan, options: &Options) -> anyhow::Result<(
             Err(anyhow::anyhow!(visible(&error.to_string())))
         }
     }
+}
+
+/// The workers' launch template: the one that is asked for, else the stack's. An input that CI leaves empty is none.
+pub(super) fn workers_template(asked: Option<&str>, installation: &str) -> String {
+    asked.filter(|name| !name.is_empty()).map_or_else(|| format!("{installation}-worker"), str::to_owned)
 }
 
 /// With the credentials that AWS's own tools would use here.
@@ -245,5 +246,12 @@ mod tests {
     fn a_bake_is_called_after_its_time() {
         let at = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_795_921_965);
         assert_eq!(name_of_a_bake(at), "20261129T031245Z");
+    }
+
+    #[test]
+    fn a_template_that_ci_leaves_empty_is_the_stacks() {
+        assert_eq!(workers_template(None, "video"), "video-worker");
+        assert_eq!(workers_template(Some(""), "video"), "video-worker");
+        assert_eq!(workers_template(Some("lt-1"), "video"), "lt-1");
     }
 }

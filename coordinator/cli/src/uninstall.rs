@@ -166,7 +166,7 @@ async fn at_aws(options: &Options, report: &mut Report) -> anyhow::Result<()> {
         }
     };
     let images = bake::connect(options.region.as_deref(), &options.installation).await?;
-    let template = options.template.clone().unwrap_or_else(|| format!("{}-worker", options.installation));
+    let template = bake::workers_template(options.template.as_deref(), &options.installation);
     let baker = Baker::new(images);
     let plan = baker.uninstalls(&template).await?;
     anyhow::ensure!(

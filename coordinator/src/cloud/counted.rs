@@ -12,9 +12,7 @@ use metrics::{counter, histogram};
 use tokio::time::Instant;
 
 use super::classify::class_of;
-
-/// What EC2 says where it would have done what a dry run asks for.
-const DRY_RUN: &str = "DryRunOperation";
+use super::permitted::WOULD_SUCCEED;
 
 #[derive(Debug)]
 pub(super) struct Counted;
@@ -65,7 +63,7 @@ fn class(response: Option<&HttpResponse>) -> &'static str {
     let body = response.body().bytes().map(String::from_utf8_lossy).unwrap_or_default();
     let code = body.split_once("<Code>").and_then(|(_, rest)| rest.split_once("</Code>")).map(|(code, _)| code.trim());
     match code {
-        Some(DRY_RUN) => "ok",
+        Some(WOULD_SUCCEED) => "ok",
         code => class_of(code.unwrap_or_default(), response.status().as_u16()).as_str(),
     }
 }

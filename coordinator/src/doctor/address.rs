@@ -3,7 +3,7 @@
 //! agent, which is known by its private address, is not where it must be. Without an Elastic IP it is another one
 //! after a stop and a start.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::Finding;
@@ -86,8 +86,7 @@ fn is_public(address: IpAddr) -> bool {
         || v4.is_unspecified()
         || v4.is_broadcast()
         || v4.is_multicast()
-        || is_shared
-        || v4 == Ipv4Addr::UNSPECIFIED)
+        || is_shared)
 }
 
 #[cfg(test)]

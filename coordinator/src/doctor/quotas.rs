@@ -10,6 +10,8 @@ use crate::cloud::{Cloud, Market, Refused, RunningInstance, VcpuQuota};
 
 const SPOT: &str = "aws.quota_spot";
 const ON_DEMAND: &str = "aws.quota_on_demand";
+const SEE_OTHERS: &str = "allow ec2:DescribeInstances and ec2:DescribeInstanceTypes to the primary's role: without them, compare what \
+                          runs in this region with the quota in the console of Service Quotas";
 const ALLOW: &str = "allow servicequotas:GetServiceQuota to the primary's role: ami/coordinator-policy.json";
 
 /// What one pool may launch.
@@ -128,7 +130,7 @@ fn spot(quota: VcpuQuota, value: f64, need: &Need) -> Finding {
         let detail = format!("{detail}: EC2 refuses launches before max_instances is reached");
         return Finding::warn(SPOT, detail, format!("{}; or lower pool.max_instances", raise(quota, needed)));
     }
-    Finding::ok(SPOT, detail)
+    fits(SPOT, detail, need)
 }
 
 /// The coordinator launches none, `spillway bake` one at a time: never a failure.
@@ -147,7 +149,15 @@ fn on_demand(quota: VcpuQuota, value: f64, need: &Need) -> Finding {
         let detail = format!("{detail}: EC2 refuses it");
         return Finding::warn(ON_DEMAND, detail, format!("{}, before a bake", raise(quota, needed)));
     }
-    Finding::ok(ON_DEMAND, detail)
+    fits(ON_DEMAND, detail, need)
+}
+
+/// As far as it can be seen: it is no promise where others' instances cannot.
+fn fits(id: &'static str, detail: String, need: &Need) -> Finding {
+    match need.others {
+        Some(_) => Finding::ok(id, detail),
+        None => Finding::warn(id, detail, SEE_OTHERS),
+    }
 }
 
 fn in_use(others: Option<u64>) -> String {

@@ -40,7 +40,8 @@ pub(crate) fn reported(state: &mut State, now: Timestamp, id: &InstanceId) {
     let Some(instance) = state.by_id(id) else { return };
     if instance.agent.phase == Some(AgentPhase::Ready) && instance.agent.proven {
         instance.enter(now, Phase::Ready, "its worker is ready to process jobs");
-        let is_first = instance.ready_at.replace(instance.ready_at.unwrap_or(now)).is_none();
+        let is_first = instance.ready_at.is_none();
+        instance.ready_at.get_or_insert(now);
         instance.agent.worker_log = None;
         if let Some(image) = instance.ec2.image.clone().filter(|_| is_first) {
             state.proven_images.became_ready(image);

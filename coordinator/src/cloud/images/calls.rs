@@ -12,9 +12,8 @@ use sha2::{Digest as _, Sha256};
 
 use super::{Images, Launch, Part};
 use crate::cloud::Refused;
+use crate::cloud::permitted::WOULD_SUCCEED;
 
-/// EC2's word for a call that would have been carried out.
-const WOULD_SUCCEED: &str = "DryRunOperation";
 /// The data type of a parameter that has an image's id.
 const OF_AN_IMAGE: &str = "aws:ec2:image";
 

@@ -55,7 +55,6 @@ fn a_quota_below_one_instance_fails_below_all_warns_and_of_on_demand_never_fails
         (4.0, Some(0), Level::Warn),
         (7.0, None, Level::Warn),
         (8.0, Some(0), Level::Ok),
-        (8.0, None, Level::Ok),
         (8.0, Some(1), Level::Warn),
         (9.0, Some(1), Level::Ok),
     ] {
@@ -66,10 +65,20 @@ fn a_quota_below_one_instance_fails_below_all_warns_and_of_on_demand_never_fails
         let to = 8 + others.unwrap_or(0);
         assert!(level == Level::Ok || remedy.contains(&format!("L-34B43A08 --desired-value {to}")), "{remedy}");
     }
-    for (value, others, level) in [(3.0, Some(0), Level::Warn), (4.0, Some(1), Level::Warn), (4.0, None, Level::Ok)] {
+    for (value, others, level) in [(3.0, Some(0), Level::Warn), (4.0, Some(1), Level::Warn)] {
         let found = on_demand(quota, value, &need(others));
         assert_eq!((found.id, found.level), (ON_DEMAND, level), "{value} {others:?}: {found:?}");
         assert!(found.detail.contains("launches spot instances alone"), "{found:?}");
+    }
+}
+
+#[test]
+fn what_others_have_in_use_and_cannot_be_seen_is_a_warning_that_names_the_permission() {
+    let need = Need { all: 8, one: 4, words: vec!["2 × c6i.xlarge".to_owned()], others: None };
+    let of = |market| VcpuQuota::of("c6i.xlarge", market).expect("a quota");
+    for found in [spot(of(Market::Spot), 64.0, &need), on_demand(of(Market::OnDemand), 64.0, &need)] {
+        assert_eq!(found.level, Level::Warn, "{found:?}");
+        assert!(found.remedy.unwrap_or_default().contains("ec2:DescribeInstances"));
     }
 }
 
