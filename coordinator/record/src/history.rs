@@ -296,6 +296,10 @@ impl History {
         (within, left_out)
     }
 
+    pub(crate) fn lanes_by_token(&self) -> impl Iterator<Item = (&str, &Lane)> {
+        self.lanes.iter().map(|(token, lane)| (token.as_str(), lane))
+    }
+
     pub(crate) fn lanes_within(&self, from: u64, to: u64) -> impl Iterator<Item = &Lane> {
         self.lanes.values().filter(move |lane| lane.lives_within(from, to))
     }

@@ -5,6 +5,7 @@
 //! - `jobs`: from looks at the active jobs to starts and ends
 //! - `history`: what a coordinator keeps in memory of the entries, bounded
 //! - `floods`: times in which instances were wanted, and what each came to
+//! - `prices`, `money`: dollars an hour, and what the instances of a time range cost by them
 //! - `buckets`, `lanes`: what is drawn of it: equal intervals of a time range, and instances over time
 
 mod buckets;
@@ -13,6 +14,8 @@ mod frame;
 mod history;
 mod jobs;
 mod lanes;
+mod money;
+mod prices;
 mod recorder;
 
 pub use buckets::Buckets;
@@ -21,4 +24,6 @@ pub use frame::{Decided, Frame, Ids, Interval, Look, PhaseBegan, Step, StepState
 pub use history::{History, Told};
 pub use jobs::{ActiveJob, JobsSeen, Seen};
 pub use lanes::{Lane, Span, StepSpan};
+pub use money::{Money, Period};
+pub use prices::Prices;
 pub use recorder::Recorder;
