@@ -26,6 +26,7 @@ mod permitted;
 mod proxy;
 mod quotas;
 mod roles;
+mod spot_prices;
 mod tags;
 mod volumes;
 
@@ -49,6 +50,7 @@ pub use machine::{Machine, this_machine};
 pub(crate) use proxy::connector;
 pub use quotas::{Market, RunningInstance, VcpuQuota};
 pub use roles::{Role, SPOT_ROLE};
+pub use spot_prices::SpotPrice;
 pub use volumes::LeftVolumes;
 use volumes::Volumes;
 

@@ -104,11 +104,20 @@ pub struct Settings {
     /// None: gRPC is in plaintext, on loopback alone.
     pub tls: Option<Tls>,
     pub http_listen: SocketAddr,
+    /// Prices that a person knows better.
+    pub prices: Prices,
     pub pools: Vec<Pool>,
     /// How AWS is reached.
     pub proxies: Proxies,
     /// What works differently from how it reads: said once, at the start.
     pub warnings: Vec<String>,
+}
+
+/// Dollars an hour, by instance type.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Prices {
+    pub on_demand: BTreeMap<String, f64>,
+    pub spot: BTreeMap<String, f64>,
 }
 
 /// By what operators are known.
@@ -166,6 +175,7 @@ struct File {
     ec2: Ec2Section,
     grpc: GrpcSection,
     http: HttpSection,
+    prices: PricesSection,
     pool: Vec<PoolSection>,
 }
 
@@ -217,6 +227,13 @@ struct TlsSection {
 #[serde(default)]
 struct HttpSection {
     listen: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct PricesSection {
+    on_demand: BTreeMap<String, f64>,
+    spot: BTreeMap<String, f64>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -5,18 +5,27 @@ use spillway_proto::v1;
 
 use crate::clock;
 use crate::pools::PoolList;
-use crate::reconcile::PoolStatus;
+use crate::reconcile::{PoolHandle, PoolStatus};
 use crate::wire_time::timestamp;
 
 /// What is shown of all pools now; it leads where it leads each pool of the settings.
 pub fn shown(pools: &PoolList) -> v1::GetFleetResponse {
-    let statuses = pools.shown().iter().map(|pool| pool.status.borrow().clone()).collect();
     let leader = pools.configured().iter().all(|pool| pool.status.borrow().leading);
-    v1::GetFleetResponse { leader, ..of(statuses, clock::now()) }
+    v1::GetFleetResponse { leader, ..of(&pools.shown()) }
 }
 
-/// All pools' statuses at `now`.
-pub fn of(statuses: Vec<PoolStatus>, now: Timestamp) -> v1::GetFleetResponse {
+/// These pools now.
+pub fn of(pools: &[PoolHandle]) -> v1::GetFleetResponse {
+    let statuses = pools.iter().map(|pool| pool.status.borrow().clone()).collect();
+    let mut fleet = joined(statuses, clock::now());
+    for (pool, view) in pools.iter().zip(&mut fleet.pools) {
+        view.money = Some(pool.prices.money(pool));
+        pool.prices.price(&mut view.instances);
+    }
+    fleet
+}
+
+fn joined(statuses: Vec<PoolStatus>, now: Timestamp) -> v1::GetFleetResponse {
     let left = statuses.iter().find_map(|status| status.left_volumes.clone());
     v1::GetFleetResponse {
         at: Some(timestamp(now)),

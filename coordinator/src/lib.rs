@@ -22,6 +22,7 @@ mod leading;
 pub mod ledger;
 pub mod operators;
 pub mod pools;
+pub mod prices;
 pub mod queue;
 pub mod reconcile;
 pub mod record;

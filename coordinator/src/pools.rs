@@ -11,6 +11,7 @@ use crate::cloud::Cloud;
 use crate::config::{Pool, Settings};
 use crate::hand_back::HandBacks;
 use crate::ledger::{Lease, Ledger, RETIRES, Sessions};
+use crate::prices::PriceBook;
 use crate::queue::{JobsObserver, QueueObserver};
 use crate::reconcile::{Parts, PoolHandle, Reconciler};
 use crate::record::{Frames, Recording, Store};
@@ -65,6 +66,7 @@ pub(crate) struct Starter {
     pub holder: String,
     pub beside: watch::Sender<Beside>,
     pub sessions: Sessions,
+    pub prices: PriceBook,
 }
 
 /// A pool that is ready to run, and its lease.
@@ -99,6 +101,7 @@ impl Starter {
         let parts = Parts {
             recording,
             past,
+            prices: self.prices.clone(),
             cloud: self.cloud.clone(),
             agents: self.agents.clone(),
             ledger: Ledger::new(ledger()?, &settings.ledger_prefix, &pool.name),

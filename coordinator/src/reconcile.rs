@@ -32,6 +32,7 @@ use crate::beside::Beside;
 use crate::cloud::{Cloud, LeftVolumes, ListedInstance};
 use crate::hand_back::HandBacks;
 use crate::ledger::{Ledger, Sessions};
+use crate::prices::PriceBook;
 use crate::queue::{JobsObserver, QueueObserver};
 use crate::record::{Past, Recording};
 use crate::registration::Expected;
@@ -134,6 +135,7 @@ pub struct PoolHandle {
     /// Its settings, for whoever shows them.
     pub config: Arc<config::Pool>,
     pub past: Past,
+    pub prices: PriceBook,
 }
 
 #[cfg(test)]
@@ -152,6 +154,7 @@ impl PoolHandle {
             is_retired: false,
             config: Arc::default(),
             past: Past::default(),
+            prices: PriceBook::default(),
         };
         (pool, receiver)
     }
@@ -193,6 +196,7 @@ pub struct Reconciler {
 pub struct Parts {
     pub recording: Recording,
     pub past: Past,
+    pub prices: PriceBook,
     pub cloud: Cloud,
     pub agents: Agents,
     pub ledger: Ledger,
@@ -225,6 +229,7 @@ impl Reconciler {
             is_retired,
             config: Arc::new(config.clone()),
             past: parts.past,
+            prices: parts.prices,
         };
         let reconciler = Reconciler {
             pool: Pool::new(clock::both(), config.brain.clone(), nonce()),

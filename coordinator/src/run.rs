@@ -22,6 +22,7 @@ use crate::config::{Settings, TrustKind, beside_for_operators};
 use crate::doors::{Door, Doors};
 use crate::ledger::Sessions;
 use crate::pools::{PoolList, Started, Starter};
+use crate::prices::PriceBook;
 use crate::reconcile::{Message, PoolStatus};
 use crate::redis_client::Redis;
 use crate::registration::Proofs;
@@ -93,6 +94,7 @@ pub async fn run(
     let served = Served {
         pools: pools.list.clone(),
         metrics: metrics.clone(),
+        prices: pools.prices.clone(),
         pages,
         listen: addresses.http,
         operators: settings.operators,
@@ -193,6 +195,9 @@ struct Pools {
     release: watch::Sender<()>,
     /// Write the records; each ends after its pool's loop.
     stores: JoinSet<()>,
+    /// Reads prices.
+    pricing: JoinHandle<()>,
+    prices: PriceBook,
 }
 
 impl Pools {
@@ -206,6 +211,7 @@ impl Pools {
         let (beside, beside_seen) = watch::channel(Beside::default());
         let sessions = Sessions::new(Redis::new("ledger.url", &settings.ledger_url)?, &settings.ledger_prefix);
         let region = cloud.region();
+        let prices = PriceBook::new(region.as_deref(), &settings.prices);
         let starter = Starter {
             settings: Arc::new(settings.clone()),
             cloud: cloud.clone(),
@@ -213,10 +219,11 @@ impl Pools {
             holder: format!("{}{advertised}", uuid::Uuid::new_v4()),
             beside,
             sessions: sessions.clone(),
+            prices: prices.clone(),
         };
         let (mut loops, mut leading, mut stores) = (JoinSet::new(), JoinSet::new(), JoinSet::new());
         let (release, released) = watch::channel(());
-        let settling = Settling::begin(settings, cloud)?;
+        let settling = Settling::begin(settings, cloud.clone())?;
         let home = settling.home();
         let (known, is_known) = watch::channel(None);
         let settling = settling.settle_first(known, beside_seen.clone()).await?;
@@ -234,12 +241,14 @@ impl Pools {
         let installation = is_known.clone();
         leading.spawn(retire::watch(starter, list.clone(), home, is_known, beside_seen, released));
         let settling = tokio::spawn(settling);
-        Ok(Self { list, region, installation, sessions, loops, settling, leading, release, stores })
+        let pricing = tokio::spawn(prices.clone().keep(cloud, list.clone()));
+        Ok(Self { list, region, installation, sessions, loops, settling, leading, release, stores, pricing, prices })
     }
 
     /// Stops the loops, which save their state, and then releases the lease.
     async fn stop(mut self) {
         self.settling.abort();
+        self.pricing.abort();
         for pool in self.list.all() {
             let _ = pool.messages.send(Message::Stop).await;
         }

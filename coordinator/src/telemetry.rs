@@ -2,7 +2,7 @@
 //!
 //! Every metric, its kind and what it is, is in `names`; the page that operators read is `coordinator/README.md`, which
 //! a test holds to it. Labels are bounded: pools, queues, phases, kinds of reasons, steps; never an instance. There is
-//! no metric yet of offerings, budgets and money: they come with what they measure.
+//! no metric yet of offerings and budgets: they come with what they measure. What has cents is written by `prices`.
 //!
 //! - `names`: every metric
 //! - `queues`, `images`: gauges of a pool's queues and of its image

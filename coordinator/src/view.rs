@@ -122,6 +122,7 @@ fn instance(
         for_drill: instance.is_for_drill,
         other_image: None,
         other_commit: None,
+        dollars_per_hour: None,
     }
 }
 

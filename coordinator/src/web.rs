@@ -29,6 +29,7 @@ use spillway_words::shown::visible;
 use crate::config::OperatorsKind;
 use crate::doors::{Door, Peer, WatchedLayer};
 use crate::pools::PoolList;
+use crate::prices::{self, PriceBook};
 use crate::rpc::{PARTS, is_well, parts};
 use crate::{clock, fleet, telemetry};
 use stream::Statuses;
@@ -47,6 +48,7 @@ pub struct Pages {
 pub struct Served {
     pub pools: PoolList,
     pub metrics: PrometheusHandle,
+    pub prices: PriceBook,
     pub pages: Pages,
     pub listen: SocketAddr,
     pub operators: OperatorsKind,
@@ -90,9 +92,12 @@ pub async fn serve(
 }
 
 async fn prometheus(State(context): State<Context>) -> impl IntoResponse {
-    let statuses: Vec<_> = context.served.pools.shown().iter().map(|pool| pool.status.borrow().clone()).collect();
+    let pools = context.served.pools.shown();
+    let statuses: Vec<_> = pools.iter().map(|pool| pool.status.borrow().clone()).collect();
     telemetry::record(&statuses);
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], context.served.metrics.render())
+    let mut text = context.served.metrics.render();
+    text.push_str(&prices::lines(&context.served.prices, &pools));
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
 }
 
 async fn ready(State(context): State<Context>) -> impl IntoResponse {

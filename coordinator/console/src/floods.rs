@@ -9,6 +9,7 @@ use spillway_words::{counted, in_words};
 use time::OffsetDateTime;
 use time::macros::format_description;
 
+use crate::money;
 use crate::times::{ago, between, clock, span, system_time};
 use crate::words::decision_line;
 
@@ -55,7 +56,11 @@ fn write_flood(out: &mut String, flood: &v1::Flood, with_pool: bool, now: System
     line(out, "launched", &launched(flood))?;
     line(out, "worked", &worked(flood))?;
     let time = flood.instance_time.as_ref().map(words).unwrap_or_default();
-    line(out, "cost", &format!("{time} of instances; dollars are unknown: this version asks for no prices"))?;
+    let cost = match flood.dollars {
+        Some(dollars) => format!("{} for {time} of instances", money::dollars(dollars)),
+        None => format!("{time} of instances; what they cost is unknown: spillway status says why"),
+    };
+    line(out, "cost", &cost)?;
     if flood.decisions_left_out > 0 {
         let earlier = counted(flood.decisions_left_out, "earlier decision");
         line(out, "", &format!("{earlier} are more than are told: explain --at has the plans"))?;
@@ -139,6 +144,7 @@ mod tests {
             first_ready_after: took(6),
             interrupted: 1,
             instance_time: took(110),
+            dollars: Some(0.002_14),
             decisions: vec![v1::PastDecision { at: at(6), decision: Some(decision) }],
             ..v1::Flood::default()
         };
@@ -150,7 +156,7 @@ mod tests {
   wanted    2 instances from 06:26:16
   launched  2 instances; one was ready after 6 s; 1 interrupted by EC2
   worked    40 jobs finished, 3 of them failed; half of those that started had waited up to 16 s, 95 % up to 40 s
-  cost      1 min 50 s of instances; dollars are unknown: this version asks for no prices
+  cost      $0.0021 for 1 min 50 s of instances
   06:26:16  launch i-1: 39 jobs ready to run
 
 the record begins 2026-11-29 06:25:10 UTC, 1 h ago

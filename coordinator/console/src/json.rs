@@ -44,6 +44,31 @@ fn pool(pool: &v1::Pool) -> Value {
         "launched_total": pool.launched_total,
         "terminated_total": pool.terminated_total,
         "jobs_handed_back_total": pool.jobs_handed_back_total,
+        "money": pool.money.as_ref().map(money),
+    })
+}
+
+/// Dollars; null where a price is unknown.
+fn money(money: &v1::Money) -> Value {
+    let period = |period: &Option<v1::MoneyPeriod>| {
+        period.as_ref().map(|it| {
+            json!({
+                "from": time(it.from.as_ref()),
+                "dollars": it.dollars,
+                "on_demand": it.on_demand,
+                "left_on": it.left_on,
+                "instance_seconds": seconds(it.instance_time.as_ref()),
+            })
+        })
+    };
+    json!({
+        "hour": period(&money.hour),
+        "day": period(&money.day),
+        "month": period(&money.month),
+        "per_1000_jobs": money.per_1000_jobs,
+        "prices_at": time(money.prices_at.as_ref()),
+        "on_demand_as_of": or_null(&money.on_demand_as_of),
+        "why_unknown": or_null(&money.why_unknown),
     })
 }
 
@@ -136,6 +161,7 @@ fn instance(instance: &v1::Instance) -> Value {
         "for_drill": instance.for_drill,
         "other_image": instance.other_image,
         "other_commit": instance.other_commit,
+        "dollars_per_hour": instance.dollars_per_hour,
     })
 }
 
@@ -251,6 +277,7 @@ fn flood(flood: &v1::Flood) -> Value {
         "decisions": flood.decisions.iter().map(decision).collect::<Vec<_>>(),
         "decisions_left_out": flood.decisions_left_out,
         "partial": flood.is_partial,
+        "dollars": flood.dollars,
     })
 }
 

@@ -4,6 +4,7 @@
 
 use time::OffsetDateTime;
 use time::format_description::FormatItem;
+use time::format_description::well_known::Rfc3339;
 use time::macros::format_description;
 use tokio::time::Instant;
 
@@ -73,6 +74,12 @@ pub(crate) fn transition_time(at_ms: u64) -> String {
 pub(crate) fn basic(text: &str) -> Option<u64> {
     let at = time::PrimitiveDateTime::parse(text, BASIC).ok()?.assume_utc();
     u64::try_from(at.unix_timestamp()).ok()?.checked_mul(1000)
+}
+
+/// The moment that `2019-01-21T09:00:43Z` names, as AWS's clients write times.
+pub(crate) fn from_iso(text: &str) -> Option<u64> {
+    let at = OffsetDateTime::parse(text, &Rfc3339).ok()?;
+    u64::try_from(at.unix_timestamp_nanos() / 1_000_000).ok()
 }
 
 /// `Mon, 21 Jan 2019 09:00:43 GMT`, as in the header `Date`.

@@ -296,6 +296,12 @@ impl History {
         (within, left_out)
     }
 
+    /// The types of instances that lived since a time.
+    pub fn instance_types(&self, since: u64) -> BTreeSet<String> {
+        let lived = self.lanes.values().filter(|lane| lane.ended_at.is_none_or(|ended| ended >= since));
+        lived.map(|lane| lane.instance_type.clone()).filter(|it| !it.is_empty()).collect()
+    }
+
     pub(crate) fn lanes_by_token(&self) -> impl Iterator<Item = (&str, &Lane)> {
         self.lanes.iter().map(|(token, lane)| (token.as_str(), lane))
     }

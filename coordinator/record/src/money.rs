@@ -65,8 +65,8 @@ impl History {
         let mut period = Period { from, to, dollars: Some(0.0), on_demand: Some(0.0), left_on: None, instance_ms: 0 };
         for (token, lane) in self.lanes_by_token() {
             let Some((began, ended)) = lane.billed(token, to) else { continue };
-            let (since, until) = (began.max(from), ended.min(to.max(began + MINUTE_MS)));
-            if until <= since || began > to {
+            let (since, until) = (began.max(from), ended.min(to));
+            if until <= since {
                 continue;
             }
             period.instance_ms = period.instance_ms.saturating_add(until - since);
@@ -101,6 +101,11 @@ impl Lane {
         }
         let ended = self.ended_at.unwrap_or(now);
         Some((began, ended.max(began + MINUTE_MS)))
+    }
+
+    /// When it was there last: `now` while it lives.
+    pub fn last_at(&self, now: u64) -> u64 {
+        self.ended_at.unwrap_or(now)
     }
 
     /// Dollars an hour at a time; None: not known.

@@ -8,8 +8,8 @@ const HOUR_MS: f64 = 3_600_000.0;
 /// What is known of prices.
 #[derive(Clone, Debug, Default)]
 pub struct Prices {
-    /// EC2's, by type and zone: from which time each holds, oldest first.
-    spot: BTreeMap<(String, String), Vec<(u64, f64)>>,
+    /// EC2's, by type, by zone: from which time each holds, oldest first.
+    spot: BTreeMap<String, BTreeMap<String, Vec<(u64, f64)>>>,
     /// What a person has set, by type, in place of EC2's.
     set_spot: BTreeMap<String, f64>,
     on_demand: BTreeMap<String, f64>,
@@ -27,7 +27,7 @@ impl Prices {
 
     /// EC2's spot price from a time on, in milliseconds since the epoch. Told in any order, and repeatedly.
     pub fn add(&mut self, instance_type: &str, zone: &str, from: u64, dollars: f64) {
-        let points = self.spot.entry((instance_type.to_owned(), zone.to_owned())).or_default();
+        let points = self.spot.entry(instance_type.to_owned()).or_default().entry(zone.to_owned()).or_default();
         match points.binary_search_by_key(&from, |(at, _)| *at) {
             Ok(same) => points[same].1 = dollars,
             Err(position) => points.insert(position, (from, dollars)),
@@ -36,10 +36,15 @@ impl Prices {
 
     /// Prices that held no longer at that time are not needed any more.
     pub fn forget_before(&mut self, at: u64) {
-        for points in self.spot.values_mut() {
+        for points in self.spot.values_mut().flat_map(BTreeMap::values_mut) {
             let held = points.partition_point(|(from, _)| *from <= at);
             points.drain(..held.saturating_sub(1));
         }
+    }
+
+    /// What is not known of a type's price on demand is told.
+    pub fn set_on_demand(&mut self, instance_type: &str, dollars: f64) {
+        self.on_demand.insert(instance_type.to_owned(), dollars);
     }
 
     /// Of an on-demand instance.
@@ -71,7 +76,7 @@ impl Prices {
     }
 
     fn points(&self, instance_type: &str, zone: &str) -> Option<&[(u64, f64)]> {
-        self.spot.get(&(instance_type.to_owned(), zone.to_owned())).map(Vec::as_slice)
+        self.spot.get(instance_type)?.get(zone).map(Vec::as_slice)
     }
 }
 

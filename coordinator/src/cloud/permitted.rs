@@ -78,7 +78,7 @@ where
 }
 
 /// The same of a list: what answers as EC2 and lists all the same has changed nothing.
-fn or_listed<T, E>(answer: Result<T, SdkError<E, HttpResponse>>) -> Result<(), Refused>
+pub(super) fn or_listed<T, E>(answer: Result<T, SdkError<E, HttpResponse>>) -> Result<(), Refused>
 where
     E: ProvideErrorMetadata + Error + 'static,
 {

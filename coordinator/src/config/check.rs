@@ -15,7 +15,7 @@ use spillway_settings::{in_name, in_value};
 
 use super::origin::Origins;
 use super::{
-    ConfigError, DEFAULT_GRPC_LISTEN, DEFAULT_HTTP_LISTEN, File, Needs, OperatorsKind, Pool, Proxies, Settings,
+    ConfigError, DEFAULT_GRPC_LISTEN, DEFAULT_HTTP_LISTEN, File, Needs, OperatorsKind, Pool, Prices, Proxies, Settings,
     TrustKind, WrittenDuration,
 };
 use crate::installation::is_name;
@@ -86,6 +86,7 @@ pub(super) fn check(
         heartbeat_interval: interval,
         tls: tls::check(&check, file.grpc.tls, grpc_listen)?,
         http_listen: check.listen("http.listen", file.http.listen, DEFAULT_HTTP_LISTEN)?,
+        prices: Prices { on_demand: file.prices.on_demand, spot: file.prices.spot },
         pools,
         proxies: Proxies::default(),
         warnings,

@@ -44,6 +44,8 @@ pub(super) const KEYS: &[(&str, Kind, &str)] = &[
     ("grpc.tls.key_file", Text, "grpc.tls.certificate_file"),
     ("grpc.tls.names", List, "none"),
     ("http.listen", Text, r#""127.0.0.1:7480""#),
+    ("prices.on_demand", Toml, "{}"),
+    ("prices.spot", Toml, "{}"),
     ("pool.name", Text, r#""spillway""#),
     ("pool.queues", List, "required"),
     ("pool.prefix", Text, r#""bull""#),

@@ -59,6 +59,7 @@ fn in_setting(value: &Value, kind: Kind, path: String) -> Option<Misfit> {
         Kind::Flag => flag(value),
         Kind::List => list(value),
         Kind::Toml if path.ends_with(".tags") => return tags(value, path),
+        Kind::Toml if path.starts_with("prices.") => return prices(value, path),
         Kind::Toml => return steps(value, path),
     };
     detail.map(|detail| Misfit::Bad { path, detail })
@@ -123,6 +124,39 @@ fn tags(value: &Value, path: String) -> Option<Misfit> {
     let (name, value) = table.iter().find(|(_, value)| !value.is_str())?;
     let detail = format!("is {}, and must be a text: {write}", a(value));
     Some(Misfit::Bad { path: format!("{path}.{name}"), detail })
+}
+
+/// More than any instance costs.
+const MOST_DOLLARS: f64 = 1000.0;
+
+fn prices(value: &Value, path: String) -> Option<Misfit> {
+    let write =
+        format!("write {} = {{ \"c6i.xlarge\" = 0.17 }}, in dollars an hour", path.trim_start_matches("prices."));
+    let Value::Table(table) = value else {
+        return Some(Misfit::Bad { path, detail: format!("is {}, and must be a table of prices: {write}", a(value)) });
+    };
+    table.iter().find_map(|(name, value)| {
+        let price = match value {
+            Value::Float(price) => Some(*price),
+            Value::Integer(price) => i32::try_from(*price).ok().map(f64::from),
+            _ => None,
+        };
+        let detail = match price {
+            _ if !is_type(name) => format!("is not an instance type, such as \"c6i.xlarge\", in quotes: {write}"),
+            None => format!("is {}, and must be a number: {write}", a(value)),
+            Some(price) if (0.0..=MOST_DOLLARS).contains(&price) => return None,
+            Some(price) => format!("{price} is no price between 0 and {MOST_DOLLARS}: {write}"),
+        };
+        Some(Misfit::Bad { path: format!("{path}.{name}"), detail })
+    })
+}
+
+/// `c6i.xlarge`, `u-6tb1.112xlarge`.
+fn is_type(name: &str) -> bool {
+    let is_part = |part: &str| {
+        !part.is_empty() && part.chars().all(|it| it.is_ascii_lowercase() || it.is_ascii_digit() || it == '-')
+    };
+    name.split_once('.').is_some_and(|(family, size)| is_part(family) && is_part(size))
 }
 
 fn steps(value: &Value, path: String) -> Option<Misfit> {

@@ -1,5 +1,5 @@
 //! What the primary's role may do at EC2 beside launches, each action tried with a dry run: `aws.terminate`,
-//! `aws.spot_requests`, `aws.volumes`. The tags of a launch are tried with it (`aws.launch`): the policy lets nobody
+//! `aws.spot_requests`, `aws.volumes`, `aws.spot_prices`. The tags of a launch are tried with it (`aws.launch`): the policy lets nobody
 //! set tags by themselves.
 
 use spillway_brain::RefusalClass;
@@ -16,6 +16,8 @@ pub(super) async fn examine(cloud: &Cloud, installation: Option<&str>, say: &mut
     say(list("aws.spot_requests", may, without, cloud.would_list_spot_requests().await));
     let without = "what instances leave behind is not seen, and is billed";
     say(list("aws.volumes", "ec2:DescribeVolumes", without, cloud.would_list_volumes().await));
+    let (may, without) = ("ec2:DescribeSpotPriceHistory", "what instances cost is not known");
+    say(list("aws.spot_prices", may, without, cloud.would_tell_spot_prices().await));
 }
 
 /// EC2 tries a permission on an instance that there is, with its tags.

@@ -16,9 +16,9 @@ use super::Context;
 use super::access::Access;
 use super::health::changed;
 use super::past;
+use crate::fleet;
 use crate::reconcile::{Message, PoolHandle};
 use crate::requests::{self, Rejected, signed};
-use crate::{clock, fleet};
 
 const PLANS_SHOWN: usize = 20;
 /// The notice that EC2 gives, and the range that can be rehearsed.
@@ -73,16 +73,11 @@ impl From<Rejected> for Status {
     }
 }
 
-fn fleet(pools: &[PoolHandle]) -> v1::GetFleetResponse {
-    let statuses: Vec<_> = pools.iter().map(|pool| pool.status.borrow().clone()).collect();
-    fleet::of(statuses, clock::now())
-}
-
 #[tonic::async_trait]
 impl OperatorService for Service {
     async fn get_fleet(&self, request: Request<v1::GetFleetRequest>) -> Result<Response<v1::GetFleetResponse>, Status> {
         self.access.admit(&request).await?;
-        Ok(Response::new(fleet(&self.pools(&request.get_ref().pool)?)))
+        Ok(Response::new(fleet::of(&self.pools(&request.get_ref().pool)?)))
     }
 
     type WatchFleetStream = Pin<Box<dyn Stream<Item = Result<v1::WatchFleetResponse, Status>> + Send>>;
@@ -99,7 +94,7 @@ impl OperatorService for Service {
         tokio::spawn(async move {
             // Anew each time: a pool that is wound up comes and goes.
             while let Ok(pools) = service.pools(&name) {
-                if sender.send(Ok(fleet(&pools).into())).await.is_err() || !changed(&pools).await {
+                if sender.send(Ok(fleet::of(&pools).into())).await.is_err() || !changed(&pools).await {
                     break;
                 }
             }

@@ -73,7 +73,12 @@ pub(super) fn history(pools: &[PoolHandle], request: &v1::GetHistoryRequest) -> 
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         };
-        floods.extend(past.floods(from, to, now).into_iter().map(|it| flood(&pool.name, it)));
+        let found = past.floods(from, to, now);
+        drop(past);
+        floods.extend(found.into_iter().map(|it| {
+            let dollars = pool.prices.dollars(pool, it.began, it.ended.unwrap_or(now));
+            v1::Flood { dollars, ..flood(&pool.name, it) }
+        }));
     }
     floods.sort_by_key(|it| it.began_at.map(|at| (at.seconds, at.nanos)));
     v1::GetHistoryResponse { floods, begins: begins.map(|at| timestamp(Timestamp(at))), is_being_read }
@@ -105,6 +110,7 @@ fn flood(pool: &str, flood: Flood) -> v1::Flood {
         decisions: flood.decisions.into_iter().map(told).collect(),
         decisions_left_out: u32::try_from(flood.decisions_left_out).unwrap_or(u32::MAX),
         is_partial: flood.is_partial,
+        dollars: None,
     }
 }
 

@@ -34,6 +34,7 @@ pub(super) const METRICS: &[(&str, Kind, &str)] = &[
     ("spillway_cloud_request_duration_seconds", CALL, "How long calls of EC2's API took."),
     ("spillway_cloud_requests_total", Counter, "Calls of EC2's API, by what became of them."),
     ("spillway_cloud_up", Gauge, "Whether EC2's instances can be listed."),
+    ("spillway_cost_dollars_total", Counter, "What instances have cost, by their prices."),
     ("spillway_decisions_total", Counter, "Decisions, by what was decided and what kind of reason there was."),
     ("spillway_drain_seconds", DRAIN, "How long drains took, to the termination."),
     ("spillway_heartbeat_age_seconds", Gauge, "Age of the oldest last heartbeat among agents that work."),

@@ -6,11 +6,13 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use spillway_proto::v1;
 use spillway_record::Decided;
 
 use super::Context;
 use super::guard::{refused, viewers_only};
 use crate::reconcile::PoolHandle;
+use crate::wire_time::from_timestamp;
 use crate::{VERSION, clock, fleet, requests};
 
 const HOUR_MS: u64 = 3_600_000;
@@ -76,8 +78,12 @@ pub(super) async fn history(State(context): State<Context>, Query(range): Query<
     answer["idle"] = json!(policy.idle.as_secs_f64());
     answer["decisions"] = json!(decisions);
     answer["decisions_left_out"] = json!(left_out);
+    let prices = pool.prices.of_lanes(&lanes);
     answer["lanes"] = json!(lanes);
-    // What an instance costs is not known here yet, and of the primary only its jobs are.
+    for (lane, price) in answer["lanes"].as_array_mut().into_iter().flatten().zip(prices) {
+        lane["price_per_hour"] = json!(price);
+    }
+    // Of the primary only its jobs are known.
     answer["primary"] = json!([]);
     axum::Json(answer).into_response()
 }
@@ -128,8 +134,32 @@ fn plan(decided: &Decided, until: u64) -> Value {
     })
 }
 
-/// Nobody asks AWS for prices yet: unknown is not zero.
-pub(super) async fn money() -> Response {
-    axum::Json(json!({ "known": false, "why_unknown": "this version does not ask AWS for prices", "currency": "USD" }))
-        .into_response()
+#[derive(Debug, Deserialize)]
+pub(super) struct Whose {
+    #[serde(default)]
+    pool: String,
+}
+
+/// What a price is missing of is null: unknown is not zero.
+pub(super) async fn money(State(context): State<Context>, Query(asked): Query<Whose>) -> Response {
+    let pool = match pool(&context, &asked.pool) {
+        Ok(pool) => pool,
+        Err(response) => return *response,
+    };
+    let money = pool.prices.money(&pool);
+    let period = |period: &Option<v1::MoneyPeriod>| {
+        period.as_ref().map(|it| json!({ "spot": it.dollars, "on_demand": it.on_demand, "left_on": it.left_on }))
+    };
+    axum::Json(json!({
+        "known": money.why_unknown.is_empty(),
+        "why_unknown": money.why_unknown,
+        "currency": "USD",
+        "hour": period(&money.hour),
+        "day": period(&money.day),
+        "month": period(&money.month),
+        "per_1000_jobs": money.per_1000_jobs,
+        "prices_at": money.prices_at.as_ref().map(|at| from_timestamp(at).0),
+        "on_demand_as_of": money.on_demand_as_of,
+    }))
+    .into_response()
 }

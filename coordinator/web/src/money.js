@@ -63,7 +63,8 @@ function figures(money) {
       'p',
       { class: 'muted' },
       'Left on: max_instances on demand, day and night. ',
-      money.prices_at ? [age(money.prices_at, 'Prices read '), '.'] : 'When the prices were read is unknown.',
+      money.prices_at ? [age(money.prices_at, 'Spot prices read '), '. '] : 'When spot prices were read is unknown. ',
+      money.on_demand_as_of ? `On-demand prices are of ${money.on_demand_as_of}.` : null,
     ),
   ];
 }

@@ -103,7 +103,7 @@ fn dashboards_are_of_the_form_that_grafana_imports() {
             }
         }
     }
-    assert_eq!(uids.len(), 2);
+    assert_eq!(uids.len(), 3);
 }
 
 #[test]

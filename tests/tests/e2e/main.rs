@@ -27,6 +27,7 @@ mod installations;
 mod interfaces;
 mod interruptions;
 mod metrics;
+mod money;
 mod moto;
 mod operators;
 mod page;

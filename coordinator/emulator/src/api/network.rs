@@ -3,7 +3,7 @@
 use super::View;
 use super::filters::{Filters, is_tag_filter, tag_values};
 use super::pages::Page;
-use crate::clock::iso_milliseconds;
+use crate::clock::{self, iso_milliseconds};
 use crate::error::ApiError;
 use crate::model::{Lifecycle, Tags};
 use crate::query::Params;
@@ -11,7 +11,9 @@ use crate::region::{ACCOUNT_ID, VPC_ID, check_instance_type};
 use crate::xml::Xml;
 
 /// Prices change this often, each time to the same plausible value.
-const PRICE_AGE_MS: u64 = 60 * 60 * 1000;
+const PRICE_AGE_MS: u64 = 6 * 60 * 60 * 1000;
+/// EC2 keeps no older ones.
+const PRICES_KEPT_MS: u64 = 90 * 24 * 60 * 60 * 1000;
 /// Instance types whose prices are listed if the request names none.
 const USUAL_TYPES: &[&str] = &["c6i.large", "c6i.xlarge", "c6i.2xlarge", "t3.large"];
 const MAX_TYPES: usize = 100;
@@ -84,12 +86,20 @@ pub(super) fn subnets(view: &View<'_>, mut params: Params) -> Result<Xml, ApiErr
     Ok(xml)
 }
 
+fn time(params: &mut Params, name: &str) -> Result<Option<u64>, ApiError> {
+    let Some(text) = params.take(name) else { return Ok(None) };
+    clock::from_iso(&text)
+        .map(Some)
+        .ok_or_else(|| ApiError::invalid_value(format!("Value ({text}) for parameter {name} is no time")))
+}
+
 pub(super) fn spot_prices(view: &View<'_>, mut params: Params) -> Result<Xml, ApiError> {
     let page = Page::read(view, &mut params, 1..=1000)?;
     let mut types = params.list("InstanceType");
     let products = params.list("ProductDescription");
     let zone = params.take("AvailabilityZone");
-    params.without_effect(&["StartTime", "EndTime"]);
+    let start = time(&mut params, "StartTime")?.unwrap_or(view.now_ms);
+    let end = time(&mut params, "EndTime")?.unwrap_or(view.now_ms).min(view.now_ms);
     let filters = Filters::read(&mut params)?;
     filters.check(|name| matches!(name, "availability-zone" | "instance-type" | "product-description"))?;
     params.finish()?;
@@ -104,6 +114,9 @@ pub(super) fn spot_prices(view: &View<'_>, mut params: Params) -> Result<Xml, Ap
     }
     let region = &view.shared.region;
     let linux = products.is_empty() || products.iter().any(|product| product.starts_with("Linux/UNIX"));
+    let start = start.max(view.now_ms.saturating_sub(PRICES_KEPT_MS)).min(end);
+    // The newest first, and at the end the one that held at the start.
+    let changes: Vec<u64> = (start / PRICE_AGE_MS..=end / PRICE_AGE_MS).rev().map(|it| it * PRICE_AGE_MS).collect();
     let mut prices = Vec::new();
     for instance_type in types.iter().filter(|_| linux) {
         for place in region.zones.iter().filter(|place| zone.as_ref().is_none_or(|zone| *zone == place.name)) {
@@ -113,17 +126,16 @@ pub(super) fn spot_prices(view: &View<'_>, mut params: Params) -> Result<Xml, Ap
                 _ => vec!["Linux/UNIX".to_owned()],
             });
             if matches {
-                prices.push((instance_type, place));
+                prices.extend(changes.iter().map(|since_ms| (instance_type, place, *since_ms)));
             }
         }
     }
     let page = page.of((1_u64..).zip(prices), |(place, _)| *place);
-    let since_ms = view.now_ms - view.now_ms % PRICE_AGE_MS;
     let mut xml = Xml::new();
-    xml.list("spotPriceHistorySet", &page.items, |xml, (_, (instance_type, place))| {
+    xml.list("spotPriceHistorySet", &page.items, |xml, (_, (instance_type, place, since_ms))| {
         let price = region.price(instance_type, &place.name, Lifecycle::Spot);
         xml.text("instanceType", instance_type).text("productDescription", "Linux/UNIX");
-        xml.text("spotPrice", format!("{price:.6}")).text("timestamp", iso_milliseconds(since_ms));
+        xml.text("spotPrice", format!("{price:.6}")).text("timestamp", iso_milliseconds(*since_ms));
         xml.text("availabilityZone", &place.name);
     });
     page.write_next(&mut xml);

@@ -93,3 +93,19 @@ async fn answers_are_dated_ahead_or_behind_as_it_is_set() {
     assert!(world.emulator().date_off(i64::MIN).is_err(), "no overflow");
     world.stop().await;
 }
+
+#[tokio::test]
+async fn spot_prices_since_a_time_begin_with_the_one_that_held_then() {
+    let world = running().await;
+    let zone = ("AvailabilityZone", "us-east-1a");
+    let form = |start: &'static str| [("InstanceType.1", "c6i.xlarge"), zone, ("StartTime", start)];
+    let now = world.client.ok("DescribeSpotPriceHistory", &[("InstanceType.1", "c6i.xlarge"), zone]).await;
+    assert_eq!(now.all("timestamp").len(), 1, "{}", now.body);
+    assert_eq!(now.one("spotPrice"), "0.061200");
+    let all = world.client.ok("DescribeSpotPriceHistory", &form("2019-01-21T09:00:43Z")).await;
+    // Ninety days with four changes each.
+    assert!((360..=361).contains(&all.all("timestamp").len()), "{}", all.all("timestamp").len());
+    assert!(all.all("timestamp").is_sorted_by(|newer, older| newer > older));
+    world.client.refused("DescribeSpotPriceHistory", &form("yesterday"), "InvalidParameterValue").await;
+    world.stop().await;
+}
