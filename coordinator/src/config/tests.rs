@@ -108,6 +108,16 @@ fn interruptions_and_recommendations_are_answered_as_the_pool_says() {
 }
 
 #[test]
+fn a_price_is_by_type_in_dollars_whole_or_not() {
+    let toml =
+        "[prices]\non_demand = { \"c7i.xlarge\" = 0.2039, \"u-6tb1.112xlarge\" = 54 }\nspot = { \"c6i.xlarge\" = 0 }";
+    let prices = parse("f", toml, &environment(&PLAN), Needs::Everything).expect("settings").prices;
+    assert_eq!(prices.on_demand.get("c7i.xlarge"), Some(&0.2039));
+    assert_eq!(prices.on_demand.get("u-6tb1.112xlarge"), Some(&54.0));
+    assert_eq!(prices.spot.get("c6i.xlarge"), Some(&0.0));
+}
+
+#[test]
 fn a_queue_belongs_to_one_pool_and_is_named_there_once() {
     let pool = |name: &str, rest: &str| format!("[[pool]]\nname=\"{name}\"\nlaunch_template=\"lt-1\"\n{rest}\n");
     let parsed = |text: &str| {

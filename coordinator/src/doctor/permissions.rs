@@ -1,6 +1,6 @@
 //! What the primary's role may do at EC2 beside launches, each action tried with a dry run: `aws.terminate`,
-//! `aws.spot_requests`, `aws.volumes`, `aws.spot_prices`. The tags of a launch are tried with it (`aws.launch`): the policy lets nobody
-//! set tags by themselves.
+//! `aws.spot_requests`, `aws.volumes`, `aws.spot_prices`. The tags of a launch are tried with it
+//! (`aws.launch`): the policy lets nobody set tags by themselves.
 
 use spillway_brain::RefusalClass;
 

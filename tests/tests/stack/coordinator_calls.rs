@@ -159,7 +159,15 @@ fn others(of: Of, stack: &Stack) -> Vec<Row> {
         no(of, "set the image", [call("ssm:PutParameter", &image)]),
         no(of, "assume the role for bake", [call("sts:AssumeRole", &role("spillway-bake"))]),
     ];
-    let looks = ["Images", "Instances", "InstanceTypes", "LaunchTemplateVersions", "SpotInstanceRequests", "Volumes"];
+    let looks = [
+        "Images",
+        "Instances",
+        "InstanceTypes",
+        "LaunchTemplateVersions",
+        "SpotInstanceRequests",
+        "SpotPriceHistory",
+        "Volumes",
+    ];
     rows.extend(looks.map(|what| yes(of, &format!("describe {what}"), [call(&format!("ec2:Describe{what}"), "*")])));
     rows.extend(account_looks(of));
     for (action, resource) in [

@@ -57,6 +57,21 @@ fn what_the_file_cannot_mean_is_said_with_line_key_and_remedy() {
             "f:2: pool.interrupted_counts: is a text, and must be true or false",
         ),
         ("[[pool]]\ntags = { a = 1 }", "f:2: pool.tags.a: is a number, and must be a text: write tags = {"),
+        (
+            "[prices]\non_demand = 0.17",
+            "f:2: prices.on_demand: is a number with a fraction, and must be a table of prices",
+        ),
+        (
+            "[prices]\non_demand = { c6i.xlarge = 0.17 }",
+            "f:2: prices.on_demand.c6i: is not an instance type, such as \"c6i.xlarge\", in quotes: write on_demand = {",
+        ),
+        (
+            "[prices]\nspot = { \"c6i.xlarge\" = \"cheap\" }",
+            "f:2: prices.spot.c6i.xlarge: is a text, and must be a number",
+        ),
+        ("[prices]\nspot = { \"c6i.xlarge\" = -1 }", "f:2: prices.spot.c6i.xlarge: -1 is no price between 0 and 1000"),
+        ("[prices]\nspot = { \"c6i.xlarge\" = nan }", "f:2: prices.spot.c6i.xlarge: NaN is no price"),
+        ("[prices]\nspots = {}", "f:2: unknown key \"prices.spots\"; did you mean \"prices.spot\"?"),
         ("[[pool]]\ntags = [\"a\"]", "f:2: pool.tags: is a list, and must be a table of texts"),
         (&steps("{ jobs = 5, instances = 1 }"), "f:3: pool.policy.steps: has no \"for\": write steps = ["),
         (&steps("{ jobs = 5, for = 300, instances = 1 }"), "f:3: pool.policy.steps.for: 300 has no unit"),

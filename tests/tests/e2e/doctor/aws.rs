@@ -128,6 +128,7 @@ async fn what_may_not_be_done_at_ec2_is_tried_without_doing_it() {
         ("TerminateInstances", "aws.terminate", "fail", "allow ec2:TerminateInstances"),
         ("DescribeSpotInstanceRequests", "aws.spot_requests", "warn", "allow ec2:DescribeSpotInstanceRequests"),
         ("DescribeVolumes", "aws.volumes", "warn", "allow ec2:DescribeVolumes"),
+        ("DescribeSpotPriceHistory", "aws.spot_prices", "warn", "allow ec2:DescribeSpotPriceHistory"),
     ] {
         expect(&stage, &named, id, "ok", &["dry run"]);
         let code = "UnauthorizedOperation".to_owned();
