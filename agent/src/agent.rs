@@ -204,7 +204,7 @@ impl Agent {
                 Shims::listen(&place, listener, clock, of, updates)
             }
             Err(why) => {
-                tracing::warn!(why, "the worker runs without the shim");
+                tracing::warn!(reason = why, "the worker runs without the shim");
                 reporter.no_shim(why);
                 Shims::none()
             }
@@ -352,8 +352,8 @@ impl Agent {
         tokio::spawn(async move {
             match tokio::task::spawn_blocking(move || lockfile::hash(&directory)).await {
                 Ok(Ok(hash)) => drop(inputs.send(Input::Lockfile(hash)).await),
-                Ok(Err(error)) => tracing::debug!(%error, "cannot read the application's lockfile"),
-                Err(error) => tracing::debug!(%error, "the lockfile was not read"),
+                Ok(Err(error)) => tracing::debug!(problem = %error, "cannot read the application's lockfile"),
+                Err(error) => tracing::debug!(problem = %error, "the lockfile was not read"),
             }
         });
     }

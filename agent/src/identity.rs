@@ -51,7 +51,7 @@ pub async fn learn(imds: &mut Imds) -> Document {
     loop {
         match imds.document().await {
             Ok(document) => return document,
-            Err(error) => tracing::warn!(%error, "cannot read the instance identity; will retry"),
+            Err(error) => tracing::warn!(problem = %error, "cannot read the instance identity; will retry"),
         }
         sleep(back_off(PAUSE, failures)).await;
         failures = failures.saturating_add(1);

@@ -131,7 +131,7 @@ impl Door {
                     let closed = self.guests.make_room(Instant::now());
                     self.say(|limits, name| {
                         tracing::error!(
-                            %error,
+                            problem = %error,
                             closed,
                             "cannot accept connections to {name}: where the process has too many open files, raise LimitNOFILE \
                              of its unit (at most {} connections are kept). Said once a minute",

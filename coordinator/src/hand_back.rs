@@ -100,7 +100,7 @@ async fn hand_back_queue(
     for job in held {
         let Some(way) = attempt.finds(times, queue.name, &job) else { continue };
         let outcome = hand_back(connection, queue, &attempt.id.0, &job, way).await?;
-        tracing::debug!(id = %attempt.id, queue = queue.name, job = job.id, ?outcome, "hand back");
+        tracing::debug!(instance = %attempt.id, queue = queue.name, job = job.id, ?outcome, "hand back");
         match outcome {
             Outcome::HandedBack(_) => attempt.hands_back(queue.name, &job, way),
             Outcome::LeftToStallCheck => attempt.leaves(queue.name, &job),

@@ -77,7 +77,7 @@ impl StateDirectory {
         let directory = |in_use| Self { path: path.to_owned(), _in_use: in_use };
         let unwritable = |error: io::Error| {
             tracing::warn!(
-                directory = %path.display(), %error,
+                directory = %path.display(), problem = %error,
                 "cannot write state_directory: the installation is kept in the ledger alone, and is lost with it"
             );
             directory(None)
@@ -138,7 +138,7 @@ impl StateDirectory {
         let written = fs::write(&beside, format!("{installation}\n")).and_then(|()| fs::rename(&beside, &file));
         if let Err(error) = written {
             tracing::warn!(
-                file = %file.display(), %error,
+                file = %file.display(), problem = %error,
                 "cannot write the installation: it is kept in the ledger alone, and is lost with it"
             );
         }

@@ -1,6 +1,6 @@
 //! What the pools' instances cost: EC2's spot prices of thirty days, read each hour, and on-demand prices of a table
-//! and of the settings. Nothing is decided by them, and nothing waits for them. They are kept in memory alone: EC2 keeps
-//! them for ninety days, and is asked again after a start.
+//! and of the settings. Nothing is decided by them, and nothing waits for them. They are kept in memory alone: EC2
+//! keeps them for ninety days, and is asked again after a start.
 //!
 //! Sums are as of the last whole ten seconds, so that all who ask are told the same.
 //!

@@ -97,7 +97,7 @@ impl Retired {
         (pool.prefix, pool.queues) = (owner.prefix, owner.queues);
         match self.starter.start(&pool) {
             Ok(started) => self.lead(started, &pool).await,
-            Err(error) => tracing::warn!(pool = self.name, %error, "cannot wind up a pool"),
+            Err(error) => tracing::warn!(pool = self.name, problem = %error, "cannot wind up a pool"),
         }
         self.name
     }

@@ -41,12 +41,14 @@ const COMMIT: &str = match option_env!("SPILLWAY_COMMIT") {
 const PHASES: [&str; 5] = ["launching", "booting", "ready", "draining", "terminating"];
 
 /// Logs go to stderr, which is the journal under systemd (without times, since the journal has its own). `level` is as
-/// in `RUST_LOG`.
+/// in `RUST_LOG`; among its parts may be `json`, and where no other is, the `usual` level holds.
 ///
 /// # Errors
 /// It is neither a level nor a filter: what is wrong, and what to write.
-pub fn install_logs(level: &str, json: bool) -> Result<(), String> {
-    let filter = spillway_settings::log_filter(level)?;
+pub fn install_logs(level: Option<&str>, usual: &str, json: bool) -> Result<(), String> {
+    let (level, is_json) = without_json(level.unwrap_or_default());
+    let json = json || is_json;
+    let filter = spillway_settings::log_filter(if level.is_empty() { usual } else { &level })?;
     let filter = EnvFilter::try_new(&filter).map_err(|error| format!("\"{level}\" is not a log filter ({error})"))?;
     let in_journal = std::env::var_os("JOURNAL_STREAM").is_some();
     let logs = tracing_subscriber::fmt()
@@ -57,11 +59,18 @@ pub fn install_logs(level: &str, json: bool) -> Result<(), String> {
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()));
     // Fails in a second call (several tests in one process), which keeps the first one's subscriber.
     let _ = match (json, in_journal) {
-        (true, _) => logs.json().try_init(),
+        // One object a line, its fields beside each other.
+        (true, _) => logs.json().flatten_event(true).try_init(),
         (false, true) => logs.without_time().try_init(),
         (false, false) => logs.try_init(),
     };
     Ok(())
+}
+
+/// The other parts of a level, and whether `json` is among them.
+fn without_json(level: &str) -> (String, bool) {
+    let (json, others): (Vec<&str>, Vec<&str>) = level.split(',').map(str::trim).partition(|part| *part == "json");
+    (others.join(","), !json.is_empty())
 }
 
 /// Installs the process' metrics recorder; later calls return the same handle.

@@ -184,7 +184,7 @@ impl Agent {
                         let stderr = String::from_utf8_lossy(&out.stderr);
                         tracing::error!(program = line[0], stderr = stderr.trim(), "cannot power off; will retry");
                     }
-                    Err(error) => tracing::error!(program = line[0], %error, "cannot power off; will retry"),
+                    Err(error) => tracing::error!(program = line[0], problem = %error, "cannot power off; will retry"),
                 }
             }
         });
@@ -205,11 +205,11 @@ impl Agent {
                 Ok(processes) => {
                     for process in processes.iter().filter(|process| !process.is_online()) {
                         if let Err(error) = pm2.start(process.id).await {
-                            tracing::warn!(id = process.id, %error, "pm2 did not start a process: see `pm2 logs`");
+                            tracing::warn!(process = process.id, problem = %error, "pm2 did not start a process: see `pm2 logs`");
                         }
                     }
                 }
-                Err(error) => tracing::warn!(%error, "cannot ask pm2 to start the worker"),
+                Err(error) => tracing::warn!(problem = %error, "cannot ask pm2 to start the worker"),
             }
             schedule.send_modify(|schedule| next_generation(schedule, false));
             let _ = inputs.send(Input::Machine(Event::WorkerStarted)).await;

@@ -24,7 +24,7 @@ impl Agent {
             Input::Machine(event) => event,
             Input::Registered(registered) => self.registered(registered),
             Input::NotRegistered(error) => {
-                tracing::warn!(%error, source = source(&error), "registration failed; will retry");
+                tracing::warn!(problem = %error, source = source(&error), "registration failed; will retry");
                 self.session_failed(&error);
                 Event::RegistrationFailed(error.refusal())
             }
@@ -53,7 +53,7 @@ impl Agent {
                 }
                 let observation: Observation = check.observation.clone();
                 if let Some(why) = self.reporter.worker_checked(*check) {
-                    tracing::warn!(why, "a process of the worker runs without the shim");
+                    tracing::warn!(reason = why, "a process of the worker runs without the shim");
                 }
                 Event::Observed(observation)
             }
@@ -102,11 +102,11 @@ impl Agent {
                 Some(Event::Connected { epoch })
             }
             Inbound::Command { epoch, id, command } => {
-                tracing::info!(epoch, id, ?command, "received a command");
+                tracing::info!(epoch, command_id = id, ?command, "received a command");
                 Some(Event::Command { epoch, id, command: command.for_machine(self.clock) })
             }
             Inbound::Unknown { id } => {
-                tracing::warn!(id, "received an unknown command: update the agent");
+                tracing::warn!(command_id = id, "received an unknown command: update the agent");
                 let refused = "unknown command, or one without its deadline: update the agent";
                 self.send(Message::CommandResult(command_result(&id, Some(refused))));
                 None
@@ -116,7 +116,7 @@ impl Agent {
 
     fn session_ended(&mut self, number: u64, error: &SessionError) -> Option<Event> {
         self.session.take_if(|session| session.number == number)?;
-        tracing::warn!(%error, source = source(error), "the session ended; will reconnect");
+        tracing::warn!(problem = %error, source = source(error), "the session ended; will reconnect");
         self.session_failed(error);
         let token_refused = matches!(error, SessionError::Refused(_));
         Some(Event::Disconnected { token_refused })
@@ -136,7 +136,7 @@ impl Agent {
             tracing::info!(step, attempt, took_ms, tail, "boot step succeeded");
             if let Err(error) = self.saved.save_steps_done(steps, index + 1) {
                 let directory = self.config.state_directory.display();
-                tracing::warn!(%error, %directory, "cannot save the boot progress: an agent that restarts must boot \
+                tracing::warn!(problem = %error, %directory, "cannot save the boot progress: an agent that restarts must boot \
                     again");
             }
         }

@@ -213,7 +213,7 @@ fn load_shim(
         Ok((place, listener)) => {
             let mark = FenceMark(place.mark());
             if let Err(error) = std::fs::write(&mark.0, "") {
-                tracing::warn!(%error, "cannot fence the worker before it starts: it is fenced once it has connected");
+                tracing::warn!(problem = %error, "cannot fence the worker before it starts: it is fenced once it has connected");
             }
             let of = Place { prefix: config.worker.prefix.clone(), queues: config.worker.queues.clone() };
             let shims = Shims::listen(&place, listener, Clock::start(), of, updates);
@@ -274,7 +274,7 @@ async fn clean_up(pm2: &Pm2, instance_id: &str, had_daemon: bool, mark: &str, se
             let _ = timeout(STOPS_WITHIN, stopping).await;
         }
         if !had_daemon && let Err(error) = pm2.end_daemon().await {
-            tracing::warn!(%error, "pm2 does not end by itself: it is killed");
+            tracing::warn!(problem = %error, "pm2 does not end by itself: it is killed");
         }
     }
     server.stop().await;

@@ -72,11 +72,11 @@ pub async fn poll(mut imds: Imds, interval: Duration, to: mpsc::Sender<Seen>) {
 
 fn log_failure(error: &ImdsError, failures: u32) {
     match failures {
-        0 | 1 => tracing::debug!(%error, "no answer from the instance metadata service"),
+        0 | 1 => tracing::debug!(problem = %error, "no answer from the instance metadata service"),
         2 => {
-            tracing::warn!(%error, "no answer from the instance metadata service: interruption notices are not seen; \
+            tracing::warn!(problem = %error, "no answer from the instance metadata service: interruption notices are not seen; \
                 will retry")
         }
-        _ => tracing::debug!(%error, failures, "no answer from the instance metadata service"),
+        _ => tracing::debug!(problem = %error, failures, "no answer from the instance metadata service"),
     }
 }

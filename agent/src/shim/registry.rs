@@ -188,7 +188,12 @@ impl Registry {
                     return;
                 }
                 for kept in &done.kept {
-                    tracing::info!(pid, job = kept.id, why = kept.why, "a job was not handed back by its own process");
+                    tracing::info!(
+                        pid,
+                        job = kept.id,
+                        reason = kept.why,
+                        "a job was not handed back by its own process"
+                    );
                 }
                 let (jobs, kept) = (count(done.handed_back.len()), count(done.kept.len()));
                 tracing::info!(pid, jobs, kept, "a worker process handed its jobs back");
@@ -212,7 +217,7 @@ impl Registry {
                     std::io::ErrorKind::NotFound => Ok(()),
                     _ => Err(error),
                 }) {
-                    tracing::warn!(%error, mark = %self.mark.display(), "cannot update the fence mark: a worker \
+                    tracing::warn!(problem = %error, mark = %self.mark.display(), "cannot update the fence mark: a worker \
                         process that restarts may begin with the wrong fence");
                 }
                 for process in self.processes.values() {

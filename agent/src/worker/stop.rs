@@ -44,7 +44,7 @@ pub async fn stop(pm2: &Pm2, instance_id: &str, mut kill: watch::Receiver<bool>)
         let processes = match pm2.list().await {
             Ok(processes) => processes,
             Err(error) => {
-                tracing::warn!(%error, "cannot ask pm2 to stop the worker; will retry");
+                tracing::warn!(problem = %error, "cannot ask pm2 to stop the worker; will retry");
                 if *kill.borrow() {
                     killed = true;
                     pm2.kill_daemon();
@@ -111,7 +111,7 @@ fn request_stops(pm2: &Pm2, processes: Vec<Process>) -> JoinSet<bool> {
             let patience = process.kill_timeout.unwrap_or_else(|| pm2.daemon_kill_timeout());
             let requested = Instant::now();
             if let Err(error) = pm2.stop(process.id, STOP_LIMIT).await {
-                tracing::warn!(id = process.id, %error, "pm2 did not stop a process; will retry");
+                tracing::warn!(process = process.id, problem = %error, "pm2 did not stop a process; will retry");
             }
             requested.elapsed() >= patience
         });

@@ -75,6 +75,13 @@ pub enum Note {
         span: Duration,
         idle: Duration,
     },
+    /// Desired capacity rises in this tick.
+    StepReached {
+        demand: u64,
+        jobs: u64,
+        over: Duration,
+        instances: u32,
+    },
     BelowStep {
         demand: u64,
         jobs: u64,

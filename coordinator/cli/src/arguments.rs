@@ -15,10 +15,11 @@ pub struct Arguments {
     /// EC2_LAUNCH_TEMPLATE_ID, … are enough without a file]
     #[arg(long, global = true, value_name = "FILE", env = "SPILLWAY_CONFIG")]
     pub config: Option<PathBuf>,
-    /// Log level: error, warn, info, debug, or a filter as in RUST_LOG [default: info; demo: error]
+    /// Log level: error, warn, info, debug, or a filter as in RUST_LOG; json for JSON lines, also json,debug [default:
+    /// info; demo: error]
     #[arg(long, global = true, value_name = "LEVEL", env = "SPILLWAY_LOG")]
     pub log: Option<String>,
-    /// Log in JSON lines
+    /// Log in JSON lines, as --log json does
     #[arg(long, global = true, env = "SPILLWAY_LOG_JSON")]
     pub log_json: bool,
     #[command(subcommand)]

@@ -71,7 +71,7 @@ pub fn main() -> ExitCode {
         Command::Doctor { .. } => "error,spillway_coordinator=warn",
         _ => "info",
     };
-    if let Err(problem) = telemetry::install_logs(arguments.log.as_deref().unwrap_or(usual), arguments.log_json) {
+    if let Err(problem) = telemetry::install_logs(arguments.log.as_deref(), usual, arguments.log_json) {
         errln!("spillway: --log or SPILLWAY_LOG: {problem}");
         return ExitCode::from(USAGE);
     }

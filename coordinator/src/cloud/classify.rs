@@ -29,7 +29,7 @@ impl<E: ProvideErrorMetadata + Error + 'static> From<SdkError<E, HttpResponse>> 
             let code = metadata.code().unwrap_or("UnknownError").to_owned();
             let message = metadata.message().unwrap_or("no message").trim().trim_end_matches('.');
             if message.len() > MESSAGE_CHARS {
-                tracing::warn!(code, message, "EC2 refused a call: its whole message");
+                tracing::warn!(code, detail = message, "EC2 refused a call: its whole message");
             }
             return Refused { class: class_of(&code, status), code, message: cut(message) };
         }

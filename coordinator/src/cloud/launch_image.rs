@@ -81,7 +81,7 @@ impl Cloud {
             return None;
         }
         let answer = self.read_launch_image(pool).await.unwrap_or_else(|Refused { code, message, .. }| {
-            tracing::debug!(pool = pool.name, code, message, "cannot read which image launches take");
+            tracing::debug!(pool = pool.name, code, detail = message, "cannot read which image launches take");
             None
         });
         let image = answer.as_ref().map(|image| image.id.clone());
@@ -105,7 +105,7 @@ impl Cloud {
         let made_at = match self.image(&id).await {
             Ok(image) => image.and_then(|image| image.made_at).and_then(|text| timestamp(&text)),
             Err(Refused { code, message, .. }) => {
-                tracing::debug!(pool = pool.name, code, message, "cannot read when an image was made");
+                tracing::debug!(pool = pool.name, code, detail = message, "cannot read when an image was made");
                 None
             }
         };

@@ -138,7 +138,7 @@ impl Cloud {
         let ids = match self.read_left_volumes(installation).await {
             Ok(ids) => ids,
             Err(Refused { code, message, .. }) => {
-                return tracing::debug!(code, message, "cannot look for volumes that were left behind");
+                return tracing::debug!(code, detail = message, "cannot look for volumes that were left behind");
             }
         };
         let (count, named) = (ids.len(), ids[..ids.len().min(NAMED)].join(", "));

@@ -44,11 +44,11 @@ impl Unheards {
             Unheard::Distrusted => tracing::warn!(
                 %peer,
                 unsaid,
-                %error,
+                problem = %error,
                 "a client refuses this coordinator's certificate: is its ca_file this coordinator's ca.pem, and the host it \
                  connects to among grpc.tls.names?"
             ),
-            Unheard::Handshake => tracing::warn!(%peer, unsaid, %error, "a TLS handshake failed"),
+            Unheard::Handshake => tracing::warn!(%peer, unsaid, problem = %error, "a TLS handshake failed"),
         }
     }
 

@@ -54,7 +54,7 @@ impl Reconciler {
             }
             Happening::InstancesKnownAgain => tracing::info!(pool, "EC2's instances can be listed again"),
             Happening::Rehearsed { id, notice } => {
-                tracing::info!(pool, %id, ?notice, "the agent rehearses an interruption");
+                tracing::info!(pool, instance = %id, ?notice, "the agent rehearses an interruption");
             }
             change => self.log_change(change),
         }
@@ -65,39 +65,39 @@ impl Reconciler {
         let pool = &self.config.name;
         match change {
             Happening::Adopted { id, token } => {
-                tracing::info!(pool, id, %token, "instance adopted: EC2 lists it with a launch token of this installation");
+                tracing::info!(pool, instance = id, %token, "instance adopted: EC2 lists it with a launch token of this installation");
             }
             Happening::PhaseChanged { id, phase, after: Some(after), reason } => {
-                tracing::info!(pool, id, after = in_words(after), reason, "instance {phase}");
+                tracing::info!(pool, instance = id, after = in_words(after), reason, "instance {phase}");
             }
             Happening::PhaseChanged { id, phase, after: None, reason } => {
-                tracing::info!(pool, id, reason, "instance {phase}");
+                tracing::info!(pool, instance = id, reason, "instance {phase}");
             }
             Happening::BootFailed { id, log } => {
-                tracing::warn!(pool, id, log, "boot failed: the end of its worker's log");
+                tracing::warn!(pool, instance = id, log, "boot failed: the end of its worker's log");
             }
             Happening::Kept { id, over } => {
                 let over = in_words(over);
                 tracing::warn!(
                     pool,
-                    id,
+                    instance = id,
                     over,
                     "boot failed: the instance is kept for a person, with its worker stopped"
                 );
             }
             Happening::DrillBegan { instances, asked } => tracing::info!(pool, instances, asked, "drill begun"),
             Happening::DrillEnded { asked, ready, failed: 0, why } => {
-                tracing::info!(pool, asked, ready, why, "drill over: each instance was ready");
+                tracing::info!(pool, asked, ready, reason = why, "drill over: each instance was ready");
             }
             Happening::DrillEnded { asked, ready, failed, why } => {
-                tracing::warn!(pool, asked, ready, failed, why, "drill over: instances were not ready");
+                tracing::warn!(pool, asked, ready, failed, reason = why, "drill over: instances were not ready");
             }
             Happening::DesiredChanged { from, to, reason } => {
                 tracing::info!(pool, from, to, reason, "desired capacity changed");
             }
             Happening::BackOffBegan { code, message, wait } => {
                 let wait = wait.map_or_else(|| "until an operator acts".to_owned(), in_words);
-                tracing::info!(pool, code, message, wait, "back-off begun: no launches");
+                tracing::info!(pool, code, detail = message, wait, "back-off begun: no launches");
             }
             Happening::BackOffEnded { code } => tracing::info!(pool, code, "back-off ended"),
             Happening::BreakerOpened { failures, wait } => {
@@ -147,7 +147,7 @@ impl Reconciler {
         let (kind, subject) = (planned.decision.kind(), planned.decision.subject());
         match &planned.decision {
             Decision::Alert { .. } => tracing::error!(pool, reason, "alert"),
-            _ => tracing::info!(pool, subject, reason, "{kind}"),
+            _ => tracing::info!(pool, decision = kind, instance = subject, reason, "decided"),
         }
     }
 }

@@ -206,7 +206,7 @@ impl Reconciler {
             Ok(outcome) => outcome,
             Err(error) => {
                 // The process may be inconsistent: systemd starts a new one, which continues from the ledger.
-                tracing::error!(%error, "a call panicked: the coordinator aborts, and systemd restarts it");
+                tracing::error!(problem = %error, "a call panicked: the coordinator aborts, and systemd restarts it");
                 std::process::abort();
             }
         };
@@ -241,17 +241,17 @@ impl Reconciler {
             Outcome::Launched { token, answer } => self.launched(token, answer),
             Outcome::Terminated { id, answer } => {
                 if let Err(cloud::Refused { code, message, .. }) = &answer {
-                    tracing::warn!(pool = self.config.name, %id, code, message, "EC2 refused TerminateInstances");
+                    tracing::warn!(pool = self.config.name, instance = %id, code, detail = message, "EC2 refused TerminateInstances");
                 }
                 self.tell(Input::TerminateAnswered { id, answer: answer.map_err(refused) });
             }
             Outcome::HandedBack(attempt) => {
                 let Attempt { id, handed_back, left, problem, .. } = &attempt;
                 if let Some(problem) = problem {
-                    tracing::warn!(pool = self.config.name, %id, problem, "cannot hand back an instance's jobs");
+                    tracing::warn!(pool = self.config.name, instance = %id, problem, "cannot hand back an instance's jobs");
                 }
                 if *handed_back > 0 {
-                    tracing::info!(pool = self.config.name, %id, handed_back, left, "jobs handed back");
+                    tracing::info!(pool = self.config.name, instance = %id, handed_back, left, "jobs handed back");
                 }
                 self.tell(Input::HandedBack(attempt));
             }
@@ -312,7 +312,7 @@ impl Reconciler {
 
     fn launched(&mut self, token: LaunchToken, answer: Result<InstanceId, cloud::Refused>) {
         match &answer {
-            Ok(id) => tracing::info!(pool = self.config.name, %token, %id, "EC2 accepted a launch"),
+            Ok(id) => tracing::info!(pool = self.config.name, %token, instance = %id, "EC2 accepted a launch"),
             Err(refused) => {
                 tracing::warn!(pool = self.config.name, %token, %refused, "EC2 refused or did not answer a launch")
             }

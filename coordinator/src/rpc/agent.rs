@@ -107,7 +107,7 @@ impl AgentService for Service {
         let (number, replaced) = self.context.agents.opened(&id, &grant, commands).ok_or_else(|| {
             Status::unauthenticated("the instance registered again since: this session token is no longer good")
         })?;
-        tracing::info!(pool = pool.name, %id, "agent connected");
+        tracing::info!(pool = pool.name, instance = %id, "agent connected");
         let agents = self.context.agents.clone();
         // The connection is the agent's from now on: no other takes its place.
         let _connection = request.extensions().get::<Peer>().map(Peer::holds_session);
@@ -130,7 +130,7 @@ impl Session {
     async fn run(self, stream: Streaming<v1::SessionRequest>, replaced: Arc<Notify>) {
         let ended = self.receive_all(stream, replaced).await;
         self.agents.closed(&self.id, self.number);
-        tracing::info!(pool = self.pool.name, id = %self.id, ended, "agent disconnected");
+        tracing::info!(pool = self.pool.name, instance = %self.id, ended, "agent disconnected");
     }
 
     /// Returns why the session ended.
@@ -201,7 +201,7 @@ pub(super) fn receive(
             if let Some(schedule) = &heartbeat.schedule
                 && record.scheduled(&schedule.events, now)
             {
-                tracing::warn!(pool = pool.name, %id, events = ?codes(schedule), "EC2 has scheduled events");
+                tracing::warn!(pool = pool.name, instance = %id, events = ?codes(schedule), "EC2 has scheduled events");
             }
             let schedule = schedule::read(heartbeat.schedule.as_ref(), &record.notices);
             let report = phase(heartbeat.phase()).map(|phase| Report {
@@ -221,7 +221,7 @@ pub(super) fn receive(
             report.map(FromAgent::Reported)
         }
         AgentMessage::BootStep(step) => {
-            tracing::debug!(%id, step = step.name, state = step.state().as_str_name(), "boot step");
+            tracing::debug!(instance = %id, step = step.name, state = step.state().as_str_name(), "boot step");
             record.step(step);
             None
         }
@@ -232,7 +232,7 @@ pub(super) fn receive(
             // A repeated notice is passed on as well, because another leader may have received the first: the pool
             // ignores the ones that it knows.
             if record.notice(notice) {
-                tracing::warn!(pool = pool.name, %id, kind = kind.as_str_name(), "notice received");
+                tracing::warn!(pool = pool.name, instance = %id, kind = kind.as_str_name(), "notice received");
             }
             let at = wire_time::from_timestamp(&at?);
             match kind {
@@ -242,18 +242,18 @@ pub(super) fn receive(
             }
         }
         AgentMessage::Drained(drained) => {
-            tracing::info!(pool = pool.name, %id, clean = drained.clean, jobs_left = drained.jobs_left, handed_back = drained.jobs_handed_back, "the agent reports the instance drained");
+            tracing::info!(pool = pool.name, instance = %id, clean = drained.clean, jobs_left = drained.jobs_left, handed_back = drained.jobs_handed_back, "the agent reports the instance drained");
             let v1::Drained { jobs_left, jobs_handed_back, .. } = drained;
             Some(FromAgent::Drained { jobs_left, jobs_handed_back })
         }
         AgentMessage::CommandResult(result) => {
             if !result.accepted {
-                tracing::warn!(%id, problem = result.problem, "the agent rejected a command");
+                tracing::warn!(instance = %id, problem = result.problem, "the agent rejected a command");
             }
             None
         }
         AgentMessage::Farewell(farewell) => {
-            tracing::info!(%id, reason = farewell.reason, "the agent is stopping");
+            tracing::info!(instance = %id, reason = farewell.reason, "the agent is stopping");
             None
         }
     }

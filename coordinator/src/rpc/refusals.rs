@@ -71,9 +71,9 @@ impl Refusals {
             let peer = peer.map(tracing::field::display);
             let (instance, why) = (cut(instance, INSTANCE), cut(why, WHY));
             if self.of_operators {
-                tracing::warn!(peer, why, "rejected: no operator");
+                tracing::warn!(peer, reason = why, "rejected: no operator");
             } else {
-                tracing::warn!(instance, peer, why, "registration rejected");
+                tracing::warn!(instance, peer, reason = why, "registration rejected");
             }
         }
         if verdict.begins_silence {

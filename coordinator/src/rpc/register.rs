@@ -176,7 +176,7 @@ impl Service {
         match self.context.agents.place(id, Instant::now(), silent_after) {
             Place::Free => Ok(()),
             Place::BeingTried => {
-                tracing::warn!(pool = pool.name, %id, "a second agent proves to be an instance whose session is open");
+                tracing::warn!(pool = pool.name, instance = %id, "a second agent proves to be an instance whose session is open");
                 Err(Status::unavailable(format!(
                     "an agent of {id} has a session: retry, it is replaced if it does not beat any more"
                 )))
@@ -231,7 +231,7 @@ impl Service {
         }
         let permit = reserve(&pool).await?;
         let registered = Message::Agent(id.clone(), FromAgent::Registered);
-        tracing::info!(pool = pool.name, %id, version, "agent registered");
+        tracing::info!(pool = pool.name, instance = %id, version, "agent registered");
         counted("accepted");
         self.context.agents.registered(&id, identity, (grant, epoch), || permit.send(registered));
         Ok(Outcome::Registered(v1::Registered {

@@ -145,3 +145,12 @@ fn the_heartbeat_that_is_told_is_the_oldest_of_those_that_work() {
     assert_eq!(heartbeat_age(&view, Timestamp(100_000)), 30.0);
     assert_eq!(heartbeat_age(&v1::Pool::default(), Timestamp(100_000)), 0.0);
 }
+
+#[test]
+fn json_is_one_of_the_parts_of_a_level() {
+    let parts = |level| without_json(level);
+    assert_eq!(parts("json"), (String::new(), true));
+    assert_eq!(parts("json,debug"), ("debug".to_owned(), true));
+    assert_eq!(parts("info, json"), ("info".to_owned(), true));
+    assert_eq!(parts("warn,spillway_brain=debug"), ("warn,spillway_brain=debug".to_owned(), false));
+}

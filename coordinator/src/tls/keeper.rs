@@ -223,7 +223,7 @@ impl Keeper {
         let Source::Authority { published: Some(published), authority, .. } = &self.source else { return };
         let file = published.join(CA_FILE);
         if let Err(error) = files::write(&file, authority.pem(), 0o644) {
-            tracing::warn!(file = %file.display(), %error, "cannot write the CA's certificate for others to read");
+            tracing::warn!(file = %file.display(), problem = %error, "cannot write the CA's certificate for others to read");
         }
     }
 }

@@ -39,8 +39,8 @@ fn assert_log_tells_the_life_of(stage: &Stage, id: &str) {
             "; drained (operator)",
         ],
         &["operator's request ", "action=\"drain\"", id, "by=", "(uid ", "a new image"],
-        &["drain ", "subject=", id, "requested by an operator"],
-        &["terminate ", "subject=", id],
+        &["decided ", "decision=\"drain\"", "instance=", id, "requested by an operator"],
+        &["decided ", "decision=\"terminate\"", "instance=", id],
         &["desired capacity changed", "from=0 to=1"],
     ] {
         assert_eq!(lines(parts), 1, "{parts:?}:\n{}", end_of(&log));

@@ -26,6 +26,7 @@ mod init;
 mod installations;
 mod interfaces;
 mod interruptions;
+mod logs;
 mod metrics;
 mod money;
 mod moto;

@@ -40,8 +40,13 @@ pub(crate) fn desired(policy: &Steps, sustain: &Sustain, before: u32) -> Wanted 
         return Wanted { desired: before, is_idle: false, note };
     }
     let sustained = |step: &&Step| sustain.met_for(step).is_some_and(|span| span >= step.over);
-    let wanted = policy.steps.iter().filter(sustained).map(|step| step.instances).max().unwrap_or(0);
-    let desired = wanted.max(before);
+    let reached = policy.steps.iter().filter(sustained).max_by_key(|step| step.instances);
+    if let Some(step) = reached.filter(|step| step.instances > before) {
+        let (jobs, over, instances) = (step.jobs, step.over, step.instances);
+        let note = Note::StepReached { demand: sustain.demand, jobs, over, instances };
+        return Wanted { desired: instances, is_idle: false, note };
+    }
+    let desired = before;
     let mut higher: Vec<&Step> = policy.steps.iter().filter(|step| step.instances > desired).collect();
     higher.sort_by_key(|step| step.jobs);
     let note = match higher.first() {

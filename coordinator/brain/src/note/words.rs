@@ -85,6 +85,13 @@ impl fmt::Display for Note {
                 in_words(*of),
                 counted(*instances, "instance")
             ),
+            Note::StepReached { demand, jobs, over, instances } => write!(
+                f,
+                "{} ready to run: {jobs} or more for {}, so {} desired",
+                counted(*demand, "job"),
+                in_words(*over),
+                counted(*instances, "instance")
+            ),
             Note::BelowStep { demand, jobs, desired } => write!(
                 f,
                 "{} ready to run: below the next step ({jobs}), so {} desired as before",
