@@ -120,6 +120,7 @@ async fn play(
     let began = Instant::now();
     stage.set_up(|step| screen.step(step)).await?;
     let mut watch = Watch::new(stage, options).await?;
+    watch.until_it_decides(stage).await?;
     if options.keep {
         let commands = Commands::write(stage, options)?;
         screen.commands(&commands);

@@ -21,6 +21,8 @@ use super::{MAX_INSTANCES, Options, frame, price};
 
 /// Plans that are asked for at each observation.
 const PLANS: u32 = 30;
+/// From the coordinator's start, on a machine that is busy.
+const DECIDES_WITHIN: Duration = Duration::from_secs(30);
 
 #[derive(Debug)]
 pub(super) struct Watch {
@@ -55,6 +57,22 @@ impl Watch {
             interrupted: None,
             records: Vec::new(),
         })
+    }
+
+    /// Until the coordinator has read the queue and listed the instances: what is shown before that is unknown, and
+    /// says nothing of it.
+    pub(super) async fn until_it_decides(&mut self, stage: &mut Stage) -> anyhow::Result<()> {
+        let until = tokio::time::Instant::now() + DECIDES_WITHIN;
+        loop {
+            stage.check_children()?;
+            let fleet = self.coordinator.get_fleet(v1::GetFleetRequest::default()).await;
+            let fleet = fleet.context("the coordinator does not answer")?.into_inner();
+            if fleet.pools.iter().any(|pool| pool.desired.is_some()) {
+                return Ok(());
+            }
+            anyhow::ensure!(tokio::time::Instant::now() < until, "the coordinator does not decide: see its log");
+            tokio::time::sleep(super::POLL).await;
+        }
     }
 
     /// From now on everything is timed; the flood begins.
