@@ -39,6 +39,7 @@ mod record;
 mod refusals;
 mod rehearse;
 mod restart;
+mod same_numbers;
 mod scheduled;
 mod secrets;
 mod settings;
