@@ -70,7 +70,7 @@ impl Finding {
 
 /// Of settings that cannot be used: nothing else can be looked at then.
 pub fn unusable(error: &ConfigError) -> Finding {
-    Finding::fail("config.valid", error.to_string(), "mend that, then look again: spillway config check")
+    Finding::fail("config.valid", error.to_string(), "fix that, then check again: spillway config check")
 }
 
 /// Looks at everything, and says each finding as soon as it is known.

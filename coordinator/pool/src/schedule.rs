@@ -6,7 +6,7 @@ use spillway_brain::{Config, RefusalClass};
 
 /// Interruptions by EC2's word are asked for this often: agents see their own within a second.
 const INTERRUPTIONS_INTERVAL: Duration = Duration::from_secs(30);
-/// The longest between two listings while EC2 fails; what only a person can mend is asked about rarely.
+/// The longest between two listings while EC2 fails; what only a person can fix is asked about rarely.
 const LONGEST_BACK_OFF: Duration = Duration::from_secs(60);
 const LONGEST_UNTIL_MENDED: Duration = Duration::from_secs(300);
 /// Failures that still double the wait.

@@ -39,7 +39,7 @@ pub(super) async fn aws(cloud: &Cloud) -> Finding {
     match cloud.time().await {
         // Of the middle of its second.
         Some(time) => judged(skew(before, clock::now(), time.0.saturating_add(500))),
-        None => Finding::warn(AWS, "EC2 does not tell its time", "mend what fails below, then look again"),
+        None => Finding::warn(AWS, "EC2 does not tell its time", "fix what fails below, then run it again"),
     }
 }
 

@@ -61,9 +61,9 @@ async fn protected(settings: &Settings, redis: &mut Redis) -> Finding {
             Finding::ok(ID, "the user of redis.url cannot write the ledger")
         }
         Some(error) => {
-            Finding::warn(ID, format!("it is not known who may write the ledger: {error}"), "mend that first")
+            Finding::warn(ID, format!("it is not known who may write the ledger: {error}"), "fix that first")
         }
-        None => Finding::warn(ID, "it is not known who may write the ledger", "mend what fails above first"),
+        None => Finding::warn(ID, "it is not known who may write the ledger", "fix what fails above first"),
     }
 }
 
@@ -179,7 +179,7 @@ async fn hand_back(redis: &mut Redis, pool: &Pool) -> Finding {
                 return Finding::fail(
                     ID,
                     format!("{name} is refused: {error}"),
-                    "mend that: until then no job is handed back",
+                    "fix that: until then no job is handed back",
                 );
             }
         }
@@ -225,7 +225,7 @@ async fn ledger(settings: &Settings, say: &mut impl FnMut(Finding)) {
             format!("the ledger cannot be written: {error}"),
             match error.code() {
                 Some("NOPERM") => "give the user of ledger.url the permissions that spillway acl prints",
-                _ => "mend that: nothing is launched while the ledger cannot be written",
+                _ => "fix that: nothing is launched while the ledger cannot be written",
             },
         ),
     });

@@ -180,8 +180,21 @@ fn is_whole(tokens: &[Token], literal: &[Option<char>]) -> bool {
 
 /// All literals of the programs' source that have a space, tests aside.
 fn literals() -> Vec<Literal> {
+    let found: Vec<Literal> = written(&["coordinator", "agent"]).iter().map(|string| literal(string)).collect();
+    assert!(found.len() > 500, "only {} literals were found", found.len());
+    found
+}
+
+/// The same of these folders as text, each value as `…`.
+pub fn sentences(folders: &[&str]) -> Vec<String> {
+    let text = |string: &String| literal(string).into_iter().map(|c| c.unwrap_or('…')).collect::<String>();
+    written(folders).iter().filter(|string| string.contains(' ')).map(text).collect()
+}
+
+/// What stands between quotes in the source of these folders, tests aside.
+fn written(folders: &[&str]) -> Vec<String> {
     let mut files = Vec::new();
-    for folder in ["coordinator", "agent"] {
+    for folder in folders {
         pages::collect(&workspace().join(folder), "rs", &mut files);
     }
     // Of the path within the repository: a checkout may be in a folder of any name.
@@ -192,9 +205,8 @@ fn literals() -> Vec<Literal> {
     for file in files.iter().filter(|path| !is_test(path)) {
         let text = fs::read_to_string(file).expect("a source file");
         let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
-        found.extend(strings(code).iter().map(|string| literal(string)));
+        found.extend(strings(code));
     }
-    assert!(found.len() > 500, "only {} literals were found", found.len());
     found
 }
 

@@ -38,7 +38,7 @@ fn of_json(status: &Value) -> Numbers {
 }
 
 fn of_grpc(pool: &v1::Pool) -> Numbers {
-    let backlog = pool.backlog.clone().unwrap_or_default();
+    let backlog = pool.backlog.unwrap_or_default();
     let dollars = pool.money.as_ref().and_then(|money| money.hour.as_ref()?.dollars);
     let counts = [
         ("max_instances", u64::from(pool.max_instances)),

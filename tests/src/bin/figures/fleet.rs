@@ -97,13 +97,34 @@ pub(crate) async fn many_agents(count: u32) {
     }
     stage.until_ready(count as usize).await;
     let pid = stage.coordinator().process.pid();
-    let (before, span) = (cpu_seconds(pid), Duration::from_secs(60));
-    tokio::time::sleep(span).await;
-    let share = (cpu_seconds(pid) - before) / span.as_secs_f64() * 100.0;
-    let (cpu, memory) = (format!("{share:.2} % of one core over 60 s"), resident(&[pid]));
-    say(&format!("coordinator, CPU with {count} agents, a heartbeat every 5 s each"), &cpu);
-    say(&format!("coordinator, resident with {count} agents"), &memory);
+    let measure = async |with: &str| {
+        let (before, span) = (cpu_seconds(pid), Duration::from_secs(60));
+        tokio::time::sleep(span).await;
+        let share = (cpu_seconds(pid) - before) / span.as_secs_f64() * 100.0;
+        let (cpu, memory) = (format!("{share:.2} % of one core over 60 s"), resident(&[pid]));
+        say(&format!("coordinator, CPU with {count} agents{with}, a heartbeat every 5 s each"), &cpu);
+        say(&format!("coordinator, resident with {count} agents{with}"), &memory);
+    };
+    measure("").await;
+    let page = tokio::spawn(look(stage.coordinator().http_port));
+    measure(" and a page open").await;
+    page.abort();
     agents.iter().for_each(tokio::task::JoinHandle::abort);
+}
+
+/// What an open page asks for: the stream, and the last hour each time that its newest interval is full.
+async fn look(port: u16) {
+    let http = reqwest::Client::builder().no_proxy().build().expect("a client");
+    let url = |path: &str| format!("http://127.0.0.1:{port}{path}");
+    let mut stream = http.get(url("/api/v1/stream")).send().await.expect("a stream");
+    tokio::spawn(async move { while stream.chunk().await.is_ok_and(|chunk| chunk.is_some()) {} });
+    loop {
+        for path in ["/api/v1/history?buckets=240", "/api/v1/money", "/api/v1/plans"] {
+            let answer = http.get(url(path)).send().await.expect("an answer");
+            answer.bytes().await.expect("a body");
+        }
+        tokio::time::sleep(Duration::from_secs(15)).await;
+    }
 }
 
 async fn beat(channel: Channel, id: String) {
