@@ -8,6 +8,7 @@ use spillway_brain::{
 };
 
 use super::{AtEc2, OURS, World, time};
+use crate::sentences;
 
 impl World {
     /// Does what the line says; it panics on a line that nobody knows.
@@ -133,6 +134,7 @@ impl World {
                 self.hidden.remove(word(1));
             }
             "list" => self.list(),
+            "list-fails" => self.tell(Event::ListingFailed { detail: "EC2 does not answer".to_owned() }),
             // What launches take from now on, as EC2 tells; `?` where it does not.
             "launch-image" => {
                 let image = Some(word(1).to_owned()).filter(|image| image != "?");
@@ -239,7 +241,10 @@ impl World {
                 self.now = self.now.stepped(minutes * 60_000);
                 self.tell(Event::ClockStepped { by_ms: minutes * 60_000 });
             }
-            "notes" => self.said.extend(self.notes.iter().map(|note| format!("note: {note}"))),
+            "notes" => {
+                self.notes.iter().for_each(|(kind, _)| sentences::is_said(kind));
+                self.said.extend(self.notes.iter().map(|(_, note)| format!("note: {note}")));
+            }
             "show" => self.show(),
             "due" => {
                 let due = self.controller.due_at().map_or_else(|| "not by the time".to_owned(), |at| self.clock(at));

@@ -15,7 +15,7 @@ use spillway_brain::{
     Timestamp, Tried,
 };
 
-use crate::recorder;
+use crate::{recorder, sentences};
 
 /// What the coordinator's clock shows at first: room for one that is set back.
 const AHEAD: i64 = 86_400_000;
@@ -48,7 +48,8 @@ pub struct World {
     ahead: i64,
     /// What was said since the last line of the script.
     said: Vec<String>,
-    notes: Vec<String>,
+    /// Each with its kind.
+    notes: Vec<(String, String)>,
     unanswered: Vec<LaunchToken>,
     ec2: BTreeMap<String, AtEc2>,
     agents: BTreeMap<String, (AgentPhase, Option<u32>, String)>,
@@ -204,10 +205,11 @@ impl World {
         recorder::saved(self.controller.state());
         let again = self.controller.clone().tick(self.now);
         assert!(again.decisions.is_empty(), "a second tick decides {again:?}");
-        self.notes = plan.notes.iter().map(ToString::to_string).collect();
+        self.notes = plan.notes.iter().map(|note| (sentences::kind(note), note.to_string())).collect();
         for planned in plan.decisions {
             let subject = self.execute(&planned.decision);
             let kind = planned.decision.kind();
+            sentences::is_said(&sentences::kind(&planned.reason));
             self.said.push(format!("{} {kind} {subject}: {}", self.clock(self.now), planned.reason));
         }
         let counts = self.controller.state().counts(self.now);
