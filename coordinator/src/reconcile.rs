@@ -36,6 +36,7 @@ use crate::prices::PriceBook;
 use crate::queue::{JobsObserver, QueueObserver};
 use crate::record::{Past, Recording};
 use crate::registration::Expected;
+use crate::telemetry::traces::Ticks;
 use crate::telemetry::{self, Lives};
 use crate::{clock, config};
 use perform::Outcome;
@@ -184,6 +185,7 @@ pub struct Reconciler {
     calls: JoinSet<Outcome>,
     primary: primary::Primary,
     lives: Lives,
+    ticks: Ticks,
     /// Operators that wait for a reply.
     askers: BTreeMap<Asker, (Request, oneshot::Sender<Result<Granted, Denied>>)>,
     last_asker: Asker,
@@ -250,6 +252,7 @@ impl Reconciler {
             calls: JoinSet::new(),
             primary: primary::Primary::default(),
             lives: Lives::default(),
+            ticks: Ticks::default(),
             askers: BTreeMap::new(),
             last_asker: 0,
             messages,
@@ -335,6 +338,7 @@ impl Reconciler {
         }
         if self.pool.ticked_at() != ticked_at {
             telemetry::ticked(&self.config.name, began.elapsed());
+            self.ticks.ticked(&self.config.name, self.pool.state().desired());
         }
         let is_published = {
             let status = self.status.borrow();

@@ -28,6 +28,7 @@ use crate::redis_client::Redis;
 use crate::registration::Proofs;
 use crate::rpc::{self, Context, Registration, Trust};
 use crate::settling::Settling;
+use crate::telemetry::traces::Exporting;
 use crate::tls::{self, Keeper};
 use crate::web::{Pages, Served};
 use crate::{leading, operators, retire, telemetry, web};
@@ -62,6 +63,7 @@ pub async fn run(
     mut stop: watch::Receiver<bool>,
 ) -> anyhow::Result<()> {
     let metrics = telemetry::install_metrics();
+    let traces = telemetry::traces::begin()?;
     let Listening { grpc, http, addresses, keeper } = Listening::begin(&settings).await?;
     for warning in &settings.warnings {
         tracing::warn!("{warning}");
@@ -118,6 +120,7 @@ pub async fn run(
     keeping.abort();
     pools.stop().await;
     servers.abort_all();
+    future::OptionFuture::from(traces.map(Exporting::end)).await;
     ended
 }
 

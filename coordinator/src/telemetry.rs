@@ -6,6 +6,7 @@
 //!
 //! - `names`: every metric
 //! - `queues`, `images`: gauges of a pool's queues and of its image
+//! - `traces`: spans of ticks, where a collector is named
 //! - `happenings`: what is counted and timed when it happens; `lives`: what happened to instances, seen in their states
 
 mod happenings;
@@ -13,6 +14,7 @@ mod images;
 mod lives;
 mod names;
 mod queues;
+pub mod traces;
 
 use std::sync::OnceLock;
 

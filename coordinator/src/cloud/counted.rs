@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::classify::class_of;
 use super::permitted::WOULD_SUCCEED;
+use crate::telemetry::traces;
 
 #[derive(Debug)]
 pub(super) struct Counted;
@@ -51,6 +52,7 @@ impl Intercept for Counted {
         let took = config.load::<Began>().map(|began| began.0.elapsed());
         counter!("spillway_cloud_requests_total", "operation" => operation.clone(), "class" => class).increment(1);
         if let Some(took) = took {
+            traces::called(&operation, took, class);
             histogram!("spillway_cloud_request_duration_seconds", "operation" => operation).record(took.as_secs_f64());
         }
         Ok(())

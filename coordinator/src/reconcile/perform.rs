@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use opentelemetry::context::FutureExt as _;
 use spillway_brain::{InstanceId, LaunchAnswer, LaunchToken, PhaseKind, Plan, RefusalClass};
 use spillway_pool::{Attempt, Command, Effect, Happening, Input, Observation, Refused, Rehearsal, Save, Saved};
 use spillway_proto::v1::session_response::Command as WireCommand;
@@ -69,25 +70,28 @@ impl Reconciler {
             Effect::Save(save) => self.save(save).await,
             Effect::Decided(planned) => {
                 telemetry::decided(&self.config.name, &planned);
+                self.ticks.decided(&planned);
                 self.log_decision(&planned);
             }
             Effect::Launch { token } => {
                 let (cloud, config) = (self.cloud.clone(), self.config.clone());
                 let installation = self.installation.clone();
-                self.calls.spawn(async move {
+                let call = async move {
                     let answer = match installation {
                         Some(installation) => cloud.launch(&config, &installation, &token).await,
                         None => Err(not_identified()),
                     };
                     Outcome::Launched { token, answer }
-                });
+                };
+                self.calls.spawn(call.with_context(self.ticks.context(&self.config.name)));
             }
             Effect::Terminate { id } => {
                 let cloud = self.cloud.clone();
-                self.calls.spawn(async move {
+                let call = async move {
                     let answer = cloud.terminate(&id).await;
                     Outcome::Terminated { id, answer }
-                });
+                };
+                self.calls.spawn(call.with_context(self.ticks.context(&self.config.name)));
             }
             Effect::Command { id, epoch, command } => {
                 if let Err(problem) = self.send(&id, epoch, wire(command)) {
@@ -214,6 +218,8 @@ impl Reconciler {
             Outcome::Observed { observer, took, answer } => {
                 self.observer = Some(*observer);
                 telemetry::observed(&self.config.name, took);
+                let demand = answer.as_ref().ok().map(|(observation, _)| observation.backlog.demand());
+                self.ticks.observed(&self.config.queues, took, demand);
                 let answer = answer.map(|(observation, counts)| {
                     self.see_jobs(counts);
                     observation
