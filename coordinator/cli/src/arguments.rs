@@ -29,11 +29,10 @@ pub struct Arguments {
 pub enum Command {
     /// Run the coordinator: observe, decide, launch, drain (what the systemd service runs)
     Run,
-    /// Show the fleet: each pool's queue, instances with their boot steps, and the last plan
+    /// Show the fleet in a screenful: each pool's queue, what needs attention, instances, and the last plan
     Status {
-        /// Follow: print it again at each change
-        #[arg(long, short)]
-        watch: bool,
+        #[command(flatten)]
+        options: crate::operators::StatusOptions,
         #[command(flatten)]
         pool: PoolArgument,
         #[command(flatten)]

@@ -5,7 +5,7 @@
 //!
 //! - `arguments`: what may be written on the command line
 //! - `run`: the coordinator itself; `queues`: what Redis shows, without a coordinator
-//! - `operators`: `status`, `drain`, `hold`, `resume`
+//! - `operators`: `status`, `drain`, `hold`, `resume`; `terminal`: where they print, and a screen of one's own
 //! - `past`: `explain`, `history`; `when`: times as they are written there
 //! - `drill`: launches instances, sees them ready, and has them ended
 //! - `gameday`: interrupts one instance and scores what became of its jobs
@@ -29,6 +29,7 @@ mod operators;
 mod past;
 mod queues;
 mod run;
+mod terminal;
 mod uninstall;
 mod when;
 
@@ -92,8 +93,8 @@ async fn dispatch(arguments: Arguments) -> anyhow::Result<()> {
     match arguments.command {
         Command::Run => run::run(config).await,
         Command::Queues { json } => queues::queues(config, json).await,
-        Command::Status { watch, pool, server, json } => {
-            operators::status(&server.address(config), pool, watch, json).await
+        Command::Status { options, pool, server, json } => {
+            operators::status(&server.address(config), pool, options, json).await
         }
         Command::Explain { pool, limit, of, server, json } => {
             past::explain(&server.address(config), pool, limit, of, json).await
