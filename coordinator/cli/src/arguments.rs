@@ -40,6 +40,13 @@ pub enum Command {
         #[arg(long, help = JSON)]
         json: bool,
     },
+    /// Watch the fleet on a terminal: backlog, instances, decisions, what needs attention; q quits, ? shows the keys
+    Top {
+        #[command(flatten)]
+        pool: PoolArgument,
+        #[command(flatten)]
+        server: Server,
+    },
     /// Show the plans: what was decided and why, and why nothing more
     Explain {
         /// Number of plans, newest first

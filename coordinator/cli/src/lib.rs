@@ -5,7 +5,7 @@
 //!
 //! - `arguments`: what may be written on the command line
 //! - `run`: the coordinator itself; `queues`: what Redis shows, without a coordinator
-//! - `operators`: `status`, `drain`, `hold`, `resume`; `terminal`: where they print, and a screen of one's own
+//! - `operators`: `status`, `drain`, `hold`, `resume`; `top`: the fleet live, on a `terminal` of its own
 //! - `past`: `explain`, `history`; `when`: times as they are written there
 //! - `drill`: launches instances, sees them ready, and has them ended
 //! - `gameday`: interrupts one instance and scores what became of its jobs
@@ -30,6 +30,7 @@ mod past;
 mod queues;
 mod run;
 mod terminal;
+mod top;
 mod uninstall;
 mod when;
 
@@ -66,8 +67,8 @@ pub fn main() -> ExitCode {
         }
     };
     let usual = match arguments.command {
-        // It has a screen of its own.
-        Command::Demo(_) => "error",
+        // They have a screen of their own.
+        Command::Demo(_) | Command::Top { .. } => "error",
         // What the AWS SDK warns of is a finding, in words of its own.
         Command::Doctor { .. } => "error,spillway_coordinator=warn",
         _ => "info",
@@ -96,6 +97,7 @@ async fn dispatch(arguments: Arguments) -> anyhow::Result<()> {
         Command::Status { options, pool, server, json } => {
             operators::status(&server.address(config), pool, options, json).await
         }
+        Command::Top { pool, server } => top::run(&server.address(config), pool).await,
         Command::Explain { pool, limit, of, server, json } => {
             past::explain(&server.address(config), pool, limit, of, json).await
         }

@@ -56,6 +56,12 @@ impl Screen {
         self.colors
     }
 
+    /// Keys are read one by one and not shown, where standard input is a terminal. Ctrl-C is a key from then on.
+    pub(crate) fn take_keys(&mut self) -> bool {
+        self.take();
+        std::io::stdin().is_terminal() && terminal::enable_raw_mode().is_ok()
+    }
+
     /// Draws what fits: `frame` is asked with the size that the terminal has now.
     ///
     /// # Errors

@@ -1,4 +1,5 @@
-//! What needs a person: each finding once, with what to do. Owns the selection; how it is shown is `status`'. An empty list is the usual state.
+//! What needs a person: each finding once, with what to do. Owns the selection; how it is shown is `status`' and
+//! `top`'s. An empty list is the usual state.
 
 use std::time::{Duration, SystemTime};
 

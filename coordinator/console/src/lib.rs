@@ -4,6 +4,7 @@
 //! - `status`: the fleet as `status` prints it, in a screenful or whole; `attention`: what needs a person there
 //! - `words`: the sentences of it, and plans as `explain` prints them; `json`: the same for programs
 //! - `floods`: the floods of the past
+//! - `top`: the fleet live: what is remembered of it, and the frame that is drawn
 //! - `style`: lines with colours, cut by what is seen; `graph`: bars, sparklines and charts; `layout`: labels, titles,
 //!   lists side by side
 //! - `times`: the protocol's times against a clock that is handed in
@@ -18,4 +19,5 @@ pub mod layout;
 pub mod status;
 pub mod style;
 pub mod times;
+pub mod top;
 pub mod words;

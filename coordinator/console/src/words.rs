@@ -1,5 +1,5 @@
 //! What is shown, in the reader's words: `pool`, `instance` and `boot` of its parts, `plans` of what was decided. Owns
-//! the sentences; `status` lays them out.
+//! the sentences; `status` and `top` lay them out.
 
 pub(crate) mod boot;
 pub(crate) mod instance;

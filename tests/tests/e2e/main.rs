@@ -45,6 +45,7 @@ mod strangers;
 mod suspect;
 mod taken_back;
 mod tls;
+mod top;
 mod unknown;
 mod vanish;
 mod versions;
