@@ -100,12 +100,12 @@ fn unread(pool: &v1::Pool) -> Vec<Finding> {
     let problem = &pool.observation_problem;
     if !problem.is_empty() {
         // A ledger that cannot be used says itself what to do.
-        let todo = "nothing is scaled until this works again: `spillway queues` asks Redis from here";
+        let todo = "`spillway queues` asks Redis from here; nothing is scaled meanwhile";
         let todo = if problem.starts_with("ledger:") { "" } else { todo };
         found.push(Finding::new(Level::Problem, problem, "", todo));
     }
     if !pool.listing_problem.is_empty() {
-        let todo = "nothing is scaled until this works again: `spillway doctor` tries what is asked of AWS";
+        let todo = "`spillway doctor` tries what is asked of AWS; nothing is scaled meanwhile";
         found.push(Finding::new(Level::Problem, "EC2", &pool.listing_problem, todo));
     }
     found
@@ -178,8 +178,7 @@ fn of_instances(pool: &v1::Pool) -> Vec<Finding> {
     let stale = names(&|it| it.stale);
     if !stale.is_empty() {
         let title = format!("no heartbeat from {}", list(&stale));
-        let todo =
-            "look at the instance, or `spillway drain` it; its jobs go back once their locks are not renewed any more";
+        let todo = "look there, or `spillway drain` it: its jobs are handed back";
         found.push(Finding::new(Level::Warning, title, "", todo));
     }
     let bare = names(&|it| it.heartbeat.as_ref().is_some_and(|beat| !beat.unprotected.is_empty()));

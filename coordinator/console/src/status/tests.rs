@@ -168,7 +168,7 @@ fn fifty_instances_are_a_screenful_with_the_sums_first_and_the_silent_one_named(
             "  queue      340 ready to run, 100 running, read 1 s ago",
             "  instances  30 ready, 10 booting, 10 draining; 100 jobs on them",
             "  WARNING    no heartbeat from i-0aaaaaaaaaaaaa007",
-            "  to do      look at the instance, or `spillway drain` it; its jobs go back once their locks are not renewed any more",
+            "  to do      look there, or `spillway drain` it: its jobs are handed back",
             "  i-0aaaaaaaaaaaaa007  READY       1 min ago    spot c6g.large us-east-1b",
         ],
         "{text}"

@@ -37,13 +37,14 @@ pub(super) fn backlog(model: &Model, pool: &v1::Pool, size: Size, now: SystemTim
             *text = format!("┄ {mark}{instances}");
         }
     }
-    let most = cells.iter().flatten().max().copied().unwrap_or(0);
+    let most = cells.iter().flatten().max();
     let span = now.duration_since(past.chart_begins(now)).unwrap_or_default().as_secs();
     let span = Duration::from_secs(span - span % 60);
-    let since = match past.is_recorded() {
-        true => format!("{most} at most, {}", in_words(span)),
+    let since = match (most, past.is_recorded()) {
+        (None, _) => "not known yet".to_owned(),
+        (Some(most), true) => format!("{most} at most, {}", in_words(span)),
         // It has no past but what was seen since.
-        false => format!("{most} at most since {}", clock(&times::timestamp(past.known_since(now)))),
+        (Some(most), false) => format!("{most} at most since {}", clock(&times::timestamp(past.known_since(now)))),
     };
     let place = beside.iter().rposition(String::is_empty).unwrap_or(rows - 1);
     let before = if beside[place].is_empty() { String::new() } else { format!("{}, ", beside[place]) };

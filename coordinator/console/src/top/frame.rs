@@ -172,12 +172,12 @@ fn top(model: &Model, pool: &v1::Pool, size: Size, now: SystemTime) -> Vec<Line>
     if pool.held {
         title = title.with(Style::Yellow, ", HELD");
     }
-    let queue = match &pool.backlog {
-        Some(backlog) => backlog_line(backlog, now),
-        None => "not read yet".to_owned(),
+    let (style, queue) = match (&pool.backlog, pool.observation_problem.is_empty()) {
+        (Some(backlog), true) => (Style::Plain, backlog_line(backlog, now)),
+        (Some(backlog), false) => (Style::Red, format!("cannot be read; last: {}", backlog_line(backlog, now))),
+        (None, true) => (Style::Plain, "not read yet".to_owned()),
+        (None, false) => (Style::Red, "cannot be read".to_owned()),
     };
-    let style = if pool.observation_problem.is_empty() { Style::Plain } else { Style::Red };
-    let queue = if pool.observation_problem.is_empty() { queue } else { format!("cannot be read; last: {queue}") };
     let mut lines = vec![Line::default(), title, label("BACKLOG").with(style, queue)];
     lines.extend(backlog(model, pool, size, now));
     lines
@@ -221,10 +221,9 @@ fn finding_lines(finding: &Finding, width: usize) -> Vec<Line> {
     let style = if finding.level == Level::Problem { Style::Red } else { Style::Yellow };
     let what = indented(Line::new(style, finding.sentence()));
     let todo = Line::new(Style::Dim, "  to do   ").with(Style::Plain, &finding.todo);
-    let mut lines: Vec<Line> = what.wrap(width, INDENT);
-    lines.truncate(2);
-    lines.extend((!finding.todo.is_empty()).then_some(todo));
-    lines
+    let todo = Some(todo).filter(|_| !finding.todo.is_empty());
+    let two_rows = |line: Line| line.wrap(width, INDENT).into_iter().take(2);
+    std::iter::once(what).chain(todo).flat_map(two_rows).collect()
 }
 
 /// The newest first.
@@ -242,7 +241,8 @@ fn decisions(model: &Model, pool: &v1::Pool, width: usize) -> Vec<Line> {
     };
     let mut lines: Vec<Line> = all.map(line).collect();
     if lines.is_empty() {
-        lines.push(Line::new(Style::Dim, "none that is known"));
+        let leads = model.fleet.as_ref().is_none_or(|fleet| fleet.leader);
+        lines.push(Line::new(Style::Dim, if leads { "none that is known" } else { "none: only the leader decides" }));
     }
     titled("LAST DECISIONS (UTC)", lines)
 }

@@ -151,6 +151,17 @@ fn crowd() -> v1::Pool {
 }
 
 #[test]
+fn frames_of_fifty_instances_of_none_and_of_a_standby_that_cannot_see_redis() {
+    insta::assert_snapshot!("small-crowd", text(&model(fleet(vec![crowd()])), SMALL, at(901)));
+    let none = v1::Pool { instances: Vec::new(), desired: Some(0), plan: None, ..pool() };
+    insta::assert_snapshot!("small-none", text(&model(fleet(vec![none])), SMALL, at(901)));
+    let observation_problem = "cannot reach Redis at 127.0.0.1:6379: connection refused".to_owned();
+    let unseen = v1::Pool { observation_problem, backlog: None, plan: None, instances: Vec::new(), ..pool() };
+    let standby = v1::GetFleetResponse { leader: false, ..fleet(vec![unseen]) };
+    insta::assert_snapshot!("small-standby", text(&model(standby), SMALL, at(901)));
+}
+
+#[test]
 fn of_fifty_instances_a_screen_shows_some_and_scrolls_to_all() {
     for size in SIZES {
         let mut model = model(fleet(vec![crowd()]));
@@ -217,7 +228,10 @@ fn where_redis_cannot_be_seen_it_says_so_and_what_to_do() {
         let shown = text(&model, size, at(901));
         assert!(shown.contains("BACKLOG   cannot be read; last: 31 ready to run"), "{shown}");
         assert!(shown.contains("ATTENTION 1 finding\n          cannot reach Redis at 127.0.0.1:6379"), "{shown}");
-        assert!(shown.contains("to do   nothing is scaled until this works again: `spillway queues`"), "{shown}");
+        assert!(
+            shown.contains("to do   `spillway queues` asks Redis from here; nothing is scaled meanwhile"),
+            "{shown}"
+        );
     }
 }
 
