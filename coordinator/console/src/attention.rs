@@ -79,8 +79,8 @@ pub fn is_notable(instance: &v1::Instance) -> bool {
     let beat = instance.heartbeat.as_ref();
     let worker_fails = beat.and_then(|beat| beat.worker.as_ref()).is_some_and(|worker| !worker.proven);
     let step_fails = |step: &v1::BootStep| matches!(step.state(), v1::StepState::Failed | v1::StepState::Retrying);
-    instance.stale
-        || beat.is_some() && !instance.connected && instance.phase != "gone"
+    is_silent(instance)
+        || beat.is_some() && !instance.connected && has_agent(instance)
         || instance.phase == "ready" && worker_fails
         || instance.phase != "ready" && instance.boot_steps.iter().any(step_fails)
         // Of a boot that failed.
@@ -89,6 +89,15 @@ pub fn is_notable(instance: &v1::Instance) -> bool {
         || !instance.terminate_problem.is_empty()
         || !instance.notices.is_empty() && instance.phase != "gone"
         || beat.is_some_and(|beat| !beat.unprotected.is_empty())
+}
+
+/// No heartbeat, where there should be one. What is terminated stops its agent.
+pub(crate) fn is_silent(instance: &v1::Instance) -> bool {
+    instance.stale && has_agent(instance)
+}
+
+fn has_agent(instance: &v1::Instance) -> bool {
+    matches!(instance.phase.as_str(), "booting" | "ready" | "draining")
 }
 
 pub(crate) fn alive(pool: &v1::Pool) -> impl Iterator<Item = &v1::Instance> {
@@ -175,7 +184,7 @@ fn of_instances(pool: &v1::Pool) -> Vec<Finding> {
         let todo = "BullMQ's stall check requeues them; look at the Redis user's permissions (`spillway explain` has Redis' answer)";
         found.push(Finding::new(Level::Problem, title, "", todo));
     }
-    let stale = names(&|it| it.stale);
+    let stale = names(&|it| is_silent(it));
     if !stale.is_empty() {
         let title = format!("no heartbeat from {}", list(&stale));
         let todo = "look there, or `spillway drain` it: its jobs are handed back";

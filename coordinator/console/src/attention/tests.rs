@@ -139,3 +139,18 @@ fn an_old_image_and_an_unprotected_worker_are_warnings() {
     pool.instances = vec![v1::Instance { heartbeat: Some(beat), ..instance("i-1", "ready") }];
     assert_eq!(found(&pool)[0].1, "i-1 with an unprotected worker: kill_timeout is 1600 ms");
 }
+
+/// As any scale-in ends.
+#[test]
+fn an_instance_whose_agent_ends_because_it_is_terminated_is_not_silent() {
+    let of = |phase: &str| {
+        let heartbeat = Some(v1::Heartbeat::default());
+        v1::Instance { stale: true, connected: false, heartbeat, ..instance("i-1", phase) }
+    };
+    for (phase, is_one) in
+        [("booting", true), ("ready", true), ("draining", true), ("terminating", false), ("gone", false)]
+    {
+        let pool = v1::Pool { instances: vec![of(phase)], ..v1::Pool::default() };
+        assert_eq!((found(&pool).len() == 1, is_notable(&of(phase))), (is_one, is_one), "{phase}");
+    }
+}

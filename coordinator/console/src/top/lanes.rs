@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use spillway_proto::v1;
 use spillway_words::in_words;
 
+use crate::attention::is_silent;
 use crate::style::{Line, Style};
 use crate::times::{since, span, system_time};
 use crate::words::instance::{has_just_gone, kind, name, notice_line};
@@ -102,7 +103,7 @@ fn doing(instance: &v1::Instance, now: SystemTime) -> (Style, String) {
         }
         _ => {}
     }
-    if instance.stale {
+    if is_silent(instance) {
         let silent = in_words(Duration::from_secs(since(instance.last_heartbeat_at.as_ref(), now).as_secs()));
         let silent = instance.last_heartbeat_at.as_ref().map_or(String::new(), |_| format!(" for {silent}"));
         return (Style::Red, format!("no heartbeat{silent}"));
