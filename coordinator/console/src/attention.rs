@@ -108,9 +108,14 @@ fn unread(pool: &v1::Pool) -> Vec<Finding> {
     let mut found = Vec::new();
     let problem = &pool.observation_problem;
     if !problem.is_empty() {
-        // A ledger that cannot be used says itself what to do.
-        let todo = "`spillway queues` asks Redis from here; nothing is scaled meanwhile";
-        let todo = if problem.starts_with("ledger:") { "" } else { todo };
+        let todo = match problem.as_str() {
+            // It says itself what to do.
+            it if it.contains("written by a newer version") => "",
+            it if it.starts_with("ledger:") => {
+                "`spillway doctor` looks at the ledger's Redis; nothing is scaled meanwhile"
+            }
+            _ => "`spillway queues` asks Redis from here; nothing is scaled meanwhile",
+        };
         found.push(Finding::new(Level::Problem, problem, "", todo));
     }
     if !pool.listing_problem.is_empty() {

@@ -76,6 +76,12 @@ fn each_kind_says_what_to_do() {
             "`spillway queues`",
         ),
         (
+            v1::Pool { observation_problem: "ledger: Redis does not answer".to_owned(), ..v1::Pool::default() },
+            Level::Problem,
+            "ledger: Redis does not answer",
+            "`spillway doctor`",
+        ),
+        (
             v1::Pool { listing_problem: "AuthFailure".to_owned(), ..v1::Pool::default() },
             Level::Problem,
             "EC2: AuthFailure",
