@@ -12,7 +12,7 @@ use crate::reconcile::{Message, PoolHandle, Request};
 pub enum Rejected {
     #[error("no pool \"{name}\" here: the pools are {known}")]
     NoPool { name: String, known: String },
-    #[error("no instance {0} here: `spillway status` lists them")]
+    #[error("no instance {0} here: `spillway status --all` lists them")]
     NoInstance(String),
     #[error("{0}")]
     Denied(Denied),

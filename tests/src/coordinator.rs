@@ -110,7 +110,7 @@ impl Coordinator {
             text(&[out.stdout, out.stderr].concat())
         };
         let plans = excerpt::beginning("plans, the newest first", &asked(&["explain", "--limit", "10"]));
-        self.process.tail() + &plans + &excerpt::end("status", &asked(&["status"]))
+        self.process.tail() + &plans + &excerpt::end("status", &asked(&["status", "--all"]))
     }
 
     pub fn server(&self) -> String {

@@ -30,17 +30,23 @@ pub struct Arguments {
 pub enum Command {
     /// Run the coordinator: observe, decide, launch, drain (what the systemd service runs)
     Run,
-    /// Show the fleet: each pool's queue, instances with their boot steps, and the last plan
+    /// Show the fleet in a screenful: each pool's queue, what needs attention, instances, and the last plan
     Status {
-        /// Follow: print it again at each change
-        #[arg(long, short)]
-        watch: bool,
+        #[command(flatten)]
+        options: crate::operators::StatusOptions,
         #[command(flatten)]
         pool: PoolArgument,
         #[command(flatten)]
         server: Server,
         #[arg(long, help = JSON)]
         json: bool,
+    },
+    /// Watch the fleet on a terminal: backlog, instances, decisions, what needs attention; q quits, ? shows the keys
+    Top {
+        #[command(flatten)]
+        pool: PoolArgument,
+        #[command(flatten)]
+        server: Server,
     },
     /// Show the plans: what was decided and why, and why nothing more
     Explain {

@@ -5,7 +5,7 @@
 //!
 //! - `arguments`: what may be written on the command line
 //! - `run`: the coordinator itself; `queues`: what Redis shows, without a coordinator
-//! - `operators`: `status`, `drain`, `hold`, `resume`
+//! - `operators`: `status`, `drain`, `hold`, `resume`; `top`: the fleet live, on a `terminal` of its own
 //! - `past`: `explain`, `history`; `when`: times as they are written there
 //! - `drill`: launches instances, sees them ready, and has them ended
 //! - `gameday`: interrupts one instance and scores what became of its jobs
@@ -29,6 +29,8 @@ mod operators;
 mod past;
 mod queues;
 mod run;
+mod terminal;
+mod top;
 mod uninstall;
 mod when;
 
@@ -65,8 +67,8 @@ pub fn main() -> ExitCode {
         }
     };
     let usual = match arguments.command {
-        // It has a screen of its own.
-        Command::Demo(_) => "error",
+        // They have a screen of their own.
+        Command::Demo(_) | Command::Top { .. } => "error",
         // What the AWS SDK warns of is a finding, in words of its own.
         Command::Doctor { .. } => "error,spillway_coordinator=warn",
         _ => "info",
@@ -92,9 +94,10 @@ async fn dispatch(arguments: Arguments) -> anyhow::Result<()> {
     match arguments.command {
         Command::Run => run::run(config).await,
         Command::Queues { json } => queues::queues(config, json).await,
-        Command::Status { watch, pool, server, json } => {
-            operators::status(&server.address(config), pool, watch, json).await
+        Command::Status { options, pool, server, json } => {
+            operators::status(&server.address(config), pool, options, json).await
         }
+        Command::Top { pool, server } => top::run(&server.address(config), pool).await,
         Command::Explain { pool, limit, of, server, json } => {
             past::explain(&server.address(config), pool, limit, of, json).await
         }

@@ -2,23 +2,46 @@
 
 use std::io::IsTerminal as _;
 
+use anyhow::bail;
+use clap::Args;
 use serde_json::json;
 use spillway_console::client::{Address, connect, refused};
-use spillway_console::{json, words};
+use spillway_console::json;
+use spillway_console::status;
+use spillway_console::style::{Colors, Line};
 use spillway_coordinator::clock;
 use spillway_output::{out, outln};
 use spillway_proto::v1;
 use spillway_words::shown::visible;
 
 use crate::arguments::PoolArgument;
+use crate::terminal;
 
-pub(super) async fn status(server: &Address, pool: PoolArgument, watch: bool, as_json: bool) -> anyhow::Result<()> {
+/// How much of the fleet is shown, and for how long.
+#[derive(Clone, Debug, Default, Args)]
+pub struct StatusOptions {
+    /// Follow: print it again at each change
+    #[arg(long, short)]
+    watch: bool,
+    /// Every instance, decision and note, however many there are
+    #[arg(long, short = 'v')]
+    all: bool,
+    /// Only this instance, with all that is known of it
+    #[arg(long, value_name = "ID", conflicts_with_all = ["json", "all"])]
+    instance: Option<String>,
+}
+
+pub(super) async fn status(
+    server: &Address,
+    pool: PoolArgument,
+    options: StatusOptions,
+    as_json: bool,
+) -> anyhow::Result<()> {
     let mut client = connect(server).await?;
     let request = v1::GetFleetRequest { pool: pool.pool };
-    if !watch {
+    if !options.watch {
         let fleet = client.get_fleet(request).await.map_err(refused)?.into_inner();
-        show(&fleet, as_json);
-        return Ok(());
+        return show(&fleet, &options, as_json);
     }
     let mut fleets =
         client.watch_fleet(v1::WatchFleetRequest { pool: request.pool }).await.map_err(refused)?.into_inner();
@@ -27,7 +50,7 @@ pub(super) async fn status(server: &Address, pool: PoolArgument, watch: bool, as
             // Home, and clear what is below: no flicker.
             out!("\x1b[H\x1b[J");
         }
-        show(&fleet.into(), as_json);
+        show(&fleet.into(), &options, as_json)?;
         spillway_output::flush();
         if spillway_output::is_unread() {
             break;
@@ -36,11 +59,29 @@ pub(super) async fn status(server: &Address, pool: PoolArgument, watch: bool, as
     Ok(())
 }
 
-fn show(fleet: &v1::GetFleetResponse, as_json: bool) {
+fn show(fleet: &v1::GetFleetResponse, options: &StatusOptions, as_json: bool) -> anyhow::Result<()> {
     if as_json {
         outln!("{}", json::fleet(fleet));
-    } else {
-        out!("{}", visible(&words::fleet(fleet, clock::system_now())));
+        return Ok(());
+    }
+    let now = clock::system_now();
+    let page = terminal::page();
+    let lines = match &options.instance {
+        Some(id) => match status::instance(fleet, id, &page, now) {
+            Some(lines) => lines,
+            None => bail!("no pool has an instance {id}: `spillway status --all` lists those that there are"),
+        },
+        None if options.all => status::lines(fleet, &page.whole(), now),
+        None => status::lines(fleet, &page, now),
+    };
+    print(&lines);
+    Ok(())
+}
+
+fn print(lines: &[Line]) {
+    match Colors::of_stdout() {
+        Colors::Off => out!("{}", status::plain(lines)),
+        Colors::On => lines.iter().for_each(|line| outln!("{}", line.render(Colors::On))),
     }
 }
 

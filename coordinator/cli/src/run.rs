@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use spillway_console::{json, words};
+use spillway_console::{json, status};
 use spillway_coordinator::config::{self, Needs};
 use spillway_coordinator::web::Pages;
 use tokio::signal::unix::{SignalKind, signal};
@@ -20,6 +20,6 @@ pub(super) async fn run(file: Option<&Path>) -> anyhow::Result<()> {
         }
         let _ = stop.send(true);
     });
-    let pages = Pages { text: words::fleet, status: json::fleet };
+    let pages = Pages { text: status::text, status: json::fleet };
     spillway_coordinator::run::run(settings, pages, |_| {}, stopping).await
 }

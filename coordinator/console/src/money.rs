@@ -25,23 +25,26 @@ fn in_thousands(amount: f64) -> String {
     text
 }
 
-/// One line: the last hour and day, beside what else they would have cost; or why it is unknown.
-pub fn line(money: &v1::Money) -> String {
+/// One line: the last hour, day and month, beside what else the month would have cost; or why it is unknown. None where
+/// nothing ran in the month.
+pub fn line(money: &v1::Money) -> Option<String> {
+    let ran = money.month.as_ref().and_then(|month| month.instance_time.as_ref());
+    ran.filter(|time| time.seconds > 0).map(|_| spent(money))
+}
+
+fn spent(money: &v1::Money) -> String {
     let known = |period: &Option<v1::MoneyPeriod>| period.as_ref().and_then(|it| it.dollars);
     let unknown = || format!("unknown: {}", money.why_unknown);
     let (Some(hour), Some(day), Some(month)) = (known(&money.hour), known(&money.day), known(&money.month)) else {
         return unknown();
     };
     let whole = money.month.as_ref();
-    let beside = [
-        (whole.and_then(|it| it.on_demand), "on demand"),
-        (whole.and_then(|it| it.left_on), "with max_instances left on"),
-    ];
+    let beside = [(whole.and_then(|it| it.on_demand), "on demand"), (whole.and_then(|it| it.left_on), "left on")];
     let beside: Vec<String> =
         beside.iter().filter_map(|(sum, what)| sum.map(|sum| format!("{} {what}", dollars(sum)))).collect();
     let beside = if beside.is_empty() { String::new() } else { format!(" ({})", beside.join(", ")) };
-    let sums = [(hour, "last hour"), (day, "last 24 h"), (month, "last 30 days")];
-    let sums: Vec<String> = sums.iter().map(|(sum, what)| format!("{what} {}", dollars(*sum))).collect();
+    let sums = [(hour, "in the last hour"), (day, "in 24 h"), (month, "in 30 d")];
+    let sums: Vec<String> = sums.iter().map(|(sum, what)| format!("{} {what}", dollars(*sum))).collect();
     let why = if money.why_unknown.is_empty() { String::new() } else { format!("; {}", money.why_unknown) };
     format!("{}{beside}{why}", sums.join(", "))
 }
@@ -63,16 +66,19 @@ mod tests {
             dollars: Some(10.5),
             on_demand: Some(29.0),
             left_on: Some(244.8),
+            instance_time: Some(prost_types::Duration { seconds: 1, nanos: 0 }),
             ..v1::MoneyPeriod::default()
         });
         let mut money = v1::Money { hour: period(0.0), day: period(0.0712), month, ..v1::Money::default() };
+        let words = |money: &v1::Money| line(money).expect("something ran");
         assert_eq!(
-            line(&money),
-            "last hour $0, last 24 h $0.0712, last 30 days $10.50 ($29.00 on demand, $244.80 with max_instances left on)"
+            words(&money),
+            "$0 in the last hour, $0.0712 in 24 h, $10.50 in 30 d ($29.00 on demand, $244.80 left on)"
         );
         money.why_unknown = "EC2's spot prices cannot be read: UnauthorizedOperation".to_owned();
-        assert!(line(&money).ends_with("; EC2's spot prices cannot be read: UnauthorizedOperation"));
+        assert!(words(&money).ends_with("; EC2's spot prices cannot be read: UnauthorizedOperation"));
         money.day = Some(v1::MoneyPeriod::default());
-        assert_eq!(line(&money), "unknown: EC2's spot prices cannot be read: UnauthorizedOperation");
+        assert_eq!(words(&money), "unknown: EC2's spot prices cannot be read: UnauthorizedOperation");
+        assert_eq!(line(&v1::Money::default()), None, "nothing ran");
     }
 }

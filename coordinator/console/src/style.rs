@@ -2,6 +2,8 @@
 
 use std::io::IsTerminal as _;
 
+use spillway_words::shown::visible_line;
+
 /// How a span looks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Style {
@@ -67,10 +69,11 @@ impl Line {
         Self::default().with(style, text)
     }
 
-    /// The same with more at its end.
+    /// The same with more at its end. Texts of others reach it, so that control characters become pictures here: the
+    /// terminal obeys what `render` writes and nothing else.
     #[must_use]
     pub fn with(mut self, style: Style, text: impl Into<String>) -> Self {
-        self.0.push((style, text.into()));
+        self.0.push((style, visible_line(&text.into().replace('\t', " "))));
         self
     }
 
@@ -104,6 +107,37 @@ impl Line {
             }
         }
         if width > 0 { line.with(last, "…") } else { line }
+    }
+
+    /// In lines of at most `width`, broken between words; all but the first begin with `indent` blanks.
+    pub fn wrap(self, width: usize, indent: usize) -> Vec<Self> {
+        let width = width.max(1);
+        let indent = indent.min(width / 2);
+        let cells: Vec<(Style, char)> =
+            self.0.iter().flat_map(|(style, text)| text.chars().map(|c| (*style, c))).collect();
+        let (mut lines, mut rest, mut begin) = (Vec::new(), &cells[..], 0);
+        loop {
+            let room = width - begin;
+            let blanks = Self::new(Style::Plain, " ".repeat(begin));
+            if rest.len() <= room {
+                lines.push(blanks.and(Self::of_cells(rest)));
+                return lines;
+            }
+            let is_blank = |at: &usize| rest[*at].1 == ' ' && rest[..*at].iter().any(|(_, c)| *c != ' ');
+            let at = (1..=room).rev().find(is_blank).unwrap_or(room);
+            lines.push(blanks.and(Self::of_cells(&rest[..at])));
+            rest = &rest[at..];
+            rest = &rest[rest.iter().take_while(|(_, c)| *c == ' ').count()..];
+            begin = indent;
+            if rest.is_empty() {
+                return lines;
+            }
+        }
+    }
+
+    fn of_cells(cells: &[(Style, char)]) -> Self {
+        let spans = cells.chunk_by(|(one, _), (other, _)| one == other);
+        Self(spans.map(|span| (span[0].0, span.iter().map(|(_, c)| c).collect())).collect())
     }
 
     /// Exactly so wide.
@@ -154,6 +188,26 @@ mod tests {
         }
         assert_eq!(line().cut(7).render(Colors::Off), "123456…");
         assert_eq!(line().cut(5).render(Colors::Off), "1234…");
+    }
+
+    #[test]
+    fn a_sentence_is_broken_between_words_and_keeps_its_colours() {
+        let line = || Line::new(Style::Bold, "PROBLEM  ").with(Style::Red, "cannot read the queues of it");
+        let wrapped = |width| line().wrap(width, 9).iter().map(|it| it.render(Colors::Off)).collect::<Vec<_>>();
+        assert_eq!(wrapped(40), ["PROBLEM  cannot read the queues of it"]);
+        assert_eq!(wrapped(24), ["PROBLEM  cannot read the", "         queues of it"]);
+        assert_eq!(line().wrap(24, 9)[1].render(Colors::On), "         \x1b[31mqueues of it\x1b[0m");
+        for width in 0..40 {
+            assert!(line().wrap(width, 9).iter().all(|it| it.width() <= width.max(1)), "{width}");
+        }
+        assert_eq!(Line::default().wrap(10, 4), [Line::default().with(Style::Plain, "")]);
+        assert_eq!(Line::from("0123456789").wrap(4, 9).len(), 4, "a word that is too long is broken anywhere");
+    }
+
+    #[test]
+    fn a_text_of_others_moves_no_cursor() {
+        let line = Line::new(Style::Red, "a\x1b[2Jb\tc\n");
+        assert_eq!((line.render(Colors::Off), line.width()), ("a␛[2Jb c␊".to_owned(), 9));
     }
 
     #[test]

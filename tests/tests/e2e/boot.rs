@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use spillway_emulator::InstanceState;
-use spillway_tests::process::end_of;
+use spillway_tests::process::{end_of, text};
 use spillway_tests::stage::{Setup, Stage, in_phase};
 use spillway_tests::{app, jobs, wait};
 
@@ -95,9 +95,9 @@ async fn a_worker_that_crashes_again_and_again_is_never_ready_and_its_instance_i
     assert!(why.contains(CAUSE), "{why}");
     let worker_log = instance["worker_log"].as_str().unwrap_or_default();
     assert!(worker_log.contains(CAUSE) && worker_log.len() <= 2048, "{instance:#}");
-    let words = stage.coordinator().command(&["status"]).stdout;
-    let words = String::from_utf8(words).expect("text");
-    assert!(words.contains("the end of its worker's log:") && words.contains(CAUSE), "{words}");
+    let words = |more: &[&str]| text(&stage.coordinator().command(&[&["status"], more].concat()).stdout);
+    assert!(words(&[]).contains(CAUSE), "{}", words(&[]));
+    assert!(words(&["--all"]).contains("the end of its worker's log:"), "{}", words(&["--all"]));
     let log = stage.coordinator().process.log();
     let says = |parts: &[&str]| log.lines().any(|line| parts.iter().all(|part| line.contains(part)));
     assert!(says(&["boot failed: the end of its worker's log", CAUSE]), "{}", end_of(&log));

@@ -6,7 +6,7 @@ use std::time::Duration;
 use spillway_tests::binaries;
 use spillway_tests::process::command;
 use spillway_tests::stage::directory;
-use spillway_tests::terminal::Terminal;
+use spillway_tests::terminal::{Frame, Terminal, frames};
 
 const ENDS_WITHIN: Duration = Duration::from_secs(660);
 /// So wide that a note is seldom broken, so high that nothing is left out.
@@ -47,25 +47,6 @@ const NOTES: [&str; 13] = [
     "the queues have not been read yet",
     "image ami-NeN has not run here yet: one instance tries it first; the rest follow once it is ready",
 ];
-
-/// Lines of text.
-type Frame = Vec<String>;
-
-/// What was drawn between one return to the first line and the next.
-fn frames(drawn: &str) -> Vec<Frame> {
-    let whole = |frame: &str| frame.split_once("\x1b[J").map(|(frame, _)| plain(frame));
-    let lines = |text: String| text.split('\n').map(|line| line.trim_end().to_owned()).collect();
-    drawn.split("\x1b[H").skip(1).filter_map(whole).map(lines).collect()
-}
-
-/// Without what sets colours and clears.
-fn plain(text: &str) -> String {
-    let mut parts = text.split("\x1b[");
-    let first = parts.next().unwrap_or_default().to_owned();
-    parts.fold(first, |text, part| {
-        text + part.split_once(|c: char| c.is_ascii_alphabetic()).map_or("", |(_, rest)| rest)
-    })
-}
 
 /// Numbers as N, instances as I, one job or instance as many.
 fn shape(text: &str) -> String {

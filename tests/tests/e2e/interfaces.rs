@@ -175,7 +175,7 @@ fn a_key_that_does_not_exist_is_refused_with_the_nearest_one() {
 fn every_command_explains_itself() {
     let say = |arguments: &[&str]| output(spillway(&Environment::new()).args(arguments));
     let help = text(&say(&["--help"]).stdout);
-    let commands = ["run", "status", "explain", "queues", "drain", "hold", "resume", "demo", "emulator"];
+    let commands = ["run", "status", "top", "explain", "queues", "drain", "hold", "resume", "demo", "emulator"];
     for name in commands {
         assert!(
             help.lines().any(|line| line.trim_start().starts_with(&format!("{name} "))),

@@ -48,6 +48,7 @@ mod strangers;
 mod suspect;
 mod taken_back;
 mod tls;
+mod top;
 mod traces;
 mod unknown;
 mod vanish;

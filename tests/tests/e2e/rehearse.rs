@@ -28,7 +28,7 @@ async fn a_rehearsed_interruption_takes_the_ordinary_path() {
     jobs::add(&stage.redis, 10, 3.0);
     let id = stage.until_ready(1).await.remove(0);
     let unknown = rehearse(&stage, "i-0", None).await;
-    assert_eq!(unknown, refused(Code::NotFound, "no instance i-0 here: `spillway status` lists them"));
+    assert_eq!(unknown, refused(Code::NotFound, "no instance i-0 here: `spillway status --all` lists them"));
     for notice in [Duration::ZERO, Duration::from_secs(3601)] {
         let said = rehearse(&stage, &id, Some(notice)).await;
         assert_eq!(said, refused(Code::InvalidArgument, "notice must be between 1 s and 1 h"));

@@ -46,7 +46,7 @@ pub enum Rejection {
 impl fmt::Display for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Rejection::NoSuchInstance { id } => write!(f, "no instance {id} here: `spillway status` lists them"),
+            Rejection::NoSuchInstance { id } => write!(f, "no instance {id} here: `spillway status --all` lists them"),
             Rejection::NotDrainable { id, phase } => {
                 write!(f, "{id} is {phase}: only a booting or ready instance can be drained")
             }

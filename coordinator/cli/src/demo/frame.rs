@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use spillway_console::graph::{bar, sparkline};
+use spillway_console::layout::{GRAPH_WIDTH, INDENT, Size, WIDE, beside, indented, label, titled};
 use spillway_console::style::{Line, Style};
 use spillway_words::in_words;
 
@@ -13,23 +14,10 @@ use super::story::Event;
 
 const TITLE: &str = "Spillway demo: a BullMQ queue floods; spot instances (EC2 emulated) help out";
 const FOOTER: &str = "Ctrl-C ends it and leaves nothing behind";
-/// Where what stands behind a label begins.
-const INDENT: usize = 10;
-/// Graphs are no wider, however wide the terminal is.
-const GRAPH_WIDTH: usize = 120;
-/// From here on two lists stand side by side.
-const WIDE: u16 = 110;
 /// Notes that are shown below the events, however high the terminal is.
 const NOTES: usize = 4;
 /// The lines around the two lists.
 const BLANKS: usize = 2;
-
-/// Columns and rows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Size {
-    pub width: u16,
-    pub height: u16,
-}
 
 /// The screen's lines: at most as many as it has rows, none wider than it.
 pub(super) fn frame(model: &Model, size: Size) -> Vec<Line> {
@@ -191,11 +179,9 @@ fn lists(model: &Model, size: Size, room: usize) -> Vec<Line> {
         let left = usize::from(size.width) * 3 / 5;
         let events = happened(model, free.saturating_sub(1));
         let right = usize::from(size.width) - left;
-        let notes = model.notes.iter().flat_map(|note| wrapped(note, right)).take(free.saturating_sub(1));
-        let why = titled("WHY NOT MORE, WHY NOT LESS", notes);
-        let at = |lines: &[Line], row: usize| lines.get(row).cloned().unwrap_or_default();
-        let rows = 0..events.len().max(why.len());
-        lines.extend(rows.map(|row| at(&events, row).cut(left - 2).fit(left).and(at(&why, row))));
+        let notes = model.notes.iter().flat_map(|note| Line::from(note.as_str()).wrap(right, 2));
+        let why = titled("WHY NOT MORE, WHY NOT LESS", notes.take(free.saturating_sub(1)));
+        lines.extend(beside(&events, &why, left));
     } else {
         // The events matter more: notes get a third of what is left.
         let notes = model.notes.len().min(free.div_ceil(3)).min(NOTES);
@@ -212,26 +198,6 @@ fn happened(model: &Model, newest: usize) -> Vec<Line> {
     titled("WHAT HAPPENED", model.story.newest(newest).iter().map(Event::line))
 }
 
-/// A sentence in lines of at most `width`, broken between words; all but the first are indented.
-fn wrapped(sentence: &str, width: usize) -> Vec<Line> {
-    let (mut lines, mut line) = (Vec::new(), String::new());
-    for word in sentence.split(' ') {
-        if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > width {
-            lines.push(Line::from(std::mem::replace(&mut line, " ".to_owned())));
-        }
-        if !line.is_empty() {
-            line.push(' ');
-        }
-        line.push_str(word);
-    }
-    lines.push(Line::from(line));
-    lines
-}
-
-fn titled(title: &str, lines: impl Iterator<Item = Line>) -> Vec<Line> {
-    std::iter::once(Line::new(Style::Bold, title)).chain(lines).collect()
-}
-
 /// How it ends; with `--keep` also what may be pasted into another terminal.
 fn foot(model: &Model) -> Vec<Line> {
     let Some(commands) = &model.commands else { return vec![Line::new(Style::Dim, FOOTER)] };
@@ -243,14 +209,6 @@ fn foot(model: &Model) -> Vec<Line> {
         .iter()
         .map(|(what, command)| Line::new(Style::Dim, format!("{what:<INDENT$}")).with(Style::Plain, command));
     std::iter::once(title).chain(paste).collect()
-}
-
-fn label(text: &str) -> Line {
-    Line::new(Style::Bold, format!("{text:<INDENT$}"))
-}
-
-fn indented(line: Line) -> Line {
-    Line::new(Style::Plain, " ".repeat(INDENT)).and(line)
 }
 
 #[cfg(test)]

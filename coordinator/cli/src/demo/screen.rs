@@ -1,30 +1,26 @@
 //! Where the demo is shown: a screen that redraws on a terminal, a line for each thing that happens elsewhere.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::IsTerminal as _;
 
-use crossterm::{cursor, execute, terminal};
-use spillway_console::style::{Colors, Line, Style};
+use spillway_console::style::{Line, Style};
 use spillway_coordinator::clock;
 use spillway_output::outln;
 use spillway_words::in_words;
 
 use super::commands::Commands;
-use super::frame::{Size, frame};
+use super::frame::frame;
 use super::plain::Plain;
 use super::score::Score;
 use super::story::Story;
 use super::watch::Watch;
 use super::{MINUTE, Options};
-
-/// Where the terminal does not tell.
-const USUAL: (u16, u16) = (80, 24);
+use crate::terminal;
 
 #[derive(Debug)]
 pub(super) struct Screen {
     /// None on a terminal.
     plain: Option<Plain>,
-    colors: Colors,
-    in_alternate: bool,
+    screen: terminal::Screen,
     /// As it was drawn last.
     story: Story,
 }
@@ -35,8 +31,7 @@ impl Screen {
         outln!("spillway demo: {} jobs of {} s each; {scale}", options.jobs, options.job_seconds);
         Self {
             plain: (!std::io::stdout().is_terminal()).then(Plain::default),
-            colors: Colors::of_stdout(),
-            in_alternate: false,
+            screen: terminal::Screen::new(),
             story: Story::default(),
         }
     }
@@ -69,27 +64,21 @@ impl Screen {
     }
 
     fn redraw(&mut self, watch: &Watch) {
-        let mut out = std::io::stdout();
-        if !self.in_alternate {
-            self.in_alternate = execute!(out, terminal::EnterAlternateScreen, cursor::Hide).is_ok();
-        }
         self.story.clone_from(&watch.model.story);
-        let (width, height) = terminal::size().unwrap_or(USUAL);
-        let lines = frame(&watch.model, Size { width, height });
-        let lines: Vec<String> = lines.iter().map(|line| format!("{}\x1b[K", line.render(self.colors))).collect();
-        // Home first, and what is below cleared last: no flicker. No line break after the last: it would scroll.
-        let text = format!("\x1b[H{}\x1b[J", lines.join("\r\n"));
         // A screen that cannot be drawn is no reason to end the demo.
-        let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+        let _ = self.screen.draw(|size| frame(&watch.model, size));
     }
 
     /// Gives the terminal back, with the story on it.
     pub(super) fn close(&mut self) {
-        if std::mem::take(&mut self.in_alternate) {
-            let _ = execute!(std::io::stdout(), cursor::Show, terminal::LeaveAlternateScreen);
-            outln!("{}", Line::new(Style::Bold, "What happened, in seconds since the flood").render(self.colors));
+        if self.screen.is_taken() {
+            self.screen.close();
+            outln!(
+                "{}",
+                Line::new(Style::Bold, "What happened, in seconds since the flood").render(self.screen.colors())
+            );
             for line in self.story.lines() {
-                outln!("{}", line.render(self.colors));
+                outln!("{}", line.render(self.screen.colors()));
             }
         }
     }
@@ -98,7 +87,7 @@ impl Screen {
     pub(super) fn result(&self, score: &Score) {
         for (index, line) in score.lines().into_iter().enumerate() {
             let style = if index == 0 { Style::Bold } else { Style::Plain };
-            outln!("{}", Line::new(style, line).render(self.colors));
+            outln!("{}", Line::new(style, line).render(self.screen.colors()));
         }
     }
 }

@@ -78,7 +78,7 @@ async fn look(scene: &mut Scene, wanted: Option<&str>) -> anyhow::Result<Vec<Tar
         }
     }
     if let (Some(id), true) = (wanted, targets.is_empty()) {
-        bail!("no instance {id} here: see `spillway status`");
+        bail!("no instance {id} here: `spillway status --all` lists them");
     }
     Ok(targets)
 }

@@ -1,0 +1,137 @@
+//! The fleet as `spillway status` prints it: the sums, what needs a person, the instances, the last plan. Owns the
+//! order and what is left out where the room is small; the sentences are those of `words` and `attention`.
+//!
+//! - `page`: the room that there is, and how parts share it
+//! - `instances`: all of them where they fit, else those to look at, and the others in numbers
+
+mod instances;
+mod page;
+
+use std::time::SystemTime;
+
+use spillway_proto::v1;
+
+pub use page::Page;
+
+use crate::attention::{self, Finding, Level};
+use crate::images;
+use crate::money;
+use crate::style::{Colors, Line, Style};
+use crate::words::{backlog_line, decision_line, instance, pool as pool_words};
+use page::{Part, Row};
+
+/// Where what stands behind a label begins.
+const INDENT: usize = 13;
+
+/// In a screenful, as what is no terminal gets it.
+pub fn text(fleet: &v1::GetFleetResponse, now: SystemTime) -> String {
+    plain(&lines(fleet, &Page::piped(), now))
+}
+
+/// Lines without colours.
+pub fn plain(lines: &[Line]) -> String {
+    lines.iter().map(|line| line.render(Colors::Off).trim_end().to_owned() + "\n").collect()
+}
+
+/// All pools, in the room that there is.
+pub fn lines(fleet: &v1::GetFleetResponse, page: &Page, now: SystemTime) -> Vec<Line> {
+    let mut head = Vec::new();
+    if !fleet.coordinator_version.is_empty() {
+        head.push(Row::new(format!("coordinator {}", fleet.coordinator_version), 2));
+    }
+    if !fleet.leader {
+        let standby = "STANDBY: this coordinator is not the leader: it observes and decides nothing";
+        head.push(Row::new(Line::new(Style::Yellow, standby), 2));
+    }
+    let mut items = vec![head];
+    items.extend(attention::of_installation(fleet, now).iter().map(|finding| finding_rows("", finding)));
+    let mut left = page.rows;
+    let mut lines = page.lay_out(vec![Part::new("finding", 4, items)], left, &mut left);
+    let mut shown = fleet.pools.len();
+    if let Some(left) = left.as_mut().filter(|left| **left < shown) {
+        // The last row says how many more there are.
+        *left = left.saturating_sub(1);
+        shown = *left;
+    }
+    for (index, pool) in fleet.pools.iter().take(shown).enumerate() {
+        let share = left.map(|left| left / (shown - index));
+        lines.extend(page.lay_out(pool_parts(pool, page, share, now), share, &mut left));
+    }
+    if shown < fleet.pools.len() {
+        let more = format!("… {} more pools: spillway status --pool NAME", fleet.pools.len() - shown);
+        lines.push(Line::from(more).cut(page.width));
+    }
+    lines.truncate(page.rows.unwrap_or(usize::MAX));
+    lines
+}
+
+/// One instance with all that is known of it, and what needs a person there; None where no pool has it.
+pub fn instance(fleet: &v1::GetFleetResponse, id: &str, page: &Page, now: SystemTime) -> Option<Vec<Line>> {
+    let is_it = |it: &&v1::Instance| it.id == id || it.token == id;
+    let (pool, found) = fleet.pools.iter().find_map(|pool| Some((pool, pool.instances.iter().find(is_it)?)))?;
+    let mut lines: Vec<Row> = instance::lines(found, pool, now).into_iter().map(|line| Row::new(line, 6)).collect();
+    let findings = attention::attention(pool, now);
+    let of_it = findings.iter().filter(|finding| finding.title.contains(instance::name(found)));
+    lines.extend(of_it.flat_map(|finding| finding_rows("  ", finding)));
+    let decisions = pool.plan.iter().flat_map(|plan| &plan.decisions).filter(|it| it.instance == instance::name(found));
+    lines.extend(decisions.map(|decision| label("  ", "decided", Style::Bold, decision_line(decision))));
+    Some(page.whole().lay_out(vec![Part::new("line", 0, vec![lines])], None, &mut None))
+}
+
+fn pool_parts(pool: &v1::Pool, page: &Page, rows: Option<usize>, now: SystemTime) -> Vec<Part> {
+    let findings = attention::attention(pool, now);
+    let mut worth: Vec<Vec<Row>> = findings.iter().map(|finding| finding_rows("  ", finding)).collect();
+    let waits = pool.launches_blocked.iter().filter(|blocked| !blocked.needs_a_person);
+    worth.extend(waits.map(|blocked| vec![label("  ", "waits", Style::Yellow, pool_words::waits_line(blocked, now))]));
+    let drill = pool.drill.iter().flat_map(|drill| pool_words::drill_lines(drill, now));
+    let images = images::of_pool(pool, now);
+    let cost = pool.money.iter().filter_map(money::line);
+    let plan = pool.plan.as_ref();
+    let decisions = plan.iter().flat_map(|plan| &plan.decisions).map(decision_line);
+    let notes = plan.iter().flat_map(|plan| &plan.notes).filter(|note| !attention::is_told(note, pool));
+    let parts = vec![
+        Part::new("line", 3, sums(pool, now).into_iter().map(|row| vec![row]).collect()),
+        Part::new("finding", 6, worth),
+        Part::new("line", 1, labelled("drill", drill)),
+        Part::new("line", 1, images.into_iter().map(|it| vec![label("  ", "image", Style::Dim, it)]).collect()),
+        Part::new("line", 1, cost.map(|it| vec![label("  ", "cost", Style::Dim, it)]).collect()),
+        Part::new("decision", 3, decisions.map(|it| vec![label("  ", "decided", Style::Bold, it)]).collect()),
+        Part::new("note", 3, notes.map(|it| vec![label("  ", "why", Style::Dim, it)]).collect()),
+    ];
+    instances::beside(parts, pool, page, rows, now)
+}
+
+/// What comes first: desired and most, the queue, the instances in numbers.
+fn sums(pool: &v1::Pool, now: SystemTime) -> Vec<Row> {
+    let desired = pool.desired.map_or("?".to_owned(), |desired| desired.to_string());
+    let title = format!("{desired} desired, max {}{}", pool.max_instances, if pool.held { ", HELD" } else { "" });
+    let queue = pool.backlog.as_ref().map_or("not read yet".to_owned(), |backlog| backlog_line(backlog, now));
+    vec![
+        Row::new(Line::new(Style::Bold, &pool.name).with(Style::Plain, format!(": {title}")), 2),
+        label("  ", "queue", Style::Plain, queue),
+        label("  ", "instances", Style::Plain, pool_words::instances_line(pool)),
+    ]
+}
+
+fn finding_rows(indent: &str, finding: &Finding) -> Vec<Row> {
+    let (word, style) = match finding.level {
+        Level::Problem => ("PROBLEM", Style::Red),
+        Level::Warning => ("WARNING", Style::Yellow),
+    };
+    let todo = (!finding.todo.is_empty()).then(|| label(indent, "to do", Style::Bold, &finding.todo));
+    std::iter::once(label(indent, word, style, finding.sentence())).chain(todo).collect()
+}
+
+/// One label before the first, blanks before the others.
+fn labelled(word: &str, lines: impl Iterator<Item = String>) -> Vec<Vec<Row>> {
+    let word = |index| if index == 0 { word } else { "" };
+    lines.enumerate().map(|(index, line)| vec![label("  ", word(index), Style::Plain, line)]).collect()
+}
+
+fn label(indent: &str, word: &str, style: Style, text: impl Into<String>) -> Row {
+    let line = Line::from(indent).with(style, format!("{word:<10}")).with(Style::Plain, " ");
+    Row::new(line.with(Style::Plain, text), indent.len() + INDENT - 2)
+}
+
+#[cfg(test)]
+mod tests;
