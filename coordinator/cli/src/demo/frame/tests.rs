@@ -106,6 +106,24 @@ fn frames_at_80_by_24() {
     insta::assert_snapshot!("small-over-keep", text(&over(true), SMALL));
 }
 
+/// `UPDATE=1 cargo test --workspace --lib the_readme_shows` writes it anew.
+#[test]
+fn the_readme_shows_what_the_demo_draws() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../README.md");
+    let readme = std::fs::read_to_string(&path).expect("the README");
+    let drawn = text(&flooded(false), SMALL);
+    // Without what only fills the terminal.
+    let drawn = drawn.lines().rev().skip_while(|line| line.is_empty() || *line == FOOTER).collect::<Vec<_>>();
+    let drawn = drawn.into_iter().rev().map(|line| line.to_owned() + "\n").collect::<String>();
+    let (before, rest) = readme.split_once("```text\nSpillway demo: ").expect("the demo's screen");
+    let (shown, after) = rest.split_once("```").expect("its end");
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(&path, format!("{before}```text\n{drawn}```{after}")).expect("the README");
+    } else {
+        assert_eq!(format!("Spillway demo: {shown}"), drawn);
+    }
+}
+
 #[test]
 fn frames_at_120_by_40() {
     insta::assert_snapshot!("large-flooded-keep", text(&flooded(true), LARGE));
