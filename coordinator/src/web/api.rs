@@ -83,9 +83,19 @@ pub(super) async fn history(State(context): State<Context>, Query(range): Query<
     for (lane, price) in answer["lanes"].as_array_mut().into_iter().flatten().zip(prices) {
         lane["price_per_hour"] = json!(price);
     }
-    // Of the primary only its jobs are known.
-    answer["primary"] = json!([]);
+    answer["primary"] = json!(primary(&pool.status.borrow().view).into_iter().flatten().collect::<Vec<_>>());
     axum::Json(answer).into_response()
+}
+
+/// The primary's worker, of which its jobs alone are seen: those that run and that no instance holds. None while the
+/// queues cannot be read; null where an instance's jobs are not known.
+fn primary(view: &v1::Pool) -> Option<[Value; 1]> {
+    let backlog = view.backlog.as_ref().filter(|_| view.observation_problem.is_empty())?;
+    let there = view.instances.iter().filter(|it| ["ready", "draining"].contains(&it.phase.as_str()));
+    let held: Option<u64> = there.map(|it| it.jobs_in_redis.map(u64::from)).sum();
+    let jobs = held.map(|held| backlog.active.saturating_sub(held));
+    let connected = jobs.is_some_and(|jobs| jobs > 0).then_some(true);
+    Some([json!({ "name": "primary", "jobs": jobs, "connected": connected })])
 }
 
 #[derive(Debug, Deserialize)]
@@ -162,4 +172,23 @@ pub(super) async fn money(State(context): State<Context>, Query(asked): Query<Wh
         "on_demand_as_of": money.on_demand_as_of,
     }))
     .into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_primary_has_the_jobs_that_no_instance_holds() {
+        let instance = |jobs_in_redis| v1::Instance { phase: "ready".into(), jobs_in_redis, ..v1::Instance::default() };
+        let backlog = Some(v1::Backlog { active: 5, ..v1::Backlog::default() });
+        let mut view =
+            v1::Pool { backlog, instances: vec![instance(Some(2)), instance(Some(1))], ..Default::default() };
+        let jobs = |view: &v1::Pool| primary(view).map(|[it]| it["jobs"].clone());
+        assert_eq!(jobs(&view), Some(json!(2)));
+        view.instances.push(instance(None));
+        assert_eq!(jobs(&view), Some(Value::Null), "one of them may be another's");
+        view.observation_problem = "Redis does not answer".to_owned();
+        assert_eq!(jobs(&view), None);
+    }
 }
