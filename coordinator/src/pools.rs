@@ -3,6 +3,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use spillway_attention::Led;
 use tokio::sync::watch;
 
 use crate::agents::Agents;
@@ -10,6 +11,7 @@ use crate::beside::Beside;
 use crate::cloud::Cloud;
 use crate::config::{Pool, Settings};
 use crate::hand_back::HandBacks;
+use crate::leading::Leader;
 use crate::ledger::{Lease, Ledger, RETIRES, Sessions};
 use crate::queue::{JobsObserver, QueueObserver};
 use crate::reconcile::{Parts, PoolHandle, Reconciler};
@@ -72,8 +74,8 @@ pub(crate) struct Started {
     pub reconciler: Reconciler,
     pub handle: PoolHandle,
     pub lease: Lease,
-    /// Where the leader is, for the handle.
-    pub leader: watch::Sender<Option<String>>,
+    /// Who leads, for the handle.
+    pub leader: Leader,
     /// Keeps the record in Redis, and ends after the loop; None where none is kept there.
     pub store: Option<(Store, Frames)>,
 }
@@ -113,8 +115,9 @@ impl Starter {
             beside: self.beside.clone(),
             sessions: self.sessions.clone(),
         };
-        let (leader, address) = watch::channel(None);
-        let (reconciler, handle) = Reconciler::new(pool.clone(), parts, address);
+        let ((address, at), (led, by)) = (watch::channel(None), watch::channel(Led::default()));
+        let leader = Leader { address, led };
+        let (reconciler, handle) = Reconciler::new(pool.clone(), parts, at, by);
         let lease = Lease::new(ledger()?, &settings.ledger_prefix, &pool.name, &holder);
         Ok(Started { reconciler, handle, lease, leader, store })
     }

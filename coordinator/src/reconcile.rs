@@ -20,6 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use spillway_attention::{Led, Watcher};
 use spillway_brain::{AlertKind, InstanceId, QueueBacklog, Timestamp};
 use spillway_pool::{Admission, Asker, Denied, FromAgent, Granted, Input, Now, Pool, Wish};
 use spillway_proto::v1;
@@ -129,6 +130,8 @@ pub struct PoolHandle {
     pub status: watch::Receiver<PoolStatus>,
     /// The leader's address for agents; None if unknown.
     pub leader: watch::Receiver<Option<String>>,
+    /// Who leads it, as the lease was last seen.
+    pub led: watch::Receiver<Led>,
     /// It is in no settings any more.
     pub is_retired: bool,
     /// Its settings, for whoever shows them.
@@ -149,6 +152,7 @@ impl PoolHandle {
             messages,
             status: watch::channel(PoolStatus::default()).1,
             leader: watch::channel(None).1,
+            led: watch::channel(Led::default()).1,
             is_retired: false,
             config: Arc::default(),
             past: Past::default(),
@@ -181,6 +185,7 @@ pub struct Reconciler {
     calls: JoinSet<Outcome>,
     primary: primary::Primary,
     lives: Lives,
+    attention: Watcher,
     /// Operators that wait for a reply.
     askers: BTreeMap<Asker, (Request, oneshot::Sender<Result<Granted, Denied>>)>,
     last_asker: Asker,
@@ -207,8 +212,13 @@ pub struct Parts {
 }
 
 impl Reconciler {
-    /// `leader` tells the leader's address for agents.
-    pub fn new(config: config::Pool, parts: Parts, leader: watch::Receiver<Option<String>>) -> (Self, PoolHandle) {
+    /// `leader` tells the leader's address for agents, `led` who leads.
+    pub fn new(
+        config: config::Pool,
+        parts: Parts,
+        leader: watch::Receiver<Option<String>>,
+        led: watch::Receiver<Led>,
+    ) -> (Self, PoolHandle) {
         let (sender, messages) = mpsc::channel(QUEUE_LENGTH);
         let (status, receiver) = watch::channel(PoolStatus::default());
         let (name, is_retired) = (config.name.clone(), config.brain.retired);
@@ -222,6 +232,7 @@ impl Reconciler {
             messages: sender,
             status: receiver,
             leader,
+            led,
             is_retired,
             config: Arc::new(config.clone()),
             past: parts.past,
@@ -245,6 +256,7 @@ impl Reconciler {
             calls: JoinSet::new(),
             primary: primary::Primary::default(),
             lives: Lives::default(),
+            attention: Watcher::default(),
             askers: BTreeMap::new(),
             last_asker: 0,
             messages,

@@ -29,7 +29,7 @@ use crate::rpc::{self, Context, Registration, Trust};
 use crate::settling::Settling;
 use crate::tls::{self, Keeper};
 use crate::web::{Pages, Served};
-use crate::{leading, operators, retire, telemetry, web};
+use crate::{fleet, leading, operators, retire, telemetry, web};
 
 /// For stopping the pools and releasing the lease: within systemd's five seconds.
 const STOP_TIMEOUT: Duration = Duration::from_secs(4);
@@ -284,6 +284,7 @@ async fn report_state(pools: PoolList, agents: Agents, metrics: PrometheusHandle
         let statuses: Vec<PoolStatus> = pools.all().iter().map(|pool| pool.status.borrow().clone()).collect();
         let shown: Vec<PoolStatus> = pools.shown().iter().map(|pool| pool.status.borrow().clone()).collect();
         telemetry::record(&shown);
+        telemetry::needed(&fleet::shown(&pools).attention);
         let names: BTreeSet<String> = shown.iter().map(|status| status.view.name.clone()).collect();
         known.difference(&names).for_each(|pool| telemetry::gone(pool));
         known = names;

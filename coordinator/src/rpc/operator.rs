@@ -74,8 +74,7 @@ impl From<Rejected> for Status {
 }
 
 fn fleet(pools: &[PoolHandle]) -> v1::GetFleetResponse {
-    let statuses: Vec<_> = pools.iter().map(|pool| pool.status.borrow().clone()).collect();
-    fleet::of(statuses, clock::now())
+    fleet::of(pools, clock::now())
 }
 
 #[tonic::async_trait]
