@@ -5,6 +5,7 @@
 //! - `jobs`: from looks at the active jobs to starts and ends
 //! - `history`: what a coordinator keeps in memory of the entries, bounded
 //! - `floods`: times in which instances were wanted, and what each came to
+//! - `totals`: what some time came to, in sums
 //! - `buckets`, `lanes`: what is drawn of it: equal intervals of a time range, and instances over time
 
 mod buckets;
@@ -14,6 +15,7 @@ mod history;
 mod jobs;
 mod lanes;
 mod recorder;
+mod totals;
 
 pub use buckets::Buckets;
 pub use floods::Flood;
@@ -22,3 +24,4 @@ pub use history::{History, Told};
 pub use jobs::{ActiveJob, JobsSeen, Seen};
 pub use lanes::{Lane, Span, StepSpan};
 pub use recorder::Recorder;
+pub use totals::Totals;
