@@ -8,6 +8,7 @@ use tokio::sync::watch;
 
 use crate::agents::Agents;
 use crate::beside::Beside;
+use crate::clock;
 use crate::cloud::Cloud;
 use crate::config::{Pool, Settings};
 use crate::hand_back::HandBacks;
@@ -115,7 +116,7 @@ impl Starter {
             beside: self.beside.clone(),
             sessions: self.sessions.clone(),
         };
-        let ((address, at), (led, by)) = (watch::channel(None), watch::channel(Led::default()));
+        let ((address, at), (led, by)) = (watch::channel(None), watch::channel(Led::Unknown { since: clock::now() }));
         let leader = Leader { address, led };
         let (reconciler, handle) = Reconciler::new(pool.clone(), parts, at, by);
         let lease = Lease::new(ledger()?, &settings.ledger_prefix, &pool.name, &holder);

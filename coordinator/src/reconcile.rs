@@ -152,7 +152,7 @@ impl PoolHandle {
             messages,
             status: watch::channel(PoolStatus::default()).1,
             leader: watch::channel(None).1,
-            led: watch::channel(Led::default()).1,
+            led: watch::channel(Led::Here).1,
             is_retired: false,
             config: Arc::default(),
             past: Past::default(),

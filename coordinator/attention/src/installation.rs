@@ -12,11 +12,8 @@ use crate::kind::Kind;
 const LEADERLESS: Duration = Duration::from_secs(60);
 
 /// Who leads a pool, as far as this coordinator knows.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Led {
-    /// It has not been asked yet.
-    #[default]
-    Unasked,
     Here,
     /// Another coordinator holds the lease.
     Elsewhere,
@@ -37,7 +34,7 @@ pub fn installation(pools: &[Led], left: &[String], now: Timestamp) -> Vec<Findi
         let detail = "The ledger does not tell that any coordinator leads. Where none does, nothing is launched, drained \
                       or terminated; instances go on with their jobs, and end by themselves once they have none.";
         found.push(Finding::new(Kind::NoLeader).detail(detail).since(Some(since)));
-    } else if pools.iter().any(|led| *led != Led::Here && *led != Led::Unasked) {
+    } else if pools.contains(&Led::Elsewhere) {
         let detail = "It observes and decides nothing.";
         found.push(Finding::new(Kind::Standby).detail(detail));
     }
@@ -61,10 +58,9 @@ mod tests {
     fn a_lease_that_nobody_holds_is_told_after_a_minute_and_a_standby_at_once() {
         let unknown = Led::Unknown { since: Timestamp(1000) };
         assert_eq!(kinds(&[Led::Here], 90_000), []);
-        assert_eq!(kinds(&[Led::Here, unknown], 60_999), [Kind::Standby]);
+        assert_eq!(kinds(&[Led::Here, unknown], 60_999), []);
         assert_eq!(kinds(&[Led::Here, unknown], 61_000), [Kind::NoLeader]);
         assert_eq!(kinds(&[Led::Elsewhere], 90_000), [Kind::Standby]);
-        assert_eq!(kinds(&[Led::Unasked], 90_000), []);
         assert_eq!(kinds(&[], 0), []);
     }
 

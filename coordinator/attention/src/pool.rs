@@ -74,7 +74,7 @@ impl Watcher {
     /// At the cap for half of the target, with more jobs than before: only a higher cap would help. It stays so until
     /// the backlog is no larger than when it was said, or the cap is left.
     fn growing(&mut self, seen: &Seen<'_>, now: Timestamp) -> Option<Finding> {
-        let cap = seen.notes.iter().find(|note| matches!(note, Note::AtCap { .. }));
+        let cap = at_cap(seen);
         let backlog = seen.pool.backlog.as_ref().filter(|_| cap.is_some());
         let (Some(cap), Some(backlog)) = (cap, backlog) else {
             self.at_cap.clear();
@@ -95,10 +95,22 @@ impl Watcher {
             self.cap_reached = backlog.demand > before || (self.cap_reached && backlog.demand == before);
         }
         let title = format!("At the cap of {} while the backlog grows", counted(seen.pool.max_instances, "instance"));
-        let detail =
-            format!("{} ready to run, {before} before. {}", counted(backlog.demand, "job"), sentence(&cap.to_string()));
+        let detail = format!("{} ready to run, {before} before. {}", counted(backlog.demand, "job"), cap);
         self.cap_reached.then(|| Finding::new(Kind::CapReached).title(title).detail(detail))
     }
+}
+
+/// Why no more instances can be launched, whatever the policy wants; None: there is room, or some are starting. Desired
+/// capacity is never above the cap, so the plan has a note only where something else takes the room.
+fn at_cap(seen: &Seen<'_>) -> Option<String> {
+    if let Some(note) = seen.notes.iter().find(|note| matches!(note, Note::AtCap { .. })) {
+        return Some(sentence(&note.to_string()));
+    }
+    let max = seen.pool.max_instances;
+    let ready = seen.pool.instances.iter().filter(|it| it.phase == "ready").count();
+    let is_full =
+        seen.pool.desired.is_some_and(|desired| desired >= max) && ready >= usize::try_from(max).unwrap_or(usize::MAX);
+    (is_full && max > 0).then(|| format!("All {} that max_instances allows are ready.", counted(max, "instance")))
 }
 
 /// Queues and instances that are unknown, also to a standby.

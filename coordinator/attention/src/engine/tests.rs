@@ -128,12 +128,9 @@ fn a_storm_of_a_thousand_findings_makes_three_messages_at_most() {
 fn one_that_flaps_is_one_incident() {
     let mut world = World::of(&["video"]);
     // A minute there, a minute away, for three hours.
-    world.runs(
-        4 * HOUR,
-        |_, now| {
-            if now < 3 * HOUR && now / MINUTE % 2 == 0 { vec![finding("held")] } else { Vec::new() }
-        },
-    );
+    world.runs(4 * HOUR, |_, now| {
+        if now < 3 * HOUR && (now / MINUTE).is_multiple_of(2) { vec![finding("held")] } else { Vec::new() }
+    });
     assert!(world.sent.len() <= 3, "{:?}", world.sent);
     assert!(world.sent.last().is_some_and(|(_, text)| text.contains("over after 2 h 59 min")), "{:?}", world.sent);
 }
@@ -142,12 +139,9 @@ fn one_that_flaps_is_one_incident() {
 fn one_that_comes_back_again_and_again_is_told_ever_more_rarely() {
     let mut world = World::of(&["video"]);
     // Away for three minutes each time, which is longer than the quiet time.
-    world.runs(
-        12 * HOUR,
-        |_, now| {
-            if now < 11 * HOUR && now / MINUTE % 4 == 0 { vec![finding("held")] } else { Vec::new() }
-        },
-    );
+    world.runs(12 * HOUR, |_, now| {
+        if now < 11 * HOUR && (now / MINUTE).is_multiple_of(4) { vec![finding("held")] } else { Vec::new() }
+    });
     assert!(world.sent.len() <= 8, "{} messages: {:?}", world.sent.len(), world.sent);
 }
 

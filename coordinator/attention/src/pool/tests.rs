@@ -189,6 +189,24 @@ fn the_cap_is_worth_a_word_once_the_backlog_has_grown_there_for_half_of_the_targ
 }
 
 #[test]
+fn a_pool_is_at_its_cap_where_all_are_ready_that_the_policy_may_want() {
+    let of = |desired, phases: &[&str]| {
+        let of = |phase: &&str| v1::Instance { phase: (*phase).to_owned(), ..instance("i") };
+        let pool = v1::Pool { desired, instances: phases.iter().map(of).collect(), ..waiting(5) };
+        let none = BTreeSet::new();
+        let seen = Seen { pool: &pool, notes: &[], alerts: &none, held_since: None, leads: true, target: TARGET };
+        at_cap(&seen)
+    };
+    assert_eq!(
+        of(Some(2), &["ready", "ready"]).as_deref(),
+        Some("All 2 instances that max_instances allows are ready.")
+    );
+    assert_eq!(of(Some(2), &["ready", "booting"]), None, "one is starting");
+    assert_eq!(of(Some(1), &["ready", "ready"]), None, "no more is wanted");
+    assert_eq!(of(None, &["ready", "ready"]), None);
+}
+
+#[test]
 fn a_hold_is_worth_a_word_while_jobs_wait_and_after_an_hour() {
     let held = |pool: v1::Pool, minutes: u64| {
         let pool = v1::Pool { held: true, hold_reason: "a look, by root".to_owned(), ..pool };
