@@ -14,6 +14,7 @@ mod environment;
 mod keys;
 mod load;
 mod loopback;
+mod notify;
 mod origin;
 mod proxies;
 mod secrets;
@@ -33,6 +34,7 @@ use thiserror::Error;
 pub use effective::EffectiveSetting;
 pub use load::{OperatorAddress, effective, load, operator_address, proxies};
 pub use loopback::{beside_for_operators, for_operators};
+pub use notify::{Notify, WebhookUrl};
 pub use proxies::{Proxies, ProxyUrl};
 pub use trust::TrustKind;
 pub use variables::process_environment;
@@ -104,6 +106,8 @@ pub struct Settings {
     /// None: gRPC is in plaintext, on loopback alone.
     pub tls: Option<Tls>,
     pub http_listen: SocketAddr,
+    /// Who is told of what needs a person.
+    pub notify: Notify,
     pub pools: Vec<Pool>,
     /// How AWS is reached.
     pub proxies: Proxies,
@@ -166,6 +170,7 @@ struct File {
     ec2: Ec2Section,
     grpc: GrpcSection,
     http: HttpSection,
+    notify: NotifySection,
     pool: Vec<PoolSection>,
 }
 
@@ -217,6 +222,14 @@ struct TlsSection {
 #[serde(default)]
 struct HttpSection {
     listen: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct NotifySection {
+    webhook_url: Option<String>,
+    digest_at: Option<String>,
+    timezone: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
