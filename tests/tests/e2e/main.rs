@@ -28,6 +28,7 @@ mod interfaces;
 mod interruptions;
 mod metrics;
 mod moto;
+mod notify;
 mod operators;
 mod page;
 mod plan;
