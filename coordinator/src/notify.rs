@@ -158,14 +158,16 @@ impl Notifier {
                 Ok((saved, saved_in)) => {
                     let own = self.engine.kept(&pool.name).cloned().unwrap_or_default();
                     let kept = role.led(epoch, saved, saved_in, own);
-                    self.engine.take_over(&pool.name, kept);
+                    // A backlog is seen to grow after half of the target.
+                    let settled = clock::now() + pool.config.target / 2 + self.interval * 6;
+                    self.engine.take_over(&pool.name, kept, settled);
                     self.unsaved.insert(pool.name.clone());
                 }
                 Err(problem) => self.not_saved(&problem),
             }
         } else if let Some(kept) = role.not_led(led, self.engine.kept(&pool.name), clock::now()) {
             match kept {
-                Some(kept) => self.engine.take_over(&pool.name, kept),
+                Some(kept) => self.engine.take_over(&pool.name, kept, clock::now()),
                 None => self.engine.let_go(&pool.name),
             }
         }

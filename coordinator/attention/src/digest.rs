@@ -182,13 +182,13 @@ mod tests {
         let (schedule, now) = (schedule("08:00", "UTC"), at("2026-11-29T08:01:00Z"));
         let mut engine = Engine::new(Duration::from_secs(10));
         assert_eq!(engine.digest_due("video", &schedule, now), None, "another leads");
-        engine.take_over("video", Kept::default());
+        engine.take_over("video", Kept::default(), Timestamp(0));
         let day = engine.digest_due("video", &schedule, now).expect("it is due");
         engine.digest_sent("video", day);
         assert_eq!(engine.digest_due("video", &schedule, now), None);
         let kept = engine.kept("video").cloned().expect("it leads");
         let mut next = Engine::new(Duration::from_secs(10));
-        next.take_over("video", kept);
+        next.take_over("video", kept, Timestamp(0));
         assert_eq!(next.digest_due("video", &schedule, now + Duration::from_secs(60)), None);
         let tomorrow = now + Duration::from_secs(86_400);
         assert_eq!(next.digest_due("video", &schedule, tomorrow).as_deref(), Some("2026-11-30"));
@@ -197,7 +197,7 @@ mod tests {
     #[test]
     fn jobs_that_were_handed_back_are_those_since_the_last_digest() {
         let mut engine = Engine::new(Duration::from_secs(10));
-        engine.take_over("video", Kept::default());
+        engine.take_over("video", Kept::default(), Timestamp(0));
         assert_eq!(engine.handed_back("video", 7, true), None, "not known since when");
         assert_eq!(engine.handed_back("video", 9, false), Some(2));
         assert_eq!(engine.handed_back("video", 9, true), Some(2));

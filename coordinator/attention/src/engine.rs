@@ -69,6 +69,7 @@ pub struct Engine {
 struct OfPool {
     kept: Kept,
     rising: BTreeMap<String, Timestamp>,
+    settled: Timestamp,
 }
 
 impl Engine {
@@ -85,9 +86,10 @@ impl Engine {
         }
     }
 
-    /// This process tells of the pool from now on, from what the ledger has.
-    pub fn take_over(&mut self, pool: &str, kept: Kept) {
-        self.pools.insert(pool.to_owned(), OfPool { kept, rising: BTreeMap::new() });
+    /// This process tells of the pool from now on, from what the ledger has. Nothing is over before `settled`: what
+    /// takes a while to be seen was not seen by this process yet.
+    pub fn take_over(&mut self, pool: &str, kept: Kept, settled: Timestamp) {
+        self.pools.insert(pool.to_owned(), OfPool { kept, rising: BTreeMap::new(), settled });
     }
 
     /// Another process does, or nobody.
@@ -111,10 +113,11 @@ impl Engine {
     /// What is found of a pool now. True: something is to be saved.
     pub fn saw(&mut self, pool: &str, findings: &[v1::Finding], now: Timestamp) -> bool {
         let pace = (self.interval * OPENS_AFTER, self.interval * QUIET);
-        let Some(OfPool { kept, rising }) = self.pools.get_mut(pool) else { return false };
+        let Some(OfPool { kept, rising, settled }) = self.pools.get_mut(pool) else { return false };
         // A hint is worth no message.
         let told: Vec<v1::Finding> = findings.iter().filter(|finding| finding.severity != "hint").cloned().collect();
-        kept.saw(&told, rising, pace, now)
+        let is_news = kept.saw(&told, rising, pace, now);
+        (now >= *settled && kept.close(now)) || is_news
     }
 
     /// The message that is due, if there is one. It is due until it is told.

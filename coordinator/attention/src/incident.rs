@@ -132,7 +132,7 @@ impl Kept {
                 is_news = true;
             }
         }
-        self.close(now) || is_news
+        is_news
     }
 
     /// How long a kind must be away: twice as long as before where it came back soon.
@@ -141,7 +141,8 @@ impl Kept {
         back.map_or(usual, |(_, quiet)| (Duration::from_millis(*quiet) * 2).clamp(usual, LONGEST_QUIET.max(usual)))
     }
 
-    fn close(&mut self, now: Timestamp) -> bool {
+    /// Those that were away for long enough are over. True: something is to be saved.
+    pub(crate) fn close(&mut self, now: Timestamp) -> bool {
         let over: Vec<String> =
             self.open.iter().filter(|(_, incident)| incident.is_over(now)).map(|(kind, _)| kind.clone()).collect();
         for kind in &over {

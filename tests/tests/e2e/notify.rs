@@ -17,6 +17,7 @@ fn messages_to(webhook: &Webhook, more: Vec<(&'static str, String)>) -> Setup {
         ("SPILLWAY_NOTIFY_WEBHOOK_URL", webhook.url()),
         ("SPILLWAY_NOTIFY_DIGEST_AT", "off".to_owned()),
         ("SPILLWAY_POOL_INTERVAL", "500ms".to_owned()),
+        ("SPILLWAY_POOL_TARGET", "4s".to_owned()),
     ];
     environment.extend(more);
     Setup { environment, empty: true, ..Setup::default() }
@@ -103,11 +104,7 @@ async fn a_cap_that_is_reached_while_the_backlog_grows_is_told_in_all_places() {
     let steps = "[{ jobs = 1, for = \"500ms\", instances = 2 }]";
     let setup = messages_to(
         &webhook,
-        vec![
-            ("EC2_SPOT_MAX_COUNT", "1".to_owned()),
-            ("SPILLWAY_POOL_TARGET", "4s".to_owned()),
-            ("SPILLWAY_POOL_POLICY_STEPS", steps.to_owned()),
-        ],
+        vec![("EC2_SPOT_MAX_COUNT", "1".to_owned()), ("SPILLWAY_POOL_POLICY_STEPS", steps.to_owned())],
     );
     let stage = Stage::start(Setup { empty: false, ..setup }).await;
     jobs::add(&stage.redis, 9, 1.0);

@@ -28,7 +28,7 @@ struct World {
 impl World {
     fn of(pools: &[&str]) -> Self {
         let mut engine = Engine::new(INTERVAL);
-        pools.iter().for_each(|pool| engine.take_over(pool, Kept::default()));
+        pools.iter().for_each(|pool| engine.take_over(pool, Kept::default(), Timestamp(0)));
         World { engine, now: 0, sent: Vec::new(), keys: Vec::new() }
     }
 
@@ -153,11 +153,26 @@ fn a_restart_tells_nothing_twice_and_loses_nothing() {
     // What the ledger has is what the next process begins with, as JSON.
     let kept = serde_json::to_string(world.engine.kept("video").expect("it leads")).expect("JSON");
     let mut next = World::of(&[]);
-    next.engine.take_over("video", serde_json::from_str(&kept).expect("kept"));
+    next.engine.take_over("video", serde_json::from_str(&kept).expect("kept"), Timestamp(0));
     next.now = 6 * MINUTE;
     next.runs(2 * HOUR, while_in(0..30 * MINUTE));
     let texts: Vec<&str> = next.sent.iter().map(|(_, text)| text.as_str()).collect();
     assert_eq!(texts, ["Spillway, pool video: over after 30 min: title of held"]);
+}
+
+#[test]
+fn a_new_leader_calls_nothing_over_before_it_could_see_it() {
+    let mut world = World::of(&["video"]);
+    world.runs(5 * MINUTE, while_in(0..HOUR));
+    let kept = world.engine.kept("video").cloned().expect("it leads");
+    let mut next = World::of(&[]);
+    next.now = 5 * MINUTE;
+    next.engine.take_over("video", kept, Timestamp(11 * MINUTE));
+    // A backlog must be seen to grow again.
+    next.runs(HOUR, while_in(10 * MINUTE..HOUR));
+    assert_eq!(next.sent, []);
+    next.runs(2 * HOUR, |_, _| Vec::new());
+    assert!(next.sent.last().is_some_and(|(_, text)| text.contains("over after 1 h")), "{:?}", next.sent);
 }
 
 #[test]
@@ -170,7 +185,7 @@ fn of_two_processes_only_the_one_that_leads_tells_and_the_keys_of_the_same_news_
     let before = one.engine.kept("video").cloned().expect("it leads");
     one.runs(2 * MINUTE, while_in(0..HOUR));
     other = World::of(&[]);
-    other.engine.take_over("video", before);
+    other.engine.take_over("video", before, Timestamp(0));
     other.runs(2 * MINUTE, while_in(0..HOUR));
     assert_eq!(one.keys.len(), 1);
     assert_eq!(one.keys, other.keys, "a receiver can tell that they are one");
@@ -224,7 +239,7 @@ fn a_webhook_that_is_asked_too_often_is_left_alone_as_long_as_it_asks() {
 #[test]
 fn never_more_than_one_message_a_second() {
     let mut engine = Engine::new(Duration::from_millis(100));
-    engine.take_over("video", Kept::default());
+    engine.take_over("video", Kept::default(), Timestamp(0));
     let mut sent = Vec::new();
     for now in (0..60_000).step_by(10) {
         let kind = format!("kind-{}", now / 500);
@@ -240,7 +255,7 @@ fn never_more_than_one_message_a_second() {
 #[test]
 fn what_is_over_and_cannot_be_told_is_bounded_and_counted() {
     let mut engine = Engine::new(INTERVAL);
-    engine.take_over("video", Kept::default());
+    engine.take_over("video", Kept::default(), Timestamp(0));
     for n in 0..1000_u64 {
         let finding = finding(&format!("kind-{n}"));
         for now in [n * 10, n * 10 + 1, n * 10 + 4] {
