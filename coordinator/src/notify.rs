@@ -14,7 +14,7 @@ mod webhook;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use spillway_attention::{Day, Engine, Schedule, digest, test_message};
+use spillway_attention::{Day, Engine, Kept, Schedule, digest, test_message};
 use spillway_proto::v1;
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
@@ -163,7 +163,12 @@ impl Notifier {
                     self.engine.take_over(&pool.name, kept, settled);
                     self.unsaved.insert(pool.name.clone());
                 }
-                Err(problem) => self.not_saved(&problem),
+                Err(problem) => {
+                    if role.unread() {
+                        self.engine.take_over(&pool.name, Kept::default(), clock::now());
+                    }
+                    self.not_saved(&problem);
+                }
             }
         } else if let Some(kept) = role.not_led(led, self.engine.kept(&pool.name), clock::now()) {
             match kept {

@@ -68,6 +68,16 @@ impl Role {
         kept
     }
 
+    /// It leads, and the ledger cannot be read. True: it tells from memory from now on, and remembers nothing.
+    pub(super) fn unread(&mut self) -> bool {
+        if matches!(self, Role::Cut { .. }) {
+            return false;
+        }
+        // No save is of epoch 0.
+        *self = Role::Cut { epoch: 0, aside: Kept::default(), frozen: BTreeSet::new() };
+        true
+    }
+
     /// It does not lead, as far as is known. `Some(None)`: it tells nothing any more; `Some(Some(…))`: it tells of
     /// this; None: as before.
     pub(super) fn not_led(&mut self, led: Led, kept: Option<&Kept>, now: Timestamp) -> Option<Option<Kept>> {
@@ -184,6 +194,16 @@ mod tests {
         assert_eq!(found(&role, &own, &["held", "no_leader", "cap_reached"]), ["no_leader"]);
         assert_eq!(role.not_led(Led::Elsewhere, Some(&Kept::default()), Timestamp(3)), Some(None), "it is over");
         assert_eq!(found(&role, &Kept::default(), &["held"]), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_leader_that_cannot_read_the_ledger_tells_all_the_same_and_knows_what_was_told_once_it_can() {
+        let mut role = Role::default();
+        assert!(role.unread() && !role.unread(), "it goes on with what it told");
+        assert_eq!(found(&role, &Kept::default(), &["queues_unknown"]), ["queues_unknown"]);
+        assert!(role.takes_over(Led::Here, true, 7));
+        let kept = role.led(7, open(&[("held", 1, 1)]), 6, open(&[("queues_unknown", 2, 1)]));
+        assert_eq!(kept.open.keys().collect::<Vec<_>>(), ["held", "queues_unknown"]);
     }
 
     #[test]
