@@ -2,6 +2,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use metrics::histogram;
+use spillway_attention::{Engine, Kept, Severity};
 use spillway_brain::{QueueBacklog, RefusalClass};
 use spillway_proto::times::duration;
 use spillway_record::Interval;
@@ -134,10 +135,28 @@ fn what_a_person_was_told_of_is_one_and_everything_else_zero() {
     assert!(text.contains("spillway_hold{pool=\"counted\"} 0\n"), "{text}");
 }
 
+/// What is told of a finding that lasts.
+fn message(finding: &v1::Finding) -> Option<String> {
+    let mut engine = Engine::new(Duration::from_secs(10));
+    engine.take_over(POOL, Kept::default(), Timestamp(0));
+    (0..60).map(|second| Timestamp(second * 1000)).find_map(|now| {
+        engine.saw(POOL, std::slice::from_ref(finding), now);
+        engine.due(now).map(|it| it.text)
+    })
+}
+
 #[test]
-fn each_kind_of_finding_is_told_in_json_and_metric_at_the_same_time() {
+fn each_kind_of_finding_is_told_in_status_page_metric_and_message_at_the_same_time() {
     for kind in Kind::ALL {
-        let finding = v1::Finding { kind: kind.as_str().to_owned(), ..v1::Finding::default() };
+        let finding = v1::Finding {
+            kind: kind.as_str().to_owned(),
+            severity: kind.severity().as_str().to_owned(),
+            title: format!("title of {}", kind.as_str()),
+            ..v1::Finding::default()
+        };
+        let message = message(&finding);
+        let expected = (kind.severity() != Severity::Hint).then(|| finding.title.clone());
+        assert_eq!(message.as_ref().map(|it| it.contains(&finding.title)), expected.map(|_| true), "{message:?}");
         let mut status = status();
         let mut of_all = Vec::new();
         if kind.is_of_installation() { &mut of_all } else { &mut status.view.attention }.push(finding);
@@ -151,6 +170,7 @@ fn each_kind_of_finding_is_told_in_json_and_metric_at_the_same_time() {
         let pool = if kind.is_of_installation() { "" } else { POOL };
         let expected = format!("spillway_attention{{pool=\"{pool}\",kind=\"{}\"}} 1", kind.as_str());
         assert_eq!(ones, [expected]);
+        // The document of `status --json`, and what the page is sent.
         let fleet = v1::GetFleetResponse { pools: vec![status.view], attention: of_all, ..Default::default() };
         let shown = spillway_console::json::fleet(&fleet).to_string();
         assert_eq!(shown.matches(&format!("\"kind\":\"{}\"", kind.as_str())).count(), 1, "{shown}");
