@@ -14,6 +14,7 @@ mod environment;
 mod keys;
 mod load;
 mod loopback;
+mod notify;
 mod origin;
 mod proxies;
 mod secrets;
@@ -33,6 +34,7 @@ use thiserror::Error;
 pub use effective::EffectiveSetting;
 pub use load::{OperatorAddress, effective, load, operator_address, proxies};
 pub use loopback::{beside_for_operators, for_operators};
+pub use notify::{Notify, WebhookUrl};
 pub use proxies::{Proxies, ProxyUrl};
 pub use trust::TrustKind;
 pub use variables::process_environment;
@@ -104,6 +106,8 @@ pub struct Settings {
     /// None: gRPC is in plaintext, on loopback alone.
     pub tls: Option<Tls>,
     pub http_listen: SocketAddr,
+    /// Who is told of what needs a person.
+    pub notify: Notify,
     /// Prices that a person knows better.
     pub prices: Prices,
     pub pools: Vec<Pool>,
@@ -175,6 +179,7 @@ struct File {
     ec2: Ec2Section,
     grpc: GrpcSection,
     http: HttpSection,
+    notify: NotifySection,
     prices: PricesSection,
     pool: Vec<PoolSection>,
 }
@@ -234,6 +239,14 @@ struct HttpSection {
 struct PricesSection {
     on_demand: BTreeMap<String, f64>,
     spot: BTreeMap<String, f64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct NotifySection {
+    webhook_url: Option<String>,
+    digest_at: Option<String>,
+    timezone: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

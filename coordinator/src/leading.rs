@@ -1,10 +1,11 @@
 //! Who leads which pool: each pool has a lease of its own, so that several coordinators with different pools share one
 //! ledger.
 
+use spillway_attention::Led;
+use spillway_pool::lease::RENEWED_EACH;
 use tokio::sync::watch;
 
-use spillway_pool::lease::RENEWED_EACH;
-
+use crate::clock;
 use crate::ledger::{Lease, LeaseChange, LedgerProblem};
 use crate::reconcile::{Message, PoolHandle};
 
@@ -12,6 +13,28 @@ use crate::reconcile::{Message, PoolHandle};
 pub(crate) type Known = watch::Receiver<Option<String>>;
 /// Ends when the leases are to be released.
 pub(crate) type Released = watch::Receiver<()>;
+
+/// Who leads a pool, for its handle.
+#[derive(Debug)]
+pub(crate) struct Leader {
+    pub address: watch::Sender<Option<String>>,
+    pub led: watch::Sender<Led>,
+}
+
+impl Leader {
+    fn saw(&self, lease: &Lease) {
+        self.address.send_replace(lease.leader_address());
+        let now = match lease.led_here() {
+            Some(true) => Led::Here,
+            Some(false) => Led::Elsewhere,
+            None => match *self.led.borrow() {
+                before @ Led::Unknown { .. } => before,
+                _ => Led::Unknown { since: clock::now() },
+            },
+        };
+        self.led.send_replace(now);
+    }
+}
 
 /// Waits until it is known which installation this is, and tells the pool. False: the process ends before that.
 pub(crate) async fn identified(pool: &PoolHandle, mut known: Known, mut released: Released) -> bool {
@@ -25,13 +48,7 @@ pub(crate) async fn identified(pool: &PoolHandle, mut known: Known, mut released
 
 /// Renews the lease and tells the pool whether it is led here, until `released` ends; then releases it. Nothing is led
 /// before it is known whose instances are ours.
-pub(crate) async fn hold(
-    mut lease: Lease,
-    pool: PoolHandle,
-    leader: watch::Sender<Option<String>>,
-    known: Known,
-    mut released: Released,
-) {
+pub(crate) async fn hold(mut lease: Lease, pool: PoolHandle, leader: Leader, known: Known, mut released: Released) {
     if !identified(&pool, known, released.clone()).await {
         return;
     }
@@ -64,12 +81,7 @@ impl Default for Holding {
 impl Holding {
     /// Takes or renews the lease once; what changed. While the pool is not led here its ledger is read before each
     /// attempt: one that this version refuses is another's to lead, who must find the lease free.
-    pub(crate) async fn renew(
-        &mut self,
-        lease: &mut Lease,
-        pool: &PoolHandle,
-        leader: &watch::Sender<Option<String>>,
-    ) -> LeaseChange {
+    pub(crate) async fn renew(&mut self, lease: &mut Lease, pool: &PoolHandle, leader: &Leader) -> LeaseChange {
         let told = self.refused.clone();
         if !pool.status.borrow().leading {
             self.look_at_ledger(lease).await;
@@ -79,7 +91,7 @@ impl Holding {
             tracing::warn!(pool = pool.name, %problem, "cannot renew the leader lease: retrying");
         }
         self.was_reachable = problem.is_none();
-        leader.send_replace(lease.leader_address());
+        leader.saw(lease);
         let message = match change {
             LeaseChange::Gained { epoch } => Some(Message::Lead { epoch }),
             LeaseChange::Lost => Some(Message::StandBy),

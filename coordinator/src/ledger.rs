@@ -13,6 +13,7 @@
 //! | `pool:<name>:session:<instance>` | STRING, expires | whose session token is whose: see `sessions` |
 //! | `pool:<name>:save` | STRING | the last save, as `EPOCH NUMBER`: a delayed save does not overwrite a later one |
 //! | `pool:<name>:plans` | STREAM, capped | the newest plans with the backlog that each was made from: `explain` after a restart |
+//! | `pool:<name>:incidents` | STRING, expires | what was told of what needs a person, as `EPOCH NUMBER` and JSON |
 //! | `pool:<name>:record:<day>`, `pool:<name>:record:bytes` | STREAM, HASH | the record: see `record::store` |
 //!
 //! The state is saved before a plan is carried out, in one script that first checks that the lease is still held: a
@@ -21,6 +22,7 @@
 //! expired.
 
 mod clocks;
+mod incidents;
 mod lease;
 mod owner;
 mod sessions;
@@ -36,6 +38,7 @@ use thiserror::Error;
 use crate::clock;
 use crate::redis_client::{Redis, RedisProblem};
 use clocks::Clocks;
+pub use incidents::Incidents;
 pub use lease::{Lease, RETIRES};
 pub use owner::{Owner, Owners, Refusal, claim, keep_installation};
 pub use sessions::{Claim, Grant, Leadership, Sessions, digest};

@@ -20,6 +20,7 @@ pub mod hand_back;
 pub mod installation;
 mod leading;
 pub mod ledger;
+pub mod notify;
 pub mod operators;
 pub mod pools;
 pub mod prices;

@@ -3,13 +3,16 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use spillway_attention::Led;
 use tokio::sync::watch;
 
 use crate::agents::Agents;
 use crate::beside::Beside;
+use crate::clock;
 use crate::cloud::Cloud;
 use crate::config::{Pool, Settings};
 use crate::hand_back::HandBacks;
+use crate::leading::Leader;
 use crate::ledger::{Lease, Ledger, RETIRES, Sessions};
 use crate::prices::PriceBook;
 use crate::queue::{JobsObserver, QueueObserver};
@@ -74,8 +77,8 @@ pub(crate) struct Started {
     pub reconciler: Reconciler,
     pub handle: PoolHandle,
     pub lease: Lease,
-    /// Where the leader is, for the handle.
-    pub leader: watch::Sender<Option<String>>,
+    /// Who leads, for the handle.
+    pub leader: Leader,
     /// Keeps the record in Redis, and ends after the loop; None where none is kept there.
     pub store: Option<(Store, Frames)>,
 }
@@ -116,8 +119,9 @@ impl Starter {
             beside: self.beside.clone(),
             sessions: self.sessions.clone(),
         };
-        let (leader, address) = watch::channel(None);
-        let (reconciler, handle) = Reconciler::new(pool.clone(), parts, address);
+        let ((address, at), (led, by)) = (watch::channel(None), watch::channel(Led::Unknown { since: clock::now() }));
+        let leader = Leader { address, led };
+        let (reconciler, handle) = Reconciler::new(pool.clone(), parts, at, by);
         let lease = Lease::new(ledger()?, &settings.ledger_prefix, &pool.name, &holder);
         Ok(Started { reconciler, handle, lease, leader, store })
     }

@@ -20,6 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use spillway_attention::{Led, Watcher};
 use spillway_brain::{AlertKind, InstanceId, QueueBacklog, Timestamp};
 use spillway_pool::{Admission, Asker, Denied, FromAgent, Granted, Input, Now, Pool, Wish};
 use spillway_proto::v1;
@@ -131,6 +132,8 @@ pub struct PoolHandle {
     pub status: watch::Receiver<PoolStatus>,
     /// The leader's address for agents; None if unknown.
     pub leader: watch::Receiver<Option<String>>,
+    /// Who leads it, as the lease was last seen.
+    pub led: watch::Receiver<Led>,
     /// It is in no settings any more.
     pub is_retired: bool,
     /// Its settings, for whoever shows them.
@@ -152,6 +155,7 @@ impl PoolHandle {
             messages,
             status: watch::channel(PoolStatus::default()).1,
             leader: watch::channel(None).1,
+            led: watch::channel(Led::Here).1,
             is_retired: false,
             config: Arc::default(),
             past: Past::default(),
@@ -186,6 +190,7 @@ pub struct Reconciler {
     primary: primary::Primary,
     lives: Lives,
     ticks: Ticks,
+    attention: Watcher,
     /// Operators that wait for a reply.
     askers: BTreeMap<Asker, (Request, oneshot::Sender<Result<Granted, Denied>>)>,
     last_asker: Asker,
@@ -213,8 +218,13 @@ pub struct Parts {
 }
 
 impl Reconciler {
-    /// `leader` tells the leader's address for agents.
-    pub fn new(config: config::Pool, parts: Parts, leader: watch::Receiver<Option<String>>) -> (Self, PoolHandle) {
+    /// `leader` tells the leader's address for agents, `led` who leads.
+    pub fn new(
+        config: config::Pool,
+        parts: Parts,
+        leader: watch::Receiver<Option<String>>,
+        led: watch::Receiver<Led>,
+    ) -> (Self, PoolHandle) {
         let (sender, messages) = mpsc::channel(QUEUE_LENGTH);
         let (status, receiver) = watch::channel(PoolStatus::default());
         let (name, is_retired) = (config.name.clone(), config.brain.retired);
@@ -228,6 +238,7 @@ impl Reconciler {
             messages: sender,
             status: receiver,
             leader,
+            led,
             is_retired,
             config: Arc::new(config.clone()),
             past: parts.past,
@@ -253,6 +264,7 @@ impl Reconciler {
             primary: primary::Primary::default(),
             lives: Lives::default(),
             ticks: Ticks::default(),
+            attention: Watcher::default(),
             askers: BTreeMap::new(),
             last_asker: 0,
             messages,

@@ -21,6 +21,7 @@ use crate::cloud::Cloud;
 use crate::config::{Settings, TrustKind, beside_for_operators};
 use crate::doors::{Door, Doors};
 use crate::ledger::Sessions;
+use crate::notify::Notifier;
 use crate::pools::{PoolList, Started, Starter};
 use crate::prices::PriceBook;
 use crate::reconcile::{Message, PoolStatus};
@@ -31,7 +32,7 @@ use crate::settling::Settling;
 use crate::telemetry::traces::Exporting;
 use crate::tls::{self, Keeper};
 use crate::web::{Pages, Served};
-use crate::{leading, operators, retire, telemetry, web};
+use crate::{fleet, leading, operators, retire, telemetry, web};
 
 /// For stopping the pools and releasing the lease: within systemd's five seconds.
 const STOP_TIMEOUT: Duration = Duration::from_secs(4);
@@ -201,6 +202,9 @@ struct Pools {
     /// Reads prices.
     pricing: JoinHandle<()>,
     prices: PriceBook,
+    /// Sends messages until `quiet` is dropped; none without a webhook.
+    notifier: JoinSet<()>,
+    quiet: watch::Sender<()>,
 }
 
 impl Pools {
@@ -241,22 +245,43 @@ impl Pools {
             handles.push(handle);
         }
         let list = PoolList::new(handles);
+        let (quiet, is_quiet) = watch::channel(());
+        let mut notifier = JoinSet::new();
+        if let Some(of) = Notifier::of(settings, list.clone())? {
+            notifier.spawn(of.run(is_quiet));
+        }
         let installation = is_known.clone();
         leading.spawn(retire::watch(starter, list.clone(), home, is_known, beside_seen, released));
         let settling = tokio::spawn(settling);
         let pricing = tokio::spawn(prices.clone().keep(cloud, list.clone()));
-        Ok(Self { list, region, installation, sessions, loops, settling, leading, release, stores, pricing, prices })
+        Ok(Self {
+            list,
+            region,
+            installation,
+            sessions,
+            loops,
+            settling,
+            leading,
+            release,
+            stores,
+            pricing,
+            prices,
+            notifier,
+            quiet,
+        })
     }
 
     /// Stops the loops, which save their state, and then releases the lease.
     async fn stop(mut self) {
         self.settling.abort();
         self.pricing.abort();
+        drop(self.quiet);
         for pool in self.list.all() {
             let _ = pool.messages.send(Message::Stop).await;
         }
         let stopped = tokio::time::timeout(STOP_TIMEOUT, async {
             while self.loops.join_next().await.is_some() {}
+            while self.notifier.join_next().await.is_some() {}
             // The leases are released last: until then no other coordinator may write what is being saved.
             drop(self.release);
             while self.leading.join_next().await.is_some() {}
@@ -296,6 +321,7 @@ async fn report_state(pools: PoolList, agents: Agents, metrics: PrometheusHandle
         let statuses: Vec<PoolStatus> = pools.all().iter().map(|pool| pool.status.borrow().clone()).collect();
         let shown: Vec<PoolStatus> = pools.shown().iter().map(|pool| pool.status.borrow().clone()).collect();
         telemetry::record(&shown);
+        telemetry::needed(&fleet::attention(&pools));
         let names: BTreeSet<String> = shown.iter().map(|status| status.view.name.clone()).collect();
         known.difference(&names).for_each(|pool| telemetry::gone(pool));
         known = names;

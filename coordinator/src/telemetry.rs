@@ -20,6 +20,7 @@ use std::sync::OnceLock;
 
 use metrics::{counter, gauge};
 use metrics_exporter_prometheus::PrometheusHandle;
+use spillway_attention::Kind;
 use spillway_brain::{AlertKind, Timestamp};
 use spillway_proto::v1;
 use tracing_subscriber::EnvFilter;
@@ -107,6 +108,19 @@ pub fn record(pools: &[PoolStatus]) {
     }
 }
 
+/// Updates what needs a person in the installation as a whole.
+pub fn needed(found: &[v1::Finding]) {
+    attention("", found);
+}
+
+/// Of one pool, or of the installation: which kinds there are, and which not.
+fn attention(pool: &str, found: &[v1::Finding]) {
+    for kind in Kind::ALL.into_iter().filter(|kind| kind.is_of_installation() == pool.is_empty()) {
+        let is_so = found.iter().any(|finding| finding.kind == kind.as_str());
+        gauge!("spillway_attention", "pool" => pool.to_owned(), "kind" => kind.as_str()).set(flag(is_so));
+    }
+}
+
 /// A pool that this process runs no more, and whose series stay: nothing is so of it any more.
 pub fn gone(pool: &str) {
     let set = setter(pool);
@@ -114,6 +128,7 @@ pub fn gone(pool: &str) {
     for kind in AlertKind::ALL {
         gauge!("spillway_alert", "pool" => pool.to_owned(), "kind" => kind.as_str()).set(0.0);
     }
+    attention(pool, &[]);
 }
 
 /// Sets gauges of one pool.
@@ -142,6 +157,7 @@ fn conditions(status: &PoolStatus) {
         gauge!("spillway_alert", "pool" => view.name.clone(), "kind" => kind.as_str())
             .set(flag(status.alerts.contains(&kind)));
     }
+    attention(&view.name, &view.attention);
 }
 
 fn instances(status: &PoolStatus) {

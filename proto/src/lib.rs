@@ -17,15 +17,15 @@ pub mod v1 {
 /// Both show a fleet; each rpc has a response of its own, so that either can change without the other.
 impl From<v1::GetFleetResponse> for v1::WatchFleetResponse {
     fn from(fleet: v1::GetFleetResponse) -> Self {
-        let v1::GetFleetResponse { at, leader, pools, coordinator_version, left_volumes } = fleet;
-        Self { at, leader, pools, coordinator_version, left_volumes }
+        let v1::GetFleetResponse { at, leader, pools, coordinator_version, left_volumes, attention } = fleet;
+        Self { at, leader, pools, coordinator_version, left_volumes, attention }
     }
 }
 
 impl From<v1::WatchFleetResponse> for v1::GetFleetResponse {
     fn from(fleet: v1::WatchFleetResponse) -> Self {
-        let v1::WatchFleetResponse { at, leader, pools, coordinator_version, left_volumes } = fleet;
-        Self { at, leader, pools, coordinator_version, left_volumes }
+        let v1::WatchFleetResponse { at, leader, pools, coordinator_version, left_volumes, attention } = fleet;
+        Self { at, leader, pools, coordinator_version, left_volumes, attention }
     }
 }
 

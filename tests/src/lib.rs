@@ -17,6 +17,7 @@
 //! - `other_client`: another client of the same EC2; `neighbor`: another installation there
 //! - `chaos`: two coordinators, kills, partitions and lost answers, and the invariant checks meanwhile
 //! - `interruptions`: instances interrupted at random moments, and what became of every job
+//! - `webhook`: where messages go
 //! - `terminal`: a program on a terminal, and all that it drew
 //! - `stage`: all of it around one queue; `wait`: waits for a condition, and shows logs, plans and calls if it is not
 //!   met
@@ -50,6 +51,7 @@ pub mod stage;
 pub mod strangers;
 pub mod terminal;
 pub mod wait;
+pub mod webhook;
 
 /// The queue of tests that need only one.
 pub use spillway_stage::QUEUE;

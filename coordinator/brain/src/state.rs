@@ -59,6 +59,9 @@ pub struct State {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) strangers: Vec<Stranger>,
     pub(crate) hold: Option<String>,
+    /// None: it is not held, or since a version that did not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) held_since: Option<Timestamp>,
     /// Who has resumed since the last tick.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) resumed: Option<String>,
@@ -138,6 +141,7 @@ impl State {
             foreign: Vec::new(),
             strangers: Vec::new(),
             hold: None,
+            held_since: None,
             resumed: None,
             drill: None,
             breaker: Breaker::default(),

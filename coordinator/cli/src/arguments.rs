@@ -141,6 +141,12 @@ pub enum Command {
         #[arg(long, help = JSON)]
         json: bool,
     },
+    /// Send a test message to the webhook of the settings, and say what it answered
+    Notify {
+        /// Send one message now
+        #[arg(long, required = true)]
+        test: bool,
+    },
     /// Check or print the settings
     Config {
         #[command(subcommand)]

@@ -10,6 +10,7 @@
 //! - `drill`: launches instances, sees them ready, and has them ended
 //! - `gameday`: interrupts one instance and scores what became of its jobs
 //! - `init`: the settings of a primary, by what is found there
+//! - `notify`: a test message
 //! - `acl`: Redis' users; `config`: the settings, checked and shown; `doctor`: what they rest on
 //! - `demo`: the whole thing on this machine
 
@@ -25,6 +26,7 @@ mod doctor;
 mod drill;
 mod gameday;
 mod init;
+mod notify;
 mod operators;
 mod past;
 mod queues;
@@ -119,6 +121,7 @@ async fn dispatch(arguments: Arguments) -> anyhow::Result<()> {
         }
         Command::Init(options) => init::init(options).await,
         Command::Doctor { json } => doctor::doctor(config, json).await,
+        Command::Notify { test: _ } => notify::test(config).await,
         Command::Config { what } => config::config(config, &what),
         Command::Bake(options) => bake::bake(options).await,
         Command::Uninstall { options, server } => uninstall::uninstall(&server.address(config), options).await,

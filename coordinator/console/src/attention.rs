@@ -1,5 +1,8 @@
 //! What needs a person: each finding once, with what to do. Owns the selection; how it is shown is `status`' and
 //! `top`'s. An empty list is the usual state.
+//!
+//! The coordinator makes the list (`Pool.attention`), for the page, metrics and messages too. What can be said here
+//! with the instances' names and within two lines is said in those words, also of a coordinator that sends no list.
 
 use std::time::{Duration, SystemTime};
 
@@ -14,6 +17,23 @@ const NAMED: usize = 3;
 
 /// An image that is older is worth a bake: each boot installs what has changed since.
 const OLD_IMAGE: Duration = Duration::from_secs(30 * 86_400);
+
+/// Kinds of the coordinator's list that have words of their own here; a standby is the first line.
+const IN_OTHER_WORDS: [&str; 13] = [
+    "agent_silent",
+    "breaker_open",
+    "hand_back_fails",
+    "image_stale",
+    "instances_unknown",
+    "launches_stopped",
+    "left_volumes",
+    "queues_unknown",
+    "standby",
+    "strangers",
+    "tags_changed",
+    "termination_refused",
+    "unprotected",
+];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
@@ -53,6 +73,12 @@ pub fn attention(pool: &v1::Pool, now: SystemTime) -> Vec<Finding> {
     found.extend(held(pool));
     found.extend(strange(pool));
     found.extend(old_image(pool, now));
+    let is_here = |finding: &&v1::Finding| {
+        let is_held = || finding.kind == "held" && found.iter().any(|it| it.title.starts_with("the pool is held"));
+        IN_OTHER_WORDS.contains(&finding.kind.as_str()) || is_held()
+    };
+    let others: Vec<Finding> = pool.attention.iter().filter(|it| !is_here(it)).filter_map(told).collect();
+    found.extend(others);
     found.sort_by_key(|finding| finding.level);
     found
 }
@@ -60,7 +86,20 @@ pub fn attention(pool: &v1::Pool, now: SystemTime) -> Vec<Finding> {
 /// Of the installation: what belongs to no pool.
 pub fn of_installation(fleet: &v1::GetFleetResponse, now: SystemTime) -> Vec<Finding> {
     let left = fleet.left_volumes.as_ref().filter(|left| !left.ids.is_empty());
-    left.map(|left| Finding::new(Level::Problem, left_words(left, now), "", "")).into_iter().collect()
+    let left = left.map(|left| Finding::new(Level::Problem, left_words(left, now), "", ""));
+    let others = fleet.attention.iter().filter(|it| !IN_OTHER_WORDS.contains(&it.kind.as_str()));
+    left.into_iter().chain(others.filter_map(told)).collect()
+}
+
+/// As the coordinator says it. What would only be better is told with images and boots.
+fn told(finding: &v1::Finding) -> Option<Finding> {
+    let level = match finding.severity.as_str() {
+        "stop" => Level::Problem,
+        "hint" => return None,
+        _ => Level::Warning,
+    };
+    let end = |text: &str| text.trim_end_matches('.').to_owned();
+    Some(Finding::new(level, &finding.title, end(&finding.detail), end(&finding.remedy)))
 }
 
 /// Whether a note of the plan is one of the findings, which then say it.

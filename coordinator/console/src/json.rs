@@ -10,7 +10,21 @@ pub fn fleet(fleet: &v1::GetFleetResponse) -> Value {
         "leader": fleet.leader,
         "coordinator_version": or_null(&fleet.coordinator_version),
         "left_volumes": fleet.left_volumes.as_ref().map(|left| json!({ "at": time(left.at.as_ref()), "ids": left.ids })),
+        "attention": fleet.attention.iter().map(finding).collect::<Vec<_>>(),
         "pools": fleet.pools.iter().map(pool).collect::<Vec<_>>(),
+    })
+}
+
+fn finding(finding: &v1::Finding) -> Value {
+    json!({
+        "kind": finding.kind,
+        "pool": or_null(&finding.pool),
+        "severity": finding.severity,
+        "title": finding.title,
+        "detail": or_null(&finding.detail),
+        "remedy": finding.remedy,
+        "runbook": finding.runbook,
+        "since": time(finding.since.as_ref()),
     })
 }
 
@@ -24,6 +38,7 @@ fn pool(pool: &v1::Pool) -> Value {
         "backlog": pool.backlog.as_ref().map(backlog),
         "observation_problem": or_null(&pool.observation_problem),
         "listing_problem": or_null(&pool.listing_problem),
+        "attention": pool.attention.iter().map(finding).collect::<Vec<_>>(),
         "launches_blocked": pool.launches_blocked.iter().map(blocked).collect::<Vec<_>>(),
         "instances": pool.instances.iter().map(instance).collect::<Vec<_>>(),
         "plan": pool.plan.as_ref().map(plan),

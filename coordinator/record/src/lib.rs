@@ -6,6 +6,7 @@
 //! - `history`: what a coordinator keeps in memory of the entries, bounded
 //! - `floods`: times in which instances were wanted, and what each came to
 //! - `prices`, `money`: dollars an hour, and what the instances of a time range cost by them
+//! - `totals`: what some time came to, in sums
 //! - `buckets`, `lanes`: what is drawn of it: equal intervals of a time range, and instances over time
 
 mod buckets;
@@ -17,6 +18,7 @@ mod lanes;
 mod money;
 mod prices;
 mod recorder;
+mod totals;
 
 pub use buckets::Buckets;
 pub use floods::Flood;
@@ -27,3 +29,4 @@ pub use lanes::{Lane, Span, StepSpan};
 pub use money::{Money, Period};
 pub use prices::Prices;
 pub use recorder::Recorder;
+pub use totals::Totals;

@@ -1,7 +1,8 @@
 //! Checks of the written settings, each for what it must mean; `pool` has those of one pool, `tls` those of gRPC's
-//! TLS, `together` those of several values against each other. Each error names where the value came from, the key, and
-//! what to do.
+//! TLS, `notify` those of the webhook and the digest, `together` those of several values against each other. Each error
+//! names where the value came from, the key, and what to do.
 
+mod notify;
 mod pool;
 mod tls;
 mod together;
@@ -86,6 +87,7 @@ pub(super) fn check(
         heartbeat_interval: interval,
         tls: tls::check(&check, file.grpc.tls, grpc_listen)?,
         http_listen: check.listen("http.listen", file.http.listen, DEFAULT_HTTP_LISTEN)?,
+        notify: notify::check(&check, file.notify)?,
         prices: Prices { on_demand: file.prices.on_demand, spot: file.prices.spot },
         pools,
         proxies: Proxies::default(),
@@ -130,6 +132,9 @@ impl Check<'_> {
             ("grpc.tls.certificate_file", &file.grpc.tls.certificate_file),
             ("grpc.tls.key_file", &file.grpc.tls.key_file),
             ("http.listen", &file.http.listen),
+            ("notify.webhook_url", &file.notify.webhook_url),
+            ("notify.digest_at", &file.notify.digest_at),
+            ("notify.timezone", &file.notify.timezone),
         ];
         for (key, text) in texts {
             self.placeholder(key, key, text.as_deref())?;

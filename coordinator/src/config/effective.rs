@@ -93,7 +93,7 @@ fn at<'a>(table: &'a Table, path: &str) -> Option<&'a Value> {
 /// As TOML writes it; a secret masked.
 fn shown(path: &str, value: &Value) -> String {
     let masked = match (path, value.as_str()) {
-        ("grpc.join_token", _) => MASK.to_owned(),
+        ("grpc.join_token" | "notify.webhook_url", _) => MASK.to_owned(),
         ("redis.url" | "ledger.url", Some(url)) => without_password(url),
         _ => return value.to_string(),
     };

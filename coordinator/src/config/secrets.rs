@@ -11,10 +11,11 @@ use super::environment::{Target, get};
 use super::variables::Variable;
 
 /// A secret's key, the key that names its file, and its name among the credentials.
-const SECRETS: [(&str, &str, &str); 3] = [
+const SECRETS: [(&str, &str, &str); 4] = [
     ("redis.url", "redis.url_file", "redis-url"),
     ("ledger.url", "ledger.url_file", "ledger-url"),
     ("grpc.join_token", "grpc.join_token_file", "join-token"),
+    ("notify.webhook_url", "notify.webhook_url_file", "notify-webhook-url"),
 ];
 
 /// Sets the secrets that are in files. `credentials` is where systemd has put them.

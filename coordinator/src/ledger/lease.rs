@@ -70,6 +70,7 @@ pub struct Lease {
     hold: Hold,
     /// Its holder, by Redis' last answer.
     leader: Option<String>,
+    last: LeaseAnswer,
     take: Script,
     release: Script,
 }
@@ -87,7 +88,7 @@ impl Lease {
         };
         let (take, release) = (Script::new(TAKE), Script::new(RELEASE));
         let holder = holder.to_owned();
-        Lease { redis, keys, holder, hold: Hold::default(), leader: None, take, release }
+        Lease { redis, keys, holder, hold: Hold::default(), leader: None, last: LeaseAnswer::Unknown, take, release }
     }
 
     /// Whether this version reads what the pool's leader saved last.
@@ -114,7 +115,17 @@ impl Lease {
             }
             Err(problem) => (LeaseAnswer::Unknown, Some(problem)),
         };
+        self.last = answer;
         (self.hold.answered(sent_at, clock::up(), answer), problem)
+    }
+
+    /// Who leads by Redis' last answer: this process, or another. None: nobody, or Redis did not answer.
+    pub fn led_here(&self) -> Option<bool> {
+        match self.last {
+            LeaseAnswer::Ours { .. } => Some(true),
+            LeaseAnswer::Anothers => self.leader.as_ref().filter(|holder| !holder.is_empty()).map(|_| false),
+            LeaseAnswer::Unknown => None,
+        }
     }
 
     /// Whether nobody holds the lease, and nobody waits for it.

@@ -1,8 +1,10 @@
 //! Publishes a pool's status, for operators and for the gRPC and HTTP services.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use spillway_brain::{Phase, RefusalClass, State, Timestamp};
+use spillway_attention::Seen;
+use spillway_brain::{AlertKind, Note, Phase, RefusalClass, State, Timestamp};
 use spillway_pool::Entry;
 use spillway_proto::v1;
 
@@ -21,6 +23,13 @@ impl Reconciler {
         if let (Some(problem), None) = (pool.ledger_problem(), pool.state().observation_problem()) {
             view.observation_problem = format!("ledger: {problem}");
         }
+        let leads = pool.is_leader();
+        let alerts: BTreeSet<AlertKind> = pool.state().alerts().filter(|_| leads).collect();
+        let notes: &[Note] = pool.history().last().filter(|_| leads).map_or(&[], |entry| &entry.plan.notes);
+        let held_since = pool.state().held_since();
+        let seen = Seen { pool: &view, notes, alerts: &alerts, held_since, leads, target: self.config.target };
+        let findings = self.attention.look(&seen, pool.time(now));
+        view.attention = findings.iter().map(|finding| finding.published(name)).collect();
         if pool.is_leader() && pool.ticked_at().is_some() {
             self.recording.saw(&view, pool.epoch(), pool.time(now).0);
             telemetry::lived(&mut self.lives, name, pool.state(), &view);
@@ -44,7 +53,7 @@ impl Reconciler {
             queues: pool.state().backlog().map(|(backlog, _)| backlog.queues.clone()).unwrap_or_default(),
             target: self.config.target,
             is_breaker_open: pool.is_leader() && is_breaker_open(pool.state()),
-            alerts: pool.state().alerts().filter(|_| pool.is_leader()).collect(),
+            alerts,
             left_volumes: self.cloud.left_volumes(),
             placed: Arc::clone(&self.placed),
         });

@@ -26,6 +26,7 @@ const LOOP: Kind = Histogram(&[0.01, 0.1, 1.0, 5.0]);
 
 pub(super) const METRICS: &[(&str, Kind, &str)] = &[
     ("spillway_alert", Gauge, "Whether a person is needed for this, and it is not over."),
+    ("spillway_attention", Gauge, "Whether a person is needed for this, by what page and messages say."),
     ("spillway_boot_seconds", BOOT, "What boot steps took that succeeded."),
     ("spillway_boot_step_seconds", Gauge, "The median of what a boot step took in the last boots."),
     ("spillway_breaker_open", Gauge, "Whether the breaker holds launches back."),

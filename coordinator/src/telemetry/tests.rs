@@ -2,6 +2,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use metrics::histogram;
+use spillway_attention::{Engine, Kept, Severity};
 use spillway_brain::{QueueBacklog, RefusalClass};
 use spillway_proto::times::duration;
 use spillway_record::Interval;
@@ -70,6 +71,7 @@ fn rendered(tell: impl FnOnce()) -> String {
 fn a_large_fleet_has_few_lines_and_no_instance_in_them() {
     let text = rendered(|| {
         record(&[status()]);
+        needed(&[]);
         ticked(POOL, Duration::from_millis(3));
         observed(POOL, Duration::from_millis(3));
         histogram!("spillway_launch_to_ready_seconds", "pool" => POOL).record(60.0);
@@ -131,6 +133,48 @@ fn what_a_person_was_told_of_is_one_and_everything_else_zero() {
     assert_eq!(text.lines().filter(|line| line.starts_with("spillway_alert{")).count(), AlertKind::ALL.len());
     assert!(text.contains("spillway_breaker_open{pool=\"counted\"} 1\n"), "{text}");
     assert!(text.contains("spillway_hold{pool=\"counted\"} 0\n"), "{text}");
+}
+
+/// What is told of a finding that lasts.
+fn message(finding: &v1::Finding) -> Option<String> {
+    let mut engine = Engine::new(Duration::from_secs(10));
+    engine.take_over(POOL, Kept::default(), Timestamp(0));
+    (0..60).map(|second| Timestamp(second * 1000)).find_map(|now| {
+        engine.saw(POOL, std::slice::from_ref(finding), now);
+        engine.due(now).map(|it| it.text)
+    })
+}
+
+#[test]
+fn each_kind_of_finding_is_told_in_status_page_metric_and_message_at_the_same_time() {
+    for kind in Kind::ALL {
+        let finding = v1::Finding {
+            kind: kind.as_str().to_owned(),
+            severity: kind.severity().as_str().to_owned(),
+            title: format!("title of {}", kind.as_str()),
+            ..v1::Finding::default()
+        };
+        let message = message(&finding);
+        let expected = (kind.severity() != Severity::Hint).then(|| finding.title.clone());
+        assert_eq!(message.as_ref().map(|it| it.contains(&finding.title)), expected.map(|_| true), "{message:?}");
+        let mut status = status();
+        let mut of_all = Vec::new();
+        if kind.is_of_installation() { &mut of_all } else { &mut status.view.attention }.push(finding);
+        let text = rendered(|| {
+            record(&[status.clone()]);
+            needed(&of_all);
+        });
+        let said: Vec<&str> = text.lines().filter(|line| line.starts_with("spillway_attention{")).collect();
+        assert_eq!(said.len(), Kind::ALL.len());
+        let ones: Vec<&str> = said.into_iter().filter(|line| line.ends_with(" 1")).collect();
+        let pool = if kind.is_of_installation() { "" } else { POOL };
+        let expected = format!("spillway_attention{{pool=\"{pool}\",kind=\"{}\"}} 1", kind.as_str());
+        assert_eq!(ones, [expected]);
+        // The document of `status --json`, and what the page is sent.
+        let fleet = v1::GetFleetResponse { pools: vec![status.view], attention: of_all, ..Default::default() };
+        let shown = spillway_console::json::fleet(&fleet).to_string();
+        assert_eq!(shown.matches(&format!("\"kind\":\"{}\"", kind.as_str())).count(), 1, "{shown}");
+    }
 }
 
 #[test]

@@ -136,7 +136,5 @@ export function sentence(text) {
 
 /** Whether a pool that is not shown is in a state that a person must end. */
 export function needsAPerson(pool) {
-  const blocked = (pool.launches_blocked ?? []).some((it) => it.needs_a_person);
-  const refused = (pool.instances ?? []).some((it) => it.terminate_problem);
-  return Boolean(pool.observation_problem || pool.listing_problem || blocked || refused || note(pool, BREAKER));
+  return (pool.attention ?? []).some((it) => it.severity === 'stop');
 }

@@ -59,7 +59,7 @@ function draw() {
     const it = scene();
     document.body.classList.toggle('cut', it.connection.state === 'cut');
     header.render(it);
-    attention.render(byId('attention'), attention.findings(it, now()));
+    attention.render(byId('attention'), attention.findings(it));
     diagnosis(byId('diagnosis'), it);
     byId('charts').hidden = !state.history;
     byId('no-history').hidden = Boolean(state.history);

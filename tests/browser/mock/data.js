@@ -244,3 +244,94 @@ export const POOLS = {
     launch_image: { id: IMAGE, at: iso(Date.now()), made_at: iso(Date.now() - 45 * DAY) },
   }),
 };
+
+/** One finding as the coordinator words it; `row` is the text of its row in the runbook. */
+export function finding(kind, severity, title, { detail = null, remedy, row, pool = null, since = null }) {
+  const runbook = `/runbook#when-it-does-not-scale:~:text=${encodeURIComponent(row)}`;
+  return { kind, pool, severity, title, detail, remedy, runbook, since };
+}
+
+/** What needs a person, by scenario. */
+export const ATTENTION = {
+  'redis-down': (now) => [
+    finding('queues_unknown', 'stop', 'Cannot read the queues', {
+      detail: 'Redis: connection refused (os error 111). No scaling until this works again.',
+      remedy: 'Is Redis up, and are password and permissions right? `spillway doctor` tries them.',
+      row: 'cannot read the queues (',
+      since: iso(now - 9 * MINUTE),
+    }),
+  ],
+  'ec2-down': () => [
+    finding('instances_unknown', 'stop', "Cannot list EC2's instances", {
+      remedy: "Are the coordinator's credentials, IAM policy and clock right? `spillway doctor` asks EC2.",
+      row: "cannot list EC2's instances (",
+    }),
+  ],
+  held: () => [
+    finding('held', 'warn', 'Held while jobs wait', {
+      detail: 'Looking at the install step, by root (uid 0). 30 jobs ready to run meanwhile.',
+      remedy: '`spillway resume`, unless somebody is still looking.',
+      row: 'an operator holds the pool',
+    }),
+  ],
+  cap: (_, ids) => [
+    finding('termination_refused', 'stop', `EC2 refuses to terminate ${ids[0]}, and it is billed on`, {
+      detail: 'OperationNotPermitted: the instance may not be terminated.',
+      remedy: 'Allow ec2:TerminateInstances (its condition on ManagedBy too), lift termination protection, or terminate it by hand.',
+      row: 'EC2 refuses to terminate',
+    }),
+    finding('cap_reached', 'warn', 'At the cap of 3 instances while the backlog grows', {
+      detail: '124 jobs ready to run, 98 before. At the cap: 3 of max_instances 3 are running or starting.',
+      remedy: 'Raise max_instances, or find out why jobs arrive faster than they finish.',
+      row: 'at the cap: 2 of max_instances 2',
+    }),
+    finding('image_stale', 'warn', 'The image is 45 d old', {
+      detail: `Launches take ${IMAGE}.`,
+      remedy: '`spillway bake` makes a new one.',
+      row: 'launches take',
+    }),
+  ],
+  blocked: (now) => [
+    finding('launches_stopped', 'stop', 'Launching is stopped', {
+      detail: 'EC2 refused the last launch (permission: UnauthorizedOperation).',
+      remedy: "Fix the coordinator's credentials or IAM policy, or the account; then `spillway resume`, which tries at once.",
+      row: 'EC2 refused a launch (not permitted',
+      since: iso(now - 3 * MINUTE),
+    }),
+  ],
+  breaker: () => [
+    finding('breaker_open', 'stop', 'The breaker is open', {
+      detail: '3 boots failed in a row: no launch for 8 min 20 s.',
+      remedy: 'Fix the image or the application, then `spillway resume`.',
+      row: 'boots failed in a row: no launch for',
+    }),
+  ],
+  'three-pools': (_now, _ids, index) =>
+    index === 2
+      ? [
+          finding('queues_unknown', 'stop', 'Cannot read the queues', {
+            remedy: 'Is Redis up?',
+            row: 'cannot read the queues (',
+          }),
+        ]
+      : [],
+  xss: () => [finding('held', 'warn', XSS, { detail: XSS, remedy: XSS, row: XSS })],
+};
+
+/** Of the installation. */
+export const ATTENTION_OF_ALL = {
+  standby: [
+    finding('standby', 'hint', 'This coordinator is not the leader', {
+      detail: 'It observes and decides nothing.',
+      remedy: "Look at the leader's dashboard on its host. Its health service `spillway.leader` is SERVING; where none is, start one.",
+      row: 'STANDBY: this coordinator is not the leader',
+    }),
+  ],
+  cap: [
+    finding('left_volumes', 'warn', '2 volumes left behind by instances that are gone, and billed on', {
+      detail: 'vol-0a1, vol-0b2',
+      remedy: 'Delete what nobody needs.',
+      row: 'left behind by instances that are gone, and billed on',
+    }),
+  ],
+};

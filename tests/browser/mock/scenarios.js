@@ -1,7 +1,7 @@
 // What the made-up coordinator says, by scenario. Everything is drawn from one seed: two runs are the same but for
 // the time.
 
-import { FLOODS, LANES, MORE, NOTES, past, POOLS, XSS } from './data.js';
+import { ATTENTION, ATTENTION_OF_ALL, FLOODS, LANES, MORE, NOTES, past, POOLS, XSS } from './data.js';
 import { COMMIT, IMAGE, instance, lane } from './instances.js';
 import { instanceId, random } from './seed.js';
 
@@ -65,6 +65,7 @@ export class Scenario {
     const leader = this.name !== 'standby';
     const status = {
       at: iso(now),
+      attention: ATTENTION_OF_ALL[this.name] ?? [],
       coordinator_version: '0.1.0',
       leader,
       left_volumes: { at: iso(now - MINUTE), ids: left },
@@ -99,6 +100,7 @@ export class Scenario {
     const demand = this.backlog(now);
     const desired = alive.length > 0 ? 2 : 0;
     return {
+      attention: ATTENTION[this.name]?.(now, this.ids, index) ?? [],
       backlog: {
         active: Math.min(4, demand),
         at: iso(now - 900),
@@ -317,7 +319,7 @@ export class Scenario {
 
   act(name, body) {
     if (name === 'hold') this.changes = { held: true, hold_reason: `${body.reason ?? 'no reason'}, by root (uid 0)` };
-    if (name === 'resume') this.changes = { held: false, hold_reason: null };
+    if (name === 'resume') this.changes = { attention: [], held: false, hold_reason: null };
     if (name === 'cancel-drain')
       return [
         409,

@@ -54,9 +54,9 @@ const FINDINGS = [
     /left%20behind/,
   ],
   ['blocked', /Launching is stopped/, /IAM policy/, /not%20permitted/],
-  ['breaker', /The breaker is open/, /then resume/, /boots%20failed%20in%20a%20row/],
+  ['breaker', /The breaker is open/, /then spillway resume/, /boots%20failed%20in%20a%20row/],
   ['standby', /This coordinator is not the leader/, /spillway\.leader/, /STANDBY/],
-  ['held', /Held while jobs wait/, /Resume, unless/, /an%20operator%20holds/],
+  ['held', /Held while jobs wait/, /spillway resume, unless/, /an%20operator%20holds/],
   ['three-pools', /Pool mail needs attention too/, /Choose the pool above/, null],
 ];
 

@@ -30,6 +30,7 @@ mod logs;
 mod metrics;
 mod money;
 mod moto;
+mod notify;
 mod operators;
 mod page;
 mod plan;

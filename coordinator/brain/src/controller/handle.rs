@@ -67,7 +67,11 @@ fn take_in(state: &mut State, now: Timestamp, event: Event, config: &Config) {
             hand_back::answered(state, now, id, certain, handed_back, left);
         }
         Event::HandBackFailed { id, certain, detail } => hand_back::failed(state, now, id, certain, detail),
-        Event::OperatorHold { reason } => state.hold = Some(reason),
+        Event::OperatorHold { reason } => {
+            // A second hold changes the reason alone.
+            state.held_since = state.held_since.filter(|_| state.hold.is_some()).or(Some(now));
+            state.hold = Some(reason);
+        }
         Event::OperatorResume { by } => operator::resume(state, now, by),
         Event::OperatorDrain { id, reason } => operator::drain(state, now, id, reason, config),
         Event::OperatorCancelDrain { id, by } => operator::cancel_drain(state, now, id, by, config),

@@ -122,6 +122,7 @@ fn would_drain_again(state: &State, now: Timestamp, id: &InstanceId, config: &Co
 /// Ends a hold and every back-off: what failed is tried again at once.
 pub(super) fn resume(state: &mut State, now: Timestamp, by: String) {
     state.hold = None;
+    state.held_since = None;
     state.resumed = Some(by);
     state.forget_refusals();
     state.breaker.reset(now);

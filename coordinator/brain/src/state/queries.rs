@@ -62,6 +62,11 @@ impl State {
         self.hold.as_deref()
     }
 
+    /// When the hold began; None where that is not known.
+    pub fn held_since(&self) -> Option<Timestamp> {
+        self.held_since
+    }
+
     /// The drill that is under way, or the last one.
     pub fn drill(&self) -> Option<&Drill> {
         self.drill.as_ref()

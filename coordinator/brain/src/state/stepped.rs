@@ -33,6 +33,7 @@ impl Stepped for State {
             instances,
             foreign: _,
             hold: _,
+            held_since,
             resumed: _,
             drill,
             breaker,
@@ -54,6 +55,7 @@ impl Stepped for State {
         launch_image.step(by);
         sustain.step(by);
         nothing_taken_since.step(by);
+        held_since.step(by);
         instances.step(by);
         drill.step(by);
         breaker.step(by);

@@ -160,3 +160,28 @@ fn an_instance_whose_agent_ends_because_it_is_terminated_is_not_silent() {
         assert_eq!((found(&pool).len() == 1, is_notable(&of(phase))), (is_one, is_one), "{phase}");
     }
 }
+
+#[test]
+fn each_kind_of_the_coordinators_list_is_told_here_or_has_words_here() {
+    use spillway_attention::{Kind, Severity};
+
+    let names: Vec<&str> = Kind::ALL.iter().map(|kind| kind.as_str()).collect();
+    assert!(IN_OTHER_WORDS.iter().all(|word| names.contains(word)), "{IN_OTHER_WORDS:?} of {names:?}");
+    for kind in Kind::ALL {
+        let finding = v1::Finding {
+            kind: kind.as_str().to_owned(),
+            severity: kind.severity().as_str().to_owned(),
+            title: "It is so".to_owned(),
+            detail: "In full.".to_owned(),
+            remedy: "Do this.".to_owned(),
+            ..v1::Finding::default()
+        };
+        let pool = v1::Pool { attention: vec![finding.clone()], ..v1::Pool::default() };
+        let fleet = v1::GetFleetResponse { attention: vec![finding], ..v1::GetFleetResponse::default() };
+        let (now, has_words) = (SystemTime::UNIX_EPOCH, IN_OTHER_WORDS.contains(&kind.as_str()));
+        for found in [attention(&pool, now), of_installation(&fleet, now)] {
+            let is_told = found.iter().any(|it| it.sentence() == "It is so: In full" && it.todo == "Do this");
+            assert_eq!(is_told, !has_words && kind.severity() != Severity::Hint, "{kind:?}");
+        }
+    }
+}

@@ -62,6 +62,8 @@ fn a_key_without_a_default_is_what_the_settings_page_says() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), "redis://elsewhere:6379").unwrap();
     let secret = file.path().to_str().unwrap();
+    let url_file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(url_file.path(), "https://hooks.example/x").unwrap();
     for (key, default, _) in rows() {
         let name = variable(key);
         match default {
@@ -78,6 +80,8 @@ fn a_key_without_a_default_is_what_the_settings_page_says() {
                 let value = match key {
                     _ if is_secret => secret,
                     "pool.application" => "/opt/app",
+                    "notify.webhook_url" => "https://hooks.example/x",
+                    "notify.webhook_url_file" => url_file.path().to_str().unwrap(),
                     _ => "something",
                 };
                 let with = shown(&[&PLAN[..], &[(name.as_str(), value)]].concat());

@@ -394,3 +394,39 @@ fn commands_read_the_variables_of_the_service_beside_the_file() {
         )
     );
 }
+
+#[test]
+fn messages_are_sent_to_a_webhook_that_is_encrypted_or_here_and_no_error_shows_it() {
+    let url = |url: &str| said("", &[("SPILLWAY_NOTIFY_WEBHOOK_URL", url)]);
+    for good in [
+        "https://hooks.example/services/T0/B0/sesame",
+        "http://127.0.0.1:9/x",
+        "http://localhost/x",
+        "http://[::1]:9/x",
+        "",
+    ] {
+        assert!(url(good).is_ok(), "{good}: {:?}", url(good));
+    }
+    for (bad, expected) in [
+        ("http://hooks.example/sesame", "would send the messages, and the URL, in plaintext: write https://"),
+        ("hooks.example/sesame", "is not a webhook's URL: write https://HOST/PATH"),
+        ("ftp://hooks.example/sesame", "is not a webhook's URL: write https://HOST/PATH"),
+        ("https://me:sesame@hooks.example/x", "has a user before its host"),
+        ("https:///sesame", "is not a webhook's URL"),
+    ] {
+        let error = url(bad).expect_err(bad);
+        assert!(error.contains(expected) && error.contains("SPILLWAY_NOTIFY_WEBHOOK_URL"), "{bad}: {error}");
+        assert!(!error.contains("sesame"), "{error}");
+    }
+}
+
+#[test]
+fn the_digest_has_a_time_of_the_day_in_a_zone_that_there_is() {
+    for at in ["24:00", "8", "8:00", "08:60", "noon", "-1:00"] {
+        refused(&format!("[notify]\ndigest_at = \"{at}\""), &[], "f:2: notify.digest_at: ");
+    }
+    refused("[notify]\ntimezone = \"Mars/Olympus\"", &[], "f:2: notify.timezone: \"Mars/Olympus\" is not a time zone");
+    for good in ["digest_at = \"23:59\"\ntimezone = \"Asia/Kathmandu\"", "digest_at = \"off\""] {
+        assert!(said(&format!("[notify]\n{good}"), &[]).is_ok(), "{good}");
+    }
+}

@@ -1,0 +1,278 @@
+use super::*;
+
+const SECOND: u64 = 1000;
+const MINUTE: u64 = 60 * SECOND;
+const HOUR: u64 = 60 * MINUTE;
+const INTERVAL: Duration = Duration::from_secs(10);
+
+fn finding(kind: &str) -> v1::Finding {
+    v1::Finding {
+        kind: kind.to_owned(),
+        severity: "warn".to_owned(),
+        title: format!("title of {kind}"),
+        detail: "what is known.".to_owned(),
+        remedy: "Look.".to_owned(),
+        ..v1::Finding::default()
+    }
+}
+
+/// One process with a webhook, and a clock of its own.
+struct World {
+    engine: Engine,
+    now: u64,
+    sent: Vec<(u64, String)>,
+    /// The keys of the messages.
+    keys: Vec<String>,
+}
+
+impl World {
+    fn of(pools: &[&str]) -> Self {
+        let mut engine = Engine::new(INTERVAL);
+        pools.iter().for_each(|pool| engine.take_over(pool, Kept::default(), Timestamp(0)));
+        World { engine, now: 0, sent: Vec::new(), keys: Vec::new() }
+    }
+
+    /// Goes on second by second. `answers`: whether the webhook takes what it is sent then.
+    fn until(
+        &mut self,
+        end: u64,
+        found: impl Fn(&str, u64) -> Vec<v1::Finding>,
+        answers: impl Fn(u64) -> Result<(), Option<Duration>>,
+    ) {
+        while self.now < end {
+            let pools: Vec<String> = self.engine.pools.keys().cloned().collect();
+            for pool in pools {
+                self.engine.saw(&pool, &found(&pool, self.now), Timestamp(self.now));
+            }
+            if let Some(outgoing) = self.engine.due(Timestamp(self.now)) {
+                match answers(self.now) {
+                    Ok(()) => {
+                        self.engine.sent(&outgoing, Timestamp(self.now));
+                        self.sent.push((self.now, outgoing.text));
+                        self.keys.push(outgoing.key);
+                    }
+                    Err(retry_after) => {
+                        self.engine.failed(retry_after, Timestamp(self.now));
+                    }
+                }
+            }
+            self.now += SECOND;
+        }
+    }
+
+    fn runs(&mut self, end: u64, found: impl Fn(&str, u64) -> Vec<v1::Finding>) {
+        self.until(end, found, |_| Ok(()));
+    }
+}
+
+fn while_in(range: std::ops::Range<u64>) -> impl Fn(&str, u64) -> Vec<v1::Finding> {
+    move |_, now| if range.contains(&now) { vec![finding("held")] } else { Vec::new() }
+}
+
+#[test]
+fn an_incident_has_one_message_when_it_opens_and_one_when_it_is_over() {
+    let mut world = World::of(&["video"]);
+    world.runs(HOUR, while_in(0..12 * MINUTE));
+    let [(opened, first), (closed, last)] = &world.sent[..] else { panic!("{:?}", world.sent) };
+    assert!((30 * SECOND..45 * SECOND).contains(opened), "{opened}");
+    assert_eq!(first, "Spillway, pool video, warn: title of held\nwhat is known.\nTo do: Look.");
+    assert!((14 * MINUTE..15 * MINUTE).contains(closed), "{closed}");
+    assert_eq!(last, "Spillway, pool video: over after 12 min: title of held");
+}
+
+#[test]
+fn what_does_not_last_is_no_incident_and_a_hint_is_none() {
+    let mut world = World::of(&["video"]);
+    world.runs(HOUR, |_, now| if now / SECOND % 60 < 20 { vec![finding("held")] } else { Vec::new() });
+    let hint = v1::Finding { severity: "hint".to_owned(), ..finding("standby") };
+    world.runs(2 * HOUR, |_, _| vec![hint.clone()]);
+    assert_eq!(world.sent, []);
+}
+
+#[test]
+fn one_that_stays_is_told_again_after_an_hour_six_hours_and_a_day() {
+    let mut world = World::of(&["video"]);
+    world.runs(50 * HOUR, while_in(0..49 * HOUR));
+    let hours: Vec<u64> = world.sent.iter().map(|(at, _)| at / HOUR).collect();
+    assert_eq!(hours, [0, 1, 6, 24, 49]);
+    assert!(world.sent[1].1.starts_with("Spillway, pool video, warn, still after 1 h: title of held"));
+    assert!(world.sent[4].1.contains("over after 2 d 1 h"), "{}", world.sent[4].1);
+}
+
+#[test]
+fn a_storm_of_a_thousand_findings_makes_three_messages_at_most() {
+    let pools: Vec<String> = (0..50).map(|n| format!("pool-{n}")).collect();
+    let names: Vec<&str> = pools.iter().map(String::as_str).collect();
+    let mut world = World::of(&names);
+    let kinds: Vec<v1::Finding> = (0..20).map(|n| finding(&format!("kind-{n}"))).collect();
+    // Each begins and ends at its own time within a minute.
+    let begins = |pool: &str, n: usize| {
+        let pool: u64 = pool.trim_start_matches("pool-").parse().expect("a number");
+        (pool * 7 + n as u64 * 13) % 25 * SECOND
+    };
+    world.runs(2 * HOUR, |pool, now| {
+        let is_there = |n: usize| (begins(pool, n)..begins(pool, n) + 35 * SECOND).contains(&now);
+        kinds.iter().enumerate().filter(|(n, _)| is_there(*n)).map(|(_, it)| it.clone()).collect()
+    });
+    assert!((2..=3).contains(&world.sent.len()), "{:?}", world.sent);
+    let text = world.sent.iter().map(|(_, text)| text.as_str()).collect::<Vec<_>>().join("\n");
+    assert!(text.contains("more: `spillway status` shows") && text.contains(" over"), "{text}");
+    assert!(world.sent.iter().all(|(_, text)| text.len() <= 3010));
+    for pool in &names {
+        let kept = world.engine.kept(pool).expect("it leads");
+        assert!(kept.open.is_empty() && kept.closed.is_empty(), "{kept:?}");
+    }
+}
+
+#[test]
+fn one_that_flaps_is_one_incident() {
+    let mut world = World::of(&["video"]);
+    // A minute there, a minute away, for three hours.
+    world.runs(4 * HOUR, |_, now| {
+        if now < 3 * HOUR && (now / MINUTE).is_multiple_of(2) { vec![finding("held")] } else { Vec::new() }
+    });
+    assert!(world.sent.len() <= 3, "{:?}", world.sent);
+    assert!(world.sent.last().is_some_and(|(_, text)| text.contains("over after 2 h 59 min")), "{:?}", world.sent);
+}
+
+#[test]
+fn one_that_comes_back_again_and_again_is_told_ever_more_rarely() {
+    let mut world = World::of(&["video"]);
+    // Away for three minutes each time, which is longer than the quiet time.
+    world.runs(12 * HOUR, |_, now| {
+        if now < 11 * HOUR && (now / MINUTE).is_multiple_of(4) { vec![finding("held")] } else { Vec::new() }
+    });
+    assert!(world.sent.len() <= 8, "{} messages: {:?}", world.sent.len(), world.sent);
+}
+
+#[test]
+fn a_restart_tells_nothing_twice_and_loses_nothing() {
+    let mut world = World::of(&["video"]);
+    world.runs(5 * MINUTE, while_in(0..HOUR));
+    assert_eq!(world.sent.len(), 1);
+    // What the ledger has is what the next process begins with, as JSON.
+    let kept = serde_json::to_string(world.engine.kept("video").expect("it leads")).expect("JSON");
+    let mut next = World::of(&[]);
+    next.engine.take_over("video", serde_json::from_str(&kept).expect("kept"), Timestamp(0));
+    next.now = 6 * MINUTE;
+    next.runs(2 * HOUR, while_in(0..30 * MINUTE));
+    let texts: Vec<&str> = next.sent.iter().map(|(_, text)| text.as_str()).collect();
+    assert_eq!(texts, ["Spillway, pool video: over after 30 min: title of held"]);
+}
+
+#[test]
+fn a_new_leader_calls_nothing_over_before_it_could_see_it() {
+    let mut world = World::of(&["video"]);
+    world.runs(5 * MINUTE, while_in(0..HOUR));
+    let kept = world.engine.kept("video").cloned().expect("it leads");
+    let mut next = World::of(&[]);
+    next.now = 5 * MINUTE;
+    next.engine.take_over("video", kept, Timestamp(11 * MINUTE));
+    // A backlog must be seen to grow again.
+    next.runs(HOUR, while_in(10 * MINUTE..HOUR));
+    assert_eq!(next.sent, []);
+    next.runs(2 * HOUR, |_, _| Vec::new());
+    assert!(next.sent.last().is_some_and(|(_, text)| text.contains("over after 1 h")), "{:?}", next.sent);
+}
+
+#[test]
+fn of_two_processes_only_the_one_that_leads_tells_and_the_keys_of_the_same_news_are_the_same() {
+    let (mut one, mut other) = (World::of(&["video"]), World::of(&[]));
+    other.runs(HOUR, while_in(0..HOUR));
+    assert_eq!(other.sent, [], "it does not lead");
+    // The first one's message arrives, and it ends before the ledger has that.
+    one.runs(20 * SECOND, while_in(0..HOUR));
+    let before = one.engine.kept("video").cloned().expect("it leads");
+    one.runs(2 * MINUTE, while_in(0..HOUR));
+    other = World::of(&[]);
+    other.engine.take_over("video", before, Timestamp(0));
+    other.runs(2 * MINUTE, while_in(0..HOUR));
+    assert_eq!(one.keys.len(), 1);
+    assert_eq!(one.keys, other.keys, "a receiver can tell that they are one");
+    one.runs(2 * HOUR, while_in(0..HOUR));
+    let mut keys = one.keys.clone();
+    keys.dedup();
+    assert_eq!(keys.len(), one.keys.len(), "and different news have different keys");
+}
+
+#[test]
+fn an_hour_of_a_dead_webhook_loses_nothing() {
+    let mut world = World::of(&["video", "mail"]);
+    let found = |pool: &str, now: u64| match pool {
+        // Over before the webhook answers again.
+        "mail" if (5 * MINUTE..15 * MINUTE).contains(&now) => vec![finding("cap_reached")],
+        "video" if now < 3 * HOUR => vec![finding("held")],
+        _ => Vec::new(),
+    };
+    let attempts = std::cell::RefCell::new(Vec::new());
+    world.until(4 * HOUR, found, |now| {
+        attempts.borrow_mut().push(now);
+        if now < 65 * MINUTE { Err(None) } else { Ok(()) }
+    });
+    let early = attempts.borrow().iter().filter(|at| **at < 65 * MINUTE).count();
+    assert!((10..=25).contains(&early), "{early} attempts");
+    let first = &world.sent[0];
+    assert!(first.0 < 71 * MINUTE, "{}", first.0);
+    assert!(first.1.contains("title of held") && first.1.contains("was so for 10 min, and is over"), "{}", first.1);
+    let last = world.sent.last().expect("messages");
+    assert!(last.1.contains("over after 3 h"), "{}", last.1);
+    let stills = world.sent.iter().filter(|(_, text)| text.contains("still after 1 h")).count();
+    assert_eq!(stills, 0, "that it is there was told after an hour: {:?}", world.sent);
+}
+
+#[test]
+fn a_webhook_that_is_asked_too_often_is_left_alone_as_long_as_it_asks() {
+    let mut world = World::of(&["video"]);
+    let attempts = std::cell::RefCell::new(Vec::new());
+    world.until(20 * MINUTE, while_in(0..HOUR), |now| {
+        attempts.borrow_mut().push(now);
+        if attempts.borrow().len() == 1 { Err(Some(Duration::from_secs(420))) } else { Ok(()) }
+    });
+    let attempts = attempts.into_inner();
+    assert_eq!(attempts.len(), 2);
+    assert_eq!(attempts[1] - attempts[0], 420 * SECOND);
+    let mut engine = Engine::new(INTERVAL);
+    let asked = engine.failed(Some(Duration::from_secs(1_000_000)), Timestamp(0));
+    assert_eq!(asked, Duration::from_secs(3600), "no webhook silences it for longer");
+}
+
+#[test]
+fn never_more_than_one_message_a_second() {
+    let mut engine = Engine::new(Duration::from_millis(100));
+    engine.take_over("video", Kept::default(), Timestamp(0));
+    let mut sent = Vec::new();
+    for now in (0..60_000).step_by(10) {
+        let kind = format!("kind-{}", now / 500);
+        engine.saw("video", &[finding(&kind)], Timestamp(now));
+        if let Some(outgoing) = engine.due(Timestamp(now)) {
+            engine.sent(&outgoing, Timestamp(now));
+            sent.push(now);
+        }
+    }
+    assert!(sent.len() > 5 && sent.windows(2).all(|pair| pair[1] - pair[0] >= 1000), "{sent:?}");
+}
+
+#[test]
+fn what_is_over_and_cannot_be_told_is_bounded_and_counted() {
+    let mut engine = Engine::new(INTERVAL);
+    engine.take_over("video", Kept::default(), Timestamp(0));
+    for n in 0..1000_u64 {
+        let finding = finding(&format!("kind-{n}"));
+        for now in [n * 10, n * 10 + 1, n * 10 + 4] {
+            engine.saw("video", std::slice::from_ref(&finding), Timestamp(now * MINUTE));
+        }
+    }
+    let kept = engine.kept("video").expect("it leads");
+    assert!(kept.closed.len() <= 200 && kept.more_closed > 700, "{} {}", kept.closed.len(), kept.more_closed);
+    assert_eq!(engine.due(Timestamp(20_000 * MINUTE)), None, "what belongs together is gathered");
+    let text = engine.due(Timestamp(20_001 * MINUTE)).map(|it| it.text).unwrap_or_default();
+    assert!(text.contains("over") && text.len() < 3010, "{text}");
+}
+
+#[test]
+fn markup_of_slack_in_a_title_is_text() {
+    let mut world = World::of(&["video"]);
+    let bad = v1::Finding { title: "<!channel> & <http://x|y>".to_owned(), ..finding("held") };
+    world.runs(2 * MINUTE, |_, _| vec![bad.clone()]);
+    assert!(world.sent[0].1.contains("&lt;!channel&gt; &amp; &lt;http://x|y&gt;"), "{}", world.sent[0].1);
+}

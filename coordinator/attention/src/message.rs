@@ -1,0 +1,113 @@
+//! The words of messages, as Slack takes them; other receivers read the same text.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use spillway_brain::{Timestamp, in_words};
+use spillway_words::{counted, shown};
+
+use crate::incident::{Change, Incident};
+use crate::kind::Kind;
+
+/// Lines of a message that tells several incidents.
+const LINES: usize = 15;
+/// Bytes of a message.
+const LONGEST: usize = 3000;
+
+type Changes = BTreeMap<String, Vec<(Change, Incident)>>;
+
+/// One incident in full, or several by a line each. `more`: of which nothing but their number is known.
+pub(crate) fn of(changes: &Changes, more: u64, now: Timestamp) -> String {
+    let mut all: Vec<(&str, Change, &Incident)> = changes
+        .iter()
+        .flat_map(|(pool, changes)| changes.iter().map(|(change, incident)| (pool.as_str(), *change, incident)))
+        .collect();
+    // "stop" comes before "warn".
+    all.sort_by(|one, other| (one.1, &one.2.severity, one.0).cmp(&(other.1, &other.2.severity, other.0)));
+    let text = match all[..] {
+        [(pool, change, incident)] if more == 0 => in_full(pool, change, incident, now),
+        _ => folded(&all, more, now),
+    };
+    shown::cut(&escaped(&text), LONGEST)
+}
+
+fn in_full(pool: &str, change: Change, incident: &Incident, now: Timestamp) -> String {
+    let mut text = line(pool, change, incident, now);
+    if change != Change::Closed {
+        if !incident.detail.is_empty() {
+            let _ = write!(text, "\n{}", incident.detail);
+        }
+        let _ = write!(text, "\nTo do: {}", incident.remedy);
+    }
+    text
+}
+
+fn folded(all: &[(&str, Change, &Incident)], more: u64, now: Timestamp) -> String {
+    let many = |wanted: Change| all.iter().filter(|(_, change, _)| *change == wanted).count() as u64;
+    let closed = many(Change::Closed) + more;
+    let sums: Vec<String> = [(many(Change::Opened), "new"), (many(Change::Still), "still there"), (closed, "over")]
+        .into_iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, what)| format!("{count} {what}"))
+        .collect();
+    let mut text = format!("Spillway: {}", sums.join(", "));
+    for (pool, change, incident) in all.iter().take(LINES) {
+        let _ = write!(text, "\n• {}", line(pool, *change, incident, now));
+    }
+    let left = (all.len() as u64).saturating_sub(LINES as u64) + more;
+    if left > 0 {
+        let _ = write!(text, "\n… and {left} more: `spillway status` shows what there is now");
+    }
+    text
+}
+
+fn line(pool: &str, change: Change, incident: &Incident, now: Timestamp) -> String {
+    let Incident { severity, title, kind, .. } = incident;
+    let lasted = in_words(incident.lasted(now));
+    let is_of_all = Kind::ALL.iter().any(|it| it.as_str() == kind && it.is_of_installation());
+    let who = if is_of_all { "Spillway".to_owned() } else { format!("Spillway, pool {pool}") };
+    match change {
+        Change::Opened if incident.over_since.is_none() => format!("{who}, {severity}: {title}"),
+        Change::Opened => format!("{who}, {severity}, for {lasted}, not seen now: {title}"),
+        Change::Still => format!("{who}, {severity}, still after {lasted}: {title}"),
+        Change::Closed if incident.told == 0 => format!("{who}: was so for {lasted}, and is over: {title}"),
+        Change::Closed => format!("{who}: over after {lasted}: {title}"),
+    }
+}
+
+/// Slack's own marks, which a text must not make.
+pub(crate) fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
+
+/// A message to see that messages arrive.
+pub fn test(version: &str) -> String {
+    format!("Spillway {version}: a test, by `spillway notify --test`. Messages about incidents arrive here.")
+}
+
+/// The same for the same news: their hash, by FNV-1a, which needs no secret and no library.
+pub(crate) fn key(changes: &Changes) -> String {
+    let mut hash: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
+    let mut mix = |text: &str| {
+        for byte in text.bytes().chain([0]) {
+            hash = (hash ^ u128::from(byte)).wrapping_mul(0x0000_0000_0100_0000_0000_0000_0000_013b);
+        }
+    };
+    for (pool, changes) in changes {
+        for (change, incident) in changes {
+            [pool, &incident.kind, &incident.opened_at.0.to_string()].into_iter().for_each(|it| mix(it));
+            mix(match change {
+                Change::Opened => "opened",
+                Change::Still => "still",
+                Change::Closed => "closed",
+            });
+            mix(&incident.told.to_string());
+        }
+    }
+    format!("spillway-{hash:032x}")
+}
+
+/// A number of something that there may be none of.
+pub(crate) fn none_or(count: u64, noun: &str) -> String {
+    if count == 0 { format!("no {noun}s") } else { counted(count, noun) }
+}

@@ -1,0 +1,144 @@
+//! One message to the webhook, once. Over the proxies and the TLS that calls of AWS take; follows no redirection, waits
+//! for a bounded time and reads a bounded answer. No error shows the URL.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::time::Duration;
+
+use aws_smithy_runtime_api::client::http::{HttpConnector as _, SharedHttpConnector};
+use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
+use aws_smithy_types::body::SdkBody;
+use http_body::Body as _;
+use serde_json::json;
+use spillway_words::shown;
+use thiserror::Error;
+
+use crate::cloud;
+use crate::config::{Proxies, WebhookUrl};
+
+/// A webhook that hangs is given up after that.
+pub const ANSWERS_WITHIN: Duration = Duration::from_secs(8);
+/// Bytes of an answer that are read.
+const LONGEST_ANSWER: usize = 2048;
+/// Of an answer's words, and of what kept it from coming.
+const LONGEST_WORDS: usize = 200;
+
+/// Why a message was not taken: what to do about it.
+#[derive(Debug, Error)]
+pub enum WebhookProblem {
+    #[error("the webhook cannot be reached: {0}. Are its host, the routes and HTTPS_PROXY right?")]
+    Unreachable(String),
+    #[error("the webhook did not answer within {}", spillway_words::in_words(ANSWERS_WITHIN))]
+    Hangs,
+    #[error("the webhook asks to wait: it was sent too many messages (HTTP 429)")]
+    TooMany { retry_after: Option<Duration> },
+    #[error("the webhook answered HTTP {status}{words}: it does not work now, and is asked again")]
+    Fails { status: u16, words: Words },
+    #[error(
+        "the webhook answered with a redirection (HTTP {0}), which is not followed: set notify.webhook_url to where it leads"
+    )]
+    Redirects(u16),
+    #[error(
+        "the webhook refused the message (HTTP {status}{words}): is notify.webhook_url whole and not revoked? Make a new \
+         one where the messages are to arrive"
+    )]
+    Refused { status: u16, words: Words },
+    #[error("the webhook's URL cannot be used: {0}")]
+    BadUrl(String),
+}
+
+/// What it said, behind a colon; nothing where it said nothing.
+#[derive(Debug, Default)]
+pub struct Words(String);
+
+impl std::fmt::Display for Words {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.0.is_empty() { Ok(()) } else { write!(f, ": {}", self.0) }
+    }
+}
+
+/// Where messages go.
+#[derive(Clone, Debug)]
+pub struct Webhook {
+    http: SharedHttpConnector,
+    url: WebhookUrl,
+}
+
+impl Webhook {
+    /// # Errors
+    /// A proxy's URL cannot be used.
+    pub fn new(url: WebhookUrl, proxies: &Proxies) -> anyhow::Result<Self> {
+        Ok(Webhook { http: cloud::connector(proxies)?, url })
+    }
+
+    /// Sends a text, as Slack takes it. The same `key`: the same message. Returns the status with what was said.
+    ///
+    /// # Errors
+    /// It was not taken.
+    pub async fn send(&self, text: &str, key: &str) -> Result<String, WebhookProblem> {
+        let request = self.request(text, key).map_err(|words| WebhookProblem::BadUrl(self.bare(&words)))?;
+        let answered = async {
+            let unreachable = |error: &dyn std::error::Error| WebhookProblem::Unreachable(self.bare(&in_words(error)));
+            let mut response = self.http.call(request).await.map_err(|error| unreachable(&error))?;
+            let body = read(&mut response).await;
+            self.judged(&response, &body)
+        };
+        tokio::time::timeout(ANSWERS_WITHIN, answered).await.map_err(|_| WebhookProblem::Hangs)?
+    }
+
+    fn request(&self, text: &str, key: &str) -> Result<HttpRequest, String> {
+        let mut request = HttpRequest::new(SdkBody::from(json!({ "text": text }).to_string()));
+        request.set_method("POST").map_err(|error| error.to_string())?;
+        request.set_uri(self.url.expose()).map_err(|error| error.to_string())?;
+        let agent = concat!("spillway/", env!("CARGO_PKG_VERSION"));
+        for (name, value) in [("content-type", "application/json"), ("idempotency-key", key), ("user-agent", agent)] {
+            let (name, value) = (name.to_owned(), value.to_owned());
+            request.headers_mut().try_insert(name, value).map_err(|error| error.to_string())?;
+        }
+        Ok(request)
+    }
+
+    fn judged(&self, response: &HttpResponse, body: &[u8]) -> Result<String, WebhookProblem> {
+        let status = response.status().as_u16();
+        let words = Words(self.bare(&String::from_utf8_lossy(body)));
+        match status {
+            200..300 => Ok(format!("HTTP {status}{words}")),
+            300..400 => Err(WebhookProblem::Redirects(status)),
+            429 => {
+                let asked = response.headers().get("retry-after").and_then(|it| it.trim().parse().ok());
+                Err(WebhookProblem::TooMany { retry_after: asked.map(Duration::from_secs) })
+            }
+            408 | 425 | 500.. => Err(WebhookProblem::Fails { status, words }),
+            _ => Err(WebhookProblem::Refused { status, words }),
+        }
+    }
+
+    /// On one line, without the URL: whoever knows its path can write there.
+    fn bare(&self, words: &str) -> String {
+        let url = self.url.expose();
+        let path = url.split_once("://").and_then(|(_, rest)| rest.split_once('/')).map_or("", |(_, path)| path);
+        let words = words.replace(url, "…");
+        let words = if path.len() < 4 { words } else { words.replace(path, "…") };
+        shown::cut(&shown::visible_line(words.trim()), LONGEST_WORDS)
+    }
+}
+
+/// What is longer is not read to its end.
+async fn read(response: &mut HttpResponse) -> Vec<u8> {
+    let (mut body, mut bytes) = (response.take_body(), Vec::new());
+    while let Some(Ok(frame)) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+        let Ok(data) = frame.into_data() else { continue };
+        bytes.extend_from_slice(&data);
+        if bytes.len() > LONGEST_ANSWER {
+            bytes.truncate(LONGEST_ANSWER);
+            break;
+        }
+    }
+    bytes
+}
+
+/// An error and what caused it.
+fn in_words(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string);
+    causes.collect::<Vec<_>>().join(": ")
+}
