@@ -6,7 +6,7 @@ use super::pages;
 use super::sentences::sentences;
 
 /// Words that have an ordinary meaning beside the one that is replaced: whether a sentence means that is for a reader.
-const ORDINARY: [&str; 37] = [
+const ORDINARY: [&str; 38] = [
     "alone",
     "ask again",
     "authority",
@@ -28,6 +28,7 @@ const ORDINARY: [&str; 37] = [
     "on the way",
     "people",
     "person",
+    "report",
     "silent",
     "site",
     "somebody",

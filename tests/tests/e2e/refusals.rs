@@ -118,7 +118,8 @@ async fn a_used_token_whose_instance_is_terminated_is_followed_by_the_next_at_on
     stage.emulator().lose(Lose { action: "RunInstances".to_owned(), calls: 1 }).expect("a fault");
     // Otherwise the list would tell first.
     stage.emulator().stale(Duration::from_secs(6)).expect("a fault");
-    jobs::add(&stage.redis, 6, 1.0);
+    // For longer than its agent waits for that list: an instance that is not needed any more is never ready.
+    jobs::add(&stage.redis, 6, 5.0);
     stage.until("it is launched", || stage.instances().len() == 1).await;
     stage.emulator().interrupt(&stage.instances()[0].id, Duration::ZERO).expect("it runs");
     refuse(&stage, "RunInstances", "IdempotentInstanceTerminated", 1);
