@@ -55,9 +55,16 @@ impl History {
         Money { hour: period(HOUR_MS), day: period(DAY_MS), month, per_1000_jobs }
     }
 
-    /// What its instances cost in a time range; None: a price is not known.
+    /// What its instances cost in a time range; None: a price is not known, or EC2's list has not shown yet of which
+    /// type one is.
     pub fn dollars(&self, prices: &Prices, from: u64, to: u64, now: u64) -> Option<f64> {
-        self.period(prices, 0, from, to.min(now)).dollars
+        let to = to.min(now);
+        let is_unlisted = |(token, lane): (&str, &Lane)| {
+            let is_there = lane.ended_at.is_none() && lane.lives_within(from, to);
+            is_there && lane.is_accepted(token) && lane.instance_type.is_empty()
+        };
+        let dollars = self.period(prices, 0, from, to).dollars;
+        dollars.filter(|_| !self.lanes_by_token().any(is_unlisted))
     }
 
     fn period(&self, prices: &Prices, max_instances: u32, from: u64, to: u64) -> Period {
@@ -90,8 +97,8 @@ impl Lane {
     /// From when to when EC2 bills it, as far as it is seen at `now`; None: not at all.
     fn billed(&self, token: &str, now: u64) -> Option<(u64, u64)> {
         let began = self.began()?;
-        // EC2 has not accepted the launch, or not answered yet.
-        if self.instance == token {
+        // What EC2's list has not shown yet comes with the list; what it never shows ended before it ran.
+        if !self.is_accepted(token) || self.instance_type.is_empty() {
             return None;
         }
         let is_spot = self.capacity_type != ON_DEMAND;
@@ -101,6 +108,11 @@ impl Lane {
         }
         let ended = self.ended_at.unwrap_or(now);
         Some((began, ended.max(began + MINUTE_MS)))
+    }
+
+    /// EC2 has answered its launch, and given it an id.
+    fn is_accepted(&self, token: &str) -> bool {
+        self.instance != token
     }
 
     /// When it was there last: `now` while it lives.
@@ -193,6 +205,18 @@ mod tests {
         near(history.money(&prices(), 2, NOW).hour.dollars, 0.0);
         ran(&mut history, "later", (119, 59), |ids| ids.interrupted_at = Some(ids.at + 60 * MINUTE_MS));
         near(history.money(&prices(), 2, NOW).day.dollars, 0.05);
+    }
+
+    #[test]
+    fn what_is_not_listed_yet_makes_no_sum_unknown_and_is_waited_for_by_what_adds_up() {
+        let mut history = begun(300);
+        ran(&mut history, "1", (30, 0), |_| {});
+        ran(&mut history, "new", (0, 0), |ids| ids.instance_type.clear());
+        near(history.money(&prices(), 2, NOW).hour.dollars, 0.025);
+        assert_eq!(history.dollars(&prices(), NOW - MINUTE_MS, NOW, NOW), None);
+        ran(&mut history, "taken-back", (20, 19), |ids| ids.instance_type.clear());
+        near(history.dollars(&prices(), NOW - 20 * MINUTE_MS, NOW - 19 * MINUTE_MS, NOW), 0.05 / 60.0);
+        near(history.dollars(&prices(), NOW - 2 * MINUTE_MS, NOW - MINUTE_MS, NOW), 0.05 / 60.0);
     }
 
     #[test]
