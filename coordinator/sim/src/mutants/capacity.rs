@@ -140,8 +140,8 @@ pub const MUTANTS: &[Mutant] = &[
         "falls-between",
         "desired capacity falls between the steps",
         "coordinator/brain/src/capacity/steps.rs",
-        "let desired = wanted.max(before);",
-        "let desired = if wanted > 0 { wanted } else { before.min(1) };",
+        "let desired = before;",
+        "let desired = reached.map_or(before.min(1), |step| step.instances);",
     ),
     bug(
         "sustain-through-gap",
