@@ -35,6 +35,15 @@ const LEAST_EACH: Duration = Duration::from_millis(100);
 const ENDS_WITHIN: Duration = Duration::from_secs(2);
 const DAY: Duration = Duration::from_secs(86_400);
 
+/// What became of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sent {
+    Taken,
+    NotTaken,
+    /// It may have been taken.
+    Unanswered,
+}
+
 /// Tells of all pools that this process leads.
 #[derive(Debug)]
 pub(crate) struct Notifier {
@@ -104,11 +113,18 @@ impl Notifier {
         let now = clock::now();
         if let Some(outgoing) = self.engine.due(now) {
             let pools: Vec<String> = outgoing.pools().map(str::to_owned).collect();
-            if self.may_tell(&pools).await && self.send(&outgoing.text, &outgoing.key).await {
-                self.engine.sent(&outgoing, clock::now());
-                for pool in pools {
-                    self.save(&pool).await;
+            if !self.may_tell(&pools).await {
+                return;
+            }
+            match self.send(&outgoing.text, &outgoing.key).await {
+                Sent::Taken => {
+                    self.engine.sent(&outgoing, clock::now());
+                    for pool in pools {
+                        self.save(&pool).await;
+                    }
                 }
+                Sent::Unanswered => self.engine.unanswered(outgoing),
+                Sent::NotTaken => {}
             }
             return;
         }
@@ -213,23 +229,24 @@ impl Notifier {
         true
     }
 
-    async fn send(&mut self, text: &str, key: &str) -> bool {
+    async fn send(&mut self, text: &str, key: &str) -> Sent {
         match self.webhook.send(text, key).await {
             Ok(_) => {
                 if self.problem.take().is_some() {
                     tracing::info!("messages are taken again");
                 }
-                true
+                Sent::Taken
             }
             Err(problem) => {
                 let asked = if let WebhookProblem::TooMany { retry_after } = &problem { *retry_after } else { None };
                 let wait = self.engine.failed(asked, clock::now());
+                let sent = if matches!(problem, WebhookProblem::Hangs) { Sent::Unanswered } else { Sent::NotTaken };
                 let problem = problem.to_string();
                 if self.problem.as_ref() != Some(&problem) {
-                    tracing::warn!(problem, ?wait, "a message was not taken: it is sent again, and nothing is lost");
+                    tracing::warn!(problem, ?wait, "a message was not taken: it is sent again");
                 }
                 self.problem = Some(problem);
-                false
+                sent
             }
         }
     }
@@ -248,7 +265,7 @@ impl Notifier {
             return;
         }
         let text = self.digest_text();
-        if self.send(&text, &format!("spillway-digest-{first}-{day}")).await {
+        if self.send(&text, &format!("spillway-digest-{first}-{day}")).await == Sent::Taken {
             self.engine.answered(clock::now());
             self.engine.digest_sent(&first, day);
             for pool in self.pools.configured().to_vec() {

@@ -7,10 +7,10 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp as Moment};
 use spillway_brain::{Timestamp, in_words};
 use spillway_proto::v1;
-use spillway_words::counted;
+use spillway_words::{counted, shown};
 
 use crate::engine::Engine;
-use crate::message::{escaped, none_or};
+use crate::message::{LONGEST, escaped, none_or};
 
 /// One that is later than this is not sent: it would be of another day.
 const LATEST: SignedDuration = SignedDuration::from_hours(1);
@@ -106,7 +106,7 @@ pub fn text(days: &[Day], attention: &[v1::Finding]) -> String {
             lines.push(format!("… and {more} more"));
         }
     }
-    escaped(&lines.join("\n"))
+    shown::cut(&escaped(&lines.join("\n")), LONGEST)
 }
 
 fn of_pool(day: &Day) -> String {

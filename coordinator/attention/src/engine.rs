@@ -63,6 +63,8 @@ pub struct Engine {
     /// Attempts in a row that failed, and when the next may be made.
     failed: u32,
     not_before: Option<Timestamp>,
+    /// Sent, and not answered: the webhook may have taken it, so that it is sent again as it is.
+    unanswered: Option<Outgoing>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -83,6 +85,7 @@ impl Engine {
             news_since: None,
             failed: 0,
             not_before: None,
+            unanswered: None,
         }
     }
 
@@ -122,6 +125,11 @@ impl Engine {
 
     /// The message that is due, if there is one. It is due until it is told.
     pub fn due(&mut self, now: Timestamp) -> Option<Outgoing> {
+        let pools = &self.pools;
+        self.unanswered = self.unanswered.take().filter(|it| it.pools().all(|pool| pools.contains_key(pool)));
+        if let Some(again) = &self.unanswered {
+            return self.may_send(now).then(|| again.clone());
+        }
         let changes: BTreeMap<String, Vec<(Change, Incident)>> = self
             .pools
             .iter()
@@ -136,8 +144,10 @@ impl Engine {
             return None;
         }
         // What belongs together is seen within one observation.
-        let since = *self.news_since.get_or_insert(now);
-        if now.since(since) < self.interval / 2 || !self.may_send(now) || now < self.spaced() {
+        let since = self.news_since.get_or_insert(now);
+        // A clock that was set back shows an earlier time.
+        *since = (*since).min(now);
+        if now.since(*since) < self.interval / 2 || !self.may_send(now) || now < self.spaced(now) {
             return None;
         }
         let more = changes.keys().filter_map(|pool| self.pools.get(pool)).map(|of| of.kept.more_closed).sum();
@@ -146,13 +156,14 @@ impl Engine {
 
     /// No message, of whatever kind, may be sent before.
     pub fn may_send(&self, now: Timestamp) -> bool {
-        let is_soon = self.last_sent.is_some_and(|last| now.since(last) < LEAST);
-        !is_soon && self.not_before.is_none_or(|at| now >= at)
+        let is_soon = self.last_sent.is_some_and(|last| now >= last && now.since(last) < LEAST);
+        let is_asked_to_wait = self.not_before.is_some_and(|at| now < at && at.since(now) <= LONGEST_RETRY_AFTER);
+        !is_soon && !is_asked_to_wait
     }
 
     /// The next message about incidents, at the earliest.
-    fn spaced(&self) -> Timestamp {
-        self.last_sent.map_or(Timestamp(0), |last| last + self.spacing())
+    fn spaced(&self, now: Timestamp) -> Timestamp {
+        self.last_sent.filter(|last| *last <= now).map_or(Timestamp(0), |last| last + self.spacing())
     }
 
     fn spacing(&self) -> Duration {
@@ -168,8 +179,14 @@ impl Engine {
         }
         let is_close = self.last_sent.is_some_and(|last| now.since(last) < self.spacing() * 2);
         self.burst = if is_close { (self.burst + 1).min(SPACING.len() - 1) } else { 0 };
-        self.news_since = None;
+        (self.news_since, self.unanswered) = (None, None);
         self.answered(now);
+    }
+
+    /// It was sent, and nobody knows whether the webhook took it: what is due next is the same message, with the same
+    /// key.
+    pub fn unanswered(&mut self, outgoing: Outgoing) {
+        self.unanswered = Some(outgoing);
     }
 
     /// Another message was taken: the webhook works.

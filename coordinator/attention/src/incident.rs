@@ -111,6 +111,9 @@ impl Kept {
     ) -> bool {
         let mut is_news = false;
         rising.retain(|kind, _| findings.iter().any(|finding| finding.kind == *kind));
+        // A clock that was set back shows an earlier time.
+        rising.values_mut().for_each(|since| *since = (*since).min(now));
+        self.open.values_mut().for_each(|it| it.over_since = it.over_since.map(|since| since.min(now)));
         for finding in findings {
             if let Some(incident) = self.open.get_mut(&finding.kind) {
                 let was_away = incident.over_since.is_some();

@@ -12,7 +12,7 @@ use crate::kind::Kind;
 /// Lines of a message that tells several incidents.
 const LINES: usize = 15;
 /// Bytes of a message.
-const LONGEST: usize = 3000;
+pub(crate) const LONGEST: usize = 3000;
 
 type Changes = BTreeMap<String, Vec<(Change, Incident)>>;
 

@@ -276,3 +276,33 @@ fn markup_of_slack_in_a_title_is_text() {
     world.runs(2 * MINUTE, |_, _| vec![bad.clone()]);
     assert!(world.sent[0].1.contains("&lt;!channel&gt; &amp; &lt;http://x|y&gt;"), "{}", world.sent[0].1);
 }
+
+#[test]
+fn a_message_that_was_not_answered_is_sent_again_as_it_was() {
+    let mut world = World::of(&["p"]);
+    world.until(MINUTE, |_, _| vec![finding("held")], |_| Err(None));
+    let (engine, at) = (&mut world.engine, Timestamp(MINUTE + HOUR));
+    let first = engine.due(at).expect("it is due");
+    engine.unanswered(first.clone());
+    engine.failed(None, at);
+    engine.saw("p", &[finding("held"), finding("strangers")], at + Duration::from_secs(60));
+    let later = at + Duration::from_secs(120);
+    engine.saw("p", &[finding("held"), finding("strangers")], later);
+    assert_eq!(engine.due(later), Some(first.clone()), "the same text, and the same key");
+    engine.sent(&first, later);
+    let next = engine.due(later + Duration::from_secs(600));
+    assert!(next.or_else(|| engine.due(later + Duration::from_secs(700))).is_some_and(|it| it.key != first.key));
+    engine.unanswered(first);
+    engine.let_go("p");
+    assert_eq!(engine.due(later + Duration::from_secs(900)), None, "another tells of that pool now");
+}
+
+#[test]
+fn a_clock_that_is_set_back_silences_nobody() {
+    let mut world = World::of(&["p"]);
+    world.until(5 * HOUR, |_, now| if now > 4 * HOUR { vec![finding("held")] } else { Vec::new() }, |_| Ok(()));
+    assert_eq!(world.sent.len(), 1);
+    world.now = HOUR;
+    world.until(HOUR + 10 * MINUTE, |_, _| vec![finding("held"), finding("strangers")], |_| Ok(()));
+    assert_eq!(world.sent.len(), 2, "{:?}", world.sent);
+}
