@@ -40,7 +40,7 @@ const OVERLAP_MS: u64 = 3_600_000;
 /// Sums are as of the last whole ten seconds.
 const STEP_MS: u64 = 10_000;
 /// Of one question.
-const MOST_TYPES: usize = 50;
+const MOST_TYPES: usize = 10;
 const CALL_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// All prices that are known here; clones share them.
@@ -150,7 +150,7 @@ impl PriceBook {
         let types = pools.shown().into_iter().flat_map(|pool| pool.past.look().instance_types(since));
         let mut types: BTreeSet<String> = types.collect();
         self.with(|book| types.retain(|it| !book.prices.is_set(it)));
-        types.into_iter().take(MOST_TYPES).collect()
+        types
     }
 
     async fn read(&self, cloud: &Cloud, types: BTreeSet<String>) -> Result<(), String> {
@@ -164,11 +164,9 @@ impl PriceBook {
         let all = now.0.saturating_sub(KEPT_MS);
         let since_last = read_at.map_or(all, |at| at.0.saturating_sub(OVERLAP_MS));
         let (old, new): (Vec<String>, Vec<String>) = types.into_iter().partition(|it| known.contains(it));
-        for (types, since) in [(old, since_last), (new, all)] {
-            if types.is_empty() {
-                continue;
-            }
-            let answer = tokio::time::timeout(CALL_TIMEOUT, cloud.spot_prices(&types, Timestamp(since))).await;
+        let old = old.chunks(MOST_TYPES).map(|types| (types, since_last));
+        for (types, since) in old.chain(new.chunks(MOST_TYPES).map(|types| (types, all))) {
+            let answer = tokio::time::timeout(CALL_TIMEOUT, cloud.spot_prices(types, Timestamp(since))).await;
             let answer =
                 answer.map_err(|_| format!("EC2's spot prices: no answer for {} s", CALL_TIMEOUT.as_secs()))?;
             let found = answer.map_err(|refused| {
@@ -182,7 +180,7 @@ impl PriceBook {
                 for price in found {
                     book.prices.add(&price.instance_type, &price.zone, price.from.0, price.dollars);
                 }
-                book.known.extend(types);
+                book.known.extend(types.iter().cloned());
             });
         }
         self.with(|book| {
@@ -227,12 +225,17 @@ impl Book {
     }
 
     fn why_unknown(&self, money: &Money) -> String {
-        if money.month.dollars.is_none() {
-            let not_yet = || "EC2's spot prices are not read yet, or it told none of a zone that was used".to_owned();
-            return self.problem.clone().unwrap_or_else(not_yet);
+        if let (Some(problem), None) = (&self.problem, money.month.dollars) {
+            return problem.clone();
         }
-        if money.month.on_demand.is_none() {
-            return "no on-demand price of an instance type that ran here is known: set prices.on_demand".to_owned();
+        if let Some((instance_type, zone)) = &money.without_spot {
+            return match self.read_at {
+                None => "EC2's spot prices are not read yet".to_owned(),
+                Some(_) => format!("EC2 tells no spot price of {instance_type} in {zone}: prices.spot may have one"),
+            };
+        }
+        if let Some(instance_type) = &money.without_on_demand {
+            return format!("no on-demand price of {instance_type} is known here: set prices.on_demand");
         }
         self.problem.clone().unwrap_or_default()
     }

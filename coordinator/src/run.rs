@@ -105,7 +105,7 @@ pub async fn run(
     servers.spawn(web::serve(http, served, stopped(stop.clone())));
     tracing::info!(grpc = %addresses.grpc, http = %addresses.http, pools = pools.list.configured().len(), "started");
     started(addresses);
-    let reporting = tokio::spawn(report_state(pools.list.clone(), agents, metrics));
+    let reporting = tokio::spawn(report_state(pools.list.clone(), agents, metrics, pools.prices.clone()));
     let ended = tokio::select! {
         _ = stop.wait_for(|stop| *stop) => Ok(()),
         Some(server) = servers.join_next() => server.context("a server stopped unexpectedly")?,
@@ -310,7 +310,7 @@ async fn bind(address: std::net::SocketAddr, key: &str) -> anyhow::Result<TcpLis
 }
 
 /// Reports to systemd that the loops run (its watchdog restarts a coordinator that hangs), and updates the metrics.
-async fn report_state(pools: PoolList, agents: Agents, metrics: PrometheusHandle) {
+async fn report_state(pools: PoolList, agents: Agents, metrics: PrometheusHandle, prices: PriceBook) {
     let watchdog = sd_notify::watchdog_enabled();
     let mut interval = tokio::time::interval(Duration::from_secs(1));
     let mut is_ready = false;
@@ -321,6 +321,7 @@ async fn report_state(pools: PoolList, agents: Agents, metrics: PrometheusHandle
         let statuses: Vec<PoolStatus> = pools.all().iter().map(|pool| pool.status.borrow().clone()).collect();
         let shown: Vec<PoolStatus> = pools.shown().iter().map(|pool| pool.status.borrow().clone()).collect();
         telemetry::record(&shown);
+        prices.accrue(&pools.shown());
         telemetry::needed(&fleet::attention(&pools));
         let names: BTreeSet<String> = shown.iter().map(|status| status.view.name.clone()).collect();
         known.difference(&names).for_each(|pool| telemetry::gone(pool));

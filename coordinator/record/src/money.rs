@@ -31,7 +31,7 @@ pub struct Period {
 }
 
 /// What a pool costs. Spans end now.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Money {
     pub hour: Period,
     pub day: Period,
@@ -39,6 +39,10 @@ pub struct Money {
     pub month: Period,
     /// Of the month, for a thousand jobs that ended in its queues, wherever they ran.
     pub per_1000_jobs: Option<f64>,
+    /// A type and a zone of the month without a spot price.
+    pub without_spot: Option<(String, String)>,
+    /// A type of the month without a price on demand.
+    pub without_on_demand: Option<String>,
 }
 
 impl History {
@@ -52,16 +56,32 @@ impl History {
         self.jobs(month.from, now, |jobs| finished = finished.saturating_add(jobs.finished));
         #[expect(clippy::cast_precision_loss, reason = "a count of jobs")]
         let per_1000_jobs = month.dollars.filter(|_| finished > 0).map(|dollars| dollars * 1000.0 / finished as f64);
-        Money { hour: period(HOUR_MS), day: period(DAY_MS), month, per_1000_jobs }
+        let billed = || {
+            let lanes = self.lanes_by_token().filter_map(|(token, lane)| Some((lane, lane.billed(token, now)?)));
+            lanes.filter(|(_, (began, ended))| *began < now && *ended > month.from)
+        };
+        let without_spot = billed().find(|(lane, (began, _))| {
+            lane.capacity_type != ON_DEMAND
+                && prices.spot(&lane.instance_type, &lane.zone, (*began).max(month.from)).is_none()
+        });
+        let without_on_demand = billed().find(|(lane, _)| prices.on_demand(&lane.instance_type).is_none());
+        Money {
+            hour: period(HOUR_MS),
+            day: period(DAY_MS),
+            month,
+            per_1000_jobs,
+            without_spot: without_spot.map(|(lane, _)| (lane.instance_type.clone(), lane.zone.clone())),
+            without_on_demand: without_on_demand.map(|(lane, _)| lane.instance_type.clone()),
+        }
     }
 
     /// What its instances cost in a time range; None: a price is not known, or EC2's list has not shown yet of which
     /// type one is.
     pub fn dollars(&self, prices: &Prices, from: u64, to: u64, now: u64) -> Option<f64> {
         let to = to.min(now);
-        let is_unlisted = |(token, lane): (&str, &Lane)| {
+        let is_unlisted = |(_, lane): (&str, &Lane)| {
             let is_there = lane.ended_at.is_none() && lane.lives_within(from, to);
-            is_there && lane.is_accepted(token) && lane.instance_type.is_empty()
+            is_there && lane.instance_type.is_empty()
         };
         let dollars = self.period(prices, 0, from, to).dollars;
         dollars.filter(|_| !self.lanes_by_token().any(is_unlisted))
@@ -111,7 +131,7 @@ impl Lane {
     }
 
     /// EC2 has answered its launch, and given it an id.
-    fn is_accepted(&self, token: &str) -> bool {
+    pub(crate) fn is_accepted(&self, token: &str) -> bool {
         self.instance != token
     }
 
@@ -233,6 +253,8 @@ mod tests {
         ran(&mut history, "2", (30, 0), |ids| ids.zone = "b".to_owned());
         let money = history.money(&prices(), 2, NOW);
         assert_eq!((money.hour.dollars, money.per_1000_jobs), (None, None));
+        assert_eq!(money.without_spot, Some(("c6i.xlarge".to_owned(), "b".to_owned())));
+        assert_eq!(money.without_on_demand, None);
         near(money.hour.on_demand, 0.2);
         let nothing = begun(300).money(&Prices::default(), 2, NOW);
         near(nothing.hour.dollars, 0.0);

@@ -28,7 +28,11 @@ impl History {
             waits.merge(&jobs.waits);
         });
         totals.wait_p95 = waits.quantile(0.95);
-        for lane in self.lanes_within(from, to) {
+        for (token, lane) in self.lanes_by_token() {
+            // A launch that EC2 refused, or has not answered yet, is no instance.
+            if !lane.lives_within(from, to) || !lane.is_accepted(token) {
+                continue;
+            }
             let Some(began) = lane.began().filter(|_| seen.insert(&lane.instance)) else { continue };
             totals.launched += u32::from(began >= from);
             totals.interrupted += u32::from(lane.interrupted_at.is_some_and(|at| (from..=to).contains(&at)));
@@ -42,7 +46,7 @@ impl History {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Frame, Interval, PhaseBegan};
+    use crate::{Frame, Ids, Interval, PhaseBegan};
 
     #[test]
     fn a_day_is_summed_and_what_lies_outside_of_it_is_not() {
@@ -57,6 +61,9 @@ mod tests {
             let (instance, phase) = ("t-1".to_owned(), phase.to_owned());
             history.add(&Frame::Phase(PhaseBegan { at: at * minute, instance, phase, reason: String::new() }), false);
         }
+        assert_eq!(history.totals(0, 150 * minute).launched, 0, "EC2 refused it, as far as is known");
+        let ids = Ids { token: "t-1".to_owned(), id: "i-1".to_owned(), ..Ids::default() };
+        history.add(&Frame::Ids(Box::new(ids)), false);
         let totals = history.totals(50 * minute, 150 * minute);
         assert_eq!((totals.finished, totals.failed), (3, 1));
         assert_eq!((totals.launched, totals.instance_ms), (0, 30 * minute), "it was launched before");

@@ -2,14 +2,14 @@
 
 use aws_sdk_ec2::types::InstanceType;
 use aws_smithy_types::DateTime;
-use spillway_brain::Timestamp;
+use spillway_brain::{RefusalClass, Timestamp};
 
 use super::{Cloud, Refused};
 
 /// Of Linux. Accounts of before 2013 are told the second for what runs in a VPC.
 const PRODUCTS: [&str; 2] = ["Linux/UNIX", "Linux/UNIX (Amazon VPC)"];
-/// More than thirty days of a few types in every zone of a region.
-const MOST_PAGES: usize = 20;
+/// More than thirty days of a few types in every zone of a region: 1,000 changes each.
+const MOST_PAGES: usize = 50;
 
 /// A spot price of one type in one zone.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,11 +34,16 @@ impl Cloud {
         let mut pages = request.into_paginator().page_size(1000).send();
         let mut found = Vec::new();
         for _ in 0..MOST_PAGES {
-            let Some(page) = pages.next().await else { break };
+            let Some(page) = pages.next().await else { return Ok(found) };
             let page = page.map_err(Refused::from)?;
             found.extend(page.spot_price_history().iter().filter_map(price));
         }
-        Ok(found)
+        // Without the oldest of them sums would be too small.
+        Err(Refused {
+            class: RefusalClass::Unknown,
+            code: "TooMany".to_owned(),
+            message: format!("more than {MOST_PAGES} pages of spot prices"),
+        })
     }
 
     /// Whether EC2 would tell them.

@@ -36,6 +36,11 @@ impl Spent {
 }
 
 impl PriceBook {
+    /// To be told often: what another leader spends meanwhile is not this one's.
+    pub(crate) fn accrue(&self, pools: &[PoolHandle]) {
+        self.spent(pools);
+    }
+
     fn spent(&self, pools: &[PoolHandle]) -> BTreeMap<String, f64> {
         let now = clock::now().0 / STEP_MS * STEP_MS;
         let mut all = BTreeMap::new();
@@ -43,6 +48,8 @@ impl PriceBook {
             let is_leading = pool.status.borrow().leading;
             let before = self.with(|book| book.spent.get(&pool.name).copied());
             let mut spent = before.unwrap_or(Spent { dollars: 0.0, until: now });
+            // A clock that was set back shows an earlier time.
+            spent.until = spent.until.min(now);
             // Another leader's time is in its counter.
             if !is_leading {
                 spent.until = now;
