@@ -40,10 +40,23 @@ pub struct Exporting(SdkTracerProvider);
 pub fn begin() -> anyhow::Result<Option<Exporting>> {
     let set = |name: &&str| std::env::var(name).is_ok_and(|value| !value.is_empty());
     let Some(variable) = ENDPOINTS.iter().find(|name| set(name)) else { return Ok(None) };
+    let is = |name: &str, value: &str| std::env::var(name).is_ok_and(|it| it.eq_ignore_ascii_case(value));
+    if is("OTEL_SDK_DISABLED", "true") || is("OTEL_TRACES_EXPORTER", "none") {
+        return Ok(None);
+    }
+    for name in ["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"] {
+        anyhow::ensure!(
+            !set(&name) || is(name, "grpc"),
+            "{name}: traces are sent over gRPC alone: write grpc, and name the collector's gRPC port, usually 4317"
+        );
+    }
     let exporter = opentelemetry_otlp::SpanExporter::builder().with_tonic().build();
     let exporter = exporter.with_context(|| format!("{variable}: write http://HOST:4317, a collector's gRPC port"))?;
     let version = KeyValue::new("service.version", crate::VERSION);
-    let resource = Resource::builder().with_service_name("spillway").with_attribute(version).build();
+    let attributes = std::env::var("OTEL_RESOURCE_ATTRIBUTES").unwrap_or_default();
+    let has_name = set(&"OTEL_SERVICE_NAME") || attributes.split(',').any(|it| it.trim().starts_with("service.name="));
+    let resource = Resource::builder().with_attribute(version);
+    let resource = if has_name { resource } else { resource.with_service_name("spillway") }.build();
     let provider = SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build();
     let _ = TRACER.set(provider.tracer("spillway"));
     tracing::info!(variable, "ticks are traced");
