@@ -18,22 +18,9 @@ const NAMED: usize = 3;
 /// An image that is older is worth a bake: each boot installs what has changed since.
 const OLD_IMAGE: Duration = Duration::from_secs(30 * 86_400);
 
-/// Kinds of the coordinator's list that have words of their own here; a standby is the first line.
-const IN_OTHER_WORDS: [&str; 13] = [
-    "agent_silent",
-    "breaker_open",
-    "hand_back_fails",
-    "image_stale",
-    "instances_unknown",
-    "launches_stopped",
-    "left_volumes",
-    "queues_unknown",
-    "standby",
-    "strangers",
-    "tags_changed",
-    "termination_refused",
-    "unprotected",
-];
+/// The first line says it.
+const STANDBY: &str = "standby";
+const LEFT: &str = "left_volumes";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
@@ -45,6 +32,8 @@ pub enum Level {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
+    /// As the coordinator's list calls it.
+    kind: &'static str,
     pub level: Level,
     pub title: String,
     /// The title's particulars; may be empty.
@@ -55,7 +44,11 @@ pub struct Finding {
 
 impl Finding {
     fn new(level: Level, title: impl Into<String>, detail: impl Into<String>, todo: impl Into<String>) -> Self {
-        Self { level, title: title.into(), detail: detail.into(), todo: todo.into() }
+        Self { kind: "", level, title: title.into(), detail: detail.into(), todo: todo.into() }
+    }
+
+    fn of(self, kind: &'static str) -> Self {
+        Self { kind, ..self }
     }
 
     /// What is the matter.
@@ -73,10 +66,7 @@ pub fn attention(pool: &v1::Pool, now: SystemTime) -> Vec<Finding> {
     found.extend(held(pool));
     found.extend(strange(pool));
     found.extend(old_image(pool, now));
-    let is_here = |finding: &&v1::Finding| {
-        let is_held = || finding.kind == "held" && found.iter().any(|it| it.title.starts_with("the pool is held"));
-        IN_OTHER_WORDS.contains(&finding.kind.as_str()) || is_held()
-    };
+    let is_here = |finding: &&v1::Finding| found.iter().any(|it| it.kind == finding.kind);
     let others: Vec<Finding> = pool.attention.iter().filter(|it| !is_here(it)).filter_map(told).collect();
     found.extend(others);
     found.sort_by_key(|finding| finding.level);
@@ -86,9 +76,10 @@ pub fn attention(pool: &v1::Pool, now: SystemTime) -> Vec<Finding> {
 /// Of the installation: what belongs to no pool.
 pub fn of_installation(fleet: &v1::GetFleetResponse, now: SystemTime) -> Vec<Finding> {
     let left = fleet.left_volumes.as_ref().filter(|left| !left.ids.is_empty());
-    let left = left.map(|left| Finding::new(Level::Problem, left_words(left, now), "", ""));
-    let others = fleet.attention.iter().filter(|it| !IN_OTHER_WORDS.contains(&it.kind.as_str()));
-    left.into_iter().chain(others.filter_map(told)).collect()
+    let left = left.map(|left| Finding::new(Level::Problem, left_words(left, now), "", "").of(LEFT));
+    let is_here = |kind: &str| kind == STANDBY || left.as_ref().is_some_and(|left| left.kind == kind);
+    let others: Vec<&v1::Finding> = fleet.attention.iter().filter(|it| !is_here(&it.kind)).collect();
+    left.into_iter().chain(others.into_iter().filter_map(told)).collect()
 }
 
 /// As the coordinator says it. What would only be better is told with images and boots.
@@ -155,11 +146,11 @@ fn unread(pool: &v1::Pool) -> Vec<Finding> {
             }
             _ => "`spillway queues` asks Redis from here; nothing is scaled meanwhile",
         };
-        found.push(Finding::new(Level::Problem, problem, "", todo));
+        found.push(Finding::new(Level::Problem, problem, "", todo).of("queues_unknown"));
     }
     if !pool.listing_problem.is_empty() {
         let todo = "`spillway doctor` tries what is asked of AWS; nothing is scaled meanwhile";
-        found.push(Finding::new(Level::Problem, "EC2", &pool.listing_problem, todo));
+        found.push(Finding::new(Level::Problem, "EC2", &pool.listing_problem, todo).of("instances_unknown"));
     }
     found
 }
@@ -171,6 +162,7 @@ fn stopped(pool: &v1::Pool, now: SystemTime) -> Vec<Finding> {
             let todo = remedy(pool, &blocked.class);
             let todo = format!("{todo}; then `spillway resume`, which tries at once");
             Finding::new(Level::Problem, "launching is stopped", blocked_words(blocked, now), todo)
+                .of("launches_stopped")
         })
         .collect()
 }
@@ -203,7 +195,7 @@ fn breaker(pool: &v1::Pool) -> Vec<Finding> {
             let title = note.replace(". `spillway status` shows the boot step that failed", "");
             let todo = "fix the image or the application, then `spillway resume`; `spillway status --all` has the step that \
                         failed and the end of the worker's log";
-            Finding::new(Level::Problem, title, "", todo)
+            Finding::new(Level::Problem, title, "", todo).of("breaker_open")
         })
         .collect()
 }
@@ -218,7 +210,7 @@ fn of_instances(pool: &v1::Pool) -> Vec<Finding> {
             _ => format!("EC2 refuses to terminate {}, and they are billed on", list(&refused)),
         };
         let todo = "allow ec2:TerminateInstances, lift termination protection, or terminate by hand";
-        found.push(Finding::new(Level::Problem, title, &first.terminate_problem, todo));
+        found.push(Finding::new(Level::Problem, title, &first.terminate_problem, todo).of("termination_refused"));
     }
     let given_up = names(&|it| it.hand_back == "given-up");
     let of_gone = pool.instances.iter().filter(|it| it.phase == "gone" && it.hand_back == "given-up").map(name);
@@ -226,13 +218,13 @@ fn of_instances(pool: &v1::Pool) -> Vec<Finding> {
     if !given_up.is_empty() {
         let title = format!("jobs of {} could not be handed back", list(&given_up));
         let todo = "BullMQ's stall check requeues them; look at the Redis user's permissions (`spillway explain` has Redis' answer)";
-        found.push(Finding::new(Level::Problem, title, "", todo));
+        found.push(Finding::new(Level::Problem, title, "", todo).of("hand_back_fails"));
     }
     let stale = names(&|it| is_silent(it));
     if !stale.is_empty() {
         let title = format!("no heartbeat from {}", list(&stale));
         let todo = "look there, or `spillway drain` it: its jobs are handed back";
-        found.push(Finding::new(Level::Warning, title, "", todo));
+        found.push(Finding::new(Level::Warning, title, "", todo).of("agent_silent"));
     }
     let bare = names(&|it| it.heartbeat.as_ref().is_some_and(|beat| !beat.unprotected.is_empty()));
     if !bare.is_empty() {
@@ -244,7 +236,7 @@ fn of_instances(pool: &v1::Pool) -> Vec<Finding> {
         what.dedup();
         what.truncate(NAMED);
         let todo = "a drain may kill its jobs: fix the worker's settings as it says, then `spillway bake`";
-        found.push(Finding::new(Level::Warning, title, what.join("; "), todo));
+        found.push(Finding::new(Level::Warning, title, what.join("; "), todo).of("unprotected"));
     }
     found
 }
@@ -256,23 +248,27 @@ fn held(pool: &v1::Pool) -> Vec<Finding> {
     }
     let why = if pool.hold_reason.is_empty() { String::new() } else { format!(" ({})", pool.hold_reason) };
     let title = format!("the pool is held{why} with {} ready to run", counted(waiting, "job"));
-    vec![Finding::new(Level::Warning, title, "", "`spillway resume`, unless somebody is still looking")]
+    vec![Finding::new(Level::Warning, title, "", "`spillway resume`, unless somebody is still looking").of("held")]
 }
 
 /// Notes on instances that are not, or may not be, this installation's, with what to do.
-fn strange_todo(note: &str) -> Option<&'static str> {
+fn strange_todo(note: &str) -> Option<(&'static str, &'static str)> {
     let todos = [
-        ("has this pool's name, but is another installation's", "give one of the two another pool.name"),
-        ("no spillway:installation tag", "tag it if it is ours"),
-        ("has the pool's tag but no launch token", "terminate it, or remove its tag"),
-        ("somebody changed the tags of", "put the tags back"),
+        ("has this pool's name, but is another installation's", "strangers", "give one of the two another pool.name"),
+        ("no spillway:installation tag", "strangers", "tag it if it is ours"),
+        ("has the pool's tag but no launch token", "strangers", "terminate it, or remove its tag"),
+        ("somebody changed the tags of", "tags_changed", "put the tags back"),
     ];
-    todos.iter().find(|(text, _)| note.contains(text)).map(|(_, todo)| *todo)
+    todos.iter().find(|(text, ..)| note.contains(text)).map(|(_, kind, todo)| (*kind, *todo))
 }
 
 fn strange(pool: &v1::Pool) -> Vec<Finding> {
     let notes = pool.plan.iter().flat_map(|plan| &plan.notes);
-    notes.filter_map(|note| Some(Finding::new(Level::Warning, note, "", strange_todo(note)?))).collect()
+    let finding = |note: &String| {
+        let (kind, todo) = strange_todo(note)?;
+        Some(Finding::new(Level::Warning, note, "", todo).of(kind))
+    };
+    notes.filter_map(finding).collect()
 }
 
 fn old_image(pool: &v1::Pool, now: SystemTime) -> Vec<Finding> {
@@ -282,7 +278,7 @@ fn old_image(pool: &v1::Pool, now: SystemTime) -> Vec<Finding> {
         return Vec::new();
     }
     let title = format!("the image that launches take is {} old", in_words(age));
-    vec![Finding::new(Level::Warning, title, "", "`spillway bake` makes a new one")]
+    vec![Finding::new(Level::Warning, title, "", "`spillway bake` makes a new one").of("image_stale")]
 }
 
 fn name(instance: &v1::Instance) -> &str {

@@ -90,12 +90,14 @@ pub(super) async fn follow(first: Session, server: &Address, pool: &str, news: S
                 Some(problem) => problem,
                 None => return,
             },
-            None => match Session::open(server, pool).await {
-                Ok(opened) => {
+            // Through a tunnel whose far end is gone a call connects, and is never answered.
+            None => match timeout(SILENT, Session::open(server, pool)).await {
+                Ok(Ok(opened)) => {
                     session = Some(opened);
                     continue;
                 }
-                Err(error) => format!("{error:#}"),
+                Ok(Err(error)) => format!("{error:#}"),
+                Err(_) => format!("no answer for {} s", SILENT.as_secs()),
             },
         };
         if news.send(News::CutOff(problem)).await.is_err() {

@@ -71,7 +71,7 @@ fn numbers(pool: &v1::Pool, page: &Page, now: SystemTime) -> Part {
         if !parts.is_empty() {
             let others = if of_phase().any(is_notable) { "others: " } else { "" };
             let row = label("  ", phase, Style::of_phase(phase), format!("{others}{}", parts.join("; ")));
-            items.push(vec![row.cut(page.width * 2 - INDENT)]);
+            items.push(vec![row.cut((page.width * 2).saturating_sub(INDENT))]);
         }
     }
     let gone = pool.instances.iter().filter(|it| has_just_gone(it, now) && !is_notable(it)).count();

@@ -125,14 +125,18 @@ fn doing(instance: &v1::Instance, now: SystemTime) -> (Style, String) {
     }
 }
 
+const LONGEST_BAR: usize = 16;
+
 /// How far its boot has come: `▰▰▱▱ 3/4 start, 12 s`.
 fn boot(instance: &v1::Instance, worker: Option<&v1::WorkerProof>, now: SystemTime) -> (Style, String) {
     let steps = &instance.boot_steps;
     let went_wrong = |step: &&v1::BootStep| matches!(step.state(), v1::StepState::Failed | v1::StepState::Retrying);
     let Some(last) = steps.last() else { return (Style::Plain, "its agent has not registered yet".to_owned()) };
     let done = steps.iter().filter(|step| step.state() == v1::StepState::Succeeded).count();
-    let count = usize::try_from(last.count).unwrap_or(0).clamp(done, 16);
-    let bar = "▰".repeat(done.min(count)) + &"▱".repeat(count - done.min(count));
+    // Of more steps the bar has only the first.
+    let done = done.min(LONGEST_BAR);
+    let count = usize::try_from(last.count).unwrap_or(0).clamp(done, LONGEST_BAR);
+    let bar = "▰".repeat(done) + &"▱".repeat(count - done);
     if let Some(failed) = steps.iter().rfind(went_wrong) {
         return (
             Style::Red,
