@@ -251,13 +251,19 @@ fn held(pool: &v1::Pool) -> Vec<Finding> {
     vec![Finding::new(Level::Warning, title, "", "`spillway resume`, unless somebody is still looking").of("held")]
 }
 
-/// Notes on instances that are not, or may not be, this installation's, with what to do.
+/// Notes on instances that are not, or may not be, this installation's, and on jobs that stay with one that is gone: of
+/// which kind they are, and what to do.
 fn strange_todo(note: &str) -> Option<(&'static str, &'static str)> {
     let todos = [
         ("has this pool's name, but is another installation's", "strangers", "give one of the two another pool.name"),
         ("no spillway:installation tag", "strangers", "tag it if it is ours"),
         ("has the pool's tag but no launch token", "strangers", "terminate it, or remove its tag"),
         ("somebody changed the tags of", "tags_changed", "put the tags back"),
+        (
+            "are not handed back yet, and this is retried",
+            "hand_back_fails",
+            "`spillway explain` has it whole; until it is fixed, BullMQ's stall check alone requeues them",
+        ),
     ];
     todos.iter().find(|(text, ..)| note.contains(text)).map(|(_, kind, todo)| (*kind, *todo))
 }

@@ -189,3 +189,13 @@ fn each_kind_of_the_coordinators_list_is_told_and_once() {
     let pool = v1::Pool { attention: vec![finding], instances: vec![refused], ..v1::Pool::default() };
     assert_eq!(found(&pool).len(), 1);
 }
+
+#[test]
+fn jobs_that_cannot_be_handed_back_yet_are_a_warning_and_no_why() {
+    let note =
+        "the jobs of i-1 are not handed back yet, and this is retried: the Redis user of redis.url may not".to_owned();
+    let plan = Some(v1::PlanRecord { notes: vec![note.clone()], ..v1::PlanRecord::default() });
+    let pool = v1::Pool { plan, ..v1::Pool::default() };
+    assert_eq!((found(&pool)[0].0, &found(&pool)[0].1), (Level::Warning, &note));
+    assert!(is_told(&note, &pool));
+}
