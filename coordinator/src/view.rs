@@ -5,7 +5,7 @@ pub mod images;
 use std::collections::BTreeMap;
 
 use spillway_brain::{
-    Backlog, Controller, Drill, Instance, InstanceId, Next, Outcome, Plan, Refusal, Timestamp, Tried,
+    Backlog, Controller, Drill, Instance, InstanceId, Next, Outcome, PhaseKind, Plan, Refusal, Timestamp, Tried,
 };
 use spillway_proto::times::duration;
 use spillway_proto::v1;
@@ -108,7 +108,7 @@ fn instance(
         capacity_type: text(|it| if it.is_spot { "spot" } else { "on-demand" }),
         ec2_state: instance.ec2.state.map(|state| state.as_str().to_owned()).unwrap_or_default(),
         connected: record.is_connected(),
-        stale: instance.agent.registered && silent,
+        stale: instance.agent.registered && silent && has_agent(instance.phase_kind()),
         last_heartbeat_at: record.last_heartbeat.map(timestamp),
         heartbeat: record.heartbeat,
         boot_steps: record.boot_steps.into_values().collect(),
@@ -124,6 +124,11 @@ fn instance(
         other_commit: None,
         dollars_per_hour: None,
     }
+}
+
+/// What is terminated stops its agent: its silence is no news.
+fn has_agent(phase: PhaseKind) -> bool {
+    matches!(phase, PhaseKind::Booting | PhaseKind::Ready | PhaseKind::Draining)
 }
 
 fn blocked(refusal: &Refusal) -> v1::LaunchesBlocked {
@@ -186,5 +191,17 @@ pub fn plan(pool: &str, plan: &Plan) -> v1::PlanRecord {
         notes: plan.notes.iter().map(ToString::to_string).collect(),
         times: 1,
         until: Some(timestamp(plan.at)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn silence_is_news_only_where_an_agent_should_speak() {
+        use PhaseKind::{Booting, Draining, Gone, Launching, Ready, Terminating};
+        assert!([Booting, Ready, Draining].into_iter().all(has_agent));
+        assert!(![Launching, Terminating, Gone].into_iter().any(has_agent));
     }
 }
