@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp as Moment};
 use spillway_brain::{Timestamp, in_words};
 use spillway_proto::v1;
-use spillway_words::{counted, shown};
+use spillway_words::shown;
 
 use crate::engine::Engine;
 use crate::message::{LONGEST, escaped, none_or};
@@ -124,7 +124,7 @@ fn of_pool(day: &Day) -> String {
         day.pool,
         none_or(day.done, "job"),
         day.failed,
-        counted(day.launched, "launch").replace("launchs", "launches"),
+        if day.launched == 1 { "1 launch".to_owned() } else { format!("{} launches", day.launched) },
         in_words(day.instance_time),
         none_or(day.interrupted.into(), "interruption"),
         dollars.unwrap_or_default(),

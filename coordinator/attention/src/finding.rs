@@ -1,7 +1,6 @@
 //! One finding, as it is published.
 
-use std::fmt::Write as _;
-
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use spillway_brain::Timestamp;
 use spillway_proto::{times, v1};
 use spillway_words::shown;
@@ -68,7 +67,7 @@ impl Finding {
             title: self.title.clone(),
             detail: self.detail.clone(),
             remedy: self.remedy.clone(),
-            runbook: format!("/runbook#{}:~:text={}", self.kind.section(), encoded(&self.row)),
+            runbook: format!("/runbook#{}:~:text={}", self.kind.section(), utf8_percent_encode(&self.row, UNRESERVED)),
             since: self.since.map(|at| times::from_epoch(std::time::Duration::from_millis(at.0))),
         }
     }
@@ -96,19 +95,17 @@ pub(crate) fn sentence(text: &str) -> String {
     if begun.is_empty() || begun.ends_with(['.', '!', '?', '…']) { begun } else { begun + "." }
 }
 
-/// As browsers write it in an address.
-fn encoded(text: &str) -> String {
-    let mut written = String::new();
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-_.!~*'()".contains(&byte) {
-            written.push(char::from(byte));
-        } else {
-            // Writing to a text does not fail.
-            let _ = write!(written, "%{byte:02X}");
-        }
-    }
-    written
-}
+/// What a browser leaves as it is in an address, beside letters and digits.
+const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'_')
+    .remove(b'.')
+    .remove(b'!')
+    .remove(b'~')
+    .remove(b'*')
+    .remove(b'\'')
+    .remove(b'(')
+    .remove(b')');
 
 #[cfg(test)]
 mod tests {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use sha2::{Digest as _, Sha256};
 use spillway_brain::{Timestamp, in_words};
 use spillway_words::{counted, shown};
 
@@ -85,26 +86,16 @@ pub fn test(version: &str) -> String {
     format!("Spillway {version}: a test, by `spillway notify --test`. Messages about incidents arrive here.")
 }
 
-/// The same for the same news: their hash, by FNV-1a, which needs no secret and no library.
+/// The same for the same news.
 pub(crate) fn key(changes: &Changes) -> String {
-    let mut hash: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
-    let mut mix = |text: &str| {
-        for byte in text.bytes().chain([0]) {
-            hash = (hash ^ u128::from(byte)).wrapping_mul(0x0000_0000_0100_0000_0000_0000_0000_013b);
-        }
-    };
+    let mut hash = Sha256::new();
     for (pool, changes) in changes {
-        for (change, incident) in changes {
-            [pool, &incident.kind, &incident.opened_at.0.to_string()].into_iter().for_each(|it| mix(it));
-            mix(match change {
-                Change::Opened => "opened",
-                Change::Still => "still",
-                Change::Closed => "closed",
-            });
-            mix(&incident.told.to_string());
+        for (change, Incident { kind, opened_at, told, .. }) in changes {
+            hash.update(format!("{pool}\0{kind}\0{}\0{change:?}\0{told}\0", opened_at.0));
         }
     }
-    format!("spillway-{hash:032x}")
+    let hash = hash.finalize();
+    format!("spillway-{}", hash[..16].iter().map(|byte| format!("{byte:02x}")).collect::<String>())
 }
 
 /// A number of something that there may be none of.
