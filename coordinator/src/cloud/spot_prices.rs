@@ -4,6 +4,7 @@ use aws_sdk_ec2::types::InstanceType;
 use aws_smithy_types::DateTime;
 use spillway_brain::{RefusalClass, Timestamp};
 
+use super::permitted::or_listed;
 use super::{Cloud, Refused};
 
 /// Of Linux. Accounts of before 2013 are told the second for what runs in a VPC.
@@ -48,7 +49,7 @@ impl Cloud {
 
     /// Whether EC2 would tell them.
     pub async fn would_tell_spot_prices(&self) -> Result<(), Refused> {
-        super::permitted::or_listed(self.client.describe_spot_price_history().dry_run(true).send().await)
+        or_listed(self.client.describe_spot_price_history().dry_run(true).send().await)
     }
 }
 

@@ -87,7 +87,8 @@ pub struct Ticks {
     observed: Option<Observed>,
     /// The span that is under way.
     tick: Option<Context>,
-    decisions: Vec<String>,
+    /// Each with its reason.
+    decisions: Vec<(String, String)>,
 }
 
 impl Ticks {
@@ -101,7 +102,7 @@ impl Ticks {
     pub fn decided(&mut self, planned: &Planned) {
         if TRACER.get().is_some() && self.decisions.len() < DECISIONS {
             let (kind, subject) = (planned.decision.kind(), planned.decision.subject());
-            self.decisions.push(format!("{kind} {subject}: {}", planned.reason));
+            self.decisions.push((format!("{kind} {subject}"), planned.reason.to_string()));
         }
     }
 
@@ -136,10 +137,9 @@ impl Ticks {
         if let Some(desired) = desired {
             span.set_attribute(KeyValue::new("spillway.desired", i64::from(desired)));
         }
-        for decision in self.decisions.drain(..) {
-            let (kind, reason) = decision.split_once(": ").unwrap_or((&decision, ""));
-            let kind = KeyValue::new("spillway.decision", kind.to_owned());
-            span.add_event("decided", vec![kind, KeyValue::new("spillway.reason", reason.to_owned())]);
+        for (decision, reason) in self.decisions.drain(..) {
+            let decision = KeyValue::new("spillway.decision", decision);
+            span.add_event("decided", vec![decision, KeyValue::new("spillway.reason", reason)]);
         }
         span.end();
         (self.tick, self.observed) = (None, None);
