@@ -24,7 +24,6 @@ use crate::config;
 use crate::pools::PoolList;
 use crate::reconcile::PoolHandle;
 use crate::wire_time::timestamp;
-use on_demand::OnDemand;
 pub(crate) use spent::lines;
 
 /// How often EC2 is asked.
@@ -50,7 +49,6 @@ pub struct PriceBook(Arc<Mutex<Book>>);
 #[derive(Debug, Default)]
 struct Book {
     prices: spillway_record::Prices,
-    on_demand: OnDemand,
     read_at: Option<Timestamp>,
     /// Types that EC2 has answered about.
     known: BTreeSet<String>,
@@ -63,9 +61,10 @@ struct Book {
 
 impl PriceBook {
     pub fn new(region: Option<&str>, set: &config::Prices) -> Self {
-        let on_demand = OnDemand { region: region.unwrap_or_default().to_owned(), set: set.on_demand.clone() };
-        let prices = spillway_record::Prices::new(BTreeMap::new(), set.spot.clone());
-        PriceBook(Arc::new(Mutex::new(Book { prices, on_demand, ..Book::default() })))
+        let mut on_demand = on_demand::prices(region.unwrap_or_default());
+        on_demand.extend(set.on_demand.clone());
+        let prices = spillway_record::Prices::new(on_demand, set.spot.clone());
+        PriceBook(Arc::new(Mutex::new(Book { prices, ..Book::default() })))
     }
 
     fn with<T>(&self, work: impl FnOnce(&mut Book) -> T) -> T {
@@ -81,11 +80,7 @@ impl PriceBook {
             {
                 return told.clone();
             }
-            let money = {
-                let past = pool.past.look();
-                book.learn_on_demand(past.instance_types(now.saturating_sub(KEPT_MS)));
-                past.money(&book.prices, pool.config.brain.max_instances, now)
-            };
+            let money = pool.past.look().money(&book.prices, pool.config.brain.max_instances, now);
             let money = book.tell(&money);
             book.told.insert(pool.name.clone(), (now, money.clone()));
             money
@@ -94,24 +89,19 @@ impl PriceBook {
 
     /// What a pool's instances cost in a time range.
     pub fn dollars(&self, pool: &PoolHandle, from: u64, to: u64) -> Option<f64> {
-        self.with(|book| pool.past.look().dollars(&book.prices, from, to, clock::now().0))
+        self.with(|book| pool.past.look().dollars(&book.prices, from, to))
     }
 
     /// Dollars an hour of these now.
     pub fn of_lanes(&self, lanes: &[spillway_record::Lane]) -> Vec<Option<f64>> {
         let now = clock::now().0;
-        self.with(|book| {
-            book.learn_on_demand(lanes.iter().map(|lane| lane.instance_type.clone()).collect());
-            lanes.iter().map(|lane| lane.price(&book.prices, lane.last_at(now))).collect()
-        })
+        self.with(|book| lanes.iter().map(|lane| lane.price(&book.prices, lane.last_at(now))).collect())
     }
 
     /// What these instances cost an hour.
     pub fn price(&self, instances: &mut [v1::Instance]) {
         let now = clock::now().0;
-        let types = instances.iter().map(|it| it.instance_type.clone()).collect();
         self.with(|book| {
-            book.learn_on_demand(types);
             for it in instances.iter_mut().filter(|it| !it.instance_type.is_empty()) {
                 it.dollars_per_hour = match it.capacity_type == "on-demand" {
                     true => book.prices.on_demand(&it.instance_type),
@@ -204,14 +194,6 @@ impl PriceBook {
 }
 
 impl Book {
-    fn learn_on_demand(&mut self, types: BTreeSet<String>) {
-        for instance_type in types {
-            if let Some(price) = self.on_demand.price(&instance_type) {
-                self.prices.set_on_demand(&instance_type, price);
-            }
-        }
-    }
-
     fn tell(&self, money: &Money) -> v1::Money {
         v1::Money {
             hour: Some(period(&money.hour)),

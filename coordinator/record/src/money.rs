@@ -75,16 +75,15 @@ impl History {
         }
     }
 
-    /// What its instances cost in a time range; None: a price is not known, or EC2's list has not shown yet of which
-    /// type one is.
-    pub fn dollars(&self, prices: &Prices, from: u64, to: u64, now: u64) -> Option<f64> {
-        let to = to.min(now);
-        let is_unlisted = |(_, lane): (&str, &Lane)| {
-            let is_there = lane.ended_at.is_none() && lane.lives_within(from, to);
-            is_there && lane.instance_type.is_empty()
-        };
-        let dollars = self.period(prices, 0, from, to).dollars;
-        dollars.filter(|_| !self.lanes_by_token().any(is_unlisted))
+    /// What its instances cost in a time range; None: a price is not known.
+    pub fn dollars(&self, prices: &Prices, from: u64, to: u64) -> Option<f64> {
+        self.period(prices, 0, from, to).dollars
+    }
+
+    /// The same, for what adds up; None also while EC2's list has not shown yet of which type one is.
+    pub fn settled_dollars(&self, prices: &Prices, from: u64, to: u64) -> Option<f64> {
+        let is_unlisted = |lane: &Lane| lane.ended_at.is_none() && lane.instance_type.is_empty();
+        if self.lanes_within(from, to).any(is_unlisted) { None } else { self.dollars(prices, from, to) }
     }
 
     fn period(&self, prices: &Prices, max_instances: u32, from: u64, to: u64) -> Period {
@@ -233,10 +232,11 @@ mod tests {
         ran(&mut history, "1", (30, 0), |_| {});
         ran(&mut history, "new", (0, 0), |ids| ids.instance_type.clear());
         near(history.money(&prices(), 2, NOW).hour.dollars, 0.025);
-        assert_eq!(history.dollars(&prices(), NOW - MINUTE_MS, NOW, NOW), None);
+        assert_eq!(history.settled_dollars(&prices(), NOW - MINUTE_MS, NOW), None);
+        near(history.dollars(&prices(), NOW - MINUTE_MS, NOW), 0.05 / 60.0);
         ran(&mut history, "taken-back", (20, 19), |ids| ids.instance_type.clear());
-        near(history.dollars(&prices(), NOW - 20 * MINUTE_MS, NOW - 19 * MINUTE_MS, NOW), 0.05 / 60.0);
-        near(history.dollars(&prices(), NOW - 2 * MINUTE_MS, NOW - MINUTE_MS, NOW), 0.05 / 60.0);
+        near(history.settled_dollars(&prices(), NOW - 20 * MINUTE_MS, NOW - 19 * MINUTE_MS), 0.05 / 60.0);
+        near(history.settled_dollars(&prices(), NOW - 2 * MINUTE_MS, NOW - MINUTE_MS), 0.05 / 60.0);
     }
 
     #[test]

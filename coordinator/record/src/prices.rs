@@ -42,11 +42,6 @@ impl Prices {
         }
     }
 
-    /// What is not known of a type's price on demand is told.
-    pub fn set_on_demand(&mut self, instance_type: &str, dollars: f64) {
-        self.on_demand.insert(instance_type.to_owned(), dollars);
-    }
-
     /// Of an on-demand instance.
     pub fn on_demand(&self, instance_type: &str) -> Option<f64> {
         self.on_demand.get(instance_type).copied()

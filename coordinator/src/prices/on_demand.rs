@@ -22,33 +22,32 @@ pub(super) fn as_of() -> &'static str {
     &TABLE.as_of
 }
 
-/// Dollars an hour in a region, by type; those that are `set` are taken in place of the table's.
-#[derive(Clone, Debug, Default)]
-pub(super) struct OnDemand {
-    pub region: String,
-    pub set: BTreeMap<String, f64>,
-}
+/// EC2's sizes, with what each costs beside the family's `xlarge`.
+const SIZES: [(&str, f64); 16] = [
+    ("medium", 0.25),
+    ("large", 0.5),
+    ("xlarge", 1.0),
+    ("2xlarge", 2.0),
+    ("3xlarge", 3.0),
+    ("4xlarge", 4.0),
+    ("6xlarge", 6.0),
+    ("8xlarge", 8.0),
+    ("9xlarge", 9.0),
+    ("12xlarge", 12.0),
+    ("16xlarge", 16.0),
+    ("18xlarge", 18.0),
+    ("24xlarge", 24.0),
+    ("32xlarge", 32.0),
+    ("48xlarge", 48.0),
+    ("96xlarge", 96.0),
+];
 
-impl OnDemand {
-    /// None: nobody has set it, and the table does not have it.
-    pub fn price(&self, instance_type: &str) -> Option<f64> {
-        self.set.get(instance_type).copied().or_else(|| price(&self.region, instance_type))
-    }
-}
-
-fn price(region: &str, instance_type: &str) -> Option<f64> {
-    let (family, size) = instance_type.split_once('.')?;
-    Some(TABLE.regions.get(region)?.get(family)? * times_xlarge(size)?)
-}
-
-/// What a size costs beside the family's `xlarge`.
-fn times_xlarge(size: &str) -> Option<f64> {
-    match size {
-        "medium" => Some(0.25),
-        "large" => Some(0.5),
-        "xlarge" => Some(1.0),
-        size => size.strip_suffix("xlarge")?.parse::<u16>().ok().map(f64::from),
-    }
+/// Dollars an hour of all types that the table has in a region.
+pub(super) fn prices(region: &str) -> BTreeMap<String, f64> {
+    let families = TABLE.regions.get(region).into_iter().flatten();
+    let of_family =
+        |(family, xlarge): (&String, &f64)| SIZES.map(|(size, times)| (format!("{family}.{size}"), xlarge * times));
+    families.flat_map(of_family).collect()
 }
 
 #[cfg(test)]
@@ -57,6 +56,7 @@ mod tests {
 
     #[test]
     fn sizes_cost_in_proportion_and_what_is_not_there_is_unknown() {
+        let price = |region, instance_type| prices(region).get(instance_type).copied();
         assert_eq!(price("us-east-1", "c6i.xlarge"), Some(0.17));
         assert_eq!(price("us-east-1", "c6i.large"), Some(0.085));
         assert_eq!(price("eu-central-1", "c6i.4xlarge"), Some(0.776));

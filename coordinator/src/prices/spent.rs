@@ -54,7 +54,7 @@ impl PriceBook {
             if !is_leading {
                 spent.until = now;
             } else if spent.until < now {
-                let dollars = self.dollars(pool, spent.until, now);
+                let dollars = self.with(|book| pool.past.look().settled_dollars(&book.prices, spent.until, now));
                 spent.goes_on(now, dollars);
             }
             self.with(|book| book.spent.insert(pool.name.clone(), spent));
