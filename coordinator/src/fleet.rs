@@ -1,7 +1,8 @@
 //! All pools' statuses as one answer, for operators over gRPC and for the status page.
 
 use spillway_attention::{Led, installation};
-use spillway_brain::Timestamp;
+use spillway_brain::{Step, Timestamp};
+use spillway_proto::times::duration;
 use spillway_proto::v1;
 
 use crate::clock;
@@ -30,6 +31,7 @@ pub fn of(pools: &[PoolHandle]) -> v1::GetFleetResponse {
     for (pool, view) in pools.iter().zip(&mut views) {
         view.money = Some(pool.prices.money(pool));
         pool.prices.price(&mut view.instances);
+        view.steps = pool.config.brain.policy.steps.iter().map(step).collect();
     }
     v1::GetFleetResponse {
         at: Some(timestamp(now)),
@@ -39,6 +41,10 @@ pub fn of(pools: &[PoolHandle]) -> v1::GetFleetResponse {
         coordinator_version: crate::VERSION.to_owned(),
         attention: of_installation(pools, now),
     }
+}
+
+fn step(step: &Step) -> v1::PolicyStep {
+    v1::PolicyStep { jobs: step.jobs, r#for: Some(duration(step.over)), instances: step.instances }
 }
 
 fn of_installation(pools: &[PoolHandle], now: Timestamp) -> Vec<v1::Finding> {

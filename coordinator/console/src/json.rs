@@ -60,6 +60,11 @@ fn pool(pool: &v1::Pool) -> Value {
         "terminated_total": pool.terminated_total,
         "jobs_handed_back_total": pool.jobs_handed_back_total,
         "money": pool.money.as_ref().map(money),
+        "steps": pool.steps.iter().map(|step| json!({
+            "jobs": step.jobs,
+            "for_seconds": seconds(step.r#for.as_ref()),
+            "instances": step.instances,
+        })).collect::<Vec<_>>(),
     })
 }
 

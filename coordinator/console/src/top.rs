@@ -2,14 +2,12 @@
 //! the terminal's size and the time. The connection, the keys and the terminal are the command line's.
 //!
 //! - `past`: one pool's backlog and decisions, from the record and since
-//! - `thresholds`: those of the policy, as the plan's notes tell them
 //! - `frame`: the screen; `backlog`: the chart there; `lanes`: the instances, one a line
 
 mod backlog;
 mod frame;
 mod lanes;
 mod past;
-mod thresholds;
 
 use std::collections::BTreeMap;
 use std::time::SystemTime;
@@ -72,7 +70,7 @@ impl Model {
         // A pool that is in no settings any more is forgotten with its past.
         self.pasts.retain(|name, _| fleet.pools.iter().any(|pool| pool.name == *name));
         for pool in &fleet.pools {
-            self.pasts.entry(pool.name.clone()).or_default().take(pool, now);
+            self.pasts.entry(pool.name.clone()).or_default().take(pool);
         }
         if !fleet.pools.iter().any(|pool| pool.name == self.pool) {
             self.pool = fleet.pools.first().map(|pool| pool.name.clone()).unwrap_or_default();

@@ -146,6 +146,14 @@ async fn page_command_metrics_and_grpc_tell_the_same() {
     let _ = places.get("/metrics").await;
     jobs::add(&stage.redis, 8, 4.0);
     let id = stage.until_ready(1).await.remove(0);
+    let steps = |of: &Value| -> Vec<(Option<u64>, Option<u64>)> {
+        let steps = of.as_array().into_iter().flatten();
+        steps.map(|step| (step["jobs"].as_u64(), step["instances"].as_u64())).collect()
+    };
+    let shown: Value = serde_json::from_str(&places.get("/api/v1/history").await).expect("JSON");
+    let told = steps(&stage.coordinator().json(&["status"])["pools"][0]["steps"]);
+    assert_eq!(told, [(Some(5), Some(1)), (Some(15), Some(2))]);
+    assert_eq!(told, steps(&shown["steps"]), "the policy's thresholds");
     let busy = places.agree("while an instance works").await;
     assert_eq!((busy["phase ready"], busy["desired"], busy["launched_total"]), (1.0, 1.0, 1.0), "{busy:?}");
     assert!(busy["demand"] + busy["active"] > 0.0, "{busy:?}");

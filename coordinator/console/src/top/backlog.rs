@@ -26,15 +26,13 @@ pub(super) fn backlog(model: &Model, pool: &v1::Pool, size: Size, now: SystemTim
     let Some(past) = model.pasts.get(&pool.name) else { return Vec::new() };
     let width = usize::from(size.width).saturating_sub(INDENT + BESIDE).min(GRAPH_WIDTH);
     let cells = past.cells(width, now);
-    let thresholds = past.thresholds();
-    let marks: Vec<u64> = thresholds.iter().map(|(jobs, _)| *jobs).collect();
+    let marks: Vec<u64> = pool.steps.iter().map(|step| step.jobs).collect();
     let chart = chart(&cells, rows, &marks);
     let mut beside: Vec<String> = vec![String::new(); rows];
     for (mark, row) in &chart.marks {
-        let instances = thresholds.iter().find(|(jobs, _)| jobs == mark).and_then(|(_, instances)| *instances);
-        let instances = instances.map_or(String::new(), |instances| format!(": {instances} desired"));
+        let instances = pool.steps.iter().find(|step| step.jobs == *mark).map_or(0, |step| step.instances);
         if let Some(text) = beside.get_mut(*row).filter(|text| text.is_empty()) {
-            *text = format!("┄ {mark}{instances}");
+            *text = format!("┄ {mark}: {instances} desired");
         }
     }
     let most = cells.iter().flatten().max();

@@ -88,8 +88,8 @@ fn help(width: usize) -> Vec<Line> {
         keys.into_iter().map(|(key, what)| Line::new(Style::Bold, format!("  {key:<12}")).with(Style::Plain, what));
     let more = [
         "No key changes the fleet: `spillway drain`, `hold` and `resume` do.",
-        "The chart is of the jobs ready to run. What reaches the lowest threshold of the policy that a plan has named is \
-         coloured, and a line shows where each is.",
+        "The chart is of the jobs ready to run. What reaches the lowest threshold of the policy is coloured, and a line shows \
+         where each is.",
         "Instances: yellow is starting, green ready, magenta draining; a wide terminal shows the life of each in the time of \
          the chart.",
         "Each decision's reason in full: `spillway explain`; everything that needs attention: `spillway status`.",

@@ -1,11 +1,10 @@
 //! One pool's last minutes: the backlog over time and the newest decisions. Both are bounded, whatever comes.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::{Duration, SystemTime};
 
 use spillway_proto::v1;
 
-use super::thresholds;
 use crate::times::system_time;
 
 /// How far back the chart goes.
@@ -14,30 +13,24 @@ pub const WINDOW: Duration = Duration::from_secs(900);
 const SHORTEST: Duration = Duration::from_secs(60);
 const SAMPLES: usize = 4096;
 const DECISIONS: usize = 200;
-/// A threshold that no plan named for so long may be another by now.
-const THRESHOLD_KEPT: Duration = Duration::from_secs(3600);
-const THRESHOLDS: usize = 16;
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Past {
     /// Jobs ready to run, from then on; in the order of time.
     samples: VecDeque<(SystemTime, u64)>,
     decisions: VecDeque<(SystemTime, v1::Decision)>,
-    /// The threshold, how many instances it asks for where that is known, and when a plan named it last.
-    steps: BTreeMap<u64, (Option<u32>, SystemTime)>,
     /// The record told what was before.
     is_recorded: bool,
 }
 
 impl Past {
-    pub(super) fn take(&mut self, pool: &v1::Pool, now: SystemTime) {
+    pub(super) fn take(&mut self, pool: &v1::Pool) {
         if let Some(backlog) = &pool.backlog {
             self.sample(system_time(backlog.at.as_ref()), backlog.demand);
         }
         if let Some(plan) = &pool.plan {
             self.take_plan(plan);
         }
-        self.steps.retain(|_, (_, at)| now.duration_since(*at).unwrap_or_default() < THRESHOLD_KEPT);
     }
 
     pub(super) fn remember(&mut self, plan: &v1::PlanRecord, since: SystemTime) {
@@ -60,14 +53,6 @@ impl Past {
         }
         while self.decisions.len() > DECISIONS {
             self.decisions.pop_front();
-        }
-        let until = system_time(plan.until.as_ref());
-        for (jobs, instances) in plan.notes.iter().filter_map(|note| thresholds::in_note(note)) {
-            if self.steps.len() < THRESHOLDS || self.steps.contains_key(&jobs) {
-                let known = self.steps.entry(jobs).or_insert((instances, until));
-                known.0 = instances.or(known.0);
-                known.1 = known.1.max(until);
-            }
         }
     }
 
@@ -122,11 +107,6 @@ impl Past {
         cells
     }
 
-    /// The policy's thresholds as far as plans named them: jobs, and instances where that is known.
-    pub(super) fn thresholds(&self) -> Vec<(u64, Option<u32>)> {
-        self.steps.iter().map(|(jobs, (instances, _))| (*jobs, *instances)).collect()
-    }
-
     /// The newest first.
     pub(super) fn decisions(&self) -> impl Iterator<Item = &(SystemTime, v1::Decision)> {
         self.decisions.iter().rev()
@@ -167,7 +147,7 @@ mod tests {
     #[test]
     fn what_the_record_tells_goes_before_what_is_seen_and_nothing_is_kept_twice() {
         let mut past = Past::default();
-        past.take(&v1::Pool { plan: Some(plan(890, 895, 9, "i-2")), ..pool(895, 9) }, at(900));
+        past.take(&v1::Pool { plan: Some(plan(890, 895, 9, "i-2")), ..pool(895, 9) });
         assert_eq!(past.chart_begins(at(900)), at(840), "a chart is of a minute at least");
         past.remember(&plan(300, 450, 4, "i-1"), at(0));
         past.remember(&plan(890, 895, 9, "i-2"), at(0));
@@ -185,25 +165,11 @@ mod tests {
     fn it_is_bounded_whatever_comes() {
         let mut past = Past::default();
         for second in 0..10_000 {
-            past.take(&pool(second, second), at(second));
+            past.take(&pool(second, second));
             past.remember(&plan(second, second, 1, &format!("i-{second}")), at(0));
         }
         assert_eq!((past.samples.len(), past.decisions.len()), (SAMPLES, DECISIONS));
         assert_eq!(past.cells(0, at(10_000)), []);
         assert_eq!(past.cells(50, at(0)).len(), 50, "a clock that was set back");
-    }
-
-    #[test]
-    fn a_threshold_is_known_once_a_plan_names_it_and_for_an_hour() {
-        let mut past = Past::default();
-        let mut named = plan(0, 10, 7, "");
-        named.notes = vec!["7 jobs ready to run: 5 or more for 2 min of 5 min, then 1 instance desired".to_owned()];
-        past.remember(&named, at(0));
-        assert_eq!(past.thresholds(), [(5, Some(1))]);
-        named.notes = vec!["2 jobs ready to run: below the next step (5), so 0 instances desired as before".to_owned()];
-        past.remember(&named, at(0));
-        assert_eq!(past.thresholds(), [(5, Some(1))]);
-        past.take(&pool(4000, 1), at(4000));
-        assert_eq!(past.thresholds(), []);
     }
 }

@@ -94,6 +94,9 @@ fn pool() -> v1::Pool {
         name: "video".to_owned(),
         desired: Some(2),
         max_instances: 5,
+        steps: [(5, 2), (20, 4)]
+            .map(|(jobs, instances)| v1::PolicyStep { jobs, instances, ..Default::default() })
+            .into(),
         backlog: Some(backlog),
         instances: vec![instance("i-0aaaaaaaaaaaaaaa1", "ready", 500, 600), booting, launching, draining],
         plan: Some(v1::PlanRecord {
@@ -243,7 +246,7 @@ fn without_the_record_it_says_since_when_it_knows_the_backlog() {
 }
 
 #[test]
-fn thresholds_that_plans_named_are_in_the_chart() {
+fn thresholds_of_the_policy_are_in_the_chart() {
     let shown = text(&flooded(), MEDIUM, at(901));
     assert!(shown.contains("┄ 5: 2 desired") && shown.contains("┄ 20: 4 desired"), "{shown}");
 }
