@@ -268,8 +268,9 @@ impl Operator<'_> {
             self.primary.run("systemctl stop spillway && systemctl kill -s KILL redis-server").await;
             self.primary.run(&format!("systemctl stop redis-server && {becomes}")).await;
             self.primary.run("systemctl start redis-server").await;
-            // The application goes on, and what it adds is work for the instances.
-            self.add(20, 4).await;
+            // The application goes on, and what it adds is work for both instances until the coordinator is back: one
+            // that is not desired any more is drained, and never ready again.
+            self.add(40, 4).await;
             self.primary.run("systemctl start spillway").await;
             self.until("its instances are ready again", async || {
                 let now = self.in_phase("ready").await;
