@@ -229,7 +229,8 @@ export class Scenario {
         from,
         to,
         bucket_ms: width,
-        unfinished_from: Math.floor(now / width) * width,
+        // A bucket that ends while a request for 'until now' is on its way is still the one that fills.
+        unfinished_from: Math.floor((now - to < 5_000 ? Math.min(now, to) : now) / width) * width,
         begins,
         at,
         backlog,
