@@ -175,8 +175,8 @@ impl Kind {
             }
             Kind::LaunchesStopped => "EC2's message says what to fix; then `spillway resume`, which tries at once.",
             Kind::BreakerOpen => {
-                "Fix the image or the application, then `spillway resume`. `spillway status` has the boot steps and the \
-                 end of the worker's log."
+                "Fix the image or the application, then `spillway resume`. `spillway status --all` says why each boot failed, \
+                 with the end of the worker's log where its agent told it."
             }
             Kind::TerminationRefused => {
                 "Allow ec2:TerminateInstances (its condition on ManagedBy too), lift termination protection, or terminate \
@@ -210,8 +210,8 @@ impl Kind {
                  at the instance, or drain it."
             }
             Kind::Strangers => {
-                "Give one of two installations another pool.name; tag what is ours; terminate what nobody needs, or \
-                 remove its tag."
+                "If they are this installation's, tag them spillway:installation with its name. If not, terminate them, or \
+                 give the pool of one of the two installations another pool.name."
             }
             Kind::TagsChanged => "Put the tags back.",
             Kind::Unlisted => "Is it in the EC2 console? If not, something reports in its name: find it, and drain it.",

@@ -95,7 +95,8 @@ impl Watcher {
             self.cap_reached = backlog.demand > before || (self.cap_reached && backlog.demand == before);
         }
         let title = format!("At the cap of {} while the backlog grows", counted(seen.pool.max_instances, "instance"));
-        let detail = format!("{} ready to run, {before} before. {}", counted(backlog.demand, "job"), cap);
+        let (jobs, ago) = (counted(backlog.demand, "job"), in_words(now.since(at)));
+        let detail = format!("{jobs} ready to run, {before} were {ago} ago. {cap}");
         self.cap_reached.then(|| Finding::new(Kind::CapReached).title(title).detail(detail))
     }
 }

@@ -1,4 +1,4 @@
-//! How many instances there should be, and what is done about it: the policy (`steps`), then an operator's drill,
+//! How many instances there should be, and what is done about it: the policy (`steps` or `wait`), then an operator's drill,
 //! scale-in, rebalance recommendations and scale-out with the guards above every policy.
 
 mod cannot_help;
@@ -9,6 +9,8 @@ pub(crate) mod rebalance;
 pub(crate) mod scale_in;
 mod scale_out;
 mod steps;
+mod wait;
+mod wanted;
 
 use crate::config::Config;
 use crate::note::Note;
@@ -16,21 +18,32 @@ use crate::or_empty;
 use crate::plan::Plan;
 use crate::state::State;
 use crate::time::Timestamp;
-use steps::Wanted;
+use wanted::{Excess, Wanted};
 
 /// Only called while queues and EC2 are both seen.
 pub(crate) fn decide(state: &mut State, now: Timestamp, config: &Config, plan: &mut Plan) {
     // A ledger that knows no desired capacity takes what it finds: capacity falls only by the idle rule.
     let found = state.instances.iter().filter(|instance| instance.may_bill()).count();
     let before = state.desired.unwrap_or(u32::try_from(found).unwrap_or(u32::MAX)).min(config.max_instances);
-    let mut wanted = match config.retired {
-        true => Wanted { desired: 0, is_idle: false, note: Note::PoolRetired },
-        false => steps::desired(&config.policy, &state.sustain, before),
+    let by_forecast = config.wait.as_ref().filter(|_| !config.retired).and_then(|policy| {
+        let wanted = wait::desired(state, now, config, policy);
+        plan.notes.extend(wanted.is_none().then_some(Note::NothingMeasured));
+        wanted
+    });
+    let by_steps = by_forecast.is_none() && !config.retired;
+    let mut wanted = match by_forecast {
+        Some(wanted) => wanted,
+        None if config.retired => {
+            Wanted { desired: 0, excess: Excess::PoolRetired, late: None, note: Note::PoolRetired }
+        }
+        None => steps::desired(&config.policy, &state.sustain, before),
     };
-    wanted.desired = wanted.desired.min(config.max_instances);
+    let asked = wanted.desired;
+    wanted.desired = asked.min(config.max_instances);
     state.desired = Some(wanted.desired);
     plan.notes.push(wanted.note.clone());
-    plan.notes.extend(steps::kept_by_little(&config.policy, &state.sustain, wanted.desired));
+    let kept = steps::kept_by_little(&config.policy, &state.sustain, wanted.desired);
+    plan.notes.extend(kept.filter(|_| by_steps));
     plan.notes.extend(state.backlog.as_ref().and_then(|(backlog, _)| cannot_help::paused(backlog)));
     plan.notes.extend(state.backlog.as_ref().and_then(|(backlog, _)| cannot_help::rate_limited(backlog)));
     drill::launch(state, now, config, plan);
@@ -42,6 +55,9 @@ pub(crate) fn decide(state: &mut State, now: Timestamp, config: &Config, plan: &
     scale_in::scale_in(state, now, config, &wanted, plan);
     rebalance::drain_recommended(state, now, config, plan);
     drill::settle(state, now, config, wanted.desired, plan);
-    scale_out::scale_out(state, now, config, wanted.desired, plan);
+    scale_out::scale_out(state, now, config, &wanted, plan);
+    if asked > config.max_instances {
+        scale_out::note_cap(state, now, config, plan);
+    }
     rebalance::launch_replacements(state, now, config, plan);
 }

@@ -54,7 +54,11 @@ pub struct Config {
     /// What follows when an instance is of another image than launches take.
     #[serde(default)]
     pub on_drift: OnDrift,
+    /// Decides; with [`Config::wait`] while nothing is measured.
     pub policy: Steps,
+    /// Of a pool whose policy is `wait`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait: Option<Wait>,
 }
 
 /// What a rebalance recommendation leads to. A notice may follow it, at once or never.
@@ -132,6 +136,7 @@ impl Default for Config {
             rebalance_limit: 2,
             on_drift: OnDrift::default(),
             policy: Steps::default(),
+            wait: None,
         }
     }
 }
@@ -150,6 +155,26 @@ pub struct Step {
     pub jobs: u64,
     pub over: Duration,
     pub instances: u32,
+}
+
+/// The `wait` policy: a promised wait, kept with the least instances that a forecast of the jobs' starts calls for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Wait {
+    /// The wait that is promised, from when a job is ready to run until it starts.
+    pub target: Duration,
+    /// The share of the waiting jobs, above 0 and at most 1, that must start within their promise.
+    pub quantile: f64,
+    /// An instance is given back once the promise has held without it for so long.
+    pub idle: Duration,
+    /// Jobs that an instance runs at a time; None: the most that one was seen to run.
+    pub slots: Option<u32>,
+}
+
+impl Default for Wait {
+    fn default() -> Self {
+        let (target, idle) = (Duration::from_secs(300), Duration::from_secs(60));
+        Wait { target, quantile: 0.95, idle, slots: None }
+    }
 }
 
 impl Default for Steps {

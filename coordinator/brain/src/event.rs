@@ -12,6 +12,7 @@ use crate::refusal_class::RefusalClass;
 use crate::scheduled::Schedule;
 use crate::state_reason::StateReason;
 use crate::time::Timestamp;
+use crate::work::Work;
 
 /// Everything that the controller ever learns.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -31,6 +32,8 @@ pub enum Event {
     ObservationFailed {
         detail: String,
     },
+    /// The jobs of the last observation, one by one: for the `wait` policy.
+    WorkSeen(Work),
     /// Which instance holds how many active jobs, as Redis shows it. `asked_at` is when the look began: it proves
     /// nothing about what happened after that.
     JobsSeen {

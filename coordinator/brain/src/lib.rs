@@ -14,7 +14,7 @@
 //!
 //! ```text
 //!   controller     what each event does (handle), what time does (tick), what operators may ask (operator)
-//!   capacity       how many instances: the policy (steps), scale_out, scale_in, rebalance, drill
+//!   capacity       how many instances: the policy (steps, wait), scale_out, scale_in, rebalance, drill
 //!   phases         one instance's life, one file a phase: what ends it, by an event or by the time
 //!   state          what is known of the pool; under it data that calls nobody above it
 //! ```
@@ -32,10 +32,13 @@ mod drill;
 mod early_ends;
 mod ending;
 mod event;
+mod forecast;
 mod hand_back;
 mod id;
 mod instance;
+mod late_start;
 mod launch_image;
+mod measures;
 mod note;
 mod or_empty;
 mod phase;
@@ -53,10 +56,11 @@ mod stranger;
 mod sustain;
 mod time;
 mod words;
+mod work;
 
 pub use backlog::{Backlog, JobsByInstance, QueueBacklog, RateLimit};
 pub use breaker::Breaker;
-pub use config::{Config, OnDrift, OnRebalance, Step, Steps};
+pub use config::{Config, OnDrift, OnRebalance, Step, Steps, Wait};
 pub use controller::{Cleared, Controller, NoDrill, Rejection, Resumed};
 pub use drill::{Drill, Outcome, Stays, Times, Tried};
 pub use early_ends::{EARLY, EarlyEnds};
@@ -64,6 +68,7 @@ pub use event::{AgentPhase, Ec2State, Event, LaunchAnswer, Listed, Report};
 pub use hand_back::{HandBack, Next, Suspect};
 pub use id::{InstanceId, LaunchToken};
 pub use instance::{Instance, NotTerminated, Owed, Rebalance, SaidByAgent, SaidByEc2};
+pub use late_start::LateStart;
 pub use launch_image::LaunchImage;
 pub use note::{Note, WorksOn};
 pub use phase::{DrainCause, Phase, PhaseKind};
@@ -79,3 +84,4 @@ pub use state_reason::StateReason;
 pub use stranger::Stranger;
 pub use time::Timestamp;
 pub use words::in_words;
+pub use work::{Finished, Running, Waiting, Work};

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::drill::Stays;
 use crate::id::{InstanceId, LaunchToken};
+use crate::late_start::LateStart;
 use crate::proven_images::NeverRan;
 use crate::refusal_class::RefusalClass;
 
@@ -82,6 +83,36 @@ pub enum Note {
         over: Duration,
         instances: u32,
     },
+    /// The policy is `wait`, and nothing tells which jobs wait, or how long jobs take: its steps decide.
+    NothingMeasured,
+    /// Each waiting job will start within its promise, and no instance can be spared.
+    PromiseKept {
+        waiting: u64,
+        instances: u32,
+        target: Duration,
+    },
+    /// The promise has held without `spare` instances for `since`; they go after `of`.
+    SpareCounting {
+        spare: u32,
+        since: Duration,
+        of: Duration,
+        waiting: u64,
+        target: Duration,
+    },
+    /// Desired capacity rises in this tick.
+    StartsLate {
+        late: LateStart,
+    },
+    /// It will have to rise, but a launch at the next look is soon enough.
+    LaunchCanWait {
+        late: LateStart,
+        boot: Duration,
+    },
+    /// No launch that the cap has room for makes a late job start sooner.
+    CannotKeep {
+        late: LateStart,
+        max_instances: u32,
+    },
     BelowStep {
         demand: u64,
         jobs: u64,
@@ -113,6 +144,9 @@ pub enum Note {
     AtCap {
         max_instances: u32,
         billing: u32,
+        /// Those of them that another installation has launched, or that nobody can tell whose they are.
+        #[serde(default)]
+        not_ours: u32,
     },
     BreakerOpen {
         failures: u32,
@@ -273,6 +307,7 @@ impl Note {
                 | Note::Paused { .. }
                 | Note::ConcurrencyReached { .. }
                 | Note::AtCap { .. }
+                | Note::CannotKeep { .. }
                 | Note::BreakerOpen { .. }
                 | Note::NewImage { .. }
                 | Note::EarlyEnds { left: Some(_), .. }

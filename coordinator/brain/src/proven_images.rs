@@ -65,8 +65,8 @@ impl fmt::Display for NeverRan {
             ),
             None => write!(
                 f,
-                "All were of image {image}, which has never run here; nor has any other: see the log of the boot, bake \
-                 again, then run `spillway resume`"
+                "All were of image {image}, and no image has run here yet: see why they failed, bake again, then run \
+                 `spillway resume`"
             ),
         }
     }

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::event::Ec2State;
 use crate::hand_back::Suspect;
 use crate::id::InstanceId;
+use crate::late_start::LateStart;
 use crate::phase::DrainCause;
 use crate::proven_images::NeverRan;
 use crate::refusal_class::RefusalClass;
@@ -27,12 +28,24 @@ pub enum Reason {
         ready: u32,
         on_the_way: u32,
     },
+    StartsLate {
+        late: LateStart,
+        ready: u32,
+        on_the_way: u32,
+    },
     LaunchUnanswered {
         attempt: u32,
     },
     ScaleIn {
         desired: u32,
         idle: bool,
+    },
+    /// The promised wait has held without it for `span`.
+    NotNeeded {
+        waiting: u64,
+        target: Duration,
+        span: Duration,
+        desired: u32,
     },
     Interrupted {
         at: Timestamp,

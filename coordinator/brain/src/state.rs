@@ -15,6 +15,7 @@ use crate::early_ends::EarlyEnds;
 use crate::id::{InstanceId, LaunchToken};
 use crate::instance::Instance;
 use crate::launch_image::LaunchImage;
+use crate::measures::Measures;
 use crate::plan::{AlertKind, Decision, Planned};
 use crate::proven_images::ProvenImages;
 use crate::reason::Reason;
@@ -23,6 +24,7 @@ use crate::refusal_class::RefusalClass;
 use crate::stranger::Stranger;
 use crate::sustain::Sustain;
 use crate::time::Timestamp;
+use crate::work::Work;
 
 pub use queries::Window;
 
@@ -48,6 +50,14 @@ pub struct State {
     #[serde(default, skip_serializing_if = "ProvenImages::is_empty")]
     pub(crate) proven_images: ProvenImages,
     pub(crate) sustain: Sustain,
+    /// The jobs of the last look, and when it was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) work: Option<(Work, Timestamp)>,
+    #[serde(default, skip_serializing_if = "Measures::is_empty")]
+    pub(crate) measures: Measures,
+    /// Since when each forecast has kept the promise with fewer instances, and when the last one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) spare: Option<Spare>,
     pub(crate) desired: Option<u32>,
     /// Since when every observation showed jobs that could start, none that ran, and a ready instance.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -93,6 +103,13 @@ pub struct State {
     pub(crate) handed_back_total: u64,
 }
 
+/// An instance more than the promise needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Spare {
+    pub since: Timestamp,
+    pub seen: Timestamp,
+}
+
 /// The fleet in numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
@@ -100,6 +117,8 @@ pub struct Counts {
     pub on_the_way: u32,
     /// All that bills or may bill: with those that may be ours, without another installation's.
     pub billing: u32,
+    /// Those of them that this ledger has not launched.
+    pub not_ours: u32,
     /// Those of them that EC2 is about to take.
     pub interrupted: u32,
     /// Those on the way that are to take the place of one that is still ready.
@@ -135,6 +154,9 @@ impl State {
             launch_image: None,
             proven_images: ProvenImages::default(),
             sustain: Sustain::default(),
+            work: None,
+            measures: Measures::default(),
+            spare: None,
             desired: None,
             nothing_taken_since: None,
             instances: VecDeque::new(),

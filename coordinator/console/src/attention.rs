@@ -192,7 +192,7 @@ fn breaker(pool: &v1::Pool) -> Vec<Finding> {
     let notes = pool.plan.iter().flat_map(|plan| &plan.notes).filter(|note| is_breaker(note));
     notes
         .map(|note| {
-            let title = note.replace(". `spillway status` shows the boot step that failed", "");
+            let title = note.replace(". `spillway status --all` says why each failed", "");
             let todo = "fix the image or the application, then `spillway resume`; `spillway status --all` has the step that \
                         failed and the end of the worker's log";
             Finding::new(Level::Problem, title, "", todo).of("breaker_open")

@@ -40,7 +40,11 @@ pub fn lines(fleet: &v1::GetFleetResponse, page: &Page, now: SystemTime) -> Vec<
         head.push(Row::new(format!("coordinator {}", fleet.coordinator_version), 2));
     }
     if !fleet.leader {
-        let standby = "STANDBY: this coordinator is not the leader: it observes and decides nothing";
+        let is_blind = fleet.pools.iter().any(|pool| !pool.observation_problem.is_empty());
+        let standby = match is_blind {
+            true => "STANDBY: this coordinator is not the leader: the lease is in Redis, which it cannot read",
+            false => "STANDBY: this coordinator is not the leader: it observes and decides nothing",
+        };
         head.push(Row::new(Line::new(Style::Yellow, standby), 2));
     }
     let mut items = vec![head];

@@ -32,7 +32,8 @@ const ILL: [&str; 17] = [
     "?",
 ];
 /// How a note begins that is true while all is well.
-const NOTES: [&str; 13] = [
+const NOTES: [&str; 14] = [
+    "N job ready to run, N or more for ",
     "N job ready to run: N or more for ",
     "N job ready to run: below the next step",
     "N job ready to run: the highest step is reached, N instance desired",

@@ -72,7 +72,7 @@ fn each_kind_is_found_in_a_status_that_shows_it_and_in_no_other() {
             Kind::BreakerOpen,
             pool(),
             vec![Note::BreakerOpen { failures: 3, left: TARGET, never_ran: None }],
-            "3 boots failed in a row: no launch for 10 min",
+            "3 boots failed in a row: no launch for the next 10 min, then one instance is tried",
         ),
         (
             Kind::BreakerOpen,
@@ -179,7 +179,7 @@ fn grows(watcher: &mut Watcher, notes: &[Note], (from, to): (u64, u64), demand: 
 
 #[test]
 fn the_cap_is_worth_a_word_once_the_backlog_has_grown_there_for_half_of_the_target() {
-    let cap = [Note::AtCap { max_instances: 2, billing: 2 }];
+    let cap = [Note::AtCap { max_instances: 2, billing: 2, not_ours: 0 }];
     let mut watcher = Watcher::default();
     assert!(!grows(&mut watcher, &cap, (0, 5), |minute| minute), "not for long enough");
     assert!(grows(&mut watcher, &cap, (5, 7), |minute| minute));

@@ -59,11 +59,7 @@ pub(crate) fn launchable(state: &State, now: Timestamp, config: &Config) -> (u32
     let tried = state.breaker.allows(now, counts.on_the_way);
     let tried = tried.min(state.early_ends.allows(now, early_ends::on_trial(state, now)));
     let room = scale_out::room(counts, config);
-    let note = if tried < room {
-        Note::BreakerTries
-    } else {
-        Note::AtCap { max_instances: config.max_instances, billing: counts.billing }
-    };
+    let note = if tried < room { Note::BreakerTries } else { scale_out::at_cap(counts, config) };
     (room.min(tried), Some(note))
 }
 

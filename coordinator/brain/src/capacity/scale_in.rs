@@ -4,23 +4,22 @@
 
 use std::cmp::Reverse;
 
-use super::steps::Wanted;
+use super::wanted::Wanted;
 use crate::config::Config;
 use crate::id::LaunchToken;
 use crate::instance::Instance;
 use crate::phase::{DrainCause, PhaseKind};
 use crate::phases::draining;
 use crate::plan::Plan;
-use crate::reason::Reason;
 use crate::state::State;
 use crate::time::Timestamp;
 
 pub(super) fn scale_in(state: &mut State, now: Timestamp, config: &Config, wanted: &Wanted, plan: &mut Plan) {
-    let (desired, idle) = (wanted.desired, wanted.is_idle);
+    let desired = wanted.desired;
     let deadline = now + config.drain_timeout;
     for token in excess(state, now, desired) {
         let Some(instance) = state.by_token(&token) else { continue };
-        let reason = if config.retired { Reason::PoolRetired } else { Reason::ScaleIn { desired, idle } };
+        let reason = wanted.excess.reason(desired);
         plan.decisions.extend(draining::begin(instance, now, deadline, DrainCause::ScaleIn, reason));
     }
 }

@@ -1,8 +1,10 @@
 //! Scale-out: the guards above every policy, in the order in which a reader would ask, then the launches.
 
 use super::cannot_help::cannot_help;
+use super::wanted::Wanted;
 use super::{early_ends, new_image};
 use crate::config::{Config, OnRebalance};
+use crate::instance::Instance;
 use crate::note::Note;
 use crate::phases::{draining, launching};
 use crate::plan::{Decision, Plan, Planned};
@@ -11,7 +13,8 @@ use crate::refusal::Refusal;
 use crate::state::{Counts, State};
 use crate::time::Timestamp;
 
-pub(super) fn scale_out(state: &mut State, now: Timestamp, config: &Config, desired: u32, plan: &mut Plan) {
+pub(super) fn scale_out(state: &mut State, now: Timestamp, config: &Config, wanted: &Wanted, plan: &mut Plan) {
+    let desired = wanted.desired;
     let counts = state.counts(now);
     if counts.on_the_way > 0 {
         let deadlines = state.instances.iter().filter(|instance| instance.is_on_its_way(now));
@@ -42,15 +45,32 @@ pub(super) fn scale_out(state: &mut State, now: Timestamp, config: &Config, desi
         plan.notes.push(Note::EarlyEnds { ends: state.early_ends.count(), left: None });
     }
     let room = room(counts, config);
-    if room < need {
-        plan.notes.push(Note::AtCap { max_instances: config.max_instances, billing: counts.billing });
+    if room < need.min(allowed) {
+        plan.notes.push(at_cap(counts, config));
     }
     let launches = need.min(room).min(allowed).min(launches_left(state, now, config));
     for _ in 0..new_image::allows(state, now, launches, plan) {
         let token = launching::intend(state, now, config);
-        let reason = Reason::BelowDesired { demand, desired, ready: counts.ready, on_the_way: counts.on_the_way };
+        let (ready, on_the_way) = (counts.ready, counts.on_the_way);
+        let reason = match wanted.late.clone() {
+            Some(late) => Reason::StartsLate { late, ready, on_the_way },
+            None => Reason::BelowDesired { demand, desired, ready, on_the_way },
+        };
         plan.decisions.push(Planned::new(Decision::Launch { token }, reason));
     }
+}
+
+/// More instances are wanted than `max_instances` lets: said where they would be launched if it were higher.
+pub(super) fn note_cap(state: &State, now: Timestamp, config: &Config, plan: &mut Plan) {
+    let counts = state.counts(now);
+    let is_said = plan.notes.iter().any(|note| matches!(note, Note::AtCap { .. }));
+    if !is_said && room(counts, config) == 0 {
+        plan.notes.push(at_cap(counts, config));
+    }
+}
+
+pub(super) fn at_cap(counts: Counts, config: &Config) -> Note {
+    Note::AtCap { max_instances: config.max_instances, billing: counts.billing, not_ours: counts.not_ours }
 }
 
 /// Launches that `max_instances` has room for. Where interrupted instances do not count, twice that is a second cap.
@@ -100,18 +120,23 @@ fn cancel_drains(
 ) -> u32 {
     let mut cancelled = 0;
     for instance in state.instances.iter_mut() {
-        let is_alive = !instance.is_silent(now, config.heartbeat_timeout);
-        let by_scale_in = instance.is_draining_for_scale_in();
-        // It would only be drained again.
-        let is_unwanted = config.rebalance == OnRebalance::Fence && instance.is_rebalance_due()
-            || instance.scheduled_and_due(now, config).is_some();
-        if cancelled < need && is_alive && by_scale_in && !is_unwanted {
+        if cancelled < need && can_cancel(instance, now, config) {
             let decision = draining::cancel(instance, now, config, Reason::DemandReturned { demand, desired });
             cancelled += u32::from(decision.is_some());
             plan.decisions.extend(decision);
         }
     }
     cancelled
+}
+
+/// It is drained for scale-in alone, and can go on.
+pub(super) fn can_cancel(instance: &Instance, now: Timestamp, config: &Config) -> bool {
+    let is_alive = !instance.is_silent(now, config.heartbeat_timeout);
+    // It would only be drained again.
+    let is_unwanted = config.rebalance == OnRebalance::Fence && instance.is_rebalance_due()
+        || instance.scheduled_and_due(now, config).is_some();
+    let can_be = instance.is_draining_for_scale_in() && instance.drain_can_be_cancelled();
+    can_be && is_alive && !is_unwanted
 }
 
 /// The refusal that holds launches back for longest.

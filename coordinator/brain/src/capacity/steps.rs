@@ -3,18 +3,10 @@
 //! A step is sustained only if *every* observation in its window met it. Desired capacity falls only by the idle rule;
 //! between the steps and idle it holds.
 
+use super::wanted::{Excess, Wanted};
 use crate::config::{Step, Steps};
 use crate::note::Note;
 use crate::sustain::Sustain;
-
-/// What the policy says.
-pub(crate) struct Wanted {
-    pub desired: u32,
-    /// Demand has been 0 for long enough.
-    pub is_idle: bool,
-    /// What it waits for.
-    pub note: Note,
-}
 
 /// What is said once demand has been below every step for this many times what idleness takes.
 const LITTLE: u32 = 3;
@@ -31,20 +23,20 @@ pub(crate) fn kept_by_little(policy: &Steps, sustain: &Sustain, desired: u32) ->
 pub(crate) fn desired(policy: &Steps, sustain: &Sustain, before: u32) -> Wanted {
     if let Some(idle) = sustain.idle_for() {
         if idle >= policy.idle {
-            return Wanted { desired: 0, is_idle: true, note: Note::Idle { over: idle } };
+            return Wanted { desired: 0, excess: Excess::Idle, late: None, note: Note::Idle { over: idle } };
         }
         let note = match before {
             0 => Note::NothingWaits,
             _ => Note::IdleCounting { since: idle, of: policy.idle },
         };
-        return Wanted { desired: before, is_idle: false, note };
+        return Wanted { desired: before, excess: Excess::Lowered, late: None, note };
     }
     let sustained = |step: &&Step| sustain.met_for(step).is_some_and(|span| span >= step.over);
     let reached = policy.steps.iter().filter(sustained).max_by_key(|step| step.instances);
     if let Some(step) = reached.filter(|step| step.instances > before) {
         let (jobs, over, instances) = (step.jobs, step.over, step.instances);
         let note = Note::StepReached { demand: sustain.demand, jobs, over, instances };
-        return Wanted { desired: instances, is_idle: false, note };
+        return Wanted { desired: instances, excess: Excess::Lowered, late: None, note };
     }
     let desired = before;
     let mut higher: Vec<&Step> = policy.steps.iter().filter(|step| step.instances > desired).collect();
@@ -62,5 +54,5 @@ pub(crate) fn desired(policy: &Steps, sustain: &Sustain, before: u32) -> Wanted 
         },
         None => Note::HighestStep { demand: sustain.demand, desired },
     };
-    Wanted { desired, is_idle: false, note }
+    Wanted { desired, excess: Excess::Lowered, late: None, note }
 }

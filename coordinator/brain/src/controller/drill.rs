@@ -103,7 +103,7 @@ pub(super) fn check(state: &State, now: Timestamp, instances: u32, config: &Conf
     }
     match launchable(state, now, config) {
         (possible, _) if possible >= instances => Ok(()),
-        (room, Some(Note::AtCap { max_instances, billing })) => {
+        (room, Some(Note::AtCap { max_instances, billing, .. })) => {
             Err(NoDrill::NoRoom { asked: instances, room, max_instances, billing })
         }
         (1, Some(Note::BreakerTries)) => Err(NoDrill::OneAtATime),

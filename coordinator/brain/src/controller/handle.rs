@@ -26,6 +26,10 @@ fn take_in(state: &mut State, now: Timestamp, event: Event, config: &Config) {
         Event::LeadershipLost => state.leader = false,
         Event::BacklogObserved(backlog) => observed(state, now, backlog, config),
         Event::ObservationFailed { detail } => state.observation_problem = Some(detail),
+        Event::WorkSeen(work) => {
+            state.measures.looked(&work);
+            state.work = Some((work, now));
+        }
         Event::JobsSeen { asked_at, seen } => jobs_seen(state, asked_at, &seen),
         Event::InstancesListed { asked_at, instances } => listing::listed(state, now, asked_at, instances, config),
         Event::LaunchImageRead { image } => launch_image::told(state, now, image),

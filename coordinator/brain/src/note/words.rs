@@ -79,11 +79,11 @@ impl fmt::Display for Note {
             }
             Note::Sustaining { demand, jobs, instances, since, of } => write!(
                 f,
-                "{} ready to run: {jobs} or more for {} of {}, then {} desired",
+                "{} ready to run, {jobs} or more for {}: {} desired in {} if so many still are",
                 counted(*demand, "job"),
                 in_words(*since),
-                in_words(*of),
-                counted(*instances, "instance")
+                counted(*instances, "instance"),
+                in_words(of.saturating_sub(*since))
             ),
             Note::StepReached { demand, jobs, over, instances } => write!(
                 f,
@@ -92,6 +92,39 @@ impl fmt::Display for Note {
                 in_words(*over),
                 counted(*instances, "instance")
             ),
+            Note::NothingMeasured => {
+                f.write_str("which jobs wait, or how long jobs take, is not known: until it is, the steps decide")
+            }
+            Note::PromiseKept { waiting, instances, target } => write!(
+                f,
+                "{} ready to run: with {} each starts within its target ({})",
+                counted(*waiting, "job"),
+                counted(*instances, "instance"),
+                in_words(*target)
+            ),
+            Note::SpareCounting { spare, since, of, waiting: 0, .. } => write!(
+                f,
+                "no jobs ready to run: {} not needed for {} of {}",
+                counted(*spare, "instance"),
+                in_words(*since),
+                in_words(*of)
+            ),
+            Note::SpareCounting { spare, since, of, waiting, target } => write!(
+                f,
+                "{} ready to run: each starts within its target ({}) also without {}, for {} of {}",
+                counted(*waiting, "job"),
+                in_words(*target),
+                counted(*spare, "instance"),
+                in_words(*since),
+                in_words(*of)
+            ),
+            Note::StartsLate { late } => write!(f, "{late}"),
+            Note::LaunchCanWait { late, boot } => {
+                write!(f, "{late}. Instances take {} to boot: a launch is not due yet", in_words(*boot))
+            }
+            Note::CannotKeep { late, max_instances } => {
+                write!(f, "{late}. No launch makes it sooner: the cap is {}", counted(*max_instances, "instance"))
+            }
             Note::BelowStep { demand, jobs, desired } => write!(
                 f,
                 "{} ready to run: below the next step ({jobs}), so {} desired as before",
@@ -133,13 +166,18 @@ impl fmt::Display for Note {
             Note::OnTheWay { count, next_deadline } => {
                 write!(f, "{} starting, at most {} left", counted(*count, "instance"), in_words(*next_deadline))
             }
-            Note::AtCap { max_instances, billing } => {
-                write!(f, "at the cap: {billing} of max_instances {max_instances} are running or starting")
+            Note::AtCap { max_instances, billing, not_ours } => {
+                write!(f, "at the cap: {billing} of max_instances {max_instances} are running or starting")?;
+                match not_ours {
+                    0 => Ok(()),
+                    _ => write!(f, ", {not_ours} of them not launched by this installation"),
+                }
             }
             Note::BreakerOpen { failures, left, never_ran } => {
                 write!(
                     f,
-                    "{} failed in a row: no launch for {}. `spillway status` shows the boot step that failed",
+                    "{} failed in a row: no launch for the next {}, then one instance is tried. `spillway status --all` says why each \
+                     failed",
                     counted(*failures, "boot"),
                     in_words(*left)
                 )?;

@@ -43,9 +43,11 @@ pub(crate) fn reported(state: &mut State, now: Timestamp, id: &InstanceId) {
         let is_first = instance.ready_at.is_none();
         instance.ready_at.get_or_insert(now);
         instance.agent.worker_log = None;
+        let took = (is_first && !instance.adopted).then(|| now.since(instance.planned_at));
         if let Some(image) = instance.ec2.image.clone().filter(|_| is_first) {
             state.proven_images.became_ready(image);
         }
+        took.into_iter().for_each(|took| state.measures.booted(took));
         state.breaker.succeeded();
         state.alerts.remove(&AlertKind::BootsFail);
     }

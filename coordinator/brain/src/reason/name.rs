@@ -7,6 +7,8 @@ impl Reason {
     pub fn name(&self) -> &'static str {
         match self {
             Reason::BelowDesired { .. } => "below_desired",
+            Reason::StartsLate { .. } => "starts_late",
+            Reason::NotNeeded { .. } => "not_needed",
             Reason::LaunchUnanswered { .. } => "launch_unanswered",
             Reason::ScaleIn { .. } => "scale_in",
             Reason::Interrupted { .. } => "interrupted",

@@ -20,6 +20,9 @@ impl fmt::Display for Reason {
                 counted(*demand, "job"),
                 counted(*desired, "instance"),
             ),
+            Reason::StartsLate { late, ready, on_the_way } => {
+                write!(f, "{late} ({ready} ready, {on_the_way} starting)")
+            }
             Reason::LaunchUnanswered { attempt } => {
                 write!(f, "EC2 has not answered this launch: retried with the same token (attempt {attempt})")
             }
@@ -42,8 +45,8 @@ impl fmt::Display for Reason {
             Reason::BreakerOpened { failures, wait, never_ran, .. } => {
                 write!(
                     f,
-                    "{} failed in a row: no launch for {}, then one instance is tried. `spillway status` shows the boot step \
-                     that failed",
+                    "{} failed in a row: no launch for the next {}, then one instance is tried. `spillway status --all` says \
+                     why each failed",
                     counted(*failures, "boot"),
                     in_words(*wait)
                 )?;
@@ -137,6 +140,20 @@ impl fmt::Display for Reason {
             Reason::ScaleIn { desired, idle: true } => {
                 write!(f, "idle: no jobs ready to run for long enough; {} desired", counted(*desired, "instance"))
             }
+            Reason::NotNeeded { waiting: 0, span, desired, .. } => write!(
+                f,
+                "no jobs ready to run, and not needed for {}; {} desired",
+                in_words(*span),
+                counted(*desired, "instance")
+            ),
+            Reason::NotNeeded { waiting, target, span, desired } => write!(
+                f,
+                "not needed for {}: with {} each of {} starts within its target ({})",
+                in_words(*span),
+                counted(*desired, "instance"),
+                counted(*waiting, "job"),
+                in_words(*target)
+            ),
             Reason::PoolRetired => {
                 f.write_str("this pool is in no settings any more: its instances finish their jobs and are terminated")
             }

@@ -158,7 +158,7 @@ impl State {
     pub fn counts(&self, now: Timestamp) -> Counts {
         let may_be_ours = self.strangers.iter().filter(|stranger| stranger.may_be_ours()).count();
         let foreign = u32::try_from(self.foreign.len() + may_be_ours).unwrap_or(u32::MAX);
-        let mut counts = Counts { billing: foreign, ..Counts::default() };
+        let mut counts = Counts { billing: foreign, not_ours: foreign, ..Counts::default() };
         for instance in &self.instances {
             let (is_on_its_way, may_bill) = (instance.is_on_its_way(now), instance.may_bill());
             counts.ready += u32::from(instance.is_capacity());

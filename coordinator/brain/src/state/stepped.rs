@@ -9,8 +9,16 @@ use crate::plan::{Decision, Planned};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 use crate::scheduled::ScheduledEvent;
-use crate::state::State;
+use crate::state::{Spare, State};
 use crate::stepped::Stepped;
+
+impl Stepped for Spare {
+    fn step(&mut self, by: i64) {
+        let Spare { since, seen } = self;
+        since.step(by);
+        seen.step(by);
+    }
+}
 
 impl Stepped for State {
     fn step(&mut self, by: i64) {
@@ -28,6 +36,9 @@ impl Stepped for State {
             launch_image,
             proven_images: _,
             sustain,
+            work,
+            measures: _,
+            spare,
             desired: _,
             nothing_taken_since,
             instances,
@@ -54,6 +65,8 @@ impl Stepped for State {
         listed_at.step(by);
         launch_image.step(by);
         sustain.step(by);
+        work.step(by);
+        spare.step(by);
         nothing_taken_since.step(by);
         held_since.step(by);
         instances.step(by);

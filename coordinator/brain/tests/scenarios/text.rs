@@ -13,7 +13,7 @@
 
 use std::fmt::Write as _;
 
-use spillway_brain::Config;
+use spillway_brain::{Config, Wait};
 
 use crate::world::World;
 
@@ -32,6 +32,11 @@ fn case(lines: &[&str]) -> String {
         writeln!(text, "{line}").expect("written");
         match line.split_whitespace().collect::<Vec<_>>()[..] {
             [] | ["#", ..] => {}
+            // The policy is `wait`, with this target; its other settings can be set after it.
+            ["set", "wait", target] => {
+                config.wait = Some(Wait::default());
+                config = set(&config, "wait.target", target);
+            }
             ["set", key, value] => {
                 assert!(world.is_none(), "settings come first: {line}");
                 config = set(&config, key, value);

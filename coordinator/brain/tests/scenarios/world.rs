@@ -10,9 +10,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use spillway_brain::{
-    AgentPhase, Backlog, Config, Controller, Decision, Ec2State, Event, Instance, InstanceId, JobsByInstance,
-    LaunchAnswer, LaunchToken, Listed, Outcome, QueueBacklog, RateLimit, RefusalClass, Report, Schedule, StateReason,
-    Timestamp, Tried,
+    AgentPhase, Backlog, Config, Controller, Decision, Ec2State, Event, Finished, Instance, InstanceId, JobsByInstance,
+    LaunchAnswer, LaunchToken, Listed, Outcome, QueueBacklog, RateLimit, RefusalClass, Report, Running, Schedule,
+    StateReason, Timestamp, Tried, Waiting, Work,
 };
 
 use crate::{recorder, sentences};
@@ -126,7 +126,38 @@ impl World {
         self.list();
         self.tell(Event::JobsSeen { asked_at: self.now, seen: JobsByInstance { jobs: self.redis_jobs.clone() } });
         self.tell(Event::BacklogObserved(Backlog { queues: vec![queue] }));
+        self.tell_work(words);
         self.tick();
+    }
+
+    /// The jobs one by one, where the line has them: `ages=90x4,20` (four that have waited for 90 s, then one), `runs=`
+    /// the same of those that run, on the primary or `30@i-1`, `took=60x20` of those that ended.
+    fn tell_work(&mut self, words: &[&str]) {
+        let listed = |key: &str| words.iter().find_map(|word| word.strip_prefix(key));
+        let [ages, runs, took] = ["ages=", "runs=", "took="].map(listed);
+        if [ages, runs, took].iter().all(Option::is_none) {
+            return;
+        }
+        let each = |list: Option<&str>| -> Vec<(Duration, Option<InstanceId>, u64)> {
+            let items = list.unwrap_or_default().split(',').filter(|item| !item.is_empty());
+            let item = |item: &str| {
+                let (item, on) = item.split_once('@').map_or((item, None), |(item, on)| (item, Some(on)));
+                let (seconds, jobs) = item.split_once('x').unwrap_or((item, "1"));
+                let span = Duration::from_secs(seconds.parse().expect("seconds"));
+                (span, on.map(|id| InstanceId(id.to_owned())), jobs.parse().expect("a number"))
+            };
+            items.map(item).collect()
+        };
+        let name = String::new;
+        let many = |(span, on, jobs): (Duration, Option<InstanceId>, u64)| {
+            (0..jobs).map(move |_| Running { on: on.clone(), elapsed: span, name: name() })
+        };
+        let ended = |(took, _, jobs): (Duration, _, u64)| (0..jobs).map(move |_| Finished { took, name: name() });
+        self.tell(Event::WorkSeen(Work {
+            waiting: each(ages).into_iter().map(|(age, _, jobs)| Waiting { age, jobs }).collect(),
+            running: each(runs).into_iter().flat_map(many).collect(),
+            finished: each(took).into_iter().flat_map(ended).collect(),
+        }));
     }
 
     fn heartbeats(&mut self) {

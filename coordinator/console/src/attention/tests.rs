@@ -89,10 +89,11 @@ fn each_kind_says_what_to_do() {
         ),
         (
             with_notes(&[
-                "3 boots failed in a row: no launch for 10 min. `spillway status` shows the boot step that failed",
+                "3 boots failed in a row: no launch for the next 10 min, then one instance is tried. `spillway status --all` \
+                 says why each failed",
             ]),
             Level::Problem,
-            "3 boots failed in a row: no launch for 10 min",
+            "3 boots failed in a row: no launch for the next 10 min, then one instance is tried",
             "then `spillway resume`",
         ),
         (

@@ -87,7 +87,7 @@ fn pool() -> v1::Pool {
         ..v1::Backlog::default()
     };
     let notes = vec![
-        "31 jobs ready to run: 20 or more for 4 min of 5 min, then 4 instances desired".to_owned(),
+        "31 jobs ready to run, 20 or more for 4 min: 4 instances desired in 1 min if so many still are".to_owned(),
         "1 instance starting, at most 1 min 26 s left".to_owned(),
     ];
     v1::Pool {
@@ -129,7 +129,7 @@ fn model(fleet: v1::GetFleetResponse) -> Model {
 fn flooded() -> Model {
     let mut model = model(fleet(vec![pool()]));
     let below = "4 jobs ready to run: below the next step (5), so 0 instances desired as before";
-    let first = "12 jobs ready to run: 5 or more for 2 min of 5 min, then 2 instances desired";
+    let first = "12 jobs ready to run, 5 or more for 2 min: 2 instances desired in 3 min if so many still are";
     let mut plans = vec![launch(860, 40, ""), launch(700, 28, first), launch(500, 12, first), launch(300, 4, below)];
     plans[3].decisions.clear();
     model.remember(&plans, at(0));

@@ -138,6 +138,7 @@ impl Check<'_> {
             rebalance_limit: section.rebalance_limit.unwrap_or(defaults.rebalance_limit),
             on_drift: self.on_drift(index, section)?,
             policy: self.policy(index, section, defaults.policy)?,
+            wait: None,
         };
         for (key, number, least) in [
             ("max_instances", config.max_instances, 1),
