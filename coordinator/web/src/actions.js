@@ -64,6 +64,8 @@ export function whyNot({ session, status, connection }) {
   if (connection.state === 'cut') return 'Cut off from the coordinator: nothing can be asked of it.';
   if (!session) return 'The coordinator has not said yet whether you may act.';
   if (!session.may_act) return session.why_not || 'You may look, and not act.';
+  if (status && !status.leader && (status.pools ?? []).some((it) => it.observation_problem))
+    return 'Redis cannot be read, where the lease is that says who leads: nobody can act until it can.';
   if (status && !status.leader) return 'This coordinator is a standby: only the leader acts.';
   return '';
 }
@@ -81,7 +83,7 @@ export function render(host, scene) {
         {},
         pool.held
           ? `The pool is held${pool.hold_reason ? `: ${pool.hold_reason}` : ''}.`
-          : 'The pool is not held. Drain, cancel drain and game day are with each instance.',
+          : 'The pool is not held. Resume also lifts a breaker or a back-off; a queue that is paused is resumed in BullMQ. Drain, cancel drain and game day are with each instance.',
       ),
       scene.whyNot && h('p', { id: 'why-not', class: 'muted' }, scene.whyNot),
       h('div', { class: 'buttons' }, pool.held ? null : button('hold', target, scene), button('resume', target, scene)),

@@ -60,7 +60,7 @@ export function render(host, found) {
         'li',
         { class: `finding ${it.level}` },
         h('h3', {}, it.title, it.since ? [' ', h('span', { class: 'muted' }, age(it.since, it.before ?? ''))] : ''),
-        it.detail && h('p', { class: 'detail' }, it.detail),
+        it.detail && h('p', { class: 'detail' }, ticks(it.detail)),
         h('p', { class: 'todo' }, ticks(it.todo), it.link && [' ', h('a', { href: it.link }, 'Runbook')]),
       ),
     ),

@@ -29,7 +29,8 @@ export function columns(definition, history) {
 /** The label of a value. */
 export function tick(definition, value) {
   if (value === null) return '';
-  if (definition.isTime) return inWords(value);
+  // Two units have no room.
+  if (definition.isTime) return value < 3600 && value % 60 ? `${value} s` : value % 3600 ? `${value / 60} min` : inWords(value);
   if (!Number.isInteger(value)) return '';
   return value >= 10_000 ? `${value / 1000}k` : String(value);
 }

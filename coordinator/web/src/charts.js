@@ -100,7 +100,7 @@ function chart(definition, choices, { onPick, onChoice, now }) {
       definition.id === 'throughput' ? `Throughput, jobs in ${inWords(history.bucket_ms / 1000)}` : title(),
     );
     log && log.setAttribute('aria-pressed', String(choices.log));
-    drawLegend(cursor ?? history.at.length - 1);
+    drawLegend(cursor ?? newest());
     if (uPlot === null) {
       // Built without it: the table is all there is, and is open from the start.
       plot.hidden = true;
@@ -119,6 +119,13 @@ function chart(definition, choices, { onPick, onChoice, now }) {
     );
   }
   const title = () => (definition.hasSteps && choices.log ? `${definition.title} (log scale)` : definition.title);
+
+  /** The newest bucket; the one before while nothing is recorded in it. */
+  function newest() {
+    const last = shown.history.at.length - 1;
+    const isEmpty = definition.series.every(({ key }) => (shown.history[key]?.[last] ?? null) === null);
+    return isEmpty && last > 0 ? last - 1 : last;
+  }
 
   function drawLegend(index) {
     const { history } = shown;
@@ -233,7 +240,7 @@ function chart(definition, choices, { onPick, onChoice, now }) {
   }
   function moved(index) {
     cursor = index === null || index === undefined ? null : Math.min(index, shown.history.at.length - 1);
-    drawLegend(cursor ?? shown.history.at.length - 1);
+    drawLegend(cursor ?? newest());
   }
 
   function key(event) {

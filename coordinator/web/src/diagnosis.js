@@ -59,7 +59,7 @@ export function diagnosis(host, { pool, historyProblem, history, connection }) {
             [
               stopsScaling && 'Nothing is launched, drained or terminated: unknown is not zero.',
               stopsScaling &&
-                'Instances that run keep working and are billed on. After policy.idle a person is told; after twice that, while EC2 can be listed, instances go whose agents say that they hold no job.',
+                'Instances keep working, and are billed on. After the policy’s idle time this becomes an alert. After twice that time, instances whose agents report no job are drained, if EC2 can be listed.',
               stopsScaling && 'The numbers on this page are the last that could be read.',
               !stopsScaling &&
                 'The status, the plan and the instances of now are live. Charts, decisions and past plans are not.',

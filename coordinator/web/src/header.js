@@ -74,7 +74,7 @@ function figures({ pool, money, now }) {
   const backlog = pool?.backlog;
   const { ready, starting, draining } = pool ? phases(pool) : {};
   const more = [starting && `${starting} starting`, draining && `${draining} draining`].filter(Boolean).join(', ');
-  const oldest = backlog?.demand === 0 ? 'none waits' : (backlog?.oldest_age_seconds ?? null);
+  const oldest = backlog?.oldest_age_seconds ?? (backlog?.demand === 0 ? 'none' : null);
   const spent = money?.day?.spot ?? null;
   const stale = pool?.observation_problem ? `read ${ago(time(backlog?.at), now())}` : '';
   const shown = [

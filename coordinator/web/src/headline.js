@@ -55,7 +55,7 @@ function stopped(status, pool, historyProblem, now) {
 }
 
 export const BREAKER = /(\d+ (boots?|instances?) (failed in a row|in a row ended).*?: no launch for .*?)(\. |$)/;
-export const AT_CAP = /at the cap: \d+ of max_instances \d+/;
+export const AT_CAP = /at the cap: (\d+ of max_instances \d+ .*)/;
 
 /** The first note of the plan that says so; null where none does. */
 export function note(pool, pattern) {
@@ -95,12 +95,14 @@ function works(pool, now) {
   if (pool.backlog.paused)
     return {
       level: 'warn',
-      text: `The queue is paused with ${counted(pool.backlog.waiting, 'job')} waiting: more instances cannot help.`,
+      text: `The queue is paused with ${counted(pool.backlog.waiting, 'job')} waiting: no worker takes one until it is resumed, in BullMQ.`,
     };
-  if (note(pool, AT_CAP)) {
+  const cap = note(pool, AT_CAP);
+  if (cap) {
+    const shown = instances.length > 0 ? instances.join(', ') : cap;
     return {
-      level: 'busy',
-      text: `At the cap of ${counted(pool.max_instances, 'instance')}: ${demand} ready to run; ${instances.join(', ')}.`,
+      level: 'warn',
+      text: `At the cap of ${counted(pool.max_instances, 'instance')}, so nothing is launched: ${demand} ready to run; ${shown}.`,
     };
   }
   if (starting > 0) {

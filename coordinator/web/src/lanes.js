@@ -44,7 +44,8 @@ function nobody({ isPast, pool }) {
   if (!pool) return 'There is no pool.';
   if (pool.listing_problem || pool.desired === null)
     return 'No instance is known. Whether one runs is unknown until EC2 can be listed.';
-  return 'No instance runs.';
+  const others = (pool.attention ?? []).some((it) => it.kind === 'strangers');
+  return others ? 'No instance of this installation runs. Others carry the pool’s name: see above.' : 'No instance runs.';
 }
 
 /** The primary's own workers: they work the queue before any instance does. */

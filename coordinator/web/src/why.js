@@ -46,11 +46,18 @@ function fromStatus(record) {
   return record ? { ...record, at: Date.parse(record.at), until: Date.parse(record.until) } : null;
 }
 
-function plan(current, { chosen, plans, now }) {
+/** Why there is none now. */
+function noPlan({ pool, status }) {
+  if (pool?.observation_problem)
+    return 'No plan: the queues cannot be read, nor the lease that says who leads, so nothing is decided.';
+  return status && !status.leader ? 'No plan: only the leader decides.' : 'There is no plan yet.';
+}
+
+function plan(current, { chosen, plans, now, pool, status }) {
   if (!current) {
     const why =
       chosen === null
-        ? 'There is no plan yet.'
+        ? noPlan({ pool, status })
         : (plans?.problem ?? (plans ? 'No plan is recorded for this time.' : 'Reading the plan …'));
     return h('p', { class: 'empty' }, why);
   }

@@ -186,7 +186,7 @@ export const NOTES = {
   ],
   breaker: [
     '57 jobs ready to run: the highest step is reached, 2 instances desired',
-    '3 boots failed in a row: no launch for 8 min 20 s. `spillway status` shows the boot step that failed',
+    '3 boots failed in a row: no launch for the next 8 min 20 s, then one instance is tried. `spillway status --all` says why each failed',
   ],
   standby: ['standby: another coordinator is the leader and decides'],
   quiet: ['no jobs ready to run'],
@@ -301,7 +301,7 @@ export const ATTENTION = {
   ],
   breaker: () => [
     finding('breaker_open', 'stop', 'The breaker is open', {
-      detail: '3 boots failed in a row: no launch for 8 min 20 s.',
+      detail: '3 boots failed in a row: no launch for the next 8 min 20 s, then one instance is tried.',
       remedy: 'Fix the image or the application, then `spillway resume`.',
       row: 'boots failed in a row: no launch for',
     }),

@@ -10,7 +10,7 @@ after(close);
 const SENTENCES = [
   ['quiet', /^Nothing to do: no jobs ready to run, no instances\.$/],
   ['flood', /^Scaling out: \d+ jobs ready to run, 2 instances desired: 1 ready, 2 starting\.$/],
-  ['cap', /^At the cap of 3 instances: \d+ jobs ready to run; 1 ready, 2 starting\.$/],
+  ['cap', /^At the cap of 3 instances, so nothing is launched: \d+ jobs ready to run; 1 ready, 2 starting\.$/],
   ['interruption', /1 ready, 1 starting, 1 draining\.$/],
   ['redis-down', /^Cannot read the queues: no scaling until this works again\.$/],
   ['ec2-down', /^Cannot list EC2's instances: no scaling until this works again\.$/],
@@ -20,7 +20,7 @@ const SENTENCES = [
     /^Held by an operator \(looking at the install step, by root \(uid 0\)\): no launches and no scale-in until resume\.$/,
   ],
   ['blocked', /^Launching is stopped: EC2 answered UnauthorizedOperation \(permission\); tried again in \d min/],
-  ['breaker', /^The breaker is open: 3 boots failed in a row: no launch for 8 min 20 s\.$/],
+  ['breaker', /^The breaker is open: 3 boots failed in a row: no launch for the next 8 min 20 s, then one instance is tried\.$/],
   ['standby', /^Standby: this coordinator is not the leader\. It observes and decides nothing\.$/],
   ['no-pools', /^This coordinator has no pool: nothing is observed and nothing is launched\.$/],
   ['nulls', /^The queues have not been read yet: no scaling until they are\.$/],
