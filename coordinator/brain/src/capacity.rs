@@ -1,5 +1,5 @@
-//! How many instances there should be, and what is done about it: the policy (`steps` or `wait`), then an operator's drill,
-//! scale-in, rebalance recommendations and scale-out with the guards above every policy.
+//! How many instances there should be, and what is done about it: the policy (`steps` or `wait`), then an operator's
+//! drill, scale-in, rebalance recommendations and scale-out with the guards above every policy.
 
 mod cannot_help;
 pub(crate) mod drill;

@@ -35,8 +35,8 @@ pub(crate) struct Slots<'a> {
 }
 
 /// What is promised must hold where more jobs are long than usual: so many standard deviations of the starts are taken
-/// off. Chosen on real arrivals: with none the target is kept by a hair, and more costs more.
-const DEVIATIONS: f64 = 0.5;
+/// off. Chosen on real arrivals: with none the target is kept by a hair, and two cost more than they are worth.
+const DEVIATIONS: f64 = 1.0;
 
 /// No wait is longer: four weeks.
 const LONGEST: u64 = 28 * 86_400_000;
@@ -67,21 +67,24 @@ impl<'a> Slots<'a> {
 
     /// Jobs that will have started by then, but for bad luck.
     fn starts_by(&self, then: u64, durations: &Durations) -> u64 {
-        let there = self.free.iter().filter(|(at, _)| *at <= then);
-        let (at_once, later) = there.fold((0, 0.0), |(at_once, later), (at, slots)| {
-            (at_once + slots, later + *slots as f64 * durations.ends_within(then - at))
-        });
-        let (mut first, mut spread) = (0.0, 0.0);
-        let mut later = later;
-        let rate = durations.rate(then);
-        for (name, elapsed) in &self.busy {
-            let (ends, after) = durations.left(name, *elapsed, then);
-            first += ends;
-            spread += ends * (1.0 - ends);
-            later += after * rate;
+        let (rate, spread) = (durations.rate(then), durations.spread(then));
+        // A slot that is never idle has on average a part of a job under way: half of one where durations are alike,
+        // none where they are exponential (the renewal function's second term).
+        let under_way = (1.0 - spread.min(1.0)) / 2.0;
+        let (mut at_once, mut ends, mut certainly, mut later) = (0, 0.0, 0.0, 0.0);
+        for (at, slots) in self.free.iter().filter(|(at, _)| *at <= then) {
+            at_once += slots;
+            let span = then - at;
+            later += *slots as f64 * (span as f64 * durations.rate(span) - under_way).max(0.0);
         }
-        spread += later * durations.spread(then);
-        at_once + (first + later - DEVIATIONS * spread.sqrt() + 1e-9).max(0.0) as u64
+        for (name, elapsed) in &self.busy {
+            let (end, after) = durations.left(name, *elapsed, then);
+            ends += end;
+            certainly += end * end;
+            later += (after * rate - under_way * end).max(0.0);
+        }
+        let deviation = (ends - certainly + later * spread).max(0.0).sqrt();
+        at_once + (ends + later - DEVIATIONS * deviation + 1e-9).max(0.0) as u64
     }
 
     /// When the `nth` job is expected to start, from 1; None where that is not within four weeks.

@@ -122,13 +122,6 @@ impl Durations {
         Durations { all: Spans::new(ended.to_vec(), running.to_vec()), by_name: Vec::new() }
     }
 
-    /// How many jobs a slot ends within `span` that is never idle, on average: those that ended within such a span, for
-    /// the time that all had of it. Exact where durations are alike (but for a part of one) or exponential. By the mean
-    /// duration a slot would be busy for long where a few jobs take an hour and most some seconds.
-    pub(crate) fn ends_within(&self, span: u64) -> f64 {
-        span as f64 * self.rate(span)
-    }
-
     /// How much the ends within `span` spread, as their variance over their number: none where durations are alike, one
     /// where they are exponential, more where a few are long.
     pub(crate) fn spread(&self, span: u64) -> f64 {
@@ -137,14 +130,16 @@ impl Durations {
         if mean > 0.0 { (seen.squared / seen.jobs / (mean * mean) - 1.0).max(0.0) } else { 0.0 }
     }
 
-    /// The same for each millisecond of the span.
+    /// How many jobs a slot that is never idle ends in each millisecond, on average over `span`: those that ended
+    /// within such a span, for the time that all had of it. By the mean duration a slot would be busy for long where a few
+    /// jobs take an hour and most some seconds.
     pub(crate) fn rate(&self, span: u64) -> f64 {
         let seen = self.all.within(0, span);
         if seen.exposed > 0.0 { seen.ended / seen.exposed } else { 0.0 }
     }
 
-    /// For a slot that runs a job of this name, which was started `elapsed` ago: how likely that job ends within `span`,
-    /// and how much of the span is left after it on average.
+    /// For a slot that runs a job of this name, which was started `elapsed` ago: how likely that job ends within
+    /// `span`, and how much of the span is left after it on average.
     pub(crate) fn left(&self, name: &str, elapsed: u64, span: u64) -> (f64, f64) {
         let of_name = self.by_name.iter().find(|(known, _)| known == name);
         let (ends, taken) = of_name.map_or(&self.all, |(_, spans)| spans).left(elapsed, span);
@@ -190,9 +185,9 @@ impl Spans {
         }
     }
 
-    /// For a job that has run for `elapsed`: how likely it ends within `span`, and how much of that it takes on average,
-    /// by those that lasted longer. To them comes one that lasts once more as long as it has with a likelihood of a
-    /// half, so that the rarest of jobs, of which none has been seen to end, are not taken to be nearly done.
+    /// For a job that has run for `elapsed`: how likely it ends within `span`, and how much of that it takes on
+    /// average, by those that lasted longer. To them comes one that lasts once more as long as it has with a likelihood
+    /// of a half, so that the rarest of jobs, of which none has been seen to end, are not taken to be nearly done.
     fn left(&self, elapsed: u64, span: u64) -> (f64, f64) {
         let seen = self.within(elapsed, span);
         let (elapsed, span) = (elapsed.max(1) as f64, span as f64);

@@ -141,6 +141,8 @@ pub enum Command {
         #[arg(long, help = JSON)]
         json: bool,
     },
+    /// Replay arrivals of jobs under policies, and compare waits and cost: reads neither configuration, Redis nor AWS
+    Replay(crate::replay::ReplayOptions),
     /// Send a test message to the webhook of the settings, and say what it answered
     Notify {
         /// Send one message now

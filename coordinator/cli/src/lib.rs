@@ -11,6 +11,7 @@
 //! - `gameday`: interrupts one instance and scores what became of its jobs
 //! - `init`: the settings of a primary, by what is found there
 //! - `notify`: a test message
+//! - `replay`: what policies would have cost, and how long jobs would have waited
 //! - `acl`: Redis' users; `config`: the settings, checked and shown; `doctor`: what they rest on
 //! - `demo`: the whole thing on this machine
 
@@ -30,6 +31,7 @@ mod notify;
 mod operators;
 mod past;
 mod queues;
+mod replay;
 mod run;
 mod terminal;
 mod top;
@@ -122,6 +124,7 @@ async fn dispatch(arguments: Arguments) -> anyhow::Result<()> {
         Command::Init(options) => init::init(options).await,
         Command::Doctor { json } => doctor::doctor(config, json).await,
         Command::Notify { test: _ } => notify::test(config).await,
+        Command::Replay(options) => replay::replay(options),
         Command::Config { what } => config::config(config, &what),
         Command::Bake(options) => bake::bake(options).await,
         Command::Uninstall { options, server } => uninstall::uninstall(&server.address(config), options).await,
@@ -145,6 +148,6 @@ fn failed(error: &anyhow::Error) -> ExitCode {
     let refused = matches!(error.downcast_ref(), Some(IdentityProblem::Refused(_) | IdentityProblem::InUse(_)));
     let overlap = error.downcast_ref::<Overlap>().is_some();
     let settings = error.downcast_ref::<ConfigError>().is_some() || error.downcast_ref::<TlsProblem>().is_some();
-    let is_usage = bad_url || refused || overlap || settings;
+    let is_usage = error.downcast_ref::<replay::BadUsage>().is_some() || bad_url || refused || overlap || settings;
     if is_usage { ExitCode::from(USAGE) } else { ExitCode::FAILURE }
 }

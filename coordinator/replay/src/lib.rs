@@ -23,4 +23,5 @@ mod world;
 pub use model::Model;
 pub use outcome::{Outcome, replay};
 pub use policy::{AWS_IDLE, BUILDKITE_IDLE, KEDA_IDLE, Policy};
+pub use spillway_brain::{Step, Steps, Wait};
 pub use trace::{Job, WrongTrace, parse};

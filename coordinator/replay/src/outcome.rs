@@ -27,8 +27,8 @@ pub struct Outcome {
     pub interruptions: u64,
     /// Jobs whose worker was killed: they began anew.
     pub jobs_killed: u64,
-    /// Instance hours of the work that the primary cannot begin within the target, on slots that are never idle and boot
-    /// in no time.
+    /// Instance hours of the work that the primary cannot begin within the target, on slots that are never idle and
+    /// boot in no time.
     pub bound_box_hours: f64,
 }
 

@@ -39,6 +39,7 @@ mod queue_counts;
 mod record;
 mod refusals;
 mod rehearse;
+mod replay;
 mod restart;
 mod same_numbers;
 mod scheduled;

@@ -25,11 +25,11 @@ fn slots(free: &[(u64, u64)]) -> Slots<'static> {
 
 #[test]
 fn jobs_start_one_after_the_other_on_the_slot_that_is_free_first() {
-    // One is free, two are there in 30 s, and one runs a job that has 20 s left, if it is like the others: it may not be.
+    // One is free, two are there in 30 s, and one runs a job that has 20 s left where it is as the others are.
     let (mut slots, minutes) = (slots(&[(0, 1), (30, 2)]), minutes());
     slots.add_busy("", 40 * S);
     let starts: Vec<u64> = (1..=5).map(|nth| slots.start(nth, &minutes).expect("a start") / S).collect();
-    assert_eq!(starts, [0, 30, 30, 60, 60]);
+    assert_eq!(starts, [0, 30, 30, 60, 74], "a slot that has begun is taken for half a job further");
     assert_eq!(Slots::default().start(1, &minutes), None, "nobody works");
     for nth in 1..=20 {
         let at = slots.start(nth, &minutes).expect("a start");
@@ -47,10 +47,10 @@ fn a_job_is_late_where_it_starts_after_its_target() {
     assert_eq!(forecast.late(&one), 7);
     let first = forecast.first_late(&one).expect("one is late");
     assert_eq!((first.nth, first.age.as_secs(), first.promise.as_secs()), (6, 10, 300));
-    assert_eq!(forecast.wait(first.nth, first.age, &one), Some(Duration::from_secs(310)));
+    assert_eq!(forecast.wait(first.nth, first.age, &one), Some(Duration::from_secs(340)), "half a job after the least");
     // Two more slots after a boot of 90 s start four each by 290 s, and one slot alone too few.
     assert_eq!(forecast.late(&one.with(90 * S, 2)), 0);
-    assert_eq!(forecast.late(&one.with(90 * S, 1)), 2);
+    assert_eq!(forecast.late(&one.with(90 * S, 1)), 3);
 }
 
 #[test]
@@ -80,7 +80,7 @@ fn the_quantile_lets_its_share_of_those_that_wait_be_late_rounded_down() {
     // Six starts by 300 s on one slot.
     let jobs = waiting(&[(0, 7)]);
     assert!(!forecast(&jobs, &minutes(), 0.95).keeps(&slots(&[(0, 1)])));
-    assert!(forecast(&jobs, &minutes(), 0.85).keeps(&slots(&[(0, 1)])));
+    assert!(forecast(&jobs, &minutes(), 0.7).keeps(&slots(&[(0, 1)])));
 }
 
 #[test]

@@ -17,12 +17,13 @@ fn look(waiting: u64, running: Vec<Running>) -> Work {
 #[test]
 fn a_slot_that_is_never_idle_ends_jobs_at_the_rate_of_those_that_end_within_the_span() {
     let alike = Durations::new(&[60; 50], &[]);
-    assert_eq!((alike.ends_within(59), alike.ends_within(60), alike.ends_within(300)), (0.0, 1.0, 5.0));
+    let within = |durations: &Durations, span: u64| durations.rate(span) * span as f64;
+    assert_eq!((within(&alike, 59), within(&alike, 60), within(&alike, 300)), (0.0, 1.0, 5.0));
     // 99 of a hundred take 5, one takes 5000: the mean of 55 would say that a slot ends 5 in 300.
     let mut mixed = vec![5; 99];
     mixed.push(5000);
     let mixed = Durations::new(&mixed, &[]);
-    let within = mixed.ends_within(300);
+    let within = within(&mixed, 300);
     assert!((within - 300.0 * 99.0 / (99.0 * 5.0 + 300.0)).abs() < 1e-9, "{within}");
 }
 
@@ -52,8 +53,8 @@ fn a_job_that_has_run_long_is_expected_to_run_on() {
 #[test]
 fn jobs_that_still_run_tell_that_durations_are_longer_than_those_that_ended() {
     let ended = vec![5; 100];
-    let alone = Durations::new(&ended, &[]).ends_within(300);
-    let with_long_ones = Durations::new(&ended, &[1_000; 100]).ends_within(300);
+    let alone = Durations::new(&ended, &[]).rate(300);
+    let with_long_ones = Durations::new(&ended, &[1_000; 100]).rate(300);
     assert!(with_long_ones < alone / 10.0, "{alone} {with_long_ones}");
 }
 
