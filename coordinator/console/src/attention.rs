@@ -291,7 +291,8 @@ fn name(instance: &v1::Instance) -> &str {
     crate::words::instance::name(instance)
 }
 
-fn list(names: &[&str]) -> String {
+/// Some by name, the others in numbers.
+pub(crate) fn list(names: &[&str]) -> String {
     let named = names[..names.len().min(NAMED)].join(", ");
     match names.len() - names.len().min(NAMED) {
         0 => named,

@@ -14,7 +14,7 @@ use crate::words::instance::{brief, has_just_gone, lines};
 use crate::words::pool::PHASES;
 
 /// Where the instances' part stands among the others: before decisions and notes.
-const PLACE: usize = 4;
+const PLACE: usize = 5;
 
 /// The pool's other parts with that of the instances among them.
 pub(super) fn beside(
@@ -31,9 +31,8 @@ pub(super) fn beside(
     };
     let fits = |part: &Part| {
         rows.is_none_or(|rows| {
-            let (sums, others) = parts.split_at(1);
-            let least: usize = others.iter().map(|part| part.least().min(page.need(part, None))).sum();
-            page.needed(sums, None) + least + page.need(part, None) <= rows
+            let least: usize = parts.iter().map(|part| part.least().min(page.need(part, None))).sum();
+            least + page.need(part, None) <= rows
         })
     };
     let instances = match [part(lines), part(brief)].into_iter().find(fits) {

@@ -1,5 +1,7 @@
 //! The room that there is on a terminal or a page of text, and how parts share it. Knows nothing of what they say.
 
+use spillway_words::counted;
+
 use crate::layout::shares;
 use crate::style::{Line, Style};
 
@@ -38,25 +40,56 @@ impl Page {
         Self { rows: None, ..self }
     }
 
-    /// The parts below each other in at most so many rows, which are taken from what is `left`.
-    pub(super) fn lay_out(&self, parts: Vec<Part>, rows: Option<usize>, left: &mut Option<usize>) -> Vec<Line> {
+    /// The parts below each other in at most so many rows, and the rows that they take. What no row of a part says is
+    /// left out is said at the end of the first line.
+    pub(super) fn lay_out(&self, parts: Vec<Part>, rows: Option<usize>) -> (Vec<Line>, usize) {
         let Some(rows) = rows else {
             let all = parts.into_iter().flat_map(|part| part.items).flatten();
-            return all.flat_map(|row| self.set(row, None)).map(|(line, _)| line).collect();
+            let set: Vec<(Line, usize)> = all.flat_map(|row| self.set(row, None)).collect();
+            let used = set.iter().map(|(_, cost)| cost).sum();
+            return (set.into_iter().map(|(line, _)| line).collect(), used);
         };
         let most = (self.needed(&parts, None) > rows).then_some(SHORT);
-        let needs: Vec<(usize, usize)> = parts.iter().map(|part| (self.need(part, most), part.least)).collect();
-        let shares = shares(rows, &needs);
         let mut lines = Vec::new();
-        let mut used = 0;
-        for (part, share) in parts.into_iter().zip(shares) {
-            for (line, cost) in self.cut(part, most, share) {
-                used += cost;
-                lines.push(line);
+        let mut unsaid = LeftOut::new();
+        for (part, share) in parts.iter().zip(self.shares(&parts, rows, most)) {
+            let (shown, left_out) = self.cut(part, most, share);
+            lines.extend(shown);
+            for (count, noun) in left_out.into_iter().filter(|(count, _)| *count > 0) {
+                match unsaid.iter_mut().find(|(_, it)| *it == noun) {
+                    Some((all, _)) => *all += count,
+                    None => unsaid.push((count, noun)),
+                }
             }
         }
-        *left = left.map(|left| left.saturating_sub(used));
-        lines
+        if let Some((first, _)) = lines.first_mut().filter(|_| !unsaid.is_empty()) {
+            *first = self.noted(std::mem::take(first), &unsaid);
+        }
+        let used = lines.iter().map(|(_, cost)| cost).sum();
+        (lines.into_iter().map(|(line, _)| line).collect(), used)
+    }
+
+    /// The rows of each part: what comes before all else, then the least of each, then in their order what is left.
+    fn shares(&self, parts: &[Part], rows: usize, most: Option<usize>) -> Vec<usize> {
+        let needs: Vec<usize> = parts.iter().map(|part| self.need(part, most)).collect();
+        let first = |part: &Part| part.items.iter().take(part.first).map(|item| cost(&self.set_item(item, most))).sum();
+        let firsts: Vec<usize> = parts.iter().map(first).collect();
+        let firsts = shares(rows, &firsts.iter().map(|first| (*first, *first)).collect::<Vec<_>>());
+        let others = parts.iter().zip(&needs).zip(&firsts);
+        let others = others.map(|((part, need), first)| (need - first, part.least.saturating_sub(*first)));
+        let others = shares(rows - firsts.iter().sum::<usize>(), &others.collect::<Vec<_>>());
+        firsts.iter().zip(others).map(|(first, other)| first + other).collect()
+    }
+
+    /// A line with what is left out below it, without another row.
+    fn noted(&self, line: Line, left_out: &[(usize, &str)]) -> Line {
+        let counts: Vec<String> = left_out.iter().map(|(count, noun)| counted(*count as u64, noun)).collect();
+        let all: usize = left_out.iter().map(|(count, _)| count).sum();
+        let notes = [format!("  … {} more: spillway status --all", counts.join(", ")), format!("  … {all} more")];
+        let fits = |note: &&String| line.width() + note.chars().count() <= self.width;
+        let note = notes.iter().find(fits).unwrap_or(&notes[1]).clone();
+        let room = self.width.saturating_sub(note.chars().count());
+        line.cut(room).with(Style::Dim, note).cut(self.width)
     }
 
     /// Rows that all of it takes.
@@ -65,39 +98,50 @@ impl Page {
     }
 
     pub(super) fn need(&self, part: &Part, most: Option<usize>) -> usize {
-        let rows = part.items.iter().flatten();
-        rows.map(|row| self.set(row.clone(), most).iter().map(|(_, cost)| cost).sum::<usize>()).sum()
+        part.items.iter().map(|item| cost(&self.set_item(item, most))).sum()
     }
 
-    /// As many of its items as there is room for, and how many are left out.
-    fn cut(&self, part: Part, most: Option<usize>, rows: usize) -> Vec<(Line, usize)> {
-        let Part { noun, items, .. } = part;
-        let items: Vec<Vec<(Line, usize)>> =
-            items.into_iter().map(|item| item.into_iter().flat_map(|row| self.set(row, most)).collect()).collect();
-        let cost = |item: &[(Line, usize)]| item.iter().map(|(_, cost)| cost).sum::<usize>();
-        if items.iter().map(|item| cost(item)).sum::<usize>() <= rows {
-            return items.into_iter().flatten().collect();
+    /// As many of its items as there is room for, and what is left out without a row that says so.
+    fn cut(&self, part: &Part, most: Option<usize>, rows: usize) -> (Vec<(Line, usize)>, LeftOut) {
+        let count = part.items.len();
+        let all: Vec<Vec<(Line, usize)>> = part.items.iter().map(|item| self.set_item(item, most)).collect();
+        if all.iter().map(|item| cost(item)).sum::<usize>() <= rows {
+            return (all.into_iter().flatten().collect(), Vec::new());
         }
-        let Some(room) = rows.checked_sub(1) else { return Vec::new() };
-        if room == 0 {
-            // The first says more than how many there are.
-            return items.into_iter().flatten().take(1).filter(|(_, cost)| *cost == 1).collect();
+        if rows == 0 {
+            return (Vec::new(), vec![(count, part.noun)]);
         }
         let (mut shown, mut used, mut left_out) = (Vec::new(), 0, 0);
-        for item in items {
-            if left_out == 0 && used + cost(&item) <= room {
+        for item in all {
+            if left_out == 0 && used + cost(&item) < rows {
                 used += cost(&item);
                 shown.extend(item);
             } else {
                 left_out += 1;
             }
         }
-        let nouns = if left_out == 1 { noun.to_owned() } else { format!("{noun}s") };
-        shown.push((
-            Line::new(Style::Dim, format!("  … {left_out} more {nouns}: spillway status --all")).cut(self.width),
-            1,
-        ));
-        shown
+        if shown.is_empty() {
+            // The beginning of each of its sentences says more than how many items there are.
+            let first = self.set_item(&part.items[0], Some(1));
+            let of_it = first.len();
+            match cost(&first) {
+                cost if cost <= rows && (cost == rows || count == 1) => return (first, vec![(count - 1, part.noun)]),
+                cost if cost <= rows => (shown, left_out) = (first, count - 1),
+                _ if rows > 1 => {}
+                _ => {
+                    let begun = first.into_iter().take(1).collect();
+                    return (begun, vec![(count - 1, part.noun), (of_it - 1, "line")]);
+                }
+            }
+        }
+        let nouns = if left_out == 1 { part.noun.to_owned() } else { format!("{}s", part.noun) };
+        let note = Line::new(Style::Dim, format!("  … {left_out} more {nouns}: spillway status --all"));
+        shown.push((note.cut(self.width), 1));
+        (shown, Vec::new())
+    }
+
+    fn set_item(&self, item: &[Row], most: Option<usize>) -> Vec<(Line, usize)> {
+        item.iter().flat_map(|row| self.set(row.clone(), most)).collect()
     }
 
     /// The rows of one line, with what each takes of the room.
@@ -118,6 +162,14 @@ impl Page {
         }
         lines.into_iter().map(|line| (line, 1)).collect()
     }
+}
+
+/// How many of what.
+type LeftOut = Vec<(usize, &'static str)>;
+
+/// Rows that it takes.
+fn cost(lines: &[(Line, usize)]) -> usize {
+    lines.iter().map(|(_, cost)| cost).sum()
 }
 
 /// A line, and how far it is indented where it goes on.
@@ -142,6 +194,8 @@ impl Row {
 #[derive(Clone, Debug)]
 pub(super) struct Part {
     noun: &'static str,
+    /// Items that come before the least of any other part.
+    first: usize,
     /// Rows that it gets before others get more than theirs.
     least: usize,
     items: Vec<Vec<Row>>,
@@ -149,7 +203,12 @@ pub(super) struct Part {
 
 impl Part {
     pub(super) fn new(noun: &'static str, least: usize, items: Vec<Vec<Row>>) -> Self {
-        Self { noun, least, items }
+        Self { noun, first: 0, least, items }
+    }
+
+    /// With items that come before the least of any other part.
+    pub(super) fn first(self, first: usize) -> Self {
+        Self { first, ..self }
     }
 
     pub(super) fn least(&self) -> usize {

@@ -155,7 +155,7 @@ fn rows(text: &str, columns: usize) -> usize {
 }
 
 #[test]
-fn fifty_instances_are_a_screenful_with_the_sums_first_and_the_silent_one_named() {
+fn fifty_instances_are_a_screenful_with_the_silent_one_named_first() {
     let shown = v1::GetFleetResponse { coordinator_version: "0.2.0".to_owned(), ..of(crowd("video")) };
     let text = said(&shown, at(100));
     assert!(rows(&text, 80) <= 23, "{} rows:\n{text}", rows(&text, 80));
@@ -165,10 +165,10 @@ fn fifty_instances_are_a_screenful_with_the_sums_first_and_the_silent_one_named(
         [
             "coordinator 0.2.0",
             "video: 50 desired, max 50",
-            "  queue      340 ready to run, 100 running, read 1 s ago",
-            "  instances  30 ready, 10 booting, 10 draining; 100 jobs on them",
             "  WARNING    no heartbeat from i-0aaaaaaaaaaaaa007",
             "  to do      look there, or `spillway drain` it: its jobs are handed back",
+            "  queue      340 ready to run, 100 running, read 1 s ago",
+            "  instances  30 ready, 10 booting, 10 draining; 100 jobs on them",
             "  i-0aaaaaaaaaaaaa007  READY       1 min ago    spot c6g.large us-east-1b",
         ],
         "{text}"
@@ -236,7 +236,60 @@ fn whatever_there_is_it_fits_the_terminal() {
     }
     let pools = said(&fleets[3], at(100));
     assert!(pools.contains("video: 50") && pools.contains("\naudio: 50") && pools.contains("\n: ? desired"), "{pools}");
-    assert!(said(&fleets[4], at(100)).ends_with(" more pools: spillway status --pool NAME\n"));
+    assert!(said(&fleets[4], at(100)).contains(" more pools: spillway status --pool NAME; findings in "));
+}
+
+/// Pools whose queues do not exist, of which nothing else is known.
+fn unread(count: usize) -> v1::GetFleetResponse {
+    let pool = |n: usize| v1::Pool {
+        name: format!("p{n:02}"),
+        max_instances: 2,
+        observation_problem: format!(
+            "queue \"q{n:02}\" does not exist in Redis at 127.0.0.1:6379: {}",
+            "x ".repeat(60)
+        ),
+        plan: Some(v1::PlanRecord { notes: vec!["nothing is decided".to_owned()], ..v1::PlanRecord::default() }),
+        ..v1::Pool::default()
+    };
+    v1::GetFleetResponse {
+        coordinator_version: "0.2.0".to_owned(),
+        leader: true,
+        pools: (1..=count).map(pool).collect(),
+        ..v1::GetFleetResponse::default()
+    }
+}
+
+#[test]
+fn of_several_pools_each_shows_its_worst_finding_before_its_sums_and_says_what_is_left_out() {
+    for count in [2, 5, 7, 8, 11] {
+        let on_a_terminal = plain(&lines(&unread(count), &Page::of_terminal(80, 24), at(0)));
+        for text in [said(&unread(count), at(0)), on_a_terminal] {
+            assert!(rows(&text, 80) <= 23, "{text}");
+            let of_pools: Vec<&str> = text.split("\np").skip(1).collect();
+            assert_eq!(of_pools.len(), count, "{text}");
+            for (at, of_pool) in of_pools.iter().enumerate() {
+                let second = of_pool.lines().nth(1).unwrap_or_default();
+                assert!(second.starts_with("  PROBLEM    queue \"q"), "p{:02}: {text}", at + 1);
+                let has_todo = of_pool.contains("\n  to do      `spillway queues` asks Redis");
+                assert!(has_todo || count > 7, "{text}");
+                let has_sums = of_pool.contains("\n  queue      cannot be read\n  instances  none");
+                let says_more = of_pool.lines().any(|line| line.contains("… ") && line.contains(" more"));
+                assert!(says_more || has_todo && has_sums && of_pool.contains("\n  why "), "{text}");
+            }
+        }
+    }
+    let eight = said(&unread(8), at(0));
+    assert!(eight.contains("\np01: ? desired, max 2  … 2 lines, 1 note more: spillway status --all\n"), "{eight}");
+    assert!(eight.contains("\np08: ? desired, max 2  … 3 lines, 1 note more: spillway status --all\n"), "{eight}");
+    let thirty = said(&unread(30), at(0));
+    assert!(
+        thirty.contains("\n… 9 more pools: spillway status --pool NAME; findings in p22, p23, p24 and "),
+        "{thirty}"
+    );
+    assert!(
+        thirty.contains("p21: ? desired, max 2  … 1 finding, 2 lines, 1 note more: spillway status --all\n"),
+        "{thirty}"
+    );
 }
 
 #[test]

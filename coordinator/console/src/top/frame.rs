@@ -11,7 +11,7 @@ use crate::attention::{self, Finding, Level};
 use crate::layout::{INDENT, Size, WIDE, beside, indented, label, shares, titled};
 use crate::style::{Line, Style};
 use crate::times::{clock, system_time};
-use crate::words::{backlog_line, decision_line, pool as pool_words};
+use crate::words::{decision_line, pool as pool_words};
 
 /// The line of the keys.
 const FOOT: usize = 1;
@@ -172,12 +172,8 @@ fn top(model: &Model, pool: &v1::Pool, size: Size, now: SystemTime) -> Vec<Line>
     if pool.held {
         title = title.with(Style::Yellow, ", HELD");
     }
-    let (style, queue) = match (&pool.backlog, pool.observation_problem.is_empty()) {
-        (Some(backlog), true) => (Style::Plain, backlog_line(backlog, now)),
-        (Some(backlog), false) => (Style::Red, format!("cannot be read; last: {}", backlog_line(backlog, now))),
-        (None, true) => (Style::Plain, "not read yet".to_owned()),
-        (None, false) => (Style::Red, "cannot be read".to_owned()),
-    };
+    let style = if pool.observation_problem.is_empty() { Style::Plain } else { Style::Red };
+    let queue = pool_words::queue_line(pool, now);
     let mut lines = vec![Line::default(), title, label("BACKLOG").with(style, queue)];
     lines.extend(backlog(model, pool, size, now));
     lines

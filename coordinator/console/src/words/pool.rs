@@ -37,6 +37,16 @@ pub(crate) fn jobs_on(instance: &v1::Instance) -> Option<u32> {
     instance.heartbeat.as_ref().and_then(|beat| beat.active_jobs).or(instance.jobs_in_redis)
 }
 
+/// What is known of the queues, and whether it is the present.
+pub(crate) fn queue_line(pool: &v1::Pool, now: SystemTime) -> String {
+    match (&pool.backlog, pool.observation_problem.is_empty()) {
+        (Some(backlog), true) => backlog_line(backlog, now),
+        (Some(backlog), false) => format!("cannot be read; last: {}", backlog_line(backlog, now)),
+        (None, true) => "not read yet".to_owned(),
+        (None, false) => "cannot be read".to_owned(),
+    }
+}
+
 /// One queue observation in a line.
 pub fn backlog_line(backlog: &v1::Backlog, now: SystemTime) -> String {
     let mut parts = vec![format!("{} ready to run", backlog.demand)];
