@@ -5,7 +5,7 @@ pub mod images;
 use std::collections::BTreeMap;
 
 use spillway_brain::{
-    Backlog, Controller, Drill, Instance, InstanceId, Next, Outcome, PhaseKind, Plan, Refusal, Timestamp, Tried,
+    Backlog, Controller, Drill, Instance, InstanceId, Next, Outcome, PhaseKind, Plan, Refusal, State, Timestamp, Tried,
 };
 use spillway_proto::times::duration;
 use spillway_proto::v1;
@@ -25,12 +25,15 @@ pub fn pool(
 ) -> v1::Pool {
     let state = controller.state();
     let heartbeat_timeout = controller.config().heartbeat_timeout;
+    // What was decided and asked for when a standby led is another's to say now.
+    let led = Some(state).filter(|state| state.is_leader());
+    let hold = led.and_then(State::hold);
     v1::Pool {
         name: name.to_owned(),
-        desired: state.desired(),
+        desired: led.and_then(State::desired),
         max_instances: controller.config().max_instances,
-        held: state.hold().is_some(),
-        hold_reason: state.hold().unwrap_or_default().to_owned(),
+        held: hold.is_some(),
+        hold_reason: hold.unwrap_or_default().to_owned(),
         backlog: state.backlog().map(|(seen, at)| backlog(seen, *at)),
         observation_problem: state.observation_problem().unwrap_or_default().to_owned(),
         listing_problem: state.listing_problem().unwrap_or_default().to_owned(),
@@ -43,7 +46,7 @@ pub fn pool(
         terminated_total: state.terminated_total(),
         jobs_handed_back_total: state.handed_back_total(),
         launches_blocked: state.refusals().filter(|it| state.is_leader() && it.blocks(now)).map(blocked).collect(),
-        drill: state.drill().map(drill),
+        drill: led.and_then(State::drill).map(drill),
         ..v1::Pool::default()
     }
 }
@@ -196,7 +199,32 @@ pub fn plan(pool: &str, plan: &Plan) -> v1::PlanRecord {
 
 #[cfg(test)]
 mod tests {
+    use spillway_brain::{Config, Event};
+
     use super::*;
+
+    #[test]
+    fn a_standby_does_not_say_what_was_held_desired_and_drilled_when_it_led() {
+        let mut controller = Controller::new(Config::default(), "nonce");
+        let now = Timestamp(1_000);
+        let drill = Event::OperatorDrill { instances: 1, by: "root".to_owned(), reason: String::new() };
+        let hold = Event::OperatorHold { reason: "a look".to_owned() };
+        let empty = Event::InstancesListed { asked_at: now, instances: Vec::new() };
+        for event in [Event::LeadershipGained, Event::BacklogObserved(Backlog::default()), empty, drill] {
+            controller.handle(now, event);
+        }
+        controller.tick(now);
+        controller.handle(now, hold);
+        let said = |controller: &Controller| {
+            let shown = pool("video", controller, &Agents::default(), &BTreeMap::new(), now, None);
+            (shown.desired.is_some(), shown.held, shown.hold_reason, shown.drill.is_some())
+        };
+        assert_eq!(said(&controller), (true, true, "a look".to_owned(), true));
+        controller.handle(now, Event::LeadershipLost);
+        assert_eq!(said(&controller), (false, false, String::new(), false));
+        controller.handle(now, Event::LeadershipGained);
+        assert!(said(&controller).1, "a leader again says what it knows, until the ledger's state is there");
+    }
 
     #[test]
     fn silence_is_news_only_where_an_agent_should_speak() {
