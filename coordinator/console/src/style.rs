@@ -100,6 +100,8 @@ impl Line {
         for (style, text) in self.0 {
             let part: String = text.chars().take(left).collect();
             left -= part.chars().count();
+            // Somebody may have cut it there before.
+            let part = if left == 0 { part.trim_end_matches('…') } else { &part };
             last = style;
             line = line.with(style, part);
             if left == 0 {
@@ -133,6 +135,24 @@ impl Line {
                 return lines;
             }
         }
+    }
+
+    /// In at most so many lines; what is cut ends in `…`.
+    pub fn wrap_in(self, width: usize, indent: usize, most: usize) -> Vec<Self> {
+        let mut lines = self.wrap(width, indent);
+        if lines.len() > most {
+            lines.truncate(most);
+            let last = lines.pop().map(|last| last.trailing_off(width));
+            lines.extend(last);
+        }
+        lines
+    }
+
+    /// With the mark of what is cut at its end, once.
+    fn trailing_off(self, width: usize) -> Self {
+        let is_marked = self.0.last().is_some_and(|(_, text)| text.ends_with('…'));
+        // What is too wide with it is cut, and ends in it just so.
+        if is_marked { self } else { self.with(Style::Plain, "…").cut(width) }
     }
 
     fn of_cells(cells: &[(Style, char)]) -> Self {
@@ -202,6 +222,19 @@ mod tests {
         }
         assert_eq!(Line::default().wrap(10, 4), [Line::default().with(Style::Plain, "")]);
         assert_eq!(Line::from("0123456789").wrap(4, 9).len(), 4, "a word that is too long is broken anywhere");
+    }
+
+    #[test]
+    fn what_is_left_of_a_sentence_ends_in_one_ellipsis() {
+        let wrapped = |text: &str, width, most| {
+            let lines = Line::from(text).wrap_in(width, 2, most);
+            lines.iter().map(|it| it.render(Colors::Off)).collect::<Vec<_>>()
+        };
+        assert_eq!(wrapped("one two three", 20, 1), ["one two three"]);
+        assert_eq!(wrapped("one two three four", 8, 2), ["one two", "  three…"]);
+        assert_eq!(wrapped("one two33 three", 9, 1), ["one two3…"], "there is no room for another character");
+        assert_eq!(wrapped("one two… three", 9, 1), ["one two…"]);
+        assert_eq!(Line::from("one… three").cut(5).render(Colors::Off), "one…");
     }
 
     #[test]

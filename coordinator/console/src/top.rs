@@ -2,9 +2,11 @@
 //! the terminal's size and the time. The connection, the keys and the terminal are the command line's.
 //!
 //! - `past`: one pool's backlog and decisions, from the record and since
-//! - `frame`: the screen; `backlog`: the chart there; `lanes`: the instances, one a line
+//! - `frame`: the screen; `backlog`: the chart there; `lanes`: the instances, one a line;
+//!   `findings`: what needs a person
 
 mod backlog;
+mod findings;
 mod frame;
 mod lanes;
 mod past;

@@ -153,13 +153,10 @@ impl Page {
             let cost = line.width().div_ceil(width).max(1);
             return vec![(line, cost)];
         }
-        let mut lines = line.wrap(width, hang);
-        if let Some(most) = most.filter(|most| lines.len() > *most) {
-            lines.truncate(most);
-            let last = lines.pop().unwrap_or_default();
-            let last_width = last.width().min(width - 1);
-            lines.push(last.cut(last_width).with(Style::Plain, "…"));
-        }
+        let lines = match most {
+            Some(most) => line.wrap_in(width, hang, most),
+            None => line.wrap(width, hang),
+        };
         lines.into_iter().map(|line| (line, 1)).collect()
     }
 }

@@ -293,6 +293,22 @@ fn of_several_pools_each_shows_its_worst_finding_before_its_sums_and_says_what_i
 }
 
 #[test]
+fn where_the_room_is_small_what_to_do_is_shown_and_the_particulars_are_cut() {
+    // Of the second no row has room for a mark behind it.
+    for listing_problem in ["AuthFailure ".repeat(40), "AuthFailure".repeat(40)] {
+        let ill = of(v1::Pool { name: "p".to_owned(), listing_problem, ..v1::Pool::default() });
+        for height in 4..=24 {
+            let text = plain(&lines(&ill, &Page::of_terminal(80, height), at(0)));
+            let problem = text.lines().skip_while(|line| !line.contains("  PROBLEM    EC2:"));
+            let problem: Vec<&str> = problem.take_while(|line| !line.starts_with("  to do ")).collect();
+            let is_whole = problem.len() > 2;
+            assert!(is_whole || problem.last().is_some_and(|line| line.ends_with('…')), "{height} rows: {text}");
+            assert!(text.contains("\n  to do      `spillway doctor`") && !text.contains("……"), "{height} rows: {text}");
+        }
+    }
+}
+
+#[test]
 fn what_is_no_terminal_gets_each_sentence_in_one_line_and_a_terminal_breaks_it_between_words() {
     let problem = "ledger: the ledger was written by a newer version (2): upgrade this coordinator, or remove the key";
     let fleet = of(v1::Pool { observation_problem: problem.to_owned(), ..v1::Pool::default() });

@@ -3,12 +3,13 @@
 use std::time::{Duration, SystemTime};
 
 use spillway_proto::v1;
-use spillway_words::{counted, in_words};
+use spillway_words::in_words;
 
 use super::backlog::backlog;
+use super::findings::Findings;
 use super::{Model, lanes, past};
-use crate::attention::{self, Finding, Level};
-use crate::layout::{INDENT, Size, WIDE, beside, indented, label, shares, titled};
+use crate::attention;
+use crate::layout::{Size, WIDE, beside, label, shares, titled};
 use crate::style::{Line, Style};
 use crate::times::{clock, system_time};
 use crate::words::{decision_line, pool as pool_words};
@@ -102,7 +103,7 @@ fn help(width: usize) -> Vec<Line> {
 /// What is below each other, and how many rows each gets.
 struct Parts {
     top: Vec<Line>,
-    findings: Vec<Line>,
+    findings: Findings,
     decisions: Vec<Line>,
     notes: Vec<Line>,
     /// Of lanes, findings, decisions and notes; titles count.
@@ -112,12 +113,12 @@ struct Parts {
 fn parts(model: &Model, pool: &v1::Pool, size: Size, now: SystemTime) -> Parts {
     let width = usize::from(size.width);
     let top = top(model, pool, size, now);
-    let findings = findings(model, pool, width, now);
+    let findings = Findings::of(model, pool, now);
     let notes = notes(pool, size);
     let decisions = decisions(model, pool, width);
     let free = usize::from(size.height).saturating_sub(top.len() + FOOT);
     let lanes = (lanes::of(pool, now).len().max(1) + 1, 4);
-    let of_findings = (findings.len(), 3);
+    let of_findings = (findings.need(width), 3);
     let is_wide = size.width >= WIDE;
     let needs = match is_wide {
         // Decisions and notes share their rows.
@@ -135,12 +136,11 @@ fn parts(model: &Model, pool: &v1::Pool, size: Size, now: SystemTime) -> Parts {
 fn body(model: &Model, pool: &v1::Pool, size: Size, now: SystemTime) -> Vec<Line> {
     let mut lines = head(model, now);
     let now = model.clock(now);
-    let Parts { top, mut findings, mut decisions, mut notes, shares } = parts(model, pool, size, now);
+    let Parts { top, findings, mut decisions, mut notes, shares } = parts(model, pool, size, now);
     let width = usize::from(size.width);
     lines.extend(top.into_iter().skip(lines.len()));
-    findings.truncate(shares[1]);
     decisions.truncate(shares[2]);
-    let mut sections = vec![fleet(model, pool, width, shares[0], now), findings];
+    let mut sections = vec![fleet(model, pool, width, shares[0], now), findings.lines(width, shares[1])];
     if size.width >= WIDE {
         notes.truncate(shares[2]);
         sections.push(beside(&decisions, &notes, width * 3 / 5));
@@ -194,32 +194,6 @@ fn fleet(model: &Model, pool: &v1::Pool, width: usize, rows: usize, now: SystemT
     let mut lines: Vec<Line> = std::iter::once(title).chain(lanes).collect();
     lines.truncate(rows);
     lines
-}
-
-fn findings(model: &Model, pool: &v1::Pool, width: usize, now: SystemTime) -> Vec<Line> {
-    let mut all = attention::attention(pool, now);
-    all.extend(model.fleet.iter().flat_map(|fleet| attention::of_installation(fleet, now)));
-    let elsewhere = model.fleet.iter().flat_map(|fleet| &fleet.pools).filter(|other| other.name != pool.name);
-    let elsewhere =
-        elsewhere.filter(|other| attention::attention(other, now).iter().any(|it| it.level == Level::Problem));
-    let elsewhere: Vec<Line> = elsewhere
-        .map(|other| indented(Line::new(Style::Red, format!("pool {} needs attention too", other.name))))
-        .collect();
-    if all.is_empty() && elsewhere.is_empty() {
-        return vec![label("ATTENTION").with(Style::Dim, "nothing needs a person")];
-    }
-    let lines: Vec<Line> = all.iter().flat_map(|finding| finding_lines(finding, width)).chain(elsewhere).collect();
-    let count = counted(all.len() as u64, "finding");
-    std::iter::once(label("ATTENTION").with(Style::Dim, count)).chain(lines).collect()
-}
-
-fn finding_lines(finding: &Finding, width: usize) -> Vec<Line> {
-    let style = if finding.level == Level::Problem { Style::Red } else { Style::Yellow };
-    let what = indented(Line::new(style, finding.sentence()));
-    let todo = Line::new(Style::Dim, "  to do   ").with(Style::Plain, &finding.todo);
-    let todo = Some(todo).filter(|_| !finding.todo.is_empty());
-    let two_rows = |line: Line| line.wrap(width, INDENT).into_iter().take(2);
-    std::iter::once(what).chain(todo).flat_map(two_rows).collect()
 }
 
 /// The newest first.

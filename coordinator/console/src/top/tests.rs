@@ -239,6 +239,38 @@ fn where_redis_cannot_be_seen_it_says_so_and_what_to_do() {
 }
 
 #[test]
+fn findings_that_do_not_fit_are_counted_and_what_to_do_outlives_the_particulars() {
+    let mut ill = crowd();
+    ill.observation_problem = "cannot connect ".repeat(40);
+    ill.listing_problem = "AuthFailure ".repeat(40);
+    ill.instances[0].terminate_problem = "UnauthorizedOperation ".repeat(20);
+    let ill = v1::Pool { steps: pool().steps, ..ill };
+    let all = model(fleet(vec![ill.clone()]));
+    let shown = text(&all, LARGE, at(901));
+    assert!(shown.contains("\nATTENTION 4 findings\n"), "{shown}");
+    let ends_cut = |line: &&str| line.ends_with('…') && !line.ends_with("……");
+    assert_eq!(
+        shown.lines().skip_while(|line| !line.starts_with("ATT")).filter(ends_cut).count(),
+        3,
+        "each that is longer than two rows: {shown}"
+    );
+    let mut lefts = Vec::new();
+    for height in 12..=40 {
+        let shown = text(&all, Size { width: 80, height }, at(901));
+        let lines: Vec<&str> = shown.lines().collect();
+        let Some(title) = lines.iter().position(|line| line.starts_with("ATTENTION 4 findings")) else { continue };
+        let todos = lines.iter().filter(|line| line.starts_with("  to do   ")).count();
+        match todos {
+            4 => assert_eq!(lines[title], "ATTENTION 4 findings"),
+            todos => assert_eq!(lines[title], format!("ATTENTION 4 findings (… {} more: spillway status)", 4 - todos)),
+        }
+        assert!(todos == 0 || lines[title + 1].ends_with('…') || lines[title + 2].ends_with('…'), "{shown}");
+        lefts.push(4 - todos);
+    }
+    assert!(lefts.contains(&0) && lefts.iter().any(|left| (1..4).contains(left)), "{lefts:?}");
+}
+
+#[test]
 fn without_the_record_it_says_since_when_it_knows_the_backlog() {
     let shown = text(&model(fleet(vec![pool()])), SMALL, at(901));
     assert!(shown.contains("31 at most since 06:41:09"), "{shown}");
