@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
+use rustix::termios::{LocalModes, OptionalActions, Winsize, tcgetattr, tcsetattr, tcsetwinsize};
 use tokio::time::{Instant, sleep};
 
 /// Lines of text.
@@ -75,6 +75,19 @@ impl Terminal {
     pub fn is_as_a_shell_has_it(&self) -> bool {
         let modes = tcgetattr(&self.master).expect("its modes").local_modes;
         modes.contains(LocalModes::ECHO | LocalModes::ICANON | LocalModes::ISIG)
+    }
+
+    pub fn set_as_a_shell_has_it(&self) {
+        let mut modes = tcgetattr(&self.master).expect("its modes");
+        modes.local_modes |= LocalModes::ECHO | LocalModes::ICANON | LocalModes::ISIG;
+        tcsetattr(&self.master, OptionalActions::Now, &modes).expect("its modes");
+    }
+
+    /// Whether the program stands still, as a shell sees it.
+    pub fn is_stopped(&self) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("a process");
+        // Behind the name, which may have blanks.
+        stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
     }
 
     pub fn signal(&self, signal: i32) {

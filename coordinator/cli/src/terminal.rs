@@ -6,6 +6,7 @@ use std::sync::Once;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossterm::{cursor, execute, queue, terminal};
+use rustix::process::{getppid, getsid};
 use rustix::termios::{Winsize, tcgetwinsize};
 use spillway_console::layout::Size;
 use spillway_console::status::Page;
@@ -33,6 +34,13 @@ pub(crate) fn size() -> Size {
         Ok(Winsize { ws_col: width @ 1.., ws_row: height @ 1.., .. }) => Size { width, height },
         _ => USUAL,
     }
+}
+
+/// Whether a shell would let a stopped process go on. `ssh -t HOST spillway top` has none: it would stand still for
+/// ever.
+pub(crate) fn has_job_control() -> bool {
+    let session = |of| getsid(of).ok();
+    getppid().is_some_and(|parent| session(Some(parent)).is_some_and(|its| session(None) == Some(its)))
 }
 
 /// The terminal's second screen, until it is dropped.

@@ -11,6 +11,7 @@ use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use anyhow::bail;
+use rustix::process::{Signal, getpid, kill_current_process_group, kill_process};
 use spillway_console::client::Address;
 use spillway_console::top::{Model, frame};
 use spillway_coordinator::clock;
@@ -19,7 +20,7 @@ use tokio::sync::mpsc;
 use tokio::time::interval;
 
 use crate::arguments::PoolArgument;
-use crate::terminal::{Screen, size};
+use crate::terminal::{Screen, has_job_control, size};
 use follow::{News, Session};
 use keys::{Keys, Pressed};
 
@@ -47,6 +48,8 @@ async fn watch(session: Session, server: &Address, pool: &str, screen: &mut Scre
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
+    let mut stop = signal(SignalKind::from_raw(Signal::TSTP.as_raw()))?;
+    let mut go_on = signal(SignalKind::from_raw(Signal::CONT.as_raw()))?;
     let mut keys = Keys::begin(screen);
     let mut model = Model::new(&server.address, keys.are_read());
     let (sender, mut news) = mpsc::channel(4);
@@ -60,8 +63,21 @@ async fn watch(session: Session, server: &Address, pool: &str, screen: &mut Scre
             pressed = keys.pressed() => match pressed {
                 Pressed::Quit => return Ok(()),
                 Pressed::Key(key) => model.press(key, size(), clock::system_now()),
-                Pressed::Other => {}
+                // As where the terminal makes a signal of it: the whole job stops.
+                Pressed::Stop if has_job_control() => {
+                    let _ = kill_current_process_group(Signal::TSTP);
+                }
+                Pressed::Stop | Pressed::Other => {}
             },
+            _ = stop.recv() => if has_job_control() {
+                screen.close();
+                // Another thread may be stopped first: nothing is drawn before it is told to go on.
+                let _ = kill_process(getpid(), Signal::STOP);
+                go_on.recv().await;
+                reopen(screen, &keys);
+            },
+            // Also of one that was stopped without being asked: a shell has set its own modes meanwhile.
+            _ = go_on.recv() => reopen(screen, &keys),
             _ = redraw.tick() => {}
             _ = terminate.recv() => return Ok(()),
             _ = interrupt.recv() => return Ok(()),
@@ -70,6 +86,14 @@ async fn watch(session: Session, server: &Address, pool: &str, screen: &mut Scre
         if screen.draw(|size| frame(&model, size, clock::system_now())).is_err() {
             return Ok(());
         }
+    }
+}
+
+/// From the beginning: what was known of the terminal's modes is not so any more.
+fn reopen(screen: &mut Screen, keys: &Keys) {
+    screen.close();
+    if keys.are_read() {
+        screen.take_keys();
     }
 }
 

@@ -1,6 +1,7 @@
 //! `spillway top` and `status` on a terminal: what is drawn fits it, follows its size and the coordinator, and leaves
 //! it as it was, however it ends.
 
+use std::os::unix::process::CommandExt as _;
 use std::time::Duration;
 
 use spillway_tests::coordinator::{Environment, spillway};
@@ -128,6 +129,44 @@ async fn top_gives_the_terminal_back_at_ctrl_c_and_at_every_signal_that_ends_it(
     until(&stage, &terminal, "it draws", |frame| says(frame, "Ctrl-C quits; no keys")).await;
     terminal.signal(libc::SIGINT);
     let (status, drawn) = terminal.end_within(ENDS_WITHIN).await;
+    assert!(status.success(), "{status}: {drawn}");
+    assert_given_back(&drawn);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn top_that_is_stopped_gives_the_terminal_back_and_takes_it_again_when_it_goes_on() {
+    let stage = Stage::start(Setup::default()).await;
+    // A job of its own, as a shell makes it: the key stops all of a job.
+    let mut command = ask("top", &stage.coordinator().server());
+    command.process_group(0);
+    let mut terminal = Terminal::start_with_keys(command, 80, 24);
+    until(&stage, &terminal, "it draws", |frame| says(frame, "FLEET     none")).await;
+    for (turn, signal) in [None, Some(libc::SIGTSTP), Some(libc::SIGSTOP)].into_iter().enumerate() {
+        match signal {
+            None => terminal.press("\x1a"),
+            Some(signal) => terminal.signal(signal),
+        }
+        let what = async || terminal.drawn();
+        wait::until("it is stopped", what, async || terminal.is_stopped().then_some(())).await;
+        if signal == Some(libc::SIGSTOP) {
+            // Nobody can catch it: the shell sets the terminal to its own modes.
+            terminal.set_as_a_shell_has_it();
+        } else {
+            assert_given_back(&terminal.drawn());
+        }
+        assert!(terminal.is_as_a_shell_has_it(), "{signal:?}");
+        terminal.signal(libc::SIGCONT);
+        wait::until("it draws on a screen of its own again", what, async || {
+            let drawn = terminal.drawn();
+            let (before, since) = drawn.rsplit_once(TAKEN)?;
+            (before.matches(TAKEN).count() > turn && since.contains("\x1b[J")).then_some(())
+        })
+        .await;
+        wait::until("keys are read one by one", what, async || (!terminal.is_as_a_shell_has_it()).then_some(())).await;
+        assert!(says(&last(&terminal), "FLEET     none"), "{:#?}", last(&terminal));
+    }
+    terminal.press("q");
+    let (status, drawn) = end(terminal).await;
     assert!(status.success(), "{status}: {drawn}");
     assert_given_back(&drawn);
 }

@@ -18,6 +18,8 @@ const WAITING: usize = 16;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Pressed {
     Quit,
+    /// A shell gets the terminal until it wants this to go on.
+    Stop,
     Key(Key),
     /// Nothing is done, but for drawing anew: the terminal may have another size.
     Other,
@@ -90,6 +92,7 @@ fn meant(event: &Event) -> Pressed {
     let is_control = modifiers.contains(KeyModifiers::CONTROL);
     match code {
         KeyCode::Char('c' | 'd') if is_control => Pressed::Quit,
+        KeyCode::Char('z') if is_control => Pressed::Stop,
         _ if is_control => Pressed::Other,
         KeyCode::Char('q' | 'Q') => Pressed::Quit,
         KeyCode::Char('p' | 'P') => Pressed::Key(Key::NextPool),
@@ -107,10 +110,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn control_c_quits_and_no_other_control_key_does_anything() {
+    fn control_c_quits_control_z_stops_and_no_other_control_key_does_anything() {
         let of = |code, modifiers| meant(&Event::Key(KeyEvent::new(code, modifiers)));
         assert_eq!(of(KeyCode::Char('c'), KeyModifiers::CONTROL), Pressed::Quit);
         assert_eq!(of(KeyCode::Char('c'), KeyModifiers::NONE), Pressed::Other);
+        assert_eq!(of(KeyCode::Char('z'), KeyModifiers::CONTROL), Pressed::Stop);
+        assert_eq!(of(KeyCode::Char('z'), KeyModifiers::NONE), Pressed::Other);
         assert_eq!(of(KeyCode::Char('q'), KeyModifiers::NONE), Pressed::Quit);
         assert_eq!(of(KeyCode::Char('p'), KeyModifiers::CONTROL), Pressed::Other);
         assert_eq!(of(KeyCode::PageDown, KeyModifiers::NONE), Pressed::Key(Key::PageDown));

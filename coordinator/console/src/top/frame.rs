@@ -80,6 +80,7 @@ fn head(model: &Model, now: SystemTime) -> Vec<Line> {
 fn help(width: usize) -> Vec<Line> {
     let keys = [
         ("q, Ctrl-C", "quit"),
+        ("Ctrl-Z", "back to the shell, where `fg` goes on"),
         ("p", "the next pool"),
         ("up, down", "scroll the instances by one; k and j do too"),
         ("PgUp, PgDn", "by a page"),
