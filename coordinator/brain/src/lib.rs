@@ -73,6 +73,7 @@ pub use launch_image::LaunchImage;
 pub use note::{Note, WorksOn};
 pub use phase::{DrainCause, Phase, PhaseKind};
 pub use phases::draining::when_reclaimed;
+pub use phases::gone::GONE_KEPT;
 pub use plan::{AlertKind, Decision, Plan, Planned};
 pub use proven_images::{NeverRan, ProvenImages};
 pub use reason::Reason;

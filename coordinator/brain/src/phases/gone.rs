@@ -14,7 +14,7 @@ use crate::state_reason::StateReason;
 use crate::time::Timestamp;
 
 /// Instances that are gone are kept for `status`, this many.
-const KEPT: usize = 20;
+pub const GONE_KEPT: usize = 20;
 /// A standby keeps so many that owe a hand-back: if nobody led meanwhile, it goes on from what it knows. More of them
 /// are the instances of another leader, which has them in the ledger.
 const KEPT_BY_STANDBY: usize = 1000;
@@ -78,7 +78,7 @@ pub(crate) fn forget(state: &mut State) {
     let kept_owing = if state.leader { usize::MAX } else { KEPT_BY_STANDBY };
     let mut gone = state.instances.iter().filter(|instance| instance.is_gone()).count();
     state.instances.retain(|instance| {
-        let is_kept = gone <= KEPT || (gone <= kept_owing && instance.owes_hand_back());
+        let is_kept = gone <= GONE_KEPT || (gone <= kept_owing && instance.owes_hand_back());
         let forget = instance.is_gone() && !is_kept;
         gone -= usize::from(forget);
         !forget

@@ -15,6 +15,8 @@ use crate::words::pool::PHASES;
 
 /// Where the instances' part stands among the others: before decisions and notes.
 const PLACE: usize = 5;
+/// A coordinator tells of so many that are gone, and forgets the others.
+const GONE_KEPT: usize = 20;
 
 /// The pool's other parts with that of the instances among them.
 pub(super) fn beside(
@@ -75,7 +77,9 @@ fn numbers(pool: &v1::Pool, page: &Page, now: SystemTime) -> Part {
     }
     let gone = pool.instances.iter().filter(|it| has_just_gone(it, now) && !is_notable(it)).count();
     if gone > 0 {
-        items.push(vec![label("  ", "gone", Style::Dim, format!("{gone} in the last 15 min"))]);
+        let is_cut = pool.instances.iter().filter(|it| it.phase == "gone").count() >= GONE_KEPT;
+        let more = if is_cut { " or more" } else { "" };
+        items.push(vec![label("  ", "gone", Style::Dim, format!("{gone}{more} in the last 15 min"))]);
     }
     Part::new("line", items.len(), items)
 }
@@ -95,4 +99,12 @@ fn in_zones(kind: &str, zones: &BTreeMap<&str, usize>) -> (usize, String) {
     let zones: Vec<String> = zones.iter().map(|(zone, count)| format!("{zone} {count}")).collect();
     let zones = if zones.is_empty() { String::new() } else { format!(" ({})", zones.join(", ")) };
     (count, format!("{count} {kind}{zones}").trim_end().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn as_many_that_are_gone_are_told_as_a_coordinator_keeps() {
+        assert_eq!(super::GONE_KEPT, spillway_brain::GONE_KEPT);
+    }
 }

@@ -186,6 +186,18 @@ fn fifty_instances_are_a_screenful_with_the_silent_one_named_first() {
     assert!((0..50).all(|n| all.contains(&format!("\n  i-0aaaaaaaaaaaaa{n:03}  "))) && !all.contains("… "), "{all}");
 }
 
+#[test]
+fn of_instances_that_are_gone_it_says_that_there_may_be_more_than_are_told() {
+    let shown = |gone: usize| {
+        let mut pool = crowd("video");
+        let it = v1::Instance { phase: "gone".to_owned(), phase_since: Some(timestamp(at(90))), ..Default::default() };
+        pool.instances.extend(vec![it; gone]);
+        said(&of(pool), at(100))
+    };
+    assert!(shown(19).contains("\n  gone       19 in the last 15 min\n"), "{}", shown(19));
+    assert!(shown(20).contains("\n  gone       20 or more in the last 15 min\n"), "{}", shown(20));
+}
+
 /// Steps and logs give way before instances do.
 #[test]
 fn a_few_instances_are_named_also_where_their_logs_leave_no_room() {
