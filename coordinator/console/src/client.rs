@@ -1,5 +1,6 @@
 //! The way to a running coordinator.
 
+use std::error::Error;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,9 +11,11 @@ use tonic::metadata::AsciiMetadataValue;
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
-use tonic::{Request, Status};
+use tonic::{Request, Status, TimeoutExpired};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// A coordinator has its answers ready. Of a stream it is the beginning that comes so soon.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A coordinator's operators' service.
 pub type Coordinator = OperatorServiceClient<InterceptedService<Channel, Token>>;
@@ -52,6 +55,10 @@ impl Interceptor for Token {
 /// # Errors
 /// It is no address, a file cannot be used, or nothing answers there.
 pub async fn connect(server: &Address) -> anyhow::Result<Coordinator> {
+    answering_within(server, ANSWER_TIMEOUT).await
+}
+
+async fn answering_within(server: &Address, timeout: Duration) -> anyhow::Result<Coordinator> {
     let token = token(server)?;
     let Address { address: server, doubt, ca_file, .. } = server;
     let is_elsewhere = |address: SocketAddr| !address.ip().to_canonical().is_loopback();
@@ -70,6 +77,7 @@ pub async fn connect(server: &Address) -> anyhow::Result<Coordinator> {
     let mut endpoint = Endpoint::from_shared(url)
         .with_context(|| format!("--server {server}: write HOST:PORT, or unix:PATH"))?
         .connect_timeout(CONNECT_TIMEOUT)
+        .timeout(timeout)
         .user_agent(user_agent())?;
     if let Some(file) = ca_file.as_ref().filter(|_| !server.starts_with("unix:")) {
         let pem = std::fs::read(file).with_context(|| format!("--ca-file: cannot read {}", file.display()))?;
@@ -110,8 +118,17 @@ fn user_agent() -> String {
     }
 }
 
-/// The coordinator's own words, without gRPC's.
+/// The coordinator's own words, without gRPC's; and what to do where it has none.
 pub fn refused(status: Status) -> anyhow::Error {
+    let mut causes = std::iter::successors(status.source(), |cause| (*cause).source());
+    if causes.any(|cause| cause.is::<TimeoutExpired>()) {
+        let seconds = ANSWER_TIMEOUT.as_secs();
+        return anyhow::anyhow!(
+            "the connection is there, and no answer came over it within {seconds} s: is --server the coordinator's gRPC \
+             address, and does it run (`systemctl status spillway`, `journalctl -u spillway`)? What changes the fleet may \
+             have arrived: `spillway status` shows it"
+        );
+    }
     anyhow::anyhow!("{}", if status.message().is_empty() { status.to_string() } else { status.message().to_owned() })
 }
 
@@ -130,5 +147,20 @@ mod tests {
         let with_ca = Address { ca_file: Some("/ca.pem".into()), ..at("10.0.0.5:7443") };
         assert!(!format!("{:?}", token(&with_ca).expect("TLS")).contains("0123456789abcdef"), "it is shown nowhere");
         std::fs::remove_file(&file).expect("removed");
+    }
+    /// As a coordinator that is stopped, or the near end of a tunnel whose far end is gone.
+    #[tokio::test]
+    async fn a_coordinator_that_takes_the_connection_and_never_answers_is_not_waited_for_without_an_end() {
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let server = Address::from(silent.local_addr().expect("bound").to_string().as_str());
+        let mut coordinator = answering_within(&server, Duration::from_millis(100)).await.expect("it is connected");
+        let asked = coordinator.get_fleet(spillway_proto::v1::GetFleetRequest::default());
+        let status =
+            tokio::time::timeout(Duration::from_secs(60), asked).await.expect("an end").expect_err("no answer");
+        let said = refused(status).to_string();
+        assert!(
+            said.contains("no answer came over it within 10 s") && said.contains("`journalctl -u spillway`"),
+            "{said}"
+        );
     }
 }
