@@ -56,6 +56,8 @@ pub(crate) struct Notifier {
     /// Pools whose incidents the ledger does not have as they are.
     unsaved: BTreeSet<String>,
     interval: Duration,
+    /// A message about incidents was not answered: the digest has a turn before it is sent again.
+    digest_is_next: bool,
     /// Why the last message was not taken, or the ledger not read: it is logged once.
     problem: Option<String>,
 }
@@ -78,6 +80,7 @@ impl Notifier {
             roles: BTreeMap::new(),
             unsaved: BTreeSet::new(),
             interval,
+            digest_is_next: false,
             problem: None,
         }))
     }
@@ -111,6 +114,12 @@ impl Notifier {
             self.save(&pool).await;
         }
         let now = clock::now();
+        if self.digest_is_next && self.engine.may_send(now) {
+            self.digest_is_next = false;
+            if self.digest().await {
+                return;
+            }
+        }
         if let Some(outgoing) = self.engine.due(now) {
             let pools: Vec<String> = outgoing.pools().map(str::to_owned).collect();
             if !self.may_tell(&pools).await {
@@ -119,16 +128,20 @@ impl Notifier {
             match self.send(&outgoing.text, &outgoing.key).await {
                 Sent::Taken => {
                     self.engine.sent(&outgoing, clock::now());
-                    for pool in pools {
-                        self.save(&pool).await;
+                    self.save_all(&pools).await;
+                }
+                Sent::Unanswered => {
+                    self.digest_is_next = true;
+                    if self.engine.unanswered(outgoing, clock::now()) {
+                        may_be_taken();
+                        self.save_all(&pools).await;
                     }
                 }
-                Sent::Unanswered => self.engine.unanswered(outgoing),
                 Sent::NotTaken => {}
             }
             return;
         }
-        self.digest().await;
+        let _ = self.digest().await;
     }
 
     /// What is found of each pool, by whoever tells of it.
@@ -194,6 +207,12 @@ impl Notifier {
         }
     }
 
+    async fn save_all(&mut self, pools: &[String]) {
+        for pool in pools {
+            self.save(pool).await;
+        }
+    }
+
     /// Saves a pool's incidents. Until when the lease is certain to last; None: it is not, or they are not in the
     /// ledger.
     async fn save(&mut self, pool: &str) -> Option<Duration> {
@@ -255,25 +274,28 @@ impl Notifier {
         tracing::debug!(%problem, "incidents are not saved to the ledger: retrying");
     }
 
-    /// The digest, where it is due.
-    async fn digest(&mut self) {
-        let Some(first) = self.first() else { return };
-        let Some(day) = self.engine.digest_due(&first, &self.schedule, clock::now()) else { return };
+    /// The digest, where it is due. True: it was tried.
+    async fn digest(&mut self) -> bool {
+        let Some(first) = self.first() else { return false };
+        let Some(day) = self.engine.digest_due(&first, &self.schedule, clock::now()) else { return false };
         // Another leader may have sent it: only the ledger knows, and only its leader asks.
         let is_led = self.roles.get(&first).is_some_and(|role| role.epoch().is_some());
         if !is_led || !self.may_tell(std::slice::from_ref(&first)).await {
-            return;
+            return false;
         }
         let text = self.digest_text();
-        if self.send(&text, &format!("spillway-digest-{first}-{day}")).await == Sent::Taken {
-            self.engine.answered(clock::now());
-            self.engine.digest_sent(&first, day);
-            for pool in self.pools.configured().to_vec() {
-                let total = pool.status.borrow().view.jobs_handed_back_total;
-                let _ = self.engine.handed_back(&pool.name, total, true);
-                self.save(&pool.name).await;
-            }
+        match self.send(&text, &format!("spillway-digest-{first}-{day}")).await {
+            Sent::Taken => self.engine.answered(clock::now()),
+            Sent::Unanswered if self.engine.digest_unanswered(&day) => may_be_taken(),
+            Sent::Unanswered | Sent::NotTaken => return true,
         }
+        self.engine.digest_sent(&first, day);
+        for pool in self.pools.configured().to_vec() {
+            let total = pool.status.borrow().view.jobs_handed_back_total;
+            let _ = self.engine.handed_back(&pool.name, total, true);
+            self.save(&pool.name).await;
+        }
+        true
     }
 
     fn digest_text(&mut self) -> String {
@@ -301,6 +323,10 @@ impl Notifier {
         attention.extend(pools.into_iter().flat_map(|pool| pool.attention));
         digest(&days, &attention)
     }
+}
+
+fn may_be_taken() {
+    tracing::warn!("a message was not answered: it may have been taken, and is not sent again");
 }
 
 /// What a day cost; None where a price is not known.

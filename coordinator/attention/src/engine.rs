@@ -31,6 +31,9 @@ const LEAST: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(300);
 /// What a webhook that is asked too often may ask for.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3600);
+/// A message that no attempt of so many was answered for counts as taken: a webhook that takes it and answers too late
+/// would have it for ever, and no other.
+const ATTEMPTS: u32 = 3;
 
 /// A message that is to be sent now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,8 +66,10 @@ pub struct Engine {
     /// Attempts in a row that failed, and when the next may be made.
     failed: u32,
     not_before: Option<Timestamp>,
-    /// Sent, and not answered: the webhook may have taken it, so that it is sent again as it is.
-    unanswered: Option<Outgoing>,
+    /// Sent, and not answered: the webhook may have taken it, so that it is sent again as it is. With the attempts.
+    unanswered: Option<(Outgoing, u32)>,
+    /// The same for the digest of a day.
+    unanswered_digest: Option<(String, u32)>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -86,6 +91,7 @@ impl Engine {
             failed: 0,
             not_before: None,
             unanswered: None,
+            unanswered_digest: None,
         }
     }
 
@@ -126,8 +132,8 @@ impl Engine {
     /// The message that is due, if there is one. It is due until it is told.
     pub fn due(&mut self, now: Timestamp) -> Option<Outgoing> {
         let pools = &self.pools;
-        self.unanswered = self.unanswered.take().filter(|it| it.pools().all(|pool| pools.contains_key(pool)));
-        if let Some(again) = &self.unanswered {
+        self.unanswered = self.unanswered.take().filter(|(it, _)| it.pools().all(|pool| pools.contains_key(pool)));
+        if let Some((again, _)) = &self.unanswered {
             return self.may_send(now).then(|| again.clone());
         }
         let changes: BTreeMap<String, Vec<(Change, Incident)>> = self
@@ -172,6 +178,33 @@ impl Engine {
 
     /// The webhook took it.
     pub fn sent(&mut self, outgoing: &Outgoing, now: Timestamp) {
+        self.told(outgoing, now);
+        self.answered(now);
+    }
+
+    /// It was sent, and nobody knows whether the webhook took it: what is due next is the same message, with the same
+    /// key. True: it was the last attempt, and counts as taken. The webhook is not known to work then: the waits stay
+    /// as long as they are.
+    pub fn unanswered(&mut self, outgoing: Outgoing, now: Timestamp) -> bool {
+        let before =
+            self.unanswered.take().filter(|(it, _)| it.key == outgoing.key).map_or(0, |(_, attempts)| attempts);
+        if before + 1 < ATTEMPTS {
+            self.unanswered = Some((outgoing, before + 1));
+            return false;
+        }
+        self.told(&outgoing, now);
+        self.last_sent = Some(now);
+        true
+    }
+
+    /// The same for the digest of this day.
+    pub fn digest_unanswered(&mut self, day: &str) -> bool {
+        let before = self.unanswered_digest.take().filter(|(it, _)| it == day).map_or(0, |(_, attempts)| attempts);
+        self.unanswered_digest = Some((day.to_owned(), before + 1));
+        before + 1 >= ATTEMPTS
+    }
+
+    fn told(&mut self, outgoing: &Outgoing, now: Timestamp) {
         for (pool, changes) in &outgoing.changes {
             let Some(of) = self.pools.get_mut(pool) else { continue };
             of.kept.told(changes, now);
@@ -180,13 +213,6 @@ impl Engine {
         let is_close = self.last_sent.is_some_and(|last| now.since(last) < self.spacing() * 2);
         self.burst = if is_close { (self.burst + 1).min(SPACING.len() - 1) } else { 0 };
         (self.news_since, self.unanswered) = (None, None);
-        self.answered(now);
-    }
-
-    /// It was sent, and nobody knows whether the webhook took it: what is due next is the same message, with the same
-    /// key.
-    pub fn unanswered(&mut self, outgoing: Outgoing) {
-        self.unanswered = Some(outgoing);
     }
 
     /// Another message was taken: the webhook works.

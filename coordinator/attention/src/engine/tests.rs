@@ -283,7 +283,7 @@ fn a_message_that_was_not_answered_is_sent_again_as_it_was() {
     world.until(MINUTE, |_, _| vec![finding("held")], |_| Err(None));
     let (engine, at) = (&mut world.engine, Timestamp(MINUTE + HOUR));
     let first = engine.due(at).expect("it is due");
-    engine.unanswered(first.clone());
+    assert!(!engine.unanswered(first.clone(), at));
     engine.failed(None, at);
     engine.saw("p", &[finding("held"), finding("strangers")], at + Duration::from_secs(60));
     let later = at + Duration::from_secs(120);
@@ -292,9 +292,41 @@ fn a_message_that_was_not_answered_is_sent_again_as_it_was() {
     engine.sent(&first, later);
     let next = engine.due(later + Duration::from_secs(600));
     assert!(next.or_else(|| engine.due(later + Duration::from_secs(700))).is_some_and(|it| it.key != first.key));
-    engine.unanswered(first);
+    engine.unanswered(first, later);
     engine.let_go("p");
     assert_eq!(engine.due(later + Duration::from_secs(900)), None, "another tells of that pool now");
+}
+
+#[test]
+fn a_webhook_that_takes_messages_and_never_answers_has_each_three_times_and_then_the_next() {
+    let mut engine = Engine::new(INTERVAL);
+    engine.take_over("p", Kept::default(), Timestamp(0));
+    let (mut asked, mut taken): (Vec<Outgoing>, usize) = (Vec::new(), 0);
+    for now in (0..HOUR).step_by(SECOND as usize) {
+        let more = (now > 10 * MINUTE).then(|| finding("strangers"));
+        let found: Vec<v1::Finding> = std::iter::once(finding("held")).chain(more).collect();
+        engine.saw("p", &found, Timestamp(now));
+        if let Some(outgoing) = engine.due(Timestamp(now)) {
+            asked.push(outgoing.clone());
+            engine.failed(None, Timestamp(now));
+            taken += usize::from(engine.unanswered(outgoing, Timestamp(now)));
+        }
+    }
+    let [a, b, c, d, e, f] = &asked[..] else { panic!("{asked:?}") };
+    assert!(a == b && b == c && a.text.contains("title of held"), "{asked:?}");
+    assert!(d == e && e == f && d.text.contains("title of strangers"), "{asked:?}");
+    assert!(d.key != a.key && taken == 2, "{taken}");
+    // What counts as taken is told to its end, as if it had been.
+    let told: Vec<u8> = engine.kept("p").expect("it leads").open.values().map(|it| it.told).collect();
+    assert_eq!(told, [1, 1]);
+}
+
+#[test]
+fn a_digest_that_is_never_answered_counts_as_taken_after_three_attempts() {
+    let mut engine = Engine::new(INTERVAL);
+    let attempts = ["2026-11-29"; 3].map(|day| engine.digest_unanswered(day));
+    assert_eq!(attempts, [false, false, true]);
+    assert!(!engine.digest_unanswered("2026-11-30"), "each day anew");
 }
 
 #[test]
