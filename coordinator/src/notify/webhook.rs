@@ -1,6 +1,7 @@
 //! One message to the webhook, once. Over the proxies and the TLS that calls of AWS take; follows no redirection, waits
 //! for a bounded time and reads a bounded answer. No error shows the URL.
 
+use std::borrow::Cow;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::time::Duration;
@@ -9,6 +10,7 @@ use aws_smithy_runtime_api::client::http::{HttpConnector as _, SharedHttpConnect
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_types::body::SdkBody;
 use http_body::Body as _;
+use percent_encoding::percent_decode_str;
 use serde_json::json;
 use spillway_words::shown;
 use thiserror::Error;
@@ -22,6 +24,8 @@ pub const ANSWERS_WITHIN: Duration = Duration::from_secs(8);
 const LONGEST_ANSWER: usize = 2048;
 /// Of an answer's words, and of what kept it from coming.
 const LONGEST_WORDS: usize = 200;
+/// Bytes of a part of the URL's path that may be a secret.
+const LEAST_SECRET: usize = 4;
 
 /// Why a message was not taken: what to do about it.
 #[derive(Debug, Error)]
@@ -115,12 +119,25 @@ impl Webhook {
 
     /// On one line, without the URL: whoever knows its path can write there.
     fn bare(&self, words: &str) -> String {
-        let url = self.url.expose();
-        let path = url.split_once("://").and_then(|(_, rest)| rest.split_once('/')).map_or("", |(_, path)| path);
-        let words = words.replace(url, "…");
-        let words = if path.len() < 4 { words } else { words.replace(path, "…") };
+        let words = masked(words, self.url.expose());
         shown::cut(&shown::visible_line(words.trim()), LONGEST_WORDS)
     }
+}
+
+/// Words without the URL and without what is secret in it: each part of its path and each value of its query, however
+/// the receiver puts them together. As JSON, its words may have `\/` for each slash.
+fn masked(words: &str, url: &str) -> String {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let rest = rest.find(['/', '?', '#']).map_or("", |at| &rest[at..]);
+    let (path, query) = rest.split_at(rest.find(['?', '#']).unwrap_or(rest.len()));
+    let values = query.split(['?', '&', '#']).map(|it| it.split_once('=').map_or(it, |(_, value)| value));
+    let whole = [url, rest.trim_start_matches('/'), path.trim_start_matches('/')];
+    let written = whole.into_iter().chain(path.split('/')).filter(|part| part.len() >= LEAST_SECRET).chain(values);
+    let read = |written| [Cow::Borrowed(written), percent_decode_str(written).decode_utf8_lossy()];
+    let mut secrets: Vec<Cow<'_, str>> = written.flat_map(read).filter(|secret| !secret.is_empty()).collect();
+    // The longest first: of one whose part was masked before, the rest would stay.
+    secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+    secrets.iter().fold(words.replace("\\/", "/"), |words, secret| words.replace(secret.as_ref(), "…"))
 }
 
 /// What is longer is not read to its end.
@@ -141,4 +158,30 @@ async fn read(response: &mut HttpResponse) -> Vec<u8> {
 fn in_words(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string);
     causes.collect::<Vec<_>>().join(": ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_part_of_the_urls_path_and_no_value_of_its_query_is_in_its_receivers_words() {
+        let url = "https://hooks.example/services/T0AB/Zk9x%2BQ?sig=s3cret=&v=17";
+        for words in [
+            "no webhook services/T0AB/Zk9x%2BQ",
+            r#"{"path":"\/services\/T0AB\/Zk9x%2BQ"}"#,
+            "team T0AB has no hook Zk9x%2BQ",
+            "no hook Zk9x+Q of this team",
+            "bad signature s3cret= of version 17",
+            "POST https://hooks.example/services/T0AB/Zk9x%2BQ?sig=s3cret=&v=17",
+            r#"{"url":"https:\/\/hooks.example\/services\/T0AB\/Zk9x%2BQ?sig=s3cret=\u0026v=17"}"#,
+        ] {
+            let shown = masked(words, url);
+            let leaks = ["T0AB", "Zk9x", "s3cret", "17"].into_iter().find(|secret| shown.contains(secret));
+            assert_eq!(leaks, None, "{shown}");
+        }
+        assert_eq!(masked("no_service /services/T0AB", "https://h/services/T0AB"), "no_service /…");
+        assert_eq!(masked("invalid a/b", "https://h/a/"), "invalid a/b");
+        assert_eq!(masked("ok", "https://h"), "ok");
+    }
 }
