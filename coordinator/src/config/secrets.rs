@@ -32,6 +32,13 @@ pub(super) fn read(target: &mut Target<'_>, credentials: Option<&Path>) -> Resul
             (None, None) => continue,
         };
         let bad = |detail: String| ConfigError::Bad { origin: origin.place.clone(), key: origin.name.clone(), detail };
+        // The secret itself, put there by mistake: no error repeats it.
+        if named.is_some_and(|file| file.contains("://")) {
+            return Err(bad(format!(
+                "is an address, and must be the path of a file that has it: write it into a file of mode 0600, and the \
+                 file's path here; or set {key}"
+            )));
+        }
         let shown = file.display();
         let text = std::fs::read_to_string(&file).map_err(|error| {
             bad(format!(

@@ -273,6 +273,10 @@ fn a_secrets_file_comes_before_file_and_environment() {
     assert_eq!(by_credential.redis_url, by_key.redis_url);
     let missing = read(&[("SPILLWAY_GRPC_JOIN_TOKEN_FILE", "/nowhere/token")]).unwrap_err().to_string();
     assert!(missing.contains("SPILLWAY_GRPC_JOIN_TOKEN_FILE: cannot read /nowhere/token"), "{missing}");
+    let url = [("SPILLWAY_NOTIFY_WEBHOOK_URL_FILE", "https://hooks.example/services/sesame")];
+    let mistaken = read(&url).unwrap_err().to_string();
+    assert!(mistaken.contains("SPILLWAY_NOTIFY_WEBHOOK_URL_FILE: is an address, and must be the path"), "{mistaken}");
+    assert!(!mistaken.contains("sesame"), "{mistaken}");
     std::fs::write(&file, "\n").unwrap();
     let empty = read(&[("SPILLWAY_REDIS_URL_FILE", &shown)]).unwrap_err().to_string();
     assert!(empty.contains("is empty"), "{empty}");
