@@ -157,13 +157,16 @@ impl Notifier {
         }
         for pool in pools {
             self.settle(&pool).await;
-            let mut found = pool.status.borrow().view.attention.clone();
+            let (mut found, leads) = {
+                let status = pool.status.borrow();
+                (status.view.attention.clone(), status.leading)
+            };
             if Some(&pool.name) == first.as_ref() {
                 found.extend(of_all.iter().cloned());
             }
             let role = self.roles.entry(pool.name.clone()).or_default();
             role.only(&mut found, self.engine.kept(&pool.name));
-            if self.engine.saw(&pool.name, &found, clock::now()) {
+            if self.engine.saw(&pool.name, &found, leads, clock::now()) {
                 self.unsaved.insert(pool.name.clone());
             }
         }

@@ -119,14 +119,15 @@ impl Engine {
         self.pools.get_mut(pool).map(|it| &mut it.kept)
     }
 
-    /// What is found of a pool now. True: something is to be saved.
-    pub fn saw(&mut self, pool: &str, findings: &[v1::Finding], now: Timestamp) -> bool {
+    /// What is found of a pool now. `leads`: whether the pool is led here. What only its leader can find is not over
+    /// because another does not find it. True: something is to be saved.
+    pub fn saw(&mut self, pool: &str, findings: &[v1::Finding], leads: bool, now: Timestamp) -> bool {
         let pace = (self.interval * OPENS_AFTER, self.interval * QUIET);
         let Some(OfPool { kept, rising, settled }) = self.pools.get_mut(pool) else { return false };
         // A hint is worth no message.
         let told: Vec<v1::Finding> = findings.iter().filter(|finding| finding.severity != "hint").cloned().collect();
-        let is_news = kept.saw(&told, rising, pace, now);
-        (now >= *settled && kept.close(now)) || is_news
+        let is_news = kept.saw(&told, rising, pace, leads, now);
+        (now >= *settled && kept.close(leads, now)) || is_news
     }
 
     /// The message that is due, if there is one. It is due until it is told.

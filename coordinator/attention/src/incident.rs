@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 use spillway_brain::Timestamp;
 use spillway_proto::v1;
 
+use crate::kind::Kind;
+
 /// It is told again after so long.
 const STILL: [Duration; 3] = [Duration::from_secs(3600), Duration::from_secs(6 * 3600), Duration::from_secs(24 * 3600)];
 /// One that comes back within so long is the same to a reader: it must be away for longer each time.
@@ -62,6 +64,11 @@ impl Incident {
         self.over_since = None;
     }
 
+    /// Whether it would be found, were it there, by who leads or does not.
+    pub fn is_seen(&self, leads: bool) -> bool {
+        leads || Kind::named(&self.kind).is_some_and(Kind::is_seen_by_standby)
+    }
+
     fn quiet(&self) -> Duration {
         Duration::from_millis(self.quiet_ms)
     }
@@ -101,12 +108,14 @@ pub struct Kept {
 }
 
 impl Kept {
-    /// What is found now. `rising`: since when kinds are seen that are no incident yet. True: something is to be saved.
+    /// What is found now, by who leads or does not. `rising`: since when kinds are seen that are no incident yet. True:
+    /// something is to be saved.
     pub(crate) fn saw(
         &mut self,
         findings: &[v1::Finding],
         rising: &mut BTreeMap<String, Timestamp>,
         (opens_after, quiet): (Duration, Duration),
+        leads: bool,
         now: Timestamp,
     ) -> bool {
         let mut is_news = false;
@@ -130,7 +139,10 @@ impl Kept {
             }
         }
         for (kind, incident) in &mut self.open {
-            if incident.over_since.is_none() && !findings.iter().any(|finding| finding.kind == *kind) {
+            if incident.over_since.is_none()
+                && incident.is_seen(leads)
+                && !findings.iter().any(|finding| finding.kind == *kind)
+            {
                 incident.over_since = Some(now);
                 is_news = true;
             }
@@ -144,10 +156,11 @@ impl Kept {
         back.map_or(usual, |(_, quiet)| (Duration::from_millis(*quiet) * 2).clamp(usual, LONGEST_QUIET.max(usual)))
     }
 
-    /// Those that were away for long enough are over. True: something is to be saved.
-    pub(crate) fn close(&mut self, now: Timestamp) -> bool {
+    /// Those that were away for long enough are over, where that can be seen. True: something is to be saved.
+    pub(crate) fn close(&mut self, leads: bool, now: Timestamp) -> bool {
+        let is_over = |incident: &Incident| incident.is_over(now) && incident.is_seen(leads);
         let over: Vec<String> =
-            self.open.iter().filter(|(_, incident)| incident.is_over(now)).map(|(kind, _)| kind.clone()).collect();
+            self.open.iter().filter(|(_, incident)| is_over(incident)).map(|(kind, _)| kind.clone()).collect();
         for kind in &over {
             let Some(incident) = self.open.remove(kind) else { continue };
             self.before.insert(kind.clone(), (now, incident.quiet_ms));

@@ -128,6 +128,16 @@ impl Kind {
         matches!(self, Kind::NoLeader | Kind::Standby | Kind::LeftVolumes)
     }
 
+    /// A coordinator that does not lead would find it too; of every other kind it knows nothing.
+    pub fn is_seen_by_standby(self) -> bool {
+        matches!(self, Kind::QueuesUnknown | Kind::InstancesUnknown) || self.is_of_installation()
+    }
+
+    /// As [`Kind::as_str`] writes it.
+    pub fn named(name: &str) -> Option<Self> {
+        Kind::ALL.into_iter().find(|it| it.as_str() == name)
+    }
+
     /// Where nothing more is known of it.
     pub(crate) fn title(self) -> &'static str {
         match self {

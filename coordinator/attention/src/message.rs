@@ -65,7 +65,7 @@ fn folded(all: &[(&str, Change, &Incident)], more: u64, now: Timestamp) -> Strin
 fn line(pool: &str, change: Change, incident: &Incident, now: Timestamp) -> String {
     let Incident { severity, title, kind, .. } = incident;
     let lasted = in_words(incident.lasted(now));
-    let is_of_all = Kind::ALL.iter().any(|it| it.as_str() == kind && it.is_of_installation());
+    let is_of_all = Kind::named(kind).is_some_and(Kind::is_of_installation);
     let who = if is_of_all { "Spillway".to_owned() } else { format!("Spillway, pool {pool}") };
     match change {
         Change::Opened if incident.over_since.is_none() => format!("{who}, {severity}: {title}"),

@@ -92,11 +92,11 @@ impl Role {
             }
             (Role::Leads { saved, .. }, Led::Elsewhere) => {
                 *self = Role::Ends;
-                Some(Some(minus(&kept.cloned().unwrap_or_default(), |it| has(&saved, it))))
+                Some(Some(own_to_end(kept, |it| has(&saved, it))))
             }
             (Role::Cut { .. } | Role::Alone, Led::Elsewhere) => {
                 *self = Role::Ends;
-                None
+                Some(Some(own_to_end(kept, |_| false)))
             }
             (Role::Ends, _) if kept.is_none_or(|kept| kept.open.is_empty() && kept.closed.is_empty()) => Some(None),
             (Role::Silent, Led::Unknown { since }) if now.since(since) >= ALONE_AFTER => {
@@ -126,6 +126,14 @@ impl Role {
 fn has(saved: &Kept, incident: &Incident) -> bool {
     let mut all = saved.open.values().chain(&saved.closed);
     all.any(|it| (&it.kind, it.opened_at) == (&incident.kind, incident.opened_at))
+}
+
+/// What is told to its end although another leads. What only that one can see is told by it, as an incident of its own:
+/// here nobody would see its end.
+fn own_to_end(kept: Option<&Kept>, of_others: impl Fn(&Incident) -> bool) -> Kept {
+    let mut own = minus(&kept.cloned().unwrap_or_default(), of_others);
+    own.open.retain(|_, it| it.is_seen(false));
+    own
 }
 
 /// Without those that others tell of.
@@ -189,8 +197,10 @@ mod tests {
     fn after_another_leader_what_was_told_alone_is_told_to_its_end_and_nothing_else() {
         let (mut role, kept) = leader();
         role.not_led(CUT, Some(&kept), Timestamp(1)).expect("it is cut off");
-        let own = open(&[("no_leader", 4, 1)]);
-        assert!(role.not_led(Led::Elsewhere, Some(&own), Timestamp(2)).is_none());
+        // The new leader sees a hold itself, and nobody else sees its end.
+        let told = open(&[("no_leader", 4, 1), ("held", 5, 1)]);
+        let own = role.not_led(Led::Elsewhere, Some(&told), Timestamp(2)).flatten().expect("it tells");
+        assert_eq!(own, open(&[("no_leader", 4, 1)]));
         assert_eq!(found(&role, &own, &["held", "no_leader", "cap_reached"]), ["no_leader"]);
         assert_eq!(role.not_led(Led::Elsewhere, Some(&Kept::default()), Timestamp(3)), Some(None), "it is over");
         assert_eq!(found(&role, &Kept::default(), &["held"]), Vec::<String>::new());
@@ -216,7 +226,8 @@ mod tests {
 
     #[test]
     fn a_leader_that_is_followed_by_another_leaves_it_all_to_that_one() {
-        let (mut role, kept) = leader();
+        let (mut role, mut kept) = leader();
+        kept.open.insert("cap_reached".to_owned(), incident("cap_reached", 3, 0));
         let own = role.not_led(Led::Elsewhere, Some(&kept), Timestamp(1)).flatten().expect("what it told alone");
         assert_eq!(own, Kept::default());
     }

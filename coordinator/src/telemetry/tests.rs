@@ -140,7 +140,7 @@ fn message(finding: &v1::Finding) -> Option<String> {
     let mut engine = Engine::new(Duration::from_secs(10));
     engine.take_over(POOL, Kept::default(), Timestamp(0));
     (0..60).map(|second| Timestamp(second * 1000)).find_map(|now| {
-        engine.saw(POOL, std::slice::from_ref(finding), now);
+        engine.saw(POOL, std::slice::from_ref(finding), true, now);
         engine.due(now).map(|it| it.text)
     })
 }

@@ -42,7 +42,7 @@ impl World {
         while self.now < end {
             let pools: Vec<String> = self.engine.pools.keys().cloned().collect();
             for pool in pools {
-                self.engine.saw(&pool, &found(&pool, self.now), Timestamp(self.now));
+                self.engine.saw(&pool, &found(&pool, self.now), true, Timestamp(self.now));
             }
             if let Some(outgoing) = self.engine.due(Timestamp(self.now)) {
                 match answers(self.now) {
@@ -176,6 +176,33 @@ fn a_new_leader_calls_nothing_over_before_it_could_see_it() {
 }
 
 #[test]
+fn what_only_the_leader_can_see_is_not_over_while_the_pool_is_not_led_here() {
+    let mut engine = Engine::new(INTERVAL);
+    engine.take_over("p", Kept::default(), Timestamp(0));
+    let both = [finding("held"), finding("queues_unknown")];
+    let mut texts: Vec<String> = Vec::new();
+    for now in (0..2 * HOUR).step_by(SECOND as usize) {
+        // The lease is lost after five minutes, a minute after the first look that did not find the hold, and held
+        // again after half an hour. The hold ends an hour later.
+        let (found, leads) = match now {
+            0..240_000 => (&both[..], true),
+            240_000..300_000 => (&both[1..], true),
+            300_000..1_800_000 => (&[][..], false),
+            1_800_000..5_400_000 => (&both[..1], true),
+            _ => (&[][..], true),
+        };
+        engine.saw("p", found, leads, Timestamp(now));
+        if let Some(outgoing) = engine.due(Timestamp(now)) {
+            engine.sent(&outgoing, Timestamp(now));
+            texts.push(outgoing.text);
+        }
+    }
+    let about = |words: &str| texts.iter().filter(|text| text.contains(words)).count();
+    assert_eq!(about("over after 5 min: title of queues_unknown"), 1, "a standby sees that: {texts:?}");
+    assert_eq!((about("title of held"), about("over after 1 h 30 min: title of held")), (3, 1), "{texts:?}");
+}
+
+#[test]
 fn of_two_processes_only_the_one_that_leads_tells_and_the_keys_of_the_same_news_are_the_same() {
     let (mut one, mut other) = (World::of(&["video"]), World::of(&[]));
     other.runs(HOUR, while_in(0..HOUR));
@@ -243,7 +270,7 @@ fn never_more_than_one_message_a_second() {
     let mut sent = Vec::new();
     for now in (0..60_000).step_by(10) {
         let kind = format!("kind-{}", now / 500);
-        engine.saw("video", &[finding(&kind)], Timestamp(now));
+        engine.saw("video", &[finding(&kind)], true, Timestamp(now));
         if let Some(outgoing) = engine.due(Timestamp(now)) {
             engine.sent(&outgoing, Timestamp(now));
             sent.push(now);
@@ -259,7 +286,7 @@ fn what_is_over_and_cannot_be_told_is_bounded_and_counted() {
     for n in 0..1000_u64 {
         let finding = finding(&format!("kind-{n}"));
         for now in [n * 10, n * 10 + 1, n * 10 + 4] {
-            engine.saw("video", std::slice::from_ref(&finding), Timestamp(now * MINUTE));
+            engine.saw("video", std::slice::from_ref(&finding), true, Timestamp(now * MINUTE));
         }
     }
     let kept = engine.kept("video").expect("it leads");
@@ -285,9 +312,9 @@ fn a_message_that_was_not_answered_is_sent_again_as_it_was() {
     let first = engine.due(at).expect("it is due");
     assert!(!engine.unanswered(first.clone(), at));
     engine.failed(None, at);
-    engine.saw("p", &[finding("held"), finding("strangers")], at + Duration::from_secs(60));
+    engine.saw("p", &[finding("held"), finding("strangers")], true, at + Duration::from_secs(60));
     let later = at + Duration::from_secs(120);
-    engine.saw("p", &[finding("held"), finding("strangers")], later);
+    engine.saw("p", &[finding("held"), finding("strangers")], true, later);
     assert_eq!(engine.due(later), Some(first.clone()), "the same text, and the same key");
     engine.sent(&first, later);
     let next = engine.due(later + Duration::from_secs(600));
@@ -305,7 +332,7 @@ fn a_webhook_that_takes_messages_and_never_answers_has_each_three_times_and_then
     for now in (0..HOUR).step_by(SECOND as usize) {
         let more = (now > 10 * MINUTE).then(|| finding("strangers"));
         let found: Vec<v1::Finding> = std::iter::once(finding("held")).chain(more).collect();
-        engine.saw("p", &found, Timestamp(now));
+        engine.saw("p", &found, true, Timestamp(now));
         if let Some(outgoing) = engine.due(Timestamp(now)) {
             asked.push(outgoing.clone());
             engine.failed(None, Timestamp(now));
