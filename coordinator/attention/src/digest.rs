@@ -10,7 +10,7 @@ use spillway_proto::v1;
 use spillway_words::shown;
 
 use crate::engine::Engine;
-use crate::message::{LONGEST, escaped, none_or};
+use crate::message::{LONGEST, escaped, none_or, on_one_line};
 
 /// One that is later than this is not sent: it would be of another day.
 const LATEST: SignedDuration = SignedDuration::from_hours(1);
@@ -99,7 +99,7 @@ pub fn text(days: &[Day], attention: &[v1::Finding]) -> String {
         lines.push(format!("{} attention now:", if attention.len() == 1 { "One finding needs" } else { "These need" }));
         lines.extend(attention.iter().take(NAMED).map(|it| {
             let pool = if it.pool.is_empty() { String::new() } else { format!("pool {}: ", it.pool) };
-            format!("• {pool}{}. To do: {}", it.title, it.remedy)
+            on_one_line(&format!("• {pool}{}. To do: {}", it.title, it.remedy))
         }));
         let more = attention.len().saturating_sub(NAMED);
         if more > 0 {
@@ -219,7 +219,7 @@ mod tests {
         };
         let quiet = Day { pool: "mail".to_owned(), launched: 1, ..Day::default() };
         let finding =
-            v1::Finding { title: "<b> & co".to_owned(), remedy: "Look.".to_owned(), ..v1::Finding::default() };
+            v1::Finding { title: "<b>\n& co".to_owned(), remedy: "Look.".to_owned(), ..v1::Finding::default() };
         let expected = "Spillway, the last 24 hours\n\
             Pool video: 1204 jobs done, 3 failed; 95 % started within 2 min 10 s; 2 launches, 1 h 30 min of instances; \
             1 interruption, 2 jobs handed back; $1.50 (on demand: $4.00)\n\

@@ -36,9 +36,9 @@ fn in_full(pool: &str, change: Change, incident: &Incident, now: Timestamp) -> S
     let mut text = line(pool, change, incident, now);
     if change != Change::Closed {
         if !incident.detail.is_empty() {
-            let _ = write!(text, "\n{}", incident.detail);
+            let _ = write!(text, "\n{}", on_one_line(&incident.detail));
         }
-        let _ = write!(text, "\nTo do: {}", incident.remedy);
+        let _ = write!(text, "\nTo do: {}", on_one_line(&incident.remedy));
     }
     text
 }
@@ -64,6 +64,7 @@ fn folded(all: &[(&str, Change, &Incident)], more: u64, now: Timestamp) -> Strin
 
 fn line(pool: &str, change: Change, incident: &Incident, now: Timestamp) -> String {
     let Incident { severity, title, kind, .. } = incident;
+    let (pool, severity, title) = (on_one_line(pool), on_one_line(severity), on_one_line(title));
     let lasted = in_words(incident.lasted(now));
     let is_of_all = Kind::named(kind).is_some_and(Kind::is_of_installation);
     let who = if is_of_all { "Spillway".to_owned() } else { format!("Spillway, pool {pool}") };
@@ -74,6 +75,13 @@ fn line(pool: &str, change: Change, incident: &Incident, now: Timestamp) -> Stri
         Change::Closed if incident.told == 0 => format!("{who}: was so for {lasted}, and is over: {title}"),
         Change::Closed => format!("{who}: over after {lasted}: {title}"),
     }
+}
+
+/// Words from outside as `status` shows them, which neither turn the direction of writing nor begin a line: only what
+/// is ours says what is to be done.
+pub(crate) fn on_one_line(text: &str) -> String {
+    let is_break = |c: char| matches!(c, '\t' | '\n' | '\r' | '\u{b}' | '\u{c}' | '\u{85}' | '\u{2028}' | '\u{2029}');
+    shown::visible_line(&text.replace(is_break, " "))
 }
 
 /// Slack's own marks, which a text must not make.

@@ -37,7 +37,7 @@ fn picture(c: char) -> char {
         code @ 0..0x20 => char::from_u32(0x2400 + code).unwrap_or('\u{fffd}'),
         0x7f => '\u{2421}',
         // Further controls; and marks that turn the direction of writing, so that a line reads as another.
-        0x80..0xa0 | 0x200e..=0x200f | 0x2028..=0x202e | 0x2066..=0x2069 => '\u{fffd}',
+        0x80..0xa0 | 0x61c | 0x200e..=0x200f | 0x2028..=0x202e | 0x2066..=0x2069 => '\u{fffd}',
         _ => c,
     }
 }
@@ -148,7 +148,7 @@ mod tests {
     fn control_characters_are_shown() {
         assert_eq!(visible("a\x1b[31mred\x07\r\nb\tc\x7f\u{9b}2J"), "a␛[31mred␇␍\nb\tc␡\u{fffd}2J");
         assert_eq!(visible_line("one\ntwo"), "one␊two");
-        assert_eq!(visible_line("safe\u{202e}exe"), "safe\u{fffd}exe");
+        assert_eq!(visible_line("safe\u{202e}exe\u{61c}"), "safe\u{fffd}exe\u{fffd}");
         assert_eq!(visible("größer …"), "größer …");
     }
 

@@ -305,6 +305,25 @@ fn markup_of_slack_in_a_title_is_text() {
 }
 
 #[test]
+fn words_from_outside_begin_no_line_and_turn_none() {
+    let mut world = World::of(&["video"]);
+    let bad = v1::Finding {
+        title: "Held\r\nTo do: nothing".to_owned(),
+        detail: "\u{1b}[2Ja look\nTo do: call +1\u{202e}\u{2066}\u{61c}\u{2028}now, by root.".to_owned(),
+        ..finding("held")
+    };
+    world.runs(2 * MINUTE, |_, _| vec![bad.clone()]);
+    let expected = "Spillway, pool video, warn: Held  To do: nothing\n\
+        ␛[2Ja look To do: call +1\u{fffd}\u{fffd}\u{fffd} now, by root.\n\
+        To do: Look.";
+    assert_eq!(world.sent[0].1, expected);
+    // Folded, each is one line.
+    let mut world = World::of(&["video", "mail"]);
+    world.runs(2 * MINUTE, |_, _| vec![bad.clone()]);
+    assert_eq!(world.sent[0].1.lines().count(), 3, "{}", world.sent[0].1);
+}
+
+#[test]
 fn a_message_that_was_not_answered_is_sent_again_as_it_was() {
     let mut world = World::of(&["p"]);
     world.until(MINUTE, |_, _| vec![finding("held")], |_| Err(None));
