@@ -27,8 +27,9 @@ pub struct Seen<'a> {
     pub pool: &'a v1::Pool,
     /// Of the last plan; none of a standby.
     pub notes: &'a [Note],
-    /// What a person was told of, and is not over; none of a standby.
-    pub alerts: &'a BTreeSet<AlertKind>,
+    /// What a person was told of, and is not over, with what was said (empty where that is not known); none of a
+    /// standby.
+    pub alerts: &'a BTreeMap<AlertKind, &'a str>,
     pub held_since: Option<Timestamp>,
     /// A standby tells what it cannot read, and nothing else.
     pub leads: bool,
@@ -57,7 +58,7 @@ impl Watcher {
             fleet(seen, &mut found);
             notes(seen, &mut found);
             image(seen, now, &mut found);
-            alerts(seen, &mut found);
+            alerts(seen, now, &mut found);
         } else {
             self.at_cap.clear();
         }
@@ -124,7 +125,7 @@ fn unreadable(seen: &Seen<'_>, found: &mut Vec<Finding>) {
         let detail = format!("{} No scaling until this works again.", sentence(problem));
         if !problem.is_empty() {
             found.push(Finding::new(kind).detail(detail));
-        } else if seen.alerts.contains(&alert) {
+        } else if seen.alerts.contains_key(&alert) {
             found.push(Finding::new(kind));
         }
     }
@@ -280,8 +281,24 @@ fn image(seen: &Seen<'_>, now: Timestamp, found: &mut Vec<Finding>) {
 }
 
 /// What a person was told of, and the status does not show.
-fn alerts(seen: &Seen<'_>, found: &mut Vec<Finding>) {
-    let more = seen.alerts.iter().map(|alert| match alert {
+fn alerts(seen: &Seen<'_>, now: Timestamp, found: &mut Vec<Finding>) {
+    let known: BTreeSet<Kind> = found.iter().map(|it| it.kind).collect();
+    let mut new: BTreeMap<Kind, Vec<String>> = BTreeMap::new();
+    for (alert, said) in seen.alerts {
+        let said = Some(sentence(said)).filter(|it| !it.is_empty());
+        new.entry(kind_of(*alert)).or_default().extend(said);
+    }
+    new.retain(|kind, _| !known.contains(kind));
+    found.extend(new.into_iter().map(|(kind, said)| match kind {
+        // It is half-open by now: one instance tries. What was said is of before.
+        Kind::BreakerOpen => Finding::new(kind).title("Instances failed in a row, and none has succeeded since"),
+        Kind::DrainOverdue => Finding::new(kind).title(overdue(seen, now)).detail(said.join(" ")),
+        kind => Finding::new(kind).detail(said.join(" ")),
+    }));
+}
+
+fn kind_of(alert: AlertKind) -> Kind {
+    match alert {
         AlertKind::BootsFail | AlertKind::EarlyEnds => Kind::BreakerOpen,
         AlertKind::Quota | AlertKind::NotPermitted | AlertKind::WrongConfiguration | AlertKind::UnknownRefusal => {
             Kind::LaunchesStopped
@@ -298,14 +315,15 @@ fn alerts(seen: &Seen<'_>, found: &mut Vec<Finding>) {
         AlertKind::InstancesUnknown => Kind::InstancesUnknown,
         AlertKind::QueueGone => Kind::QueueGone,
         AlertKind::TwoAgents => Kind::TwoAgents,
-    });
-    let known: BTreeSet<Kind> = found.iter().map(|it| it.kind).collect();
-    let new: BTreeSet<Kind> = more.filter(|kind| !known.contains(kind)).collect();
-    found.extend(new.into_iter().map(|kind| match kind {
-        // It is half-open by now: one instance tries.
-        Kind::BreakerOpen => Finding::new(kind).title("Instances failed in a row, and none has succeeded since"),
-        kind => Finding::new(kind),
-    }));
+    }
+}
+
+/// What was said of it names no instance.
+fn overdue(seen: &Seen<'_>, now: Timestamp) -> String {
+    let is_late = |it: &&v1::Instance| it.phase_deadline.as_ref().is_some_and(|at| moment(at) < now);
+    let late: Vec<String> = alive(seen).filter(|it| it.phase == "draining").filter(is_late).map(name).collect();
+    let title = Kind::DrainOverdue.title();
+    if late.is_empty() { title.to_owned() } else { format!("{title}: {}", list(&late)) }
 }
 
 fn moment(at: &prost_types::Timestamp) -> Timestamp {

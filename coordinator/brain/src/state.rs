@@ -92,6 +92,9 @@ pub struct State {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) launch_outcomes: BTreeMap<String, u64>,
     pub(crate) alerts: BTreeSet<AlertKind>,
+    /// What was said when they were raised; may have some that are over.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) alert_reasons: BTreeMap<AlertKind, String>,
     /// Decided while handling an event; given out by the next tick.
     pub(crate) pending: Vec<Planned>,
     /// When replacements on EC2's recommendation were begun, oldest first.
@@ -173,6 +176,7 @@ impl State {
             other_refusals: Vec::new(),
             launch_outcomes: BTreeMap::new(),
             alerts: BTreeSet::new(),
+            alert_reasons: BTreeMap::new(),
             pending: Vec::new(),
             rebalances: VecDeque::new(),
             launched_total: 0,
@@ -192,6 +196,8 @@ impl State {
     /// Tells a person, once until the alert is over.
     pub(crate) fn raise(&mut self, alert: AlertKind, reason: Reason) {
         if self.alerts.insert(alert) {
+            self.alert_reasons.retain(|alert, _| self.alerts.contains(alert));
+            self.alert_reasons.insert(alert, reason.to_string());
             self.pending.push(Planned::new(Decision::Alert { alert }, reason));
         }
     }

@@ -25,9 +25,10 @@ impl Reconciler {
         }
         let leads = pool.is_leader();
         let alerts: BTreeSet<AlertKind> = pool.state().alerts().filter(|_| leads).collect();
+        let said = alerts.iter().map(|alert| (*alert, pool.state().alert_reason(*alert).unwrap_or_default())).collect();
         let notes: &[Note] = pool.history().last().filter(|_| leads).map_or(&[], |entry| &entry.plan.notes);
         let held_since = pool.state().held_since();
-        let seen = Seen { pool: &view, notes, alerts: &alerts, held_since, leads, target: self.config.target };
+        let seen = Seen { pool: &view, notes, alerts: &said, held_since, leads, target: self.config.target };
         let findings = self.attention.look(&seen, pool.time(now));
         view.attention = findings.iter().map(|finding| finding.published(name)).collect();
         if pool.is_leader() && pool.ticked_at().is_some() {

@@ -7,7 +7,7 @@ const TARGET: Duration = Duration::from_secs(600);
 
 /// What one look at a leader's pool finds.
 fn found(pool: &v1::Pool, notes: &[Note], alerts: &[AlertKind]) -> Vec<Finding> {
-    let alerts = alerts.iter().copied().collect();
+    let alerts = alerts.iter().map(|alert| (*alert, "")).collect();
     let seen = Seen { pool, notes, alerts: &alerts, held_since: None, leads: true, target: TARGET };
     Watcher::default().look(&seen, Timestamp(100 * MINUTE))
 }
@@ -110,7 +110,7 @@ fn each_kind_is_found_in_a_status_that_shows_it_and_in_no_other() {
     // Long after 1970, so that an image can be old.
     let now = Timestamp(40 * 86_400_000);
     for (kind, pool, notes, detail) in &cases {
-        let none = BTreeSet::new();
+        let none = BTreeMap::new();
         let seen = Seen { pool, notes, alerts: &none, held_since: None, leads: true, target: TARGET };
         let found = Watcher::default().look(&seen, now);
         assert_eq!(kinds(&found), [*kind]);
@@ -153,6 +153,30 @@ fn whatever_a_person_was_told_of_is_found_once() {
 }
 
 #[test]
+fn what_was_said_of_an_alert_is_its_findings_detail() {
+    let said = |pool: &v1::Pool, all: &[(AlertKind, &str)]| {
+        let alerts = all.iter().copied().collect();
+        let seen = Seen { pool, notes: &[], alerts: &alerts, held_since: None, leads: true, target: TARGET };
+        let found = Watcher::default().look(&seen, Timestamp(100 * MINUTE));
+        found.into_iter().map(|it| (it.title, it.detail)).collect::<Vec<_>>()
+    };
+    let pool = v1::Pool::default();
+    let gone = said(&pool, &[(AlertKind::QueueGone, "queue \"video\" was there")]);
+    assert_eq!(gone, [("A queue is gone from Redis".to_owned(), "Queue \"video\" was there.".to_owned())]);
+    let both = said(&pool, &[(AlertKind::HandBackFails, "cannot hand back"), (AlertKind::JobsLeft, "2 jobs of i-1")]);
+    assert_eq!(both[0].1, "Cannot hand back. 2 jobs of i-1.");
+    let late = |id: &str, minute: u64| v1::Instance {
+        phase: "draining".to_owned(),
+        phase_deadline: Some(times::from_epoch(Duration::from_millis(minute * MINUTE))),
+        ..instance(id)
+    };
+    let pool = v1::Pool { instances: vec![late("i-1", 99), late("i-2", 101)], ..pool };
+    let overdue = said(&pool, &[(AlertKind::DrainOverdue, "drain 1 min past its deadline")]);
+    let expected = ("A drain did not end in time: i-1".to_owned(), "Drain 1 min past its deadline.".to_owned());
+    assert_eq!(overdue, [expected]);
+}
+
+#[test]
 fn every_class_of_refusal_that_needs_a_person_has_a_remedy() {
     for class in RefusalClass::ALL.into_iter().filter(|class| class.needs_a_person()) {
         let pool = v1::Pool { launches_blocked: vec![blocked(class.as_str())], ..v1::Pool::default() };
@@ -170,7 +194,7 @@ fn waiting(demand: u64) -> v1::Pool {
 fn grows(watcher: &mut Watcher, notes: &[Note], (from, to): (u64, u64), demand: impl Fn(u64) -> u64) -> bool {
     let mut is_found = false;
     for now in (from * MINUTE..to * MINUTE).step_by(10_000) {
-        let (pool, none) = (waiting(demand(now / MINUTE)), BTreeSet::new());
+        let (pool, none) = (waiting(demand(now / MINUTE)), BTreeMap::new());
         let seen = Seen { pool: &pool, notes, alerts: &none, held_since: None, leads: true, target: TARGET };
         is_found = kinds(&watcher.look(&seen, Timestamp(now))).contains(&Kind::CapReached);
     }
@@ -193,7 +217,7 @@ fn a_pool_is_at_its_cap_where_all_are_ready_that_the_policy_may_want() {
     let of = |desired, phases: &[&str]| {
         let of = |phase: &&str| v1::Instance { phase: (*phase).to_owned(), ..instance("i") };
         let pool = v1::Pool { desired, instances: phases.iter().map(of).collect(), ..waiting(5) };
-        let none = BTreeSet::new();
+        let none = BTreeMap::new();
         let seen = Seen { pool: &pool, notes: &[], alerts: &none, held_since: None, leads: true, target: TARGET };
         at_cap(&seen)
     };
@@ -210,7 +234,7 @@ fn a_pool_is_at_its_cap_where_all_are_ready_that_the_policy_may_want() {
 fn a_hold_is_worth_a_word_while_jobs_wait_and_after_an_hour() {
     let held = |pool: v1::Pool, minutes: u64| {
         let pool = v1::Pool { held: true, hold_reason: "a look, by root".to_owned(), ..pool };
-        let (none, since) = (BTreeSet::new(), Some(Timestamp(MINUTE)));
+        let (none, since) = (BTreeMap::new(), Some(Timestamp(MINUTE)));
         let seen = Seen { pool: &pool, notes: &[], alerts: &none, held_since: since, leads: true, target: TARGET };
         Watcher::default().look(&seen, Timestamp((minutes + 1) * MINUTE)).pop()
     };
@@ -229,14 +253,14 @@ fn a_standby_tells_what_it_cannot_read_and_nothing_else() {
         launches_blocked: vec![blocked("quota")],
         ..waiting(5)
     };
-    let none = BTreeSet::new();
+    let none = BTreeMap::new();
     let seen = Seen { pool: &pool, notes: &[], alerts: &none, held_since: None, leads: false, target: TARGET };
     assert_eq!(kinds(&Watcher::default().look(&seen, Timestamp(0))), [Kind::QueuesUnknown]);
 }
 
 #[test]
 fn since_is_when_it_was_seen_first_and_anew_after_it_was_over() {
-    let (mut watcher, none) = (Watcher::default(), BTreeSet::new());
+    let (mut watcher, none) = (Watcher::default(), BTreeMap::new());
     let bad = v1::Pool { listing_problem: "x".to_owned(), ..v1::Pool::default() };
     let mut since = |pool: &v1::Pool, now| {
         let seen = Seen { pool, notes: &[], alerts: &none, held_since: None, leads: true, target: TARGET };

@@ -82,6 +82,12 @@ impl State {
         self.alerts.iter().copied()
     }
 
+    /// What was said when this alert was raised; None where it is over, or was raised by a version that did not keep
+    /// it.
+    pub fn alert_reason(&self, alert: AlertKind) -> Option<&str> {
+        self.alert_reasons.get(&alert).filter(|_| self.alerts.contains(&alert)).map(String::as_str)
+    }
+
     pub fn is_leader(&self) -> bool {
         self.leader
     }
@@ -169,5 +175,27 @@ impl State {
             counts.drilled += u32::from((is_on_its_way || instance.is_capacity()) && instance.is_for_drill);
         }
         counts
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reason::Reason;
+
+    #[test]
+    fn what_was_said_of_an_alert_is_kept_in_the_ledger_until_it_is_over() {
+        let mut state = State::new("t");
+        let gone = |queue: &str| Reason::QueueGone { queue: queue.to_owned() };
+        state.raise(AlertKind::QueueGone, gone("video"));
+        state.raise(AlertKind::QueueGone, gone("mail"));
+        let written = serde_json::to_string(&state).expect("it is written");
+        let mut state: State = serde_json::from_str(&written).expect("it is read");
+        let said = state.alert_reason(AlertKind::QueueGone).unwrap_or_default();
+        assert!(said.starts_with("queue \"video\" was there"), "that a person was told: {said}");
+        state.alerts.remove(&AlertKind::QueueGone);
+        assert_eq!(state.alert_reason(AlertKind::QueueGone), None);
+        state.raise(AlertKind::TwoAgents, Reason::TwoAgents { id: InstanceId("i-1".to_owned()) });
+        assert_eq!(state.alert_reasons.len(), 1, "what is over is not kept");
     }
 }

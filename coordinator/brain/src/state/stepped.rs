@@ -54,6 +54,7 @@ impl Stepped for State {
             other_refusals,
             launch_outcomes: _,
             alerts: _,
+            alert_reasons: _,
             pending,
             rebalances,
             launched_total: _,
