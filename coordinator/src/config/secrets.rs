@@ -23,9 +23,9 @@ const SECRETS: [(&str, &str, &str); 4] = [
 /// # Errors
 /// A file that is named cannot be read, or is empty.
 pub(super) fn read(target: &mut Target<'_>, credentials: Option<&Path>) -> Result<(), ConfigError> {
-    for (key, file_key, credential) in SECRETS {
+    for (key, file_key, name) in SECRETS {
         let named = get(target.table, &parts(file_key)).and_then(Value::as_str).filter(|file| !file.is_empty());
-        let credential = credentials.map(|directory| directory.join(credential)).filter(|file| file.exists());
+        let credential = credentials.map(|directory| directory.join(name)).filter(|file| file.exists());
         let (file, origin) = match (named.map(PathBuf::from), credential) {
             (Some(file), _) => (file, target.origins.of(file_key)),
             (None, Some(file)) => (file, target.origins.of(key)),
@@ -42,9 +42,8 @@ pub(super) fn read(target: &mut Target<'_>, credentials: Option<&Path>) -> Resul
         let shown = file.display();
         let text = std::fs::read_to_string(&file).map_err(|error| {
             bad(format!(
-                "cannot read {shown} ({error}). A file that is root's comes to the service by LoadCredential={}:{shown}, without \
-                 this setting",
-                file.file_name().unwrap_or_default().display()
+                "cannot read {shown} ({error}). A file that is root's comes to the service by LoadCredential={name}:{shown}, without \
+                 this setting"
             ))
         })?;
         let text = text.trim();

@@ -273,6 +273,7 @@ fn a_secrets_file_comes_before_file_and_environment() {
     assert_eq!(by_credential.redis_url, by_key.redis_url);
     let missing = read(&[("SPILLWAY_GRPC_JOIN_TOKEN_FILE", "/nowhere/token")]).unwrap_err().to_string();
     assert!(missing.contains("SPILLWAY_GRPC_JOIN_TOKEN_FILE: cannot read /nowhere/token"), "{missing}");
+    assert!(missing.contains("LoadCredential=join-token:/nowhere/token"), "the name that is read: {missing}");
     let url = [("SPILLWAY_NOTIFY_WEBHOOK_URL_FILE", "https://hooks.example/services/sesame")];
     let mistaken = read(&url).unwrap_err().to_string();
     assert!(mistaken.contains("SPILLWAY_NOTIFY_WEBHOOK_URL_FILE: is an address, and must be the path"), "{mistaken}");
