@@ -260,8 +260,7 @@ impl Notifier {
                 Sent::Taken
             }
             Err(problem) => {
-                let asked = if let WebhookProblem::TooMany { retry_after } = &problem { *retry_after } else { None };
-                let wait = self.engine.failed(asked, clock::now());
+                let wait = self.engine.failed(problem.retry_after(), clock::now());
                 let sent = if matches!(problem, WebhookProblem::Hangs) { Sent::Unanswered } else { Sent::NotTaken };
                 let problem = problem.to_string();
                 if self.problem.as_ref() != Some(&problem) {

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use aws_smithy_runtime_api::client::http::{HttpConnector as _, SharedHttpConnector};
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
@@ -15,8 +15,8 @@ use serde_json::json;
 use spillway_words::shown;
 use thiserror::Error;
 
-use crate::cloud;
 use crate::config::{Proxies, WebhookUrl};
+use crate::{clock, cloud};
 
 /// A webhook that hangs is given up after that.
 pub const ANSWERS_WITHIN: Duration = Duration::from_secs(8);
@@ -37,7 +37,7 @@ pub enum WebhookProblem {
     #[error("the webhook asks to wait: it was sent too many messages (HTTP 429)")]
     TooMany { retry_after: Option<Duration> },
     #[error("the webhook answered HTTP {status}{words}: it does not work now, and is asked again")]
-    Fails { status: u16, words: Words },
+    Fails { status: u16, words: Words, retry_after: Option<Duration> },
     #[error(
         "the webhook answered with a redirection (HTTP {0}), which is not followed: set notify.webhook_url to where it leads"
     )]
@@ -49,6 +49,16 @@ pub enum WebhookProblem {
     Refused { status: u16, words: Words },
     #[error("the webhook's URL cannot be used: {0}")]
     BadUrl(String),
+}
+
+impl WebhookProblem {
+    /// For how long it asked not to be sent anything.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            WebhookProblem::TooMany { retry_after } | WebhookProblem::Fails { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
 }
 
 /// What it said, behind a colon; nothing where it said nothing.
@@ -85,7 +95,8 @@ impl Webhook {
             let unreachable = |error: &dyn std::error::Error| WebhookProblem::Unreachable(self.bare(&in_words(error)));
             let mut response = self.http.call(request).await.map_err(|error| unreachable(&error))?;
             let body = read(&mut response).await;
-            self.judged(&response, &body)
+            let asked = response.headers().get("retry-after").and_then(|it| asked_wait(it, clock::system_now()));
+            judged(response.status().as_u16(), asked, Words(self.bare(&String::from_utf8_lossy(&body))))
         };
         tokio::time::timeout(ANSWERS_WITHIN, answered).await.map_err(|_| WebhookProblem::Hangs)?
     }
@@ -102,26 +113,28 @@ impl Webhook {
         Ok(request)
     }
 
-    fn judged(&self, response: &HttpResponse, body: &[u8]) -> Result<String, WebhookProblem> {
-        let status = response.status().as_u16();
-        let words = Words(self.bare(&String::from_utf8_lossy(body)));
-        match status {
-            200..300 => Ok(format!("HTTP {status}{words}")),
-            300..400 => Err(WebhookProblem::Redirects(status)),
-            429 => {
-                let asked = response.headers().get("retry-after").and_then(|it| it.trim().parse().ok());
-                Err(WebhookProblem::TooMany { retry_after: asked.map(Duration::from_secs) })
-            }
-            408 | 425 | 500.. => Err(WebhookProblem::Fails { status, words }),
-            _ => Err(WebhookProblem::Refused { status, words }),
-        }
-    }
-
     /// On one line, without the URL: whoever knows its path can write there.
     fn bare(&self, words: &str) -> String {
         let words = masked(words, self.url.expose());
         shown::cut(&shown::visible_line(words.trim()), LONGEST_WORDS)
     }
+}
+
+fn judged(status: u16, retry_after: Option<Duration>, words: Words) -> Result<String, WebhookProblem> {
+    match status {
+        200..300 => Ok(format!("HTTP {status}{words}")),
+        300..400 => Err(WebhookProblem::Redirects(status)),
+        429 => Err(WebhookProblem::TooMany { retry_after }),
+        408 | 425 | 500.. => Err(WebhookProblem::Fails { status, words, retry_after }),
+        _ => Err(WebhookProblem::Refused { status, words }),
+    }
+}
+
+/// How long `Retry-After` asks to wait: seconds, or until a time by the receiver's clock.
+fn asked_wait(header: &str, now: SystemTime) -> Option<Duration> {
+    let header = header.trim();
+    let until = || httpdate::parse_http_date(header).ok().map(|at| at.duration_since(now).unwrap_or_default());
+    header.parse().ok().map(Duration::from_secs).or_else(until)
 }
 
 /// Words without the URL and without what is secret in it: each part of its path and each value of its query, however
@@ -163,6 +176,28 @@ fn in_words(error: &dyn std::error::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_wait_is_asked_for_in_seconds_or_until_a_date_and_by_whatever_does_not_work_now() {
+        let now = httpdate::parse_http_date("Sun, 29 Nov 2026 07:28:00 GMT").expect("a date");
+        for (header, seconds) in [
+            ("120", Some(120)),
+            (" 7 ", Some(7)),
+            ("Sun, 29 Nov 2026 07:30:00 GMT", Some(120)),
+            ("Sunday, 29-Nov-26 07:30:00 GMT", Some(120)),
+            ("Sun, 29 Nov 2026 07:00:00 GMT", Some(0)),
+            ("soon", None),
+            ("-5", None),
+        ] {
+            assert_eq!(asked_wait(header, now), seconds.map(Duration::from_secs), "{header}");
+        }
+        let wait = Some(Duration::from_secs(120));
+        for status in [429, 503] {
+            let problem = judged(status, wait, Words::default()).expect_err("it was not taken");
+            assert_eq!(problem.retry_after(), wait, "{status}");
+        }
+        assert_eq!(judged(404, wait, Words::default()).expect_err("it was refused").retry_after(), None);
+    }
 
     #[test]
     fn no_part_of_the_urls_path_and_no_value_of_its_query_is_in_its_receivers_words() {
