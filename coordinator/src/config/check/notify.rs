@@ -35,7 +35,8 @@ pub(super) fn check(check: &Check<'_>, section: NotifySection) -> Result<Notify,
 /// Hours and minutes with two digits each.
 fn time(text: &str) -> Option<Time> {
     let (hour, minute) = text.split_once(':')?;
-    let number = |text: &str| (text.len() == 2).then(|| text.parse::<i8>().ok())?;
+    let is_number = |text: &str| text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_digit());
+    let number = |text: &str| is_number(text).then(|| text.parse::<i8>().ok())?;
     Time::new(number(hour)?, number(minute)?, 0, 0).ok()
 }
 

@@ -422,7 +422,7 @@ fn messages_are_sent_to_a_webhook_that_is_encrypted_or_here_and_no_error_shows_i
 
 #[test]
 fn the_digest_has_a_time_of_the_day_in_a_zone_that_there_is() {
-    for at in ["24:00", "8", "8:00", "08:60", "noon", "-1:00"] {
+    for at in ["24:00", "8", "8:00", "08:60", "noon", "-1:00", "+8:00", "-0:00", "08:+5"] {
         refused(&format!("[notify]\ndigest_at = \"{at}\""), &[], "f:2: notify.digest_at: ");
     }
     refused("[notify]\ntimezone = \"Mars/Olympus\"", &[], "f:2: notify.timezone: \"Mars/Olympus\" is not a time zone");
