@@ -47,6 +47,11 @@ fn webhook(url: &str) -> Result<WebhookUrl, &'static str> {
     if authority.as_str().contains('@') {
         return Err("has a user before its host, which no webhook takes: remove what stands before the @");
     }
+    // The request would go to the scheme's own port.
+    let has_port = authority.as_str().len() > host.len();
+    if has_port && uri.port_u16().is_none_or(|port| port == 0) {
+        return Err("has a port that is none: write a number from 1 to 65535 behind the host, or nothing");
+    }
     match uri.scheme_str() {
         Some("https") => Ok(WebhookUrl(url.trim().to_owned())),
         Some("http") if is_loopback(host) => Ok(WebhookUrl(url.trim().to_owned())),

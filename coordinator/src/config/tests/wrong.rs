@@ -401,6 +401,7 @@ fn messages_are_sent_to_a_webhook_that_is_encrypted_or_here_and_no_error_shows_i
     for good in [
         "https://hooks.example/services/T0/B0/sesame",
         "http://127.0.0.1:9/x",
+        "https://hooks.example:8443/sesame",
         "http://localhost/x",
         "http://[::1]:9/x",
         "",
@@ -413,6 +414,9 @@ fn messages_are_sent_to_a_webhook_that_is_encrypted_or_here_and_no_error_shows_i
         ("ftp://hooks.example/sesame", "is not a webhook's URL: write https://HOST/PATH"),
         ("https://me:sesame@hooks.example/x", "has a user before its host"),
         ("https:///sesame", "is not a webhook's URL"),
+        ("http://127.0.0.1:99999/sesame", "has a port that is none"),
+        ("https://hooks.example:0/sesame", "has a port that is none"),
+        ("https://[::1]:65536/sesame", "has a port that is none"),
     ] {
         let error = url(bad).expect_err(bad);
         assert!(error.contains(expected) && error.contains("SPILLWAY_NOTIFY_WEBHOOK_URL"), "{bad}: {error}");
