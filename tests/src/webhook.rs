@@ -18,6 +18,8 @@ pub enum Answers {
     Status(u16, String),
     /// Not at all.
     Hangs,
+    /// Not at all, and what is sent is kept.
+    Keeps,
     /// It closes the connection.
     Closes,
 }
@@ -101,8 +103,10 @@ async fn serve(mut stream: TcpStream, inner: Arc<Mutex<Inner>>) {
             inner.asked += 1;
             inner.answers.clone()
         };
+        let is_kept_alone = answers == Answers::Keeps;
         let (status, headers) = match answers {
             Answers::Status(status, headers) => (status, headers),
+            Answers::Keeps => (200, String::new()),
             Answers::Closes => return,
             Answers::Hangs => {
                 tokio::time::sleep(Duration::from_secs(60)).await;
@@ -119,6 +123,10 @@ async fn serve(mut stream: TcpStream, inner: Arc<Mutex<Inner>>) {
             let text = body["text"].as_str().expect("a text").to_owned();
             let message = Message { text, key: header("idempotency-key"), content_type: header("content-type") };
             inner.lock().unwrap_or_else(PoisonError::into_inner).taken.push(message);
+        }
+        if is_kept_alone {
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            return;
         }
         let words = if status == 200 { "ok".to_owned() } else { format!("no_service /services/{SECRET}") };
         let length = words.len();

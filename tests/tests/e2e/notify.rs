@@ -185,17 +185,41 @@ async fn a_webhook_that_is_dead_for_a_while_loses_no_message_and_delays_no_tick(
     webhook.answers(Answers::Status(200, String::new()));
     let told = until_told(&stage, &webhook, 1).await;
     assert!(told[0].contains("Held while jobs wait"), "{told:?}");
+    // The webhook has the message before its sender has the answer.
+    stage.until("its sender says so", || log(&stage).contains("messages are taken again")).await;
     let log = log(&stage);
     for words in [
         "the webhook cannot be reached",
         "the webhook answered HTTP 503",
         "too many messages (HTTP 429)",
         "did not answer within 8 s",
-        "messages are taken again",
     ] {
         assert!(log.contains(words), "{words} is not in\n{log}");
     }
     assert!(!log.contains(SECRET), "the log shows the URL");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_webhook_that_takes_messages_and_never_answers_has_the_digest_too() {
+    let webhook = Webhook::start().await;
+    let mut setup = nothing_is_launched(&webhook);
+    setup.environment.push(("SPILLWAY_NOTIFY_DIGEST_AT", within_the_hour()));
+    let mut stage = Stage::without_coordinator(setup).await;
+    jobs::add(&stage.redis, 3, 1.0);
+    // Both are to be told by the time that it takes anything.
+    webhook.answers(Answers::Status(503, String::new()));
+    stage.start_coordinator().await;
+    leads(&stage).await;
+    assert!(stage.coordinator().command(&["hold"]).status.success());
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    webhook.answers(Answers::Keeps);
+    let about = |words: &str| webhook.texts().iter().filter(|it| it.contains(words)).count();
+    stage.until("the hold is told", || about("Spillway, pool spillway, warn: Held while jobs wait") > 0).await;
+    stage.until("the digest is told", || about("Spillway, the last 24 hours") > 0).await;
+    webhook.answers(Answers::Status(200, String::new()));
+    stage.until("messages are taken", || log(&stage).contains("messages are taken again")).await;
+    let keys: std::collections::BTreeSet<String> = webhook.taken().into_iter().map(|it| it.key).collect();
+    assert_eq!(keys.len(), 2, "each is sent again as it was: {:?}", webhook.taken());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -221,13 +245,17 @@ async fn a_change_of_the_leader_tells_nothing_twice_and_forgets_nothing() {
     assert!(ledger.contains("\"held\"") && !ledger.contains(SECRET), "{ledger}");
 }
 
+/// A time of the day whose digest is due now.
+fn within_the_hour() -> String {
+    let at = time::OffsetDateTime::now_utc() - time::Duration::minutes(5);
+    format!("{:02}:{:02}", at.hour(), at.minute())
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_digest_is_sent_once_whoever_leads() {
     let webhook = Webhook::start().await;
     let mut setup = nothing_is_launched(&webhook);
-    // Within the hour after its time.
-    let now = time::OffsetDateTime::now_utc() - time::Duration::minutes(5);
-    setup.environment.push(("SPILLWAY_NOTIFY_DIGEST_AT", format!("{:02}:{:02}", now.hour(), now.minute())));
+    setup.environment.push(("SPILLWAY_NOTIFY_DIGEST_AT", within_the_hour()));
     let mut stage = Stage::without_coordinator(setup).await;
     jobs::add(&stage.redis, 1, 1.0);
     stage.start_coordinator().await;
