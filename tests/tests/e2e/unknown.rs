@@ -39,6 +39,9 @@ async fn a_queue_that_bullmq_obliterates_is_empty() {
     }
     let told = format!("queue \"{QUEUE}\" was there and has no key in Redis any more");
     assert!(stage.coordinator().explained(&told), "{}", stage.diagnosis().await);
+    let found = stage.coordinator().status()["attention"].to_string();
+    let detail = format!(r#"Queue \"{QUEUE}\" was there and has no key"#);
+    assert!(found.contains("queue_gone") && found.contains(&detail), "{found}");
     assert!(stage.coordinator().explained("idle: no jobs ready to run"), "{}", stage.diagnosis().await);
     assert_eq!(stage.instances().len(), 3, "{}", stage.diagnosis().await);
     works_again(&stage, 0).await;
