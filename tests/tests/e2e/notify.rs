@@ -155,6 +155,33 @@ async fn a_redis_that_is_unreachable_is_told_although_the_ledger_is_there_and_so
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hold_is_not_over_because_the_lease_is_lost() {
+    let webhook = Webhook::start().await;
+    let setup =
+        Setup { redis: vec!["--appendonly", "yes", "--appendfsync", "always"], ..nothing_is_launched(&webhook) };
+    let mut stage = Stage::without_coordinator(setup).await;
+    jobs::add(&stage.redis, 3, 1.0);
+    stage.start_coordinator().await;
+    leads(&stage).await;
+    // It is told by who is cut off already, from memory.
+    webhook.answers(Answers::Closes);
+    assert!(stage.coordinator().command(&["hold"]).status.success());
+    stage.until("it is to be told", || webhook.asked() > 0).await;
+    stage.redis.kill();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    webhook.answers(Answers::Status(200, String::new()));
+    let about = |words: &str| webhook.texts().iter().filter(|it| it.contains(words)).count();
+    stage.until("the hold is told", || about("Held while jobs wait") > 0).await;
+    // Beyond the lease, and for longer than what is over takes to be told.
+    let is_over = || webhook.texts().iter().any(|it| it.contains("over") && it.contains("Held while jobs wait"));
+    stage.throughout(Duration::from_secs(28), "nobody tells that it is over", || !is_over()).await;
+    stage.redis.restart();
+    leads(&stage).await;
+    stage.until("it is resumed", || stage.coordinator().command(&["resume"]).status.success()).await;
+    stage.until("that it is over is told", is_over).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_webhook_that_is_dead_for_a_while_loses_no_message_and_delays_no_tick() {
     let webhook = Webhook::start().await;
     let stage = with_three_jobs(&webhook).await;
