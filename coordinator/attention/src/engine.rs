@@ -31,9 +31,11 @@ const LEAST: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(300);
 /// What a webhook that is asked too often may ask for.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3600);
-/// A message that no attempt of so many was answered for counts as taken: a webhook that takes it and answers too late
-/// would have it for ever, and no other.
+/// A message that was not answered is sent so often as it is; then it is made anew, with what has come since.
 const ATTEMPTS: u32 = 3;
+/// What was sent and not answered for so long counts as taken: a webhook that takes each message and answers too late
+/// would have it for ever. One that is only down is back sooner.
+const TAKEN_AFTER: Duration = Duration::from_secs(3600);
 
 /// A message that is to be sent now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,6 +70,8 @@ pub struct Engine {
     not_before: Option<Timestamp>,
     /// Sent, and not answered: the webhook may have taken it, so that it is sent again as it is. With the attempts.
     unanswered: Option<(Outgoing, u32)>,
+    /// Since when no message was answered.
+    silent_since: Option<Timestamp>,
     /// The same for the digest of a day.
     unanswered_digest: Option<(String, u32)>,
 }
@@ -91,6 +95,7 @@ impl Engine {
             failed: 0,
             not_before: None,
             unanswered: None,
+            silent_since: None,
             unanswered_digest: None,
         }
     }
@@ -184,13 +189,17 @@ impl Engine {
     }
 
     /// It was sent, and nobody knows whether the webhook took it: what is due next is the same message, with the same
-    /// key. True: it was the last attempt, and counts as taken. The webhook is not known to work then: the waits stay
-    /// as long as they are.
+    /// key, some times, and then one with all that is news by then. True: the webhook has been silent for so long that
+    /// this counts as taken. It is not known to work then: the waits stay as long as they are.
     pub fn unanswered(&mut self, outgoing: Outgoing, now: Timestamp) -> bool {
         let before =
             self.unanswered.take().filter(|(it, _)| it.key == outgoing.key).map_or(0, |(_, attempts)| attempts);
+        let since = *self.silent_since.get_or_insert(now);
         if before + 1 < ATTEMPTS {
             self.unanswered = Some((outgoing, before + 1));
+            return false;
+        }
+        if now >= since && now.since(since) < TAKEN_AFTER {
             return false;
         }
         self.told(&outgoing, now);
@@ -219,6 +228,7 @@ impl Engine {
     /// Another message was taken: the webhook works.
     pub fn answered(&mut self, now: Timestamp) {
         (self.last_sent, self.failed, self.not_before) = (Some(now), 0, None);
+        self.silent_since = None;
     }
 
     /// The webhook did not take it. `retry_after`: what it asked for. How long nothing is sent now.
