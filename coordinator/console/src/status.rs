@@ -1,4 +1,4 @@
-//! The fleet as `spillway status` prints it: what needs a person, the sums, the instances, the last plan. Owns the
+//! The fleet as `spillway status` prints it: the sums, what needs a person, the instances, the last plan. Owns the
 //! order and what is left out where the room is small; the sentences are those of `words` and `attention`.
 //!
 //! - `page`: the room that there is, and how parts share it
@@ -141,9 +141,10 @@ fn pool_parts(pool: &v1::Pool, page: &Page, rows: Option<usize>, now: SystemTime
     let decisions = plan.iter().flat_map(|plan| &plan.decisions).map(decision_line);
     let notes = plan.iter().flat_map(|plan| &plan.notes).filter(|note| !attention::is_told(note, pool));
     let parts = vec![
-        Part::new("line", 1, vec![vec![title(pool)]]).first(1),
-        Part::new("finding", 6, worth).first(1),
+        Part::new("line", 1, vec![vec![title(pool)]]).first(1).urgent(),
         Part::new("line", 2, sums(pool, now).into_iter().map(|row| vec![row]).collect()).first(2),
+        // Below the sums, and before them where there is no room for both.
+        Part::new("finding", 6, worth).first(1).urgent(),
         Part::new("line", 1, labelled("drill", drill)),
         Part::new("line", 1, images.into_iter().map(|it| vec![label("  ", "image", Style::Dim, it)]).collect()),
         Part::new("line", 1, cost.map(|it| vec![label("  ", "cost", Style::Dim, it)]).collect()),

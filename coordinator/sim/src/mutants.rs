@@ -9,6 +9,7 @@ mod images;
 mod list;
 mod pool;
 mod seen;
+mod wait;
 
 use std::fs;
 use std::ops::Range;

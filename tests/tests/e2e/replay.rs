@@ -60,7 +60,8 @@ fn each_policy_is_an_object_in_the_order_given_and_the_same_each_time() {
     for row in &rows {
         let mut keys: Vec<&str> = row.keys().map(String::as_str).collect();
         let mut expected = KEYS.to_vec();
-        (keys.sort_unstable(), expected.sort_unstable());
+        keys.sort_unstable();
+        expected.sort_unstable();
         assert_eq!(keys, expected);
         assert_eq!(row["jobs"], 480);
     }

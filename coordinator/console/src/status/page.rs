@@ -62,6 +62,7 @@ impl Page {
                 }
             }
         }
+        unsaid.sort_by_key(|(_, noun)| *noun != "finding");
         if let Some((first, _)) = lines.first_mut().filter(|_| !unsaid.is_empty()) {
             *first = self.noted(std::mem::take(first), &unsaid);
         }
@@ -73,8 +74,13 @@ impl Page {
     fn shares(&self, parts: &[Part], rows: usize, most: Option<usize>) -> Vec<usize> {
         let needs: Vec<usize> = parts.iter().map(|part| self.need(part, most)).collect();
         let first = |part: &Part| part.items.iter().take(part.first).map(|item| cost(&self.set_item(item, most))).sum();
-        let firsts: Vec<usize> = parts.iter().map(first).collect();
-        let firsts = shares(rows, &firsts.iter().map(|first| (*first, *first)).collect::<Vec<_>>());
+        let firsts_of = |is_urgent: bool, rows: usize| {
+            let needs = parts.iter().map(|part| if part.is_urgent == is_urgent { first(part) } else { 0 });
+            shares(rows, &needs.map(|first| (first, first)).collect::<Vec<_>>())
+        };
+        let urgent = firsts_of(true, rows);
+        let usual = firsts_of(false, rows - urgent.iter().sum::<usize>());
+        let firsts: Vec<usize> = urgent.iter().zip(usual).map(|(urgent, usual)| urgent + usual).collect();
         let others = parts.iter().zip(&needs).zip(&firsts);
         let others = others.map(|((part, need), first)| (need - first, part.least.saturating_sub(*first)));
         let others = shares(rows - firsts.iter().sum::<usize>(), &others.collect::<Vec<_>>());
@@ -193,6 +199,8 @@ pub(super) struct Part {
     noun: &'static str,
     /// Items that come before the least of any other part.
     first: usize,
+    /// They come before those of parts that are not, wherever they stand.
+    is_urgent: bool,
     /// Rows that it gets before others get more than theirs.
     least: usize,
     items: Vec<Vec<Row>>,
@@ -200,12 +208,17 @@ pub(super) struct Part {
 
 impl Part {
     pub(super) fn new(noun: &'static str, least: usize, items: Vec<Vec<Row>>) -> Self {
-        Self { noun, first: 0, least, items }
+        Self { noun, first: 0, is_urgent: false, least, items }
     }
 
     /// With items that come before the least of any other part.
     pub(super) fn first(self, first: usize) -> Self {
         Self { first, ..self }
+    }
+
+    /// These come before those of parts that are not urgent, wherever they stand.
+    pub(super) fn urgent(self) -> Self {
+        Self { is_urgent: true, ..self }
     }
 
     pub(super) fn least(&self) -> usize {

@@ -155,7 +155,7 @@ fn rows(text: &str, columns: usize) -> usize {
 }
 
 #[test]
-fn fifty_instances_are_a_screenful_with_the_silent_one_named_first() {
+fn fifty_instances_are_a_screenful_with_the_sums_first_and_the_silent_one_named() {
     let shown = v1::GetFleetResponse { coordinator_version: "0.2.0".to_owned(), ..of(crowd("video")) };
     let text = said(&shown, at(100));
     assert!(rows(&text, 80) <= 23, "{} rows:\n{text}", rows(&text, 80));
@@ -165,10 +165,10 @@ fn fifty_instances_are_a_screenful_with_the_silent_one_named_first() {
         [
             "coordinator 0.2.0",
             "video: 50 desired, max 50",
-            "  WARNING    no heartbeat from i-0aaaaaaaaaaaaa007",
-            "  to do      look there, or `spillway drain` it: its jobs are handed back",
             "  queue      340 ready to run, 100 running, read 1 s ago",
             "  instances  30 ready, 10 booting, 10 draining; 100 jobs on them",
+            "  WARNING    no heartbeat from i-0aaaaaaaaaaaaa007",
+            "  to do      look there, or `spillway drain` it: its jobs are handed back",
             "  i-0aaaaaaaaaaaaa007  READY       1 min ago    spot c6g.large us-east-1b",
         ],
         "{text}"
@@ -272,7 +272,7 @@ fn unread(count: usize) -> v1::GetFleetResponse {
 }
 
 #[test]
-fn of_several_pools_each_shows_its_worst_finding_before_its_sums_and_says_what_is_left_out() {
+fn of_several_pools_each_shows_its_worst_finding_rather_than_its_sums_and_says_what_is_left_out() {
     for count in [2, 5, 7, 8, 11] {
         let on_a_terminal = plain(&lines(&unread(count), &Page::of_terminal(80, 24), at(0)));
         for text in [said(&unread(count), at(0)), on_a_terminal] {
@@ -280,8 +280,7 @@ fn of_several_pools_each_shows_its_worst_finding_before_its_sums_and_says_what_i
             let of_pools: Vec<&str> = text.split("\np").skip(1).collect();
             assert_eq!(of_pools.len(), count, "{text}");
             for (at, of_pool) in of_pools.iter().enumerate() {
-                let second = of_pool.lines().nth(1).unwrap_or_default();
-                assert!(second.starts_with("  PROBLEM    queue \"q"), "p{:02}: {text}", at + 1);
+                assert!(of_pool.contains("\n  PROBLEM    queue \"q"), "p{:02}: {text}", at + 1);
                 let has_todo = of_pool.contains("\n  to do      `spillway queues` asks Redis");
                 assert!(has_todo || count > 7, "{text}");
                 let has_sums = of_pool.contains("\n  queue      cannot be read\n  instances  none");

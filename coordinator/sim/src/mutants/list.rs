@@ -1,6 +1,6 @@
 //! What a mutant is, and all of them: each replaces one text that its file has exactly once; a test checks that.
 
-use super::{capacity, drains, drill, images, pool, seen};
+use super::{capacity, drains, drill, images, pool, seen, wait};
 
 /// One bug.
 #[derive(Clone, Copy, Debug)]
@@ -46,6 +46,6 @@ pub(super) const fn bug(
 
 /// All of them, by what they are bugs in.
 pub fn all() -> impl Iterator<Item = &'static Mutant> {
-    let brain = [capacity::MUTANTS, drill::MUTANTS, images::MUTANTS, drains::MUTANTS, seen::MUTANTS];
+    let brain = [capacity::MUTANTS, drill::MUTANTS, images::MUTANTS, drains::MUTANTS, seen::MUTANTS, wait::MUTANTS];
     brain.into_iter().flatten().chain(pool::MUTANTS)
 }
