@@ -32,14 +32,6 @@ pub const MUTANTS: &[Mutant] = &[
     )
     .shown_by(LATE),
     bug(
-        "wait-forgets-boots",
-        "instances on their way do not hold back further launches",
-        "coordinator/brain/src/capacity/wait.rs",
-        "                slots.add_free(ready_in, self.slots);",
-        "                slots.add_free(ready_in, 0);",
-    )
-    .shown_by(LATE),
-    bug(
         "wait-boots-beside-drains",
         "an instance is launched although a drain could be cancelled",
         "coordinator/brain/src/capacity/wait.rs",
