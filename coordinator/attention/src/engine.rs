@@ -35,7 +35,7 @@ const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3600);
 const ATTEMPTS: u32 = 3;
 /// What was sent and not answered for so long counts as taken: a webhook that takes each message and answers too late
 /// would have it for ever. One that is only down is back sooner.
-const TAKEN_AFTER: Duration = Duration::from_secs(3600);
+const TAKEN_AFTER: Duration = Duration::from_secs(2 * 3600);
 
 /// A message that is to be sent now.
 #[derive(Clone, Debug, PartialEq, Eq)]
