@@ -154,8 +154,8 @@ pub const MUTANTS: &[Mutant] = &[
         "foreign-uncounted",
         "unmanaged instances do not count against the cap",
         "coordinator/brain/src/state/queries.rs",
-        "let mut counts = Counts { billing: foreign, ..Counts::default() };",
-        "let mut counts = Counts { billing: foreign.min(0), ..Counts::default() };",
+        "let mut counts = Counts { billing: foreign, not_ours: foreign, ..Counts::default() };",
+        "let mut counts = Counts { billing: foreign.min(0), not_ours: foreign, ..Counts::default() };",
     ),
     bug(
         "token-again",
