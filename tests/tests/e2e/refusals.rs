@@ -123,7 +123,9 @@ async fn a_used_token_whose_instance_is_terminated_is_followed_by_the_next_at_on
     stage.until("it is launched", || stage.instances().len() == 1).await;
     stage.emulator().interrupt(&stage.instances()[0].id, Duration::ZERO).expect("it runs");
     refuse(&stage, "RunInstances", "IdempotentInstanceTerminated", 1);
-    stage.until("the next token", || stage.instances().len() == 2).await;
+    // An instance is there a moment before its call is written down.
+    let are_both_there = || stage.instances().len() == 2 && stage.calls("RunInstances").len() == 3;
+    stage.until("the next token", are_both_there).await;
     let calls = stage.calls("RunInstances");
     assert_eq!((calls[0].client_token.clone(), calls.len()), (calls[1].client_token.clone(), 3), "{calls:?}");
     assert_ne!(calls[2].client_token, calls[0].client_token);
