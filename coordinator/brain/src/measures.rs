@@ -131,8 +131,8 @@ impl Durations {
     }
 
     /// How many jobs a slot that is never idle ends in each millisecond, on average over `span`: those that ended
-    /// within such a span, for the time that all had of it. By the mean duration a slot would be busy for long where a few
-    /// jobs take an hour and most some seconds.
+    /// within such a span, for the time that all had of it. By the mean duration a slot would be busy for long where a
+    /// few jobs take an hour and most some seconds.
     pub(crate) fn rate(&self, span: u64) -> f64 {
         let seen = self.all.within(0, span);
         if seen.exposed > 0.0 { seen.ended / seen.exposed } else { 0.0 }
