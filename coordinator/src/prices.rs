@@ -223,6 +223,11 @@ impl Book {
     }
 }
 
+/// Dollars an hour on demand by the repository's own table; None: it does not have this type in this region.
+pub fn on_demand_price(region: &str, instance_type: &str) -> Option<f64> {
+    on_demand::prices(region).remove(instance_type)
+}
+
 fn period(period: &Period) -> v1::MoneyPeriod {
     v1::MoneyPeriod {
         from: Some(timestamp(Timestamp(period.from))),

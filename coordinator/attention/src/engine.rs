@@ -194,12 +194,14 @@ impl Engine {
     pub fn unanswered(&mut self, outgoing: Outgoing, now: Timestamp) -> bool {
         let before =
             self.unanswered.take().filter(|(it, _)| it.key == outgoing.key).map_or(0, |(_, attempts)| attempts);
-        let since = *self.silent_since.get_or_insert(now);
+        // A clock that was set back makes no silence longer.
+        let since = self.silent_since.filter(|since| *since <= now).unwrap_or(now);
+        self.silent_since = Some(since);
         if before + 1 < ATTEMPTS {
             self.unanswered = Some((outgoing, before + 1));
             return false;
         }
-        if now >= since && now.since(since) < TAKEN_AFTER {
+        if now.since(since) < TAKEN_AFTER {
             return false;
         }
         self.told(&outgoing, now);

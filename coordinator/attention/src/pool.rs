@@ -105,7 +105,8 @@ impl Watcher {
 /// Why no more instances can be launched, whatever the policy wants; None: there is room, or some are starting. Desired
 /// capacity is never above the cap, so the plan has a note only where something else takes the room.
 fn at_cap(seen: &Seen<'_>) -> Option<String> {
-    if let Some(note) = seen.notes.iter().find(|note| matches!(note, Note::AtCap { .. })) {
+    let is_full = |note: &&Note| matches!(note, Note::AtCap { max_instances, billing, .. } if billing >= max_instances);
+    if let Some(note) = seen.notes.iter().find(is_full) {
         return Some(sentence(&note.to_string()));
     }
     let max = seen.pool.max_instances;

@@ -9,12 +9,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use spillway_coordinator::prices;
 use spillway_output::{errln, outln, print_error};
 use spillway_replay::{Job, Model, Outcome, Policy, bound};
 use spillway_settings::duration;
 
-/// `c6i.xlarge` on demand in us-east-1, of 2026-01-19, as in the coordinator's own table.
-const DOLLARS_AN_HOUR: f64 = 0.17;
+/// Whose price on demand is taken where none is given: the plan's instance.
+const USUAL: (&str, &str) = ("us-east-1", "c6i.xlarge");
 /// The wait that jobs are counted against where no policy promises one.
 const TARGET: Duration = Duration::from_secs(300);
 /// No fleet is looked for beyond this.
@@ -56,8 +57,8 @@ pub struct ReplayOptions {
     #[arg(long, value_name = "SPAN", value_parser = duration)]
     interrupted_every: Option<Duration>,
     /// Dollars that an instance costs an hour [default: c6i.xlarge on demand in us-east-1]
-    #[arg(long, value_name = "DOLLARS", default_value_t = DOLLARS_AN_HOUR, hide_default_value = true)]
-    price: f64,
+    #[arg(long, value_name = "DOLLARS")]
+    price: Option<f64>,
     /// Print an array with an object for each policy, in the order given
     #[arg(long)]
     json: bool,
@@ -78,12 +79,13 @@ impl std::error::Error for BadUsage {}
 pub(super) fn replay(options: ReplayOptions) -> anyhow::Result<()> {
     let policies = policies(&options)?;
     let model = model(&options, &policies)?;
+    let price = price(options.price)?;
     let jobs = trace::read(&options.trace)?;
     let outcomes: Vec<Outcome> = policies
         .iter()
         .map(|(name, policy)| {
             let progress = Progress::of(name, jobs.len());
-            spillway_replay::replay(name, policy, &jobs, &model, options.price, &mut |ended| progress.tell(ended))
+            spillway_replay::replay(name, policy, &jobs, &model, price, &mut |ended| progress.tell(ended))
         })
         .collect();
     Progress::over();
@@ -94,7 +96,7 @@ pub(super) fn replay(options: ReplayOptions) -> anyhow::Result<()> {
     } else {
         outln!("{}\n", table::head(&jobs, &model, least));
         table::rows(&outcomes).into_iter().for_each(|row| outln!("{row}"));
-        outln!("\n{}", table::foot(&model, options.price));
+        outln!("\n{}", table::foot(&model, price));
     }
     Ok(())
 }
@@ -124,9 +126,6 @@ fn model(options: &ReplayOptions, policies: &[(String, Policy)]) -> Result<Model
     if options.interrupted_every.is_some_and(|mean| mean.is_zero()) {
         return bad("--interrupted-every is 0: no instance would ever run. Leave it out for none");
     }
-    if !(options.price.is_finite() && options.price >= 0.0) {
-        return bad("--price is no amount of dollars: write 0.17");
-    }
     let ms = |span: Duration| span.as_millis() as u64;
     Ok(Model {
         primary_slots: options.primary_slots,
@@ -138,6 +137,14 @@ fn model(options: &ReplayOptions, policies: &[(String, Policy)]) -> Result<Model
         interrupted_every: options.interrupted_every.map(ms),
         target: ms(target),
     })
+}
+
+/// Dollars an hour.
+fn price(given: Option<f64>) -> Result<f64, BadUsage> {
+    let (region, instance_type) = USUAL;
+    let price = given.or_else(|| prices::on_demand_price(region, instance_type));
+    let price = price.filter(|price| price.is_finite() && *price >= 0.0);
+    price.ok_or_else(|| BadUsage("--price is no amount of dollars: write 0.17".to_owned()))
 }
 
 /// One line on a terminal's standard error that is written over; elsewhere nothing.

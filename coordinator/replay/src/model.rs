@@ -9,11 +9,11 @@ pub struct Model {
     pub slots: u32,
     /// The cap of every policy.
     pub max_instances: u32,
-    /// Boots take from this,
+    /// The shortest boot.
     pub boot: u64,
-    /// to this, each span as likely as any other.
+    /// The longest one; each span in between is as likely.
     pub boot_max: u64,
-    /// Of the boots and interruptions.
+    /// What boots and interruptions are drawn from.
     pub seed: u64,
     /// How long EC2 lets an instance live on average, where it takes any.
     pub interrupted_every: Option<u64>,

@@ -4,10 +4,9 @@ mod brain;
 mod formula;
 mod plan_as_cron;
 
-use std::fmt;
 use std::time::Duration;
 
-use spillway_brain::{Step, Steps, Wait};
+use spillway_brain::{Steps, Wait};
 
 use crate::model::Model;
 use crate::world::{Action, World};
@@ -60,30 +59,15 @@ impl Policy {
     }
 }
 
-impl fmt::Display for Policy {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let seconds = |span: &Duration| spillway_brain::in_words(*span);
-        match self {
-            Policy::Steps(Steps { steps, .. }) => {
-                let step = |it: &Step| format!("{}→{}", it.jobs, it.instances);
-                write!(f, "steps {}", steps.iter().map(step).collect::<Vec<_>>().join(" "))
-            }
-            Policy::Wait(wait) => write!(f, "wait {}", seconds(&wait.target)),
-            Policy::Cron => f.write_str("cron"),
-            Policy::Keda { jobs, .. } => write!(f, "keda {jobs}"),
-            Policy::Aws { latency, .. } => write!(f, "aws {}", seconds(latency)),
-            Policy::Buildkite { jobs, .. } => write!(f, "buildkite {jobs}"),
-        }
-    }
-}
-
 /// A policy at work.
 pub(crate) trait Acts {
     /// Milliseconds from look to look.
     fn interval(&self) -> u64;
 
-    /// Nothing that it waits for comes by time alone, while no job waits and no instance lives.
-    fn is_at_rest(&self) -> bool;
+    /// Whether nothing that it waits for comes by time alone, while no job waits and no instance lives.
+    fn is_at_rest(&self) -> bool {
+        true
+    }
 
     fn look(&mut self, world: &World<'_>) -> Vec<Action>;
 

@@ -109,8 +109,8 @@ fn no_policy_has_more_instances_than_the_cap() {
         let it = outcome(&policy, &jobs, &one);
         // One instance at a time cannot be billed for longer than the time that there is.
         let longest = jobs.len() as u64 * 3 * MINUTE + 2 * HOUR;
-        assert!(it.launches > 0 && it.box_hours <= longest as f64 / HOUR as f64, "{policy}: {it:?}");
-        assert_eq!(outcome(&policy, &jobs, &none).launches, 0, "{policy}");
+        assert!(it.launches > 0 && it.box_hours <= longest as f64 / HOUR as f64, "{policy:?}: {it:?}");
+        assert_eq!(outcome(&policy, &jobs, &none).launches, 0, "{policy:?}");
     }
 }
 

@@ -97,12 +97,10 @@ function peak(values) {
   return best;
 }
 
-const lastTwo = (values) => (values.length < 2 ? [0] : values.slice(-2));
-
 /** Of the finished buckets alone: one that still fills would always fall. */
 function trend(values, history) {
   // What is unknown now does not rise or fall.
-  if (lastTwo(values).every((it) => it === null)) return '';
+  if (values.length > 1 && values.slice(-2).every((it) => it === null)) return '';
   const known = values.filter((it, index) => it !== null && !(history.at[index] >= history.unfinished_from));
   const part = Math.max(3, Math.floor(known.length / 10));
   if (known.length < 2 * part) return '';

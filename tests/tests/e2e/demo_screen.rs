@@ -32,7 +32,7 @@ const ILL: [&str; 17] = [
     "?",
 ];
 /// How a note begins that is true while all is well.
-const NOTES: [&str; 14] = [
+const NOTES: [&str; 15] = [
     "N job ready to run, N or more for ",
     "N job ready to run: N or more for ",
     "N job ready to run: below the next step",
@@ -41,6 +41,7 @@ const NOTES: [&str; 14] = [
     "idle: no job ready to run for ",
     "N instance starting, at most ",
     "at the cap: N of max_instances N are running or starting",
+    "near the cap: N of max_instances N are running or starting",
     "N instance desired, but no job ready to run: no launch for now",
     "I is draining",
     "I is left to ECN, which reclaims it in its first hour and does not bill it then",

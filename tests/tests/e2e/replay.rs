@@ -99,6 +99,7 @@ fn what_is_wrong_is_named_with_its_line_and_ends_with_2() {
         (&["--policy", "slo:5m"], "--policy slo:5m: there is no such policy: write steps, cron, wait:5m"),
         (&["--policy", policy], "invalid type: integer `5`, expected a string"),
         (&["--boot-max", "10s"], "--boot-max is shorter than --boot"),
+        (&["--price=-1"], "--price is no amount of dollars"),
         (&["--boot-max", "10"], "\"10\" has no unit"),
     ] {
         let (code, out, error) = replay(&trace, more);

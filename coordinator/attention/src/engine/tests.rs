@@ -369,6 +369,20 @@ fn a_webhook_that_never_answers_has_what_is_new_and_loses_nothing_for_two_hours(
 }
 
 #[test]
+fn a_clock_that_is_set_back_ends_no_silence_early() {
+    let mut engine = Engine::new(INTERVAL);
+    engine.take_over("p", Kept::default(), Timestamp(0));
+    let start = 10 * HOUR;
+    let due = (start..start + HOUR).step_by(SECOND as usize).find_map(|now| {
+        engine.saw("p", &[finding("held")], true, Timestamp(now));
+        engine.due(Timestamp(now)).map(|outgoing| (now, outgoing))
+    });
+    let (at, outgoing) = due.expect("it is due");
+    let back = [at, 2 * HOUR, 2 * HOUR + MINUTE, 2 * HOUR + 2 * MINUTE];
+    assert!(back.into_iter().all(|now| !engine.unanswered(outgoing.clone(), Timestamp(now))), "nobody took it");
+}
+
+#[test]
 fn a_digest_that_is_never_answered_counts_as_taken_after_three_attempts() {
     let mut engine = Engine::new(INTERVAL);
     let attempts = ["2026-11-29"; 3].map(|day| engine.digest_unanswered(day));

@@ -17,7 +17,7 @@ use crate::late_start::LateStart;
 use crate::note::Note;
 use crate::state::{Spare, State};
 use crate::time::{Timestamp, millis};
-use crate::work::{Running, Work};
+use crate::work::Work;
 
 /// An instance on its way is not taken to be ready sooner than this, however long it has booted.
 const SOON: u64 = 5_000;
@@ -170,11 +170,10 @@ impl<'a> Fleet<'a> {
     /// The slots of workers elsewhere, and of those instances that are capacity or on their way to be.
     fn capacity(&self, counts: impl Fn(&Instance) -> bool) -> Slots<'a> {
         let mut slots = Slots::default();
-        let known = |job: &&Running| self.state.instances.iter().any(|it| job.on.is_some() && it.id == job.on);
-        let elsewhere = self.work.running.iter().filter(|job| !known(job));
-        elsewhere.for_each(|job| slots.add_busy(&job.name, millis(job.elapsed)));
-        let busy = self.work.running.iter().filter(|job| !known(job)).count();
-        slots.add_free(0, self.state.measures.slots_elsewhere().saturating_sub(busy) as u64);
+        // A job that carries the name of an instance that is gone is on no worker that will take another.
+        let elsewhere = self.work.running.iter().filter(|job| job.on.is_none());
+        elsewhere.clone().for_each(|job| slots.add_busy(&job.name, millis(job.elapsed)));
+        slots.add_free(0, self.state.measures.slots_elsewhere().saturating_sub(elsewhere.count()) as u64);
         for instance in self.state.instances.iter().filter(|instance| counts(instance)) {
             let is_on_its_way = instance.is_on_its_way(self.now) && instance.replaces.is_none();
             // One whose drain was cancelled has its jobs still.

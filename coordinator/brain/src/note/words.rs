@@ -167,7 +167,15 @@ impl fmt::Display for Note {
                 write!(f, "{} starting, at most {} left", counted(*count, "instance"), in_words(*next_deadline))
             }
             Note::AtCap { max_instances, billing, not_ours } => {
-                write!(f, "at the cap: {billing} of max_instances {max_instances} are running or starting")?;
+                match billing < max_instances {
+                    // There is room for some of those that are wanted, and they are launched.
+                    true => {
+                        write!(f, "near the cap: {billing} of max_instances {max_instances} are running or starting")?
+                    }
+                    false => {
+                        write!(f, "at the cap: {billing} of max_instances {max_instances} are running or starting")?
+                    }
+                }
                 match not_ours {
                     0 => Ok(()),
                     _ => write!(f, ", {not_ours} of them not launched by this installation"),

@@ -58,10 +58,6 @@ impl Acts for Formula {
         INTERVAL
     }
 
-    fn is_at_rest(&self) -> bool {
-        true
-    }
-
     fn look(&mut self, world: &World<'_>) -> Vec<Action> {
         self.durations.extend(&world.finished);
         self.durations.drain(..self.durations.len().saturating_sub(DURATIONS));

@@ -19,10 +19,6 @@ impl Acts for Cron {
         MINUTE
     }
 
-    fn is_at_rest(&self) -> bool {
-        true
-    }
-
     fn look(&mut self, world: &World<'_>) -> Vec<Action> {
         let (waiting, now) = (world.queue.len(), world.now);
         let since = |holds: bool, since: Option<u64>| holds.then(|| since.unwrap_or(now));

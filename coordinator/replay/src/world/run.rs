@@ -163,7 +163,7 @@ impl World<'_> {
         }
     }
 
-    /// A drain is over: what follows is the policy's, but for one that EC2 takes, which is.
+    /// A worker that drains runs no job any more: the policy says what follows.
     fn drained(&mut self, worker: usize, policy: &mut dyn Acts) {
         let actions = policy.drained(self, worker);
         self.act(actions, policy);
