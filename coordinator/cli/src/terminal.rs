@@ -6,7 +6,7 @@ use std::sync::Once;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossterm::{cursor, execute, queue, terminal};
-use rustix::process::{getppid, getsid};
+use nix::unistd::{getppid, getsid};
 use rustix::termios::{Winsize, tcgetwinsize};
 use spillway_console::layout::Size;
 use spillway_console::status::Page;
@@ -39,8 +39,10 @@ pub(crate) fn size() -> Size {
 /// Whether a shell would let a stopped process go on. `ssh -t HOST spillway top` has none: it would stand still for
 /// ever.
 pub(crate) fn has_job_control() -> bool {
+    // Not rustix: it aborts on the 0 that Linux answers where the session was begun outside this container.
     let session = |of| getsid(of).ok();
-    getppid().is_some_and(|parent| session(Some(parent)).is_some_and(|its| session(None) == Some(its)))
+    let parent = getppid();
+    parent.as_raw() != 0 && session(Some(parent)).is_some_and(|its| session(None) == Some(its))
 }
 
 /// The terminal's second screen, until it is dropped.
