@@ -243,25 +243,54 @@ impl Reporter {
 
     /// What its Workers work, by their own word; by the configuration where they have none.
     fn queues(&self) -> Vec<WorkerQueue> {
-        let mut queues: BTreeMap<(String, String), Option<u64>> = BTreeMap::new();
+        let mut queues: BTreeMap<(String, String), Worked> = BTreeMap::new();
         for worker in &self.shims.workers {
-            let max = worker.limiter_max.and_then(limiter_max);
-            // A Worker is held back by its own limiter alone: one without any never is.
-            let greatest = |known: &mut Option<u64>| *known = known.zip(max).map(|(known, max)| known.max(max));
-            queues.entry((worker.queue.clone(), worker.prefix.clone())).and_modify(greatest).or_insert(max);
+            let one = Worked {
+                limiter_max: worker.limiter_max.and_then(whole),
+                concurrency: worker.concurrency.and_then(whole),
+            };
+            queues
+                .entry((worker.queue.clone(), worker.prefix.clone()))
+                .and_modify(|known| *known = known.with(one))
+                .or_insert(one);
         }
         if queues.is_empty() {
-            queues = self.place.queues.iter().map(|queue| ((queue.clone(), self.place.prefix.clone()), None)).collect();
+            let of = |queue: &String| ((queue.clone(), self.place.prefix.clone()), Worked::default());
+            queues = self.place.queues.iter().map(of).collect();
         }
         let told = queues.into_iter().take(QUEUES_TOLD);
-        told.map(|((queue, prefix), limiter_max)| WorkerQueue { queue, prefix, limiter_max }).collect()
+        let tell = |((queue, prefix), Worked { limiter_max, concurrency })| WorkerQueue {
+            queue,
+            prefix,
+            limiter_max,
+            concurrency,
+        };
+        told.map(tell).collect()
     }
 }
 
-/// A whole number of starts; nonsense is no limit.
-fn limiter_max(max: f64) -> Option<u64> {
+/// What the Workers of one queue tell, as [`WorkerQueue`] has it.
+#[derive(Clone, Copy, Default)]
+struct Worked {
+    limiter_max: Option<u64>,
+    concurrency: Option<u64>,
+}
+
+impl Worked {
+    fn with(self, other: Worked) -> Worked {
+        let both = |one: Option<u64>, other: Option<u64>| one.zip(other);
+        Worked {
+            // A Worker is held back by its own limiter alone: one without any never is.
+            limiter_max: both(self.limiter_max, other.limiter_max).map(|(one, other)| one.max(other)),
+            concurrency: both(self.concurrency, other.concurrency).map(|(one, other)| one.saturating_add(other)),
+        }
+    }
+}
+
+/// A whole number from 1; nonsense is none.
+fn whole(number: f64) -> Option<u64> {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 1 and 2^53")]
-    (1.0..9.0e15).contains(&max).then_some(max as u64)
+    (1.0..9.0e15).contains(&number).then_some(number as u64)
 }
 
 #[cfg(test)]

@@ -288,6 +288,9 @@ struct PolicySection {
     kind: Option<String>,
     idle: Option<WrittenDuration>,
     steps: Option<Vec<StepSection>>,
+    target: Option<WrittenDuration>,
+    quantile: Option<f64>,
+    slots: Option<WrittenSlots>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -296,6 +299,17 @@ struct StepSection {
     #[serde(rename = "for")]
     over: WrittenDuration,
     instances: u32,
+}
+
+/// Jobs that an instance runs at a time: a number, or `"measured"`, which is None.
+#[derive(Clone, Copy, Debug, Default)]
+struct WrittenSlots(Option<u32>);
+
+impl<'de> Deserialize<'de> for WrittenSlots {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // What is no number is the text: `shape` has looked.
+        Ok(WrittenSlots(toml::Value::deserialize(deserializer)?.as_integer().and_then(|it| u32::try_from(it).ok())))
+    }
 }
 
 /// A duration as it is written in the file: `90s`, `5m`, `2h`.

@@ -6,6 +6,7 @@
 //! - `workers`: the connected workers, and which instance holds which active job
 //! - `throughput`: how fast jobs finish, and how long they take
 //! - `jobs`: which jobs started and ended between two observations
+//! - `work`: the jobs one by one, for a policy that predicts starts
 
 mod discover;
 mod jobs;
@@ -13,13 +14,14 @@ mod keys;
 mod reading;
 mod reply;
 mod throughput;
+mod work;
 mod workers;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::Serialize;
-use spillway_brain::{Backlog, InstanceId, JobsByInstance, QueueBacklog};
+use spillway_brain::{Backlog, InstanceId, JobsByInstance, QueueBacklog, Work};
 use thiserror::Error;
 
 use crate::redis_client::{Redis, RedisProblem};
@@ -28,6 +30,7 @@ pub use jobs::{Counts, JobsObserver};
 pub use keys::QueueKeys;
 use reading::Reading;
 use throughput::Finished;
+use work::WorkObserver;
 
 /// Why an observation failed. Unknown is not zero: a failed observation is never an empty queue.
 #[derive(Debug, Error)]
@@ -73,12 +76,13 @@ pub struct QueueObserver {
     redis: Redis,
     queues: Vec<QueueKeys>,
     last: BTreeMap<String, Finished>,
+    work: WorkObserver,
 }
 
 impl QueueObserver {
     pub fn new(redis: Redis, prefix: &str, queues: &[String]) -> Self {
         let queues = queues.iter().map(|queue| QueueKeys::new(prefix, queue)).collect();
-        QueueObserver { redis, queues, last: BTreeMap::new() }
+        QueueObserver { redis, queues, last: BTreeMap::new(), work: WorkObserver::default() }
     }
 
     /// One observation: three round trips, whatever the number of queues or jobs. Fails as a whole if one queue cannot
@@ -131,6 +135,15 @@ impl QueueObserver {
         known: &BTreeSet<InstanceId>,
     ) -> Result<Option<JobsByInstance>, RedisProblem> {
         workers::jobs_by_instance(&mut self.redis, &self.queues, known).await
+    }
+
+    /// The jobs one by one, of an observation that was just made. None if there are too many active jobs to read.
+    pub async fn work(
+        &mut self,
+        counts: &Counts,
+        known: &BTreeSet<InstanceId>,
+    ) -> Result<Option<Work>, RedisProblem> {
+        self.work.look(&mut self.redis, &self.queues, counts, known).await
     }
 
     async fn read_all(&mut self) -> Result<Vec<Result<Reading, ObservationProblem>>, RedisProblem> {

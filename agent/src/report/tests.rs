@@ -97,3 +97,19 @@ fn the_greatest_limiter_counts_and_none_where_a_worker_has_none() {
     assert_eq!(max(&[Some(5.0), Some(-1.0)]), [None], "nonsense is no limit");
     assert_eq!(max(&[None]), [None]);
 }
+
+#[test]
+fn an_instance_runs_as_many_jobs_of_a_queue_as_its_workers_together() {
+    let concurrency = |told: &[(&str, Option<f64>)]| {
+        let worker = |(queue, concurrency): &(&str, Option<f64>)| wire::Worker {
+            queue: (*queue).to_owned(),
+            concurrency: *concurrency,
+            ..wire::Worker::default()
+        };
+        let reporter = reporter(WorkerCheck::default(), told.iter().map(worker).collect());
+        reporter.queues().into_iter().map(|queue| queue.concurrency).collect::<Vec<_>>()
+    };
+    assert_eq!(concurrency(&[("a", Some(2.0)), ("a", Some(3.0)), ("b", Some(1.0))]), [Some(5), Some(1)]);
+    assert_eq!(concurrency(&[("a", Some(2.0)), ("a", None)]), [None], "a part is not told for all");
+    assert_eq!(concurrency(&[("a", Some(f64::NAN))]), [None]);
+}

@@ -74,6 +74,9 @@ pub struct Worker {
     /// For how long a rate limit holds it back, as far as it knows.
     #[serde(default)]
     pub limited_ms: Option<f64>,
+    /// Jobs that it runs at a time.
+    #[serde(default)]
+    pub concurrency: Option<f64>,
     /// Its own `limiter.max`.
     #[serde(default)]
     pub limiter_max: Option<f64>,

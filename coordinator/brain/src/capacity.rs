@@ -9,6 +9,7 @@ pub(crate) mod rebalance;
 pub(crate) mod scale_in;
 mod scale_out;
 mod steps;
+mod turns;
 mod wait;
 mod wanted;
 

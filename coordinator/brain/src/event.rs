@@ -211,6 +211,9 @@ pub struct Report {
     /// By queue: how many starts in a window the `limiter.max` of its workers allows.
     #[serde(default)]
     pub limiter_max: BTreeMap<String, u64>,
+    /// How many jobs its worker runs at a time, by its own word.
+    #[serde(default)]
+    pub slots: Option<u32>,
     /// What keeps it from being ready, in the reader's words.
     #[serde(with = "crate::or_empty")]
     pub problem: Option<String>,

@@ -54,6 +54,11 @@ impl<'a> Slots<'a> {
         self.busy.push((name, elapsed));
     }
 
+    /// Jobs that they run at a time.
+    pub(crate) fn count(&self) -> u64 {
+        self.free.iter().map(|(_, slots)| slots).sum::<u64>() + self.busy.len() as u64
+    }
+
     pub(crate) fn extend(&mut self, other: Slots<'a>) {
         other.free.into_iter().for_each(|(there_in, slots)| self.add_free(there_in, slots));
         self.busy.extend(other.busy);

@@ -34,6 +34,13 @@ pub(crate) struct Measures {
     /// The most jobs that an instance was seen to run at once.
     #[serde(default)]
     most_held: usize,
+    /// The jobs that an instance runs at a time, by the last agent's word.
+    #[serde(default)]
+    told_slots: Option<usize>,
+    /// The most that an instance ran in each of the last looks, of those in which jobs waited and an instance had some:
+    /// what an agent tells is believed no further.
+    #[serde(default)]
+    held: VecDeque<usize>,
     /// What workers elsewhere ran in the last looks, of those in which jobs waited.
     #[serde(default)]
     elsewhere: VecDeque<usize>,
@@ -44,11 +51,12 @@ impl Measures {
         *self == Measures::default()
     }
 
-    pub(crate) fn looked(&mut self, work: &Work) {
+    /// `is_waiting`: a job waits that a free slot would have taken.
+    pub(crate) fn looked(&mut self, work: &Work, is_waiting: bool) {
         self.finished.extend(work.finished.iter().cloned());
         self.finished.drain(..self.finished.len().saturating_sub(DURATIONS));
         let elsewhere = work.running.iter().filter(|job| job.on.is_none()).count();
-        if work.waiting.is_empty() {
+        if !is_waiting {
             // Nothing tells what they could run; what they do run, they can.
             self.elsewhere.back_mut().iter_mut().for_each(|known| **known = elsewhere.max(**known));
         } else {
@@ -56,11 +64,18 @@ impl Measures {
             self.elsewhere.drain(..self.elsewhere.len().saturating_sub(LOOKS));
         }
         let mut held = BTreeMap::new();
-        for id in work.running.iter().filter_map(|job| job.on.as_ref()) {
-            let held = held.entry(id).or_insert(0);
-            *held += 1;
-            self.most_held = self.most_held.max(*held);
+        work.running.iter().filter_map(|job| job.on.as_ref()).for_each(|id| *held.entry(id).or_insert(0) += 1);
+        let Some(most) = held.into_values().max() else { return };
+        self.most_held = self.most_held.max(most);
+        if is_waiting {
+            self.held.push_back(most);
+            self.held.drain(..self.held.len().saturating_sub(LOOKS));
         }
+    }
+
+    /// What a worker says that it runs at a time.
+    pub(crate) fn told_slots(&mut self, slots: u32) {
+        self.told_slots = Some(slots as usize);
     }
 
     pub(crate) fn booted(&mut self, took: Duration) {
@@ -81,10 +96,14 @@ impl Measures {
         self.elsewhere.iter().copied().max().unwrap_or(0)
     }
 
-    /// Jobs that an instance runs at a time. While none was seen to, it is taken for one like the primary.
+    /// Jobs that an instance runs at a time: by the settings; by its agent's word, unless look after look shows fewer
+    /// although jobs wait; else the most that one was seen to run. While nothing is known, it is taken for one like the
+    /// primary.
     pub(crate) fn slots(&self, policy: &Wait) -> usize {
-        let told = policy.slots.map(|slots| slots as usize);
-        told.unwrap_or(if self.most_held > 0 { self.most_held } else { self.slots_elsewhere() }).max(1)
+        let shown = self.held.iter().copied().max().filter(|_| self.held.len() == LOOKS).unwrap_or(usize::MAX);
+        let told = self.told_slots.map(|told| told.min(shown));
+        let seen = if self.most_held > 0 { self.most_held } else { self.slots_elsewhere() };
+        policy.slots.map(|slots| slots as usize).or(told).unwrap_or(seen).max(1)
     }
 
     /// Whether a job was seen to end.

@@ -108,10 +108,12 @@ pub enum Note {
         late: LateStart,
         boot: Duration,
     },
-    /// No launch that the cap has room for makes a late job start sooner.
+    /// No launch that the cap has room for makes a late job start sooner. `most_at_once`: nor would one beyond it, since
+    /// a global concurrency lets no more jobs run.
     CannotKeep {
         late: LateStart,
         max_instances: u32,
+        most_at_once: Option<u64>,
     },
     BelowStep {
         demand: u64,

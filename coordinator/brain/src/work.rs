@@ -1,6 +1,7 @@
 //! The work in the queues, job by job: what a policy that predicts starts needs beyond the counts of
 //! [`crate::Backlog`].
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -10,14 +11,21 @@ use crate::id::InstanceId;
 /// One look at the jobs that wait and run, in all of the pool's queues together.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Work {
-    /// Jobs whose turn has come, in queues that are not paused; those that start first come first.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub waiting: Vec<Waiting>,
+    /// Jobs whose turn has come, by queue: those that start first come first.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub waiting: BTreeMap<String, Vec<Waiting>>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub running: Vec<Running>,
     /// Those that ended since the last look.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub finished: Vec<Finished>,
+}
+
+impl Work {
+    /// Whether a job waits, in any queue.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.waiting.values().flatten().any(|it| it.jobs > 0)
+    }
 }
 
 /// Jobs of one age that wait one behind the other. Of a long queue a sample of ages is enough.

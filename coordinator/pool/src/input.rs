@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use spillway_brain::{
     Backlog, InstanceId, JobsByInstance, LaunchAnswer, LaunchToken, Listed, Plan, RefusalClass, Report, State,
-    Timestamp,
+    Timestamp, Work,
 };
 
 use crate::{Attempt, Rehearsal, Wish};
@@ -89,6 +89,8 @@ pub struct Observation {
     /// Where it was asked for and could be told: when the look at the jobs' holders began, by `Now::up`, and what it
     /// found.
     pub jobs: Option<(Duration, JobsByInstance)>,
+    /// The jobs one by one, where the policy wants them and they could be read.
+    pub work: Option<Work>,
 }
 
 /// EC2 refused a call, or did not answer it.

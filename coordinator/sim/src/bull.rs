@@ -1,10 +1,11 @@
 //! BullMQ: one queue, its jobs, and which worker gets them. Owns the lists and the order; `runs` owns the locks,
-//! `stall` the stall check, `moved` hand-backs.
+//! `stall` the stall check, `moved` hand-backs, `work` what a look shows of each job.
 
 mod moved;
 mod rate;
 mod runs;
 mod stall;
+mod work;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -39,6 +40,8 @@ pub enum Where {
 pub struct Job {
     pub place: Where,
     pub took: u64,
+    /// When it was added, later by its delay.
+    ready_at: u64,
     priority: u32,
     /// How often the application will still fail it, and how often it may.
     fails: u32,
@@ -83,6 +86,8 @@ pub struct Bull {
     pub primary: Vec<usize>,
     completed: u64,
     failed: u64,
+    /// When the last runs were over, and how long each took.
+    ended: VecDeque<(u64, u64)>,
     stall_check_is_due: bool,
     /// It was obliterated, and nobody has added a job since: Redis has no key of it.
     pub is_gone: bool,
@@ -182,6 +187,7 @@ impl World {
         self.bull.jobs.push(Job {
             place: Where::Waiting,
             took,
+            ready_at: self.now,
             priority,
             fails,
             attempts: 3,
@@ -211,6 +217,7 @@ impl World {
     fn delay(&mut self, job: usize, after: u64) {
         let at = self.now + after;
         self.bull.jobs[job].place = Where::Delayed(at);
+        self.bull.jobs[job].ready_at = at;
         self.bull.delayed.insert((at, job));
         self.count(Occurrence::Delayed);
         self.agenda.put(at, Ev::Due(job));

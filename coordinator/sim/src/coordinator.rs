@@ -48,6 +48,8 @@ pub struct Coordinator {
     /// When it last ceased to lead, or started.
     pub lost_at: u64,
     wakes_at: Option<u64>,
+    /// When it last looked at the jobs one by one.
+    pub looked_at: u64,
     pub sessions: Sessions,
 }
 
@@ -69,6 +71,7 @@ impl Coordinator {
             led: false,
             lost_at: 0,
             wakes_at: None,
+            looked_at: 0,
             sessions: Sessions::default(),
         }
     }

@@ -101,7 +101,7 @@ impl World {
         }
     }
 
-    /// The highest step's capacity is ready.
+    /// The highest step's capacity is ready; by forecasts, the capacity that lets no job wait for long.
     fn has_capacity(&self) -> bool {
         let config = &self.setup.config;
         let highest = config.policy.steps.iter().map(|step| step.instances).max().unwrap_or(0);
@@ -112,6 +112,11 @@ impl World {
         let desired = state.desired().unwrap_or(0);
         // A worker without shim and name cannot give the worker proof while it is busy (a known limit).
         let is_ready = self.setup.naming == Naming::None || state.counts(self.pool_time(leader)).ready == desired;
+        if let Some(wait) = &config.wait {
+            let longest = 2 * ms(wait.target.max(config.boot_timeout));
+            let waits = self.bull.next_has_waited(self.now).is_some_and(|waited| waited > longest);
+            return is_ready && (!waits || desired >= config.max_instances);
+        }
         is_ready && desired >= highest
     }
 

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use spillway_brain::{Config, OnDrift, OnRebalance, Step, Steps};
+use spillway_brain::{Config, OnDrift, OnRebalance, Step, Steps, Wait};
 use spillway_machine::Graceful;
 
 use crate::clock::{HOUR, MINUTE, NEVER, SECOND};
@@ -106,6 +106,7 @@ impl Setup {
         if of_images.one_in(2) && every.iter().any(|(fault, every)| *fault == Fault::NewImage && *every != NEVER) {
             config.on_drift = OnDrift::Replace;
         }
+        config.wait = wait(&mut Rng::new(seed.rotate_left(16)));
         if coordinators == 2 && rng.one_in(2) {
             // Leadership changes often, and the ledger is deleted in between.
             let often = rng.octaves(HOUR / 2, 4 * HOUR);
@@ -176,6 +177,17 @@ fn steps(max_instances: u32, rng: &mut Rng) -> Vec<Step> {
         steps.push(Step { jobs: first * 3, over: over * rng.between(1, 2) as u32, instances: most });
     }
     steps
+}
+
+/// Drawn apart, as drills are.
+fn wait(rng: &mut Rng) -> Option<Wait> {
+    let seconds = Duration::from_secs;
+    rng.one_in(3).then(|| Wait {
+        target: seconds(rng.pick(&[30, 120, 300, 300, 900])),
+        quantile: rng.pick(&[0.5, 0.95, 0.95, 1.0]),
+        idle: seconds(rng.pick(&[0, 60, 60, 300])),
+        slots: rng.pick(&[None, None, Some(1), Some(4)]),
+    })
 }
 
 /// Other settings of the same pool, as a deploy brings them. Where the steps stay, the first asks for other instances.

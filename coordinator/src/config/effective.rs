@@ -1,5 +1,7 @@
 //! Every setting in effect, and where its value comes from: what `spillway config show` prints. Secrets are masked.
 
+use std::time::Duration;
+
 use serde::Serialize;
 use toml::{Table, Value};
 
@@ -64,11 +66,28 @@ fn derived(path: &str, settings: &Settings) -> Option<Option<String>> {
         "state_directory" => settings.state_directory.as_ref().map(|it| text(&it.display().to_string())),
         _ => {
             let (pool, key) = path.strip_prefix("pool[")?.split_once("].")?;
-            // At least `interval`, unless it is set.
-            let interval = settings.pools.get(pool.parse::<usize>().ok()?)?.brain.listing_interval;
-            (key == "listing_interval").then(|| Some(text(&format!("{}ms", interval.as_millis()))))?
+            let pool = settings.pools.get(pool.parse::<usize>().ok()?)?;
+            let span = |span| Some(text(&written(span)));
+            match (key, &pool.brain.wait) {
+                // At least `interval`, unless it is set.
+                ("listing_interval", _) => span(pool.brain.listing_interval),
+                ("target", Some(_)) => span(pool.target),
+                ("policy.idle", Some(wait)) => span(wait.idle),
+                // They are read with the `wait` policy alone.
+                ("policy.target" | "policy.quantile" | "policy.slots", None) => None,
+                _ => return None,
+            }
         }
     })
+}
+
+/// As one would write it.
+fn written(span: Duration) -> String {
+    match u64::try_from(span.as_millis()).unwrap_or(u64::MAX) {
+        millis if millis % 60_000 == 0 && millis > 60_000 => format!("{}m", millis / 60_000),
+        millis if millis % 1000 == 0 => format!("{}s", millis / 1000),
+        millis => format!("{millis}ms"),
+    }
 }
 
 /// A default as the settings' page has it.

@@ -178,6 +178,10 @@ fn value(name: &str, given: &Variable, kind: Kind) -> Result<Value, ConfigError>
             Ok(number) => Ok(Value::Integer(number.into())),
             Err(_) => Err(bad(format!("\"{text}\" is not a whole number: write 2, for example"))),
         },
+        Kind::Fraction => match text.trim().parse::<f64>() {
+            Ok(number) => Ok(Value::Float(number)),
+            Err(_) => Err(bad(format!("\"{text}\" is not a number: write 0.95, for example"))),
+        },
         Kind::Flag => match text.trim().parse::<bool>() {
             Ok(flag) => Ok(Value::Boolean(flag)),
             Err(_) => Err(bad(format!("\"{text}\" is neither true nor false: write one of them"))),
@@ -186,6 +190,8 @@ fn value(name: &str, given: &Variable, kind: Kind) -> Result<Value, ConfigError>
             let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
             Ok(Value::Array(items.map(|item| Value::String(item.to_owned())).collect()))
         }
+        // A text in it may stand without its quotes.
+        Kind::Toml if text.trim().chars().all(char::is_alphabetic) => Ok(Value::String(text.trim().to_owned())),
         Kind::Toml => {
             let table: Result<Table, _> = format!("value = {text}").parse();
             let message = |error: toml::de::Error| error.message().lines().next().unwrap_or_default().to_owned();

@@ -7,6 +7,8 @@ pub(super) enum Kind {
     /// Written `90s`, `5m`, `2h`.
     Span,
     Number,
+    /// `0.95`.
+    Fraction,
     /// `true` or `false`.
     Flag,
     /// Separated by commas.
@@ -15,7 +17,7 @@ pub(super) enum Kind {
     Toml,
 }
 
-use Kind::{Flag, List, Number, Span, Text, Toml};
+use Kind::{Flag, Fraction, List, Number, Span, Text, Toml};
 
 /// Every key, how it is written, and its default as `deploy/settings.md` has it: a value of TOML, `none`, `required`,
 /// or what it is taken from. `pool.` stands for `[[pool]]`, `pool.policy.` for `[pool.policy]`.
@@ -78,6 +80,9 @@ pub(super) const KEYS: &[(&str, Kind, &str)] = &[
     ("pool.rebalance_limit", Number, "2"),
     ("pool.on_drift", Text, r#""report""#),
     ("pool.policy.kind", Text, r#""steps""#),
+    ("pool.policy.target", Span, r#""5m""#),
+    ("pool.policy.quantile", Fraction, "0.95"),
+    ("pool.policy.slots", Toml, r#""measured""#),
     ("pool.policy.idle", Span, r#""10m""#),
     (
         "pool.policy.steps",

@@ -56,10 +56,12 @@ fn in_setting(value: &Value, kind: Kind, path: String) -> Option<Misfit> {
         Kind::Text => text(value),
         Kind::Span => span(value),
         Kind::Number => number(value),
+        Kind::Fraction => fraction(value),
         Kind::Flag => flag(value),
         Kind::List => list(value),
         Kind::Toml if path.ends_with(".tags") => return tags(value, path),
         Kind::Toml if path.starts_with("prices.") => return prices(value, path),
+        Kind::Toml if path.ends_with(".slots") => slots(value),
         Kind::Toml => return steps(value, path),
     };
     detail.map(|detail| Misfit::Bad { path, detail })
@@ -92,6 +94,30 @@ fn number(value: &Value) -> Option<String> {
             Some(format!("\"{text}\" is in quotes: write {} without them", text.trim()))
         }
         other => Some(format!("is {}, and must be a whole number: write it without quotes", a(other))),
+    }
+}
+
+fn fraction(value: &Value) -> Option<String> {
+    match value {
+        Value::Float(_) | Value::Integer(_) => None,
+        Value::String(text) if text.trim().parse::<f64>().is_ok() => {
+            Some(format!("\"{text}\" is in quotes: write {} without them", text.trim()))
+        }
+        other => Some(format!("is {}, and must be a number: write 0.95, for example", a(other))),
+    }
+}
+
+/// More jobs than one instance runs at a time.
+const MOST_SLOTS: i64 = 10_000;
+
+fn slots(value: &Value) -> Option<String> {
+    const WRITE: &str = "write slots = \"measured\", or how many jobs an instance runs at a time, such as slots = 4";
+    match value {
+        Value::String(text) if text == "measured" => None,
+        Value::Integer(n) if (1..=MOST_SLOTS).contains(n) => None,
+        Value::Integer(n) => Some(format!("{n} is not between 1 and {MOST_SLOTS}: {WRITE}")),
+        Value::String(text) => Some(format!("\"{text}\" is no number of jobs: {WRITE}")),
+        other => Some(format!("is {}, and must be a whole number: {WRITE}", a(other))),
     }
 }
 

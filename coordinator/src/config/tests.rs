@@ -223,9 +223,11 @@ fn every_key_of_the_list_is_a_key_of_the_file() {
         };
         let value = match kind {
             keys::Kind::Number => "3",
+            keys::Kind::Fraction => "0.95",
             keys::Kind::Flag => "true",
             keys::Kind::List => "[]",
             keys::Kind::Toml if name == "steps" => "[]",
+            keys::Kind::Toml if name == "slots" => "4",
             keys::Kind::Toml => "{}",
             keys::Kind::Text | keys::Kind::Span => "\"5m\"",
         };
@@ -252,6 +254,41 @@ proptest::proptest! {
         let plan = [("EC2_SPOT_MAX_COUNT", text.as_str()), ("QUEUE_SCALE_DOWN_IDLE_MINUTES", &span)];
         let plan = [PLAN.as_slice(), plan.as_slice()].concat();
         let _ = parse("f", "", &environment(&plan), Needs::Everything);
+    }
+}
+
+#[test]
+fn a_wait_is_promised_by_kind_wait_alone_and_the_plans_idle_is_that_of_the_steps() {
+    let read = |policy: &str, more: &[(&str, &str)]| {
+        let text = format!("[[pool]]\n[pool.policy]\n{policy}");
+        parse("f", &text, &environment(&[&PLAN[..], more].concat()), Needs::Everything)
+    };
+    let brain = |policy: &str, more: &[(&str, &str)]| read(policy, more).unwrap().pools.remove(0).brain;
+    assert_eq!(brain("", &[]).wait, None);
+    let idle = ("QUEUE_SCALE_DOWN_IDLE_MINUTES", "7");
+    let wait = brain("kind = \"wait\"", &[idle]);
+    assert_eq!((wait.wait, wait.policy.idle), (Some(spillway_brain::Wait::default()), Duration::from_secs(420)));
+    let all = "kind = \"wait\"\ntarget = \"2m\"\nquantile = 1\nslots = 4\nidle = \"0s\"";
+    let written = brain(all, &[]).wait.unwrap();
+    assert_eq!((written.target, written.idle), (Duration::from_secs(120), Duration::ZERO));
+    assert_eq!((written.quantile, written.slots), (1.0, Some(4)));
+    let by_variable = [("SPILLWAY_POOL_POLICY_SLOTS", "measured"), ("SPILLWAY_POOL_POLICY_QUANTILE", "0.9")];
+    let written = brain(all, &by_variable).wait.unwrap();
+    assert_eq!((written.quantile, written.slots), (0.9, None));
+    assert_eq!(read(all, &[]).unwrap().pools[0].target, Duration::from_secs(120), "the alert measures the promise");
+    for (policy, detail) in [
+        ("kind = \"slo\"", "f:3: pool.policy.kind: \"slo\" is not a policy kind: write \"steps\" or \"wait\""),
+        ("target = \"5m\"", "f:3: pool.policy.target: is read by the wait policy alone: write kind = \"wait\" too"),
+        ("kind = \"wait\"\nquantile = 0", "f:4: pool.policy.quantile: 0 is no share of the jobs"),
+        ("kind = \"wait\"\nquantile = 1.5", "f:4: pool.policy.quantile: 1.5 is no share of the jobs"),
+        ("kind = \"wait\"\nquantile = nan", "f:4: pool.policy.quantile: NaN is no share of the jobs"),
+        ("kind = \"wait\"\nquantile = \"0.9\"", "f:4: pool.policy.quantile: \"0.9\" is in quotes: write 0.9 without them"),
+        ("kind = \"wait\"\nslots = 0", "f:4: pool.policy.slots: 0 is not between 1 and 10000"),
+        ("kind = \"wait\"\nslots = \"four\"", "f:4: pool.policy.slots: \"four\" is no number of jobs"),
+        ("kind = \"wait\"\ntarget = \"0s\"", "f:4: pool.policy.target: "),
+    ] {
+        let refused = read(policy, &[]).unwrap_err().to_string();
+        assert!(refused.contains(detail), "{policy}: {refused}");
     }
 }
 

@@ -17,15 +17,19 @@ const ACTIVE_READ: usize = 1000;
 
 /// What an observation counted in one queue.
 #[derive(Clone, Copy, Debug)]
-struct Counted {
-    finished: Finished,
+pub(super) struct Counted {
+    pub finished: Finished,
     failed: u64,
+    pub waiting: u64,
+    pub delayed_due: u64,
+    pub prioritized: u64,
+    pub is_paused: bool,
 }
 
 impl Counted {
     /// Without the jobs themselves.
     fn seen(self) -> Seen {
-        let Counted { finished: Finished { at_ms, added, unfinished }, failed } = self;
+        let Counted { finished: Finished { at_ms, added, unfinished }, failed, .. } = self;
         Seen { at: at_ms, added, unfinished, failed, ..Seen::default() }
     }
 }
@@ -36,8 +40,14 @@ pub struct Counts(BTreeMap<String, Option<Counted>>);
 
 impl Counts {
     pub(super) fn read(&mut self, reading: &Reading) {
-        let counted = Counted { finished: reading.finished, failed: reading.failed };
+        let Reading { finished, failed, waiting, delayed_due, prioritized, paused: is_paused, .. } = *reading;
+        let counted = Counted { finished, failed, waiting, delayed_due, prioritized, is_paused };
         self.0.insert(reading.queue.clone(), Some(counted));
+    }
+
+    /// None where the queue does not exist.
+    pub(super) fn of(&self, queue: &str) -> Option<Counted> {
+        self.0.get(queue).copied().flatten()
     }
 
     pub(super) fn missing(&mut self, queue: &str) {

@@ -25,7 +25,7 @@ pub(super) const EARLIEST_MS: u64 = 1_000_000_000_000;
 /// A priority's position in a score of `prioritized`.
 const PRIORITY_SHIFT: f64 = 4_294_967_296.0;
 /// A millisecond's position in a score of `delayed`.
-const DELAY_SHIFT: u64 = 4096;
+pub(super) const DELAY_SHIFT: u64 = 4096;
 
 /// What one observation found in one queue.
 #[derive(Debug)]

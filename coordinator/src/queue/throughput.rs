@@ -21,12 +21,16 @@ pub(super) struct Finished {
 }
 
 impl Finished {
+    /// Jobs that ever ended; None where the counts contradict each other.
+    pub(super) fn finished(&self) -> Option<u64> {
+        self.added.checked_sub(self.unfinished)
+    }
+
     /// None without an earlier observation, or if jobs were removed by hand in between.
     pub(super) fn per_minute_since(&self, earlier: Option<&Finished>) -> Option<f64> {
         let earlier = earlier?;
         let elapsed_ms = self.at_ms.checked_sub(earlier.at_ms).filter(|elapsed| *elapsed > 0)?;
-        let finished = |at: &Finished| at.added.checked_sub(at.unfinished);
-        let jobs = finished(self)?.checked_sub(finished(earlier)?)?;
+        let jobs = self.finished()?.checked_sub(earlier.finished()?)?;
         Some(jobs as f64 * 60_000.0 / elapsed_ms as f64)
     }
 }

@@ -70,7 +70,7 @@ pub(super) async fn jobs_by_instance(
 
 /// The instance that holds an active job. The shim begins the lock's token with the instance's id, in every version of
 /// BullMQ; `pb` exists from 5.3.0 on, and stays from an earlier run if the current run's Worker has no name.
-fn holder(pb: Option<&str>, token: Option<&str>, known: &BTreeSet<InstanceId>) -> Option<InstanceId> {
+pub(super) fn holder(pb: Option<&str>, token: Option<&str>, known: &BTreeSet<InstanceId>) -> Option<InstanceId> {
     let by_token = token.and_then(|token| token.split_once(':')).map(|(name, _)| InstanceId(name.to_owned()));
     let is_instance = |id: &InstanceId| id.0.starts_with("i-") || known.contains(id);
     by_token.filter(is_instance).or_else(|| pb.map(|name| InstanceId(name.to_owned())))

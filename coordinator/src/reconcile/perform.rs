@@ -130,13 +130,15 @@ impl Reconciler {
         let Some(mut observer) = self.observer.take() else { return };
         let known: BTreeSet<InstanceId> =
             self.pool.state().instances().filter_map(|instance| instance.id.clone()).collect();
+        let predicts = self.config.brain.wait.is_some() && self.pool.is_leader();
         self.calls.spawn(async move {
             let started = Instant::now();
             let answer = async {
                 let (backlog, counts) = observer.observe().await?;
+                let work = if predicts { observer.work(&counts, &known).await? } else { None };
                 let asked_at = clock::up();
                 let jobs = if with_jobs { observer.jobs_by_instance(&known).await? } else { None };
-                Ok((Observation { backlog, jobs: jobs.map(|seen| (asked_at, seen)) }, counts))
+                Ok((Observation { backlog, jobs: jobs.map(|seen| (asked_at, seen)), work }, counts))
             }
             .await;
             Outcome::Observed { observer: Box::new(observer), took: started.elapsed(), answer }

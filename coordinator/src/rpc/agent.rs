@@ -213,6 +213,7 @@ pub(super) fn receive(
                 active_jobs: heartbeat.active_jobs,
                 is_rate_limited: heartbeat.worker.as_ref().is_some_and(|it| it.waits_for.starts_with("rate limited")),
                 limiter_max: limiter_max(&heartbeat.queues),
+                slots: slots(&heartbeat.queues, &pool.prefix, &pool.queues),
                 problem: Some(heartbeat.problem.clone()).filter(|problem| !problem.is_empty()),
                 worker_log,
                 schedule,
@@ -276,12 +277,20 @@ fn works_for_this_pool(heartbeat: &mut v1::Heartbeat, prefix: &str, queues: &[St
     heartbeat.problem = problem;
 }
 
-/// Why its worker does none of the pool's jobs: it works other queues, or under another prefix. Agents that do not tell
-/// what their workers work are believed. By queue. Whose queues are another pool's was looked at before.
+/// How many of the pool's jobs run there at a time; None where that is not told of each of its queues.
+fn slots(theirs: &[v1::WorkerQueue], prefix: &str, ours: &[String]) -> Option<u32> {
+    let is_ours = |it: &&v1::WorkerQueue| it.prefix == prefix && ours.contains(&it.queue);
+    let told: Option<u64> = theirs.iter().filter(is_ours).map(|it| it.concurrency).sum();
+    told.and_then(|jobs| u32::try_from(jobs).ok()).filter(|jobs| *jobs > 0)
+}
+
+/// By queue.
 fn limiter_max(queues: &[v1::WorkerQueue]) -> BTreeMap<String, u64> {
     queues.iter().filter_map(|it| Some((it.queue.clone(), it.limiter_max?))).collect()
 }
 
+/// Why its worker does none of the pool's jobs: it works other queues, or under another prefix. Agents that do not tell
+/// what their workers work are believed. Whose queues are another pool's was looked at before.
 fn other_queues(theirs: &[v1::WorkerQueue], prefix: &str, ours: &[String]) -> Option<String> {
     const SHOWN: usize = 8;
     let is_ours = |it: &v1::WorkerQueue| it.prefix == prefix && ours.contains(&it.queue);
@@ -324,7 +333,7 @@ mod tests {
         let works = |queue: &str, prefix: &str| v1::WorkerQueue {
             queue: queue.to_owned(),
             prefix: prefix.to_owned(),
-            limiter_max: None,
+            ..v1::WorkerQueue::default()
         };
         let ours = ["video".to_owned(), "audio".to_owned()];
         let check = |theirs: &[v1::WorkerQueue]| other_queues(theirs, "bull", &ours);

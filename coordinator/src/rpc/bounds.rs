@@ -19,6 +19,8 @@ const OUTPUT: usize = 4096;
 const QUEUES: usize = 32;
 /// That EC2 has scheduled for an instance.
 const EVENTS: usize = 16;
+/// Jobs of one queue that one instance runs at a time: far more than any does.
+const MOST_SLOTS: u64 = 10_000;
 /// Sentences in a list.
 const SENTENCES: usize = 16;
 
@@ -115,6 +117,7 @@ fn queue(of: v1::WorkerQueue) -> v1::WorkerQueue {
         queue: kept(&of.queue),
         prefix: kept(&of.prefix),
         limiter_max: of.limiter_max.filter(|max| *max > 0),
+        concurrency: of.concurrency.filter(|jobs| (1..=MOST_SLOTS).contains(jobs)),
     }
 }
 
@@ -174,7 +177,7 @@ mod tests {
             git_commit: long.clone(),
             lockfile: long.clone(),
             unprotected: vec![long.clone(); 1000],
-            queues: vec![v1::WorkerQueue { queue: "q".into(), prefix: long.clone(), limiter_max: None }; 1000],
+            queues: vec![v1::WorkerQueue { queue: "q".into(), prefix: long.clone(), ..v1::WorkerQueue::default() }; 1000],
             worker: Some(worker),
             ..v1::Heartbeat::default()
         };
@@ -209,7 +212,9 @@ mod tests {
 
     #[test]
     fn a_limiter_that_lets_nothing_start_is_none() {
-        let told = |max: Option<u64>| v1::WorkerQueue { queue: "q".into(), prefix: "bull".into(), limiter_max: max };
+        let told = |max: Option<u64>| v1::WorkerQueue { limiter_max: max, concurrency: max, ..v1::WorkerQueue::default() };
         assert_eq!([Some(0), Some(7), None].map(|max| queue(told(max)).limiter_max), [None, Some(7), None]);
+        let slots = [Some(0), Some(7), Some(MOST_SLOTS + 1)].map(|max| queue(told(max)).concurrency);
+        assert_eq!(slots, [None, Some(7), None]);
     }
 }

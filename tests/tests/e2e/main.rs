@@ -56,3 +56,4 @@ mod unknown;
 mod vanish;
 mod versions;
 mod volumes;
+mod wait_policy;

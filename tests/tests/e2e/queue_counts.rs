@@ -1,11 +1,12 @@
 //! What the observer reads is what BullMQ itself counts: in random states of queues of BullMQ 4, 5 and 6, made by the
 //! real packages. `SEED=N` replays one state of each version; without it the seeds are fixed ones and a fresh one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Read as _;
 
 use serde_json::{Value, json};
+use spillway_brain::Work;
 use spillway_coordinator::queue::{QueueObserver, QueueReport};
 use spillway_coordinator::redis_client::Redis;
 use spillway_tests::driver::Driver;
@@ -77,6 +78,7 @@ async fn agree_on_every_seed(version: u32) {
         let theirs = driver.random(seed, version, "counted", "bull");
         let before: String = redis.ask(&["DEBUG", "DIGEST"]);
         let ours = report(&mut reading).await;
+        let work = work(&mut reading).await;
         let after: String = redis.ask(&["DEBUG", "DIGEST"]);
         assert_eq!(before, after, "the observer wrote something: version {version}, SEED={seed}");
         let (ours, theirs_counted) = (written(&ours), counted(&theirs));
@@ -87,6 +89,7 @@ async fn agree_on_every_seed(version: u32) {
         }
         *seen.entry("marker").or_default() += u32::from(theirs["marker"] == json!(true));
         assert_demand(&redis, &ours, version, seed);
+        assert_work(&redis, &ours, &work, (version, seed));
     }
     println!("states of version {version} in which there was any: {seen:?}");
     if all.len() > 1 {
@@ -96,6 +99,24 @@ async fn agree_on_every_seed(version: u32) {
         }
         assert!(version > 4 || seen["marker"] > 0, "no state had a marker: {seen:?}");
     }
+}
+
+/// The one queue's jobs one by one.
+async fn work(observer: &mut QueueObserver) -> Work {
+    let (_, counts) = observer.observe().await.expect("the queue exists");
+    observer.work(&counts, &BTreeSet::new()).await.expect("Redis answers").expect("few jobs run")
+}
+
+/// Each job that could start and each that runs is in it once, and what ended and is kept tells how long it took.
+fn assert_work(redis: &RedisServer, ours: &Value, work: &Work, of: (u32, u32)) {
+    let count = |key: &str| ours[key].as_u64().expect("a number");
+    let waiting: u64 = work.waiting.values().flatten().map(|it| it.jobs).sum();
+    let could_start = count("waiting") + count("prioritized") + count("delayed_due");
+    let expected = if ours["paused"] == json!(true) { 0 } else { could_start };
+    assert_eq!(waiting, expected, "version and SEED {of:?}: {work:?} {ours}");
+    let active: Vec<String> = redis.ask(&["LRANGE", &key("active"), "0", "-1"]);
+    let known = active.iter().filter(|id| redis.ask::<bool>(&["HEXISTS", &key(id), "name"])).count();
+    assert_eq!(work.running.len(), known, "version and SEED {of:?}: {work:?}");
 }
 
 fn assert_demand(redis: &RedisServer, ours: &Value, version: u32, seed: u32) {

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::scale_in;
 use super::scale_out;
+use super::turns;
 use super::wanted::{Excess, Wanted};
 use crate::config::{Config, Wait};
 use crate::forecast::{Forecast, Slots};
@@ -24,25 +25,30 @@ const SOON: u64 = 5_000;
 
 /// Desired capacity by the policy; None while nothing tells how long jobs take.
 pub(super) fn desired(state: &mut State, now: Timestamp, config: &Config, policy: &Wait) -> Option<Wanted> {
-    let (work, _) = state.work.as_ref().filter(|(_, at)| now.since(*at) <= config.longest_gap())?;
+    let (work, looked_at) = state.work.as_ref().filter(|(_, at)| now.since(*at) <= config.longest_gap())?;
+    let (backlog, observed_at) = state.backlog.as_ref()?;
+    let demand = backlog.demand();
     // A look that was made before the jobs came, or went, tells nothing of them.
-    if work.waiting.is_empty() != (state.demand()? == 0) {
+    if looked_at < observed_at && work.is_waiting() != (demand > 0) {
         return None;
     }
     let capacity = state.counts(now).capacity_without_drill();
-    if work.waiting.is_empty() {
-        // There is no promise to break.
+    if demand == 0 {
+        // There is no promise to break. But a rate limit that paces jobs leaves its workers without some for a while.
+        let spare = if backlog.is_idle() { capacity } else { 0 };
         let is_measured = state.measures.has_durations();
-        return is_measured.then(|| keeps(state, now, config, policy, capacity, capacity));
+        return is_measured.then(|| keeps(state, now, config, policy, (capacity, spare), 0));
     }
+    let waiting = turns::turns(work, backlog);
     let durations = state.measures.durations(&work.running)?;
     let (boot, slots) = (state.measures.boot(), state.measures.slots(policy));
-    let forecast = Forecast::new(&work.waiting, &durations, boot, policy.target, policy.quantile);
-    let fleet = Fleet { state, work, now, slots: slots as u64, boot: millis(boot) };
+    let forecast = Forecast::new(&waiting, &durations, boot, policy.target, policy.quantile);
+    let most_at_once = turns::most_at_once(backlog);
+    let fleet = Fleet { state, work, now, slots: slots as u64, boot: millis(boot), most_at_once };
     let have = fleet.capacity(|_| true);
     if forecast.keeps(&have) {
         let spare = spare(&fleet, &forecast, capacity);
-        return Some(keeps(state, now, config, policy, capacity, spare));
+        return Some(keeps(state, now, config, policy, (capacity, spare), demand));
     }
     let needs = needs(&fleet, &forecast, &have, config, capacity);
     state.spare = None;
@@ -61,8 +67,14 @@ fn spare(fleet: &Fleet<'_>, forecast: &Forecast<'_>, capacity: u32) -> u32 {
 }
 
 /// The promise is kept by what there is.
-fn keeps(state: &mut State, now: Timestamp, config: &Config, policy: &Wait, capacity: u32, spare: u32) -> Wanted {
-    let waiting = state.work.as_ref().map_or(0, |(work, _)| work.waiting.iter().map(|it| it.jobs).sum());
+fn keeps(
+    state: &mut State,
+    now: Timestamp,
+    config: &Config,
+    policy: &Wait,
+    (capacity, spare): (u32, u32),
+    waiting: u64,
+) -> Wanted {
     let (target, idle) = (policy.target, policy.idle);
     if spare == 0 {
         state.spare = None;
@@ -89,6 +101,9 @@ fn needs(fleet: &Fleet<'_>, forecast: &Forecast<'_>, have: &Slots<'_>, config: &
         let first = forecast.first_late(have)?;
         Some((first, forecast.wait(first.nth, first.age, slots)))
     };
+    let cap = scale_out::room(fleet.state.counts(fleet.now), config);
+    let helpful = fleet.helpful(have);
+    let bound = fleet.most_at_once.filter(|_| helpful < cap);
     let late = |desired: u32, slots: &Slots<'_>| {
         let (first, now) = wait(have)?;
         let then = (desired > capacity).then(|| wait(slots)).flatten().and_then(|(_, then)| then);
@@ -107,7 +122,7 @@ fn needs(fleet: &Fleet<'_>, forecast: &Forecast<'_>, have: &Slots<'_>, config: &
         let late = late(desired, slots);
         let note = late.clone().map_or(Note::NothingWaits, |late| match desired > capacity {
             true => Note::StartsLate { late },
-            false => Note::CannotKeep { late, max_instances: config.max_instances },
+            false => Note::CannotKeep { late, max_instances: config.max_instances, most_at_once: bound },
         });
         Wanted { desired, excess: Excess::Lowered, late, note }
     };
@@ -120,7 +135,7 @@ fn needs(fleet: &Fleet<'_>, forecast: &Forecast<'_>, have: &Slots<'_>, config: &
             return decided(desired, &slots);
         }
     }
-    let room = scale_out::room(fleet.state.counts(fleet.now), config);
+    let room = cap.min(helpful);
     let with = |launches: u32, ready_in: u64| slots.with(ready_in, u64::from(launches) * fleet.slots);
     let least = |ready_in: u64| first_of(room, |launches| forecast.keeps(&with(launches, ready_in)));
     let Some(launches) = least(forecast.boot) else {
@@ -160,6 +175,8 @@ struct Fleet<'a> {
     now: Timestamp,
     slots: u64,
     boot: u64,
+    /// Jobs that may run at once, whatever the slots.
+    most_at_once: Option<u64>,
 }
 
 impl<'a> Fleet<'a> {
@@ -185,6 +202,12 @@ impl<'a> Fleet<'a> {
             }
         }
         slots
+    }
+
+    /// Launches whose slots jobs may run in.
+    fn helpful(&self, have: &Slots<'_>) -> u32 {
+        let left = self.most_at_once.map(|most| most.saturating_sub(have.count()));
+        left.map_or(u32::MAX, |left| u32::try_from(left.div_ceil(self.slots)).unwrap_or(u32::MAX))
     }
 
     /// The slots of each instance whose drain can be cancelled, in the order in which scale-out cancels them.

@@ -23,6 +23,9 @@ pub(super) fn registered(state: &mut State, now: Timestamp, id: &InstanceId) {
 }
 
 pub(super) fn reported(state: &mut State, now: Timestamp, report: Report, config: &Config) {
+    if let Some(slots) = report.slots.filter(|_| report.proven && state.instance(&report.id).is_some()) {
+        state.measures.told_slots(slots);
+    }
     let Some(instance) = state.by_id(&report.id) else { return };
     instance.agent.registered = true;
     // What it did in a silence is not known.

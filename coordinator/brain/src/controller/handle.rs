@@ -26,8 +26,12 @@ fn take_in(state: &mut State, now: Timestamp, event: Event, config: &Config) {
         Event::LeadershipLost => state.leader = false,
         Event::BacklogObserved(backlog) => observed(state, now, backlog, config),
         Event::ObservationFailed { detail } => state.observation_problem = Some(detail),
-        Event::WorkSeen(work) => {
-            state.measures.looked(&work);
+        Event::WorkSeen(mut work) => {
+            // A rate limit leaves workers without a job although some wait.
+            let could_start = state.demand().is_none_or(|demand| demand > 0);
+            state.measures.looked(&work, work.is_waiting() && could_start);
+            // They are measured, and nothing else of them is wanted.
+            work.finished.clear();
             state.work = Some((work, now));
         }
         Event::JobsSeen { asked_at, seen } => jobs_seen(state, asked_at, &seen),

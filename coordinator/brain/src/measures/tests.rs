@@ -10,8 +10,12 @@ fn running(on: Option<&str>) -> Running {
 }
 
 fn look(waiting: u64, running: Vec<Running>) -> Work {
-    let waiting = (waiting > 0).then_some(Waiting { age: Duration::ZERO, jobs: waiting });
-    Work { waiting: waiting.into_iter().collect(), running, finished: Vec::new() }
+    let waiting = vec![Waiting { age: Duration::ZERO, jobs: waiting }];
+    Work { waiting: [("q".to_owned(), waiting)].into(), running, finished: Vec::new() }
+}
+
+fn looked(measures: &mut Measures, work: &Work) {
+    measures.looked(work, work.is_waiting());
 }
 
 #[test]
@@ -64,7 +68,7 @@ fn jobs_of_a_name_with_enough_of_them_tell_for_it_alone() {
     let finished = |name: &str, took: u64| Finished { took: Duration::from_millis(took), name: name.to_owned() };
     let many = |name: &str, took, n| (0..n).map(|_| finished(name, took)).collect::<Vec<_>>();
     let jobs = [many("short", 10, 100), many("long", 1_000, ENOUGH_OF_A_NAME), many("rare", 1_000, 3)].concat();
-    measures.looked(&Work { finished: jobs, ..Work::default() });
+    looked(&mut measures, &Work { finished: jobs, ..Work::default() });
     let durations = measures.durations(&[]).expect("durations");
     let ends = |name| durations.left(name, 0, 20).0;
     assert!(ends("short") > 0.95 && ends("long") < 0.1 && ends("rare") > 0.7, "the rare ones by all");
@@ -76,18 +80,34 @@ fn slots_are_the_most_jobs_seen_and_the_primarys_follow_the_queue() {
     let policy = Wait::default();
     let mut measures = Measures::default();
     assert_eq!((measures.slots(&policy), measures.slots_elsewhere()), (1, 0), "nothing is known");
-    measures.looked(&look(3, vec![running(None), running(None)]));
+    looked(&mut measures, &look(3, vec![running(None), running(None)]));
     assert_eq!((measures.slots(&policy), measures.slots_elsewhere()), (2, 2), "an instance is taken for one like it");
-    measures.looked(&look(3, vec![running(None), running(Some("i-1")), running(Some("i-1")), running(Some("i-1"))]));
+    looked(&mut measures, &look(3, vec![running(None), running(Some("i-1")), running(Some("i-1")), running(Some("i-1"))]));
     assert_eq!((measures.slots(&policy), measures.slots_elsewhere()), (3, 2), "one look may miss a job");
     assert_eq!(measures.slots(&Wait { slots: Some(8), ..policy.clone() }), 8, "the settings' word");
     // The primary's worker has gone: jobs wait, and look after look it runs none.
-    (0..LOOKS).for_each(|_| measures.looked(&look(3, vec![running(Some("i-1"))])));
+    (0..LOOKS).for_each(|_| looked(&mut measures, &look(3, vec![running(Some("i-1"))])));
     assert_eq!((measures.slots(&policy), measures.slots_elsewhere()), (3, 0));
     // No job waits: what it runs, it can run.
-    measures.looked(&look(0, vec![running(None); 4]));
-    measures.looked(&look(0, vec![]));
+    looked(&mut measures, &look(0, vec![running(None); 4]));
+    looked(&mut measures, &look(0, vec![]));
     assert_eq!(measures.slots_elsewhere(), 4);
+}
+
+#[test]
+fn an_agents_word_is_believed_until_look_after_look_shows_fewer() {
+    let mut measures = Measures::default();
+    measures.told_slots(4);
+    assert_eq!(measures.slots(&Wait::default()), 4, "nothing was seen yet");
+    let one = look(3, vec![running(Some("i-1"))]);
+    (1..LOOKS).for_each(|_| looked(&mut measures, &one));
+    assert_eq!(measures.slots(&Wait::default()), 4, "it may be between two jobs");
+    looked(&mut measures, &one);
+    assert_eq!(measures.slots(&Wait::default()), 1);
+    (0..LOOKS).for_each(|_| looked(&mut measures, &look(0, vec![running(Some("i-1"))])));
+    looked(&mut measures, &look(3, vec![running(Some("i-1")); 3]));
+    assert_eq!(measures.slots(&Wait::default()), 3, "what it is seen to run it can");
+    assert_eq!(measures.slots(&Wait { slots: Some(2), ..Wait::default() }), 2, "the settings' word");
 }
 
 #[test]

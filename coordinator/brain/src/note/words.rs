@@ -122,7 +122,12 @@ impl fmt::Display for Note {
             Note::LaunchCanWait { late, boot } => {
                 write!(f, "{late}. Instances take {} to boot: a launch is not due yet", in_words(*boot))
             }
-            Note::CannotKeep { late, max_instances } => {
+            Note::CannotKeep { late, most_at_once: Some(most), .. } => write!(
+                f,
+                "{late}. No launch makes it sooner: the queue's global concurrency lets {} run at once",
+                counted(*most, "job")
+            ),
+            Note::CannotKeep { late, max_instances, most_at_once: None } => {
                 write!(f, "{late}. No launch makes it sooner: the cap is {}", counted(*max_instances, "instance"))
             }
             Note::BelowStep { demand, jobs, desired } => write!(

@@ -175,6 +175,7 @@ impl World {
         let id = InstanceId(word(1).to_owned());
         match word(0) {
             "unnamed" => self.named = false,
+            "slots" => self.slots = word(1).parse().ok(),
             "limiter-max" => self.limiter_max = word(1).parse().ok(),
             "ready" => self.agent(word(1), AgentPhase::Ready, ""),
             "rate-limited" => self.agent(word(1), AgentPhase::Ready, "rate-limited"),

@@ -67,6 +67,7 @@ pub struct World {
     named: bool,
     /// Their workers' own `limiter.max`.
     limiter_max: Option<u64>,
+    slots: Option<u32>,
 }
 
 impl World {
@@ -93,6 +94,7 @@ impl World {
             unlisted: false,
             named: true,
             limiter_max: None,
+            slots: None,
         }
     }
 
@@ -153,8 +155,9 @@ impl World {
             (0..jobs).map(move |_| Running { on: on.clone(), elapsed: span, name: name() })
         };
         let ended = |(took, _, jobs): (Duration, _, u64)| (0..jobs).map(move |_| Finished { took, name: name() });
+        let waiting = each(ages).into_iter().map(|(age, _, jobs)| Waiting { age, jobs }).collect();
         self.tell(Event::WorkSeen(Work {
-            waiting: each(ages).into_iter().map(|(age, _, jobs)| Waiting { age, jobs }).collect(),
+            waiting: [("video".to_owned(), waiting)].into(),
             running: each(runs).into_iter().flat_map(many).collect(),
             finished: each(took).into_iter().flat_map(ended).collect(),
         }));
@@ -171,6 +174,7 @@ impl World {
                 named: self.named,
                 active_jobs: jobs,
                 is_rate_limited: problem == "rate-limited",
+                slots: self.slots,
                 limiter_max: self.limiter_max.iter().map(|max| ("video".to_owned(), *max)).collect(),
                 problem: Some(problem).filter(|problem| !problem.is_empty()),
                 worker_log,

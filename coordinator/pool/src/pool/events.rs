@@ -55,12 +55,15 @@ impl Pool {
         self.schedule.observed();
         let was_known = self.state().observation_problem().is_none();
         match answer {
-            Ok(Observation { backlog, jobs }) => {
+            Ok(Observation { backlog, jobs, work }) => {
                 if let Some((asked_at, seen)) = jobs {
                     let asked_at = self.clock.at(asked_at);
                     self.tell(now, Event::JobsSeen { asked_at, seen });
                 }
                 self.tell(now, Event::BacklogObserved(backlog));
+                if let Some(work) = work {
+                    self.tell(now, Event::WorkSeen(work));
+                }
             }
             Err(problem) => self.tell(now, Event::ObservationFailed { detail: problem }),
         }

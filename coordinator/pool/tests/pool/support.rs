@@ -97,7 +97,7 @@ impl Stage {
         let backlog = Backlog { queues: vec![queue] };
         let asked_at = self.now().up;
         self.tell(Input::Listed { asked_at, answer: Ok(instances) });
-        self.tell(Input::Observed(Ok(Observation { backlog, jobs: None })));
+        self.tell(Input::Observed(Ok(Observation { backlog, jobs: None, work: None })));
     }
 
     /// A job waits: the plan that launches an instance is to be saved. Its token.
@@ -142,6 +142,7 @@ pub fn report(phase: AgentPhase) -> Report {
         active_jobs: Some(0),
         is_rate_limited: false,
         limiter_max: std::collections::BTreeMap::new(),
+        slots: None,
         problem: None,
         worker_log: None,
         schedule: Schedule::Unknown,

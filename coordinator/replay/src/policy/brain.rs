@@ -114,6 +114,7 @@ impl Brain {
             active_jobs: Some(jobs),
             is_rate_limited: false,
             limiter_max: BTreeMap::new(),
+            slots: None,
             problem: None,
             worker_log: None,
             schedule: Schedule::default(),
@@ -197,7 +198,8 @@ fn work(world: &World<'_>) -> Work {
     });
     let finished = world.finished.iter();
     let finished = finished.map(|took| Finished { took: Duration::from_millis(*took), name: String::new() });
-    Work { waiting: ages.collect(), running: running.collect(), finished: finished.collect() }
+    let waiting = [("trace".to_owned(), ages.collect())].into();
+    Work { waiting, running: running.collect(), finished: finished.collect() }
 }
 
 fn jobs_by_instance(world: &World<'_>) -> JobsByInstance {

@@ -180,6 +180,7 @@ impl World {
             active_jobs: agent.machine.shim_jobs().or(agent.seen.active),
             is_rate_limited: false,
             limiter_max: std::collections::BTreeMap::new(),
+            slots: None,
             problem: None,
             worker_log: None,
             schedule,

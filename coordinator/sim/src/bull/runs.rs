@@ -154,6 +154,8 @@ impl World {
             && self.bull.runs[run].lock_left(self.now).is_some();
         self.run_is_over(run, Exec::Over);
         if has_lock {
+            let took = self.now - self.bull.runs[run].began;
+            self.bull.has_ended(self.now, took);
             self.job_done(job);
         } else {
             self.count(Occurrence::LostLock);

@@ -19,6 +19,8 @@ const SLOW_LISTINGS: u64 = 4;
 const LATE_MOST: u64 = 180 * SECOND;
 /// The pool does not care for less between two clocks.
 pub const TOLERATED: i64 = 1000;
+/// One in so many looks at the jobs one by one tells nothing.
+const UNREAD: u64 = 30;
 /// One in so many reads of the ledger fails right after the lease was gained.
 const LOADS_FAIL: u64 = 6;
 
@@ -48,7 +50,10 @@ impl World {
         }
         let jobs = with_jobs.then(|| (up(self.now), self.jobs_by_instance()));
         let backlog = spillway_brain::Backlog { queues: vec![self.bull.backlog(self.now)] };
-        let answer = Input::Observed(Ok(Observation { backlog, jobs }));
+        // Not where there are too many to read them, which changes with each look here.
+        let predicts = self.coordinators[c].pool.controller().config().wait.is_some();
+        let work = (predicts && !self.rng.one_in(UNREAD)).then(|| self.work(c));
+        let answer = Input::Observed(Ok(Observation { backlog, jobs, work }));
         if self.net.slow.is_down(self.now) {
             return self.put_coordinator(c, answers_at, CoordinatorEv::Input(Box::new(answer)));
         }

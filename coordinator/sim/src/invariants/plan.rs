@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use spillway_brain::{Decision, EARLY, PhaseKind, Plan, Planned, Reason, RefusalClass, Timestamp};
+use spillway_brain::{Decision, EARLY, Note, PhaseKind, Plan, Planned, Reason, RefusalClass, Timestamp};
 
 use super::{Invariant, policy};
 use crate::agenda::{C, N};
@@ -321,6 +321,9 @@ impl World {
 
     fn check_desired(&mut self, c: C, plan: &Plan, now: Timestamp) {
         let blind = self.is_blind(c, now);
+        if !blind && self.setup.config.wait.is_some() && !plan.notes.contains(&Note::NothingMeasured) {
+            return self.check_forecast(c, plan);
+        }
         let (config, shadow) = (&self.setup.config, &self.coordinators[c].shadow);
         let expected = match shadow.desired {
             before if blind => before,
@@ -339,6 +342,20 @@ impl World {
             self.violate(if blind { Invariant::UnknownIsNotZero } else { Invariant::Policy }, text);
         }
         self.coordinators[c].shadow.desired = plan.desired;
+    }
+
+    /// More instances are wanted for jobs that wait alone, and no more than the cap.
+    fn check_forecast(&mut self, c: C, plan: &Plan) {
+        let shadow = &self.coordinators[c].shadow;
+        let (before, after) = (shadow.desired, plan.desired);
+        let waits = shadow.observed.back().is_some_and(|seen| seen.demand > 0);
+        let is_more = before.zip(after).is_some_and(|(before, after)| after > before);
+        if after.is_none_or(|desired| desired > self.setup.config.max_instances) {
+            self.violate(Invariant::Policy, format!("desired is {after:?}, above the cap"));
+        } else if is_more && !waits {
+            self.violate(Invariant::Policy, format!("desired rises from {before:?} to {after:?} while no job waits"));
+        }
+        self.coordinators[c].shadow.desired = after;
     }
 
     /// The breaker keeps launches away for so long as failed tries have doubled, and not for longer. Without a ledger a

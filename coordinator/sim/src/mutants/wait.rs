@@ -43,8 +43,8 @@ pub const MUTANTS: &[Mutant] = &[
         "wait-old-look",
         "a look at the jobs that is out of date decides",
         "coordinator/brain/src/capacity/wait.rs",
-        "    if work.waiting.is_empty() != (state.demand()? == 0) {",
-        "    if work.waiting.is_empty() && state.demand()? == 1_000_000 {",
+        "    if looked_at < observed_at && work.is_waiting() != (demand > 0) {",
+        "    if looked_at < observed_at && demand == 1_000_000 {",
     )
     .shown_by(UNMEASURED),
 ];

@@ -13,7 +13,7 @@ use crate::config::{ConfigError, Needs, Pool, PoolSection, WrittenDuration};
 const MOST_TAGS: usize = 40;
 const LONGEST_TAG_KEY: usize = 128;
 const LONGEST_TAG_VALUE: usize = 256;
-const MOST: u32 = 1000;
+pub(super) const MOST: u32 = 1000;
 /// A user's patience, where nobody says what it is.
 const TARGET: Duration = Duration::from_secs(600);
 
@@ -52,7 +52,8 @@ impl Check<'_> {
         self.tags(index, &section.tags)?;
         let application = self.application(index, &section)?;
         let brain = self.brain_config(index, &section)?;
-        let target = self.duration(&at("target"), section.target, TARGET)?;
+        let promised = brain.wait.as_ref().map_or(TARGET, |wait| wait.target);
+        let target = self.duration(&at("target"), section.target, promised)?;
         Ok(Pool {
             name,
             queues: section.queues,
@@ -137,8 +138,8 @@ impl Check<'_> {
             rebalance: self.rebalance(index, section)?,
             rebalance_limit: section.rebalance_limit.unwrap_or(defaults.rebalance_limit),
             on_drift: self.on_drift(index, section)?,
-            policy: self.policy(index, section, defaults.policy)?,
-            wait: None,
+            policy: self.steps(index, section, defaults.policy)?,
+            wait: self.wait(index, section)?,
         };
         for (key, number, least) in [
             ("max_instances", config.max_instances, 1),
@@ -177,38 +178,6 @@ impl Check<'_> {
                 Err(self.bad(&format!("pool[{index}].on_drift"), detail))
             }
         }
-    }
-
-    fn policy(&self, index: usize, section: &PoolSection, defaults: brain::Steps) -> Result<brain::Steps, ConfigError> {
-        let at = |key: &str| format!("pool[{index}].policy.{key}");
-        if let Some(other) = section.policy.kind.as_deref().filter(|kind| *kind != "steps") {
-            let detail = format!("\"{other}\" is not a policy kind: write \"steps\", the only one");
-            return Err(self.bad(&at("kind"), detail));
-        }
-        let idle = self.duration(&at("idle"), section.policy.idle, defaults.idle)?;
-        let Some(written) = &section.policy.steps else { return Ok(brain::Steps { idle, ..defaults }) };
-        let steps: Vec<brain::Step> = written
-            .iter()
-            .map(|step| brain::Step { jobs: step.jobs, over: step.over.0, instances: step.instances })
-            .collect();
-        if steps.is_empty() {
-            let detail =
-                "has no step, so nothing would ever be launched: add one, or remove the key to use the default";
-            return Err(self.bad(&at("steps"), detail));
-        }
-        for (number, step) in steps.iter().enumerate() {
-            if step.jobs == 0 || step.instances == 0 || step.instances > MOST {
-                let detail =
-                    "jobs of each step must be at least 1, and instances between 1 and 1000: write a number in between";
-                return Err(self.bad(&at(&format!("steps[{number}]")), detail));
-            }
-        }
-        let is_more = |pair: &[brain::Step]| pair[0].jobs < pair[1].jobs && pair[0].instances < pair[1].instances;
-        if let Some(number) = steps.windows(2).position(|pair| !is_more(pair)) {
-            let detail = "each step must have more jobs and more instances than the step before it: order them so";
-            return Err(self.bad(&at(&format!("steps[{}]", number + 1)), detail));
-        }
-        Ok(brain::Steps { steps, idle })
     }
 }
 

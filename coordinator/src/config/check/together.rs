@@ -16,7 +16,8 @@ pub(super) fn check(check: &Check<'_>, mut settings: Settings) -> Result<Setting
     }
     let warnings = settings.pools.iter().enumerate().filter_map(|(index, pool)| cap(check, index, pool));
     let late = settings.pools.iter().enumerate().filter_map(|(index, pool)| one_beat(check, &settings, index, pool));
-    let warnings: Vec<String> = warnings.chain(late).chain(trust(&settings)).chain(operators(&settings)).collect();
+    let idle = settings.pools.iter().enumerate().filter_map(|(index, pool)| idle(check, index, pool));
+    let warnings: Vec<String> = warnings.chain(late).chain(idle).chain(trust(&settings)).chain(operators(&settings)).collect();
     settings.warnings.extend(warnings);
     Ok(settings)
 }
@@ -94,8 +95,26 @@ fn one_beat(check: &Check<'_>, settings: &Settings, index: usize, pool: &Pool) -
     })
 }
 
+/// The plan's variable means the steps, and the `wait` policy has an idle time of its own.
+fn idle(check: &Check<'_>, index: usize, pool: &Pool) -> Option<String> {
+    let wait = pool.brain.wait.as_ref()?;
+    let origin = check.origins.of(&format!("pool[{index}].policy.idle"));
+    (origin.name == super::policy::IDLE_OF_STEPS).then(|| {
+        format!(
+            "pool {}: {origin} is for policy.kind = \"steps\". With \"wait\" an instance is given back after {}: set policy.idle in \
+             the file, or SPILLWAY_POOL_POLICY_IDLE, for another time",
+            pool.name,
+            in_words(wait.idle)
+        )
+    })
+}
+
 /// The cap and the largest step of the policy should be one number.
 fn cap(check: &Check<'_>, index: usize, pool: &Pool) -> Option<String> {
+    if pool.brain.wait.is_some() {
+        // Its steps decide for a moment only.
+        return None;
+    }
     let cap = pool.brain.max_instances;
     let most = pool.brain.policy.steps.iter().map(|step| step.instances).max()?;
     let path = format!("pool[{index}].max_instances");
