@@ -29,6 +29,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use spillway_brain as brain;
+use spillway_schedule::Schedule;
 use thiserror::Error;
 
 pub use effective::EffectiveSetting;
@@ -165,6 +166,8 @@ pub struct Pool {
     pub application: Option<PathBuf>,
     /// How long jobs should wait at most. Nothing is decided by it: metrics and alerts measure waits by it.
     pub target: Duration,
+    /// When instances are there whatever waits.
+    pub floors: Vec<Schedule>,
     pub brain: brain::Config,
 }
 
@@ -291,6 +294,7 @@ struct PolicySection {
     target: Option<WrittenDuration>,
     quantile: Option<f64>,
     slots: Option<WrittenSlots>,
+    floor: Vec<FloorSection>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -310,6 +314,15 @@ impl<'de> Deserialize<'de> for WrittenSlots {
         // What is no number is the text: `shape` has looked.
         Ok(WrittenSlots(toml::Value::deserialize(deserializer)?.as_integer().and_then(|it| u32::try_from(it).ok())))
     }
+}
+
+#[derive(Debug, Deserialize)]
+struct FloorSection {
+    cron: String,
+    #[serde(rename = "for")]
+    lasts: WrittenDuration,
+    timezone: Option<String>,
+    instances: u32,
 }
 
 /// A duration as it is written in the file: `90s`, `5m`, `2h`.

@@ -138,11 +138,7 @@ impl QueueObserver {
     }
 
     /// The jobs one by one, of an observation that was just made. None if there are too many active jobs to read.
-    pub async fn work(
-        &mut self,
-        counts: &Counts,
-        known: &BTreeSet<InstanceId>,
-    ) -> Result<Option<Work>, RedisProblem> {
+    pub async fn work(&mut self, counts: &Counts, known: &BTreeSet<InstanceId>) -> Result<Option<Work>, RedisProblem> {
         self.work.look(&mut self.redis, &self.queues, counts, known).await
     }
 

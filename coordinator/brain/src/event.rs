@@ -6,6 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::backlog::{Backlog, JobsByInstance};
+use crate::floor::Floor;
 use crate::hand_back::Suspect;
 use crate::id::{InstanceId, LaunchToken};
 use crate::refusal_class::RefusalClass;
@@ -34,6 +35,8 @@ pub enum Event {
     },
     /// The jobs of the last observation, one by one: for the `wait` policy.
     WorkSeen(Work),
+    /// The spans in which instances are scheduled: those that last, and those of the days to come. All of them.
+    FloorsSet(Vec<Floor>),
     /// Which instance holds how many active jobs, as Redis shows it. `asked_at` is when the look began: it proves
     /// nothing about what happened after that.
     JobsSeen {

@@ -85,6 +85,13 @@ pub enum Note {
     },
     /// The policy is `wait`, and nothing tells which jobs wait, or how long jobs take: its steps decide.
     NothingMeasured,
+    /// A schedule asks for more than the policy does.
+    Floor {
+        instances: u32,
+        /// Zero: it has begun.
+        begins_in: Duration,
+        left: Duration,
+    },
     /// Each waiting job will start within its promise, and no instance can be spared.
     PromiseKept {
         waiting: u64,

@@ -33,12 +33,22 @@ pub enum Reason {
         ready: u32,
         on_the_way: u32,
     },
+    /// A schedule asks for them.
+    Floor {
+        instances: u32,
+        ready: u32,
+        on_the_way: u32,
+    },
     LaunchUnanswered {
         attempt: u32,
     },
     ScaleIn {
         desired: u32,
         idle: bool,
+    },
+    /// A schedule asked for more until now.
+    FloorEnded {
+        desired: u32,
     },
     /// The promised wait has held without it for `span`.
     NotNeeded {

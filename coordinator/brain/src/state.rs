@@ -12,6 +12,7 @@ use crate::backlog::Backlog;
 use crate::breaker::Breaker;
 use crate::drill::Drill;
 use crate::early_ends::EarlyEnds;
+use crate::floor::Floor;
 use crate::id::{InstanceId, LaunchToken};
 use crate::instance::Instance;
 use crate::launch_image::LaunchImage;
@@ -59,6 +60,11 @@ pub struct State {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) spare: Option<Spare>,
     pub(crate) desired: Option<u32>,
+    /// The same by the policy alone, where a schedule asks for more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) by_policy: Option<u32>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) floors: Vec<Floor>,
     /// Since when every observation showed jobs that could start, none that ran, and a ready instance.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) nothing_taken_since: Option<Timestamp>,
@@ -161,6 +167,8 @@ impl State {
             measures: Measures::default(),
             spare: None,
             desired: None,
+            by_policy: None,
+            floors: Vec::new(),
             nothing_taken_since: None,
             instances: VecDeque::new(),
             foreign: Vec::new(),

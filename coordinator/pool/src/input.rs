@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use spillway_brain::{
-    Backlog, InstanceId, JobsByInstance, LaunchAnswer, LaunchToken, Listed, Plan, RefusalClass, Report, State,
+    Backlog, Floor, InstanceId, JobsByInstance, LaunchAnswer, LaunchToken, Listed, Plan, RefusalClass, Report, State,
     Timestamp, Work,
 };
 
@@ -22,6 +22,8 @@ pub enum Input {
         asked_at: Duration,
         answer: Result<Vec<Listed>, Refused>,
     },
+    /// The spans in which instances are scheduled, from now on for some days: all of them.
+    Floors(Vec<Floor>),
     /// Which image a launch would take now; None where EC2 did not tell.
     LaunchImage(Option<String>),
     /// The answer to `ListInterruptions`: instances that EC2 has marked for interruption.

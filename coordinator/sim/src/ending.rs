@@ -30,6 +30,7 @@ impl World {
         }
         say!(self, "the steady load has reached its desired capacity");
         self.is_steady = false;
+        self.setup.floors.clear();
         for n in 0..self.cloud.machines.len() {
             if self.cloud.machines[n].stranger == Some(Stranger::Another) {
                 self.ec2_shuts_down(n, BY_A_CALL);

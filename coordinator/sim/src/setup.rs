@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use spillway_brain::{Config, OnDrift, OnRebalance, Step, Steps, Wait};
+use spillway_brain::{Config, Floor, OnDrift, OnRebalance, Step, Steps, Timestamp, Wait};
 use spillway_machine::Graceful;
 
 use crate::clock::{HOUR, MINUTE, NEVER, SECOND};
@@ -27,6 +27,9 @@ pub enum Naming {
 pub struct Setup {
     pub seed: u64,
     pub config: Config,
+    /// What is scheduled, by the true time; none from its end on.
+    pub floors: Vec<Floor>,
+    pub has_floors: bool,
     pub coordinators: usize,
     /// Added to the true time: each coordinator's clock.
     pub skew: [i64; 2],
@@ -106,7 +109,9 @@ impl Setup {
         if of_images.one_in(2) && every.iter().any(|(fault, every)| *fault == Fault::NewImage && *every != NEVER) {
             config.on_drift = OnDrift::Replace;
         }
-        config.wait = wait(&mut Rng::new(seed.rotate_left(16)));
+        let mut of_policy = Rng::new(seed.rotate_left(16));
+        config.wait = wait(&mut of_policy);
+        let floors = floors(config.max_instances, &mut of_policy);
         if coordinators == 2 && rng.one_in(2) {
             // Leadership changes often, and the ledger is deleted in between.
             let often = rng.octaves(HOUR / 2, 4 * HOUR);
@@ -134,6 +139,8 @@ impl Setup {
             calls: calls(rng),
             every,
             config,
+            has_floors: !floors.is_empty(),
+            floors,
         }
     }
 
@@ -188,6 +195,18 @@ fn wait(rng: &mut Rng) -> Option<Wait> {
         idle: seconds(rng.pick(&[0, 60, 60, 300])),
         slots: rng.pick(&[None, None, Some(1), Some(4)]),
     })
+}
+
+/// Drawn apart too: spans of the first three days, which may overlap and ask for more than the cap.
+fn floors(max_instances: u32, rng: &mut Rng) -> Vec<Floor> {
+    let spans = if rng.one_in(4) { rng.between(1, 6) } else { 0 };
+    let span = |rng: &mut Rng| {
+        let from = rng.between(0, 72 * HOUR);
+        let until = from + rng.octaves(5 * MINUTE, 12 * HOUR);
+        let instances = rng.between(1, u64::from(max_instances) + 1) as u32;
+        Floor { from: Timestamp(from), until: Timestamp(until), instances }
+    };
+    (0..spans).map(|_| span(rng)).collect()
 }
 
 /// Other settings of the same pool, as a deploy brings them. Where the steps stay, the first asks for other instances.

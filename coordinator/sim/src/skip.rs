@@ -1,10 +1,15 @@
 //! Skips idle time: without an instance, a job or anything under way, the coordinators' rounds change nothing. To them
 //! it is as if their host had been suspended: the next observation comes after a gap, which restarts every window.
 
+use spillway_brain::Floor;
+
+use crate::clock::MINUTE;
 use crate::world::World;
 
 /// Milliseconds before the next event from outside at which the rounds resume.
 const BEFORE: u64 = 45_000;
+/// Instances are launched so long before they are to be ready, at the most.
+const AHEAD: u64 = 30 * MINUTE;
 /// A shorter skip is not worth it.
 const LEAST: u64 = 60_000;
 
@@ -12,7 +17,8 @@ impl World {
     pub(crate) fn skips(&mut self, until: u64) {
         let Some(quiet_until) = self.agenda.quiet_until() else { return };
         let wakes_at = quiet_until.min(until).saturating_sub(BEFORE);
-        if wakes_at < self.now + LEAST || !self.is_idle() {
+        let is_scheduled = |it: &Floor| it.from.0 < wakes_at + AHEAD && self.now < it.until.0;
+        if wakes_at < self.now + LEAST || self.setup.floors.iter().any(is_scheduled) || !self.is_idle() {
             return;
         }
         let by = wakes_at - self.now;

@@ -89,11 +89,19 @@ pub(super) const KEYS: &[(&str, Kind, &str)] = &[
         Toml,
         r#"[{ jobs = 5, for = "5m", instances = 1 }, { jobs = 15, for = "5m", instances = 2 }]"#,
     ),
+    ("pool.policy.floor", Toml, "[]"),
 ];
 
-/// Keys of a step. They have no variables of their own.
-pub(super) const STEP_KEYS: [(&str, Kind); 3] =
-    [("pool.policy.steps.jobs", Number), ("pool.policy.steps.for", Span), ("pool.policy.steps.instances", Number)];
+/// Keys of a step and of a schedule. They have no variables of their own.
+pub(super) const INNER_KEYS: [(&str, Kind); 7] = [
+    ("pool.policy.steps.jobs", Number),
+    ("pool.policy.steps.for", Span),
+    ("pool.policy.steps.instances", Number),
+    ("pool.policy.floor.cron", Text),
+    ("pool.policy.floor.for", Span),
+    ("pool.policy.floor.timezone", Text),
+    ("pool.policy.floor.instances", Number),
+];
 
 /// The variables of the plan, and the keys that they set.
 pub(super) const PLAN: [(&str, &str); 7] = [
@@ -106,9 +114,9 @@ pub(super) const PLAN: [(&str, &str); 7] = [
     ("QUEUE_SCALE_UP_THRESHOLD", "pool.policy.steps"),
 ];
 
-/// Those of steps among them.
+/// Those of steps and schedules among them.
 fn all() -> impl Iterator<Item = (&'static str, Kind)> {
-    KEYS.iter().map(|(key, kind, _)| (*key, *kind)).chain(STEP_KEYS)
+    KEYS.iter().map(|(key, kind, _)| (*key, *kind)).chain(INNER_KEYS)
 }
 
 /// `SPILLWAY_POOL_MAX_INSTANCES` for `pool.max_instances`.

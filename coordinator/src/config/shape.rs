@@ -62,6 +62,7 @@ fn in_setting(value: &Value, kind: Kind, path: String) -> Option<Misfit> {
         Kind::Toml if path.ends_with(".tags") => return tags(value, path),
         Kind::Toml if path.starts_with("prices.") => return prices(value, path),
         Kind::Toml if path.ends_with(".slots") => slots(value),
+        Kind::Toml if path.ends_with(".floor") => return floor(value, path),
         Kind::Toml => return steps(value, path),
     };
     detail.map(|detail| Misfit::Bad { path, detail })
@@ -187,13 +188,24 @@ fn is_type(name: &str) -> bool {
 
 fn steps(value: &Value, path: String) -> Option<Misfit> {
     const WRITE: &str = "write steps = [{ jobs = 5, for = \"5m\", instances = 1 }]";
-    let bad = |path: String, what: &str| Some(Misfit::Bad { path, detail: format!("{what}: {WRITE}") });
+    tables(value, path, (&["jobs", "for", "instances"], "a step", WRITE))
+}
+
+fn floor(value: &Value, path: String) -> Option<Misfit> {
+    const WRITE: &str =
+        "write floor = [{ cron = \"0 8 * * MON-FRI\", for = \"10h\", timezone = \"Europe/Berlin\", instances = 1 }]";
+    tables(value, path, (&["cron", "for", "instances"], "a schedule", WRITE))
+}
+
+/// A list of tables, each with these keys.
+fn tables(value: &Value, path: String, (keys, one, write): (&[&str], &str, &str)) -> Option<Misfit> {
+    let bad = |path: String, what: &str| Some(Misfit::Bad { path, detail: format!("{what}: {write}") });
     let Value::Array(items) = value else { return bad(path, &format!("is {}, and must be a list", a(value))) };
     items.iter().enumerate().find_map(|(index, item)| {
         let path = format!("{path}[{index}]");
-        let Value::Table(step) = item else { return bad(path, &format!("is {}, and must be a step", a(item))) };
-        let missing = ["jobs", "for", "instances"].into_iter().find(|key| !step.contains_key(*key));
-        in_table(step, &path).or_else(|| missing.and_then(|key| bad(path, &format!("has no \"{key}\""))))
+        let Value::Table(table) = item else { return bad(path, &format!("is {}, and must be {one}", a(item))) };
+        let missing = keys.iter().find(|key| !table.contains_key(**key));
+        in_table(table, &path).or_else(|| missing.and_then(|key| bad(path, &format!("has no \"{key}\""))))
     })
 }
 

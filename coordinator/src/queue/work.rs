@@ -238,7 +238,8 @@ mod tests {
     #[test]
     fn a_job_whose_age_nothing_tells_is_as_old_as_the_one_before_it() {
         let sampled = |id: Option<&str>, ready_ms| Sampled { jobs: 2, id: id.map(str::to_owned), ready_ms };
-        let waiting = vec![sampled(Some("1"), None), sampled(Some("2"), None), sampled(None, Some(7000)), sampled(None, None)];
+        let waiting =
+            vec![sampled(Some("1"), None), sampled(Some("2"), None), sampled(None, Some(7000)), sampled(None, None)];
         let ids = Ids { waiting, ..Ids::default() };
         let told = ids.waiting(&mut [Some(1000), None].into_iter(), 10_000);
         assert_eq!(told.iter().map(|it| it.age.as_millis()).collect::<Vec<_>>(), [9000, 9000, 3000, 3000]);

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::{SignedDuration, Timestamp};
 use opentelemetry::context::FutureExt as _;
 use spillway_brain::{InstanceId, LaunchAnswer, LaunchToken, PhaseKind, Plan, RefusalClass};
 use spillway_pool::{Attempt, Command, Effect, Happening, Input, Observation, Refused, Rehearsal, Save, Saved};
@@ -128,6 +129,7 @@ impl Reconciler {
     fn observe(&mut self, with_jobs: bool) {
         // The pool requests one observation at a time.
         let Some(mut observer) = self.observer.take() else { return };
+        self.schedule();
         let known: BTreeSet<InstanceId> =
             self.pool.state().instances().filter_map(|instance| instance.id.clone()).collect();
         let predicts = self.config.brain.wait.is_some() && self.pool.is_leader();
@@ -143,6 +145,18 @@ impl Reconciler {
             .await;
             Outcome::Observed { observer: Box::new(observer), took: started.elapsed(), answer }
         });
+    }
+
+    /// What the calendar says of now and of the day to come.
+    fn schedule(&mut self) {
+        let now = self.pool.time(self.now());
+        let Ok(from) = i64::try_from(now.0).map_err(drop).and_then(|ms| Timestamp::from_millisecond(ms).map_err(drop))
+        else {
+            return;
+        };
+        let until = from.checked_add(SignedDuration::from_hours(24)).unwrap_or(Timestamp::MAX);
+        let floors = self.config.floors.iter().flat_map(|floor| floor.between(from, until)).collect();
+        self.tell(Input::Floors(floors));
     }
 
     /// Beside the decisions. While a look is under way no other begins: the next one tells of both times.

@@ -177,7 +177,10 @@ mod tests {
             git_commit: long.clone(),
             lockfile: long.clone(),
             unprotected: vec![long.clone(); 1000],
-            queues: vec![v1::WorkerQueue { queue: "q".into(), prefix: long.clone(), ..v1::WorkerQueue::default() }; 1000],
+            queues: vec![
+                v1::WorkerQueue { queue: "q".into(), prefix: long.clone(), ..v1::WorkerQueue::default() };
+                1000
+            ],
             worker: Some(worker),
             ..v1::Heartbeat::default()
         };
@@ -212,7 +215,8 @@ mod tests {
 
     #[test]
     fn a_limiter_that_lets_nothing_start_is_none() {
-        let told = |max: Option<u64>| v1::WorkerQueue { limiter_max: max, concurrency: max, ..v1::WorkerQueue::default() };
+        let told =
+            |max: Option<u64>| v1::WorkerQueue { limiter_max: max, concurrency: max, ..v1::WorkerQueue::default() };
         assert_eq!([Some(0), Some(7), None].map(|max| queue(told(max)).limiter_max), [None, Some(7), None]);
         let slots = [Some(0), Some(7), Some(MOST_SLOTS + 1)].map(|max| queue(told(max)).concurrency);
         assert_eq!(slots, [None, Some(7), None]);

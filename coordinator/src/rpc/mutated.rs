@@ -63,7 +63,12 @@ fn messages() -> Vec<Vec<u8>> {
         log_tail: "Error: x\n".repeat(20),
         ..Default::default()
     };
-    let queues = vec![v1::WorkerQueue { queue: "q".to_owned(), prefix: "bull".to_owned(), limiter_max: Some(7), concurrency: Some(2) }];
+    let queues = vec![v1::WorkerQueue {
+        queue: "q".to_owned(),
+        prefix: "bull".to_owned(),
+        limiter_max: Some(7),
+        concurrency: Some(2),
+    }];
     let event = v1::ScheduledEvent { code: "instance-stop".to_owned(), not_before: at, left: took };
     let beat = v1::Heartbeat {
         phase: v1::AgentPhase::Ready.into(),

@@ -98,7 +98,8 @@ async fn a_worker_of_another_queue_is_not_ready_and_both_names_are_said() {
     let session = Session::open(&stage, &id).await;
     let beat = |queue: &str| {
         let worker = Some(v1::WorkerProof { proven: true, fetching: true, connections: 1, ..Default::default() });
-        let queues = vec![v1::WorkerQueue { queue: queue.to_owned(), prefix: "bull".to_owned(), ..v1::WorkerQueue::default() }];
+        let queues =
+            vec![v1::WorkerQueue { queue: queue.to_owned(), prefix: "bull".to_owned(), ..v1::WorkerQueue::default() }];
         Said::Heartbeat(v1::Heartbeat { phase: v1::AgentPhase::Ready.into(), worker, queues, ..Default::default() })
     };
     session.say(beat("vidoe-processing")).await;

@@ -43,6 +43,7 @@ mod replay;
 mod restart;
 mod same_numbers;
 mod scheduled;
+mod schedules;
 mod secrets;
 mod settings;
 mod stale;

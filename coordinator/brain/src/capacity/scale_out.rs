@@ -22,15 +22,19 @@ pub(super) fn scale_out(state: &mut State, now: Timestamp, config: &Config, want
         let next_deadline = next.map_or_else(Default::default, |deadline| now.until(deadline));
         plan.notes.push(Note::OnTheWay { count: counts.on_the_way, next_deadline });
     }
-    let need = desired.saturating_sub(counts.capacity_to_be());
+    let mut need = desired.saturating_sub(counts.capacity_to_be());
+    // A schedule does not ask what waits.
+    let by_floor = wanted.floor.saturating_sub(counts.capacity_to_be());
+    if need > by_floor
+        && let Some(note) = state.backlog.as_ref().and_then(|(backlog, _)| cannot_help(backlog, desired))
+    {
+        plan.notes.push(note);
+        need = by_floor;
+    }
     if need == 0 {
         return;
     }
     let demand = state.demand().unwrap_or(0);
-    if let Some(note) = state.backlog.as_ref().and_then(|(backlog, _)| cannot_help(backlog, desired)) {
-        plan.notes.push(note);
-        return;
-    }
     let need = need - cancel_drains(state, now, config, need, (demand, desired), plan);
     if let Some(note) = launches_blocked(state, now) {
         plan.notes.push(note);
@@ -49,10 +53,11 @@ pub(super) fn scale_out(state: &mut State, now: Timestamp, config: &Config, want
         plan.notes.push(at_cap(counts, config));
     }
     let launches = need.min(room).min(allowed).min(launches_left(state, now, config));
-    for _ in 0..new_image::allows(state, now, launches, plan) {
+    for nth in 0..new_image::allows(state, now, launches, plan) {
         let token = launching::intend(state, now, config);
         let (ready, on_the_way) = (counts.ready, counts.on_the_way);
         let reason = match wanted.late.clone() {
+            _ if nth < by_floor => Reason::Floor { instances: wanted.floor, ready, on_the_way },
             Some(late) => Reason::StartsLate { late, ready, on_the_way },
             None => Reason::BelowDesired { demand, desired, ready, on_the_way },
         };

@@ -23,20 +23,20 @@ pub(crate) fn kept_by_little(policy: &Steps, sustain: &Sustain, desired: u32) ->
 pub(crate) fn desired(policy: &Steps, sustain: &Sustain, before: u32) -> Wanted {
     if let Some(idle) = sustain.idle_for() {
         if idle >= policy.idle {
-            return Wanted { desired: 0, excess: Excess::Idle, late: None, note: Note::Idle { over: idle } };
+            return Wanted { desired: 0, floor: 0, excess: Excess::Idle, late: None, note: Note::Idle { over: idle } };
         }
         let note = match before {
             0 => Note::NothingWaits,
             _ => Note::IdleCounting { since: idle, of: policy.idle },
         };
-        return Wanted { desired: before, excess: Excess::Lowered, late: None, note };
+        return Wanted { desired: before, floor: 0, excess: Excess::Lowered, late: None, note };
     }
     let sustained = |step: &&Step| sustain.met_for(step).is_some_and(|span| span >= step.over);
     let reached = policy.steps.iter().filter(sustained).max_by_key(|step| step.instances);
     if let Some(step) = reached.filter(|step| step.instances > before) {
         let (jobs, over, instances) = (step.jobs, step.over, step.instances);
         let note = Note::StepReached { demand: sustain.demand, jobs, over, instances };
-        return Wanted { desired: instances, excess: Excess::Lowered, late: None, note };
+        return Wanted { desired: instances, floor: 0, excess: Excess::Lowered, late: None, note };
     }
     let desired = before;
     let mut higher: Vec<&Step> = policy.steps.iter().filter(|step| step.instances > desired).collect();
@@ -54,5 +54,5 @@ pub(crate) fn desired(policy: &Steps, sustain: &Sustain, before: u32) -> Wanted 
         },
         None => Note::HighestStep { demand: sustain.demand, desired },
     };
-    Wanted { desired, excess: Excess::Lowered, late: None, note }
+    Wanted { desired, floor: 0, excess: Excess::Lowered, late: None, note }
 }

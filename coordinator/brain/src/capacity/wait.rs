@@ -82,17 +82,24 @@ fn keeps(
             0 => Note::NothingWaits,
             _ => Note::PromiseKept { waiting, instances: capacity, target },
         };
-        return Wanted { desired: capacity, excess: Excess::Lowered, late: None, note };
+        return Wanted { desired: capacity, floor: 0, excess: Excess::Lowered, late: None, note };
     }
     let before = state.spare.filter(|it| now.since(it.seen) <= config.longest_gap() && it.seen <= now);
     let since = before.map_or(now, |it| it.since);
     state.spare = Some(Spare { since, seen: now });
     let span = now.since(since);
-    let (desired, excess) = match span >= idle {
+    // A tick that has just launched others shows what is there in another light: not before the next.
+    let (desired, excess) = match span >= idle && since < now {
         true => (capacity - spare, Excess::NotNeeded { waiting, target, span }),
         false => (capacity, Excess::Lowered),
     };
-    Wanted { desired, excess, late: None, note: Note::SpareCounting { spare, since: span, of: idle, waiting, target } }
+    Wanted {
+        desired,
+        floor: 0,
+        excess,
+        late: None,
+        note: Note::SpareCounting { spare, since: span, of: idle, waiting, target },
+    }
 }
 
 /// Jobs would start too late with what there is: drains that can be cancelled first, then the least launches.
@@ -124,7 +131,7 @@ fn needs(fleet: &Fleet<'_>, forecast: &Forecast<'_>, have: &Slots<'_>, config: &
             true => Note::StartsLate { late },
             false => Note::CannotKeep { late, max_instances: config.max_instances, most_at_once: bound },
         });
-        Wanted { desired, excess: Excess::Lowered, late, note }
+        Wanted { desired, floor: 0, excess: Excess::Lowered, late, note }
     };
     let mut slots = have.clone();
     let mut desired = capacity;
@@ -150,7 +157,7 @@ fn needs(fleet: &Fleet<'_>, forecast: &Forecast<'_>, have: &Slots<'_>, config: &
     if least(a_look_later).is_some_and(|later| later <= launches) {
         let planned = late(desired + launches, &with(launches, a_look_later));
         let note = planned.map_or(Note::NothingWaits, |late| Note::LaunchCanWait { late, boot: fleet.boot() });
-        return Wanted { desired, excess: Excess::Lowered, late: None, note };
+        return Wanted { desired, floor: 0, excess: Excess::Lowered, late: None, note };
     }
     decided(desired + launches, &with(launches, forecast.boot))
 }
@@ -191,7 +198,9 @@ impl<'a> Fleet<'a> {
         let elsewhere = self.work.running.iter().filter(|job| job.on.is_none());
         elsewhere.clone().for_each(|job| slots.add_busy(&job.name, millis(job.elapsed)));
         slots.add_free(0, self.state.measures.slots_elsewhere().saturating_sub(elsewhere.count()) as u64);
-        for instance in self.state.instances.iter().filter(|instance| counts(instance)) {
+        // Those of a drill go with it.
+        let stay = self.state.instances.iter().filter(|it| !it.is_for_drill);
+        for instance in stay.filter(|instance| counts(instance)) {
             let is_on_its_way = instance.is_on_its_way(self.now) && instance.replaces.is_none();
             // One whose drain was cancelled has its jobs still.
             if instance.is_capacity() || (is_on_its_way && instance.has_been_ready()) {
@@ -210,10 +219,12 @@ impl<'a> Fleet<'a> {
         left.map_or(u32::MAX, |left| u32::try_from(left.div_ceil(self.slots)).unwrap_or(u32::MAX))
     }
 
-    /// The slots of each instance whose drain can be cancelled, in the order in which scale-out cancels them.
+    /// The slots of each instance that can be kept without a boot: whose drain can be cancelled, in the order in which
+    /// scale-out cancels them, or which goes with its drill.
     fn cancellable(&self, config: &Config) -> Vec<Slots<'a>> {
-        let draining = self.state.instances.iter().filter(|it| scale_out::can_cancel(it, self.now, config));
-        draining.map(|instance| self.slots_of(instance)).collect()
+        let goes_with_drill = |it: &Instance| it.is_for_drill && it.is_capacity();
+        let can_stay = |it: &&Instance| scale_out::can_cancel(it, self.now, config) || goes_with_drill(it);
+        self.state.instances.iter().filter(can_stay).map(|instance| self.slots_of(instance)).collect()
     }
 
     fn slots_of(&self, instance: &Instance) -> Slots<'a> {

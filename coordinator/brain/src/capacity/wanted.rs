@@ -9,6 +9,8 @@ use crate::reason::Reason;
 /// What a policy says.
 pub(crate) struct Wanted {
     pub desired: u32,
+    /// Of those, so many because a schedule asks for them: also while no job waits.
+    pub floor: u32,
     /// Why instances beyond that go.
     pub excess: Excess,
     /// For which jobs more instances are wanted, where the policy looks at jobs.
@@ -30,6 +32,8 @@ pub(crate) enum Excess {
         target: Duration,
         span: Duration,
     },
+    /// A schedule asked for more until now.
+    FloorEnded,
     PoolRetired,
 }
 
@@ -39,6 +43,7 @@ impl Excess {
             Excess::Idle => Reason::ScaleIn { desired, idle: true },
             Excess::Lowered => Reason::ScaleIn { desired, idle: false },
             Excess::NotNeeded { waiting, target, span } => Reason::NotNeeded { waiting, target, span, desired },
+            Excess::FloorEnded => Reason::FloorEnded { desired },
             Excess::PoolRetired => Reason::PoolRetired,
         }
     }

@@ -34,6 +34,7 @@ fn take_in(state: &mut State, now: Timestamp, event: Event, config: &Config) {
             work.finished.clear();
             state.work = Some((work, now));
         }
+        Event::FloorsSet(floors) => state.floors = floors,
         Event::JobsSeen { asked_at, seen } => jobs_seen(state, asked_at, &seen),
         Event::InstancesListed { asked_at, instances } => listing::listed(state, now, asked_at, instances, config),
         Event::LaunchImageRead { image } => launch_image::told(state, now, image),

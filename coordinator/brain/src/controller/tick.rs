@@ -65,9 +65,11 @@ fn summarize(state: &State, plan: &mut Plan) {
 
 /// Lets every instance act by its phase. Only called while queues and EC2 are both seen.
 fn each_instance(state: &mut State, now: Timestamp, config: &Config, plan: &mut Plan) {
+    // By a forecast what is on the way is desired or not from one look to the next: a launch that has begun is seen
+    // through while jobs wait.
     let wants_launches = state.hold.is_none()
-        && state.desired.is_some_and(|desired| desired > 0)
-        && state.demand().is_some_and(|demand| demand > 0);
+        && (config.wait.is_some() || state.desired.is_some_and(|desired| desired > 0))
+        && (state.demand().is_some_and(|demand| demand > 0) || state.floor(now, config).is_some());
     let mut failed_boots = Vec::new();
     let (mut overdue, mut refused) = (Vec::new(), Vec::new());
     let (led_since, is_held) = (state.led_since, state.hold.is_some());

@@ -82,7 +82,10 @@ fn slots_are_the_most_jobs_seen_and_the_primarys_follow_the_queue() {
     assert_eq!((measures.slots(&policy), measures.slots_elsewhere()), (1, 0), "nothing is known");
     looked(&mut measures, &look(3, vec![running(None), running(None)]));
     assert_eq!((measures.slots(&policy), measures.slots_elsewhere()), (2, 2), "an instance is taken for one like it");
-    looked(&mut measures, &look(3, vec![running(None), running(Some("i-1")), running(Some("i-1")), running(Some("i-1"))]));
+    looked(
+        &mut measures,
+        &look(3, vec![running(None), running(Some("i-1")), running(Some("i-1")), running(Some("i-1"))]),
+    );
     assert_eq!((measures.slots(&policy), measures.slots_elsewhere()), (3, 2), "one look may miss a job");
     assert_eq!(measures.slots(&Wait { slots: Some(8), ..policy.clone() }), 8, "the settings' word");
     // The primary's worker has gone: jobs wait, and look after look it runs none.

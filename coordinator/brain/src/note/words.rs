@@ -1,6 +1,7 @@
 //! The sentences that say why nothing more is done.
 
 use std::fmt;
+use std::time::Duration;
 
 use super::{Note, WorksOn};
 use crate::early_ends::EARLY;
@@ -94,6 +95,12 @@ impl fmt::Display for Note {
             ),
             Note::NothingMeasured => {
                 f.write_str("which jobs wait, or how long jobs take, is not known: until it is, the steps decide")
+            }
+            Note::Floor { instances, begins_in: Duration::ZERO, left } => {
+                write!(f, "{} scheduled for {} more", counted(*instances, "instance"), in_words(*left))
+            }
+            Note::Floor { instances, begins_in, .. } => {
+                write!(f, "{} scheduled in {}", counted(*instances, "instance"), in_words(*begins_in))
             }
             Note::PromiseKept { waiting, instances, target } => write!(
                 f,

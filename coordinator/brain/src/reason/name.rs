@@ -9,6 +9,8 @@ impl Reason {
             Reason::BelowDesired { .. } => "below_desired",
             Reason::StartsLate { .. } => "starts_late",
             Reason::NotNeeded { .. } => "not_needed",
+            Reason::Floor { .. } => "floor",
+            Reason::FloorEnded { .. } => "floor_ended",
             Reason::LaunchUnanswered { .. } => "launch_unanswered",
             Reason::ScaleIn { .. } => "scale_in",
             Reason::Interrupted { .. } => "interrupted",

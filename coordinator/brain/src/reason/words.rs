@@ -23,6 +23,9 @@ impl fmt::Display for Reason {
             Reason::StartsLate { late, ready, on_the_way } => {
                 write!(f, "{late} ({ready} ready, {on_the_way} starting)")
             }
+            Reason::Floor { instances, ready, on_the_way } => {
+                write!(f, "{} scheduled, {ready} ready, {on_the_way} starting", counted(*instances, "instance"))
+            }
             Reason::LaunchUnanswered { attempt } => {
                 write!(f, "EC2 has not answered this launch: retried with the same token (attempt {attempt})")
             }
@@ -154,6 +157,9 @@ impl fmt::Display for Reason {
                 counted(*waiting, "job"),
                 in_words(*target)
             ),
+            Reason::FloorEnded { desired } => {
+                write!(f, "the schedule that asked for it has ended; {} desired", counted(*desired, "instance"))
+            }
             Reason::PoolRetired => {
                 f.write_str("this pool is in no settings any more: its instances finish their jobs and are terminated")
             }

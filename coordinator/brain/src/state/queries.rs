@@ -5,6 +5,7 @@ use crate::backlog::Backlog;
 use crate::breaker::Breaker;
 use crate::drill::Drill;
 use crate::early_ends::EarlyEnds;
+use crate::floor::Floor;
 use crate::id::InstanceId;
 use crate::instance::{Instance, NotTerminated};
 use crate::plan::AlertKind;
@@ -46,6 +47,11 @@ impl State {
 
     pub fn desired(&self) -> Option<u32> {
         self.desired
+    }
+
+    /// The spans in which instances are scheduled.
+    pub fn floors(&self) -> &[Floor] {
+        &self.floors
     }
 
     /// Oldest first; those that are gone for a while too.

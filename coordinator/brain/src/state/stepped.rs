@@ -40,6 +40,9 @@ impl Stepped for State {
             measures: _,
             spare,
             desired: _,
+            by_policy: _,
+            // The calendar's.
+            floors: _,
             nothing_taken_since,
             instances,
             foreign: _,

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use spillway_brain::{
-    AgentPhase, Controller, Ec2State, Event, InstanceId, JobsByInstance, LaunchAnswer, LaunchToken, RefusalClass,
-    Schedule, State, StateReason, Suspect,
+    AgentPhase, Controller, Ec2State, Event, Floor, InstanceId, JobsByInstance, LaunchAnswer, LaunchToken,
+    RefusalClass, Schedule, State, StateReason, Suspect,
 };
 
 use super::{AtEc2, OURS, World, time};
@@ -175,6 +175,16 @@ impl World {
         let id = InstanceId(word(1).to_owned());
         match word(0) {
             "unnamed" => self.named = false,
+            // `floor 0:30-10:00 2`: scheduled from and until; several, one after the other; none takes all back.
+            "floor" => {
+                let spans = words[1..].chunks_exact(2).map(|span| {
+                    let (from, until) = span[0].split_once('-').expect("FROM-UNTIL");
+                    let at = |when: &str| time(when).stepped(self.ahead);
+                    Floor { from: at(from), until: at(until), instances: span[1].parse().expect("a number") }
+                });
+                let spans = spans.collect();
+                self.tell(Event::FloorsSet(spans));
+            }
             "slots" => self.slots = word(1).parse().ok(),
             "limiter-max" => self.limiter_max = word(1).parse().ok(),
             "ready" => self.agent(word(1), AgentPhase::Ready, ""),

@@ -18,6 +18,8 @@ impl Pool {
         match input {
             Input::Observed(answer) => self.observed(now, answer),
             Input::Listed { asked_at, answer } => self.listed(now, asked_at, answer),
+            Input::Floors(floors) if *self.state().floors() == floors => {}
+            Input::Floors(floors) => self.tell(now, Event::FloorsSet(floors)),
             Input::LaunchImage(image) => self.tell(now, Event::LaunchImageRead { image }),
             Input::Interruptions(ids) => {
                 for id in ids {

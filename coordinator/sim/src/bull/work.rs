@@ -49,6 +49,10 @@ impl World {
         });
         let ended = self.bull.ended.iter().filter(|(at, _)| *at > since);
         let finished = ended.map(|(_, took)| Finished { took: Duration::from_millis(*took), name: String::new() });
-        Work { waiting: [("video".to_owned(), waiting)].into(), running: running.collect(), finished: finished.collect() }
+        Work {
+            waiting: [("video".to_owned(), waiting)].into(),
+            running: running.collect(),
+            finished: finished.collect(),
+        }
     }
 }

@@ -39,6 +39,11 @@ impl World {
     }
 
     fn observe(&mut self, c: C, with_jobs: bool) {
+        if self.setup.has_floors {
+            let now = self.pool_time(c);
+            let floors = self.setup.floors.iter().filter(|floor| floor.until > now).copied().collect();
+            self.feed(c, Input::Floors(floors));
+        }
         let answers_at = self.now + self.net.latency(self.now, &mut self.rng);
         if !self.net.coordinator_redis(c, self.now) {
             let at = answers_at + self.rng.between(100, 5000);

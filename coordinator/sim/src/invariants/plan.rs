@@ -15,6 +15,8 @@ use crate::faults::Fault;
 use crate::setup::Naming;
 use crate::world::World;
 
+/// Instances are launched so long before they are to be ready, at the most.
+const AHEAD: u64 = 30 * MINUTE;
 /// What two coordinators' clocks may differ by.
 const SKEW: u64 = 4 * SECOND;
 /// What a drain may need beyond its deadline before an event begins, and how much an event may be told otherwise than
@@ -324,38 +326,59 @@ impl World {
         if !blind && self.setup.config.wait.is_some() && !plan.notes.contains(&Note::NothingMeasured) {
             return self.check_forecast(c, plan);
         }
+        let floors = self.floors(c);
         let (config, shadow) = (&self.setup.config, &self.coordinators[c].shadow);
-        let expected = match shadow.desired {
-            before if blind => before,
-            // A leader without a saved value adopts what it finds.
-            None => plan.desired,
-            Some(before) => {
+        let (by_policy, expected) = match (shadow.desired, shadow.by_policy) {
+            (before, by_policy) if blind => (by_policy, before),
+            // A leader without a saved value adopts what it finds; what a schedule asks for hides it.
+            (_, None) => (plan.desired.filter(|_| floors == [0]), plan.desired),
+            (_, Some(before)) => {
                 // Weaker: another coordinator's clock that is off by no more than is tolerated moves the windows by
                 // that.
                 let off = if self.coordinators.len() == 1 { 0 } else { TOLERATED };
-                let may_be = [0, -off, off].map(|by| Some(policy::desired(config, shadow, before, by)));
-                may_be.into_iter().find(|desired| *desired == plan.desired).unwrap_or(may_be[0])
+                let by_policy = [0, -off, off].map(|by| policy::desired(config, shadow, before, by));
+                let may_be = |by_policy: &u32| floors.iter().any(|floor| plan.desired == Some(*floor.max(by_policy)));
+                let by_policy = by_policy.into_iter().find(may_be).ok_or(by_policy[0].max(floors[0]));
+                (by_policy.ok(), by_policy.map_or_else(Some, |_| plan.desired))
             }
         };
         if plan.desired != expected {
             let text = format!("desired is {:?}, but the observations give {expected:?}", plan.desired);
             self.violate(if blind { Invariant::UnknownIsNotZero } else { Invariant::Policy }, text);
         }
-        self.coordinators[c].shadow.desired = plan.desired;
+        let shadow = &mut self.coordinators[c].shadow;
+        (shadow.desired, shadow.by_policy) = (plan.desired, by_policy);
     }
 
-    /// More instances are wanted for jobs that wait alone, and no more than the cap.
+    /// What may be scheduled now, as far as the brain was told: what is for sure, then what also is where an instance
+    /// takes its time to boot.
+    fn floors(&self, c: C) -> Vec<u32> {
+        let (now, cap) = (self.pool_time(c), self.setup.config.max_instances);
+        let told = self.coordinators[c].state().floors().iter().filter(|floor| now < floor.until);
+        let sure =
+            told.clone().filter(|floor| floor.from <= now).map(|floor| floor.instances.min(cap)).max().unwrap_or(0);
+        let soon =
+            told.filter(|floor| now.until(floor.from) < Duration::from_millis(AHEAD)).map(|it| it.instances.min(cap));
+        std::iter::once(sure).chain(soon.filter(|floor| *floor > sure)).collect()
+    }
+
+    /// Instances are launched for jobs that wait, or as scheduled, and desired capacity is within the cap.
     fn check_forecast(&mut self, c: C, plan: &Plan) {
+        let floors = self.floors(c);
         let shadow = &self.coordinators[c].shadow;
-        let (before, after) = (shadow.desired, plan.desired);
         let waits = shadow.observed.back().is_some_and(|seen| seen.demand > 0);
-        let is_more = before.zip(after).is_some_and(|(before, after)| after > before);
+        let is_for_jobs = |reason: &Reason| matches!(reason, Reason::StartsLate { .. } | Reason::BelowDesired { .. });
+        let launches = plan.decisions.iter().filter(|it| is_for_jobs(&it.reason)).count();
+        let after = plan.desired;
         if after.is_none_or(|desired| desired > self.setup.config.max_instances) {
             self.violate(Invariant::Policy, format!("desired is {after:?}, above the cap"));
-        } else if is_more && !waits {
-            self.violate(Invariant::Policy, format!("desired rises from {before:?} to {after:?} while no job waits"));
+        } else if launches > 0 && !waits {
+            self.violate(Invariant::Policy, format!("{launches} launches while no job waits"));
+        } else if after.is_some_and(|desired| desired < floors[0]) {
+            self.violate(Invariant::Policy, format!("desired is {after:?}, and {} are scheduled", floors[0]));
         }
-        self.coordinators[c].shadow.desired = after;
+        let shadow = &mut self.coordinators[c].shadow;
+        (shadow.desired, shadow.by_policy) = (after, after.filter(|_| floors == [0]));
     }
 
     /// The breaker keeps launches away for so long as failed tries have doubled, and not for longer. Without a ledger a

@@ -82,6 +82,8 @@ pub struct Shadow {
     pub resumed_at: u64,
     pub failed: BTreeSet<N>,
     pub desired: Option<u32>,
+    /// Without what is scheduled; None where that hides it.
+    pub by_policy: Option<u32>,
     /// The image that launches take, as told last, and those of which an instance was ready.
     pub launch_image: Option<usize>,
     pub ready_images: BTreeSet<usize>,
@@ -140,7 +142,7 @@ impl Clone for Shadow {
         self.breaker_opened_at = other.breaker_opened_at;
         self.tries = other.tries;
         self.resumed_at = other.resumed_at;
-        self.desired = other.desired;
+        (self.desired, self.by_policy) = (other.desired, other.by_policy);
         self.launch_image = other.launch_image;
         renew(&mut self.ready_images, &other.ready_images);
     }

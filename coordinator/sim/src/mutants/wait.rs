@@ -1,10 +1,13 @@
-//! Bugs in the `wait` policy and its forecast: brain. The simulator draws the `steps` alone: scenarios show these.
+//! Bugs in the `wait` policy and its forecast, and in schedules: brain. Scenarios show these.
 
 use super::list::{Mutant, Shown, bug};
 
 const LATE: Shown = Shown::Scenario("wait/an_instance_is_launched");
 const DRAIN: Shown = Shown::Scenario("wait/a_drain_is_cancelled");
 const UNMEASURED: Shown = Shown::Scenario("wait/while_nothing_is_measured");
+
+const WORTH: Shown = Shown::Scenario("wait/what_an_instance_is_worth");
+const SCHEDULE: Shown = Shown::Scenario("schedule/instances_are_ready");
 
 pub const MUTANTS: &[Mutant] = &[
     bug(
@@ -27,16 +30,16 @@ pub const MUTANTS: &[Mutant] = &[
         "wait-idle-ignored",
         "an instance is given back as soon as the promise holds without it",
         "coordinator/brain/src/capacity/wait.rs",
-        "    let (desired, excess) = match span >= idle {",
-        "    let (desired, excess) = match span >= idle / 1_000_000 {",
+        "    let (desired, excess) = match span >= idle && since < now {",
+        "    let (desired, excess) = match span >= idle / 1_000_000 && since < now {",
     )
     .shown_by(LATE),
     bug(
         "wait-boots-beside-drains",
         "an instance is launched although a drain could be cancelled",
         "coordinator/brain/src/capacity/wait.rs",
-        "filter(|it| scale_out::can_cancel(it, self.now, config));",
-        "filter(|it| scale_out::can_cancel(it, self.now, config) && it.is_gone());",
+        "scale_out::can_cancel(it, self.now, config) || goes_with_drill(it);",
+        "goes_with_drill(it);",
     )
     .shown_by(DRAIN),
     bug(
@@ -47,4 +50,52 @@ pub const MUTANTS: &[Mutant] = &[
         "    if looked_at < observed_at && demand == 1_000_000 {",
     )
     .shown_by(UNMEASURED),
+    bug(
+        "wait-believes-agents",
+        "an agent's word of its worker's slots is believed whatever Redis shows",
+        "coordinator/brain/src/measures.rs",
+        "self.told_slots.map(|told| told.min(shown));",
+        "self.told_slots.map(|told| told.min(usize::MAX.max(shown)));",
+    )
+    .shown_by(WORTH),
+    bug(
+        "wait-beyond-concurrency",
+        "instances are launched beyond the queue's global concurrency",
+        "coordinator/brain/src/capacity/wait.rs",
+        "    let room = cap.min(helpful);",
+        "    let room = cap.min(helpful.max(cap));",
+    )
+    .shown_by(WORTH),
+    bug(
+        "wait-paced-is-idle",
+        "what a rate limit paces is taken to be idle",
+        "coordinator/brain/src/capacity/wait.rs",
+        "let spare = if backlog.is_idle() { capacity } else { 0 };",
+        "let spare = if backlog.demand() == 0 { capacity } else { 0 };",
+    )
+    .shown_by(WORTH),
+    bug(
+        "schedule-too-late",
+        "a scheduled instance is launched when it should be ready",
+        "coordinator/brain/src/floor.rs",
+        "now.until(floor.from) <= lead;",
+        "now.until(floor.from) <= lead / 1000;",
+    )
+    .shown_by(SCHEDULE),
+    bug(
+        "schedule-remembered",
+        "what a schedule asked for is what the policy goes on from",
+        "coordinator/brain/src/capacity.rs",
+        "state.by_policy = more.map(|_| by_policy);",
+        "state.by_policy = more.map(|floor| by_policy.max(floor.instances));",
+    )
+    .shown_by(SCHEDULE),
+    bug(
+        "schedule-needs-demand",
+        "no scheduled instance is launched while no job waits",
+        "coordinator/brain/src/capacity/scale_out.rs",
+        "        need = by_floor;",
+        "        need = by_floor / 1000;",
+    )
+    .shown_by(SCHEDULE),
 ];

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use spillway_brain as brain;
+use spillway_schedule::{Mistake, Schedule};
 
 use super::Check;
 use super::pool::MOST;
-use crate::config::{ConfigError, PoolSection, WrittenDuration};
+use crate::config::{ConfigError, FloorSection, PoolSection, WrittenDuration};
 
 /// The plan's variable, which sets `policy.idle`: it means that of the steps.
 pub(super) const IDLE_OF_STEPS: &str = "QUEUE_SCALE_DOWN_IDLE_MINUTES";
@@ -76,11 +77,30 @@ impl Check<'_> {
         };
         let quantile = section.policy.quantile.unwrap_or(defaults.quantile);
         if quantile.is_nan() || quantile <= 0.0 || quantile > 1.0 {
-            let detail = format!("{quantile} is no share of the jobs: write a number above 0 and at most 1, such as 0.95");
+            let detail =
+                format!("{quantile} is no share of the jobs: write a number above 0 and at most 1, such as 0.95");
             return Err(self.bad(&at("quantile"), detail));
         }
         let target = self.duration(&at("target"), section.policy.target, defaults.target)?;
         Ok(Some(brain::Wait { target, quantile, idle, slots: section.policy.slots.unwrap_or_default().0 }))
+    }
+
+    /// When instances are there whatever waits.
+    pub(super) fn floors(&self, index: usize, section: &PoolSection) -> Result<Vec<Schedule>, ConfigError> {
+        let one = |(number, floor): (usize, &FloorSection)| {
+            let at = |key: &str| format!("pool[{index}].policy.floor[{number}].{key}");
+            if floor.instances == 0 || floor.instances > MOST {
+                let detail = format!("{} is not between 1 and {MOST}: write a number in between", floor.instances);
+                return Err(self.bad(&at("instances"), detail));
+            }
+            let zone = floor.timezone.as_deref().unwrap_or("UTC");
+            Schedule::new(&floor.cron, zone, floor.lasts.0, floor.instances).map_err(|mistake| match mistake {
+                Mistake::Cron(detail) => self.bad(&at("cron"), detail),
+                Mistake::Zone(detail) => self.bad(&at("timezone"), detail),
+                Mistake::Lasts(detail) => self.bad(&at("for"), detail),
+            })
+        };
+        section.policy.floor.iter().enumerate().map(one).collect()
     }
 
     /// `policy.idle` is that of the `wait` policy: the plan's variable never is.

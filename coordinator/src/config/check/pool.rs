@@ -54,6 +54,7 @@ impl Check<'_> {
         let brain = self.brain_config(index, &section)?;
         let promised = brain.wait.as_ref().map_or(TARGET, |wait| wait.target);
         let target = self.duration(&at("target"), section.target, promised)?;
+        let floors = self.floors(index, &section)?;
         Ok(Pool {
             name,
             queues: section.queues,
@@ -63,6 +64,7 @@ impl Check<'_> {
             tags: section.tags,
             application,
             target,
+            floors,
             brain,
         })
     }

@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 
+use spillway_schedule::Schedule;
 use spillway_words::{counted, in_words};
 
 use super::Check;
@@ -16,8 +17,10 @@ pub(super) fn check(check: &Check<'_>, mut settings: Settings) -> Result<Setting
     }
     let warnings = settings.pools.iter().enumerate().filter_map(|(index, pool)| cap(check, index, pool));
     let late = settings.pools.iter().enumerate().filter_map(|(index, pool)| one_beat(check, &settings, index, pool));
+    let floors = settings.pools.iter().enumerate().filter_map(|(index, pool)| floor(check, index, pool));
     let idle = settings.pools.iter().enumerate().filter_map(|(index, pool)| idle(check, index, pool));
-    let warnings: Vec<String> = warnings.chain(late).chain(idle).chain(trust(&settings)).chain(operators(&settings)).collect();
+    let warnings: Vec<String> =
+        warnings.chain(late).chain(floors).chain(idle).chain(trust(&settings)).chain(operators(&settings)).collect();
     settings.warnings.extend(warnings);
     Ok(settings)
 }
@@ -93,6 +96,15 @@ fn one_beat(check: &Check<'_>, settings: &Settings, index: usize, pool: &Pool) -
             in_words(interval)
         )
     })
+}
+
+/// A schedule that asks for more than the cap lets.
+fn floor(check: &Check<'_>, index: usize, pool: &Pool) -> Option<String> {
+    let cap = pool.brain.max_instances;
+    let most = pool.floors.iter().map(Schedule::instances).max().filter(|most| *most > cap)?;
+    let written = check.origins.with(&counted(cap, "instance"), &format!("pool[{index}].max_instances"));
+    let most = counted(most, "instance");
+    Some(format!("pool {}: a schedule asks for {most}, and the cap is {written}: the cap holds", pool.name))
 }
 
 /// The plan's variable means the steps, and the `wait` policy has an idle time of its own.
