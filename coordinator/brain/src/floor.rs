@@ -1,5 +1,5 @@
-//! Scheduled instances: spans of time in which so many are kept, whatever waits. Which spans those are is the shell's to
-//! tell, from calendars and time zones.
+//! Scheduled instances: spans of time in which so many are kept, whatever waits. Which spans those are is the shell's
+//! to tell, from calendars and time zones.
 
 use std::time::Duration;
 

@@ -115,8 +115,8 @@ pub enum Note {
         late: LateStart,
         boot: Duration,
     },
-    /// No launch that the cap has room for makes a late job start sooner. `most_at_once`: nor would one beyond it, since
-    /// a global concurrency lets no more jobs run.
+    /// No launch that the cap has room for makes a late job start sooner. `most_at_once`: nor would one beyond it,
+    /// since a global concurrency lets no more jobs run.
     CannotKeep {
         late: LateStart,
         max_instances: u32,

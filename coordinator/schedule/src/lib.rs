@@ -30,8 +30,8 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// `pattern` has the five fields of cron: minute, hour, day of the month, month, day of the week. `zone` is a name of
-    /// the IANA database.
+    /// `pattern` has the five fields of cron: minute, hour, day of the month, month, day of the week. `zone` is a name
+    /// of the IANA database.
     ///
     /// # Errors
     /// What is wrong, and what to write.
@@ -61,8 +61,8 @@ impl Schedule {
         self.instances
     }
 
-    /// The spans that have a part between the two; those that meet are one. A firing that the clock leaves out, as it is
-    /// set forward, comes right after that; one that it shows twice comes at the first.
+    /// The spans that have a part between the two; those that meet are one. A firing that the clock leaves out, as it
+    /// is set forward, comes right after that; one that it shows twice comes at the first.
     pub fn between(&self, from: Timestamp, until: Timestamp) -> Vec<Floor> {
         let lasts = SignedDuration::try_from(self.lasts).unwrap_or(SignedDuration::ZERO);
         let mut spans: Vec<(Timestamp, Timestamp)> = Vec::new();

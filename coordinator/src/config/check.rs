@@ -1,6 +1,6 @@
-//! Checks of the written settings, each for what it must mean; `pool` has those of one pool, `policy` its policy's, `tls` those of gRPC's
-//! TLS, `notify` those of the webhook and the digest, `together` those of several values against each other. Each error
-//! names where the value came from, the key, and what to do.
+//! Checks of the written settings, each for what it must mean; `pool` has those of one pool, `policy` its policy's,
+//! `tls` those of gRPC's TLS, `notify` those of the webhook and the digest, `together` those of several values against
+//! each other. Each error names where the value came from, the key, and what to do.
 
 mod notify;
 mod policy;

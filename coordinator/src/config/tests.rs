@@ -276,9 +276,10 @@ fn a_wait_is_promised_by_kind_wait_alone_and_the_plans_idle_is_that_of_the_steps
     let written = brain(all, &by_variable).wait.unwrap();
     assert_eq!((written.quantile, written.slots), (0.9, None));
     assert_eq!(read(all, &[]).unwrap().pools[0].target, Duration::from_secs(120), "the alert measures the promise");
+    let unread = read("target = \"5m\"", &[]).unwrap().warnings.join("\n");
+    assert!(unread.contains("f:3: pool.policy.target is not used: write policy.kind = \"wait\" for it"), "{unread}");
     for (policy, detail) in [
         ("kind = \"slo\"", "f:3: pool.policy.kind: \"slo\" is not a policy kind: write \"steps\" or \"wait\""),
-        ("target = \"5m\"", "f:3: pool.policy.target: is read by the wait policy alone: write kind = \"wait\" too"),
         ("kind = \"wait\"\nquantile = 0", "f:4: pool.policy.quantile: 0 is no share of the jobs"),
         ("kind = \"wait\"\nquantile = 1.5", "f:4: pool.policy.quantile: 1.5 is no share of the jobs"),
         ("kind = \"wait\"\nquantile = nan", "f:4: pool.policy.quantile: NaN is no share of the jobs"),

@@ -1,5 +1,6 @@
-//! The jobs that wait, run and have ended, one by one, for a policy that predicts starts. Reads only, at two round trips
-//! a queue: of the waiting jobs a sample of ages, of those that run all, of the ended the newest that Redis keeps.
+//! The jobs that wait, run and have ended, one by one, for a policy that predicts starts. Reads only, at two round
+//! trips a queue: of the waiting jobs a sample of ages, of those that run all, of the ended the newest that Redis
+//! keeps.
 
 mod ended;
 

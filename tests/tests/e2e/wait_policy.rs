@@ -1,5 +1,5 @@
-//! The `wait` policy with real parts: jobs are looked at one by one in Redis, and an instance is launched for those that
-//! would start too late.
+//! The `wait` policy with real parts: jobs are looked at one by one in Redis, and an instance is launched for those
+//! that would start too late.
 
 use spillway_tests::jobs;
 use spillway_tests::process::text;

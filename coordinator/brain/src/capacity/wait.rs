@@ -44,7 +44,7 @@ pub(super) fn desired(state: &mut State, now: Timestamp, config: &Config, policy
     let (boot, slots) = (state.measures.boot(), state.measures.slots(policy));
     let forecast = Forecast::new(&waiting, &durations, boot, policy.target, policy.quantile);
     let most_at_once = turns::most_at_once(backlog);
-    let fleet = Fleet { state, work, now, slots: slots as u64, boot: millis(boot), most_at_once };
+    let fleet = Fleet { state, work, now, slots: slots as u64, boot, ready_in: forecast.boot, most_at_once };
     let have = fleet.capacity(|_| true);
     if forecast.keeps(&have) {
         let spare = spare(&fleet, &forecast, capacity);
@@ -156,7 +156,7 @@ fn needs(fleet: &Fleet<'_>, forecast: &Forecast<'_>, have: &Slots<'_>, config: &
     let a_look_later = forecast.boot + millis(config.interval);
     if least(a_look_later).is_some_and(|later| later <= launches) {
         let planned = late(desired + launches, &with(launches, a_look_later));
-        let note = planned.map_or(Note::NothingWaits, |late| Note::LaunchCanWait { late, boot: fleet.boot() });
+        let note = planned.map_or(Note::NothingWaits, |late| Note::LaunchCanWait { late, boot: fleet.boot });
         return Wanted { desired, floor: 0, excess: Excess::Lowered, late: None, note };
     }
     decided(desired + launches, &with(launches, forecast.boot))
@@ -181,16 +181,14 @@ struct Fleet<'a> {
     work: &'a Work,
     now: Timestamp,
     slots: u64,
-    boot: u64,
+    boot: Duration,
+    /// Until an instance that is launched now takes its first job.
+    ready_in: u64,
     /// Jobs that may run at once, whatever the slots.
     most_at_once: Option<u64>,
 }
 
 impl<'a> Fleet<'a> {
-    fn boot(&self) -> Duration {
-        Duration::from_millis(self.boot)
-    }
-
     /// The slots of workers elsewhere, and of those instances that are capacity or on their way to be.
     fn capacity(&self, counts: impl Fn(&Instance) -> bool) -> Slots<'a> {
         let mut slots = Slots::default();
@@ -206,7 +204,7 @@ impl<'a> Fleet<'a> {
             if instance.is_capacity() || (is_on_its_way && instance.has_been_ready()) {
                 slots.extend(self.slots_of(instance));
             } else if is_on_its_way {
-                let ready_in = self.boot.saturating_sub(millis(self.now.since(instance.planned_at))).max(SOON);
+                let ready_in = self.ready_in.saturating_sub(millis(self.now.since(instance.planned_at))).max(SOON);
                 slots.add_free(ready_in, self.slots);
             }
         }

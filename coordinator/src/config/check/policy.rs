@@ -12,7 +12,7 @@ use crate::config::{ConfigError, FloorSection, PoolSection, WrittenDuration};
 /// The plan's variable, which sets `policy.idle`: it means that of the steps.
 pub(super) const IDLE_OF_STEPS: &str = "QUEUE_SCALE_DOWN_IDLE_MINUTES";
 /// Keys that only the `wait` policy reads.
-const OF_WAIT: [&str; 3] = ["target", "quantile", "slots"];
+pub(super) const OF_WAIT: [&str; 3] = ["target", "quantile", "slots"];
 
 impl Check<'_> {
     /// Of the `steps` policy, which decides also while the `wait` policy knows nothing.
@@ -56,13 +56,7 @@ impl Check<'_> {
     pub(super) fn wait(&self, index: usize, section: &PoolSection) -> Result<Option<brain::Wait>, ConfigError> {
         let at = |key: &str| format!("pool[{index}].policy.{key}");
         match section.policy.kind.as_deref() {
-            None | Some("steps") => {
-                let unread = OF_WAIT.into_iter().find(|key| self.origins.is_written(&at(key)));
-                return match unread {
-                    Some(key) => Err(self.bad(&at(key), "is read by the wait policy alone: write kind = \"wait\" too")),
-                    None => Ok(None),
-                };
-            }
+            None | Some("steps") => return Ok(None),
             Some("wait") => {}
             Some(other) => {
                 let detail = format!("\"{other}\" is not a policy kind: write \"steps\" or \"wait\"");

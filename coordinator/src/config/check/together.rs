@@ -7,6 +7,7 @@ use spillway_schedule::Schedule;
 use spillway_words::{counted, in_words};
 
 use super::Check;
+use super::policy::{IDLE_OF_STEPS, OF_WAIT};
 use crate::config::loopback::for_operators;
 use crate::config::{ConfigError, OperatorsKind, Pool, Settings, TrustKind};
 
@@ -18,9 +19,16 @@ pub(super) fn check(check: &Check<'_>, mut settings: Settings) -> Result<Setting
     let warnings = settings.pools.iter().enumerate().filter_map(|(index, pool)| cap(check, index, pool));
     let late = settings.pools.iter().enumerate().filter_map(|(index, pool)| one_beat(check, &settings, index, pool));
     let floors = settings.pools.iter().enumerate().filter_map(|(index, pool)| floor(check, index, pool));
+    let unread = settings.pools.iter().enumerate().filter_map(|(index, pool)| unread(check, index, pool));
     let idle = settings.pools.iter().enumerate().filter_map(|(index, pool)| idle(check, index, pool));
-    let warnings: Vec<String> =
-        warnings.chain(late).chain(floors).chain(idle).chain(trust(&settings)).chain(operators(&settings)).collect();
+    let warnings: Vec<String> = warnings
+        .chain(late)
+        .chain(floors)
+        .chain(unread)
+        .chain(idle)
+        .chain(trust(&settings))
+        .chain(operators(&settings))
+        .collect();
     settings.warnings.extend(warnings);
     Ok(settings)
 }
@@ -107,11 +115,20 @@ fn floor(check: &Check<'_>, index: usize, pool: &Pool) -> Option<String> {
     Some(format!("pool {}: a schedule asks for {most}, and the cap is {written}: the cap holds", pool.name))
 }
 
+/// What the `steps` policy does not read.
+fn unread(check: &Check<'_>, index: usize, pool: &Pool) -> Option<String> {
+    let path = |key: &str| format!("pool[{index}].policy.{key}");
+    let written = OF_WAIT.into_iter().map(path).find(|path| check.origins.is_written(path));
+    let path = written.filter(|_| pool.brain.wait.is_none())?;
+    let origin = check.origins.of(&path);
+    Some(format!("pool {}: {origin} is not used: write policy.kind = \"wait\" for it", pool.name))
+}
+
 /// The plan's variable means the steps, and the `wait` policy has an idle time of its own.
 fn idle(check: &Check<'_>, index: usize, pool: &Pool) -> Option<String> {
     let wait = pool.brain.wait.as_ref()?;
     let origin = check.origins.of(&format!("pool[{index}].policy.idle"));
-    (origin.name == super::policy::IDLE_OF_STEPS).then(|| {
+    (origin.name == IDLE_OF_STEPS).then(|| {
         format!(
             "pool {}: {origin} is for policy.kind = \"steps\". With \"wait\" an instance is given back after {}: set policy.idle in \
              the file, or SPILLWAY_POOL_POLICY_IDLE, for another time",
