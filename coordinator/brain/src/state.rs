@@ -117,6 +117,9 @@ pub struct State {
 pub(crate) struct Spare {
     pub since: Timestamp,
     pub seen: Timestamp,
+    /// When some were last given back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gave_at: Option<Timestamp>,
 }
 
 /// The fleet in numbers.

@@ -86,10 +86,13 @@ fn keeps(
     }
     let before = state.spare.filter(|it| now.since(it.seen) <= config.longest_gap() && it.seen <= now);
     let since = before.map_or(now, |it| it.since);
-    state.spare = Some(Spare { since, seen: now });
     let span = now.since(since);
-    // A tick that has just launched others shows what is there in another light: not before the next.
-    let (desired, excess) = match span >= idle && since < now {
+    // A tick that has just launched others, or given some back, shows what is there in another light: not before the
+    // next.
+    let gave_at = before.and_then(|it| it.gave_at);
+    let is_due = span >= idle && since < now && gave_at != Some(now);
+    state.spare = Some(Spare { since, seen: now, gave_at: if is_due { Some(now) } else { gave_at } });
+    let (desired, excess) = match is_due {
         true => (capacity - spare, Excess::NotNeeded { waiting, target, span }),
         false => (capacity, Excess::Lowered),
     };

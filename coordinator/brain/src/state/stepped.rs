@@ -14,9 +14,10 @@ use crate::stepped::Stepped;
 
 impl Stepped for Spare {
     fn step(&mut self, by: i64) {
-        let Spare { since, seen } = self;
+        let Spare { since, seen, gave_at } = self;
         since.step(by);
         seen.step(by);
+        gave_at.step(by);
     }
 }
 

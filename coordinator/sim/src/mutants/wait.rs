@@ -30,8 +30,8 @@ pub const MUTANTS: &[Mutant] = &[
         "wait-idle-ignored",
         "an instance is given back as soon as the promise holds without it",
         "coordinator/brain/src/capacity/wait.rs",
-        "    let (desired, excess) = match span >= idle && since < now {",
-        "    let (desired, excess) = match span >= idle / 1_000_000 && since < now {",
+        "    let is_due = span >= idle && since < now",
+        "    let is_due = span >= idle / 1_000_000 && since < now",
     )
     .shown_by(LATE),
     bug(
