@@ -23,6 +23,8 @@ const ACTIVE_READ: usize = 1000;
 /// Waiting jobs of a queue, in each of BullMQ's three places, whose ages are read: the others are taken to be as old as
 /// the one before them.
 const AGES_READ: u64 = 32;
+/// Characters of a job's name that are told.
+const NAME: usize = 64;
 /// Newest jobs that ended well, and that failed, which are read.
 const ENDED_READ: usize = 50;
 
@@ -32,7 +34,7 @@ pub(super) struct WorkObserver(BTreeMap<String, Look>);
 
 impl WorkObserver {
     /// None where there are more active jobs than are read, or an answer is not BullMQ's: nothing is told rather than
-    /// a part. `known` are instances whose names do not show it.
+    /// a part. `known` are the pool's instances.
     pub(super) async fn look(
         &mut self,
         redis: &mut Redis,
@@ -94,10 +96,13 @@ async fn one(
         // Its hash is gone: it has just ended.
         let Some((Some(name), started, by)) = job else { continue };
         let started_at = whole(started).filter(|at| *at >= EARLIEST_MS).unwrap_or(now_ms);
-        let on = workers::holder(by.map(lossy).as_deref(), lock.as_deref(), known);
+        // The primary's worker may have a name too, as any other that is none of the pool's instances.
+        let holder = workers::holder(by.map(lossy).as_deref(), lock.as_deref(), known);
+        let on = holder.filter(|id| known.contains(id));
         let elapsed = Duration::from_millis(now_ms.saturating_sub(started_at));
-        seen.running.push(Running { on, elapsed, name: lossy(name.clone()) });
-        seen.look.running.insert(id.clone(), Started { name: lossy(name), at_ms: started_at });
+        let name = short(name);
+        seen.running.push(Running { on, elapsed, name: name.clone() });
+        seen.look.running.insert(id.clone(), Started { name, at_ms: started_at });
     }
     for id in &ids.ended {
         let job = answers.next().and_then(decoration::<(Option<Vec<u8>>, Value, Value)>);
@@ -105,7 +110,7 @@ async fn one(
         // A job that failed before any worker took it has no start.
         let (Some(started), Some(at_ms)) = (whole(started), whole(ended)) else { continue };
         let Some(took_ms) = at_ms.checked_sub(started).filter(|_| started >= EARLIEST_MS) else { continue };
-        let name = name.map(lossy).unwrap_or_default();
+        let name = name.map(short).unwrap_or_default();
         seen.look.kept.push(Ended { id: id.clone(), name, at_ms, took_ms });
     }
     let mut ages = answers.map(|answer| {
@@ -115,6 +120,11 @@ async fn one(
     });
     seen.waiting = ids.waiting(&mut ages, now_ms);
     Ok(Some(seen))
+}
+
+/// A job's name, as the ledger keeps it: an application may write anything.
+fn short(name: Vec<u8>) -> String {
+    lossy(name).chars().take(NAME).collect()
 }
 
 /// The ids of the jobs to read.
