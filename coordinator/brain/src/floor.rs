@@ -6,11 +6,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
+use crate::forecast::AROUND_A_BOOT;
 use crate::state::State;
 use crate::time::Timestamp;
-
-/// Beyond a boot: until the launch is accepted and the worker is proven.
-const AROUND_A_BOOT: Duration = Duration::from_secs(15);
 
 /// A span in which so many instances are ready. By the calendar: a clock that is set does not move it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

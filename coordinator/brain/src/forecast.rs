@@ -11,7 +11,7 @@ use crate::time::millis;
 use crate::work::Waiting;
 
 /// Beyond the boot itself: until the launch is accepted, and until the first job is taken.
-const AROUND_A_BOOT: Duration = Duration::from_secs(15);
+pub(crate) const AROUND_A_BOOT: Duration = Duration::from_secs(15);
 
 /// The jobs that wait, and what they are promised. Spans are in milliseconds from now.
 #[derive(Clone, Debug)]

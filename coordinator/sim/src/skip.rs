@@ -8,8 +8,8 @@ use crate::world::World;
 
 /// Milliseconds before the next event from outside at which the rounds resume.
 const BEFORE: u64 = 45_000;
-/// Instances are launched so long before they are to be ready, at the most.
-const AHEAD: u64 = 30 * MINUTE;
+/// Scheduled instances are launched so long before they are to be ready, at the most.
+pub(crate) const AHEAD: u64 = 30 * MINUTE;
 /// A shorter skip is not worth it.
 const LEAST: u64 = 60_000;
 

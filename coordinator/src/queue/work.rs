@@ -189,8 +189,7 @@ async fn ids(
         ids.has_all_ended &= ids.ended.len() - before < ENDED_READ;
     }
     // A worker takes from `wait`, into which it puts the delayed jobs that are due, and then from `prioritized`.
-    let [waiting, delayed, _] = places;
-    for (place, first, jobs) in samples(places) {
+    for (place, _, jobs) in samples(places) {
         let answer = answers.next();
         let sampled = if place == 1 {
             let job = answer.and_then(decoration::<Vec<(Vec<u8>, f64)>>).unwrap_or_default().into_iter().next();
@@ -205,7 +204,6 @@ async fn ids(
             // BullMQ 3 and 4 end `wait` with a marker, which is not a job.
             Sampled { jobs, id: id.map(lossy).filter(|id| !id.starts_with("0:")), ready_ms: None }
         };
-        debug_assert!(first < waiting.max(delayed).max(places[2]), "a place in its list");
         ids.waiting.push(sampled);
     }
     Ok(Some(ids))

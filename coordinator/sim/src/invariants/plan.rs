@@ -13,10 +13,9 @@ use crate::coordinator::effects::TOLERATED;
 use crate::coordinator::number;
 use crate::faults::Fault;
 use crate::setup::Naming;
+use crate::skip::AHEAD;
 use crate::world::World;
 
-/// Instances are launched so long before they are to be ready, at the most.
-const AHEAD: u64 = 30 * MINUTE;
 /// What two coordinators' clocks may differ by.
 const SKEW: u64 = 4 * SECOND;
 /// What a drain may need beyond its deadline before an event begins, and how much an event may be told otherwise than
